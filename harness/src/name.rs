@@ -1,0 +1,317 @@
+//! Names of the domain, parsed once at the edge so that everything behind it can trust them.
+//!
+//! A value of one of these types has been checked: nothing else in the crate validates a name again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use regex::Regex;
+use sha1::{Digest, Sha1};
+
+/// Longest name that Docker accepts for a secret or a config, in bytes (swarmkit `validateAnnotations`
+/// and `configNameRegex`: 64).
+pub const OBJECT_NAME_LIMIT: usize = 64;
+
+/// Longest service name that Docker accepts, in bytes: it becomes a DNS label (RFC 1035).
+pub const SERVICE_NAME_LIMIT: usize = 63;
+
+/// A name that was refused, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// A recipe name that is empty, or holds something besides `[a-z0-9._-]`, or `..`.
+    #[error("recipe name `{name}` is not usable: {reason}")]
+    Recipe {
+        /// What was given.
+        name: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A git ref that could be taken for an option, or that no git ref may contain.
+    #[error("ref `{name}` is not usable: {reason}")]
+    Ref {
+        /// What was given.
+        name: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A DNS zone that is malformed.
+    #[error("zone `{zone}` is not usable: {reason}")]
+    Zone {
+        /// What was given.
+        zone: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A domain that does not have the form of a run app in its zone.
+    #[error("domain `{domain}` does not have the form `<1-4 of [a-z0-9]>-<6 hex>.{zone}` of a run app, so no janitor would ever clean it up")]
+    Domain {
+        /// What was given.
+        domain: String,
+        /// The zone that it was held against.
+        zone: String,
+    },
+    /// A run id that cannot be a directory name.
+    #[error("run id `{id}` is not usable: {reason}")]
+    RunId {
+        /// What was given.
+        id: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+}
+
+macro_rules! as_text {
+    ($($name:ident),+) => {$(
+        impl $name {
+            /// Returns the name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+as_text!(RecipeName, GitRef, Zone, Domain, StackName, RunId);
+
+/// The name of a recipe: `[a-z0-9][a-z0-9._-]*` without `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecipeName(String);
+
+impl FromStr for RecipeName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        let refuse = |reason| Err(NameError::Recipe { name: name.to_owned(), reason });
+        let Some(first) = name.chars().next() else { return refuse("it is empty") };
+        if name.contains('/') {
+            return refuse("it contains `/`; a path is given as `./path`, a repository as `--src`");
+        }
+        if name.contains("..") {
+            return refuse("it contains `..`");
+        }
+        if name.chars().any(|c| c.is_ascii_uppercase()) {
+            return refuse("it contains upper-case letters");
+        }
+        if !(first.is_ascii_lowercase() || first.is_ascii_digit()) {
+            return refuse("it does not begin with a letter or a digit");
+        }
+        if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c)) {
+            return refuse("only `a-z`, `0-9`, `.`, `_` and `-` are allowed");
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+/// A git ref, branch, tag or commit, that is safe to hand to any tool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GitRef(String);
+
+impl FromStr for GitRef {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        let refuse = |reason| Err(NameError::Ref { name: name.to_owned(), reason });
+        if name.is_empty() {
+            return refuse("it is empty");
+        }
+        if name.starts_with('-') {
+            return refuse("it begins with `-`, as an option does");
+        }
+        if name.contains("..") || name.contains("@{") || name.contains("//") {
+            return refuse("it contains `..`, `@{` or `//`");
+        }
+        if name.chars().any(|c| c.is_ascii_control() || c.is_whitespace() || "~^:?*[\\".contains(c)) {
+            return refuse("it contains a character that git does not allow in a ref");
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+/// A DNS zone under which run apps get their domains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Zone(String);
+
+impl FromStr for Zone {
+    type Err = NameError;
+
+    fn from_str(zone: &str) -> Result<Self, NameError> {
+        let refuse = |reason| Err(NameError::Zone { zone: zone.to_owned(), reason });
+        if zone.is_empty() {
+            return refuse("it is empty");
+        }
+        for label in zone.split('.') {
+            if label.is_empty() {
+                return refuse("it has an empty label");
+            }
+            if label.len() > 63 {
+                return refuse("a label is longer than 63 bytes");
+            }
+            if label.starts_with('-') || label.ends_with('-') {
+                return refuse("a label begins or ends with `-`");
+            }
+            if !label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+                return refuse("only `a-z`, `0-9`, `-` and `.` are allowed");
+            }
+        }
+        // A run app adds at most 12 bytes (`abcd-012345.`), and its stack name still has to leave room for
+        // the shortest possible object name (`_a_v1`).
+        if zone.len() + 12 + 5 > OBJECT_NAME_LIMIT {
+            return refuse("it is so long that Docker would refuse the names of secrets and configs (limit 64 bytes)");
+        }
+        Ok(Self(zone.to_owned()))
+    }
+}
+
+impl Zone {
+    /// Returns the pattern that a run app's domain in this zone matches: `RUN_APP_RE`.
+    ///
+    /// Warm apps (`warm-…`) and apps made by hand never match it; nothing else is ever looked at by the
+    /// janitor.
+    #[must_use]
+    pub fn run_app_pattern(&self) -> Regex {
+        Regex::new(&format!("^[a-z0-9]{{1,4}}-[0-9a-f]{{6}}\\.{}$", regex::escape(&self.0)))
+            .expect("an escaped zone in a fixed pattern is a valid expression")
+    }
+}
+
+/// The domain of a run app; it always matches its zone's [`Zone::run_app_pattern`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(String);
+
+impl Domain {
+    /// Returns the domain that a run of `recipe` at `reference` for pull request `pr` has in `zone`.
+    ///
+    /// The rule is the predecessor's, so that both harnesses lock the same name while a host is migrated:
+    /// the first four of the recipe's `[a-z0-9]`, then six hex digits of `sha1("recipe|pr|ref")`.
+    #[must_use]
+    pub fn for_run(recipe: &RecipeName, pr: &str, reference: &str, zone: &Zone) -> Self {
+        let head: String = recipe.0.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
+        let digest = hex::encode(Sha1::digest(format!("{recipe}|{pr}|{reference}")));
+        Self(format!("{head}-{}.{zone}", &digest[..6]))
+    }
+
+    /// Returns `text` as a domain when it is a run app of `zone`.
+    ///
+    /// # Errors
+    /// [`NameError::Domain`] when it does not match, because the janitor would never find such an app.
+    pub fn parse(text: &str, zone: &Zone) -> Result<Self, NameError> {
+        if zone.run_app_pattern().is_match(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Domain { domain: text.to_owned(), zone: zone.0.clone() })
+        }
+    }
+
+    /// Returns the name of the stack: the domain with `.` replaced by `_`, as abra does.
+    #[must_use]
+    pub fn stack(&self) -> StackName {
+        StackName(self.0.replace('.', "_"))
+    }
+}
+
+/// The name of a Swarm stack.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackName(String);
+
+impl StackName {
+    /// Returns whether an object of this name belongs to the stack by its name alone.
+    #[must_use]
+    pub fn owns(&self, object: &str) -> bool {
+        object.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('_'))
+    }
+}
+
+/// The id of a run, which is also the name of its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RunId(String);
+
+impl FromStr for RunId {
+    type Err = NameError;
+
+    fn from_str(id: &str) -> Result<Self, NameError> {
+        let refuse = |reason| Err(NameError::RunId { id: id.to_owned(), reason });
+        if id.is_empty() || id.len() > 100 {
+            return refuse("it must have 1 to 100 characters");
+        }
+        if id.starts_with(['.', '-']) {
+            return refuse("it begins with `.` or `-`");
+        }
+        if !id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            return refuse("only letters, digits, `.`, `_` and `-` are allowed");
+        }
+        Ok(Self(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone() -> Zone {
+        "ci.localhost".parse().unwrap()
+    }
+
+    #[test]
+    fn recipe_names_that_could_escape_a_directory_are_refused() {
+        for bad in ["", "a/b", "..", "a..b", "Notes", "-x", ".x", "a b", "ü"] {
+            assert!(bad.parse::<RecipeName>().is_err(), "{bad:?} was accepted");
+        }
+        for good in ["notes", "custom-html", "lasuite_docs", "n8n", "0x.y"] {
+            assert!(good.parse::<RecipeName>().is_ok(), "{good:?} was refused");
+        }
+    }
+
+    #[test]
+    fn refs_that_look_like_options_are_refused() {
+        for bad in ["", "-x", "--upload-pack=x", "a b", "a..b", "a:b", "x\n"] {
+            assert!(bad.parse::<GitRef>().is_err(), "{bad:?} was accepted");
+        }
+        for good in ["main", "feature/x", "0.1.0+1.0.0", "09bf4d54", "refs/pull/4/head"] {
+            assert!(good.parse::<GitRef>().is_ok(), "{good:?} was refused");
+        }
+    }
+
+    #[test]
+    fn a_run_domain_matches_its_own_pattern_and_only_its_zone() {
+        let recipe: RecipeName = "custom-html".parse().unwrap();
+        let domain = Domain::for_run(&recipe, "4", "main", &zone());
+        assert!(domain.as_str().starts_with("cust-"), "{domain}");
+        assert_eq!(Domain::parse(domain.as_str(), &zone()).unwrap(), domain);
+        let other: Zone = "ci.example.org".parse().unwrap();
+        assert!(Domain::parse(domain.as_str(), &other).is_err());
+        assert!(Domain::parse("warm-notes.ci.localhost", &zone()).is_err());
+        assert!(Domain::parse("note-012345xci.localhost", &zone()).is_err());
+    }
+
+    #[test]
+    fn the_domain_follows_the_predecessors_rule() {
+        // printf 'notes|7|abc' | sha1sum
+        let domain = Domain::for_run(&"notes".parse().unwrap(), "7", "abc", &zone());
+        let digest = hex::encode(Sha1::digest(b"notes|7|abc"));
+        assert_eq!(domain.as_str(), format!("note-{}.ci.localhost", &digest[..6]));
+        assert_eq!(domain.stack().as_str(), format!("note-{}_ci_localhost", &digest[..6]));
+    }
+
+    #[test]
+    fn a_zone_that_would_pass_dockers_limits_is_refused() {
+        assert!("a".repeat(47).parse::<Zone>().is_ok());
+        assert!("a".repeat(48).parse::<Zone>().is_err());
+        for bad in ["", ".x", "x..y", "-x", "x-", "X", "a_b"] {
+            assert!(bad.parse::<Zone>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_stack_owns_only_names_behind_its_separator() {
+        let stack = Domain::parse("note-012345.ci.localhost", &zone()).unwrap().stack();
+        assert!(stack.owns("note-012345_ci_localhost_data"));
+        assert!(!stack.owns("note-012345_ci_localhost2_data"));
+        assert!(!stack.owns("note-012345_ci_localhost"));
+    }
+}

@@ -1,0 +1,7 @@
+//! A recipe as its repository describes it: compose files, environment, versions, secrets, backup labels.
+
+pub mod backup;
+pub mod compose;
+pub mod env;
+pub mod secret;
+pub mod version;
