@@ -1,5 +1,9 @@
 //! Proves that a Co-op Cloud recipe works on a real Docker Swarm.
 
+pub mod event;
 pub mod git;
 pub mod name;
+pub mod outcome;
 pub mod recipe;
+pub mod report;
+pub mod wait;

@@ -1,0 +1,174 @@
+//! What a run says about itself while it goes on.
+//!
+//! The run emits a closed set of events; console, log file and `results.json` are consumers of them and
+//! of nothing else. Consumers never fail a run: what they cannot write is dropped.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::outcome::{Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict};
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The run has its directory and begins.
+    RunStarted(Box<RunStarted>),
+    /// The plan is made.
+    Planned(Box<Planned>),
+    /// A line for people, without consequence for the report (`== app lock: … ==`).
+    Notice(String),
+    /// Something that a person should look at though the run goes on; kept in the report.
+    Warning(String),
+    /// A departure from the recipe as shipped that the host forced (no IPVS, …); kept in the report.
+    Deviation(String),
+    /// A phase began; `detail` says on what.
+    PhaseStarted {
+        /// Which phase.
+        phase: Phase,
+        /// What it works on, for the live line.
+        detail: String,
+    },
+    /// What a phase is waiting for right now (`app 0/1 starting`); only live displays show it.
+    Progress(String),
+    /// A phase ended. A phase that runs twice (two deploys) is added up.
+    PhaseFinished {
+        /// Which phase.
+        phase: Phase,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A tier began.
+    TierStarted(Stage),
+    /// A test within a tier ended.
+    TestFinished {
+        /// The tier.
+        stage: Stage,
+        /// The test.
+        test: TestOutcome,
+    },
+    /// A tier ended, or was decided without running.
+    TierFinished(TierOutcome),
+    /// The app was deployed; the in-place redeploy of an upgrade does not count.
+    DeployCounted(u32),
+    /// Output that explains a failure: the last lines of a step or the logs of a service.
+    FailureOutput {
+        /// Whose output: `service app`, `test_install.sh`, `backup pre-hook of app`.
+        title: String,
+        /// The lines, oldest first.
+        lines: Vec<String>,
+    },
+    /// Teardown began; from here on signals are only noted.
+    TeardownStarted {
+        /// Why the run ends: `finished`, `SIGTERM received (cancel / parent death)`, …
+        why: String,
+    },
+    /// Teardown and audit ended.
+    TeardownFinished {
+        /// What is left; empty when clean.
+        residual: Residual,
+    },
+    /// The run ended.
+    RunFinished(Box<RunFinished>),
+}
+
+/// The facts known when a run starts.
+#[derive(Debug, Clone)]
+pub struct RunStarted {
+    /// The run's id.
+    pub run_id: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// The pull request, when there is one.
+    pub pr: Option<String>,
+    /// The ref asked for, when one was.
+    pub reference: Option<String>,
+    /// The app's domain.
+    pub domain: String,
+    /// Where the run's files are.
+    pub run_dir: PathBuf,
+    /// Wall-clock start, RFC 3339 in UTC.
+    pub started_at: String,
+}
+
+/// The facts known once the plan is made.
+#[derive(Debug, Clone, Default)]
+pub struct Planned {
+    /// The commit under test, 40 hex digits.
+    pub head_commit: String,
+    /// Its version label, if it has one; `+U` is appended for a work tree with uncommitted changes.
+    pub head_version: Option<String>,
+    /// The version that the upgrade starts from.
+    pub base_version: Option<String>,
+    /// Which driver was chosen.
+    pub driver: String,
+    /// Why that one.
+    pub driver_reason: String,
+    /// Stages that will run.
+    pub stages: Vec<Stage>,
+    /// Every hook, test and overlay beyond the recipe as shipped.
+    pub customization: Vec<String>,
+    /// How many deploys the run should count.
+    pub deploys_expected: u32,
+}
+
+/// The facts known when a run has ended.
+#[derive(Debug, Clone)]
+pub struct RunFinished {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The process's exit code.
+    pub exit_code: u8,
+    /// One line that says why, when it did not pass.
+    pub reason: Option<String>,
+    /// What to do about it, where the harness knows.
+    pub hints: Vec<String>,
+    /// Wall-clock end, RFC 3339 in UTC.
+    pub finished_at: String,
+    /// How long the run took.
+    pub elapsed: Duration,
+    /// Peak resident memory of the worker, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// A consumer of events.
+pub type Consumer = Box<dyn FnMut(&Event)>;
+
+/// Hands events to every consumer; cheap to clone, all clones share the consumers.
+#[derive(Clone, Default)]
+pub struct Events {
+    consumers: Rc<RefCell<Vec<Consumer>>>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// Adds a consumer; it sees only what is emitted from now on.
+    pub fn add(&self, consumer: Consumer) {
+        self.consumers.borrow_mut().push(consumer);
+    }
+
+    /// Hands `event` to every consumer, in the order in which they were added.
+    ///
+    /// A consumer must not emit events itself.
+    pub fn emit(&self, event: &Event) {
+        for consumer in self.consumers.borrow_mut().iter_mut() {
+            consumer(event);
+        }
+    }
+
+    /// Emits a [`Event::Notice`].
+    pub fn notice(&self, text: impl Into<String>) {
+        self.emit(&Event::Notice(text.into()));
+    }
+
+    /// Emits a [`Event::Warning`].
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(&Event::Warning(text.into()));
+    }
+}

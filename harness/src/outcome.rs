@@ -1,0 +1,272 @@
+//! What came of things: tiers, tests and the run, as data.
+//!
+//! A red result is an outcome and never an `Err`: an error means that the harness could not do its job.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A stage of a run: one operation on the app and the assertions about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// A new app, its secrets, its deploy.
+    Install,
+    /// The in-place deploy of the head over the base.
+    Upgrade,
+    /// A snapshot by the backup convention.
+    Backup,
+    /// The wipe of seeded data and the restore of the snapshot.
+    Restore,
+    /// Whatever the recipe and the overlay ship.
+    Custom,
+}
+
+impl Stage {
+    /// Every stage, in the order of a run.
+    pub const ALL: [Self; 5] = [Self::Install, Self::Upgrade, Self::Backup, Self::Restore, Self::Custom];
+
+    /// Returns the stage's name as it is written in `STAGES`, file names and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A stage name that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("stage `{0}` does not exist; the stages are install, upgrade, backup, restore and custom")]
+pub struct UnknownStage(pub String);
+
+impl FromStr for Stage {
+    type Err = UnknownStage;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStage> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name).ok_or_else(|| UnknownStage(name.to_owned()))
+    }
+}
+
+/// How a tier, a test or a rung ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It ran and every assertion held.
+    Pass,
+    /// It ran and something did not hold.
+    Fail,
+    /// It does not apply, for a declared or structural reason.
+    Skip,
+    /// It should have run and did not, or it could not verify anything.
+    Unver,
+}
+
+impl Status {
+    /// Returns the word that stands for the status in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Unver => "unver",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One assertion within a tier, generic or the recipe's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestOutcome {
+    /// Its name: `generic: serving`, `test_install.sh`, `test_notes.py::test_add`.
+    pub name: String,
+    /// How it ended.
+    pub status: Status,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why, when it did not pass; what it saw, when that is worth a line.
+    pub message: Option<String>,
+}
+
+/// A tier that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierOutcome {
+    /// Which stage it belongs to.
+    pub stage: Stage,
+    /// How it ended.
+    pub status: Status,
+    /// Why, whenever it did not simply pass.
+    pub reason: Option<String>,
+    /// How long operation and assertions took together.
+    pub duration: Duration,
+    /// Its assertions in the order in which they ran.
+    pub tests: Vec<TestOutcome>,
+    /// Whether it fails the run. An `unver` tier does so unless its cause is not the recipe's
+    /// (`base-broken`), or an earlier failure already did.
+    pub blames_recipe: bool,
+}
+
+/// A phase of a run, as timed in the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Getting the recipe's repository.
+    Fetch,
+    /// Reading it and deciding what the run will do.
+    Plan,
+    /// Waiting for another run of the same domain.
+    LockWait,
+    /// Getting images that the engine does not have.
+    Prepull,
+    /// Secrets, env file and `docker stack deploy`.
+    Deploy,
+    /// Until every service is settled and serving.
+    Converge,
+    /// The upgrade tier.
+    Upgrade,
+    /// The backup tier.
+    Backup,
+    /// The restore tier.
+    Restore,
+    /// The custom tier.
+    Custom,
+    /// Teardown and leak audit.
+    Teardown,
+}
+
+impl Phase {
+    /// Every phase, in the order of a run.
+    pub const ALL: [Self; 11] = [
+        Self::Fetch,
+        Self::Plan,
+        Self::LockWait,
+        Self::Prepull,
+        Self::Deploy,
+        Self::Converge,
+        Self::Upgrade,
+        Self::Backup,
+        Self::Restore,
+        Self::Custom,
+        Self::Teardown,
+    ];
+
+    /// Returns the phase's name as it stands in `results.json` before `_ms`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Plan => "plan",
+            Self::LockWait => "lock_wait",
+            Self::Prepull => "prepull",
+            Self::Deploy => "deploy",
+            Self::Converge => "converge",
+            Self::Upgrade => "upgrade",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Custom => "custom",
+            Self::Teardown => "teardown",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every tier passed or was skipped for cause.
+    Passed,
+    /// A tier failed, or teardown left something behind in an otherwise green run.
+    Failed,
+    /// A signal ended it.
+    Cancelled,
+    /// The hard deadline ended it.
+    Deadline,
+    /// The harness or the host failed.
+    Infra,
+    /// The worker was killed and the supervisor reaped its app.
+    Orphaned,
+    /// The input was wrong; nothing was created.
+    Usage,
+}
+
+impl Verdict {
+    /// Returns the word that stands for the verdict in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline",
+            Self::Infra => "infra",
+            Self::Orphaned => "orphaned",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What teardown found when it listed every kind again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Residual {
+    /// Names of what is left, by kind (`services`, `tasks`, `containers`, `networks`, `volumes`,
+    /// `secrets`, `configs`, `env_files`, `processes`); kinds with nothing left are absent.
+    #[serde(flatten)]
+    pub left: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+impl Residual {
+    /// Returns whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left.values().all(Vec::is_empty)
+    }
+
+    /// Adds `names` under `kind`, unless there are none.
+    pub fn add(&mut self, kind: &str, names: Vec<String>) {
+        if !names.is_empty() {
+            self.left.entry(kind.to_owned()).or_default().extend(names);
+        }
+    }
+}
+
+impl fmt::Display for Residual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (kind, names)) in self.left.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{kind}: {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Time: deadlines, stopwatches and the only polling loop.
+//!
+//! Everything here is monotonic. Wall-clock time exists only in records.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// A point in time by which something must have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// Returns the deadline that is `span` from now.
+    #[must_use]
+    pub fn after(span: Duration) -> Self {
+        // A span beyond what an Instant can hold (584 years) is as good as a century.
+        let now = Instant::now();
+        Self(now.checked_add(span).unwrap_or_else(|| now + Duration::from_secs(3_155_760_000)))
+    }
+
+    /// Returns the earlier of this deadline and `other`.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        if other.0 < self.0 { other } else { self }
+    }
+
+    /// Returns how much time is left; zero once it has passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Returns whether it has passed.
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Returns the deadline as the instant that tokio's timers take.
+    #[must_use]
+    pub fn instant(self) -> tokio::time::Instant {
+        self.0.into()
+    }
+}
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Returns the time since the start.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// What a condition found out about itself.
+#[derive(Debug)]
+pub enum Poll<T> {
+    /// It holds.
+    Ready(T),
+    /// It does not hold yet; the text is reported if time runs out.
+    NotYet(String),
+}
+
+/// Why a wait ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError<E> {
+    /// The deadline passed first.
+    #[error("timed out after {:.1} s; last seen: {last}", .elapsed.as_secs_f64())]
+    TimedOut {
+        /// How long was waited.
+        elapsed: Duration,
+        /// What the condition last said of itself.
+        last: String,
+    },
+    /// The condition can never hold any more.
+    #[error(transparent)]
+    Failed(E),
+}
+
+/// Asks `condition` every `interval`, at once for the first time, until it holds, fails or `deadline`
+/// passes.
+///
+/// # Errors
+/// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
+pub async fn poll_until<T, E, F>(
+    deadline: Deadline,
+    interval: Duration,
+    mut condition: impl FnMut() -> F,
+) -> Result<T, WaitError<E>>
+where
+    F: Future<Output = Result<Poll<T>, E>>,
+{
+    let watch = Stopwatch::start();
+    loop {
+        let last = match condition().await.map_err(WaitError::Failed)? {
+            Poll::Ready(value) => return Ok(value),
+            Poll::NotYet(status) => status,
+        };
+        if deadline.passed() {
+            return Err(WaitError::TimedOut { elapsed: watch.elapsed(), last });
+        }
+        pause(interval.min(deadline.left())).await;
+    }
+}
+
+/// Waits for `span`: the one timer behind every poll.
+pub(crate) async fn pause(span: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    tokio::time::sleep(span).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_timeout_reports_the_last_status() {
+        let mut asked = 0;
+        let result: Result<(), WaitError<std::convert::Infallible>> =
+            poll_until(Deadline::after(Duration::from_millis(30)), Duration::from_millis(5), || {
+                asked += 1;
+                let status = format!("asked {asked}");
+                async move { Ok(Poll::NotYet(status)) }
+            })
+            .await;
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("last seen: asked "), "{text}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_condition_is_asked_even_when_the_deadline_has_passed() {
+        let result: Result<u8, WaitError<std::convert::Infallible>> =
+            poll_until(Deadline::after(Duration::ZERO), Duration::from_secs(9), || async { Ok(Poll::Ready(7)) }).await;
+        assert!(matches!(result, Ok(7)));
+    }
+}
