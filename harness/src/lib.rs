@@ -4,6 +4,8 @@ pub mod event;
 pub mod git;
 pub mod name;
 pub mod outcome;
+pub mod process;
 pub mod recipe;
 pub mod report;
+mod sys;
 pub mod wait;

@@ -1,0 +1,458 @@
+//! The only module that spawns.
+//!
+//! Theory of operation: every child is the leader of its own process group, is killed by the kernel when
+//! this process dies, has no standard input unless it is given one, and an environment made from nothing.
+//! A child whose caller goes away (a cancelled run) is not forgotten: it is told to end at once, and
+//! [`Processes::end_all`] sees to it, with its group, before anything is torn down. Daemons that left
+//! their group come back to this process, which is a child subreaper, and are killed there too.
+//!
+//! This module does not know Docker, git or abra.
+
+mod output;
+mod stray;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpid};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Child;
+
+pub use output::{Output, Tail};
+
+use crate::sys;
+use crate::wait::{Deadline, Stopwatch};
+
+/// How long a child may take to end after TERM, before its group is killed.
+pub const TERM_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a child's pipes may stay open after its exit. Still open means that a grandchild holds them.
+const PIPE_GRACE: Duration = Duration::from_millis(300);
+
+/// Why a command did not come to an end of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started.
+    #[error("failed to start `{program}`")]
+    Spawn {
+        /// What was to be started.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It did not end in time and was killed with its group.
+    #[error("`{label}` did not end within {} s and was killed", .limit.as_secs())]
+    TimedOut {
+        /// What it was.
+        label: String,
+        /// How long it had.
+        limit: Duration,
+        /// The last lines that it wrote.
+        tail: Vec<String>,
+    },
+    /// Its pipes or its end could not be read.
+    #[error("failed to follow `{label}`")]
+    Follow {
+        /// What it was.
+        label: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A command that has ended by itself.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output, up to the capture limit.
+    pub stdout: Vec<u8>,
+    /// The last lines of both streams, in the order of arrival.
+    pub tail: Vec<String>,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// Whether a grandchild still held its output open after it had ended.
+    pub leaked_pipes: bool,
+}
+
+impl Finished {
+    /// Returns whether it exited with 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Returns `exit code 3` or `killed by signal 9`.
+    #[must_use]
+    pub fn how(&self) -> String {
+        describe(self.status)
+    }
+}
+
+/// Returns `exit code 3` or `killed by SIGKILL`, for messages.
+#[must_use]
+pub fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("killed by {signal}"),
+            Err(_) => format!("killed by signal {number}"),
+        },
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+/// A command that can be run once or more.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: PathBuf,
+    input: Option<Vec<u8>>,
+    label: String,
+    log: Option<PathBuf>,
+}
+
+impl Cmd {
+    /// Creates a command that will run in `dir`, because the directory of the step may be gone.
+    pub fn new(program: impl AsRef<OsStr>, dir: &Path) -> Self {
+        let program = program.as_ref().to_owned();
+        let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
+        Self { program, args: Vec::new(), env: BTreeMap::new(), dir: dir.to_owned(), input: None, label, log: None }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable, on top of the base environment of [`Processes`].
+    #[must_use]
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets variables, on top of the base environment of [`Processes`].
+    #[must_use]
+    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, vars: impl IntoIterator<Item = (K, V)>) -> Self {
+        for (key, value) in vars {
+            self = self.env(key, value);
+        }
+        self
+    }
+
+    /// Gives it `bytes` on standard input; without this it reads end-of-file.
+    #[must_use]
+    pub fn input(mut self, bytes: Vec<u8>) -> Self {
+        self.input = Some(bytes);
+        self
+    }
+
+    /// Sets what messages call it; by default the program's name.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Writes everything that it prints to `path`, too.
+    #[must_use]
+    pub fn log_to(mut self, path: &Path) -> Self {
+        self.log = Some(path.to_owned());
+        self
+    }
+}
+
+/// A child whose caller went away before it had ended.
+#[derive(Debug)]
+struct Abandoned {
+    child: Child,
+    group: Pid,
+}
+
+/// Every child of this process; cheap to clone, all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Processes {
+    base: Rc<BTreeMap<OsString, OsString>>,
+    abandoned: Rc<RefCell<Vec<Abandoned>>>,
+}
+
+impl Processes {
+    /// Creates the door with the environment that every child starts from.
+    #[must_use]
+    pub fn new(base: BTreeMap<OsString, OsString>) -> Self {
+        Self { base: Rc::new(base), abandoned: Rc::default() }
+    }
+
+    /// Returns a variable of the base environment.
+    #[must_use]
+    pub fn base_var(&self, key: &str) -> Option<&OsStr> {
+        self.base.get(OsStr::new(key)).map(OsString::as_os_str)
+    }
+
+    /// Returns where `program` is on the base environment's `PATH`.
+    #[must_use]
+    pub fn which(&self, program: &str) -> Option<PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::env::split_paths(self.base_var("PATH")?).map(|dir| dir.join(program)).find(|path| {
+            path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+    }
+
+    /// Runs `cmd` to its end, or kills it with its group when `limit` passes.
+    ///
+    /// When the returned future is dropped, the child gets TERM and is left to [`Processes::end_all`].
+    ///
+    /// # Errors
+    /// [`ProcessError`]; an exit code other than 0 is not an error.
+    pub async fn run(&self, cmd: &Cmd, limit: Duration) -> Result<Finished, ProcessError> {
+        let deadline = Deadline::after(limit);
+        let watch = Stopwatch::start();
+        let follow = |source| ProcessError::Follow { label: cmd.label.clone(), source };
+        let mut running = self.spawn(cmd)?;
+        let child = running.child.as_mut().expect("a running child is there until it was waited for");
+        let stdin = child.stdin.take();
+        let streams = (child.stdout.take(), child.stderr.take());
+        let mut output = Output::new(cmd.log.as_deref()).map_err(follow)?;
+
+        let feed = async {
+            if let (Some(mut stdin), Some(bytes)) = (stdin, cmd.input.as_deref()) {
+                // A child that does not read its input to the end is within its rights.
+                drop(stdin.write_all(bytes).await);
+                drop(stdin.shutdown().await);
+            }
+        };
+        let ended = {
+            let mut reading = std::pin::pin!(output.read(streams));
+            let mut reading_done = false;
+            let mut feeding = std::pin::pin!(feed);
+            let mut fed = false;
+            let mut expiry = std::pin::pin!(tokio::time::sleep_until(deadline.instant()));
+            let status = loop {
+                tokio::select! {
+                    status = child.wait() => break Some(status.map_err(follow)?),
+                    () = &mut reading, if !reading_done => reading_done = true,
+                    () = &mut feeding, if !fed => fed = true,
+                    () = &mut expiry => break None,
+                }
+            };
+            if status.is_some() {
+                running.child = None;
+            } else {
+                running.end().await;
+            }
+            let leaked = !reading_done && tokio::time::timeout(PIPE_GRACE, &mut reading).await.is_err();
+            status.map(|status| (status, leaked))
+        };
+        // The leader has been reaped; what is left of its group is a stray that outlived it.
+        let _ = killpg(running.group, Signal::SIGKILL);
+        let Some((status, leaked_pipes)) = ended else {
+            return Err(ProcessError::TimedOut { label: cmd.label.clone(), limit, tail: output.tail() });
+        };
+        let tail = output.tail();
+        Ok(Finished { status, stdout: output.into_stdout(), tail, elapsed: watch.elapsed(), leaked_pipes })
+    }
+
+    fn spawn(&self, cmd: &Cmd) -> Result<Running, ProcessError> {
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        let mut command = std::process::Command::new(&cmd.program);
+        {
+            use std::os::unix::process::CommandExt as _;
+            command.process_group(0);
+        }
+        command.args(&cmd.args).env_clear().envs(self.base.iter()).envs(&cmd.env).current_dir(&cmd.dir);
+        command.stdin(if cmd.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        sys::tie(&mut command, sys::Tie { parent: getpid(), death_signal: Signal::SIGKILL, own_session: false });
+        let child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|source| ProcessError::Spawn { program: cmd.program.to_string_lossy().into_owned(), source })?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not waited for has a pid");
+        Ok(Running { child: Some(child), group: Pid::from_raw(pid), abandoned: Rc::clone(&self.abandoned) })
+    }
+
+    /// Ends every child that was abandoned, with its group, and every stray daemon; returns the command
+    /// names of those that would not die.
+    ///
+    /// A group gets TERM when it is abandoned; here it has until `grace` before KILL.
+    pub async fn end_all(&self, grace: Duration) -> Vec<String> {
+        self.end_abandoned(grace).await;
+        kill_strays().await
+    }
+
+    async fn end_abandoned(&self, grace: Duration) {
+        let abandoned = std::mem::take(&mut *self.abandoned.borrow_mut());
+        let deadline = Deadline::after(grace);
+        for Abandoned { mut child, group } in abandoned {
+            let ended = tokio::time::timeout(deadline.left(), child.wait()).await.is_ok();
+            let _ = killpg(group, Signal::SIGKILL);
+            if !ended {
+                drop(tokio::time::timeout(Duration::from_secs(2), child.wait()).await);
+            }
+        }
+    }
+}
+
+/// A child that runs. Dropping it abandons the child, see [`Processes::end_all`].
+#[derive(Debug)]
+struct Running {
+    child: Option<Child>,
+    group: Pid,
+    abandoned: Rc<RefCell<Vec<Abandoned>>>,
+}
+
+impl Running {
+    /// Ends the child and its group: TERM, a grace, KILL; then reaps it.
+    async fn end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let _ = killpg(self.group, Signal::SIGTERM);
+        if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
+            let _ = killpg(self.group, Signal::SIGKILL);
+            drop(child.wait().await);
+        }
+        let _ = killpg(self.group, Signal::SIGKILL);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            let _ = killpg(self.group, Signal::SIGTERM);
+            self.abandoned.borrow_mut().push(Abandoned { child, group: self.group });
+        }
+    }
+}
+
+/// Starts the worker process of a supervisor: own session, TERM when the supervisor dies.
+///
+/// The write end of `notes` becomes its standard input: a worker reads nothing, and a descriptor that is
+/// passed in a standard place needs no unsafe code to pick up.
+///
+/// # Errors
+/// What the system says when it cannot be started.
+pub(crate) fn spawn_worker(
+    exe: &Path,
+    args: &[OsString],
+    env: &[(OsString, OsString)],
+    notes: std::os::fd::OwnedFd,
+) -> std::io::Result<std::process::Child> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let mut command = std::process::Command::new(exe);
+    command.args(args).envs(env.iter().map(|(key, value)| (key, value))).stdin(Stdio::from(notes));
+    sys::tie(&mut command, sys::Tie { parent: getpid(), death_signal: Signal::SIGTERM, own_session: true });
+    command.spawn()
+}
+
+/// Kills every child of this process that is left, daemons that came back to it included, and reaps them.
+///
+/// Returns the command names of those that would not die. For the supervisor, once its worker is gone.
+pub(crate) async fn kill_strays() -> Vec<String> {
+    stray::kill_all(Duration::from_secs(5)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn processes() -> Processes {
+        let path = OsString::from("/usr/local/bin:/usr/bin:/bin");
+        Processes::new(BTreeMap::from([(OsString::from("PATH"), path)]))
+    }
+
+    fn sh(script: &str) -> Cmd {
+        Cmd::new("/bin/sh", Path::new("/")).arg("-c").arg(script)
+    }
+
+    /// Whether a process runs; one that is dead and waits to be reaped does not.
+    fn lives(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_child_gets_nothing_but_the_given_environment() {
+        let cmd = Cmd::new("/usr/bin/env", Path::new("/")).env("A", "1");
+        let finished = processes().run(&cmd, Duration::from_secs(10)).await.unwrap();
+        let text = String::from_utf8(finished.stdout).unwrap();
+        let mut names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["A", "PATH"]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn output_beyond_the_pipe_does_not_block_and_input_is_fed() {
+        let cmd = sh("cat; head -c 300000 /dev/zero | tr '\\0' 'x'; echo; echo err >&2").input(b"in\n".to_vec());
+        let finished = processes().run(&cmd, Duration::from_secs(10)).await.unwrap();
+        assert!(finished.success());
+        assert!(finished.stdout.starts_with(b"in\nxxx"));
+        assert!(finished.tail.iter().any(|line| line == "err"), "{:?}", finished.tail.len());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_child_that_ignores_term_is_killed_at_the_limit_with_its_group() {
+        let watch = Stopwatch::start();
+        let cmd = sh("trap '' TERM; (while :; do sleep 0.1; done) & echo $! $$; while :; do sleep 0.1; done");
+        let error = processes().run(&cmd, Duration::from_millis(200)).await.unwrap_err();
+        let ProcessError::TimedOut { tail, .. } = error else { panic!("{error}") };
+        assert!(watch.elapsed() < Duration::from_secs(8));
+        for pid in tail[0].split(' ') {
+            assert!(!lives(pid), "{pid} lives");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_grandchild_that_holds_the_pipes_does_not_hang_the_run() {
+        let finished = processes().run(&sh("sleep 60 & echo done"), Duration::from_secs(20)).await.unwrap();
+        assert!(finished.leaked_pipes);
+        assert!(finished.elapsed < Duration::from_secs(10));
+        assert_eq!(finished.tail, ["done"]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_cancelled_command_is_told_to_end_and_ended() {
+        let processes = processes();
+        let marker = tempfile::tempdir().unwrap();
+        let file = marker.path().join("pid");
+        let cmd = sh(&format!("echo $$ > {}.new && mv {0}.new {0}; exec sleep 60", file.display()));
+        let pid = {
+            let mut run = std::pin::pin!(processes.run(&cmd, Duration::from_secs(30)));
+            let deadline = Deadline::after(Duration::from_secs(10));
+            loop {
+                assert!(!deadline.passed(), "the child never said its pid");
+                drop(tokio::time::timeout(Duration::from_millis(5), run.as_mut()).await);
+                if let Ok(pid) = std::fs::read_to_string(&file) {
+                    break pid;
+                }
+            }
+        };
+        // Not `end_all`: the strays of this process are the children of the other tests' threads.
+        processes.end_abandoned(Duration::from_secs(5)).await;
+        assert!(!lives(pid.trim()));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_missing_program_is_named() {
+        let error = processes().run(&Cmd::new("/nowhere/tool", Path::new("/")), Duration::from_secs(1)).await;
+        assert_eq!(error.unwrap_err().to_string(), "failed to start `/nowhere/tool`");
+    }
+}

@@ -1,0 +1,56 @@
+//! Daemons that came back to this process because it is a child subreaper.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use crate::wait::{self, Deadline};
+
+/// Kills and reaps every child of this process until none is left or `limit` has passed; returns the
+/// command names of those that are left.
+///
+/// It must run when no child is expected any more: whatever is a child then is a stray. Killing one hands
+/// its own children to this process, hence the loop.
+pub(super) async fn kill_all(limit: Duration) -> Vec<String> {
+    let deadline = Deadline::after(limit);
+    loop {
+        let strays = children();
+        if strays.is_empty() {
+            return Vec::new();
+        }
+        if deadline.passed() {
+            return strays.into_iter().map(|(pid, name)| format!("{name} (pid {pid})")).collect();
+        }
+        let mut reaped = false;
+        for (pid, _) in &strays {
+            let _ = kill(*pid, Signal::SIGKILL);
+            reaped |= !matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+        }
+        if !reaped {
+            // The kernel needs a moment to end them; there is no event for another's grandchild.
+            wait::pause(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// Returns the pid and command name of every child of this process.
+///
+/// `/proc` is read because `PROC_CHILDREN` is a kernel option and waitid cannot list.
+fn children() -> Vec<(Pid, String)> {
+    let own = getpid();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // `pid (comm) state ppid …`, and comm may itself contain `) `.
+            let (head, rest) = stat.rsplit_once(')')?;
+            let parent: i32 = rest.split_whitespace().nth(1)?.parse().ok()?;
+            let name = head.split_once('(').map_or("?", |(_, name)| name);
+            (parent == own.as_raw()).then(|| (Pid::from_raw(pid), name.to_owned()))
+        })
+        .collect()
+}
