@@ -1,11 +1,14 @@
 //! Proves that a Co-op Cloud recipe works on a real Docker Swarm.
 
+pub mod dirs;
 pub mod event;
 pub mod git;
+pub mod lock;
 pub mod name;
 pub mod outcome;
 pub mod process;
 pub mod recipe;
 pub mod report;
+pub mod swarm;
 mod sys;
 pub mod wait;

@@ -1,0 +1,267 @@
+//! Every path of the harness, worked out once.
+//!
+//! Nothing of a run is kept under the step's working directory or under its `HOME`: CI runners delete
+//! both under a run that they cancel.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::name::{Domain, RunId};
+
+/// Places of this host that all runs share.
+#[derive(Debug, Clone)]
+pub struct HostDirs {
+    /// Where the app locks are; the predecessor's place, so that both harnesses see the same locks.
+    pub locks: PathBuf,
+    /// Where run directories are.
+    pub runs: PathBuf,
+    /// Where the host's own state is (last sweep, image locks).
+    pub state: PathBuf,
+    /// The canonical abra directory, usually `~/.abra`.
+    pub abra: PathBuf,
+}
+
+/// A directory that could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirsError {
+    /// It cannot be created or written.
+    #[error("{what} `{path}` is not usable")]
+    Unusable {
+        /// What it is for: `runs directory`.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something that is not a link is where the run's link belongs.
+    #[error("`{path}` is in the way: a link to `{target}` belongs there")]
+    InTheWay {
+        /// What is in the way.
+        path: PathBuf,
+        /// Where the link would point.
+        target: PathBuf,
+    },
+}
+
+impl DirsError {
+    /// Returns whether the person who gave the path is to blame (it does not exist, may not be written),
+    /// rather than the host (disk full, I/O error).
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Unusable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::InvalidInput
+            ),
+            Self::InTheWay { .. } => true,
+        }
+    }
+}
+
+fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
+    fs::create_dir_all(path).map_err(|source| DirsError::Unusable { what, path: path.to_owned(), source })
+}
+
+/// Creates a directory when it is missing and proves that files can be made in it.
+///
+/// # Errors
+/// [`DirsError::Unusable`] that names the directory as `what`.
+pub fn ensure_writable(what: &'static str, path: &Path) -> Result<(), DirsError> {
+    make(what, path)?;
+    tempfile::Builder::new()
+        .prefix(".probe-")
+        .tempfile_in(path)
+        .map(drop)
+        .map_err(|source| DirsError::Unusable { what, path: path.to_owned(), source })
+}
+
+impl HostDirs {
+    /// Returns the lock file of a domain. The name is the predecessor's.
+    #[must_use]
+    pub fn lock_file(&self, domain: &Domain) -> PathBuf {
+        self.locks.join(format!("cc-ci-app-{domain}.lock"))
+    }
+
+    /// Returns the canonical env file of a domain on a server.
+    #[must_use]
+    pub fn env_file(&self, server: &str, domain: &Domain) -> PathBuf {
+        self.abra.join("servers").join(server).join(format!("{domain}.env"))
+    }
+}
+
+/// The places of one run.
+#[derive(Debug, Clone)]
+pub struct RunDirs {
+    /// The run directory itself.
+    pub root: PathBuf,
+    /// The id under which it really exists; a used id gets a suffix.
+    pub id: RunId,
+    /// This run's `ABRA_DIR`.
+    pub abra: PathBuf,
+    /// Full outputs of steps.
+    pub logs: PathBuf,
+    /// Snapshots of the backup tier; removed at the end, because they may hold secrets.
+    pub backups: PathBuf,
+    /// State files that tests may read.
+    pub state: PathBuf,
+    /// Copies of tests and hooks, taken before any checkout moves.
+    pub tests: PathBuf,
+    /// A directory for the tests' `PATH` that holds `recipe-ci`.
+    pub bin: PathBuf,
+}
+
+impl RunDirs {
+    /// Creates the directory of a run under `host.runs`, with a suffix when `id` has been used before.
+    ///
+    /// # Errors
+    /// [`DirsError`] when it cannot be made.
+    pub fn create(host: &HostDirs, id: &RunId) -> Result<Self, DirsError> {
+        make("runs directory", &host.runs)?;
+        let unusable = |source| DirsError::Unusable { what: "runs directory", path: host.runs.clone(), source };
+        let mut number = 1_u32;
+        let (root, id) = loop {
+            let name = if number == 1 { id.to_string() } else { format!("{id}-{number}") };
+            let root = host.runs.join(&name);
+            // mkdir is the arbiter between two runs that were given one id.
+            match fs::create_dir(&root) {
+                Ok(()) => break (root, name.parse().unwrap_or_else(|_| id.clone())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(unusable(error)),
+            }
+        };
+        let dirs = Self {
+            abra: root.join("abra"),
+            logs: root.join("logs"),
+            backups: root.join("backups"),
+            state: root.join("state"),
+            tests: root.join("tests"),
+            bin: root.join("bin"),
+            root,
+            id,
+        };
+        for path in [&dirs.logs, &dirs.backups, &dirs.state, &dirs.tests, &dirs.bin] {
+            make("run directory", path)?;
+        }
+        Ok(dirs)
+    }
+
+    /// Builds this run's `ABRA_DIR`: `servers` and `catalogue` are links to the canonical ones, `recipes`
+    /// is its own and empty, so that two runs of a recipe never share a checkout. May be called again.
+    ///
+    /// # Errors
+    /// [`DirsError`] when something that is no link is in the way, or the system refuses.
+    pub fn link_abra(&self, host: &HostDirs) -> Result<(), DirsError> {
+        make("abra directory", &self.abra.join("recipes"))?;
+        for name in ["servers", "catalogue"] {
+            let target = host.abra.join(name);
+            make("abra directory", &target)?;
+            let path = self.abra.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if !meta.is_symlink() => return Err(DirsError::InTheWay { path, target }),
+                Ok(_) => {}
+                Err(_) => symlink(&target, &path)
+                    .map_err(|source| DirsError::Unusable { what: "abra directory", path, source })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the run's checkout of its recipe.
+    #[must_use]
+    pub fn recipe(&self, recipe: &str) -> PathBuf {
+        self.abra.join("recipes").join(recipe)
+    }
+
+    /// Returns where the run's results are.
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.root.join("results.json")
+    }
+
+    /// Returns the run's own log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("run.log")
+    }
+
+    /// Returns a state file of this run, keyed by run and process and never by domain: two runs of one
+    /// domain overlap before the lock.
+    #[must_use]
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        self.state.join(format!("{name}-{}-{}", self.id, std::process::id()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(root: &Path) -> HostDirs {
+        HostDirs {
+            locks: root.join("lock"),
+            runs: root.join("runs"),
+            state: root.join("state"),
+            abra: root.join("home/.abra"),
+        }
+    }
+
+    #[test]
+    fn a_used_run_id_gets_a_suffix_and_nothing_is_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let id: RunId = "7".parse().unwrap();
+        let first = RunDirs::create(&host, &id).unwrap();
+        let second = RunDirs::create(&host, &id).unwrap();
+        assert_eq!(first.id.as_str(), "7");
+        assert_eq!(second.id.as_str(), "7-2");
+        assert_ne!(first.root, second.root);
+    }
+
+    #[test]
+    fn the_abra_directory_links_the_canonical_one_and_may_be_built_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let dirs = RunDirs::create(&host, &"x".parse().unwrap()).unwrap();
+        dirs.link_abra(&host).unwrap();
+        dirs.link_abra(&host).unwrap();
+        assert_eq!(fs::read_link(dirs.abra.join("servers")).unwrap(), host.abra.join("servers"));
+        assert!(fs::read_dir(dirs.abra.join("recipes")).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_link_is_an_error_that_names_both() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let dirs = RunDirs::create(&host, &"x".parse().unwrap()).unwrap();
+        fs::create_dir_all(&dirs.abra).unwrap();
+        fs::write(dirs.abra.join("servers"), "").unwrap();
+        let error = dirs.link_abra(&host).unwrap_err();
+        assert!(matches!(error, DirsError::InTheWay { .. }), "{error}");
+    }
+
+    #[test]
+    fn state_files_never_carry_the_domain() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = RunDirs::create(&host(root.path()), &"9".parse().unwrap()).unwrap();
+        let name = dirs.state_file("deploy-count");
+        assert!(name.ends_with(format!("deploy-count-9-{}", std::process::id())));
+    }
+
+    #[test]
+    fn a_runs_directory_that_is_a_file_is_a_usage_error() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        fs::write(&host.runs, "").unwrap();
+        let error = RunDirs::create(&host, &"x".parse().unwrap()).unwrap_err();
+        assert!(error.is_usage(), "{error}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The app lock: an exclusive `flock(2)` that lives exactly as long as its holder.
+//!
+//! Invariant: a held lock means a live owner, a free lock a dead one. There is no age rule and no
+//! stealing, and nothing here releases a lock before the process ends, except a reaper that has cleaned up.
+//!
+//! The janitor unlinks the lock files of apps that it has reaped, so a waiter can win an inode that no
+//! path names any more while a third process locks a new file at the same path. Hence every acquisition
+//! compares the descriptor's inode with the path's and starts again when they differ.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::dirs::HostDirs;
+use crate::name::{Domain, RunId};
+
+/// Why a lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The lock file or its directory cannot be used.
+    #[error("lock file `{path}` is not usable")]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory is on a file system whose locks reach beyond this kernel.
+    #[error("lock directory `{path}` is on a network file system, where a lock does not prove a live owner")]
+    NetworkFileSystem {
+        /// Which directory.
+        path: PathBuf,
+    },
+}
+
+/// Proof that this process owns a domain. Whatever touches an app takes it as a parameter.
+#[derive(Debug)]
+#[must_use = "the domain is owned only as long as this lives"]
+pub struct DomainLock {
+    file: File,
+    path: PathBuf,
+    domain: Domain,
+}
+
+/// What a try found.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The lock is ours.
+    Acquired(DomainLock),
+    /// Somebody lives who holds it; the text is what the holder wrote about itself, for messages only.
+    Held {
+        /// `run 4711 (pid 1234)`, or empty when unknown.
+        holder: String,
+        /// When it was acquired, as the file's modification time says.
+        since: Option<SystemTime>,
+    },
+}
+
+impl DomainLock {
+    /// Tries to take the lock of `domain` without waiting.
+    ///
+    /// # Errors
+    /// [`LockError`] when the lock file cannot be opened or locked at all.
+    pub fn try_acquire(host: &HostDirs, domain: &Domain, run: &RunId) -> Result<Attempt, LockError> {
+        let path = host.lock_file(domain);
+        let unusable = |source| LockError::Unusable { path: path.clone(), source };
+        refuse_network_file_system(&host.locks)?;
+        loop {
+            let mut file = open(&path).map_err(unusable)?;
+            #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+            match file.try_lock() {
+                Ok(()) if names(&path, &file).map_err(unusable)? => {
+                    return Self::own(file, &path, domain, run).map(Attempt::Acquired).map_err(unusable);
+                }
+                // An unlinked inode: whoever reaped it is done with it, the live path is another file.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let since = file.metadata().and_then(|meta| meta.modified()).ok();
+                    return Ok(Attempt::Held { holder: read_holder(&mut file), since });
+                }
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
+        }
+    }
+
+    /// Waits until the lock of `domain` is ours. Dropping the future gives up.
+    ///
+    /// # Errors
+    /// [`LockError`] when the lock file cannot be opened or locked at all.
+    pub async fn acquire(host: &HostDirs, domain: &Domain, run: &RunId) -> Result<Self, LockError> {
+        let path = host.lock_file(domain);
+        let unusable = |source| LockError::Unusable { path: path.clone(), source };
+        loop {
+            let file = wait_for(&path).await.map_err(unusable)?;
+            if names(&path, &file).map_err(unusable)? {
+                return Self::own(file, &path, domain, run).map_err(unusable);
+            }
+        }
+    }
+
+    /// Returns the domain that is owned.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Unlinks the lock file and lets go, in this order, after the app behind it has been removed.
+    ///
+    /// Only a reaper does so. A run keeps its lock until its process ends.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`] when the file cannot be unlinked.
+    pub fn unlink(self) -> Result<(), LockError> {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(LockError::Unusable { path: self.path.clone(), source }),
+        }
+    }
+
+    fn own(mut file: File, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
+        // For messages only. Truncating is safe because the lock is held.
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "run {run} (pid {})", std::process::id())?;
+        file.set_modified(SystemTime::now())?;
+        Ok(Self { file, path: path.to_owned(), domain: domain.clone() })
+    }
+}
+
+impl std::os::fd::AsFd for DomainLock {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Never truncated here: somebody else may hold it. std opens with O_CLOEXEC: children never carry it.
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)
+}
+
+/// Waits for the lock of `path` on a thread that blocks in the kernel, so the hand-over takes no poll.
+///
+/// A thread cannot be cancelled: when the future is dropped, the thread may still win the lock, finds
+/// nobody who wants it and lets go. It is not `spawn_blocking`: the runtime would wait for it at its end.
+async fn wait_for(path: &Path) -> io::Result<File> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let wanted = path.to_owned();
+    std::thread::Builder::new()
+        .name("lock-wait".to_owned())
+        .stack_size(64 << 10)
+        .spawn(move || drop(sender.send(block_on(&wanted))))?;
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread ended")))
+}
+
+fn block_on(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(|()| file),
+        }
+    }
+}
+
+/// Returns whether `path` still names the inode behind `file`.
+fn names(path: &Path, file: &File) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_holder(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.take(200).read_to_string(&mut text) {
+        Ok(_) => text.lines().next().unwrap_or_default().trim().to_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+/// An exclusive lock for short critical sections of a host (one pull per image); released on drop.
+#[derive(Debug)]
+#[must_use = "the section is exclusive only as long as this lives"]
+pub struct SectionLock {
+    _file: File,
+}
+
+impl SectionLock {
+    /// Waits until the section named by `path` is ours. Dropping the future gives up.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`].
+    pub async fn acquire(path: &Path) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
+        Ok(Self { _file: wait_for(path).await.map_err(unusable)? })
+    }
+}
+
+/// On NFS and its kind the kernel turns `flock` into byte-range locks of a server, and may hang for ever.
+fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
+    use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+    // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
+    const CIFS: FsType = FsType(0xff53_4d42);
+    const SMB2: FsType = FsType(0xfe53_4d42);
+    let unusable = |error: nix::errno::Errno| LockError::Unusable { path: dir.to_owned(), source: error.into() };
+    let kind = statfs(dir).map_err(unusable)?.filesystem_type();
+    if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind) {
+        return Err(LockError::NetworkFileSystem { path: dir.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs {
+            locks: root.path().to_owned(),
+            runs: root.path().join("runs"),
+            state: root.path().join("state"),
+            abra: root.path().join("abra"),
+        };
+        let domain = Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
+        (root, host, domain, "7".parse().unwrap())
+    }
+
+    fn acquired(attempt: Attempt) -> DomainLock {
+        match attempt {
+            Attempt::Acquired(lock) => lock,
+            Attempt::Held { holder, .. } => panic!("held by {holder}"),
+        }
+    }
+
+    #[test]
+    fn a_second_try_finds_the_holder_and_a_drop_frees_it() {
+        let (_root, host, domain, run) = host();
+        let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+        let Attempt::Held { holder, .. } = DomainLock::try_acquire(&host, &domain, &run).unwrap() else {
+            panic!("two own it")
+        };
+        assert_eq!(holder, format!("run 7 (pid {})", std::process::id()));
+        drop(lock);
+        let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
+        let (_root, host, domain, run) = host();
+        let reaper = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+        let mut waiting = std::pin::pin!(DomainLock::acquire(&host, &domain, &run));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), waiting.as_mut()).await.is_err());
+        reaper.unlink().unwrap();
+        let lock = waiting.await.unwrap();
+        assert!(names(&host.lock_file(&domain), &lock.file).unwrap());
+    }
+
+    #[test]
+    fn a_directory_as_lock_file_and_a_missing_directory_are_errors_that_name_the_path() {
+        let (root, mut host, domain, run) = host();
+        std::fs::create_dir(host.lock_file(&domain)).unwrap();
+        let error = DomainLock::try_acquire(&host, &domain, &run).unwrap_err();
+        assert!(error.to_string().contains("cc-ci-app-note-012345.ci.localhost.lock"), "{error}");
+        host.locks = root.path().join("absent");
+        assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The Docker engine and its Swarm, as far as a run needs them.
+//!
+//! This module knows stacks, services and containers. It does not know recipes, tiers or locks; nothing
+//! here decides that something may be removed.
+
+pub mod archive;
+pub mod container;
+pub mod converge;
+pub mod image;
+pub mod object;
+pub mod service;
+pub mod teardown;
+pub mod watch;
+
+use bollard::Docker;
+use bollard::errors::Error as ApiError;
+
+/// The label by which every object of a stack names its stack.
+pub const NAMESPACE: &str = "com.docker.stack.namespace";
+
+/// How long the engine may take to begin an answer, in seconds. It covers headers only, not streams.
+const ANSWER_LIMIT: u64 = 60;
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// `DOCKER_HOST` names something besides a unix socket.
+    #[error("`{host}` is not a unix socket; recipe-ci reaches the engine on `unix://…` only")]
+    Unsupported {
+        /// The host that was given.
+        host: String,
+    },
+    /// There is no answer.
+    #[error("the Docker engine at `{host}` does not answer")]
+    Unreachable {
+        /// The host that was asked.
+        host: String,
+        /// What the connection said.
+        #[source]
+        source: Box<ApiError>,
+    },
+    /// It answered that it will not.
+    #[error("failed to {what}")]
+    Refused {
+        /// What was asked, as a verb with its object: `list the services of note-…`.
+        what: String,
+        /// What it said.
+        #[source]
+        source: Box<ApiError>,
+    },
+    /// An image is neither there nor to be had.
+    #[error("image `{image}` is not on this engine and cannot be pulled: {reason}")]
+    Pull {
+        /// Which image.
+        image: String,
+        /// What the registry said.
+        reason: String,
+    },
+    /// A command inside a container took too long.
+    #[error("`{command}` in a container of this stack did not end within {limit_s} s")]
+    ExecTimedOut {
+        /// The command.
+        command: String,
+        /// How long it had, in seconds.
+        limit_s: u64,
+    },
+    /// The engine's answer lacks what it must have.
+    #[error("the engine's answer to `{what}` lacks {lacks}")]
+    Incomplete {
+        /// What was asked.
+        what: String,
+        /// What is missing.
+        lacks: &'static str,
+    },
+    /// A local file or directory failed in the middle of a transfer.
+    #[error("failed to {what}")]
+    Local {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The lock that keeps two runs from pulling one image failed.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
+}
+
+impl EngineError {
+    /// Returns whether the thing asked about does not exist (any more).
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { source, .. }
+            if matches!(**source, ApiError::DockerResponseServerError { status_code: 404, .. }))
+    }
+}
+
+/// A connection to the engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    host: String,
+}
+
+/// What the engine says about itself.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    /// Its version: `20.10.24+dfsg1`.
+    pub version: String,
+    /// The newest API version that it speaks: `1.41`.
+    pub api_version: String,
+    /// Whether this engine is part of a swarm.
+    pub swarm_active: bool,
+    /// Whether this node may be asked to deploy.
+    pub manager: bool,
+    /// Where it keeps its data.
+    pub root_dir: String,
+}
+
+impl Engine {
+    /// Prepares a connection to `host` (`unix:///var/run/docker.sock`). Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for anything but a unix socket, [`EngineError::Unreachable`] when there
+    /// is no such socket.
+    pub fn connect(host: &str) -> Result<Self, EngineError> {
+        if !host.starts_with("unix://") {
+            return Err(EngineError::Unsupported { host: host.to_owned() });
+        }
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        let docker = Docker::connect_with_unix(host, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
+            .map_err(|source| EngineError::Unreachable { host: host.to_owned(), source: Box::new(source) })?;
+        Ok(Self { docker, host: host.to_owned() })
+    }
+
+    /// Returns the host that this connection is to.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Asks the engine about itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreachable`] when it does not answer.
+    pub async fn info(&self) -> Result<EngineInfo, EngineError> {
+        let (version, info) = futures_util::future::try_join(self.docker.version(), self.docker.info())
+            .await
+            .map_err(|source| self.failed("ask the engine about itself", source))?;
+        let swarm = info.swarm.unwrap_or_default();
+        Ok(EngineInfo {
+            version: version.version.unwrap_or_default(),
+            api_version: version.api_version.unwrap_or_default(),
+            swarm_active: swarm
+                .local_node_state
+                .is_some_and(|state| state == bollard::models::LocalNodeState::ACTIVE),
+            manager: swarm.control_available.unwrap_or(false),
+            root_dir: info.docker_root_dir.unwrap_or_default(),
+        })
+    }
+
+    /// Turns the API's error into this module's: no connection is another matter than a refusal.
+    fn failed(&self, what: impl Into<String>, source: ApiError) -> EngineError {
+        match source {
+            ApiError::HyperResponseError { .. }
+            | ApiError::HyperLegacyError { .. }
+            | ApiError::RequestTimeoutError
+            | ApiError::IOError { .. }
+            | ApiError::SocketNotFoundError(_) => {
+                EngineError::Unreachable { host: self.host.clone(), source: Box::new(source) }
+            }
+            source => EngineError::Refused { what: what.into(), source: Box::new(source) },
+        }
+    }
+}
+
+/// Returns a filter in the form that the API takes.
+fn filters<const N: usize>(pairs: [(&str, String); N]) -> std::collections::HashMap<String, Vec<String>> {
+    let mut filters = std::collections::HashMap::<String, Vec<String>>::new();
+    for (key, value) in pairs {
+        filters.entry(key.to_owned()).or_default().push(value);
+    }
+    filters
+}

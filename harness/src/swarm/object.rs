@@ -1,0 +1,300 @@
+//! Everything that a stack consists of, listed and removed by kind.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use bollard::query_parameters::{
+    ListConfigsOptions, ListContainersOptionsBuilder, ListNetworksOptions, ListSecretsOptions, ListServicesOptions,
+    ListTasksOptionsBuilder, ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+};
+
+use super::{Engine, EngineError, NAMESPACE, filters};
+use crate::name::StackName;
+use crate::outcome::Residual;
+
+/// The kinds of objects that belong to a stack, in the order in which they can be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// Tasks; they go when their service and container are gone, and cannot be removed themselves.
+    Task,
+    /// Containers, running or not.
+    Container,
+    /// Networks.
+    Network,
+    /// Volumes.
+    Volume,
+    /// Secrets.
+    Secret,
+    /// Configs.
+    Config,
+}
+
+impl Kind {
+    /// Returns the kind's plural, as reports name it.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Task => "tasks",
+            Self::Container => "containers",
+            Self::Network => "networks",
+            Self::Volume => "volumes",
+            Self::Secret => "secrets",
+            Self::Config => "configs",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}
+
+/// One object of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// The engine's id; for volumes the name.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The stack that its label names.
+    pub namespace: Option<String>,
+    /// Labels, where its kind lists them.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Object {
+    /// Returns whether it belongs to `stack`, by its label or by its name.
+    ///
+    /// The name counts because abra labels neither secrets nor half-made objects.
+    #[must_use]
+    pub fn belongs_to(&self, stack: &StackName) -> bool {
+        self.namespace.as_deref() == Some(stack.as_str()) || stack.owns(&self.name)
+    }
+}
+
+/// Lists objects as a [`Residual`].
+#[must_use]
+pub fn residual(objects: &[Object]) -> Residual {
+    let mut residual = Residual::default();
+    for object in objects {
+        residual.add(object.kind.plural(), vec![object.name.clone()]);
+    }
+    residual
+}
+
+fn object(kind: Kind, id: String, name: String, labels: HashMap<String, String>) -> Object {
+    let labels: BTreeMap<String, String> = labels.into_iter().collect();
+    Object { kind, id, name, namespace: labels.get(NAMESPACE).cloned(), labels }
+}
+
+impl Engine {
+    /// Lists everything on the engine that belongs to `stack`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when any one kind cannot be listed: what cannot be read is never taken for nothing.
+    pub async fn objects_of(&self, stack: &StackName) -> Result<Vec<Object>, EngineError> {
+        let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
+        let (shared, tasks, containers) = futures_util::try_join!(
+            self.shared_objects(),
+            self.list_tasks_as_objects(mine.clone()),
+            self.list_containers_as_objects(mine),
+        )?;
+        let shared = shared.into_iter().filter(|object| object.belongs_to(stack));
+        Ok(shared.chain(tasks).chain(containers).collect())
+    }
+
+    /// Lists every service, network, volume, secret, config and container of a stack on this engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] when any one kind cannot be listed.
+    pub async fn all_objects(&self) -> Result<Vec<Object>, EngineError> {
+        let labelled = filters([("label", NAMESPACE.to_owned())]);
+        let (mut shared, containers) =
+            futures_util::try_join!(self.shared_objects(), self.list_containers_as_objects(labelled))?;
+        shared.extend(containers);
+        Ok(shared)
+    }
+
+    async fn shared_objects(&self) -> Result<Vec<Object>, EngineError> {
+        let failed = |kind: &str, error| self.failed(format!("list the {kind}"), error);
+        let (services, networks, volumes, secrets, configs) = futures_util::join!(
+            self.docker.list_services(None::<ListServicesOptions>),
+            self.docker.list_networks(None::<ListNetworksOptions>),
+            self.docker.list_volumes(None::<ListVolumesOptions>),
+            self.docker.list_secrets(None::<ListSecretsOptions>),
+            self.docker.list_configs(None::<ListConfigsOptions>),
+        );
+        let mut all = Vec::new();
+        for service in services.map_err(|error| failed("services", error))? {
+            let spec = service.spec.unwrap_or_default();
+            all.push(object(
+                Kind::Service,
+                service.id.unwrap_or_default(),
+                spec.name.unwrap_or_default(),
+                spec.labels.unwrap_or_default(),
+            ));
+        }
+        for network in networks.map_err(|error| failed("networks", error))? {
+            all.push(object(
+                Kind::Network,
+                network.id.unwrap_or_default(),
+                network.name.unwrap_or_default(),
+                network.labels.unwrap_or_default(),
+            ));
+        }
+        for volume in volumes.map_err(|error| failed("volumes", error))?.volumes.unwrap_or_default() {
+            all.push(object(Kind::Volume, volume.name.clone(), volume.name, volume.labels));
+        }
+        for secret in secrets.map_err(|error| failed("secrets", error))? {
+            let spec = secret.spec.unwrap_or_default();
+            let labels = spec.labels.unwrap_or_default();
+            all.push(object(Kind::Secret, secret.id.unwrap_or_default(), spec.name.unwrap_or_default(), labels));
+        }
+        for config in configs.map_err(|error| failed("configs", error))? {
+            let spec = config.spec.unwrap_or_default();
+            let labels = spec.labels.unwrap_or_default();
+            all.push(object(Kind::Config, config.id.unwrap_or_default(), spec.name.unwrap_or_default(), labels));
+        }
+        Ok(all)
+    }
+
+    async fn list_tasks_as_objects(&self, by: HashMap<String, Vec<String>>) -> Result<Vec<Object>, EngineError> {
+        let options = ListTasksOptionsBuilder::new().filters(&by).build();
+        let tasks =
+            self.docker.list_tasks(Some(options)).await.map_err(|error| self.failed("list the tasks", error))?;
+        Ok(tasks
+            .into_iter()
+            .map(|task| {
+                let id = task.id.unwrap_or_default();
+                object(Kind::Task, id.clone(), id, HashMap::new())
+            })
+            .collect())
+    }
+
+    async fn list_containers_as_objects(&self, by: HashMap<String, Vec<String>>) -> Result<Vec<Object>, EngineError> {
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&by).build();
+        let containers = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.failed("list the containers", error))?;
+        Ok(containers
+            .into_iter()
+            .map(|container| {
+                let name = container.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+                object(
+                    Kind::Container,
+                    container.id.unwrap_or_default(),
+                    name.trim_start_matches('/').to_owned(),
+                    container.labels.unwrap_or_default(),
+                )
+            })
+            .collect())
+    }
+
+    /// Removes one object; one that is gone already counts as removed. Tasks are left to the engine.
+    ///
+    /// # Errors
+    /// [`EngineError`], for instance while a network or a volume is still in use.
+    pub async fn remove(&self, object: &Object) -> Result<(), EngineError> {
+        let result = match object.kind {
+            Kind::Task => return Ok(()),
+            Kind::Service => self.docker.delete_service(&object.id).await,
+            Kind::Container => {
+                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                self.docker.remove_container(&object.id, Some(options)).await
+            }
+            Kind::Network => self.docker.remove_network(&object.id).await,
+            Kind::Volume => {
+                let options = RemoveVolumeOptionsBuilder::new().force(true).build();
+                self.docker.remove_volume(&object.id, Some(options)).await
+            }
+            Kind::Secret => self.docker.delete_secret(&object.id).await,
+            Kind::Config => self.docker.delete_config(&object.id).await,
+        };
+        match result.map_err(|error| self.failed(format!("remove `{}` ({})", object.name, object.kind), error)) {
+            Err(error) if error.is_gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Creates a secret that belongs to `stack`.
+    ///
+    /// # Errors
+    /// [`EngineError`], for instance when one of that name exists.
+    pub async fn create_secret(&self, stack: &StackName, name: &str, value: &str) -> Result<(), EngineError> {
+        use bollard::models::SecretSpec;
+        let spec = SecretSpec {
+            name: Some(name.to_owned()),
+            labels: Some(HashMap::from([(NAMESPACE.to_owned(), stack.to_string())])),
+            data: Some(base64(value.as_bytes())),
+            ..SecretSpec::default()
+        };
+        self.docker
+            .create_secret(spec)
+            .await
+            .map(drop)
+            .map_err(|error| self.failed(format!("create secret `{name}`"), error))
+    }
+
+    /// Returns the names of the networks on this engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] when they cannot be listed.
+    pub async fn network_names(&self) -> Result<Vec<String>, EngineError> {
+        let networks = self
+            .docker
+            .list_networks(None::<ListNetworksOptions>)
+            .await
+            .map_err(|error| self.failed("list the networks", error))?;
+        Ok(networks.into_iter().filter_map(|network| network.name).collect())
+    }
+}
+
+/// Returns standard base64 with padding (RFC 4648), the form in which the API takes secret data.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for index in 0..4 {
+            let digit = (group >> (18 - 6 * index)) as usize & 63;
+            text.push(if index <= chunk.len() { char::from(ALPHABET[digit]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn an_object_belongs_to_a_stack_by_label_or_by_name_and_never_by_a_mere_prefix() {
+        let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap()).unwrap().stack();
+        let make = |name: &str, label: Option<&str>| Object {
+            kind: Kind::Volume,
+            id: String::new(),
+            name: name.to_owned(),
+            namespace: label.map(str::to_owned),
+            labels: BTreeMap::new(),
+        };
+        assert!(make("data", Some("note-012345_z")).belongs_to(&stack));
+        assert!(make("note-012345_z_data", None).belongs_to(&stack));
+        assert!(!make("note-012345_zz_data", None).belongs_to(&stack));
+        assert!(!make("data", Some("note-012345_z2")).belongs_to(&stack));
+    }
+}

@@ -1,0 +1,191 @@
+//! Services and tasks as the harness judges them.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{ServiceSpecMode, ServiceUpdateStatusStateEnum as Update, TaskSpecRestartPolicyConditionEnum};
+use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
+
+use super::{Engine, EngineError, NAMESPACE, filters};
+use crate::name::StackName;
+
+/// A service of a stack at one moment.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The engine's id.
+    pub id: String,
+    /// Its name without the stack's: `app`.
+    pub name: String,
+    /// The image of its current spec, without a digest.
+    pub image: String,
+    /// Its service labels (`deploy.labels` of the compose file).
+    pub labels: BTreeMap<String, String>,
+    /// The container part of its current spec, as JSON, to compare tasks with.
+    pub container_spec: serde_json::Value,
+    /// How many tasks should run; zero is a valid wish.
+    pub desired: u64,
+    /// What the last update came to.
+    pub update: UpdateState,
+    /// What Swarm says about the last update.
+    pub update_message: String,
+    /// When the last update began, RFC 3339.
+    pub update_started: Option<String>,
+    /// Whether a task that ends with 0 is started again.
+    pub restarts_on_success: bool,
+}
+
+/// What the last update of a service came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateState {
+    /// There was none, or it completed.
+    Settled,
+    /// It is under way.
+    Updating,
+    /// Swarm gave up half-way; it stays so for ever.
+    Paused,
+    /// Swarm is undoing it.
+    RollingBack,
+    /// Swarm has undone it, or gave up undoing it.
+    RolledBack,
+}
+
+/// A task of a stack at one moment.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The engine's id.
+    pub id: String,
+    /// Which service it is of.
+    pub service_id: String,
+    /// Its state in swarm's words: `running`, `failed`, …
+    pub state: String,
+    /// What swarm wants it to be: `running`, `shutdown`, …
+    pub desired: String,
+    /// The container part of the spec that it was made from, as JSON.
+    pub container_spec: serde_json::Value,
+    /// When it was made, RFC 3339 in UTC.
+    pub created_at: String,
+    /// What went wrong with it.
+    pub error: String,
+    /// How its container exited.
+    pub exit_code: Option<i64>,
+    /// Its container.
+    pub container_id: Option<String>,
+}
+
+impl Task {
+    /// Returns whether it runs and should.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == "running" && self.desired == "running"
+    }
+
+    /// Returns whether it came to a bad end.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state.as_str(), "failed" | "rejected" | "orphaned")
+    }
+}
+
+/// All services and tasks of a stack at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct StackState {
+    /// Services by name without the stack's.
+    pub services: BTreeMap<String, Service>,
+    /// Tasks, newest first.
+    pub tasks: Vec<Task>,
+}
+
+impl StackState {
+    /// Returns the tasks of a service, newest first.
+    pub fn tasks_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Task> {
+        self.tasks.iter().filter(|task| task.service_id == service.id)
+    }
+
+    /// Returns the container of a task of `service` that is up.
+    #[must_use]
+    pub fn container_of(&self, service: &str) -> Option<&str> {
+        let service = self.services.get(service)?;
+        self.tasks_of(service).filter(|task| task.is_up()).find_map(|task| task.container_id.as_deref())
+    }
+}
+
+impl Engine {
+    /// Reads the state of a stack.
+    ///
+    /// # Errors
+    /// [`EngineError`] when services or tasks cannot be listed.
+    pub async fn stack_state(&self, stack: &StackName) -> Result<StackState, EngineError> {
+        let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
+        let services = ListServicesOptionsBuilder::new().filters(&mine).status(true).build();
+        let tasks = ListTasksOptionsBuilder::new().filters(&mine).build();
+        let (services, tasks) =
+            futures_util::join!(self.docker.list_services(Some(services)), self.docker.list_tasks(Some(tasks)));
+        let services = services.map_err(|error| self.failed(format!("list the services of {stack}"), error))?;
+        let tasks = tasks.map_err(|error| self.failed(format!("list the tasks of {stack}"), error))?;
+        let prefix = format!("{stack}_");
+        let mut state = StackState::default();
+        for service in services {
+            let service = read_service(service, &prefix);
+            state.services.insert(service.name.clone(), service);
+        }
+        state.tasks = tasks.into_iter().map(read_task).collect();
+        state.tasks.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        Ok(state)
+    }
+}
+
+fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
+    let spec = service.spec.unwrap_or_default();
+    let template = spec.task_template.unwrap_or_default();
+    let container = template.container_spec.unwrap_or_default();
+    let full_name = spec.name.unwrap_or_default();
+    let status = service.update_status.unwrap_or_default();
+    let restart = template.restart_policy.and_then(|policy| policy.condition);
+    let desired = match spec.mode {
+        Some(ServiceSpecMode { replicated: Some(mode), .. }) => mode.replicas.map_or(1, i64::unsigned_abs),
+        _ => service.service_status.and_then(|status| status.desired_tasks).unwrap_or(1),
+    };
+    Service {
+        id: service.id.unwrap_or_default(),
+        name: full_name.strip_prefix(prefix).unwrap_or(&full_name).to_owned(),
+        image: without_digest(container.image.as_deref().unwrap_or_default()).to_owned(),
+        labels: spec.labels.unwrap_or_default().into_iter().collect(),
+        container_spec: serde_json::to_value(&container).unwrap_or_default(),
+        desired,
+        update: match status.state {
+            Some(Update::UPDATING) => UpdateState::Updating,
+            Some(Update::PAUSED) => UpdateState::Paused,
+            Some(Update::ROLLBACK_STARTED) => UpdateState::RollingBack,
+            Some(Update::ROLLBACK_PAUSED | Update::ROLLBACK_COMPLETED) => UpdateState::RolledBack,
+            Some(Update::EMPTY | Update::COMPLETED) | None => UpdateState::Settled,
+        },
+        update_message: status.message.unwrap_or_default(),
+        update_started: status.started_at,
+        restarts_on_success: !matches!(
+            restart,
+            Some(TaskSpecRestartPolicyConditionEnum::NONE | TaskSpecRestartPolicyConditionEnum::ON_FAILURE)
+        ),
+    }
+}
+
+fn read_task(task: bollard::models::Task) -> Task {
+    let status = task.status.unwrap_or_default();
+    let container = status.container_status.unwrap_or_default();
+    let spec = task.spec.and_then(|spec| spec.container_spec).unwrap_or_default();
+    Task {
+        id: task.id.unwrap_or_default(),
+        service_id: task.service_id.unwrap_or_default(),
+        state: status.state.map(|state| state.to_string()).unwrap_or_default(),
+        desired: task.desired_state.map(|state| state.to_string()).unwrap_or_default(),
+        container_spec: serde_json::to_value(&spec).unwrap_or_default(),
+        created_at: task.created_at.unwrap_or_default(),
+        error: status.err.unwrap_or_default(),
+        exit_code: container.exit_code,
+        container_id: container.container_id.filter(|id| !id.is_empty()),
+    }
+}
+
+/// Returns an image reference without `@sha256:…`, which the engine adds when it resolves one.
+#[must_use]
+pub fn without_digest(image: &str) -> &str {
+    image.split_once('@').map_or(image, |(name, _)| name)
+}

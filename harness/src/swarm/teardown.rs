@@ -1,0 +1,81 @@
+//! Removing a stack: whatever order, however half-made, however often.
+
+use std::time::Duration;
+
+use super::object::{Kind, Object, residual};
+use super::watch::Watch;
+use super::{Engine, EngineError};
+use crate::name::StackName;
+use crate::outcome::Residual;
+use crate::wait::Deadline;
+
+/// What a removal came to.
+#[derive(Debug, Clone, Default)]
+pub struct Removal {
+    /// What is still there; empty when two listings in a row were.
+    pub residual: Residual,
+    /// What the engine last said about objects that would not go.
+    pub complaints: Vec<String>,
+}
+
+/// Removes everything of `stack` until two listings in a row are empty or `deadline` passes.
+///
+/// The containers of removed services are killed: an app under test needs no grace, and Swarm would wait
+/// for each one's `stop_grace_period` (10 s by default) while it holds networks and volumes.
+///
+/// # Errors
+/// [`EngineError`] when the engine cannot be asked what is there, up to the deadline; a single object that
+/// will not go is not an error but a residual.
+pub async fn remove_stack(
+    engine: &Engine,
+    stack: &StackName,
+    deadline: Deadline,
+) -> Result<Removal, EngineError> {
+    let mut watch = Watch::new(engine, stack);
+    let mut empty_listings = 0;
+    loop {
+        let objects = match engine.objects_of(stack).await {
+            Ok(objects) => objects,
+            // An engine that restarts comes back; one that does not is the caller's problem at the deadline.
+            Err(error) if deadline.passed() => return Err(error),
+            Err(_) => {
+                watch.changed(Duration::from_millis(500).min(deadline.left())).await;
+                continue;
+            }
+        };
+        if objects.is_empty() {
+            empty_listings += 1;
+            if empty_listings == 2 {
+                return Ok(Removal::default());
+            }
+            continue;
+        }
+        empty_listings = 0;
+        let complaints = pass(engine, &objects).await;
+        if deadline.passed() {
+            return Ok(Removal { residual: residual(&objects), complaints });
+        }
+        watch.changed(Duration::from_millis(200).min(deadline.left())).await;
+    }
+}
+
+/// Asks for the removal of every object that can go now; returns what the engine objected to.
+async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for kind in [Kind::Service, Kind::Container, Kind::Network, Kind::Volume, Kind::Secret, Kind::Config] {
+        let removals = objects.iter().filter(|object| object.kind == kind).map(|object| engine.remove(object));
+        for result in futures_util::future::join_all(removals).await {
+            if let Err(error) = result {
+                complaints.push(describe(&error));
+            }
+        }
+    }
+    complaints
+}
+
+fn describe(error: &EngineError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
