@@ -1,1 +1,183 @@
-//! Placeholder.
+//! Containers of a stack: commands inside them, their logs, their addresses.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::query_parameters::{
+    InspectNetworkOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Engine, EngineError, filters};
+use crate::process::Tail;
+
+/// The bridge that every container of an overlay network has a leg on; the host reaches it there, without
+/// DNS, gateway or IPVS.
+const GATEWAY_BRIDGE: &str = "docker_gwbridge";
+
+/// How much of a command's standard output is kept, in bytes.
+const CAPTURE_LIMIT: usize = 4 << 20;
+
+/// A command inside a container that has ended.
+#[derive(Debug, Clone)]
+pub struct ExecOutput {
+    /// Its exit code.
+    pub code: i64,
+    /// What it wrote to standard output, up to 4 MiB.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error, up to 4 MiB.
+    pub stderr: Vec<u8>,
+    /// The last lines of both, in the order of arrival.
+    pub tail: Vec<String>,
+}
+
+impl Engine {
+    /// Runs `command` inside `container` and waits for its end, at most `limit`.
+    ///
+    /// A command that takes longer cannot be killed through the API; it dies with its container.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be started, or takes too long. An exit code other than 0 is no error.
+    pub async fn exec(
+        &self,
+        container: &str,
+        command: &[String],
+        input: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<ExecOutput, EngineError> {
+        let shown = command.join(" ");
+        match tokio::time::timeout(limit, self.exec_to_end(container, command, input)).await {
+            Ok(result) => result,
+            Err(_) => Err(EngineError::ExecTimedOut { command: shown, limit_s: limit.as_secs() }),
+        }
+    }
+
+    async fn exec_to_end(
+        &self,
+        container: &str,
+        command: &[String],
+        input: Option<Vec<u8>>,
+    ) -> Result<ExecOutput, EngineError> {
+        let what = || format!("run `{}` in container {}", command.join(" "), short(container));
+        let options = CreateExecOptions {
+            attach_stdin: Some(input.is_some()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.docker.create_exec(container, options).await.map_err(|error| self.failed(what(), error))?;
+        let started = self
+            .docker
+            .start_exec(&exec.id, Some(StartExecOptions::default()))
+            .await
+            .map_err(|error| self.failed(what(), error))?;
+        let mut result = ExecOutput { code: 0, stdout: Vec::new(), stderr: Vec::new(), tail: Vec::new() };
+        let mut tail = Tail::default();
+        if let StartExecResults::Attached { mut output, input: mut stdin } = started {
+            let feed = async {
+                if let Some(bytes) = input {
+                    // A command need not read its input to the end.
+                    drop(stdin.write_all(&bytes).await);
+                    drop(stdin.shutdown().await);
+                }
+                stdin
+            };
+            let read = async {
+                while let Some(piece) = output.next().await {
+                    match piece.map_err(|error| self.failed(what(), error))? {
+                        LogOutput::StdErr { message } => {
+                            tail.push(&message);
+                            keep(&mut result.stderr, &message);
+                        }
+                        LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                            tail.push(&message);
+                            keep(&mut result.stdout, &message);
+                        }
+                        LogOutput::StdIn { .. } => {}
+                    }
+                }
+                Ok::<(), EngineError>(())
+            };
+            let (_stdin, ended) = futures_util::join!(feed, read);
+            ended?;
+        }
+        let state =
+            self.docker.inspect_exec(&exec.id).await.map_err(|error| self.failed(what(), error))?;
+        // No exit code means that the container went away under the command: that is no success.
+        result.code =
+            state.exit_code.ok_or_else(|| EngineError::Incomplete { what: what(), lacks: "an exit code" })?;
+        result.tail = tail.lines();
+        Ok(result)
+    }
+
+    /// Returns the address of a container on the engine's gateway bridge, or `None` when it has none there
+    /// (not running, or only on networks without a way out).
+    ///
+    /// # Errors
+    /// [`EngineError`] when the bridge cannot be inspected.
+    pub async fn address_of(&self, container: &str) -> Result<Option<std::net::IpAddr>, EngineError> {
+        let network = self
+            .docker
+            .inspect_network(GATEWAY_BRIDGE, None::<InspectNetworkOptions>)
+            .await
+            .map_err(|error| self.failed(format!("inspect network `{GATEWAY_BRIDGE}`"), error))?;
+        let found = network.containers.unwrap_or_default().remove(container).and_then(|leg| leg.ipv4_address);
+        Ok(found.and_then(|text| text.split('/').next().and_then(|address| address.parse().ok())))
+    }
+
+    /// Returns the last `lines` lines of a container's output, oldest first.
+    ///
+    /// # Errors
+    /// [`EngineError`] when they cannot be read.
+    pub async fn container_log(&self, container: &str, lines: usize) -> Result<Vec<String>, EngineError> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let mut stream = self.docker.logs(container, Some(options));
+        let mut tail = Tail::default();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|error| {
+                self.failed(format!("read the logs of container {}", short(container)), error)
+            })?;
+            tail.push(&piece.into_bytes());
+        }
+        Ok(tail.lines())
+    }
+
+    /// Returns the last `lines` lines of what the newest container of a service wrote, running or not.
+    ///
+    /// The service-log API is not used: on 20.10 it can hang for tasks whose container is gone.
+    ///
+    /// # Errors
+    /// [`EngineError`] when containers or logs cannot be read.
+    pub async fn service_log(&self, service_id: &str, lines: usize) -> Result<Vec<String>, EngineError> {
+        let by = filters([("label", format!("com.docker.swarm.service.id={service_id}"))]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&by).build();
+        let mut containers = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.failed("list the containers of a service", error))?;
+        containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
+        // The newest may not have written anything yet; then the one before it has what explains the end.
+        for container in containers.into_iter().take(3) {
+            let log = self.container_log(&container.id.unwrap_or_default(), lines).await?;
+            if !log.is_empty() {
+                return Ok(log);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn keep(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    let room = CAPTURE_LIMIT.saturating_sub(buffer.len());
+    buffer.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// Returns the first 12 digits of an id, as people know it from `docker ps`.
+#[must_use]
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}

@@ -1,1 +1,106 @@
-//! Placeholder.
+//! Images: there already, or pulled once per host however many runs want them.
+
+use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+
+use super::{Engine, EngineError};
+use crate::dirs::HostDirs;
+use crate::lock::SectionLock;
+
+impl Engine {
+    /// Returns whether the engine has `image`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be asked.
+    pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        match self.docker.inspect_image(image).await.map_err(|error| self.failed(format!("inspect `{image}`"), error)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that the engine has `image`; returns whether it had to be pulled.
+    ///
+    /// A host-wide lock per image makes the second of two runs wait for the first one's pull.
+    ///
+    /// # Errors
+    /// [`EngineError::Pull`] when it cannot be had.
+    pub async fn ensure_image(&self, host: &HostDirs, image: &str) -> Result<bool, EngineError> {
+        if self.has_image(image).await? {
+            return Ok(false);
+        }
+        let locks = host.state.join("images");
+        let local = |source| EngineError::Local { what: format!("create `{}`", locks.display()), source };
+        std::fs::create_dir_all(&locks).map_err(local)?;
+        let name = hex::encode(&Sha256::digest(image.as_bytes())[..16]);
+        let _pulling = SectionLock::acquire(&locks.join(format!("{name}.lock"))).await?;
+        if self.has_image(image).await? {
+            return Ok(false);
+        }
+        self.pull(image).await?;
+        Ok(true)
+    }
+
+    /// Pulls `image`.
+    ///
+    /// # Errors
+    /// [`EngineError::Pull`] when the registry does not give it, or an unreachable engine.
+    pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
+        let refused = |reason: String| EngineError::Pull { image: image.to_owned(), reason };
+        // Without a tag the API would pull every tag of the repository.
+        let (name, tag) = match image.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
+            _ if image.contains('@') => (image, ""),
+            _ => (image, "latest"),
+        };
+        let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
+        let mut progress = std::pin::pin!(self.docker.create_image(Some(options), None, None));
+        while let Some(step) = progress.next().await {
+            match step.map_err(|error| self.failed("pull", error)) {
+                Ok(step) => {
+                    if let Some(detail) = step.error_detail {
+                        return Err(refused(detail.message.unwrap_or_default()));
+                    }
+                }
+                Err(EngineError::Refused { source, .. }) => return Err(refused(source.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `image` a second name.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn tag_image(&self, image: &str, repo: &str, tag: &str) -> Result<(), EngineError> {
+        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+        self.docker
+            .tag_image(image, Some(options))
+            .await
+            .map_err(|error| self.failed(format!("tag `{image}` as `{repo}:{tag}`"), error))
+    }
+
+    /// Makes an image of one layer from a tar archive of a root file system.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn import_rootfs(&self, repo: &str, tag: &str, rootfs: Vec<u8>) -> Result<(), EngineError> {
+        let what = || format!("import `{repo}:{tag}`");
+        let options = CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(tag).build();
+        let body = bollard::body_full(rootfs.into());
+        let mut progress = std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));
+        while let Some(step) = progress.next().await {
+            let step = step.map_err(|error| self.failed(what(), error))?;
+            if let Some(detail) = step.error_detail {
+                return Err(EngineError::Pull {
+                    image: format!("{repo}:{tag}"),
+                    reason: detail.message.unwrap_or_default(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -7,7 +7,10 @@ use super::watch::Watch;
 use super::{Engine, EngineError};
 use crate::name::StackName;
 use crate::outcome::Residual;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Stopwatch};
+
+/// How long an engine may be silent before a removal gives up: a restart of dockerd takes a few seconds.
+const RESTART_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a removal came to.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +27,8 @@ pub struct Removal {
 /// for each one's `stop_grace_period` (10 s by default) while it holds networks and volumes.
 ///
 /// # Errors
-/// [`EngineError`] when the engine cannot be asked what is there, up to the deadline; a single object that
-/// will not go is not an error but a residual.
+/// [`EngineError`] when the engine cannot be asked what is there for longer than it needs to restart; a
+/// single object that will not go is not an error but a residual.
 pub async fn remove_stack(
     engine: &Engine,
     stack: &StackName,
@@ -33,11 +36,14 @@ pub async fn remove_stack(
 ) -> Result<Removal, EngineError> {
     let mut watch = Watch::new(engine, stack);
     let mut empty_listings = 0;
+    let mut answered = Stopwatch::start();
     loop {
         let objects = match engine.objects_of(stack).await {
-            Ok(objects) => objects,
-            // An engine that restarts comes back; one that does not is the caller's problem at the deadline.
-            Err(error) if deadline.passed() => return Err(error),
+            Ok(objects) => {
+                answered = Stopwatch::start();
+                objects
+            }
+            Err(error) if deadline.passed() || answered.elapsed() > RESTART_LIMIT => return Err(error),
             Err(_) => {
                 watch.changed(Duration::from_millis(500).min(deadline.left())).await;
                 continue;
