@@ -1,0 +1,72 @@
+//! A run app on this host: its stack and its env files, and how to make both disappear.
+//!
+//! Only `run` and `janitor` call this, and only with the domain's lock in hand.
+
+use std::path::PathBuf;
+
+use crate::dirs::HostDirs;
+use crate::lock::DomainLock;
+use crate::name::Domain;
+use crate::swarm::teardown::{Removal, remove_stack};
+use crate::swarm::{Engine, EngineError};
+use crate::wait::Deadline;
+
+/// Removes everything of the app that `lock` owns and lists every kind again.
+///
+/// Order-independent and idempotent; an app of which only half was ever made is removed the same way.
+///
+/// # Errors
+/// [`EngineError`] when the engine cannot be asked; env files have been removed even then.
+pub async fn remove(
+    engine: &Engine,
+    host: &HostDirs,
+    lock: &DomainLock,
+    deadline: Deadline,
+) -> Result<Removal, EngineError> {
+    let domain = lock.domain();
+    let mut complaints = Vec::new();
+    for file in env_files(host, domain).map_err(|error| unreadable(host, error))? {
+        if let Err(error) = std::fs::remove_file(&file) {
+            complaints.push(format!("failed to remove `{}`: {error}", file.display()));
+        }
+    }
+    let mut removal = remove_stack(engine, &domain.stack(), deadline).await?;
+    removal.complaints.extend(complaints);
+    let left = env_files(host, domain).map_err(|error| unreadable(host, error))?;
+    removal.residual.add("env_files", left.iter().map(|path| path.display().to_string()).collect());
+    Ok(removal)
+}
+
+/// Returns whether anything of `domain` exists on this host.
+///
+/// # Errors
+/// [`EngineError`] when that cannot be found out.
+pub async fn exists(engine: &Engine, host: &HostDirs, domain: &Domain) -> Result<bool, EngineError> {
+    let files = env_files(host, domain).map_err(|error| unreadable(host, error))?;
+    Ok(!files.is_empty() || !engine.objects_of(&domain.stack()).await?.is_empty())
+}
+
+fn unreadable(host: &HostDirs, source: std::io::Error) -> EngineError {
+    EngineError::Local { what: format!("list `{}`", host.abra.join("servers").display()), source }
+}
+
+/// Returns the env files of `domain` on every server of this host.
+fn env_files(host: &HostDirs, domain: &Domain) -> std::io::Result<Vec<PathBuf>> {
+    let servers = host.abra.join("servers");
+    let entries = match std::fs::read_dir(&servers) {
+        Ok(entries) => entries,
+        // A host that never had an app has no servers.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let file = entry?.path().join(format!("{domain}.env"));
+        match file.symlink_metadata() {
+            Ok(_) => found.push(file),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,216 @@
+//! The janitor: finds run apps whose owner is dead and removes them.
+//!
+//! A lock that can be had is the only proof of death. Whatever cannot be read is said and left alone,
+//! never taken for nothing. Names that are not run apps of the zone are not even looked at.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use crate::app;
+use crate::dirs::HostDirs;
+use crate::lock::{Attempt, DomainLock, LockError};
+use crate::name::{Domain, RunId, Zone};
+use crate::outcome::Residual;
+use crate::swarm::{Engine, EngineError};
+use crate::wait::Deadline;
+
+/// How long the removal of one orphan may take.
+const REAP_LIMIT: Duration = Duration::from_secs(120);
+
+/// What the janitor decided about a candidate, and what came of it.
+#[derive(Debug)]
+pub enum Decision {
+    /// Its owner is dead and it was removed (or would be, in a dry run).
+    Reaped,
+    /// Its owner is dead but something would not go.
+    Incomplete(Residual),
+    /// Its owner lives.
+    Live {
+        /// What the holder says about itself.
+        holder: String,
+        /// How long the lock has been held.
+        held_for: Option<Duration>,
+    },
+    /// Its lock cannot be probed, so nothing is known about its owner.
+    Skipped(LockError),
+    /// Its objects cannot be listed or removed.
+    Failed(EngineError),
+}
+
+/// A candidate with its decision.
+#[derive(Debug)]
+pub struct Finding {
+    /// The app.
+    pub domain: Domain,
+    /// What happened to it.
+    pub decision: Decision,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// One finding per candidate, by name.
+    pub findings: Vec<Finding>,
+    /// How many free lock files without an app were unlinked.
+    pub tidied: usize,
+    /// What could not be read.
+    pub unreadable: Vec<String>,
+}
+
+impl Sweep {
+    /// Returns whether every orphan that was found is gone.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.unreadable.is_empty()
+            && self
+                .findings
+                .iter()
+                .all(|finding| matches!(finding.decision, Decision::Reaped | Decision::Live { .. }))
+    }
+}
+
+/// Sweeps the host once: every run app of `zone` whose lock is free is removed.
+///
+/// `run` names the sweeper in the lock files that it holds meanwhile. With `dry_run` nothing is removed.
+///
+/// # Errors
+/// [`EngineError`] when the engine's objects cannot be listed at all.
+pub async fn sweep(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    run: &RunId,
+    dry_run: bool,
+) -> Result<Sweep, EngineError> {
+    let mut sweep = Sweep::default();
+    for domain in candidates(engine, host, zone, &mut sweep.unreadable).await? {
+        let decision = decide(engine, host, &domain, run, dry_run).await;
+        sweep.findings.push(Finding { domain, decision });
+    }
+    if !dry_run {
+        tidy(engine, host, zone, run, &mut sweep).await;
+    }
+    Ok(sweep)
+}
+
+/// Removes one app if its owner is dead.
+pub async fn decide(engine: &Engine, host: &HostDirs, domain: &Domain, run: &RunId, dry_run: bool) -> Decision {
+    match DomainLock::try_acquire(host, domain, run) {
+        Err(error) => Decision::Skipped(error),
+        Ok(Attempt::Held { holder, since }) => {
+            let held_for = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+            Decision::Live { holder, held_for }
+        }
+        Ok(Attempt::Acquired(_lock)) if dry_run => Decision::Reaped,
+        Ok(Attempt::Acquired(lock)) => reap(engine, host, lock).await,
+    }
+}
+
+/// Removes the app behind `lock` while holding it, then unlinks the lock file.
+pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
+    match app::remove(engine, host, &lock, Deadline::after(REAP_LIMIT)).await {
+        Ok(removal) if removal.residual.is_empty() => match lock.unlink() {
+            Ok(()) => Decision::Reaped,
+            Err(error) => Decision::Skipped(error),
+        },
+        Ok(removal) => Decision::Incomplete(removal.residual),
+        Err(error) => Decision::Failed(error),
+    }
+}
+
+/// Finds every run app of `zone`: by objects of every kind, by their stack label, and by env files.
+async fn candidates(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    unreadable: &mut Vec<String>,
+) -> Result<BTreeSet<Domain>, EngineError> {
+    let mut found = BTreeSet::new();
+    for object in engine.all_objects().await? {
+        found.extend(object.namespace.as_deref().and_then(|stack| domain_of_stack(stack, zone)));
+        found.extend(domain_of_object(&object.name, zone));
+    }
+    let servers = host.abra.join("servers");
+    match std::fs::read_dir(&servers) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => unreadable.push(format!("`{}`: {error}", servers.display())),
+        Ok(entries) => {
+            for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+                match std::fs::read_dir(entry.path()) {
+                    Err(error) => unreadable.push(format!("`{}`: {error}", entry.path().display())),
+                    Ok(files) => found.extend(files.flatten().filter_map(|file| {
+                        let name = file.file_name();
+                        Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
+                    })),
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the run app whose stack has this name. `_` stands for the zone's dots and cannot occur in it.
+fn domain_of_stack(stack: &str, zone: &Zone) -> Option<Domain> {
+    Domain::parse(&stack.replace('_', "."), zone).ok()
+}
+
+/// Returns the run app whose stack an object's name begins with.
+fn domain_of_object(name: &str, zone: &Zone) -> Option<Domain> {
+    let tail = format!("_{}_", zone.as_str().replace('.', "_"));
+    let end = name.find(&tail)?;
+    Domain::parse(&format!("{}.{zone}", &name[..end]), zone).ok()
+}
+
+/// Unlinks free lock files that have no app behind them.
+async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep: &mut Sweep) {
+    let entries = match std::fs::read_dir(&host.locks) {
+        Ok(entries) => entries,
+        Err(error) => {
+            sweep.unreadable.push(format!("`{}`: {error}", host.locks.display()));
+            return;
+        }
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(domain) = name.to_str().and_then(|name| {
+            Domain::parse(name.strip_prefix("cc-ci-app-")?.strip_suffix(".lock")?, zone).ok()
+        }) else {
+            continue;
+        };
+        if sweep.findings.iter().any(|finding| finding.domain == domain) {
+            continue;
+        }
+        match DomainLock::try_acquire(host, &domain, run) {
+            // Between the listing and the probe a run may have come, made its app and died.
+            Ok(Attempt::Acquired(lock)) => match app::exists(engine, host, &domain).await {
+                Ok(false) => sweep.tidied += usize::from(lock.unlink().is_ok()),
+                Ok(true) | Err(_) => drop(lock),
+            },
+            Ok(Attempt::Held { .. }) => {}
+            Err(error) => sweep.findings.push(Finding { domain, decision: Decision::Skipped(error) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_run_apps_of_the_zone_and_nothing_else() {
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let found = domain_of_object("note-0a1b2c_ci_localhost_data", &zone).unwrap();
+        assert_eq!(found.as_str(), "note-0a1b2c.ci.localhost");
+        assert_eq!(domain_of_stack("note-0a1b2c_ci_localhost", &zone), Some(found));
+        for foreign in [
+            "warm-notes_ci_localhost_data",
+            "mynote-0a1b2c_ci_localhost_data",
+            "note-0a1b2c_example_org_data",
+            "note-0a1b2c_ci_localhost",
+            "note_data",
+        ] {
+            assert_eq!(domain_of_object(foreign, &zone), None, "{foreign}");
+        }
+        assert_eq!(domain_of_stack("warm-notes_ci_localhost", &zone), None);
+    }
+}

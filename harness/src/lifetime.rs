@@ -1,0 +1,44 @@
+//! The two processes of a run and what ties their lives together.
+//!
+//! The chain: lock ⊆ worker ⊆ supervisor + teardown ⊆ step + teardown ⊆ deadline + teardown budget. The
+//! worker has a session of its own, so a runner that kills the step's process group misses it; the kernel
+//! then tells it (`PR_SET_PDEATHSIG`) that the supervisor died, and it tears down. Both are needed: own
+//! session alone leaks under every kind of cancel, the death signal alone dies with the group.
+
+pub mod supervisor;
+pub mod worker;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Domain;
+
+/// What the worker tells its supervisor *before* it acts, so that a supervisor whose worker was killed
+/// knows what may exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The run has this directory.
+    Run {
+        /// The run directory.
+        root: PathBuf,
+    },
+    /// The worker is about to make an app of this domain.
+    App {
+        /// The domain, which it has locked.
+        domain: String,
+    },
+}
+
+/// Returns the domains among `notes` that are run apps of `zone`; anything else is never touched.
+#[must_use]
+pub fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
+    notes
+        .iter()
+        .filter_map(|note| match note {
+            Note::App { domain } => Domain::parse(domain, zone).ok(),
+            Note::Run { .. } => None,
+        })
+        .collect()
+}

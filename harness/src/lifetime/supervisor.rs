@@ -1,0 +1,173 @@
+//! The supervisor: what the step shell starts. One thread, no lock, no work.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid};
+
+use super::Note;
+use crate::process;
+use crate::wait::Deadline;
+
+/// What a worker may take beyond deadline and teardown budget before it counts as wedged.
+const WEDGED_AFTER: Duration = Duration::from_secs(30);
+
+/// The signals that a person or a runner ends a run with.
+const FORWARDED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// What to supervise.
+#[derive(Debug)]
+pub struct Request {
+    /// The binary to run as the worker: this one.
+    pub exe: PathBuf,
+    /// Its arguments: this process's own.
+    pub args: Vec<OsString>,
+    /// What is added to its environment, so that it knows what it is.
+    pub env: Vec<(OsString, OsString)>,
+    /// The run's hard deadline.
+    pub deadline: Duration,
+    /// How long its teardown may take.
+    pub teardown_budget: Duration,
+    /// The runs that are meant to be without a parent: `--detached`, or started by an init.
+    pub detached: bool,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// By itself, with this exit code.
+    Exited(u8),
+    /// By a signal, a panic or an out-of-memory kill; these are the notes that it left.
+    Killed {
+        /// `killed by SIGKILL`.
+        how: String,
+        /// What it may have made.
+        notes: Vec<Note>,
+    },
+    /// By this supervisor, because it did not end long after it should have.
+    Wedged {
+        /// What it may have made.
+        notes: Vec<Note>,
+    },
+}
+
+/// Why a worker could not be supervised.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The process that started this one is already gone, so nobody would ever end the run.
+    #[error("this run is orphaned: the process that started it is gone already")]
+    Orphaned,
+    /// A guard could not be set up.
+    #[error("failed to {what}")]
+    Guard {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Starts a worker, forwards signals to it and waits for its end.
+///
+/// # Errors
+/// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
+pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
+    let guard = |what| move |error: Errno| SupervisorError::Guard { what, source: error.into() };
+    let parent = getppid();
+    if !request.detached && is_orphan(parent) {
+        return Err(SupervisorError::Orphaned);
+    }
+    // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
+    // deadline is one call, with no handler that could run in between.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    for signal in FORWARDED {
+        signals.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None).map_err(guard("block signals"))?;
+    let descriptor = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(guard("open a signal descriptor"))?;
+    if !request.detached {
+        prctl::set_pdeathsig(Signal::SIGTERM).map_err(guard("arm the parent-death signal"))?;
+        if getppid() != parent {
+            return Err(SupervisorError::Orphaned);
+        }
+    }
+    // When the worker is killed, its strays come here instead of to init.
+    prctl::set_child_subreaper(true).map_err(guard("become a child subreaper"))?;
+
+    let (notes, write_end) = std::io::pipe().map_err(|source| SupervisorError::Guard { what: "open a pipe", source })?;
+    let mut env = request.env.clone();
+    env.push((super::worker::PARENT_VARIABLE.into(), getpid().to_string().into()));
+    let mut worker = process::spawn_worker(&request.exe, &request.args, &env, OwnedFd::from(write_end))
+        .map_err(|source| SupervisorError::Guard { what: "start the worker", source })?;
+    let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap_or(i32::MAX));
+    let backstop = Deadline::after(request.deadline + request.teardown_budget + WEDGED_AFTER);
+    let mut wedged = false;
+    let status = loop {
+        if let Some(status) = worker.try_wait().map_err(|source| SupervisorError::Guard { what: "wait", source })? {
+            break status;
+        }
+        if backstop.passed() {
+            wedged = true;
+            drop(kill(pid, Signal::SIGKILL));
+        }
+        // A wait that is too long for poll(2) is cut; the loop comes round again.
+        let wait = if wedged { Duration::from_millis(50) } else { backstop.left() };
+        let timeout = PollTimeout::try_from(wait.min(Duration::from_secs(600))).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(guard("wait for signals")(error)),
+        }
+        while let Ok(Some(info)) = descriptor.read_signal() {
+            if let Some(signal) = forwarded(info.ssi_signo) {
+                // The worker may have ended meanwhile; then there is nobody to tell.
+                drop(kill(pid, signal));
+            }
+        }
+    };
+    Ok(match (status.code(), wedged) {
+        (_, true) => Ended::Wedged { notes: read_notes(notes) },
+        // 101 is a panic: the worker is as dead as after a signal.
+        (Some(code), false) if code != 101 => Ended::Exited(u8::try_from(code).unwrap_or(3)),
+        (_, false) => Ended::Killed { how: how(status), notes: read_notes(notes) },
+    })
+}
+
+fn how(status: ExitStatus) -> String {
+    if status.signal().is_some() { process::describe(status) } else { "panicked".to_owned() }
+}
+
+fn forwarded(number: u32) -> Option<Signal> {
+    let signal = Signal::try_from(i32::try_from(number).ok()?).ok()?;
+    FORWARDED.contains(&signal).then_some(signal)
+}
+
+/// Reads what the worker wrote until its end. Its children never have the write end: each gets a standard
+/// input of its own.
+fn read_notes(pipe: std::io::PipeReader) -> Vec<Note> {
+    BufReader::new(pipe).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()).collect()
+}
+
+/// Whether this process was started by somebody who is gone.
+///
+/// A process whose parent died belongs to init or to a subreaper; nothing in `/proc` says which parent it
+/// had. But who starts a step is in the step's session, while who adopts it is not, unless this process
+/// leads a session or group of its own, which an init, `setsid` or an interactive shell arranges.
+fn is_orphan(parent: Pid) -> bool {
+    let own = getpid();
+    let same_session = getsid(Some(parent)).is_ok_and(|theirs| getsid(None) == Ok(theirs));
+    !same_session && getpgrp() != own && getsid(None) != Ok(own)
+}
