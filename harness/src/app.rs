@@ -33,7 +33,10 @@ pub async fn remove(
     let mut removal = remove_stack(engine, &domain.stack(), deadline).await?;
     removal.complaints.extend(complaints);
     let left = env_files(host, domain).map_err(|error| unreadable(host, error))?;
-    removal.residual.add("env_files", left.iter().map(|path| path.display().to_string()).collect());
+    removal.residual.add(
+        "env_files",
+        left.iter().map(|path| path.display().to_string()).collect(),
+    );
     Ok(removal)
 }
 
@@ -41,13 +44,20 @@ pub async fn remove(
 ///
 /// # Errors
 /// [`EngineError`] when that cannot be found out.
-pub async fn exists(engine: &Engine, host: &HostDirs, domain: &Domain) -> Result<bool, EngineError> {
+pub async fn exists(
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+) -> Result<bool, EngineError> {
     let files = env_files(host, domain).map_err(|error| unreadable(host, error))?;
     Ok(!files.is_empty() || !engine.objects_of(&domain.stack()).await?.is_empty())
 }
 
 fn unreadable(host: &HostDirs, source: std::io::Error) -> EngineError {
-    EngineError::Local { what: format!("list `{}`", host.abra.join("servers").display()), source }
+    EngineError::Local {
+        what: format!("list `{}`", host.abra.join("servers").display()),
+        source,
+    }
 }
 
 /// Returns the env files of `domain` on every server of this host.
@@ -64,7 +74,11 @@ fn env_files(host: &HostDirs, domain: &Domain) -> std::io::Result<Vec<PathBuf>> 
         let file = entry?.path().join(format!("{domain}.env"));
         match file.symlink_metadata() {
             Ok(_) => found.push(file),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => return Err(error),
         }
     }

@@ -68,7 +68,11 @@ impl DirsError {
 }
 
 fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
-    fs::create_dir_all(path).map_err(|source| DirsError::Unusable { what, path: path.to_owned(), source })
+    fs::create_dir_all(path).map_err(|source| DirsError::Unusable {
+        what,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Creates a directory when it is missing and proves that files can be made in it.
@@ -81,7 +85,11 @@ pub fn ensure_writable(what: &'static str, path: &Path) -> Result<(), DirsError>
         .prefix(".probe-")
         .tempfile_in(path)
         .map(drop)
-        .map_err(|source| DirsError::Unusable { what, path: path.to_owned(), source })
+        .map_err(|source| DirsError::Unusable {
+            what,
+            path: path.to_owned(),
+            source,
+        })
 }
 
 impl HostDirs {
@@ -94,7 +102,10 @@ impl HostDirs {
     /// Returns the canonical env file of a domain on a server.
     #[must_use]
     pub fn env_file(&self, server: &str, domain: &Domain) -> PathBuf {
-        self.abra.join("servers").join(server).join(format!("{domain}.env"))
+        self.abra
+            .join("servers")
+            .join(server)
+            .join(format!("{domain}.env"))
     }
 }
 
@@ -126,10 +137,18 @@ impl RunDirs {
     /// [`DirsError`] when it cannot be made.
     pub fn create(host: &HostDirs, id: &RunId) -> Result<Self, DirsError> {
         make("runs directory", &host.runs)?;
-        let unusable = |source| DirsError::Unusable { what: "runs directory", path: host.runs.clone(), source };
+        let unusable = |source| DirsError::Unusable {
+            what: "runs directory",
+            path: host.runs.clone(),
+            source,
+        };
         let mut number = 1_u32;
         let (root, id) = loop {
-            let name = if number == 1 { id.to_string() } else { format!("{id}-{number}") };
+            let name = if number == 1 {
+                id.to_string()
+            } else {
+                format!("{id}-{number}")
+            };
             let root = host.runs.join(&name);
             // mkdir is the arbiter between two runs that were given one id.
             match fs::create_dir(&root) {
@@ -148,7 +167,13 @@ impl RunDirs {
             root,
             id,
         };
-        for path in [&dirs.logs, &dirs.backups, &dirs.state, &dirs.tests, &dirs.bin] {
+        for path in [
+            &dirs.logs,
+            &dirs.backups,
+            &dirs.state,
+            &dirs.tests,
+            &dirs.bin,
+        ] {
             make("run directory", path)?;
         }
         Ok(dirs)
@@ -168,8 +193,11 @@ impl RunDirs {
             match fs::symlink_metadata(&path) {
                 Ok(meta) if !meta.is_symlink() => return Err(DirsError::InTheWay { path, target }),
                 Ok(_) => {}
-                Err(_) => symlink(&target, &path)
-                    .map_err(|source| DirsError::Unusable { what: "abra directory", path, source })?,
+                Err(_) => symlink(&target, &path).map_err(|source| DirsError::Unusable {
+                    what: "abra directory",
+                    path,
+                    source,
+                })?,
             }
         }
         Ok(())
@@ -197,7 +225,8 @@ impl RunDirs {
     /// domain overlap before the lock.
     #[must_use]
     pub fn state_file(&self, name: &str) -> PathBuf {
-        self.state.join(format!("{name}-{}-{}", self.id, std::process::id()))
+        self.state
+            .join(format!("{name}-{}-{}", self.id, std::process::id()))
     }
 }
 
@@ -233,8 +262,16 @@ mod tests {
         let dirs = RunDirs::create(&host, &"x".parse().unwrap()).unwrap();
         dirs.link_abra(&host).unwrap();
         dirs.link_abra(&host).unwrap();
-        assert_eq!(fs::read_link(dirs.abra.join("servers")).unwrap(), host.abra.join("servers"));
-        assert!(fs::read_dir(dirs.abra.join("recipes")).unwrap().next().is_none());
+        assert_eq!(
+            fs::read_link(dirs.abra.join("servers")).unwrap(),
+            host.abra.join("servers")
+        );
+        assert!(
+            fs::read_dir(dirs.abra.join("recipes"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
     }
 
     #[test]

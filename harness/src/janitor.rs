@@ -94,7 +94,13 @@ pub async fn sweep(
 }
 
 /// Removes one app if its owner is dead.
-pub async fn decide(engine: &Engine, host: &HostDirs, domain: &Domain, run: &RunId, dry_run: bool) -> Decision {
+pub async fn decide(
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+    run: &RunId,
+    dry_run: bool,
+) -> Decision {
     match DomainLock::try_acquire(host, domain, run) {
         Err(error) => Decision::Skipped(error),
         Ok(Attempt::Held { holder, since }) => {
@@ -127,7 +133,12 @@ async fn candidates(
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut found = BTreeSet::new();
     for object in engine.all_objects().await? {
-        found.extend(object.namespace.as_deref().and_then(|stack| domain_of_stack(stack, zone)));
+        found.extend(
+            object
+                .namespace
+                .as_deref()
+                .and_then(|stack| domain_of_stack(stack, zone)),
+        );
         found.extend(domain_of_object(&object.name, zone));
     }
     let servers = host.abra.join("servers");
@@ -166,18 +177,28 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
     let entries = match std::fs::read_dir(&host.locks) {
         Ok(entries) => entries,
         Err(error) => {
-            sweep.unreadable.push(format!("`{}`: {error}", host.locks.display()));
+            sweep
+                .unreadable
+                .push(format!("`{}`: {error}", host.locks.display()));
             return;
         }
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(domain) = name.to_str().and_then(|name| {
-            Domain::parse(name.strip_prefix("cc-ci-app-")?.strip_suffix(".lock")?, zone).ok()
+            Domain::parse(
+                name.strip_prefix("cc-ci-app-")?.strip_suffix(".lock")?,
+                zone,
+            )
+            .ok()
         }) else {
             continue;
         };
-        if sweep.findings.iter().any(|finding| finding.domain == domain) {
+        if sweep
+            .findings
+            .iter()
+            .any(|finding| finding.domain == domain)
+        {
             continue;
         }
         match DomainLock::try_acquire(host, &domain, run) {
@@ -187,7 +208,10 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
                 Ok(true) | Err(_) => drop(lock),
             },
             Ok(Attempt::Held { .. }) => {}
-            Err(error) => sweep.findings.push(Finding { domain, decision: Decision::Skipped(error) }),
+            Err(error) => sweep.findings.push(Finding {
+                domain,
+                decision: Decision::Skipped(error),
+            }),
         }
     }
 }
@@ -201,7 +225,10 @@ mod tests {
         let zone: Zone = "ci.localhost".parse().unwrap();
         let found = domain_of_object("note-0a1b2c_ci_localhost_data", &zone).unwrap();
         assert_eq!(found.as_str(), "note-0a1b2c.ci.localhost");
-        assert_eq!(domain_of_stack("note-0a1b2c_ci_localhost", &zone), Some(found));
+        assert_eq!(
+            domain_of_stack("note-0a1b2c_ci_localhost", &zone),
+            Some(found)
+        );
         for foreign in [
             "warm-notes_ci_localhost_data",
             "mynote-0a1b2c_ci_localhost_data",

@@ -29,7 +29,9 @@ pub enum LockError {
         source: io::Error,
     },
     /// The directory is on a file system whose locks reach beyond this kernel.
-    #[error("lock directory `{path}` is on a network file system, where a lock does not prove a live owner")]
+    #[error(
+        "lock directory `{path}` is on a network file system, where a lock does not prove a live owner"
+    )]
     NetworkFileSystem {
         /// Which directory.
         path: PathBuf,
@@ -64,22 +66,34 @@ impl DomainLock {
     ///
     /// # Errors
     /// [`LockError`] when the lock file cannot be opened or locked at all.
-    pub fn try_acquire(host: &HostDirs, domain: &Domain, run: &RunId) -> Result<Attempt, LockError> {
+    pub fn try_acquire(
+        host: &HostDirs,
+        domain: &Domain,
+        run: &RunId,
+    ) -> Result<Attempt, LockError> {
         let path = host.lock_file(domain);
-        let unusable = |source| LockError::Unusable { path: path.clone(), source };
+        let unusable = |source| LockError::Unusable {
+            path: path.clone(),
+            source,
+        };
         refuse_network_file_system(&host.locks)?;
         loop {
             let mut file = open(&path).map_err(unusable)?;
             #[expect(clippy::disallowed_methods, reason = "this module is the door")]
             match file.try_lock() {
                 Ok(()) if names(&path, &file).map_err(unusable)? => {
-                    return Self::own(file, &path, domain, run).map(Attempt::Acquired).map_err(unusable);
+                    return Self::own(file, &path, domain, run)
+                        .map(Attempt::Acquired)
+                        .map_err(unusable);
                 }
                 // An unlinked inode: whoever reaped it is done with it, the live path is another file.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let since = file.metadata().and_then(|meta| meta.modified()).ok();
-                    return Ok(Attempt::Held { holder: read_holder(&mut file), since });
+                    return Ok(Attempt::Held {
+                        holder: read_holder(&mut file),
+                        since,
+                    });
                 }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(error)) => return Err(unusable(error)),
@@ -93,7 +107,10 @@ impl DomainLock {
     /// [`LockError`] when the lock file cannot be opened or locked at all.
     pub async fn acquire(host: &HostDirs, domain: &Domain, run: &RunId) -> Result<Self, LockError> {
         let path = host.lock_file(domain);
-        let unusable = |source| LockError::Unusable { path: path.clone(), source };
+        let unusable = |source| LockError::Unusable {
+            path: path.clone(),
+            source,
+        };
         loop {
             let file = wait_for(&path).await.map_err(unusable)?;
             if names(&path, &file).map_err(unusable)? {
@@ -118,7 +135,10 @@ impl DomainLock {
         match std::fs::remove_file(&self.path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(LockError::Unusable { path: self.path.clone(), source }),
+            Err(source) => Err(LockError::Unusable {
+                path: self.path.clone(),
+                source,
+            }),
         }
     }
 
@@ -128,7 +148,11 @@ impl DomainLock {
         file.rewind()?;
         writeln!(file, "run {run} (pid {})", std::process::id())?;
         file.set_modified(SystemTime::now())?;
-        Ok(Self { file, path: path.to_owned(), domain: domain.clone() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            domain: domain.clone(),
+        })
     }
 }
 
@@ -140,7 +164,13 @@ impl std::os::fd::AsFd for DomainLock {
 
 fn open(path: &Path) -> io::Result<File> {
     // Never truncated here: somebody else may hold it. std opens with O_CLOEXEC: children never carry it.
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(path)
 }
 
 /// Waits for the lock of `path` on a thread that blocks in the kernel, so the hand-over takes no poll.
@@ -154,7 +184,9 @@ async fn wait_for(path: &Path) -> io::Result<File> {
         .name("lock-wait".to_owned())
         .stack_size(64 << 10)
         .spawn(move || drop(sender.send(block_on(&wanted))))?;
-    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread ended")))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the waiting thread ended")))
 }
 
 fn block_on(path: &Path) -> io::Result<File> {
@@ -199,8 +231,13 @@ impl SectionLock {
     /// # Errors
     /// [`LockError::Unusable`].
     pub async fn acquire(path: &Path) -> Result<Self, LockError> {
-        let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
-        Ok(Self { _file: wait_for(path).await.map_err(unusable)? })
+        let unusable = |source| LockError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        Ok(Self {
+            _file: wait_for(path).await.map_err(unusable)?,
+        })
     }
 }
 
@@ -210,10 +247,15 @@ fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
     // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
     const CIFS: FsType = FsType(0xff53_4d42);
     const SMB2: FsType = FsType(0xfe53_4d42);
-    let unusable = |error: nix::errno::Errno| LockError::Unusable { path: dir.to_owned(), source: error.into() };
+    let unusable = |error: nix::errno::Errno| LockError::Unusable {
+        path: dir.to_owned(),
+        source: error.into(),
+    };
     let kind = statfs(dir).map_err(unusable)?.filesystem_type();
     if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind) {
-        return Err(LockError::NetworkFileSystem { path: dir.to_owned() });
+        return Err(LockError::NetworkFileSystem {
+            path: dir.to_owned(),
+        });
     }
     Ok(())
 }
@@ -230,7 +272,8 @@ mod tests {
             state: root.path().join("state"),
             abra: root.path().join("abra"),
         };
-        let domain = Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
+        let domain =
+            Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
         (root, host, domain, "7".parse().unwrap())
     }
 
@@ -245,7 +288,8 @@ mod tests {
     fn a_second_try_finds_the_holder_and_a_drop_frees_it() {
         let (_root, host, domain, run) = host();
         let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-        let Attempt::Held { holder, .. } = DomainLock::try_acquire(&host, &domain, &run).unwrap() else {
+        let Attempt::Held { holder, .. } = DomainLock::try_acquire(&host, &domain, &run).unwrap()
+        else {
             panic!("two own it")
         };
         assert_eq!(holder, format!("run 7 (pid {})", std::process::id()));
@@ -258,7 +302,11 @@ mod tests {
         let (_root, host, domain, run) = host();
         let reaper = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
         let mut waiting = std::pin::pin!(DomainLock::acquire(&host, &domain, &run));
-        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), waiting.as_mut()).await.is_err());
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(50), waiting.as_mut())
+                .await
+                .is_err()
+        );
         reaper.unlink().unwrap();
         let lock = waiting.await.unwrap();
         assert!(names(&host.lock_file(&domain), &lock.file).unwrap());
@@ -269,7 +317,12 @@ mod tests {
         let (root, mut host, domain, run) = host();
         std::fs::create_dir(host.lock_file(&domain)).unwrap();
         let error = DomainLock::try_acquire(&host, &domain, &run).unwrap_err();
-        assert!(error.to_string().contains("cc-ci-app-note-012345.ci.localhost.lock"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("cc-ci-app-note-012345.ci.localhost.lock"),
+            "{error}"
+        );
         host.locks = root.path().join("absent");
         assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
     }

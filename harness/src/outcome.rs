@@ -26,7 +26,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of a run.
-    pub const ALL: [Self; 5] = [Self::Install, Self::Upgrade, Self::Backup, Self::Restore, Self::Custom];
+    pub const ALL: [Self; 5] = [
+        Self::Install,
+        Self::Upgrade,
+        Self::Backup,
+        Self::Restore,
+        Self::Custom,
+    ];
 
     /// Returns the stage's name as it is written in `STAGES`, file names and reports.
     #[must_use]
@@ -56,7 +62,10 @@ impl FromStr for Stage {
     type Err = UnknownStage;
 
     fn from_str(name: &str) -> Result<Self, UnknownStage> {
-        Self::ALL.into_iter().find(|stage| stage.name() == name).ok_or_else(|| UnknownStage(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.name() == name)
+            .ok_or_else(|| UnknownStage(name.to_owned()))
     }
 }
 

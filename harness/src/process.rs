@@ -127,8 +127,20 @@ impl Cmd {
     /// Creates a command that will run in `dir`, because the directory of the step may be gone.
     pub fn new(program: impl AsRef<OsStr>, dir: &Path) -> Self {
         let program = program.as_ref().to_owned();
-        let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
-        Self { program, args: Vec::new(), env: BTreeMap::new(), dir: dir.to_owned(), input: None, label, log: None }
+        let label = Path::new(&program)
+            .file_name()
+            .unwrap_or(&program)
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            program,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            dir: dir.to_owned(),
+            input: None,
+            label,
+            log: None,
+        }
     }
 
     /// Adds an argument.
@@ -141,20 +153,25 @@ impl Cmd {
     /// Adds arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable, on top of the base environment of [`Processes`].
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env
+            .insert(key.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
     /// Sets variables, on top of the base environment of [`Processes`].
     #[must_use]
-    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, vars: impl IntoIterator<Item = (K, V)>) -> Self {
+    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        mut self,
+        vars: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
         for (key, value) in vars {
             self = self.env(key, value);
         }
@@ -201,7 +218,10 @@ impl Processes {
     /// Creates the door with the environment that every child starts from.
     #[must_use]
     pub fn new(base: BTreeMap<OsString, OsString>) -> Self {
-        Self { base: Rc::new(base), abandoned: Rc::default() }
+        Self {
+            base: Rc::new(base),
+            abandoned: Rc::default(),
+        }
     }
 
     /// Returns a variable of the base environment.
@@ -214,9 +234,12 @@ impl Processes {
     #[must_use]
     pub fn which(&self, program: &str) -> Option<PathBuf> {
         use std::os::unix::fs::PermissionsExt as _;
-        std::env::split_paths(self.base_var("PATH")?).map(|dir| dir.join(program)).find(|path| {
-            path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        })
+        std::env::split_paths(self.base_var("PATH")?)
+            .map(|dir| dir.join(program))
+            .find(|path| {
+                path.metadata()
+                    .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+            })
     }
 
     /// Runs `cmd` to its end, or kills it with its group when `limit` passes.
@@ -228,9 +251,15 @@ impl Processes {
     pub async fn run(&self, cmd: &Cmd, limit: Duration) -> Result<Finished, ProcessError> {
         let deadline = Deadline::after(limit);
         let watch = Stopwatch::start();
-        let follow = |source| ProcessError::Follow { label: cmd.label.clone(), source };
+        let follow = |source| ProcessError::Follow {
+            label: cmd.label.clone(),
+            source,
+        };
         let mut running = self.spawn(cmd)?;
-        let child = running.child.as_mut().expect("a running child is there until it was waited for");
+        let child = running
+            .child
+            .as_mut()
+            .expect("a running child is there until it was waited for");
         let stdin = child.stdin.take();
         let streams = (child.stdout.take(), child.stderr.take());
         let mut output = Output::new(cmd.log.as_deref()).map_err(follow)?;
@@ -261,16 +290,29 @@ impl Processes {
             } else {
                 running.end().await;
             }
-            let leaked = !reading_done && tokio::time::timeout(PIPE_GRACE, &mut reading).await.is_err();
+            let leaked = !reading_done
+                && tokio::time::timeout(PIPE_GRACE, &mut reading)
+                    .await
+                    .is_err();
             status.map(|status| (status, leaked))
         };
         // The leader has been reaped; what is left of its group is a stray that outlived it.
         let _ = killpg(running.group, Signal::SIGKILL);
         let Some((status, leaked_pipes)) = ended else {
-            return Err(ProcessError::TimedOut { label: cmd.label.clone(), limit, tail: output.tail() });
+            return Err(ProcessError::TimedOut {
+                label: cmd.label.clone(),
+                limit,
+                tail: output.tail(),
+            });
         };
         let tail = output.tail();
-        Ok(Finished { status, stdout: output.into_stdout(), tail, elapsed: watch.elapsed(), leaked_pipes })
+        Ok(Finished {
+            status,
+            stdout: output.into_stdout(),
+            tail,
+            elapsed: watch.elapsed(),
+            leaked_pipes,
+        })
     }
 
     fn spawn(&self, cmd: &Cmd) -> Result<Running, ProcessError> {
@@ -280,15 +322,41 @@ impl Processes {
             use std::os::unix::process::CommandExt as _;
             command.process_group(0);
         }
-        command.args(&cmd.args).env_clear().envs(self.base.iter()).envs(&cmd.env).current_dir(&cmd.dir);
-        command.stdin(if cmd.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command
+            .args(&cmd.args)
+            .env_clear()
+            .envs(self.base.iter())
+            .envs(&cmd.env)
+            .current_dir(&cmd.dir);
+        command.stdin(if cmd.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        sys::tie(&mut command, sys::Tie { parent: getpid(), death_signal: Signal::SIGKILL, own_session: false });
+        sys::tie(
+            &mut command,
+            sys::Tie {
+                parent: getpid(),
+                death_signal: Signal::SIGKILL,
+                own_session: false,
+            },
+        );
         let child = tokio::process::Command::from(command)
             .spawn()
-            .map_err(|source| ProcessError::Spawn { program: cmd.program.to_string_lossy().into_owned(), source })?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not waited for has a pid");
-        Ok(Running { child: Some(child), group: Pid::from_raw(pid), abandoned: Rc::clone(&self.abandoned) })
+            .map_err(|source| ProcessError::Spawn {
+                program: cmd.program.to_string_lossy().into_owned(),
+                source,
+            })?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .expect("a child that was not waited for has a pid");
+        Ok(Running {
+            child: Some(child),
+            group: Pid::from_raw(pid),
+            abandoned: Rc::clone(&self.abandoned),
+        })
     }
 
     /// Ends every child that was abandoned, with its group, and every stray daemon; returns the command
@@ -304,7 +372,9 @@ impl Processes {
         let abandoned = std::mem::take(&mut *self.abandoned.borrow_mut());
         let deadline = Deadline::after(grace);
         for Abandoned { mut child, group } in abandoned {
-            let ended = tokio::time::timeout(deadline.left(), child.wait()).await.is_ok();
+            let ended = tokio::time::timeout(deadline.left(), child.wait())
+                .await
+                .is_ok();
             let _ = killpg(group, Signal::SIGKILL);
             if !ended {
                 drop(tokio::time::timeout(Duration::from_secs(2), child.wait()).await);
@@ -324,9 +394,14 @@ struct Running {
 impl Running {
     /// Ends the child and its group: TERM, a grace, KILL; then reaps it.
     async fn end(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         let _ = killpg(self.group, Signal::SIGTERM);
-        if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
+        if tokio::time::timeout(TERM_GRACE, child.wait())
+            .await
+            .is_err()
+        {
             let _ = killpg(self.group, Signal::SIGKILL);
             drop(child.wait().await);
         }
@@ -338,7 +413,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
             let _ = killpg(self.group, Signal::SIGTERM);
-            self.abandoned.borrow_mut().push(Abandoned { child, group: self.group });
+            self.abandoned.borrow_mut().push(Abandoned {
+                child,
+                group: self.group,
+            });
         }
     }
 }
@@ -358,8 +436,18 @@ pub(crate) fn spawn_worker(
 ) -> std::io::Result<std::process::Child> {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     let mut command = std::process::Command::new(exe);
-    command.args(args).envs(env.iter().map(|(key, value)| (key, value))).stdin(Stdio::from(notes));
-    sys::tie(&mut command, sys::Tie { parent: getpid(), death_signal: Signal::SIGTERM, own_session: true });
+    command
+        .args(args)
+        .envs(env.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::from(notes));
+    sys::tie(
+        &mut command,
+        sys::Tie {
+            parent: getpid(),
+            death_signal: Signal::SIGTERM,
+            own_session: true,
+        },
+    );
     command.spawn()
 }
 
@@ -386,34 +474,56 @@ mod tests {
     /// Whether a process runs; one that is dead and waits to be reaped does not.
     fn lives(pid: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_child_gets_nothing_but_the_given_environment() {
         let cmd = Cmd::new("/usr/bin/env", Path::new("/")).env("A", "1");
-        let finished = processes().run(&cmd, Duration::from_secs(10)).await.unwrap();
+        let finished = processes()
+            .run(&cmd, Duration::from_secs(10))
+            .await
+            .unwrap();
         let text = String::from_utf8(finished.stdout).unwrap();
-        let mut names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split('=').next())
+            .collect();
         names.sort_unstable();
         assert_eq!(names, ["A", "PATH"]);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn output_beyond_the_pipe_does_not_block_and_input_is_fed() {
-        let cmd = sh("cat; head -c 300000 /dev/zero | tr '\\0' 'x'; echo; echo err >&2").input(b"in\n".to_vec());
-        let finished = processes().run(&cmd, Duration::from_secs(10)).await.unwrap();
+        let cmd = sh("cat; head -c 300000 /dev/zero | tr '\\0' 'x'; echo; echo err >&2")
+            .input(b"in\n".to_vec());
+        let finished = processes()
+            .run(&cmd, Duration::from_secs(10))
+            .await
+            .unwrap();
         assert!(finished.success());
         assert!(finished.stdout.starts_with(b"in\nxxx"));
-        assert!(finished.tail.iter().any(|line| line == "err"), "{:?}", finished.tail.len());
+        assert!(
+            finished.tail.iter().any(|line| line == "err"),
+            "{:?}",
+            finished.tail.len()
+        );
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_child_that_ignores_term_is_killed_at_the_limit_with_its_group() {
         let watch = Stopwatch::start();
-        let cmd = sh("trap '' TERM; (while :; do sleep 0.1; done) & echo $! $$; while :; do sleep 0.1; done");
-        let error = processes().run(&cmd, Duration::from_millis(200)).await.unwrap_err();
-        let ProcessError::TimedOut { tail, .. } = error else { panic!("{error}") };
+        let cmd = sh(
+            "trap '' TERM; (while :; do sleep 0.1; done) & echo $! $$; while :; do sleep 0.1; done",
+        );
+        let error = processes()
+            .run(&cmd, Duration::from_millis(200))
+            .await
+            .unwrap_err();
+        let ProcessError::TimedOut { tail, .. } = error else {
+            panic!("{error}")
+        };
         assert!(watch.elapsed() < Duration::from_secs(8));
         for pid in tail[0].split(' ') {
             assert!(!lives(pid), "{pid} lives");
@@ -422,7 +532,10 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_grandchild_that_holds_the_pipes_does_not_hang_the_run() {
-        let finished = processes().run(&sh("sleep 60 & echo done"), Duration::from_secs(20)).await.unwrap();
+        let finished = processes()
+            .run(&sh("sleep 60 & echo done"), Duration::from_secs(20))
+            .await
+            .unwrap();
         assert!(finished.leaked_pipes);
         assert!(finished.elapsed < Duration::from_secs(10));
         assert_eq!(finished.tail, ["done"]);
@@ -433,7 +546,10 @@ mod tests {
         let processes = processes();
         let marker = tempfile::tempdir().unwrap();
         let file = marker.path().join("pid");
-        let cmd = sh(&format!("echo $$ > {}.new && mv {0}.new {0}; exec sleep 60", file.display()));
+        let cmd = sh(&format!(
+            "echo $$ > {}.new && mv {0}.new {0}; exec sleep 60",
+            file.display()
+        ));
         let pid = {
             let mut run = std::pin::pin!(processes.run(&cmd, Duration::from_secs(30)));
             let deadline = Deadline::after(Duration::from_secs(10));
@@ -452,7 +568,15 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_missing_program_is_named() {
-        let error = processes().run(&Cmd::new("/nowhere/tool", Path::new("/")), Duration::from_secs(1)).await;
-        assert_eq!(error.unwrap_err().to_string(), "failed to start `/nowhere/tool`");
+        let error = processes()
+            .run(
+                &Cmd::new("/nowhere/tool", Path::new("/")),
+                Duration::from_secs(1),
+            )
+            .await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "failed to start `/nowhere/tool`"
+        );
     }
 }

@@ -125,12 +125,20 @@ impl Engine {
     /// is no such socket.
     pub fn connect(host: &str) -> Result<Self, EngineError> {
         if !host.starts_with("unix://") {
-            return Err(EngineError::Unsupported { host: host.to_owned() });
+            return Err(EngineError::Unsupported {
+                host: host.to_owned(),
+            });
         }
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         let docker = Docker::connect_with_unix(host, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
-            .map_err(|source| EngineError::Unreachable { host: host.to_owned(), source: Box::new(source) })?;
-        Ok(Self { docker, host: host.to_owned() })
+            .map_err(|source| EngineError::Unreachable {
+                host: host.to_owned(),
+                source: Box::new(source),
+            })?;
+        Ok(Self {
+            docker,
+            host: host.to_owned(),
+        })
     }
 
     /// Returns the host that this connection is to.
@@ -144,9 +152,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Unreachable`] when it does not answer.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
-        let (version, info) = futures_util::future::try_join(self.docker.version(), self.docker.info())
-            .await
-            .map_err(|source| self.failed("ask the engine about itself", source))?;
+        let (version, info) =
+            futures_util::future::try_join(self.docker.version(), self.docker.info())
+                .await
+                .map_err(|source| self.failed("ask the engine about itself", source))?;
         let swarm = info.swarm.unwrap_or_default();
         Ok(EngineInfo {
             version: version.version.unwrap_or_default(),
@@ -166,16 +175,22 @@ impl Engine {
             | ApiError::HyperLegacyError { .. }
             | ApiError::RequestTimeoutError
             | ApiError::IOError { .. }
-            | ApiError::SocketNotFoundError(_) => {
-                EngineError::Unreachable { host: self.host.clone(), source: Box::new(source) }
-            }
-            source => EngineError::Refused { what: what.into(), source: Box::new(source) },
+            | ApiError::SocketNotFoundError(_) => EngineError::Unreachable {
+                host: self.host.clone(),
+                source: Box::new(source),
+            },
+            source => EngineError::Refused {
+                what: what.into(),
+                source: Box::new(source),
+            },
         }
     }
 }
 
 /// Returns a filter in the form that the API takes.
-fn filters<const N: usize>(pairs: [(&str, String); N]) -> std::collections::HashMap<String, Vec<String>> {
+fn filters<const N: usize>(
+    pairs: [(&str, String); N],
+) -> std::collections::HashMap<String, Vec<String>> {
     let mut filters = std::collections::HashMap::<String, Vec<String>>::new();
     for (key, value) in pairs {
         filters.entry(key.to_owned()).or_default().push(value);

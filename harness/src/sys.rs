@@ -3,7 +3,10 @@
 //! Only system calls happen there. Logging, allocating or locking in that window can deadlock, because
 //! another thread may have held the lock when the process was copied.
 
-#![expect(unsafe_code, reason = "`pre_exec` is unsafe by its nature; each use says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "`pre_exec` is unsafe by its nature; each use says why it is sound"
+)]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;

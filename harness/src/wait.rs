@@ -15,7 +15,10 @@ impl Deadline {
     pub fn after(span: Duration) -> Self {
         // A span beyond what an Instant can hold (584 years) is as good as a century.
         let now = Instant::now();
-        Self(now.checked_add(span).unwrap_or_else(|| now + Duration::from_secs(3_155_760_000)))
+        Self(
+            now.checked_add(span)
+                .unwrap_or_else(|| now + Duration::from_secs(3_155_760_000)),
+        )
     }
 
     /// Returns the earlier of this deadline and `other`.
@@ -106,7 +109,10 @@ where
             Poll::NotYet(status) => status,
         };
         if deadline.passed() {
-            return Err(WaitError::TimedOut { elapsed: watch.elapsed(), last });
+            return Err(WaitError::TimedOut {
+                elapsed: watch.elapsed(),
+                last,
+            });
         }
         pause(interval.min(deadline.left())).await;
     }
@@ -125,21 +131,28 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_timeout_reports_the_last_status() {
         let mut asked = 0;
-        let result: Result<(), WaitError<std::convert::Infallible>> =
-            poll_until(Deadline::after(Duration::from_millis(30)), Duration::from_millis(5), || {
+        let result: Result<(), WaitError<std::convert::Infallible>> = poll_until(
+            Deadline::after(Duration::from_millis(30)),
+            Duration::from_millis(5),
+            || {
                 asked += 1;
                 let status = format!("asked {asked}");
                 async move { Ok(Poll::NotYet(status)) }
-            })
-            .await;
+            },
+        )
+        .await;
         let text = result.unwrap_err().to_string();
         assert!(text.contains("last seen: asked "), "{text}");
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_condition_is_asked_even_when_the_deadline_has_passed() {
-        let result: Result<u8, WaitError<std::convert::Infallible>> =
-            poll_until(Deadline::after(Duration::ZERO), Duration::from_secs(9), || async { Ok(Poll::Ready(7)) }).await;
+        let result: Result<u8, WaitError<std::convert::Infallible>> = poll_until(
+            Deadline::after(Duration::ZERO),
+            Duration::from_secs(9),
+            || async { Ok(Poll::Ready(7)) },
+        )
+        .await;
         assert!(matches!(result, Ok(7)));
     }
 }

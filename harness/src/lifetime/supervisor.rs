@@ -23,7 +23,12 @@ use crate::wait::Deadline;
 const WEDGED_AFTER: Duration = Duration::from_secs(30);
 
 /// The signals that a person or a runner ends a run with.
-const FORWARDED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+const FORWARDED: [Signal; 4] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+];
 
 /// What to supervise.
 #[derive(Debug)]
@@ -83,7 +88,12 @@ pub enum SupervisorError {
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
 pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
-    let guard = |what| move |error: Errno| SupervisorError::Guard { what, source: error.into() };
+    let guard = |what| {
+        move |error: Errno| SupervisorError::Guard {
+            what,
+            source: error.into(),
+        }
+    };
     let parent = getppid();
     if !request.detached && is_orphan(parent) {
         return Err(SupervisorError::Orphaned);
@@ -107,25 +117,43 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
     // When the worker is killed, its strays come here instead of to init.
     prctl::set_child_subreaper(true).map_err(guard("become a child subreaper"))?;
 
-    let (notes, write_end) = std::io::pipe().map_err(|source| SupervisorError::Guard { what: "open a pipe", source })?;
+    let (notes, write_end) = std::io::pipe().map_err(|source| SupervisorError::Guard {
+        what: "open a pipe",
+        source,
+    })?;
     let mut env = request.env.clone();
-    env.push((super::worker::PARENT_VARIABLE.into(), getpid().to_string().into()));
-    let mut worker = process::spawn_worker(&request.exe, &request.args, &env, OwnedFd::from(write_end))
-        .map_err(|source| SupervisorError::Guard { what: "start the worker", source })?;
+    env.push((
+        super::worker::PARENT_VARIABLE.into(),
+        getpid().to_string().into(),
+    ));
+    let mut worker =
+        process::spawn_worker(&request.exe, &request.args, &env, OwnedFd::from(write_end))
+            .map_err(|source| SupervisorError::Guard {
+                what: "start the worker",
+                source,
+            })?;
     let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap_or(i32::MAX));
     let backstop = Deadline::after(request.deadline + request.teardown_budget + WEDGED_AFTER);
     let mut wedged = false;
     let status = loop {
-        if let Some(status) = worker.try_wait().map_err(|source| SupervisorError::Guard { what: "wait", source })? {
+        if let Some(status) = worker.try_wait().map_err(|source| SupervisorError::Guard {
+            what: "wait",
+            source,
+        })? {
             break status;
         }
         if backstop.passed() {
             wedged = true;
-            drop(kill(pid, Signal::SIGKILL));
+            let _ = kill(pid, Signal::SIGKILL);
         }
         // A wait that is too long for poll(2) is cut; the loop comes round again.
-        let wait = if wedged { Duration::from_millis(50) } else { backstop.left() };
-        let timeout = PollTimeout::try_from(wait.min(Duration::from_secs(600))).unwrap_or(PollTimeout::MAX);
+        let wait = if wedged {
+            Duration::from_millis(50)
+        } else {
+            backstop.left()
+        };
+        let timeout =
+            PollTimeout::try_from(wait.min(Duration::from_secs(600))).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -134,20 +162,29 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
         while let Ok(Some(info)) = descriptor.read_signal() {
             if let Some(signal) = forwarded(info.ssi_signo) {
                 // The worker may have ended meanwhile; then there is nobody to tell.
-                drop(kill(pid, signal));
+                let _ = kill(pid, signal);
             }
         }
     };
     Ok(match (status.code(), wedged) {
-        (_, true) => Ended::Wedged { notes: read_notes(notes) },
+        (_, true) => Ended::Wedged {
+            notes: read_notes(notes),
+        },
         // 101 is a panic: the worker is as dead as after a signal.
         (Some(code), false) if code != 101 => Ended::Exited(u8::try_from(code).unwrap_or(3)),
-        (_, false) => Ended::Killed { how: how(status), notes: read_notes(notes) },
+        (_, false) => Ended::Killed {
+            how: how(status),
+            notes: read_notes(notes),
+        },
     })
 }
 
 fn how(status: ExitStatus) -> String {
-    if status.signal().is_some() { process::describe(status) } else { "panicked".to_owned() }
+    if status.signal().is_some() {
+        process::describe(status)
+    } else {
+        "panicked".to_owned()
+    }
 }
 
 fn forwarded(number: u32) -> Option<Signal> {
@@ -158,7 +195,11 @@ fn forwarded(number: u32) -> Option<Signal> {
 /// Reads what the worker wrote until its end. Its children never have the write end: each gets a standard
 /// input of its own.
 fn read_notes(pipe: std::io::PipeReader) -> Vec<Note> {
-    BufReader::new(pipe).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()).collect()
+    BufReader::new(pipe)
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .collect()
 }
 
 /// Whether this process was started by somebody who is gone.

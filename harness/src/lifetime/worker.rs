@@ -64,15 +64,21 @@ impl Notes {
 /// [`WorkerError`]; the worker must not do anything then.
 pub fn arm(expected: i32) -> Result<Notes, WorkerError> {
     let guard = |what| move |source: std::io::Error| WorkerError::Guard { what, source };
-    prctl::set_child_subreaper(true).map_err(|error| guard("become a child subreaper")(error.into()))?;
+    prctl::set_child_subreaper(true)
+        .map_err(|error| guard("become a child subreaper")(error.into()))?;
     if getppid() != Pid::from_raw(expected) {
         return Err(WorkerError::Orphaned { expected });
     }
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     std::env::set_current_dir("/").map_err(guard("leave the step's directory"))?;
     // The supervisor handed the pipe over as standard input.
-    let pipe = std::io::stdin().as_fd().try_clone_to_owned().map_err(guard("take over the supervisor's pipe"))?;
-    Ok(Notes { pipe: Some(File::from(pipe)) })
+    let pipe = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(guard("take over the supervisor's pipe"))?;
+    Ok(Notes {
+        pipe: Some(File::from(pipe)),
+    })
 }
 
 /// A signal that ends a run.

@@ -39,11 +39,14 @@ impl Tail {
 
     fn grow(&mut self, piece: &[u8]) {
         let room = LINE_LIMIT.saturating_sub(self.partial.len());
-        self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.partial
+            .extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
     fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).trim_end_matches('\r').to_owned();
+        let line = String::from_utf8_lossy(&self.partial)
+            .trim_end_matches('\r')
+            .to_owned();
         self.partial.clear();
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
@@ -80,7 +83,11 @@ impl Output {
             Some(path) => Some(File::options().create(true).append(true).open(path)?),
             None => None,
         };
-        Ok(Self { stdout: Vec::new(), tail: Tail::default(), log })
+        Ok(Self {
+            stdout: Vec::new(),
+            tail: Tail::default(),
+            log,
+        })
     }
 
     /// Reads both streams until both have ended.
@@ -99,7 +106,8 @@ impl Output {
     fn take(&mut self, bytes: &[u8], is_stdout: bool) {
         if is_stdout {
             let room = CAPTURE_LIMIT.saturating_sub(self.stdout.len());
-            self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            self.stdout
+                .extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
         self.tail.push(bytes);
         // A full disk must not stop a command half-way; the run notices it where it matters.
@@ -123,7 +131,9 @@ impl Output {
 
 /// Reads once; at the end or on an error the stream becomes `None`. Without a stream it never returns.
 async fn read_some<R: AsyncRead + Unpin>(stream: &mut Option<R>, buffer: &mut [u8]) -> usize {
-    let Some(reader) = stream else { return std::future::pending().await };
+    let Some(reader) = stream else {
+        return std::future::pending().await;
+    };
     match reader.read(buffer).await {
         Ok(0) | Err(_) => {
             *stream = None;

@@ -21,12 +21,18 @@ pub(super) async fn kill_all(limit: Duration) -> Vec<String> {
             return Vec::new();
         }
         if deadline.passed() {
-            return strays.into_iter().map(|(pid, name)| format!("{name} (pid {pid})")).collect();
+            return strays
+                .into_iter()
+                .map(|(pid, name)| format!("{name} (pid {pid})"))
+                .collect();
         }
         let mut reaped = false;
         for (pid, _) in &strays {
             let _ = kill(*pid, Signal::SIGKILL);
-            reaped |= !matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+            reaped |= !matches!(
+                waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::StillAlive)
+            );
         }
         if !reaped {
             // The kernel needs a moment to end them; there is no event for another's grandchild.
@@ -40,7 +46,9 @@ pub(super) async fn kill_all(limit: Duration) -> Vec<String> {
 /// `/proc` is read because `PROC_CHILDREN` is a kernel option and waitid cannot list.
 fn children() -> Vec<(Pid, String)> {
     let own = getpid();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| {

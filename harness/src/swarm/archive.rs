@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,14 +21,28 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; see [`EngineError::is_gone`] for a path that does not exist.
-    pub async fn download(&self, container: &str, path: &str, file: &Path) -> Result<u64, EngineError> {
-        let local = |source| EngineError::Local { what: format!("write `{}`", file.display()), source };
-        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let mut stream = std::pin::pin!(self.docker.download_from_container(container, Some(options)));
+    pub async fn download(
+        &self,
+        container: &str,
+        path: &str,
+        file: &Path,
+    ) -> Result<u64, EngineError> {
+        let local = |source| EngineError::Local {
+            what: format!("write `{}`", file.display()),
+            source,
+        };
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(path)
+            .build();
+        let mut stream = std::pin::pin!(
+            self.docker
+                .download_from_container(container, Some(options))
+        );
         let mut sink = tokio::fs::File::create(file).await.map_err(local)?;
         let mut size = 0;
         while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|error| self.failed(about("read", path, container), error))?;
+            let piece =
+                piece.map_err(|error| self.failed(about("read", path, container), error))?;
             size += piece.len() as u64;
             sink.write_all(&piece).await.map_err(local)?;
         }
@@ -38,8 +54,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn upload(&self, container: &str, path: &str, file: &Path) -> Result<(), EngineError> {
-        let local = |source| EngineError::Local { what: format!("read `{}`", file.display()), source };
+    pub async fn upload(
+        &self,
+        container: &str,
+        path: &str,
+        file: &Path,
+    ) -> Result<(), EngineError> {
+        let local = |source| EngineError::Local {
+            what: format!("read `{}`", file.display()),
+            source,
+        };
         let source = tokio::fs::File::open(file).await.map_err(local)?;
         let pieces = futures_util::stream::unfold(source, |mut source| async move {
             let mut piece = vec![0; 128 << 10];
@@ -63,15 +87,26 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn put_file(&self, container: &str, dir: &str, name: &str, content: &[u8]) -> Result<(), EngineError> {
-        let local = |source| EngineError::Local { what: format!("pack `{name}`"), source };
+    pub async fn put_file(
+        &self,
+        container: &str,
+        dir: &str,
+        name: &str,
+        content: &[u8],
+    ) -> Result<(), EngineError> {
+        let local = |source| EngineError::Local {
+            what: format!("pack `{name}`"),
+            source,
+        };
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(jiff::Timestamp::now().as_second().unsigned_abs());
         header.set_cksum();
-        archive.append_data(&mut header, name, content).map_err(local)?;
+        archive
+            .append_data(&mut header, name, content)
+            .map_err(local)?;
         let bytes = archive.into_inner().map_err(local)?;
         let options = UploadToContainerOptionsBuilder::new().path(dir).build();
         self.docker
@@ -84,25 +119,45 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] for anything but its absence; a file over 1 MiB is refused.
-    pub async fn get_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
-        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let mut stream = std::pin::pin!(self.docker.download_from_container(container, Some(options)));
+    pub async fn get_file(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(path)
+            .build();
+        let mut stream = std::pin::pin!(
+            self.docker
+                .download_from_container(container, Some(options))
+        );
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await {
             match piece.map_err(|error| self.failed(about("read", path, container), error)) {
                 Ok(piece) if bytes.len() + piece.len() > SMALL_FILE_LIMIT => {
-                    return Err(EngineError::Incomplete { what: about("read", path, container), lacks: "a small file" });
+                    return Err(EngineError::Incomplete {
+                        what: about("read", path, container),
+                        lacks: "a small file",
+                    });
                 }
                 Ok(piece) => bytes.extend_from_slice(&piece),
                 Err(error) if error.is_gone() => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
-        let local = |source| EngineError::Local { what: format!("unpack `{path}`"), source };
+        let local = |source| EngineError::Local {
+            what: format!("unpack `{path}`"),
+            source,
+        };
         let mut archive = tar::Archive::new(bytes.as_slice());
-        let Some(entry) = archive.entries().map_err(local)?.next() else { return Ok(None) };
+        let Some(entry) = archive.entries().map_err(local)?.next() else {
+            return Ok(None);
+        };
         let mut content = Vec::new();
-        entry.map_err(local)?.read_to_end(&mut content).map_err(local)?;
+        entry
+            .map_err(local)?
+            .read_to_end(&mut content)
+            .map_err(local)?;
         Ok(Some(content))
     }
 }

@@ -50,7 +50,10 @@ impl Engine {
         let shown = command.join(" ");
         match tokio::time::timeout(limit, self.exec_to_end(container, command, input)).await {
             Ok(result) => result,
-            Err(_) => Err(EngineError::ExecTimedOut { command: shown, limit_s: limit.as_secs() }),
+            Err(_) => Err(EngineError::ExecTimedOut {
+                command: shown,
+                limit_s: limit.as_secs(),
+            }),
         }
     }
 
@@ -60,7 +63,13 @@ impl Engine {
         command: &[String],
         input: Option<Vec<u8>>,
     ) -> Result<ExecOutput, EngineError> {
-        let what = || format!("run `{}` in container {}", command.join(" "), short(container));
+        let what = || {
+            format!(
+                "run `{}` in container {}",
+                command.join(" "),
+                short(container)
+            )
+        };
         let options = CreateExecOptions {
             attach_stdin: Some(input.is_some()),
             attach_stdout: Some(true),
@@ -68,15 +77,28 @@ impl Engine {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
         };
-        let exec = self.docker.create_exec(container, options).await.map_err(|error| self.failed(what(), error))?;
+        let exec = self
+            .docker
+            .create_exec(container, options)
+            .await
+            .map_err(|error| self.failed(what(), error))?;
         let started = self
             .docker
             .start_exec(&exec.id, Some(StartExecOptions::default()))
             .await
             .map_err(|error| self.failed(what(), error))?;
-        let mut result = ExecOutput { code: 0, stdout: Vec::new(), stderr: Vec::new(), tail: Vec::new() };
+        let mut result = ExecOutput {
+            code: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            tail: Vec::new(),
+        };
         let mut tail = Tail::default();
-        if let StartExecResults::Attached { mut output, input: mut stdin } = started {
+        if let StartExecResults::Attached {
+            mut output,
+            input: mut stdin,
+        } = started
+        {
             let feed = async {
                 if let Some(bytes) = input {
                     // A command need not read its input to the end.
@@ -104,11 +126,16 @@ impl Engine {
             let (_stdin, ended) = futures_util::join!(feed, read);
             ended?;
         }
-        let state =
-            self.docker.inspect_exec(&exec.id).await.map_err(|error| self.failed(what(), error))?;
+        let state = self
+            .docker
+            .inspect_exec(&exec.id)
+            .await
+            .map_err(|error| self.failed(what(), error))?;
         // No exit code means that the container went away under the command: that is no success.
-        result.code =
-            state.exit_code.ok_or_else(|| EngineError::Incomplete { what: what(), lacks: "an exit code" })?;
+        result.code = state.exit_code.ok_or_else(|| EngineError::Incomplete {
+            what: what(),
+            lacks: "an exit code",
+        })?;
         result.tail = tail.lines();
         Ok(result)
     }
@@ -118,27 +145,49 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] when the bridge cannot be inspected.
-    pub async fn address_of(&self, container: &str) -> Result<Option<std::net::IpAddr>, EngineError> {
+    pub async fn address_of(
+        &self,
+        container: &str,
+    ) -> Result<Option<std::net::IpAddr>, EngineError> {
         let network = self
             .docker
             .inspect_network(GATEWAY_BRIDGE, None::<InspectNetworkOptions>)
             .await
             .map_err(|error| self.failed(format!("inspect network `{GATEWAY_BRIDGE}`"), error))?;
-        let found = network.containers.unwrap_or_default().remove(container).and_then(|leg| leg.ipv4_address);
-        Ok(found.and_then(|text| text.split('/').next().and_then(|address| address.parse().ok())))
+        let found = network
+            .containers
+            .unwrap_or_default()
+            .remove(container)
+            .and_then(|leg| leg.ipv4_address);
+        Ok(found.and_then(|text| {
+            text.split('/')
+                .next()
+                .and_then(|address| address.parse().ok())
+        }))
     }
 
     /// Returns the last `lines` lines of a container's output, oldest first.
     ///
     /// # Errors
     /// [`EngineError`] when they cannot be read.
-    pub async fn container_log(&self, container: &str, lines: usize) -> Result<Vec<String>, EngineError> {
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+    pub async fn container_log(
+        &self,
+        container: &str,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
         let mut stream = self.docker.logs(container, Some(options));
         let mut tail = Tail::default();
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| {
-                self.failed(format!("read the logs of container {}", short(container)), error)
+                self.failed(
+                    format!("read the logs of container {}", short(container)),
+                    error,
+                )
             })?;
             tail.push(&piece.into_bytes());
         }
@@ -151,9 +200,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] when containers or logs cannot be read.
-    pub async fn service_log(&self, service_id: &str, lines: usize) -> Result<Vec<String>, EngineError> {
+    pub async fn service_log(
+        &self,
+        service_id: &str,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
         let by = filters([("label", format!("com.docker.swarm.service.id={service_id}"))]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&by).build();
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&by)
+            .build();
         let mut containers = self
             .docker
             .list_containers(Some(options))
@@ -162,7 +218,9 @@ impl Engine {
         containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
         // The newest may not have written anything yet; then the one before it has what explains the end.
         for container in containers.into_iter().take(3) {
-            let log = self.container_log(&container.id.unwrap_or_default(), lines).await?;
+            let log = self
+                .container_log(&container.id.unwrap_or_default(), lines)
+                .await?;
             if !log.is_empty() {
                 return Ok(log);
             }

@@ -40,26 +40,42 @@ pub enum Judgement {
 /// business.
 #[must_use]
 pub fn judge(state: &StackState, expected: &[String]) -> Judgement {
-    if let Some(lost) = expected.iter().find(|name| !state.services.contains_key(*name)) {
+    if let Some(lost) = expected
+        .iter()
+        .find(|name| !state.services.contains_key(*name))
+    {
         return Judgement::Vanished(lost.clone());
     }
     let pending: Vec<(String, String)> = state
         .services
         .values()
-        .filter_map(|service| pending_reason(state, service).map(|reason| (service.name.clone(), reason)))
+        .filter_map(|service| {
+            pending_reason(state, service).map(|reason| (service.name.clone(), reason))
+        })
         .collect();
-    if pending.is_empty() { Judgement::Settled } else { Judgement::Pending(pending) }
+    if pending.is_empty() {
+        Judgement::Settled
+    } else {
+        Judgement::Pending(pending)
+    }
 }
 
 fn pending_reason(state: &StackState, service: &Service) -> Option<String> {
-    let stuck = matches!(service.update, UpdateState::Paused | UpdateState::RolledBack);
+    let stuck = matches!(
+        service.update,
+        UpdateState::Paused | UpdateState::RolledBack
+    );
     let counts = |task: &&Task| {
         let done = task.state == "complete" && !service.restarts_on_success;
         (task.is_up() || done) && (stuck || task.container_spec == service.container_spec)
     };
     let up = state.tasks_of(service).filter(counts).count() as u64;
     // A one-shot task that has completed counts once, however many of its tasks the history keeps.
-    let up = if service.restarts_on_success { up } else { up.min(service.desired) };
+    let up = if service.restarts_on_success {
+        up
+    } else {
+        up.min(service.desired)
+    };
     let doing = match service.update {
         UpdateState::Updating => Some("updating"),
         UpdateState::RollingBack => Some("rolling back"),
@@ -68,10 +84,14 @@ fn pending_reason(state: &StackState, service: &Service) -> Option<String> {
     if up == service.desired && doing.is_none() {
         return None;
     }
-    let newest = state.tasks_of(service).find(|task| task.desired == "running" || task.desired == "ready");
+    let newest = state
+        .tasks_of(service)
+        .find(|task| task.desired == "running" || task.desired == "ready");
     let newest = newest.or_else(|| state.tasks_of(service).next());
     let task = newest.map_or("no task yet", |task| task.state.as_str());
-    let error = newest.map(|task| task.error.as_str()).filter(|error| !error.is_empty());
+    let error = newest
+        .map(|task| task.error.as_str())
+        .filter(|error| !error.is_empty());
     let mut reason = format!("{up}/{} {}", service.desired, doing.unwrap_or(task));
     if let Some(error) = error {
         reason.push_str(&format!(" ({error})"));
@@ -104,8 +124,16 @@ impl Crashes {
     /// Starts counting; what has already failed in `state` is not held against it.
     #[must_use]
     pub fn since(state: &StackState) -> Self {
-        let excused = state.tasks.iter().filter(|task| task.has_failed()).map(|task| task.id.clone()).collect();
-        Self { excused, counted: BTreeMap::new() }
+        let excused = state
+            .tasks
+            .iter()
+            .filter(|task| task.has_failed())
+            .map(|task| task.id.clone())
+            .collect();
+        Self {
+            excused,
+            counted: BTreeMap::new(),
+        }
     }
 
     /// Looks at `state`; returns a crash loop when there is one.
@@ -115,9 +143,13 @@ impl Crashes {
             _ => Vec::new(),
         };
         for service in state.services.values() {
-            let failed: Vec<&Task> = state.tasks_of(service).filter(|task| crashed(service, task)).collect();
+            let failed: Vec<&Task> = state
+                .tasks_of(service)
+                .filter(|task| crashed(service, task))
+                .collect();
             let others_settled = pending.iter().all(|name| {
-                *name == service.name || self.counted.get(*name).is_some_and(|tasks| tasks.len() > 1)
+                *name == service.name
+                    || self.counted.get(*name).is_some_and(|tasks| tasks.len() > 1)
             });
             let Some(last) = failed.first() else { continue };
             let hopeless = is_hopeless(last);
@@ -126,13 +158,26 @@ impl Crashes {
                     continue;
                 }
                 if others_settled || hopeless {
-                    self.counted.entry(service.name.clone()).or_default().insert(task.id.clone());
-                } else if !self.counted.get(&service.name).is_some_and(|tasks| tasks.contains(&task.id)) {
+                    self.counted
+                        .entry(service.name.clone())
+                        .or_default()
+                        .insert(task.id.clone());
+                } else if !self
+                    .counted
+                    .get(&service.name)
+                    .is_some_and(|tasks| tasks.contains(&task.id))
+                {
                     self.excused.insert(task.id.clone());
                 }
             }
             let failures = self.counted.get(&service.name).map_or(0, BTreeSet::len);
-            if failures >= if hopeless { HOPELESS_LIMIT } else { CRASH_LIMIT } {
+            if failures
+                >= if hopeless {
+                    HOPELESS_LIMIT
+                } else {
+                    CRASH_LIMIT
+                }
+            {
                 return Some(CrashLoop {
                     service: service.name.clone(),
                     failures,
@@ -152,9 +197,14 @@ fn crashed(service: &Service, task: &Task) -> bool {
 
 /// Whether a failure cannot be mended by waiting. The texts are dockerd's, stable since 17.06.
 fn is_hopeless(task: &Task) -> bool {
-    ["executable file not found", "no such file or directory", "No such image", "bind source path does not exist"]
-        .iter()
-        .any(|text| task.error.contains(text))
+    [
+        "executable file not found",
+        "no such file or directory",
+        "No such image",
+        "bind source path does not exist",
+    ]
+    .iter()
+    .any(|text| task.error.contains(text))
 }
 
 /// Why a stack did not converge.
@@ -222,14 +272,22 @@ pub async fn converge(
         if let Some(crash) = crashes.look(&state, &judgement) {
             return Err(NotConverged::CrashLoop(crash));
         }
-        let last = pending.iter().map(|(name, reason)| format!("{name} {reason}")).collect::<Vec<_>>().join(", ");
+        let last = pending
+            .iter()
+            .map(|(name, reason)| format!("{name} {reason}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         if last != shown {
             progress(&last);
             shown.clone_from(&last);
         }
         if deadline.passed() {
             let services = pending.iter().map(|(name, _)| name.clone()).collect();
-            return Err(NotConverged::TimedOut { elapsed: clock.elapsed(), last, services });
+            return Err(NotConverged::TimedOut {
+                elapsed: clock.elapsed(),
+                last,
+                services,
+            });
         }
         watch.changed(deadline.left()).await;
     }
@@ -260,7 +318,12 @@ mod tests {
             id: id.to_owned(),
             service_id: format!("id-{service}"),
             state: state.to_owned(),
-            desired: if state == "running" { "running" } else { "shutdown" }.to_owned(),
+            desired: if state == "running" {
+                "running"
+            } else {
+                "shutdown"
+            }
+            .to_owned(),
             container_spec: json!({"Image": "x:1"}),
             created_at: id.to_owned(),
             error: String::new(),
@@ -270,7 +333,13 @@ mod tests {
     }
 
     fn state(services: Vec<Service>, tasks: Vec<Task>) -> StackState {
-        StackState { services: services.into_iter().map(|service| (service.name.clone(), service)).collect(), tasks }
+        StackState {
+            services: services
+                .into_iter()
+                .map(|service| (service.name.clone(), service))
+                .collect(),
+            tasks,
+        }
     }
 
     fn expected() -> Vec<String> {
@@ -281,15 +350,24 @@ mod tests {
     fn zero_replicas_count_as_settled_and_a_lost_service_does_not() {
         let mut idle = service("app");
         idle.desired = 0;
-        assert_eq!(judge(&state(vec![idle], vec![]), &expected()), Judgement::Settled);
-        assert_eq!(judge(&state(vec![], vec![]), &expected()), Judgement::Vanished("app".to_owned()));
+        assert_eq!(
+            judge(&state(vec![idle], vec![]), &expected()),
+            Judgement::Settled
+        );
+        assert_eq!(
+            judge(&state(vec![], vec![]), &expected()),
+            Judgement::Vanished("app".to_owned())
+        );
     }
 
     #[test]
     fn a_task_of_the_old_spec_does_not_count() {
         let mut old = task("1", "app", "running");
         old.container_spec = json!({"Image": "x:0"});
-        assert!(matches!(judge(&state(vec![service("app")], vec![old]), &expected()), Judgement::Pending(_)));
+        assert!(matches!(
+            judge(&state(vec![service("app")], vec![old]), &expected()),
+            Judgement::Pending(_)
+        ));
     }
 
     #[test]
@@ -304,7 +382,11 @@ mod tests {
         ] {
             let mut app = service("app");
             app.update = update;
-            assert_eq!(judge(&state(vec![app], up()), &expected()) == Judgement::Settled, settled, "{update:?}");
+            assert_eq!(
+                judge(&state(vec![app], up()), &expected()) == Judgement::Settled,
+                settled,
+                "{update:?}"
+            );
         }
     }
 
@@ -312,9 +394,15 @@ mod tests {
     fn a_one_shot_task_that_completed_is_settled_and_one_that_should_go_on_is_not() {
         let mut job = service("app");
         let done = || vec![task("1", "app", "complete")];
-        assert!(matches!(judge(&state(vec![job.clone()], done()), &expected()), Judgement::Pending(_)));
+        assert!(matches!(
+            judge(&state(vec![job.clone()], done()), &expected()),
+            Judgement::Pending(_)
+        ));
         job.restarts_on_success = false;
-        assert_eq!(judge(&state(vec![job], done()), &expected()), Judgement::Settled);
+        assert_eq!(
+            judge(&state(vec![job], done()), &expected()),
+            Judgement::Settled
+        );
     }
 
     fn fail_times(times: usize, services: Vec<Service>, also: &[Task]) -> Option<CrashLoop> {
@@ -335,7 +423,10 @@ mod tests {
     fn a_crash_loop_is_seen_after_five_failures_and_not_before() {
         assert_eq!(fail_times(CRASH_LIMIT - 1, vec![service("app")], &[]), None);
         let crash = fail_times(CRASH_LIMIT, vec![service("app")], &[]).unwrap();
-        assert_eq!((crash.service.as_str(), crash.failures, crash.exit_code), ("app", 5, Some(3)));
+        assert_eq!(
+            (crash.service.as_str(), crash.failures, crash.exit_code),
+            ("app", 5, Some(3))
+        );
     }
 
     #[test]
@@ -349,7 +440,9 @@ mod tests {
     fn a_command_that_does_not_exist_fails_sooner() {
         let mut crashes = Crashes::default();
         let mut broken = task("1", "app", "failed");
-        broken.error = "starting container failed: exec: \"nope\": executable file not found in $PATH".to_owned();
+        broken.error =
+            "starting container failed: exec: \"nope\": executable file not found in $PATH"
+                .to_owned();
         let mut again = broken.clone();
         again.id = "2".to_owned();
         let state = state(vec![service("app")], vec![again, broken]);
@@ -358,7 +451,9 @@ mod tests {
 
     #[test]
     fn failures_from_before_are_not_held_against_an_upgrade() {
-        let old: Vec<Task> = (0..9).map(|id| task(&format!("o{id}"), "app", "failed")).collect();
+        let old: Vec<Task> = (0..9)
+            .map(|id| task(&format!("o{id}"), "app", "failed"))
+            .collect();
         let state = state(vec![service("app")], old);
         let mut crashes = Crashes::since(&state);
         assert_eq!(crashes.look(&state, &judge(&state, &expected())), None);

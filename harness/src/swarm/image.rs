@@ -14,7 +14,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when it cannot be asked.
     pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        match self.docker.inspect_image(image).await.map_err(|error| self.failed(format!("inspect `{image}`"), error)) {
+        match self
+            .docker
+            .inspect_image(image)
+            .await
+            .map_err(|error| self.failed(format!("inspect `{image}`"), error))
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_gone() => Ok(false),
             Err(error) => Err(error),
@@ -32,7 +37,10 @@ impl Engine {
             return Ok(false);
         }
         let locks = host.state.join("images");
-        let local = |source| EngineError::Local { what: format!("create `{}`", locks.display()), source };
+        let local = |source| EngineError::Local {
+            what: format!("create `{}`", locks.display()),
+            source,
+        };
         std::fs::create_dir_all(&locks).map_err(local)?;
         let name = hex::encode(&Sha256::digest(image.as_bytes())[..16]);
         let _pulling = SectionLock::acquire(&locks.join(format!("{name}.lock"))).await?;
@@ -48,14 +56,20 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Pull`] when the registry does not give it, or an unreachable engine.
     pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
-        let refused = |reason: String| EngineError::Pull { image: image.to_owned(), reason };
+        let refused = |reason: String| EngineError::Pull {
+            image: image.to_owned(),
+            reason,
+        };
         // Without a tag the API would pull every tag of the repository.
         let (name, tag) = match image.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
             _ if image.contains('@') => (image, ""),
             _ => (image, "latest"),
         };
-        let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
+        let options = CreateImageOptionsBuilder::new()
+            .from_image(name)
+            .tag(tag)
+            .build();
         let mut progress = std::pin::pin!(self.docker.create_image(Some(options), None, None));
         while let Some(step) = progress.next().await {
             match step.map_err(|error| self.failed("pull", error)) {
@@ -64,7 +78,9 @@ impl Engine {
                         return Err(refused(detail.message.unwrap_or_default()));
                     }
                 }
-                Err(EngineError::Refused { source, .. }) => return Err(refused(source.to_string())),
+                Err(EngineError::Refused { source, .. }) => {
+                    return Err(refused(source.to_string()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -87,11 +103,21 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn import_rootfs(&self, repo: &str, tag: &str, rootfs: Vec<u8>) -> Result<(), EngineError> {
+    pub async fn import_rootfs(
+        &self,
+        repo: &str,
+        tag: &str,
+        rootfs: Vec<u8>,
+    ) -> Result<(), EngineError> {
         let what = || format!("import `{repo}:{tag}`");
-        let options = CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(tag).build();
+        let options = CreateImageOptionsBuilder::new()
+            .from_src("-")
+            .repo(repo)
+            .tag(tag)
+            .build();
         let body = bollard::body_full(rootfs.into());
-        let mut progress = std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));
+        let mut progress =
+            std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));
         while let Some(step) = progress.next().await {
             let step = step.map_err(|error| self.failed(what(), error))?;
             if let Some(detail) = step.error_detail {

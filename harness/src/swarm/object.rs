@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use bollard::query_parameters::{
-    ListConfigsOptions, ListContainersOptionsBuilder, ListNetworksOptions, ListSecretsOptions, ListServicesOptions,
-    ListTasksOptionsBuilder, ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    ListConfigsOptions, ListContainersOptionsBuilder, ListNetworksOptions, ListSecretsOptions,
+    ListServicesOptions, ListTasksOptionsBuilder, ListVolumesOptions,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 
 use super::{Engine, EngineError, NAMESPACE, filters};
@@ -90,7 +91,13 @@ pub fn residual(objects: &[Object]) -> Residual {
 
 fn object(kind: Kind, id: String, name: String, labels: HashMap<String, String>) -> Object {
     let labels: BTreeMap<String, String> = labels.into_iter().collect();
-    Object { kind, id, name, namespace: labels.get(NAMESPACE).cloned(), labels }
+    Object {
+        kind,
+        id,
+        name,
+        namespace: labels.get(NAMESPACE).cloned(),
+        labels,
+    }
 }
 
 impl Engine {
@@ -115,8 +122,10 @@ impl Engine {
     /// [`EngineError`] when any one kind cannot be listed.
     pub async fn all_objects(&self) -> Result<Vec<Object>, EngineError> {
         let labelled = filters([("label", NAMESPACE.to_owned())]);
-        let (mut shared, containers) =
-            futures_util::try_join!(self.shared_objects(), self.list_containers_as_objects(labelled))?;
+        let (mut shared, containers) = futures_util::try_join!(
+            self.shared_objects(),
+            self.list_containers_as_objects(labelled)
+        )?;
         shared.extend(containers);
         Ok(shared)
     }
@@ -148,26 +157,51 @@ impl Engine {
                 network.labels.unwrap_or_default(),
             ));
         }
-        for volume in volumes.map_err(|error| failed("volumes", error))?.volumes.unwrap_or_default() {
-            all.push(object(Kind::Volume, volume.name.clone(), volume.name, volume.labels));
+        for volume in volumes
+            .map_err(|error| failed("volumes", error))?
+            .volumes
+            .unwrap_or_default()
+        {
+            all.push(object(
+                Kind::Volume,
+                volume.name.clone(),
+                volume.name,
+                volume.labels,
+            ));
         }
         for secret in secrets.map_err(|error| failed("secrets", error))? {
             let spec = secret.spec.unwrap_or_default();
             let labels = spec.labels.unwrap_or_default();
-            all.push(object(Kind::Secret, secret.id.unwrap_or_default(), spec.name.unwrap_or_default(), labels));
+            all.push(object(
+                Kind::Secret,
+                secret.id.unwrap_or_default(),
+                spec.name.unwrap_or_default(),
+                labels,
+            ));
         }
         for config in configs.map_err(|error| failed("configs", error))? {
             let spec = config.spec.unwrap_or_default();
             let labels = spec.labels.unwrap_or_default();
-            all.push(object(Kind::Config, config.id.unwrap_or_default(), spec.name.unwrap_or_default(), labels));
+            all.push(object(
+                Kind::Config,
+                config.id.unwrap_or_default(),
+                spec.name.unwrap_or_default(),
+                labels,
+            ));
         }
         Ok(all)
     }
 
-    async fn list_tasks_as_objects(&self, by: HashMap<String, Vec<String>>) -> Result<Vec<Object>, EngineError> {
+    async fn list_tasks_as_objects(
+        &self,
+        by: HashMap<String, Vec<String>>,
+    ) -> Result<Vec<Object>, EngineError> {
         let options = ListTasksOptionsBuilder::new().filters(&by).build();
-        let tasks =
-            self.docker.list_tasks(Some(options)).await.map_err(|error| self.failed("list the tasks", error))?;
+        let tasks = self
+            .docker
+            .list_tasks(Some(options))
+            .await
+            .map_err(|error| self.failed("list the tasks", error))?;
         Ok(tasks
             .into_iter()
             .map(|task| {
@@ -177,8 +211,14 @@ impl Engine {
             .collect())
     }
 
-    async fn list_containers_as_objects(&self, by: HashMap<String, Vec<String>>) -> Result<Vec<Object>, EngineError> {
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&by).build();
+    async fn list_containers_as_objects(
+        &self,
+        by: HashMap<String, Vec<String>>,
+    ) -> Result<Vec<Object>, EngineError> {
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&by)
+            .build();
         let containers = self
             .docker
             .list_containers(Some(options))
@@ -187,7 +227,10 @@ impl Engine {
         Ok(containers
             .into_iter()
             .map(|container| {
-                let name = container.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+                let name = container
+                    .names
+                    .and_then(|names| names.into_iter().next())
+                    .unwrap_or_default();
                 object(
                     Kind::Container,
                     container.id.unwrap_or_default(),
@@ -207,8 +250,13 @@ impl Engine {
             Kind::Task => return Ok(()),
             Kind::Service => self.docker.delete_service(&object.id).await,
             Kind::Container => {
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-                self.docker.remove_container(&object.id, Some(options)).await
+                let options = RemoveContainerOptionsBuilder::new()
+                    .force(true)
+                    .v(true)
+                    .build();
+                self.docker
+                    .remove_container(&object.id, Some(options))
+                    .await
             }
             Kind::Network => self.docker.remove_network(&object.id).await,
             Kind::Volume => {
@@ -218,7 +266,9 @@ impl Engine {
             Kind::Secret => self.docker.delete_secret(&object.id).await,
             Kind::Config => self.docker.delete_config(&object.id).await,
         };
-        match result.map_err(|error| self.failed(format!("remove `{}` ({})", object.name, object.kind), error)) {
+        match result.map_err(|error| {
+            self.failed(format!("remove `{}` ({})", object.name, object.kind), error)
+        }) {
             Err(error) if error.is_gone() => Ok(()),
             other => other,
         }
@@ -228,7 +278,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`], for instance when one of that name exists.
-    pub async fn create_secret(&self, stack: &StackName, name: &str, value: &str) -> Result<(), EngineError> {
+    pub async fn create_secret(
+        &self,
+        stack: &StackName,
+        name: &str,
+        value: &str,
+    ) -> Result<(), EngineError> {
         use bollard::models::SecretSpec;
         let spec = SecretSpec {
             name: Some(name.to_owned()),
@@ -253,7 +308,10 @@ impl Engine {
             .list_networks(None::<ListNetworksOptions>)
             .await
             .map_err(|error| self.failed("list the networks", error))?;
-        Ok(networks.into_iter().filter_map(|network| network.name).collect())
+        Ok(networks
+            .into_iter()
+            .filter_map(|network| network.name)
+            .collect())
     }
 }
 
@@ -262,10 +320,17 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group = chunk
+            .iter()
+            .fold(0_u32, |group, byte| group << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
         for index in 0..4 {
             let digit = (group >> (18 - 6 * index)) as usize & 63;
-            text.push(if index <= chunk.len() { char::from(ALPHABET[digit]) } else { '=' });
+            text.push(if index <= chunk.len() {
+                char::from(ALPHABET[digit])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -277,14 +342,22 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
 
     #[test]
     fn an_object_belongs_to_a_stack_by_label_or_by_name_and_never_by_a_mere_prefix() {
-        let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap()).unwrap().stack();
+        let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
+            .unwrap()
+            .stack();
         let make = |name: &str, label: Option<&str>| Object {
             kind: Kind::Volume,
             id: String::new(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ServiceSpecMode, ServiceUpdateStatusStateEnum as Update, TaskSpecRestartPolicyConditionEnum};
+use bollard::models::{
+    ServiceSpecMode, ServiceUpdateStatusStateEnum as Update, TaskSpecRestartPolicyConditionEnum,
+};
 use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
 
 use super::{Engine, EngineError, NAMESPACE, filters};
@@ -97,14 +99,18 @@ pub struct StackState {
 impl StackState {
     /// Returns the tasks of a service, newest first.
     pub fn tasks_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Task> {
-        self.tasks.iter().filter(|task| task.service_id == service.id)
+        self.tasks
+            .iter()
+            .filter(|task| task.service_id == service.id)
     }
 
     /// Returns the container of a task of `service` that is up.
     #[must_use]
     pub fn container_of(&self, service: &str) -> Option<&str> {
         let service = self.services.get(service)?;
-        self.tasks_of(service).filter(|task| task.is_up()).find_map(|task| task.container_id.as_deref())
+        self.tasks_of(service)
+            .filter(|task| task.is_up())
+            .find_map(|task| task.container_id.as_deref())
     }
 }
 
@@ -115,12 +121,19 @@ impl Engine {
     /// [`EngineError`] when services or tasks cannot be listed.
     pub async fn stack_state(&self, stack: &StackName) -> Result<StackState, EngineError> {
         let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
-        let services = ListServicesOptionsBuilder::new().filters(&mine).status(true).build();
+        let services = ListServicesOptionsBuilder::new()
+            .filters(&mine)
+            .status(true)
+            .build();
         let tasks = ListTasksOptionsBuilder::new().filters(&mine).build();
-        let (services, tasks) =
-            futures_util::join!(self.docker.list_services(Some(services)), self.docker.list_tasks(Some(tasks)));
-        let services = services.map_err(|error| self.failed(format!("list the services of {stack}"), error))?;
-        let tasks = tasks.map_err(|error| self.failed(format!("list the tasks of {stack}"), error))?;
+        let (services, tasks) = futures_util::join!(
+            self.docker.list_services(Some(services)),
+            self.docker.list_tasks(Some(tasks))
+        );
+        let services = services
+            .map_err(|error| self.failed(format!("list the services of {stack}"), error))?;
+        let tasks =
+            tasks.map_err(|error| self.failed(format!("list the tasks of {stack}"), error))?;
         let prefix = format!("{stack}_");
         let mut state = StackState::default();
         for service in services {
@@ -128,7 +141,9 @@ impl Engine {
             state.services.insert(service.name.clone(), service);
         }
         state.tasks = tasks.into_iter().map(read_task).collect();
-        state.tasks.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        state
+            .tasks
+            .sort_by(|one, other| other.created_at.cmp(&one.created_at));
         Ok(state)
     }
 }
@@ -141,12 +156,21 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
     let status = service.update_status.unwrap_or_default();
     let restart = template.restart_policy.and_then(|policy| policy.condition);
     let desired = match spec.mode {
-        Some(ServiceSpecMode { replicated: Some(mode), .. }) => mode.replicas.map_or(1, i64::unsigned_abs),
-        _ => service.service_status.and_then(|status| status.desired_tasks).unwrap_or(1),
+        Some(ServiceSpecMode {
+            replicated: Some(mode),
+            ..
+        }) => mode.replicas.map_or(1, i64::unsigned_abs),
+        _ => service
+            .service_status
+            .and_then(|status| status.desired_tasks)
+            .unwrap_or(1),
     };
     Service {
         id: service.id.unwrap_or_default(),
-        name: full_name.strip_prefix(prefix).unwrap_or(&full_name).to_owned(),
+        name: full_name
+            .strip_prefix(prefix)
+            .unwrap_or(&full_name)
+            .to_owned(),
         image: without_digest(container.image.as_deref().unwrap_or_default()).to_owned(),
         labels: spec.labels.unwrap_or_default().into_iter().collect(),
         container_spec: serde_json::to_value(&container).unwrap_or_default(),
@@ -162,7 +186,10 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
         update_started: status.started_at,
         restarts_on_success: !matches!(
             restart,
-            Some(TaskSpecRestartPolicyConditionEnum::NONE | TaskSpecRestartPolicyConditionEnum::ON_FAILURE)
+            Some(
+                TaskSpecRestartPolicyConditionEnum::NONE
+                    | TaskSpecRestartPolicyConditionEnum::ON_FAILURE
+            )
         ),
     }
 }
@@ -170,12 +197,21 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
 fn read_task(task: bollard::models::Task) -> Task {
     let status = task.status.unwrap_or_default();
     let container = status.container_status.unwrap_or_default();
-    let spec = task.spec.and_then(|spec| spec.container_spec).unwrap_or_default();
+    let spec = task
+        .spec
+        .and_then(|spec| spec.container_spec)
+        .unwrap_or_default();
     Task {
         id: task.id.unwrap_or_default(),
         service_id: task.service_id.unwrap_or_default(),
-        state: status.state.map(|state| state.to_string()).unwrap_or_default(),
-        desired: task.desired_state.map(|state| state.to_string()).unwrap_or_default(),
+        state: status
+            .state
+            .map(|state| state.to_string())
+            .unwrap_or_default(),
+        desired: task
+            .desired_state
+            .map(|state| state.to_string())
+            .unwrap_or_default(),
         container_spec: serde_json::to_value(&spec).unwrap_or_default(),
         created_at: task.created_at.unwrap_or_default(),
         error: status.err.unwrap_or_default(),

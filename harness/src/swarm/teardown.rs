@@ -43,9 +43,13 @@ pub async fn remove_stack(
                 answered = Stopwatch::start();
                 objects
             }
-            Err(error) if deadline.passed() || answered.elapsed() > RESTART_LIMIT => return Err(error),
+            Err(error) if deadline.passed() || answered.elapsed() > RESTART_LIMIT => {
+                return Err(error);
+            }
             Err(_) => {
-                watch.changed(Duration::from_millis(500).min(deadline.left())).await;
+                watch
+                    .changed(Duration::from_millis(500).min(deadline.left()))
+                    .await;
                 continue;
             }
         };
@@ -59,17 +63,32 @@ pub async fn remove_stack(
         empty_listings = 0;
         let complaints = pass(engine, &objects).await;
         if deadline.passed() {
-            return Ok(Removal { residual: residual(&objects), complaints });
+            return Ok(Removal {
+                residual: residual(&objects),
+                complaints,
+            });
         }
-        watch.changed(Duration::from_millis(200).min(deadline.left())).await;
+        watch
+            .changed(Duration::from_millis(200).min(deadline.left()))
+            .await;
     }
 }
 
 /// Asks for the removal of every object that can go now; returns what the engine objected to.
 async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for kind in [Kind::Service, Kind::Container, Kind::Network, Kind::Volume, Kind::Secret, Kind::Config] {
-        let removals = objects.iter().filter(|object| object.kind == kind).map(|object| engine.remove(object));
+    for kind in [
+        Kind::Service,
+        Kind::Container,
+        Kind::Network,
+        Kind::Volume,
+        Kind::Secret,
+        Kind::Config,
+    ] {
+        let removals = objects
+            .iter()
+            .filter(|object| object.kind == kind)
+            .map(|object| engine.remove(object));
         for result in futures_util::future::join_all(removals).await {
             if let Err(error) = result {
                 complaints.push(describe(&error));

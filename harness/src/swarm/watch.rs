@@ -35,7 +35,9 @@ pub struct Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("stack", &self.stack).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("stack", &self.stack)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,12 +45,21 @@ impl Watch {
     /// Starts watching `stack`; what happens from now on wakes the reader.
     #[must_use]
     pub fn new(engine: &Engine, stack: &StackName) -> Self {
-        Self { engine: engine.clone(), stack: stack.clone(), stream: None, last_event: Stopwatch::start() }
+        Self {
+            engine: engine.clone(),
+            stack: stack.clone(),
+            stream: None,
+            last_event: Stopwatch::start(),
+        }
     }
 
     /// Waits until something of the stack has changed or it is time to look anyway, at most `limit`.
     pub async fn changed(&mut self, limit: Duration) {
-        let idle = if self.last_event.elapsed() < WARM { FAST } else { SLOW };
+        let idle = if self.last_event.elapsed() < WARM {
+            FAST
+        } else {
+            SLOW
+        };
         let timer = wait::pause(idle.min(limit));
         let mut timer = std::pin::pin!(timer);
         loop {
@@ -76,8 +87,20 @@ impl Watch {
 
 /// Returns whether an event is about something of `stack`.
 fn concerns(event: &EventMessage, stack: &StackName) -> bool {
-    let Some(attributes) = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref()) else { return false };
-    attributes.get(NAMESPACE).is_some_and(|name| name == stack.as_str())
+    let Some(attributes) = event
+        .actor
+        .as_ref()
+        .and_then(|actor| actor.attributes.as_ref())
+    else {
+        return false;
+    };
+    attributes
+        .get(NAMESPACE)
+        .is_some_and(|name| name == stack.as_str())
         || attributes.get("name").is_some_and(|name| stack.owns(name))
-        || event.actor.as_ref().and_then(|actor| actor.id.as_ref()).is_some_and(|id| stack.owns(id))
+        || event
+            .actor
+            .as_ref()
+            .and_then(|actor| actor.id.as_ref())
+            .is_some_and(|id| stack.owns(id))
 }

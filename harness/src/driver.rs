@@ -1,0 +1,4 @@
+//! Drivers turn a run's operations into actions on the Swarm; everything above them is the same.
+
+pub mod backup;
+pub mod stack;

@@ -1,0 +1,224 @@
+//! The backup convention, done natively: hooks inside the services' containers, files by archive.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::lock::DomainLock;
+use crate::recipe::backup::{BackupPlan, Hook, Paths, VolumeBackup};
+use crate::swarm::service::StackState;
+use crate::swarm::{Engine, EngineError};
+
+/// How long one hook may run.
+const HOOK_LIMIT: Duration = Duration::from_secs(900);
+
+/// A snapshot of an app.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Its id: the first digits of a hash over everything in it.
+    pub id: String,
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+/// One saved path of one volume.
+#[derive(Debug, Clone, Serialize)]
+pub struct Part {
+    /// The volume's compose name.
+    pub volume: String,
+    /// The service through whose container it was read.
+    pub service: String,
+    /// Where it is inside the container.
+    pub path: String,
+    /// The archive.
+    pub file: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many regular files it holds.
+    pub files: usize,
+    /// The bytes in them.
+    pub content_bytes: u64,
+    /// The newest modification time in it, in seconds since the epoch.
+    pub newest: u64,
+    /// SHA-256 of every regular file in it, by its path in the archive.
+    pub digests: BTreeMap<String, String>,
+}
+
+/// What went wrong with the app, as opposed to the host.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// What, in a line.
+    pub reason: String,
+    /// What explains it.
+    pub tail: Vec<String>,
+}
+
+impl Fault {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), tail: Vec::new() }
+    }
+}
+
+/// A result whose error is the host's and whose inner error is the recipe's.
+pub type Outcome<T> = Result<Result<T, Fault>, EngineError>;
+
+/// Runs hooks in their services' containers; the first that fails ends it.
+///
+/// # Errors
+/// [`EngineError`] when the engine fails.
+pub async fn run_hooks(engine: &Engine, state: &StackState, hooks: &[Hook], kind: &str) -> Outcome<usize> {
+    for hook in hooks {
+        let Some(container) = state.container_of(&hook.service) else {
+            return Ok(Err(Fault::new(format!("{kind} of `{}`: the service has no running container", hook.service))));
+        };
+        let command = ["/bin/sh".to_owned(), "-c".to_owned(), hook.command.clone()];
+        let output = match engine.exec(container, &command, None, HOOK_LIMIT).await {
+            Ok(output) => output,
+            // The container went away under the hook, or took for ever: the recipe's doing.
+            Err(error @ (EngineError::ExecTimedOut { .. } | EngineError::Incomplete { .. } | EngineError::Refused { .. })) => {
+                return Ok(Err(Fault::new(format!("{kind} of `{}`: {error}", hook.service))));
+            }
+            Err(error) => return Err(error),
+        };
+        if output.code != 0 {
+            return Ok(Err(Fault {
+                reason: format!("{kind} of `{}` ended with exit code {}: {}", hook.service, output.code, hook.command),
+                tail: output.tail,
+            }));
+        }
+    }
+    Ok(Ok(hooks.len()))
+}
+
+/// Saves everything that `plan` names into `dir`.
+///
+/// # Errors
+/// [`EngineError`] when the engine or the disk fails.
+pub async fn save(
+    engine: &Engine,
+    _lock: &DomainLock,
+    state: &StackState,
+    plan: &BackupPlan,
+    dir: &Path,
+) -> Outcome<Snapshot> {
+    let mut parts = Vec::new();
+    for volume in &plan.volumes {
+        for (service, target, path) in saved_paths(volume, state) {
+            let Some(container) = state.container_of(&service) else {
+                return Ok(Err(Fault::new(format!(
+                    "volume `{}` is mounted by no running container, so it cannot be read",
+                    volume.volume
+                ))));
+            };
+            let name = format!("{}-{}.tar", volume.volume, parts.len());
+            let file = dir.join(name.replace('/', "_"));
+            let size = match engine.download(container, &path, &file).await {
+                Ok(size) => size,
+                Err(error) if error.is_gone() => {
+                    return Ok(Err(Fault::new(format!(
+                        "volume `{}` has no `{}`, which its backup label names",
+                        volume.volume,
+                        path.strip_prefix(&target).unwrap_or(&path).trim_start_matches('/')
+                    ))));
+                }
+                Err(error) => return Err(error),
+            };
+            let mut part = Part {
+                volume: volume.volume.clone(),
+                service,
+                path,
+                file: file.clone(),
+                size,
+                files: 0,
+                content_bytes: 0,
+                newest: 0,
+                digests: BTreeMap::new(),
+            };
+            let read = tokio::task::spawn_blocking(move || examine(&file, &mut part).map(|()| part)).await;
+            match read {
+                Ok(Ok(part)) => parts.push(part),
+                Ok(Err(error)) => {
+                    return Ok(Err(Fault::new(format!("the archive of volume `{}` is not readable: {error}", volume.volume))));
+                }
+                Err(error) => {
+                    return Err(EngineError::Local { what: "examine an archive".to_owned(), source: std::io::Error::other(error) });
+                }
+            }
+        }
+    }
+    let mut digest = Sha256::new();
+    for part in &parts {
+        digest.update(serde_json::to_vec(part).unwrap_or_default());
+    }
+    Ok(Ok(Snapshot { id: hex::encode(&digest.finalize()[..8]), parts }))
+}
+
+/// Puts everything of `snapshot` back.
+///
+/// # Errors
+/// [`EngineError`] when the engine or the disk fails.
+pub async fn put_back(engine: &Engine, _lock: &DomainLock, state: &StackState, snapshot: &Snapshot) -> Outcome<()> {
+    for part in &snapshot.parts {
+        let Some(container) = state.container_of(&part.service) else {
+            return Ok(Err(Fault::new(format!("service `{}` has no running container to restore into", part.service))));
+        };
+        let parent = Path::new(&part.path).parent().and_then(Path::to_str).filter(|text| !text.is_empty());
+        engine.upload(container, parent.unwrap_or("/"), &part.file).await?;
+    }
+    Ok(Ok(()))
+}
+
+/// Returns service, mount point and path inside the container for everything of a volume that is saved.
+fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String, String)> {
+    // Any running container that mounts it will do; without one the first service is named in the fault.
+    let mount = volume
+        .mounts
+        .iter()
+        .find(|mount| state.container_of(&mount.service).is_some())
+        .or_else(|| volume.mounts.first());
+    let Some(mount) = mount else { return Vec::new() };
+    let target = mount.target.trim_end_matches('/').to_owned();
+    match &volume.paths {
+        Paths::Whole => vec![(mount.service.clone(), target.clone(), target)],
+        Paths::Named(paths) => paths
+            .iter()
+            .map(|path| (mount.service.clone(), target.clone(), format!("{target}/{}", path.trim_matches('/'))))
+            .collect(),
+    }
+}
+
+/// Reads an archive from end to end and notes what is in it.
+fn examine(file: &Path, part: &mut Part) -> std::io::Result<()> {
+    let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(file)?));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let header = entry.header();
+        part.newest = part.newest.max(header.mtime().unwrap_or(0));
+        if !header.entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path()?.display().to_string();
+        let mut digest = Sha256::new();
+        let size = std::io::copy(&mut entry, &mut HashWriter(&mut digest))?;
+        part.files += 1;
+        part.content_bytes += size;
+        part.digests.insert(name, hex::encode(digest.finalize()));
+    }
+    Ok(())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! One version of a recipe with everything that its deploy needs, read from a work tree.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::compose::{ComposeError, Project, compose_files};
+use super::env::{EnvError, EnvFile, abra_sh};
+use crate::name::{Domain, RecipeName};
+
+/// Why a version of a recipe cannot be read. All of it is the recipe's text, so all of it is usage.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// A file that is there cannot be read.
+    #[error("failed to read `{path}`")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `.env.sample` or the app's env file is malformed.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The compose files cannot be used.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+}
+
+/// A version of a recipe, ready to be deployed.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its work tree, which does not move while the run lasts.
+    pub root: PathBuf,
+    /// Its commit, 40 hex digits.
+    pub commit: String,
+    /// Whether the work tree has uncommitted changes over that commit.
+    pub dirty: bool,
+    /// The app's environment as it would be for a new app of this version.
+    pub env: EnvFile,
+    /// What the compose files are interpolated with.
+    pub vars: BTreeMap<String, String>,
+    /// The compose files, merged and interpolated.
+    pub project: Project,
+    /// Remarks on what was read, for the report.
+    pub remarks: Vec<String>,
+}
+
+/// What an app is called, for reading a release.
+#[derive(Debug, Clone, Copy)]
+pub struct AppName<'a> {
+    /// The recipe's name.
+    pub recipe: &'a RecipeName,
+    /// The app's domain.
+    pub domain: &'a Domain,
+}
+
+/// Where a work tree is and what it holds.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// The directory.
+    pub root: PathBuf,
+    /// The commit, 40 hex digits.
+    pub commit: String,
+    /// Whether there are uncommitted changes.
+    pub dirty: bool,
+}
+
+impl Release {
+    /// Reads the version in `tree` as a new app of it would be deployed.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] for what Docker would refuse as well.
+    pub fn read(tree: &Tree, app: AppName<'_>) -> Result<Self, ReleaseError> {
+        let mut remarks = Vec::new();
+        let sample = match read_optional(&tree.root.join(".env.sample"))? {
+            Some(text) => text,
+            None => {
+                remarks.push("the recipe has no .env.sample; the app gets only DOMAIN and TYPE".to_owned());
+                String::new()
+            }
+        };
+        let mut env = EnvFile::parse(&sample, ".env.sample")?;
+        env.set("TYPE", app.recipe.as_str());
+        env.set("DOMAIN", app.domain.as_str());
+        // Empty means: no certificate resolver, so a gateway never asks ACME for a run app.
+        env.set("LETS_ENCRYPT_ENV", "");
+        Self::with_env(tree, app, env, remarks)
+    }
+
+    /// Reads the version in `tree` as an existing app would be upgraded to it: with the env file that the
+    /// app has, which an upgrade does not touch.
+    ///
+    /// # Errors
+    /// As [`Release::read`].
+    pub fn with_env(
+        tree: &Tree,
+        app: AppName<'_>,
+        env: EnvFile,
+        mut remarks: Vec<String>,
+    ) -> Result<Self, ReleaseError> {
+        let stack = app.domain.stack();
+        let base = BTreeMap::from([("STACK_NAME".to_owned(), stack.to_string())]);
+        let mut vars = env.resolve(&base)?;
+        if let Some(text) = read_optional(&tree.root.join("abra.sh"))? {
+            let exports = abra_sh::exports(&text);
+            vars.extend(exports.vars);
+            remarks.extend(exports.unevaluated.iter().map(|line| {
+                format!("abra.sh:{}: not evaluated, {}", line.line, line.reason)
+            }));
+        }
+        vars.extend(base);
+        let project = Project::load(&tree.root, &compose_files(&vars), &vars)?;
+        remarks.extend(project.unset.iter().map(|name| format!("variable `{name}` is not set and taken as empty")));
+        remarks.extend(project.warnings.iter().map(|warning| {
+            format!("{}: {}: {}", warning.location, warning.path, warning.message)
+        }));
+        Ok(Self {
+            root: tree.root.clone(),
+            commit: tree.commit.clone(),
+            dirty: tree.dirty,
+            env,
+            vars,
+            project,
+            remarks,
+        })
+    }
+
+    /// Returns the value of the version label, if the recipe has one that is not empty.
+    #[must_use]
+    pub fn version_label(&self, app: &Domain) -> Option<String> {
+        let label = self.project.version_label(app.stack().as_str())?;
+        (!label.value.is_empty()).then(|| label.value.to_owned())
+    }
+
+    /// Returns what identifies the commit in labels: eight digits, with `+U` for uncommitted changes.
+    #[must_use]
+    pub fn chaos_version(&self) -> String {
+        let short = self.commit.get(..8).unwrap_or(&self.commit);
+        if self.dirty { format!("{short}+U") } else { short.to_owned() }
+    }
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, ReleaseError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReleaseError::Read { path: path.to_owned(), source }),
+    }
+}

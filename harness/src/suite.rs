@@ -1,0 +1,450 @@
+//! The tests and hooks of a recipe and of the operator's overlay: found, copied, run.
+//!
+//! They are copied before any checkout moves, so that what runs is what the head shipped. What runs them
+//! knows nothing of tiers: it returns outcomes.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::outcome::{Stage, Status, TestOutcome};
+use crate::process::{Cmd, Finished, ProcessError, Processes};
+use crate::report::pytest;
+use crate::wait::Stopwatch;
+
+/// How long one test file or hook may run.
+const TEST_LIMIT: Duration = Duration::from_secs(600);
+
+/// The exit code by which an executable says that it does not apply (autopkgtest and automake use it too).
+const SKIP: i32 = 77;
+
+/// pytest's exit code for `no tests collected`.
+const PYTEST_NOTHING: i32 = 5;
+
+/// Why tests could not be found or run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// A directory of tests cannot be read.
+    #[error("failed to read the tests in `{path}`")]
+    Read {
+        /// Which directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There are Python tests and no pytest.
+    #[error("`{file}` needs pytest, which is not on PATH")]
+    NoPytest {
+        /// The first file that needs it.
+        file: String,
+    },
+    /// A test could not be started or followed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// Where a test comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The recipe's own `tests/` at the head.
+    Recipe,
+    /// The operator's overlay.
+    Overlay,
+}
+
+impl Origin {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Recipe => "recipe",
+            Self::Overlay => "overlay",
+        }
+    }
+}
+
+/// A directory of tests, copied into the run directory.
+#[derive(Debug, Clone)]
+struct Source {
+    origin: Origin,
+    dir: PathBuf,
+}
+
+/// Every test and hook of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Suite {
+    sources: Vec<Source>,
+}
+
+/// The outcome of a hook that did not succeed.
+#[derive(Debug, Clone)]
+pub struct HookFailure {
+    /// Which hook: `recipe ops/pre_backup`.
+    pub name: String,
+    /// How it ended.
+    pub how: String,
+    /// Its last lines.
+    pub tail: Vec<String>,
+}
+
+impl Suite {
+    /// Copies `dir` into `tests_dir` and adds it; a directory that does not exist adds nothing.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn add(&mut self, origin: Origin, dir: &Path, tests_dir: &Path) -> Result<(), SuiteError> {
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        let copy = tests_dir.join(origin.name());
+        copy_tree(dir, &copy).map_err(|source| SuiteError::Read { path: dir.to_owned(), source })?;
+        self.sources.push(Source { origin, dir: copy });
+        Ok(())
+    }
+
+    /// Returns a line for each test and hook that will run, for the report's `customization`.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn describe(&self) -> Result<Vec<String>, SuiteError> {
+        let mut lines = Vec::new();
+        for source in &self.sources {
+            let mut add = |dir: &str, wanted: &dyn Fn(&str) -> bool| {
+                for name in list(&source.dir.join(dir))? {
+                    if wanted(&name) {
+                        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                        lines.push(format!("{}: {path}", source.origin.name()));
+                    }
+                }
+                Ok::<(), SuiteError>(())
+            };
+            add("", &|name| {
+                Stage::ALL.iter().any(|stage| is_test_of(name, *stage)) || stem(name) == "install_steps"
+                    || stem(name) == "setup_custom_tests"
+            })?;
+            add("ops", &|name| stem(name).starts_with("pre_") || stem(name).starts_with("verify_"))?;
+            add("custom", &|name| stem(name).starts_with("test_"))?;
+        }
+        Ok(lines)
+    }
+
+    /// Returns the first Python test, if there is one: it needs pytest.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn first_python_test(&self) -> Result<Option<String>, SuiteError> {
+        let lines = self.describe()?;
+        Ok(lines.into_iter().find(|line| line.ends_with(".py") && line.contains("test_")))
+    }
+
+    /// Runs the hook of this name wherever it exists, the overlay's after the recipe's.
+    ///
+    /// # Errors
+    /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
+    pub async fn hook(
+        &self,
+        name: &str,
+        processes: &Processes,
+        env: &[(String, String)],
+    ) -> Result<(usize, Option<HookFailure>), SuiteError> {
+        let mut ran = 0;
+        for source in &self.sources {
+            let (dir, label) = match name.split_once('/') {
+                Some((dir, name)) => (source.dir.join(dir), name),
+                None => (source.dir.clone(), name),
+            };
+            for file in list(&dir)? {
+                if stem(&file) != label {
+                    continue;
+                }
+                ran += 1;
+                let shown = format!("{} {name}", source.origin.name());
+                let cmd = executable(&dir.join(&file), &source.dir).envs(env.iter().cloned()).label(shown.clone());
+                let failure = match processes.run(&cmd, TEST_LIMIT).await {
+                    Ok(finished) if finished.success() => continue,
+                    Ok(finished) => HookFailure { name: shown, how: finished.how(), tail: finished.tail },
+                    Err(ProcessError::TimedOut { limit, tail, .. }) => {
+                        HookFailure { name: shown, how: format!("not ended after {} s", limit.as_secs()), tail }
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                return Ok((ran, Some(failure)));
+            }
+        }
+        Ok((ran, None))
+    }
+
+    /// Runs every test of `stage`; outputs of failures are returned beside the outcomes.
+    ///
+    /// # Errors
+    /// [`SuiteError`] when one cannot be run; a test that fails is an outcome.
+    pub async fn run(
+        &self,
+        stage: Stage,
+        processes: &Processes,
+        env: &[(String, String)],
+        logs: &Path,
+    ) -> Result<Vec<Ran>, SuiteError> {
+        let mut ran = Vec::new();
+        for source in &self.sources {
+            let dir = if stage == Stage::Custom { source.dir.join("custom") } else { source.dir.clone() };
+            let names = list(&dir)?;
+            let wanted = |name: &&String| match stage {
+                // A lifecycle test in custom/ would run twice.
+                Stage::Custom => {
+                    stem(name).starts_with("test_") && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
+                }
+                _ => is_test_of(name, stage),
+            };
+            let (python, others): (Vec<&String>, Vec<&String>) =
+                names.iter().filter(wanted).partition(|name| name.ends_with(".py"));
+            for name in others {
+                ran.push(run_executable(processes, env, &dir.join(name), source, logs).await?);
+            }
+            if !python.is_empty() {
+                let files: Vec<PathBuf> = python.into_iter().map(|name| dir.join(name)).collect();
+                ran.extend(run_pytest(processes, env, &files, source, stage, logs).await?);
+            }
+        }
+        Ok(ran)
+    }
+}
+
+/// A test that ran.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// What came of it.
+    pub outcome: TestOutcome,
+    /// What it wrote last; empty when it passed.
+    pub tail: Vec<String>,
+}
+
+fn is_test_of(name: &str, stage: Stage) -> bool {
+    stem(name).strip_prefix("test_") == Some(stage.name())
+}
+
+fn stem(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// Lists the files of a directory by name; one that does not exist has none.
+fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
+    let failed = |source| SuiteError::Read { path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_file() && !name.starts_with('.') && !name.ends_with('~') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A script that lost its executable bit (a forge's archive, a careless commit) is run by its kind's
+/// interpreter; everything else must be executable itself.
+fn executable(file: &Path, dir: &Path) -> Cmd {
+    let runnable = file.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    match (runnable, extension) {
+        (false, Some("sh")) => Cmd::new("/bin/sh", dir).arg(file),
+        (false, Some("py")) => Cmd::new("python3", dir).arg(file),
+        _ => Cmd::new(file, dir),
+    }
+}
+
+async fn run_executable(
+    processes: &Processes,
+    env: &[(String, String)],
+    file: &Path,
+    source: &Source,
+    logs: &Path,
+) -> Result<Ran, SuiteError> {
+    let name = file.strip_prefix(&source.dir).unwrap_or(file).display().to_string();
+    let log = logs.join(format!("{}-{}.log", source.origin.name(), name.replace('/', "-")));
+    let cmd = executable(file, &source.dir).envs(env.iter().cloned()).label(name.clone()).log_to(&log);
+    let watch = Stopwatch::start();
+    let finished = processes.run(&cmd, TEST_LIMIT).await;
+    let outcome = |status, message| TestOutcome { name: name.clone(), status, duration: watch.elapsed(), message };
+    Ok(match finished {
+        Ok(finished) if finished.success() => Ran { outcome: outcome(Status::Pass, None), tail: Vec::new() },
+        Ok(finished) if finished.status.code() == Some(SKIP) => {
+            let reason = last_line(&finished).unwrap_or_else(|| "skipped itself without a reason".to_owned());
+            Ran { outcome: outcome(Status::Skip, Some(reason)), tail: Vec::new() }
+        }
+        Ok(finished) => Ran { outcome: outcome(Status::Fail, Some(finished.how())), tail: finished.tail },
+        Err(ProcessError::TimedOut { limit, tail, .. }) => {
+            Ran { outcome: outcome(Status::Fail, Some(format!("not ended after {} s", limit.as_secs()))), tail }
+        }
+        // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
+        Err(ProcessError::Spawn { source, .. }) => Ran {
+            outcome: outcome(Status::Fail, Some(format!("cannot be started: {source}"))),
+            tail: Vec::new(),
+        },
+        Err(error) => return Err(error.into()),
+    })
+}
+
+fn last_line(finished: &Finished) -> Option<String> {
+    finished.tail.iter().rev().find(|line| !line.trim().is_empty()).cloned()
+}
+
+async fn run_pytest(
+    processes: &Processes,
+    env: &[(String, String)],
+    files: &[PathBuf],
+    source: &Source,
+    stage: Stage,
+    logs: &Path,
+) -> Result<Vec<Ran>, SuiteError> {
+    let shown: Vec<String> =
+        files.iter().map(|file| file.strip_prefix(&source.dir).unwrap_or(file).display().to_string()).collect();
+    let name = shown.join(" ");
+    if processes.which("pytest").is_none() {
+        return Err(SuiteError::NoPytest { file: name });
+    }
+    let junit = logs.join(format!("junit-{}-{stage}.xml", source.origin.name()));
+    let log = logs.join(format!("pytest-{}-{stage}.log", source.origin.name()));
+    let cmd = Cmd::new("pytest", &source.dir)
+        .args(["-q", "-p", "no:cacheprovider", "--junitxml"])
+        .arg(&junit)
+        .args(files)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(env.iter().cloned())
+        .label(format!("pytest {name}"))
+        .log_to(&log);
+    let watch = Stopwatch::start();
+    let failed = |message: String, tail: Vec<String>| {
+        vec![Ran {
+            outcome: TestOutcome {
+                name: name.clone(),
+                status: Status::Fail,
+                duration: watch.elapsed(),
+                message: Some(message),
+            },
+            tail,
+        }]
+    };
+    let finished = match processes.run(&cmd, TEST_LIMIT).await {
+        Ok(finished) => finished,
+        Err(ProcessError::TimedOut { limit, tail, .. }) => {
+            return Ok(failed(format!("not ended after {} s", limit.as_secs()), tail));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if finished.status.code() == Some(PYTEST_NOTHING) {
+        return Ok(failed("pytest collected no test although the file is there".to_owned(), finished.tail));
+    }
+    let text = std::fs::read_to_string(&junit).unwrap_or_default();
+    let outcomes = match pytest::parse(&text) {
+        Ok(outcomes) => outcomes,
+        Err(error) => return Ok(failed(format!("pytest left no usable report: {error}"), finished.tail)),
+    };
+    let all_good = outcomes.iter().all(|outcome| outcome.status != Status::Fail);
+    if outcomes.is_empty() || (all_good && !finished.success()) {
+        return Ok(failed(format!("pytest ended with {} and reports no failure", finished.how()), finished.tail));
+    }
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| {
+            let tail = if outcome.status == Status::Fail {
+                outcome.message.as_deref().unwrap_or_default().lines().map(str::to_owned).collect()
+            } else {
+                Vec::new()
+            };
+            Ran { outcome, tail }
+        })
+        .collect())
+}
+
+/// Copies a directory with modes; links are copied as links.
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.map_err(std::io::Error::from)?;
+        let target = to.join(entry.path().strip_prefix(from).unwrap_or(entry.path()));
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(&target)?;
+        } else if entry.file_type().is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    fn processes() -> Processes {
+        Processes::new(BTreeMap::from([(OsString::from("PATH"), OsString::from("/usr/local/bin:/usr/bin:/bin"))]))
+    }
+
+    fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("from");
+        for (name, text) in files {
+            let path = from.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+        }
+        let mut suite = Suite::default();
+        suite.add(Origin::Recipe, &from, &root.path().join("run")).unwrap();
+        (root, suite)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn exit_codes_are_pass_skip_and_fail() {
+        let (root, suite) = suite(&[
+            ("custom/test_a.sh", "exit 0"),
+            ("custom/test_b.sh", "echo 'needs a camera'; exit 77"),
+            ("custom/test_c.sh", "echo boom; exit 3"),
+            ("custom/test_install.sh", "exit 1"),
+            ("custom/helper.sh", "exit 1"),
+        ]);
+        let ran = suite.run(Stage::Custom, &processes(), &[], root.path()).await.unwrap();
+        let seen: Vec<_> =
+            ran.iter().map(|ran| (ran.outcome.name.as_str(), ran.outcome.status, ran.outcome.message.as_deref())).collect();
+        assert_eq!(
+            seen,
+            [
+                ("custom/test_a.sh", Status::Pass, None),
+                ("custom/test_b.sh", Status::Skip, Some("needs a camera")),
+                ("custom/test_c.sh", Status::Fail, Some("exit code 3")),
+            ]
+        );
+        assert_eq!(ran[2].tail, ["boom"]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
+        let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
+        let (ran, failure) = suite.hook("ops/pre_backup", &processes(), &[]).await.unwrap();
+        let failure = failure.unwrap();
+        assert_eq!((ran, failure.how.as_str(), failure.tail.as_slice()), (1, "exit code 4", &["no disk".to_owned()][..]));
+        let (ran, failure) = suite.hook("ops/pre_upgrade", &processes(), &[]).await.unwrap();
+        assert!(ran == 0 && failure.is_none());
+    }
+
+    #[test]
+    fn what_will_run_is_listed() {
+        let (_root, suite) = suite(&[
+            ("test_install.py", ""),
+            ("ops/verify_restore", ""),
+            ("custom/test_x.py", ""),
+            ("custom/conftest.py", ""),
+            ("notes.txt", ""),
+        ]);
+        let lines = suite.describe().unwrap();
+        assert_eq!(lines, ["recipe: test_install.py", "recipe: ops/verify_restore", "recipe: custom/test_x.py"]);
+        assert_eq!(suite.first_python_test().unwrap().as_deref(), Some("recipe: test_install.py"));
+    }
+}

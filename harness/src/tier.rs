@@ -1,0 +1,314 @@
+//! Tiers: one operation on the app and the assertions about it.
+//!
+//! A tier never decides what comes next and never undoes anything; that is `run`'s.
+
+pub mod backup;
+pub mod custom;
+pub mod install;
+pub mod restore;
+pub mod seed;
+pub mod serving;
+pub mod upgrade;
+
+use std::time::Duration;
+
+use crate::dirs::RunDirs;
+use crate::driver::DriverError;
+use crate::driver::stack::StackDriver;
+use crate::event::{Event, Events};
+use crate::http::{Gateway, Http, HttpError};
+use crate::lock::DomainLock;
+use crate::name::{RecipeName, Zone};
+use crate::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
+use crate::recipe::release::Release;
+use crate::suite::{Ran, Suite, SuiteError};
+use crate::swarm::converge::{Crashes, NotConverged, converge};
+use crate::swarm::service::StackState;
+use crate::swarm::{Engine, EngineError};
+use crate::wait::{Deadline, Stopwatch};
+
+/// How long a deploy may take to converge and serve when the recipe's label does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many log lines explain a failure.
+const LOG_LINES: usize = 40;
+
+/// The harness or the host failed while a tier was running; the recipe is not judged.
+#[derive(Debug, thiserror::Error)]
+pub enum TierError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The driver could not do its part.
+    #[error(transparent)]
+    Driver(DriverError),
+    /// Tests could not be run at all.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
+    /// HTTP could not be set up.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A state file of the run could not be written.
+    #[error("failed to write `{path}`")]
+    State {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Everything that tiers work with.
+#[derive(Debug)]
+pub struct Bench {
+    /// How the app is deployed.
+    pub driver: StackDriver,
+    /// Proof that the app is ours.
+    pub lock: DomainLock,
+    /// The recipe's name.
+    pub recipe: RecipeName,
+    /// The zone that the app is in.
+    pub zone: Zone,
+    /// Who is told.
+    pub events: Events,
+    /// The tests and hooks of recipe and overlay.
+    pub suite: Suite,
+    /// What every test gets in its environment.
+    pub test_env: Vec<(String, String)>,
+    /// The host's gateway, when the app is to be reached through it.
+    pub gateway: Option<Gateway>,
+    /// The client for the app.
+    pub http: Http,
+    /// The release that is deployed now.
+    pub current: Release,
+    /// The markers that have been seeded.
+    pub seeds: seed::Seeds,
+}
+
+impl Bench {
+    /// Returns the engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.driver.engine
+    }
+
+    /// Returns the run's places.
+    #[must_use]
+    pub fn dirs(&self) -> &RunDirs {
+        &self.driver.dirs
+    }
+
+    /// Returns how long a deploy of `release` may take: its timeout label, or 300 s as abra has it.
+    #[must_use]
+    pub fn timeout(&self, release: &Release) -> Duration {
+        let stack = self.lock.domain().stack();
+        let label = release.project.timeout_label(stack.as_str());
+        label
+            .and_then(|label| label.value.trim().parse().ok())
+            .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
+    }
+
+    /// Reads the state of the app's stack.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn state(&self) -> Result<StackState, EngineError> {
+        self.engine().stack_state(&self.lock.domain().stack()).await
+    }
+
+    /// Waits until the current release has converged; says meanwhile what it waits for.
+    ///
+    /// # Errors
+    /// [`NotConverged`].
+    pub async fn converge(&self, deadline: Deadline, crashes: Crashes) -> Result<StackState, NotConverged> {
+        let expected: Vec<String> =
+            self.current.project.services.iter().map(|service| service.name.clone()).collect();
+        let stack = self.lock.domain().stack();
+        converge(self.engine(), &stack, &expected, deadline, crashes, |waiting| {
+            self.events.emit(&Event::Progress(waiting.to_owned()));
+        })
+        .await
+    }
+
+    /// Shows the last log lines of `services`. A log that cannot be read is said and stops nothing.
+    pub async fn show_logs(&self, services: &[String]) {
+        let Ok(state) = self.state().await else { return };
+        for name in services {
+            let Some(service) = state.services.get(name) else { continue };
+            let lines = match self.engine().service_log(&service.id, LOG_LINES).await {
+                Ok(lines) if lines.is_empty() => vec!["(it wrote nothing)".to_owned()],
+                Ok(lines) => lines,
+                Err(error) => vec![format!("(its log cannot be read: {error})")],
+            };
+            self.events.emit(&Event::FailureOutput { title: format!("log of service `{name}`"), lines });
+        }
+    }
+
+    /// Returns the names of all services of the current release.
+    #[must_use]
+    pub fn service_names(&self) -> Vec<String> {
+        self.current.project.services.iter().map(|service| service.name.clone()).collect()
+    }
+}
+
+/// Collects the assertions of a tier as they are made.
+#[derive(Debug)]
+pub struct Tally<'a> {
+    events: &'a Events,
+    stage: Stage,
+    watch: Stopwatch,
+    lap: Stopwatch,
+    tests: Vec<TestOutcome>,
+}
+
+impl<'a> Tally<'a> {
+    /// Starts the tier.
+    #[must_use]
+    pub fn start(events: &'a Events, stage: Stage) -> Self {
+        events.emit(&Event::TierStarted(stage));
+        Self { events, stage, watch: Stopwatch::start(), lap: Stopwatch::start(), tests: Vec::new() }
+    }
+
+    /// Notes an assertion: `Ok` with what was seen, `Err` with what did not hold. Returns whether it held.
+    pub fn check(&mut self, name: &str, result: Result<Option<String>, String>) -> bool {
+        let (status, message) = match result {
+            Ok(seen) => (Status::Pass, seen),
+            Err(reason) => (Status::Fail, Some(reason)),
+        };
+        self.note(TestOutcome { name: name.to_owned(), status, duration: self.lap.elapsed(), message });
+        status == Status::Pass
+    }
+
+    /// Notes tests of the recipe or the overlay, and shows the output of those that failed.
+    pub fn add(&mut self, ran: Vec<Ran>) {
+        for Ran { outcome, tail } in ran {
+            let failed = outcome.status == Status::Fail;
+            let title = outcome.name.clone();
+            self.note(outcome);
+            if failed && !tail.is_empty() {
+                self.events.emit(&Event::FailureOutput { title, lines: tail });
+            }
+        }
+    }
+
+    /// Shows output that explains a failure.
+    pub fn show(&self, title: impl Into<String>, lines: Vec<String>) {
+        if !lines.is_empty() {
+            self.events.emit(&Event::FailureOutput { title: title.into(), lines });
+        }
+    }
+
+    fn note(&mut self, test: TestOutcome) {
+        self.lap = Stopwatch::start();
+        self.events.emit(&Event::TestFinished { stage: self.stage, test: test.clone() });
+        self.tests.push(test);
+    }
+
+    /// Returns whether an assertion has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.tests.iter().any(|test| test.status == Status::Fail)
+    }
+
+    /// Ends the tier: failed if an assertion failed, else passed.
+    ///
+    /// Skipped tests do not fail a tier; a tier whose own tests were all skipped is judged by its caller.
+    #[must_use]
+    pub fn end(self) -> TierOutcome {
+        let failed = self.tests.iter().find(|test| test.status == Status::Fail);
+        let reason = failed.map(|test| match &test.message {
+            Some(message) => format!("{}: {}", test.name, message.lines().next().unwrap_or_default()),
+            None => test.name.clone(),
+        });
+        let status = if failed.is_some() { Status::Fail } else { Status::Pass };
+        TierOutcome {
+            stage: self.stage,
+            status,
+            reason,
+            duration: self.watch.elapsed(),
+            tests: self.tests,
+            blames_recipe: status == Status::Fail,
+        }
+    }
+}
+
+/// Returns the outcome of a tier that does not run.
+#[must_use]
+pub fn without(stage: Stage, status: Status, reason: impl Into<String>) -> TierOutcome {
+    TierOutcome {
+        stage,
+        status,
+        reason: Some(reason.into()),
+        duration: Duration::ZERO,
+        tests: Vec::new(),
+        blames_recipe: false,
+    }
+}
+
+/// Runs the `pre_` or `verify_` hook of an operation, if there is one; returns whether the tier may go on.
+async fn hook(bench: &Bench, tally: &mut Tally<'_>, kind: &str, stage: Stage) -> Result<bool, TierError> {
+    let name = format!("ops/{kind}_{stage}");
+    let env = bench.env_for(stage);
+    let (ran, failure) = bench.suite.hook(&name, &bench.driver.processes, &env).await?;
+    if ran == 0 {
+        return Ok(true);
+    }
+    Ok(match failure {
+        None => tally.check(&name, Ok(None)),
+        Some(failure) => {
+            tally.show(failure.name, failure.tail);
+            tally.check(&name, Err(failure.how))
+        }
+    })
+}
+
+/// Runs the tests of a stage.
+async fn recipe_tests(bench: &Bench, tally: &mut Tally<'_>, stage: Stage) -> Result<(), TierError> {
+    let logs = bench.dirs().logs.clone();
+    let ran = bench.suite.run(stage, &bench.driver.processes, &bench.env_for(stage), &logs).await?;
+    tally.add(ran);
+    Ok(())
+}
+
+impl Bench {
+    fn env_for(&self, stage: Stage) -> Vec<(String, String)> {
+        let mut env = self.test_env.clone();
+        env.push(("CCCI_OP".to_owned(), stage.name().to_owned()));
+        env
+    }
+
+    /// Times `work` as `phase`.
+    pub async fn phase<T>(&self, phase: Phase, detail: impl Into<String>, work: impl Future<Output = T>) -> T {
+        timed(&self.events, phase, detail, work).await
+    }
+}
+
+/// Times `work` as `phase`.
+pub async fn timed<T>(
+    events: &Events,
+    phase: Phase,
+    detail: impl Into<String>,
+    work: impl Future<Output = T>,
+) -> T {
+    events.emit(&Event::PhaseStarted { phase, detail: detail.into() });
+    let watch = Stopwatch::start();
+    let result = work.await;
+    events.emit(&Event::PhaseFinished { phase, elapsed: watch.elapsed() });
+    result
+}
+
+/// Splits what the driver says into the recipe's fault and the host's.
+///
+/// # Errors
+/// [`TierError`] for the host's.
+fn recipe_fault(error: DriverError) -> Result<(String, Vec<String>), TierError> {
+    match error {
+        DriverError::Refused { ref tail, .. } => {
+            let tail = tail.clone();
+            Ok((error.to_string(), tail))
+        }
+        DriverError::Compose(_) | DriverError::Secret(_) => Ok((error.to_string(), Vec::new())),
+        error => Err(TierError::Driver(error)),
+    }
+}

@@ -1,0 +1,134 @@
+//! The backup tier: a snapshot by the convention that really holds what was seeded.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use super::{Bench, Tally, TierError, hook, recipe_tests};
+use crate::driver::backup::{Part, Snapshot, run_hooks, save};
+use crate::outcome::{Stage, TierOutcome};
+use crate::recipe::backup::{BackupPlan, Paths};
+use crate::swarm::EngineError;
+
+/// How much older than the seeding a saved file may look: the container's clock is the host's, but tar
+/// cuts to seconds.
+const CLOCK_SLACK: u64 = 1;
+
+/// Seeds, takes a snapshot, examines it. The snapshot is returned when there is one.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn run(bench: &mut Bench, plan: &BackupPlan) -> Result<(TierOutcome, Option<Snapshot>), TierError> {
+    let events = bench.events.clone();
+    let mut tally = Tally::start(&events, Stage::Backup);
+    if !hook(bench, &mut tally, "pre", Stage::Backup).await? {
+        return Ok((tally.end(), None));
+    }
+    let mut targets = super::seed::targets(bench, Some(plan));
+    targets.extend(named_directories(bench, plan).await?);
+    bench.seed(&targets, "backup").await?;
+
+    let state = bench.state().await?;
+    let hooks = run_hooks(bench.engine(), &state, &plan.backup_pre, "backup pre-hook").await?;
+    match hooks {
+        Ok(0) => {}
+        Ok(count) => {
+            tally.check("generic: backup pre-hooks", Ok(Some(format!("{count} ended with 0"))));
+        }
+        Err(fault) => {
+            tally.show("backup pre-hook", fault.tail);
+            tally.check("generic: backup pre-hooks", Err(fault.reason));
+            return Ok((tally.end(), None));
+        }
+    }
+    let dir = bench.dirs().backups.clone();
+    // Hooks may have replaced the container.
+    let state = bench.state().await?;
+    let snapshot = match save(bench.engine(), &bench.lock, &state, plan, &dir).await? {
+        Ok(snapshot) => snapshot,
+        Err(fault) => {
+            tally.check("generic: snapshot", Err(fault.reason));
+            return Ok((tally.end(), None));
+        }
+    };
+    let bytes: u64 = snapshot.parts.iter().map(|part| part.size).sum();
+    tally.check(
+        "generic: snapshot",
+        Ok(Some(format!("{} of {} parts, {bytes} bytes", snapshot.id, snapshot.parts.len()))),
+    );
+    match run_hooks(bench.engine(), &state, &plan.backup_post, "backup post-hook").await? {
+        Ok(0) => {}
+        Ok(count) => {
+            tally.check("generic: backup post-hooks", Ok(Some(format!("{count} ended with 0"))));
+        }
+        Err(fault) => {
+            tally.show("backup post-hook", fault.tail);
+            tally.check("generic: backup post-hooks", Err(fault.reason));
+        }
+    }
+    tally.check("generic: archive holds what was seeded", holds_the_seed(bench, &snapshot));
+    if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Backup).await? {
+        recipe_tests(bench, &mut tally, Stage::Backup).await?;
+    }
+    Ok((tally.end(), Some(snapshot)))
+}
+
+/// Returns the saved paths that are directories, so that a marker can go into them.
+async fn named_directories(bench: &Bench, plan: &BackupPlan) -> Result<BTreeMap<String, String>, EngineError> {
+    let mut found = BTreeMap::new();
+    for volume in &plan.volumes {
+        let Paths::Named(paths) = &volume.paths else { continue };
+        let Some((container, target)) = bench.mounted(&volume.volume).await? else { continue };
+        for path in paths {
+            if bench.engine().is_directory(&container, &format!("{target}/{path}")).await? {
+                found.insert(volume.volume.clone(), path.trim_matches('/').to_owned());
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Every part must be non-empty and hold its marker; a part that is a single saved file must be newer
+/// than the seeding, or it is the dump of some earlier day.
+fn holds_the_seed(bench: &Bench, snapshot: &Snapshot) -> Result<Option<String>, String> {
+    if snapshot.parts.is_empty() {
+        return Err("the backup labels select nothing".to_owned());
+    }
+    for part in &snapshot.parts {
+        let marker = bench.seeds.markers.get(&part.volume);
+        let name = format!("`{}` of volume `{}`", part.path, part.volume);
+        if part.content_bytes == 0 {
+            return Err(format!("the archive of {name} is empty"));
+        }
+        match marker {
+            Some(marker) => match read_marker(part, &marker.path()) {
+                Ok(Some(content)) if content == marker.content => {}
+                Ok(Some(_)) => return Err(format!("the archive of {name} holds an older marker")),
+                Ok(None) => return Err(format!("the archive of {name} does not hold the marker that was seeded")),
+                Err(error) => return Err(format!("the archive of {name} is not readable: {error}")),
+            },
+            None if part.newest + CLOCK_SLACK < bench.seeds.at => {
+                return Err(format!("{name} was saved as it was before the data was seeded: nothing refreshed it"));
+            }
+            None => {}
+        }
+    }
+    let files: usize = snapshot.parts.iter().map(|part| part.files).sum();
+    Ok(Some(format!("{files} files, {} markers", bench.seeds.markers.len())))
+}
+
+/// Reads the marker out of an archive; its path there begins with the last name of the saved path.
+fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
+    let wanted = marker.rsplit('/').next().unwrap_or(marker);
+    let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(&part.file)?));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let depth = entry.path()?.components().count();
+        if depth == 2 && entry.path()?.file_name().is_some_and(|name| name == wanted) {
+            let mut content = String::new();
+            entry.read_to_string(&mut content)?;
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
+}

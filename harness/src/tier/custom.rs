@@ -1,0 +1,37 @@
+//! The custom tier: whatever the recipe and the overlay ship under `custom/`.
+
+use super::{Bench, Tally, TierError, recipe_tests, without};
+use crate::outcome::{Stage, Status, TierOutcome};
+
+/// Runs the set-up hook and every custom test.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
+    let mut tally = Tally::start(&bench.events, Stage::Custom);
+    let env = bench.env_for(Stage::Custom);
+    let (ran, failure) = bench.suite.hook("setup_custom_tests", &bench.driver.processes, &env).await?;
+    if let Some(failure) = failure {
+        tally.show(failure.name, failure.tail);
+        tally.check("setup_custom_tests", Err(failure.how));
+        return Ok(tally.end());
+    }
+    if ran > 0 {
+        tally.check("setup_custom_tests", Ok(None));
+    }
+    recipe_tests(bench, &mut tally, Stage::Custom).await?;
+    let mut outcome = tally.end();
+    let tests = outcome.tests.iter().filter(|test| test.name != "setup_custom_tests");
+    let (count, skipped) =
+        tests.fold((0, 0), |(count, skipped), test| (count + 1, skipped + usize::from(test.status == Status::Skip)));
+    if count == 0 && outcome.status == Status::Pass {
+        return Ok(without(Stage::Custom, Status::Skip, "neither the recipe nor an overlay ships custom tests"));
+    }
+    if count == skipped && outcome.status == Status::Pass {
+        // They are there and verified nothing: that is not a pass, whatever each one's reason.
+        outcome.status = Status::Unver;
+        outcome.reason = Some(format!("all {count} custom tests skipped themselves: nothing was verified"));
+        outcome.blames_recipe = true;
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,120 @@
+//! The install tier: the app converges and serves.
+
+use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
+use crate::driver::stack::Stamp;
+use crate::outcome::{Phase, Stage, TierOutcome};
+use crate::recipe::secret::SecretSpec;
+use crate::swarm::converge::{Crashes, NotConverged};
+use crate::wait::Deadline;
+
+/// Why a first deploy did not come up, as far as the recipe is to blame.
+#[derive(Debug)]
+pub struct NotUp {
+    /// Which assertion did not hold: `deploy`, `converged`, `serving`.
+    pub what: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// Makes the app of the bench's current release and waits until it serves.
+///
+/// Returns what was seen, or what did not hold, after its logs have been shown.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn bring_up(
+    bench: &mut Bench,
+    stamp: &Stamp,
+    secrets: &mut Vec<SecretSpec>,
+    keep_secret: &mut dyn FnMut(&str),
+) -> Result<Result<Option<String>, NotUp>, TierError> {
+    let release = bench.current.clone();
+    let deployed = bench
+        .phase(Phase::Deploy, format!("deploying {}", stamp.version.as_deref().unwrap_or("the head")), async {
+            bench.driver.new_app(&bench.lock, &release, stamp)?;
+            *secrets = bench.driver.make_secrets(&bench.lock, &release, secrets, keep_secret).await?;
+            install_steps(bench).await?;
+            bench.driver.deploy(&bench.lock, &release, stamp).await?;
+            Ok::<(), Stop>(())
+        })
+        .await;
+    let not_up = |what, reason| Ok(Err(NotUp { what, reason }));
+    match deployed {
+        Ok(()) => {}
+        Err(Stop::Hook(reason)) => return not_up("install_steps", reason),
+        Err(Stop::Tier(error)) => return Err(error),
+        Err(Stop::Driver(error)) => {
+            let (reason, _tail) = recipe_fault(error)?;
+            return not_up("deploy", reason);
+        }
+    }
+    let deadline = Deadline::after(bench.timeout(&release));
+    bench
+        .phase(Phase::Converge, "waiting for every service", async {
+            match bench.converge(deadline, Crashes::default()).await {
+                Ok(_) => {}
+                Err(NotConverged::Engine(error)) => return Err(error.into()),
+                Err(error) => {
+                    bench.show_logs(&error.services()).await;
+                    return Ok(Err(NotUp { what: "converged", reason: error.to_string() }));
+                }
+            }
+            match bench.serving(deadline).await? {
+                Ok(seen) => Ok(Ok(seen)),
+                Err(reason) => {
+                    bench.show_logs(&bench.service_names()).await;
+                    Ok(Err(NotUp { what: "serving", reason }))
+                }
+            }
+        })
+        .await
+}
+
+enum Stop {
+    Hook(String),
+    Driver(crate::driver::DriverError),
+    Tier(TierError),
+}
+
+impl From<crate::driver::DriverError> for Stop {
+    fn from(error: crate::driver::DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// Runs `install_steps.sh`, after the app's env file and secrets are made and before its deploy.
+async fn install_steps(bench: &Bench) -> Result<(), Stop> {
+    let env = bench.env_for(Stage::Install);
+    let hook = bench.suite.hook("install_steps", &bench.driver.processes, &env).await;
+    let (_, failure) = hook.map_err(|error| Stop::Tier(error.into()))?;
+    match failure {
+        None => Ok(()),
+        Some(failure) => {
+            let reason = format!("{}: {}", failure.name, failure.how);
+            bench.events.emit(&crate::event::Event::FailureOutput { title: failure.name, lines: failure.tail });
+            Err(Stop::Hook(reason))
+        }
+    }
+}
+
+/// Judges a first deploy and runs the install tests.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn judge(bench: &Bench, up: Result<Option<String>, NotUp>) -> Result<TierOutcome, TierError> {
+    let mut tally = Tally::start(&bench.events, Stage::Install);
+    match up {
+        Ok(seen) => {
+            let services = bench.service_names();
+            tally.check("generic: converged", Ok(Some(format!("{} of {0} services", services.len()))));
+            tally.check("generic: serving", Ok(seen));
+            if super::hook(bench, &mut tally, "verify", Stage::Install).await? {
+                recipe_tests(bench, &mut tally, Stage::Install).await?;
+            }
+        }
+        Err(NotUp { what, reason }) => {
+            tally.check(&format!("generic: {what}"), Err(reason));
+        }
+    }
+    Ok(tally.end())
+}

@@ -1,0 +1,171 @@
+//! The upgrade tier: the head is deployed in place, and it is proven that it moved.
+
+use std::collections::BTreeMap;
+
+use super::seed::all_same;
+use super::{Bench, Tally, TierError, hook, recipe_fault, recipe_tests};
+use crate::driver::stack::Stamp;
+use crate::outcome::{Stage, TierOutcome};
+use crate::recipe::backup::BackupPlan;
+use crate::recipe::release::Release;
+use crate::recipe::secret::SecretSpec;
+use crate::swarm::converge::{Crashes, NotConverged};
+use crate::swarm::service::{StackState, UpdateState, without_digest};
+use crate::wait::Deadline;
+
+/// What the app is to become.
+#[derive(Debug)]
+pub struct Target {
+    /// The head, read with the app's own env file: what an operator's upgrade deploys.
+    pub release: Release,
+    /// The images that a new app of the head would have, by service: what an upgrade should arrive at.
+    pub images: BTreeMap<String, String>,
+    /// How it is labelled.
+    pub stamp: Stamp,
+}
+
+/// Upgrades the app in place and judges it.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn run(
+    bench: &mut Bench,
+    target: Target,
+    plan: Option<&BackupPlan>,
+    secrets: &mut Vec<SecretSpec>,
+    keep_secret: &mut dyn FnMut(&str),
+) -> Result<TierOutcome, TierError> {
+    let events = bench.events.clone();
+    let mut tally = Tally::start(&events, Stage::Upgrade);
+    if !hook(bench, &mut tally, "pre", Stage::Upgrade).await? {
+        return Ok(tally.end());
+    }
+    let targets = super::seed::targets(bench, plan);
+    bench.seed(&targets, "upgrade").await?;
+
+    let before = bench.state().await?;
+    let Target { release, images, stamp } = target;
+    bench.current = release.clone();
+    let deployed = async {
+        *secrets = bench.driver.make_secrets(&bench.lock, &release, secrets, keep_secret).await?;
+        bench.driver.deploy(&bench.lock, &release, &stamp).await?;
+        bench.driver.note_version(&bench.lock, &release, &stamp)
+    }
+    .await;
+    if let Err(error) = deployed {
+        let (reason, tail) = recipe_fault(error)?;
+        tally.show("docker stack deploy", tail);
+        tally.check("generic: deploy", Err(reason));
+        return Ok(tally.end());
+    }
+
+    let deadline = Deadline::after(bench.timeout(&release));
+    let after = match bench.converge(deadline, Crashes::since(&before)).await {
+        Ok(state) => state,
+        Err(NotConverged::Engine(error)) => return Err(error.into()),
+        Err(error) => {
+            bench.show_logs(&error.services()).await;
+            tally.check("generic: converged", Err(error.to_string()));
+            return Ok(tally.end());
+        }
+    };
+    tally.check("generic: converged", Ok(Some(format!("{} of {0} services", after.services.len()))));
+    let stayed = tally.check("generic: not rolled back", not_rolled_back(&after));
+    if !stayed {
+        bench.show_logs(&rolled_back(&after)).await;
+    }
+    let stack = bench.lock.domain().stack();
+    tally.check("generic: it moved", moved(&after, &images, &stamp, &release, stack.as_str()));
+    tally.check("generic: no task of before", no_old_task(&before, &after));
+    tally.check("generic: dropped services are gone", pruned(&after, &release));
+    let serving = bench.serving(deadline).await?;
+    if !tally.check("generic: serving", serving) {
+        bench.show_logs(&bench.service_names()).await;
+    }
+    if !bench.seeds.markers.is_empty() {
+        tally.check("generic: data survived", all_same(&bench.find_markers().await?));
+    }
+    if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Upgrade).await? {
+        recipe_tests(bench, &mut tally, Stage::Upgrade).await?;
+    }
+    Ok(tally.end())
+}
+
+fn rolled_back(state: &StackState) -> Vec<String> {
+    let gave_up = |update| matches!(update, UpdateState::RolledBack | UpdateState::RollingBack | UpdateState::Paused);
+    state.services.values().filter(|service| gave_up(service.update)).map(|service| service.name.clone()).collect()
+}
+
+/// Swarm reverts a failed update, labels included, while the old task goes on serving: health alone would
+/// pass.
+fn not_rolled_back(state: &StackState) -> Result<Option<String>, String> {
+    let names = rolled_back(state);
+    let Some(service) = names.first().and_then(|name| state.services.get(name)) else { return Ok(None) };
+    let what = match service.update {
+        UpdateState::Paused => "paused the update of",
+        _ => "rolled back",
+    };
+    Err(format!("Swarm {what} service `{}`: {}", names.join("`, `"), service.update_message))
+}
+
+/// The labels say head and every service has the head's image.
+fn moved(
+    state: &StackState,
+    images: &BTreeMap<String, String>,
+    stamp: &Stamp,
+    release: &Release,
+    stack: &str,
+) -> Result<Option<String>, String> {
+    let label = |name: &str| {
+        let key = format!("coop-cloud.{stack}.{name}");
+        state.services.values().find_map(|service| service.labels.get(&key)).map(String::as_str)
+    };
+    let chaos = release.chaos_version();
+    if stamp.chaos && label("chaos-version") != Some(chaos.as_str()) {
+        return Err(format!(
+            "label chaos-version is `{}`, the head is `{chaos}`",
+            label("chaos-version").unwrap_or("absent")
+        ));
+    }
+    if stamp.version.is_some() && label("version") != stamp.version.as_deref() {
+        return Err(format!(
+            "label version is `{}`, the head's is `{}`",
+            label("version").unwrap_or("absent"),
+            stamp.version.as_deref().unwrap_or_default()
+        ));
+    }
+    for (name, image) in images {
+        let Some(service) = state.services.get(name) else { continue };
+        if service.image != without_digest(image) {
+            return Err(format!(
+                "service `{name}` still has image `{}`, a new app of the head has `{image}`",
+                service.image
+            ));
+        }
+    }
+    Ok(Some(format!("chaos-version {chaos}, {} images", images.len())))
+}
+
+/// A service whose container spec changed has no task from before the update.
+fn no_old_task(before: &StackState, after: &StackState) -> Result<Option<String>, String> {
+    for service in after.services.values() {
+        let Some(old) = before.services.get(&service.name) else { continue };
+        if old.container_spec == service.container_spec {
+            continue;
+        }
+        let stale = after
+            .tasks_of(service)
+            .filter(|task| task.is_up())
+            .find(|task| before.tasks.iter().any(|old| old.id == task.id));
+        if let Some(task) = stale {
+            return Err(format!("service `{}` still runs task {} from before the update", service.name, task.id));
+        }
+    }
+    Ok(None)
+}
+
+fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, String> {
+    let left: Vec<&str> =
+        state.services.keys().map(String::as_str).filter(|name| release.project.service(name).is_none()).collect();
+    if left.is_empty() { Ok(None) } else { Err(format!("the head dropped `{}`, which still runs", left.join("`, `"))) }
+}
