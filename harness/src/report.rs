@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub mod file;
 pub mod level;
 pub mod log;
 pub mod pytest;

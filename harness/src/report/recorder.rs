@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::file::ResultsError;
 use super::redact::Redactor;
-use super::results::{RUNNING, Results, ResultsError, Test, Tier};
+use super::results::{RUNNING, Results, Test, Tier};
 use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
 
 /// Folds events into [`Results`] and keeps the file up to date; cheap to clone, all clones are one record.
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
     use crate::event::Events;
     use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
-    use crate::report::results::read;
+    use crate::report::file::read;
 
     fn started(dir: &Path) -> Event {
         Event::RunStarted(Box::new(RunStarted {

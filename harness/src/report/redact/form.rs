@@ -61,7 +61,7 @@ fn percent(value: &str, space: &str, lower: bool) -> String {
     for byte in value.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             b' ' => encoded.push_str(space),
             _ if lower => write!(encoded, "%{byte:02x}").expect("writing to a string succeeds"),
