@@ -102,16 +102,12 @@ impl Renderer {
             return None;
         }
         if let Some(open) = self.open.last() {
-            let detail = open.waits_for.as_ref().map_or_else(
-                || open.detail.clone(),
-                |waits_for| {
-                    if open.detail.is_empty() {
-                        waits_for.clone()
-                    } else {
-                        format!("{}: {waits_for}", open.detail)
-                    }
-                },
-            );
+            // What is waited for comes first: the line is cut at its end.
+            let detail = match &open.waits_for {
+                Some(waits_for) if open.detail.is_empty() => waits_for.clone(),
+                Some(waits_for) => format!("{waits_for} ({})", open.detail),
+                None => open.detail.clone(),
+            };
             return Some((open.phase.name().to_owned(), self.charset.spell(&detail)));
         }
         if self.tearing_down {

@@ -425,7 +425,7 @@ fn the_live_line_says_what_is_waited_for() {
 
     install: assertions
     converge: 1 service
-    converge: 1 service: app 0/1 starting
+    converge: app 0/1 starting (1 service)
     install: assertions
 
     upgrade: assertions
