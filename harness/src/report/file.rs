@@ -1,0 +1,216 @@
+//! The results file: read, replaced, and closed for a worker that was killed.
+//!
+//! It is whole at any kill, because it is only ever replaced by a rename.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::redact::Redactor;
+use super::results::Results;
+use crate::outcome::{Residual, Verdict};
+
+/// Why a results file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// It could not be read.
+    #[error("cannot read results file `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not a results file of this schema.
+    #[error("results file `{}` is malformed", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It could not be replaced.
+    #[error("cannot write results file `{}`", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why; [`io::ErrorKind::StorageFull`] when the disk is full.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Results {
+    /// Replaces the file at `path` by these results.
+    pub(super) fn write(&self, path: &Path, redactor: &Redactor) -> Result<(), ResultsError> {
+        let failed = |source| ResultsError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let mut text =
+            serde_json::to_string_pretty(&self.redacted(redactor)).map_err(|e| failed(e.into()))?;
+        text.push('\n');
+        replace(path, text.as_bytes()).map_err(failed)
+    }
+}
+
+/// Reads the results file at `path`.
+///
+/// # Errors
+/// [`ResultsError::Read`], or [`ResultsError::Parse`] when it is not a results file.
+pub fn read(path: &Path) -> Result<Results, ResultsError> {
+    let text = fs::read(path).map_err(|source| ResultsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| ResultsError::Parse {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How a supervisor ends the record of a worker that cannot do so itself.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// [`Verdict::Orphaned`], or [`Verdict::Deadline`] for a wedged worker.
+    pub verdict: Verdict,
+    /// The supervisor's own exit code.
+    pub exit_code: u8,
+    /// One line that says what happened.
+    pub reason: String,
+    /// What the reap left; `None` when it could not find out.
+    pub residual: Option<Residual>,
+    /// Wall-clock end, RFC 3339 in UTC.
+    pub finished_at: String,
+}
+
+/// Ends the record of a run whose worker was killed, keeping everything that the worker wrote, and returns
+/// it.
+///
+/// A record that the worker has ended already is returned as it is: the run was over, and the exit code to
+/// use is the one that stands in it.
+///
+/// # Errors
+/// When the file cannot be read (a worker killed before its run began leaves none) or replaced.
+pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, ResultsError> {
+    let mut results = read(path)?;
+    if results.finished_at.is_some() {
+        return Ok(results);
+    }
+    results.verdict = closing.verdict;
+    results.exit_code = closing.exit_code;
+    results.reason = Some(closing.reason);
+    results.finished_at = Some(closing.finished_at);
+    if let Some(residual) = closing.residual {
+        results.teardown = residual.into();
+    }
+    results.settle_tiers("the worker was killed");
+    results.climb();
+    // The supervisor knows no secrets; what is in the file was redacted by the worker.
+    results.write(path, &Redactor::default())?;
+    Ok(results)
+}
+
+/// Replaces the file at `path`, so that a reader, whenever it looks, sees the old text or the new one.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(name);
+    beside.push(".new");
+    // A fixed name, so that a kill in between leaves no litter: the next write takes it.
+    let beside = path.with_file_name(beside);
+    fs::remove_file(&beside).ok();
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&beside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    if written.is_err() {
+        fs::remove_file(&beside).ok();
+        return written;
+    }
+    // Without this the rename may be lost with the power; not every file system can do it.
+    if let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok()) {
+        dir.sync_all().ok();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Stage, Status};
+    use crate::report::results::RUNNING;
+
+    #[test]
+    fn a_killed_workers_record_keeps_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        let mut results = Results {
+            run_id: "4711".to_owned(),
+            ..Results::default()
+        };
+        let install = results.tier_mut(Stage::Install);
+        (install.status, install.reason) = (Status::Pass, None);
+        results.tier_mut(Stage::Upgrade).reason = Some(RUNNING.to_owned());
+        results.tier_mut(Stage::Custom);
+        results.write(&path, &Redactor::default()).unwrap();
+
+        let closing = Closing {
+            verdict: Verdict::Orphaned,
+            exit_code: 137,
+            reason: "the worker was killed (SIGKILL)".to_owned(),
+            residual: Some(Residual::default()),
+            finished_at: "2026-01-02T03:04:05Z".to_owned(),
+        };
+        let closed = close_as_orphaned(&path, closing.clone()).unwrap();
+        assert_eq!(read(&path).unwrap(), closed);
+        assert_eq!(
+            (closed.run_id.as_str(), closed.level, closed.teardown.clean),
+            ("4711", 1, Some(true))
+        );
+        let reasons: Vec<Option<&str>> = closed
+            .tiers
+            .iter()
+            .map(|tier| tier.reason.as_deref())
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                None,
+                Some("was running when the worker was killed"),
+                Some("had not started when the worker was killed")
+            ]
+        );
+
+        // What has ended is not ended again.
+        let again = close_as_orphaned(
+            &path,
+            Closing {
+                exit_code: 142,
+                ..closing
+            },
+        )
+        .unwrap();
+        assert_eq!(again, closed);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        assert!(matches!(read(&path), Err(ResultsError::Read { .. })));
+        fs::write(&path, "{\"schema\": 1").unwrap();
+        assert!(matches!(read(&path), Err(ResultsError::Parse { .. })));
+    }
+}

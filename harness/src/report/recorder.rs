@@ -1,0 +1,333 @@
+//! The consumer that keeps `results.json`.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::file::ResultsError;
+use super::redact::Redactor;
+use super::results::{RUNNING, Results, Test, Tier};
+use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
+
+/// Folds events into [`Results`] and keeps the file up to date; cheap to clone, all clones are one record.
+///
+/// It never fails: what could not be written is at [`Recorder::last_error`].
+#[derive(Debug, Clone)]
+pub struct Recorder(Rc<RefCell<Record>>);
+
+#[derive(Debug)]
+struct Record {
+    path: PathBuf,
+    redactor: Redactor,
+    results: Results,
+    last_error: Option<Rc<ResultsError>>,
+}
+
+impl Recorder {
+    /// Returns the recorder of a run that is about to start; the file at `path` appears when it does.
+    #[must_use]
+    pub fn new(path: PathBuf, redactor: Redactor) -> Self {
+        let record = Record {
+            path,
+            redactor,
+            results: Results::default(),
+            last_error: None,
+        };
+        Self(Rc::new(RefCell::new(record)))
+    }
+
+    /// Folds `event` into the record and rewrites the file when a kill must not lose it.
+    pub fn observe(&self, event: &Event) {
+        self.0.borrow_mut().observe(event);
+    }
+
+    /// Returns a consumer that observes for this recorder.
+    #[must_use]
+    pub fn consumer(&self) -> Consumer {
+        let recorder = self.clone();
+        Box::new(move |event| recorder.observe(event))
+    }
+
+    /// Returns the record as it stands, secrets included.
+    #[must_use]
+    pub fn results(&self) -> Results {
+        self.0.borrow().results.clone()
+    }
+
+    /// Returns why the file was not written the last time that it was not; a later success does not clear
+    /// it.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Rc<ResultsError>> {
+        self.0.borrow().last_error.clone()
+    }
+}
+
+impl Record {
+    fn observe(&mut self, event: &Event) {
+        if self.results.fold(event) {
+            self.results.climb();
+            if let Err(error) = self.results.write(&self.path, &self.redactor) {
+                self.last_error = Some(Rc::new(error));
+            }
+        }
+    }
+}
+
+impl Results {
+    /// Folds `event` in and returns whether the file must be written now.
+    fn fold(&mut self, event: &Event) -> bool {
+        match event {
+            Event::RunStarted(started) => self.start(started),
+            Event::Planned(planned) => self.plan(planned),
+            // Written, though no tier has ended, so that a kill leaves on record which one it hit.
+            Event::TierStarted(stage) => self.tier_mut(*stage).reason = Some(RUNNING.to_owned()),
+            Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
+            Event::TeardownFinished { residual } => self.teardown = residual.clone().into(),
+            Event::RunFinished(finished) => self.finish(finished),
+            Event::TestFinished { stage, test } => {
+                self.tier_mut(*stage).tests.push(Test::from(test));
+                return false;
+            }
+            Event::PhaseFinished { phase, elapsed } => {
+                self.phases.add(*phase, *elapsed);
+                return false;
+            }
+            Event::Warning(text) => {
+                self.warnings.push(text.clone());
+                return false;
+            }
+            Event::Deviation(text) => {
+                self.deviations.push(text.clone());
+                return false;
+            }
+            Event::DeployCounted(count) => {
+                self.deploy_count = *count;
+                return false;
+            }
+            Event::Notice(_)
+            | Event::PhaseStarted { .. }
+            | Event::Progress(_)
+            | Event::FailureOutput { .. }
+            | Event::TeardownStarted { .. } => return false,
+        }
+        true
+    }
+
+    fn start(&mut self, started: &RunStarted) {
+        self.run_id.clone_from(&started.run_id);
+        self.recipe.clone_from(&started.recipe);
+        self.pr.clone_from(&started.pr);
+        self.reference.clone_from(&started.reference);
+        self.domain.clone_from(&started.domain);
+        self.run_dir.clone_from(&started.run_dir);
+        self.started_at.clone_from(&started.started_at);
+    }
+
+    fn plan(&mut self, planned: &Planned) {
+        self.head_commit = Some(planned.head_commit.clone());
+        self.head_version.clone_from(&planned.head_version);
+        self.base_version.clone_from(&planned.base_version);
+        self.driver = Some(planned.driver.clone());
+        self.driver_reason = Some(planned.driver_reason.clone());
+        self.customization.clone_from(&planned.customization);
+        for stage in &planned.stages {
+            self.tier_mut(*stage);
+        }
+    }
+
+    fn finish(&mut self, finished: &RunFinished) {
+        self.verdict = finished.verdict;
+        self.exit_code = finished.exit_code;
+        self.reason.clone_from(&finished.reason);
+        self.hints.clone_from(&finished.hints);
+        self.finished_at = Some(finished.finished_at.clone());
+        self.resources.peak_rss_bytes = finished.peak_rss_bytes;
+        self.settle_tiers("the run ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::Events;
+    use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+    use crate::report::file::read;
+
+    fn started(dir: &Path) -> Event {
+        Event::RunStarted(Box::new(RunStarted {
+            run_id: "4711".to_owned(),
+            recipe: "notes".to_owned(),
+            pr: Some("7".to_owned()),
+            reference: None,
+            domain: "note-0a1b2c.ci.localhost".to_owned(),
+            run_dir: dir.to_owned(),
+            started_at: "2026-01-02T03:04:05Z".to_owned(),
+        }))
+    }
+
+    fn planned() -> Event {
+        Event::Planned(Box::new(Planned {
+            head_commit: "1a2b3c4d".repeat(5),
+            driver: "stack".to_owned(),
+            stages: vec![Stage::Install, Stage::Custom],
+            ..Planned::default()
+        }))
+    }
+
+    fn tier(stage: Stage, status: Status, reason: &str) -> Event {
+        Event::TierFinished(TierOutcome {
+            stage,
+            status,
+            reason: Some(reason.to_owned()),
+            duration: Duration::from_millis(1500),
+            tests: Vec::new(),
+            blames_recipe: true,
+        })
+    }
+
+    fn test(message: &str) -> TestOutcome {
+        TestOutcome {
+            name: "test_install.sh".to_owned(),
+            status: Status::Fail,
+            duration: Duration::from_millis(3),
+            message: Some(message.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_file_is_honest_at_any_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        let recorder = Recorder::new(path.clone(), Redactor::default());
+        let events = Events::default();
+        events.add(recorder.consumer());
+
+        events.warn("said before the start");
+        assert!(!path.exists());
+        for event in [
+            started(dir.path()),
+            planned(),
+            Event::TierStarted(Stage::Install),
+        ] {
+            events.emit(&event);
+            let now = read(&path).unwrap();
+            assert_eq!(
+                (now.verdict, now.exit_code, now.finished_at),
+                (Verdict::Orphaned, 137, None)
+            );
+            assert_eq!((now.warnings.len(), now.teardown.clean), (1, None));
+        }
+        let statuses: Vec<Status> = read(&path)
+            .unwrap()
+            .tiers
+            .iter()
+            .map(|tier| tier.status)
+            .collect();
+        assert_eq!(statuses, [Status::Unver, Status::Unver]);
+        events.emit(&Event::TestFinished {
+            stage: Stage::Install,
+            test: test("no"),
+        });
+        events.emit(&Event::PhaseFinished {
+            phase: Phase::Deploy,
+            elapsed: Duration::from_millis(20),
+        });
+        events.emit(&Event::PhaseFinished {
+            phase: Phase::Deploy,
+            elapsed: Duration::from_millis(22),
+        });
+        events.emit(&Event::DeployCounted(1));
+        events.emit(&Event::TeardownFinished {
+            residual: Residual::default(),
+        });
+        let torn_down = read(&path).unwrap();
+        assert_eq!(
+            (torn_down.verdict, torn_down.teardown.clean),
+            (Verdict::Orphaned, Some(true))
+        );
+        events.emit(&Event::RunFinished(Box::new(RunFinished {
+            verdict: Verdict::Cancelled,
+            exit_code: 143,
+            reason: Some("SIGTERM received".to_owned()),
+            hints: Vec::new(),
+            finished_at: "2026-01-02T03:05:05Z".to_owned(),
+            elapsed: Duration::from_secs(60),
+            peak_rss_bytes: 9,
+        })));
+
+        let results = read(&path).unwrap();
+        assert_eq!(
+            (results.verdict, results.exit_code, results.deploy_count),
+            (Verdict::Cancelled, 143, 1)
+        );
+        assert_eq!(
+            (results.phases.deploy_ms, results.resources.peak_rss_bytes),
+            (42, 9)
+        );
+        // A tier that was cut short keeps the tests that it got to.
+        assert_eq!(results.tiers[0].tests.len(), 1);
+        assert_eq!(
+            results.tiers[0].reason.as_deref(),
+            Some("was running when the run ended")
+        );
+        assert_eq!(
+            results.tiers[1].reason.as_deref(),
+            Some("had not started when the run ended")
+        );
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "a temporary file was left"
+        );
+    }
+
+    #[test]
+    fn secrets_stay_out_though_words_of_the_schema_are_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        let redactor = Redactor::default();
+        let recorder = Recorder::new(path.clone(), redactor.clone());
+        recorder.observe(&started(dir.path()));
+        recorder.observe(&Event::TestFinished {
+            stage: Stage::Install,
+            test: test("got hunter22"),
+        });
+        let mut outcome = tier(Stage::Install, Status::Fail, "got \"hunter22\"");
+        if let Event::TierFinished(tier) = &mut outcome {
+            tier.tests.push(test("got hunter22"));
+        }
+        // Registered late, and still in time.
+        for secret in ["hunter22", "status", "fail", "orphaned"] {
+            redactor.add(secret);
+        }
+        recorder.observe(&outcome);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("hunter22"), "{text}");
+        let results = read(&path).unwrap();
+        assert_eq!(
+            results.tiers[0].reason.as_deref(),
+            Some("got \"[redacted]\"")
+        );
+        assert_eq!(results.rungs.install, Status::Fail);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_kept_and_fails_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone/results.json");
+        let recorder = Recorder::new(path.clone(), Redactor::default());
+        recorder.observe(&started(dir.path()));
+        let error = recorder.last_error().unwrap();
+        assert!(
+            matches!(&*error, ResultsError::Write { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        );
+        fs::create_dir(dir.path().join("gone")).unwrap();
+        recorder.observe(&tier(Stage::Upgrade, Status::Skip, "no older version"));
+        assert_eq!(read(&path).unwrap().tiers[0].status, Status::Skip);
+        assert!(recorder.last_error().is_some());
+    }
+}

@@ -1,0 +1,418 @@
+//! The model of `results.json`.
+//!
+//! It is true at any kill: until the run has ended it says what would be so if the worker were killed now:
+//! `orphaned`, exit code 137, no end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::level::Rungs;
+use super::redact::Redactor;
+use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+
+/// The version of the file's schema; it changes only when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// The exit code that stands for a killed worker.
+const ORPHANED: u8 = 137;
+
+/// Why a planned tier has no result, while it does not run yet.
+pub(super) const NOT_STARTED: &str = "has not started";
+
+/// Why a tier has no result, while it runs.
+pub(super) const RUNNING: &str = "is running";
+
+/// Everything that `results.json` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// The run's id.
+    pub run_id: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// The pull request, when there is one.
+    pub pr: Option<String>,
+    /// The ref asked for, when one was.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// The commit under test; null until the plan is made.
+    pub head_commit: Option<String>,
+    /// Its version label, `+U` appended for uncommitted changes; null when it has none.
+    pub head_version: Option<String>,
+    /// The version that the upgrade started from; null when there was none.
+    pub base_version: Option<String>,
+    /// The app's domain.
+    pub domain: String,
+    /// The driver; null until the plan is made.
+    pub driver: Option<String>,
+    /// Why that driver.
+    pub driver_reason: Option<String>,
+    /// How the run ended; `orphaned` until it has.
+    pub verdict: Verdict,
+    /// The process's exit code; 137 until the run has ended.
+    pub exit_code: u8,
+    /// One line that says why, when the run did not pass.
+    pub reason: Option<String>,
+    /// What to do about it, where the harness knows.
+    pub hints: Vec<String>,
+    /// How far up the recipe got, 0 to 5.
+    pub level: u8,
+    /// What the level is made of.
+    pub rungs: Rungs,
+    /// Every tier that was planned or decided, in the order of a run.
+    pub tiers: Vec<Tier>,
+    /// How long each phase took.
+    pub phases: Phases,
+    /// How often an app was deployed, dependencies included; an upgrade's redeploy does not count.
+    pub deploy_count: u32,
+    /// What teardown left.
+    pub teardown: Teardown,
+    /// Every hook, test and overlay beyond the recipe as shipped.
+    pub customization: Vec<String>,
+    /// What the host forced the harness to deploy otherwise than the recipe has it.
+    pub deviations: Vec<String>,
+    /// What a person should look at though the run went on.
+    pub warnings: Vec<String>,
+    /// What the run used.
+    pub resources: Resources,
+    /// Where the run's files are.
+    pub run_dir: PathBuf,
+    /// Wall-clock start, RFC 3339 in UTC.
+    pub started_at: String,
+    /// Wall-clock end, RFC 3339 in UTC; null until the run has ended.
+    pub finished_at: Option<String>,
+}
+
+/// A tier in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tier {
+    /// Its stage.
+    pub name: Stage,
+    /// How it ended; `unver` until it has.
+    pub status: Status,
+    /// Why, whenever it did not simply pass.
+    pub reason: Option<String>,
+    /// How long operation and assertions took together.
+    pub duration_ms: u64,
+    /// Its assertions in the order in which they ran.
+    pub tests: Vec<Test>,
+}
+
+/// A test in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Test {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub status: Status,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Why, when it did not pass; what it saw, when that is worth a line.
+    pub message: Option<String>,
+}
+
+/// How long each phase took, in milliseconds; 0 when it did not run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each is documented at its `Phase`")]
+pub struct Phases {
+    pub fetch_ms: u64,
+    pub plan_ms: u64,
+    pub lock_wait_ms: u64,
+    pub prepull_ms: u64,
+    pub deploy_ms: u64,
+    pub converge_ms: u64,
+    pub upgrade_ms: u64,
+    pub backup_ms: u64,
+    pub restore_ms: u64,
+    pub custom_ms: u64,
+    pub teardown_ms: u64,
+}
+
+/// What teardown left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teardown {
+    /// Whether nothing is left; null while no teardown has ended, so nobody knows.
+    pub clean: Option<bool>,
+    /// Names of what is left, by kind.
+    pub residual: Residual,
+}
+
+/// What the run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Peak resident memory of the worker, in bytes; 0 until the run has ended.
+    pub peak_rss_bytes: u64,
+}
+
+impl Default for Results {
+    /// Returns the results of a run of which nothing is known.
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            run_id: String::new(),
+            recipe: String::new(),
+            pr: None,
+            reference: None,
+            head_commit: None,
+            head_version: None,
+            base_version: None,
+            domain: String::new(),
+            driver: None,
+            driver_reason: None,
+            verdict: Verdict::Orphaned,
+            exit_code: ORPHANED,
+            reason: Some("the run has not ended, or was killed before it could say how".to_owned()),
+            hints: Vec::new(),
+            level: 0,
+            rungs: Rungs::default(),
+            tiers: Vec::new(),
+            phases: Phases::default(),
+            deploy_count: 0,
+            teardown: Teardown::default(),
+            customization: Vec::new(),
+            deviations: Vec::new(),
+            warnings: Vec::new(),
+            resources: Resources::default(),
+            run_dir: PathBuf::new(),
+            started_at: String::new(),
+            finished_at: None,
+        }
+    }
+}
+
+impl Results {
+    /// Returns the tier of `stage`, which is added in its place when it is not there yet.
+    pub(super) fn tier_mut(&mut self, stage: Stage) -> &mut Tier {
+        let at = self.tiers.partition_point(|tier| tier.name < stage);
+        if self.tiers.get(at).is_none_or(|tier| tier.name != stage) {
+            self.tiers.insert(at, Tier::waiting(stage));
+        }
+        &mut self.tiers[at]
+    }
+
+    /// Brings rungs and level up to date with the tiers.
+    pub(super) fn climb(&mut self) {
+        self.rungs = Rungs::from_tiers(
+            self.tiers.iter().map(|tier| (tier.name, tier.status)),
+            self.rungs.lint,
+        );
+        self.level = self.rungs.level();
+    }
+
+    /// Gives the tiers that have no result their final reason; `when` says what ended them.
+    pub(super) fn settle_tiers(&mut self, when: &str) {
+        for tier in &mut self.tiers {
+            let was = match tier.reason.as_deref() {
+                Some(NOT_STARTED) => "had not started",
+                Some(RUNNING) => "was running",
+                _ => continue,
+            };
+            tier.status = Status::Unver;
+            tier.reason = Some(format!("{was} when {when}"));
+        }
+    }
+
+    /// Returns a copy whose free text holds no secret; what has a grammar of its own (ids, commits, paths,
+    /// times) is kept as it is, so that the file can always be read again.
+    pub(super) fn redacted(&self, redactor: &Redactor) -> Self {
+        let text = |text: &mut String| {
+            if let std::borrow::Cow::Owned(clean) = redactor.apply(text) {
+                *text = clean;
+            }
+        };
+        let mut clean = self.clone();
+        let options = [
+            &mut clean.pr,
+            &mut clean.reference,
+            &mut clean.head_version,
+            &mut clean.base_version,
+            &mut clean.driver_reason,
+            &mut clean.reason,
+        ];
+        options.into_iter().flatten().for_each(text);
+        let lists = [
+            &mut clean.hints,
+            &mut clean.customization,
+            &mut clean.deviations,
+            &mut clean.warnings,
+        ];
+        lists.into_iter().flatten().for_each(text);
+        clean
+            .teardown
+            .residual
+            .left
+            .values_mut()
+            .flatten()
+            .for_each(text);
+        for tier in &mut clean.tiers {
+            tier.reason.iter_mut().for_each(text);
+            for test in &mut tier.tests {
+                text(&mut test.name);
+                test.message.iter_mut().for_each(text);
+            }
+        }
+        clean
+    }
+}
+
+impl Tier {
+    /// Returns the tier of a stage that has not begun.
+    fn waiting(stage: Stage) -> Self {
+        let reason = Some(NOT_STARTED.to_owned());
+        Self {
+            name: stage,
+            status: Status::Unver,
+            reason,
+            duration_ms: 0,
+            tests: Vec::new(),
+        }
+    }
+}
+
+impl From<&TierOutcome> for Tier {
+    fn from(tier: &TierOutcome) -> Self {
+        Self {
+            name: tier.stage,
+            status: tier.status,
+            reason: tier.reason.clone(),
+            duration_ms: millis(tier.duration),
+            tests: tier.tests.iter().map(Test::from).collect(),
+        }
+    }
+}
+
+impl From<&TestOutcome> for Test {
+    fn from(test: &TestOutcome) -> Self {
+        Self {
+            name: test.name.clone(),
+            status: test.status,
+            duration_ms: millis(test.duration),
+            message: test.message.clone(),
+        }
+    }
+}
+
+impl Phases {
+    /// Adds `elapsed` to `phase`, because some phases run twice.
+    pub fn add(&mut self, phase: Phase, elapsed: Duration) {
+        let total = match phase {
+            Phase::Fetch => &mut self.fetch_ms,
+            Phase::Plan => &mut self.plan_ms,
+            Phase::LockWait => &mut self.lock_wait_ms,
+            Phase::Prepull => &mut self.prepull_ms,
+            Phase::Deploy => &mut self.deploy_ms,
+            Phase::Converge => &mut self.converge_ms,
+            Phase::Upgrade => &mut self.upgrade_ms,
+            Phase::Backup => &mut self.backup_ms,
+            Phase::Restore => &mut self.restore_ms,
+            Phase::Custom => &mut self.custom_ms,
+            Phase::Teardown => &mut self.teardown_ms,
+        };
+        *total = total.saturating_add(millis(elapsed));
+    }
+}
+
+impl From<Residual> for Teardown {
+    fn from(residual: Residual) -> Self {
+        Self {
+            clean: Some(residual.is_empty()),
+            residual,
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Appends every key of `value`, as a path, in the order of the file.
+    fn keys(value: &serde_json::Value, path: &str, all: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    let path = if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    };
+                    all.push(path.clone());
+                    keys(value, &path, all);
+                }
+            }
+            serde_json::Value::Array(list) => list
+                .iter()
+                .for_each(|value| keys(value, &format!("{path}[]"), all)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_file_has_the_documented_fields() {
+        let mut results = Results::default();
+        let message = Some("seen".to_owned());
+        let test = Test {
+            name: "generic: serving".to_owned(),
+            status: Status::Pass,
+            duration_ms: 12,
+            message,
+        };
+        results.tier_mut(Stage::Install).tests.push(test);
+        let value = serde_json::to_value(&results).unwrap();
+        let mut all = Vec::new();
+        keys(&value, "", &mut all);
+        assert_eq!(
+            all.join(" "),
+            "schema run_id recipe pr ref head_commit head_version base_version domain driver driver_reason \
+             verdict exit_code reason hints level \
+             rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
+             tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
+             tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+             phases phases.fetch_ms phases.plan_ms phases.lock_wait_ms phases.prepull_ms phases.deploy_ms \
+             phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
+             phases.teardown_ms deploy_count teardown teardown.clean teardown.residual \
+             customization deviations warnings resources resources.peak_rss_bytes \
+             run_dir started_at finished_at"
+        );
+        let page = include_str!("../../../docs/results.md");
+        for key in &all {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            assert!(
+                page.contains(&format!("`{name}`")) || page.contains(&format!("`{key}`")),
+                "docs/results.md lacks {key}"
+            );
+        }
+        assert_eq!(serde_json::from_value::<Results>(value).unwrap(), results);
+    }
+
+    #[test]
+    fn what_is_left_stands_by_kind() {
+        let residual = Residual {
+            left: [("volumes".to_owned(), vec!["x_data".to_owned()])].into(),
+        };
+        let text = serde_json::to_string(&Teardown::from(residual)).unwrap();
+        assert_eq!(text, r#"{"clean":false,"residual":{"volumes":["x_data"]}}"#);
+    }
+
+    #[test]
+    fn tiers_stand_in_the_order_of_a_run() {
+        let mut results = Results::default();
+        for stage in [
+            Stage::Custom,
+            Stage::Install,
+            Stage::Restore,
+            Stage::Install,
+        ] {
+            results.tier_mut(stage);
+        }
+        let names: Vec<Stage> = results.tiers.iter().map(|tier| tier.name).collect();
+        assert_eq!(names, [Stage::Install, Stage::Restore, Stage::Custom]);
+    }
+}

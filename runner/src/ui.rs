@@ -1,0 +1,220 @@
+//! The console: the only place that prints.
+//!
+//! stderr is for people, stdout is for machines. Printing is best effort: a closed terminal or pipe never
+//! fails a run, because `run.log` is the record. What is printed is decided by pure functions in `render`
+//! and `failure`.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use harness::event::{Consumer, Event};
+use harness::report::redact::Redactor;
+use harness::wait::Stopwatch;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::render::Renderer;
+use self::symbols::Charset;
+
+pub(crate) mod failure;
+pub(crate) mod render;
+pub(crate) mod symbols;
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// For a terminal: finished lines scroll above a live line, which is cut at the terminal's width.
+    Progress,
+    /// For logs: a line for each thing that begins or ends, never cut.
+    Plain,
+}
+
+/// How often the live line moves.
+const TICK: Duration = Duration::from_millis(125);
+
+/// Shows a run on stderr as it goes on.
+pub(crate) struct Console {
+    renderer: Renderer,
+    redactor: Redactor,
+    watch: Stopwatch,
+    live: Option<ProgressBar>,
+    out: Box<dyn Write>,
+}
+
+impl Console {
+    /// Returns the console of a run that starts now.
+    pub(crate) fn new(mode: Mode, charset: Charset, redactor: Redactor) -> Self {
+        Self::with_output(mode, charset, redactor, Box::new(anstream::stderr()))
+    }
+
+    fn with_output(mode: Mode, charset: Charset, redactor: Redactor, out: Box<dyn Write>) -> Self {
+        Self {
+            renderer: Renderer::new(mode, charset),
+            redactor,
+            watch: Stopwatch::start(),
+            live: None,
+            out,
+        }
+    }
+
+    /// Shows `event`.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        let lines = self.renderer.event(event, self.watch.elapsed());
+        let lines = self.redactor.apply(&lines);
+        // Nothing can be done about an error, and nothing must be: see the module.
+        let out = &mut self.out;
+        let mut print = || {
+            out.write_all(lines.as_bytes())
+                .and_then(|()| out.flush())
+                .ok();
+        };
+        match &self.live {
+            Some(live) if !lines.is_empty() => live.suspend(print),
+            _ => print(),
+        }
+        self.move_live(event);
+    }
+
+    /// Returns the consumer that this console is.
+    pub(crate) fn consumer(mut self) -> Consumer {
+        Box::new(move |event| self.observe(event))
+    }
+
+    /// Brings the live line up to date, which exists while there is something to wait for.
+    fn move_live(&mut self, event: &Event) {
+        let Some((label, detail)) = self.renderer.live() else {
+            if let Some(live) = self.live.take() {
+                live.finish_and_clear();
+            }
+            return;
+        };
+        let live = self
+            .live
+            .get_or_insert_with(|| spinner(self.renderer.charset()));
+        if matches!(
+            event,
+            Event::PhaseStarted { .. } | Event::TierStarted(_) | Event::TeardownStarted { .. }
+        ) {
+            live.reset_elapsed();
+        }
+        live.set_prefix(self.redactor.apply(&label).into_owned());
+        live.set_message(self.redactor.apply(&detail).into_owned());
+    }
+}
+
+/// Returns the live line. It ticks on a thread of its own, which spawns nothing.
+fn spinner(charset: Charset) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {prefix:10} {seconds} {wide_msg}")
+        .expect("the template is fixed and well formed")
+        .tick_chars(charset.spinner())
+        .with_key(
+            "seconds",
+            |state: &indicatif::ProgressState, line: &mut dyn std::fmt::Write| {
+                // The line is only drawn; there is nobody to tell.
+                write!(line, "{:6.1}s", state.elapsed().as_secs_f64()).ok();
+            },
+        );
+    let live = ProgressBar::new_spinner().with_style(style);
+    live.enable_steady_tick(TICK);
+    live
+}
+
+/// Prints `error`, what caused it and what to do about it.
+pub(crate) fn print_error(error: &dyn Error, hints: &[String], redactor: &Redactor) {
+    let text = failure::render(error, hints);
+    anstream::stderr()
+        .write_all(redactor.apply(&text).as_bytes())
+        .ok();
+}
+
+/// Prints `text` and a newline for people, outside of a run.
+pub(crate) fn say(text: &str) {
+    anstream::stderr()
+        .write_all(format!("{text}\n").as_bytes())
+        .ok();
+}
+
+/// Prints `text` and a newline for machines.
+///
+/// # Errors
+/// When it cannot be written; a closed pipe is not an error, because the reader has had enough.
+pub(crate) fn print_data(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout();
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_stderr_fails_nothing() {
+        for mode in [Mode::Plain, Mode::Progress] {
+            let mut console = Console::with_output(
+                mode,
+                Charset::Unicode,
+                Redactor::default(),
+                Box::new(Closed),
+            );
+            for event in render::tests::red_run() {
+                console.observe(&event);
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let redactor = Redactor::default();
+        redactor.add("hunter22");
+        let kept = Kept::default();
+        let mut console = Console::with_output(
+            Mode::Plain,
+            Charset::Ascii,
+            redactor,
+            Box::new(kept.clone()),
+        );
+        let lines = vec!["login with hun\u{1b}[1mter22\u{1b}[0m".to_owned()];
+        console.observe(&Event::FailureOutput {
+            title: "service app".to_owned(),
+            lines,
+        });
+        let text = String::from_utf8(kept.0.take()).unwrap();
+        assert!(text.contains("login with [redacted]"), "{text}");
+    }
+}

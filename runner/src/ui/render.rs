@@ -1,0 +1,492 @@
+//! What a run looks like: events in, lines out. Nothing here prints or knows the time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::event::{Event, Planned, RunFinished, RunStarted};
+use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+use harness::report::level::Rungs;
+use harness::report::{human, printable};
+
+use super::Mode;
+use super::symbols::{BOLD, Charset, DIM, GREEN, RED, YELLOW, paint, style};
+
+/// Where text begins behind the time of a line.
+const INDENT: &str = "           ";
+
+/// How long a plain log may be silent before it says what the run waits for.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a phase lasts before a plain log says that it has ended.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+
+/// Turns events into lines and remembers what the closing table needs.
+#[derive(Debug)]
+pub(crate) struct Renderer {
+    mode: Mode,
+    charset: Charset,
+    run_dir: PathBuf,
+    /// Phases that go on, the innermost last.
+    open: Vec<Open>,
+    running: Option<Stage>,
+    tearing_down: bool,
+    /// Every tier that was planned, and what came of it.
+    tiers: BTreeMap<Stage, Option<TierOutcome>>,
+    residual: Residual,
+    last_line: Duration,
+}
+
+/// A phase that goes on.
+#[derive(Debug)]
+struct Open {
+    phase: Phase,
+    detail: String,
+    since: Duration,
+    waits_for: Option<String>,
+}
+
+impl Renderer {
+    pub(crate) fn new(mode: Mode, charset: Charset) -> Self {
+        Self {
+            mode,
+            charset,
+            run_dir: PathBuf::new(),
+            open: Vec::new(),
+            running: None,
+            tearing_down: false,
+            tiers: BTreeMap::new(),
+            residual: Residual::default(),
+            last_line: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn charset(&self) -> Charset {
+        self.charset
+    }
+
+    /// Returns the lines for an event that happened `at` into the run; none for many events.
+    pub(crate) fn event(&mut self, event: &Event, at: Duration) -> String {
+        let text = match event {
+            Event::RunStarted(run) => self.started(run),
+            Event::Planned(plan) => self.planned(plan),
+            Event::Notice(text) => format!("{}{}\n", clock(at), self.clean(text)),
+            Event::Warning(text) => self.line(at, "warning", &paint(YELLOW, &self.clean(text))),
+            Event::Deviation(text) => self.line(at, "deviation", &paint(YELLOW, &self.clean(text))),
+            Event::PhaseStarted { phase, detail } => self.phase_started(*phase, detail, at),
+            Event::Progress(text) => self.progress(text, at),
+            Event::PhaseFinished { phase, elapsed } => self.phase_finished(*phase, *elapsed, at),
+            Event::TierStarted(stage) => {
+                self.running = Some(*stage);
+                self.tiers.entry(*stage).or_default();
+                String::new()
+            }
+            Event::TestFinished { stage, test } => self.test(*stage, test, at),
+            Event::TierFinished(tier) => self.tier(tier, at),
+            Event::DeployCounted(_) => String::new(),
+            Event::FailureOutput { title, lines } => self.output(title, lines),
+            Event::TeardownStarted { why } => self.teardown_started(why, at),
+            Event::TeardownFinished { residual } => self.teardown_finished(residual, at),
+            Event::RunFinished(run) => self.finished(run),
+        };
+        if !text.is_empty() {
+            self.last_line = at;
+        }
+        self.charset.spell(&text)
+    }
+
+    /// Returns what goes on right now, as label and detail; `None` when nothing does.
+    pub(crate) fn live(&self) -> Option<(String, String)> {
+        if self.mode == Mode::Plain {
+            return None;
+        }
+        if let Some(open) = self.open.last() {
+            // What is waited for comes first: the line is cut at its end.
+            let detail = match &open.waits_for {
+                Some(waits_for) if open.detail.is_empty() => waits_for.clone(),
+                Some(waits_for) => format!("{waits_for} ({})", open.detail),
+                None => open.detail.clone(),
+            };
+            return Some((open.phase.name().to_owned(), self.charset.spell(&detail)));
+        }
+        if self.tearing_down {
+            return Some(("teardown".to_owned(), String::new()));
+        }
+        self.running
+            .map(|stage| (stage.name().to_owned(), "assertions".to_owned()))
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.charset.spell(&printable(text))
+    }
+
+    /// Returns one line with the time, a label and a text.
+    fn line(&self, at: Duration, label: &str, text: &str) -> String {
+        format!("{}{label:10} {text}\n", clock(at))
+    }
+
+    fn started(&mut self, run: &RunStarted) -> String {
+        self.run_dir.clone_from(&run.run_dir);
+        let pr = run
+            .pr
+            .as_ref()
+            .map(|pr| format!(" (PR {pr})"))
+            .unwrap_or_default();
+        let reference = run
+            .reference
+            .as_ref()
+            .map(|reference| format!(" at {reference}"))
+            .unwrap_or_default();
+        let head = format!(
+            "recipe-ci run {}: {}{pr}{reference} → {}",
+            run.run_id, run.recipe, run.domain
+        );
+        format!(
+            "{}\n  {:10} {}\n",
+            paint(BOLD, &self.clean(&head)),
+            "files",
+            run.run_dir.display()
+        )
+    }
+
+    fn planned(&mut self, plan: &Planned) -> String {
+        self.tiers
+            .extend(plan.stages.iter().map(|stage| (*stage, None)));
+        let base = plan
+            .base_version
+            .as_ref()
+            .map_or_else(String::new, |base| format!("base {base} → "));
+        let head = plan.head_version.as_deref().unwrap_or("without a version");
+        let commit: String = plan.head_commit.chars().take(8).collect();
+        let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
+        let mut text = String::new();
+        let mut entry = |label: &str, said: &str| {
+            writeln!(text, "  {label:10} {}", self.clean(said))
+                .expect("writing to a string succeeds");
+        };
+        entry(
+            "plan",
+            &format!(
+                "{base}head {head} ({commit}), driver {} ({})",
+                plan.driver, plan.driver_reason
+            ),
+        );
+        entry("stages", &stages.join(", "));
+        for item in &plan.customization {
+            entry("added", item);
+        }
+        text
+    }
+
+    fn phase_started(&mut self, phase: Phase, detail: &str, at: Duration) -> String {
+        let detail = self.clean(detail);
+        let text = match self.mode {
+            Mode::Plain if !detail.is_empty() => self.line(at, phase.name(), &detail),
+            Mode::Plain | Mode::Progress => String::new(),
+        };
+        self.open.push(Open {
+            phase,
+            detail,
+            since: at,
+            waits_for: None,
+        });
+        text
+    }
+
+    fn progress(&mut self, text: &str, at: Duration) -> String {
+        let text = self.clean(text);
+        let Some(open) = self.open.last_mut() else {
+            return String::new();
+        };
+        let label = open.phase.name();
+        open.waits_for = Some(text.clone());
+        if self.mode == Mode::Plain && at.saturating_sub(self.last_line) >= SILENCE {
+            return self.line(at, label, &format!("still waiting: {text}"));
+        }
+        String::new()
+    }
+
+    fn phase_finished(&mut self, phase: Phase, elapsed: Duration, at: Duration) -> String {
+        let open = self
+            .open
+            .iter()
+            .rposition(|open| open.phase == phase)
+            .map(|index| self.open.remove(index));
+        // The end of a tier and of the teardown have better lines of their own.
+        if matches!(
+            phase,
+            Phase::Upgrade | Phase::Backup | Phase::Restore | Phase::Custom | Phase::Teardown
+        ) {
+            return String::new();
+        }
+        match self.mode {
+            Mode::Plain if elapsed < WORTH_A_LINE => String::new(),
+            Mode::Plain => self.line(at, phase.name(), &format!("took {}", human(elapsed))),
+            Mode::Progress => {
+                let detail = open
+                    .map(|open| open.detail)
+                    .filter(|detail| !detail.is_empty());
+                let took = paint(DIM, &format!("({})", human(elapsed)));
+                self.line(
+                    at,
+                    phase.name(),
+                    &format!("{} {took}", detail.as_deref().unwrap_or("done")),
+                )
+            }
+        }
+    }
+
+    fn test(&self, stage: Stage, test: &TestOutcome, at: Duration) -> String {
+        let mark = paint(style(test.status), &self.mark(test.status));
+        let took = paint(DIM, &format!("({})", human(test.duration)));
+        let name = self.clean(&test.name);
+        let message: Vec<String> = test
+            .message
+            .iter()
+            .flat_map(|m| m.lines())
+            .map(|line| self.clean(line))
+            .collect();
+        match (test.status, message.as_slice()) {
+            (_, []) => self.line(at, stage.name(), &format!("{mark} {name} {took}")),
+            (Status::Fail, [_, _, ..]) => {
+                let head = self.line(at, stage.name(), &format!("{mark} {name} {took}"));
+                format!("{head}{}", self.quote(&message))
+            }
+            (_, [first, ..]) => {
+                self.line(at, stage.name(), &format!("{mark} {name} — {first} {took}"))
+            }
+        }
+    }
+
+    fn tier(&mut self, tier: &TierOutcome, at: Duration) -> String {
+        self.running = None;
+        let mut text = paint(
+            style(tier.status),
+            &format!("{} {}", self.charset.sign(tier.status), tier.status),
+        );
+        if ran(tier) {
+            write!(
+                text,
+                " in {}, {}",
+                human(tier.duration),
+                count(passed(tier), tier.tests.len())
+            )
+            .expect("writing to a string succeeds");
+        }
+        if let Some(reason) = &tier.reason {
+            write!(text, " — {}", self.clean(reason)).expect("writing to a string succeeds");
+        }
+        self.tiers.insert(tier.stage, Some(tier.clone()));
+        self.line(at, tier.stage.name(), &text)
+    }
+
+    fn output(&self, title: &str, lines: &[String]) -> String {
+        if lines.is_empty() {
+            return format!("{INDENT}{}: no output\n", self.clean(title));
+        }
+        let lines: Vec<String> = lines.iter().map(|line| self.clean(line)).collect();
+        format!(
+            "{INDENT}{}:\n{}",
+            paint(BOLD, &self.clean(title)),
+            self.quote(&lines)
+        )
+    }
+
+    /// Returns other programs' lines, marked as such.
+    fn quote(&self, lines: &[String]) -> String {
+        let gutter = paint(DIM, self.charset.gutter());
+        lines.iter().fold(String::new(), |text, line| {
+            text + format!("{INDENT}{gutter} {line}").trim_end() + "\n"
+        })
+    }
+
+    fn teardown_started(&mut self, why: &str, at: Duration) -> String {
+        let mut text = String::new();
+        if let Some(open) = self.open.last() {
+            let waits_for = open
+                .waits_for
+                .as_ref()
+                .map(|what| format!(", while {what}"))
+                .unwrap_or_default();
+            let stopped = format!(
+                "stopped after {}{waits_for}",
+                human(at.saturating_sub(open.since))
+            );
+            text = self.line(at, open.phase.name(), &stopped);
+        }
+        self.open.clear();
+        self.tearing_down = true;
+        if why == "finished" {
+            return text + &self.line(at, "teardown", "removing the app");
+        }
+        let why = format!("== {} — tearing down ==", self.clean(why));
+        text + &format!("{}{}\n", clock(at), paint(YELLOW, &why))
+    }
+
+    fn teardown_finished(&mut self, residual: &Residual, at: Duration) -> String {
+        self.tearing_down = false;
+        self.open.clear();
+        self.residual = residual.clone();
+        if residual.is_empty() {
+            let sign = paint(GREEN, self.charset.sign(Status::Pass));
+            return self.line(at, "teardown", &format!("{sign} nothing is left"));
+        }
+        let sign = paint(RED, self.charset.sign(Status::Fail));
+        let lines: Vec<String> = residual
+            .left
+            .iter()
+            .map(|(kind, names)| self.clean(&format!("{kind}: {}", names.join(", "))))
+            .collect();
+        self.line(at, "teardown", &format!("{sign} left behind")) + &self.quote(&lines)
+    }
+
+    fn finished(&mut self, run: &RunFinished) -> String {
+        self.open.clear();
+        let mut text = self.table();
+        let rungs = Rungs::from_tiers(
+            self.tiers
+                .iter()
+                .filter_map(|(stage, tier)| tier.as_ref().map(|tier| (*stage, tier.status))),
+            Status::Unver,
+        );
+        let ladder: Vec<String> = rungs
+            .named()
+            .iter()
+            .map(|(name, status)| format!("{name} {status}"))
+            .collect();
+        let mut entry = |label: &str, said: &str| {
+            writeln!(text, "  {label:8} {said}").expect("writing to a string succeeds");
+        };
+        // A run that planned nothing has no ladder to show.
+        if !self.tiers.is_empty() {
+            entry(
+                "level",
+                &format!("{} of 5 ({})", rungs.level(), ladder.join(", ")),
+            );
+        }
+        let status = if run.verdict == Verdict::Passed {
+            Status::Pass
+        } else {
+            Status::Fail
+        };
+        let verdict = paint(
+            style(status),
+            &format!("{} {}", self.charset.sign(status), run.verdict),
+        );
+        let reason = run
+            .reason
+            .as_ref()
+            .map(|reason| format!(" — {}", self.clean(reason)))
+            .unwrap_or_default();
+        entry(
+            "verdict",
+            &format!(
+                "{verdict}, exit code {}, after {}{reason}",
+                run.exit_code,
+                human(run.elapsed)
+            ),
+        );
+        if !self.residual.is_empty() {
+            entry("left", &paint(RED, &self.clean(&self.residual.to_string())));
+        }
+        // A run that never had a directory has no results either.
+        if !self.run_dir.as_os_str().is_empty() {
+            entry(
+                "results",
+                &self.run_dir.join("results.json").display().to_string(),
+            );
+        }
+        for hint in &run.hints {
+            entry("hint", &self.clean(hint));
+        }
+        text
+    }
+
+    /// Returns the closing table, a row for each tier that was planned or decided.
+    fn table(&self) -> String {
+        if self.tiers.is_empty() {
+            return "\n".to_owned();
+        }
+        let head = format!(
+            "  {:8} {:7} {:>11} {:>6}  why",
+            "tier", "status", "time", "passed"
+        );
+        let mut text = format!("\n{}\n", paint(BOLD, &head));
+        for (stage, tier) in &self.tiers {
+            let status = tier.as_ref().map_or(Status::Unver, |tier| tier.status);
+            let mark = paint(
+                style(status),
+                &format!("{} {:5}", self.charset.sign(status), status),
+            );
+            let none = || "-".to_owned();
+            let (time, tests, why) = match tier {
+                Some(tier) => (
+                    if ran(tier) {
+                        human(tier.duration)
+                    } else {
+                        none()
+                    },
+                    if ran(tier) {
+                        format!("{}/{}", passed(tier), tier.tests.len())
+                    } else {
+                        none()
+                    },
+                    tier.reason
+                        .as_deref()
+                        .and_then(|reason| reason.lines().next())
+                        .map(|line| self.clean(line)),
+                ),
+                None if self.running == Some(*stage) => {
+                    (none(), none(), Some("did not get to its end".to_owned()))
+                }
+                None => (none(), none(), Some("did not start".to_owned())),
+            };
+            let row = format!(
+                "  {:8} {mark} {time:>11} {tests:>6}  {}",
+                stage.name(),
+                why.unwrap_or_default()
+            );
+            text.push_str(row.trim_end());
+            text.push('\n');
+        }
+        text.push('\n');
+        text
+    }
+
+    /// Returns the sign of `status`, with its word unless it passed.
+    fn mark(&self, status: Status) -> String {
+        match status {
+            Status::Pass => self.charset.sign(status).to_owned(),
+            _ => format!("{} {status}", self.charset.sign(status)),
+        }
+    }
+}
+
+/// Returns the time of a line.
+fn clock(at: Duration) -> String {
+    format!("{}[{:6.1}s]{:#} ", DIM, at.as_secs_f64(), DIM)
+}
+
+/// Returns whether a tier ran; some are decided without.
+fn ran(tier: &TierOutcome) -> bool {
+    !tier.duration.is_zero() || !tier.tests.is_empty()
+}
+
+fn passed(tier: &TierOutcome) -> usize {
+    tier.tests
+        .iter()
+        .filter(|test| test.status == Status::Pass)
+        .count()
+}
+
+fn count(passed: usize, all: usize) -> String {
+    match all {
+        0 => "no tests".to_owned(),
+        1 => format!("{passed} of 1 test passed"),
+        _ => format!("{passed} of {all} tests passed"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

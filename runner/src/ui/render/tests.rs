@@ -1,0 +1,439 @@
+//! Whole runs as they look.
+
+use super::*;
+
+fn started() -> Event {
+    Event::RunStarted(Box::new(RunStarted {
+        run_id: "4711".to_owned(),
+        recipe: "notes".to_owned(),
+        pr: Some("7".to_owned()),
+        reference: Some("1a2b3c4d".to_owned()),
+        domain: "note-0a1b2c.ci.localhost".to_owned(),
+        run_dir: "/var/lib/cc-ci-runs/4711".into(),
+        started_at: "2026-01-02T03:04:05Z".to_owned(),
+    }))
+}
+
+fn planned() -> Event {
+    Event::Planned(Box::new(Planned {
+        head_commit: "1a2b3c4d".repeat(5),
+        head_version: Some("0.2.0+1.1.0".to_owned()),
+        base_version: Some("0.1.0+1.0.0".to_owned()),
+        driver: "stack".to_owned(),
+        driver_reason: "no abra on PATH".to_owned(),
+        stages: Stage::ALL.to_vec(),
+        customization: vec!["tests/test_install.py".to_owned()],
+        deploys_expected: 1,
+    }))
+}
+
+fn phase(phase: Phase, detail: &str) -> Event {
+    Event::PhaseStarted {
+        phase,
+        detail: detail.to_owned(),
+    }
+}
+
+fn done(phase: Phase, millis: u64) -> Event {
+    Event::PhaseFinished {
+        phase,
+        elapsed: Duration::from_millis(millis),
+    }
+}
+
+fn outcome(name: &str, status: Status, message: Option<&str>) -> TestOutcome {
+    let message = message.map(ToOwned::to_owned);
+    TestOutcome {
+        name: name.to_owned(),
+        status,
+        duration: Duration::from_millis(12),
+        message,
+    }
+}
+
+fn test(stage: Stage, name: &str, status: Status, message: Option<&str>) -> Event {
+    Event::TestFinished {
+        stage,
+        test: outcome(name, status, message),
+    }
+}
+
+fn tier(stage: Stage, status: Status, millis: u64, reason: Option<&str>) -> Event {
+    let tests = if millis == 0 {
+        Vec::new()
+    } else {
+        vec![outcome("generic: serving", status, None)]
+    };
+    Event::TierFinished(TierOutcome {
+        stage,
+        status,
+        reason: reason.map(ToOwned::to_owned),
+        duration: Duration::from_millis(millis),
+        tests,
+        blames_recipe: true,
+    })
+}
+
+fn torn_down(left: &[&str]) -> Event {
+    let mut residual = Residual::default();
+    residual.add(
+        "volumes",
+        left.iter().map(|name| (*name).to_owned()).collect(),
+    );
+    Event::TeardownFinished { residual }
+}
+
+fn teardown(why: &str) -> Event {
+    Event::TeardownStarted {
+        why: why.to_owned(),
+    }
+}
+
+fn finished(verdict: Verdict, exit_code: u8, reason: Option<&str>, hints: &[&str]) -> Event {
+    Event::RunFinished(Box::new(RunFinished {
+        verdict,
+        exit_code,
+        reason: reason.map(ToOwned::to_owned),
+        hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
+        finished_at: "2026-01-02T03:05:05Z".to_owned(),
+        elapsed: Duration::from_millis(24_120),
+        peak_rss_bytes: 0,
+    }))
+}
+
+pub(crate) fn green_run() -> Vec<Event> {
+    vec![
+        started(),
+        phase(Phase::Fetch, "PR head of coop-cloud/notes"),
+        done(Phase::Fetch, 400),
+        planned(),
+        phase(Phase::Prepull, "2 images present"),
+        done(Phase::Prepull, 20),
+        phase(Phase::Deploy, "0.1.0+1.0.0"),
+        done(Phase::Deploy, 700),
+        Event::DeployCounted(1),
+        Event::TierStarted(Stage::Install),
+        phase(Phase::Converge, "1 service"),
+        Event::Progress("app 0/1 starting".to_owned()),
+        done(Phase::Converge, 1800),
+        test(
+            Stage::Install,
+            "generic: serving",
+            Status::Pass,
+            Some("200 at /"),
+        ),
+        tier(Stage::Install, Status::Pass, 2900, None),
+        Event::TierStarted(Stage::Upgrade),
+        phase(Phase::Upgrade, "0.2.0+1.1.0"),
+        test(Stage::Upgrade, "generic: it moved", Status::Pass, None),
+        done(Phase::Upgrade, 5100),
+        tier(Stage::Upgrade, Status::Pass, 5100, None),
+        tier(
+            Stage::Backup,
+            Status::Skip,
+            0,
+            Some("no service has backup labels"),
+        ),
+        tier(
+            Stage::Restore,
+            Status::Skip,
+            0,
+            Some("nothing was backed up"),
+        ),
+        Event::TierStarted(Stage::Custom),
+        test(
+            Stage::Custom,
+            "custom/test_old.sh",
+            Status::Skip,
+            Some("needs 2.0"),
+        ),
+        tier(Stage::Custom, Status::Pass, 63_000, None),
+        teardown("finished"),
+        torn_down(&[]),
+        finished(Verdict::Passed, 0, None, &[]),
+    ]
+}
+
+pub(crate) fn red_run() -> Vec<Event> {
+    vec![
+        started(),
+        planned(),
+        Event::Deviation("no IPVS: services get endpoint_mode dnsrr".to_owned()),
+        Event::Warning("variable `SMTP_HOST` is not set".to_owned()),
+        Event::TierStarted(Stage::Install),
+        test(
+            Stage::Install,
+            "generic: serving",
+            Status::Pass,
+            Some("200 at /"),
+        ),
+        test(
+            Stage::Install,
+            "tests.test_install::test_title",
+            Status::Fail,
+            Some("def test_title():\n>   assert title() == 'Notes'\nE   AssertionError"),
+        ),
+        test(
+            Stage::Install,
+            "test_install.sh",
+            Status::Fail,
+            Some("exit code 3"),
+        ),
+        Event::FailureOutput {
+            title: "test_install.sh".to_owned(),
+            lines: vec![
+                "\u{1b}[31mno title\u{1b}[0m".to_owned(),
+                String::new(),
+                "bye".to_owned(),
+            ],
+        },
+        Event::FailureOutput {
+            title: "service app".to_owned(),
+            lines: Vec::new(),
+        },
+        tier(Stage::Install, Status::Fail, 2900, Some("2 tests failed")),
+        tier(Stage::Upgrade, Status::Unver, 0, Some("install failed")),
+        teardown("finished"),
+        torn_down(&["note-0a1b2c_ci_localhost_data"]),
+        finished(
+            Verdict::Failed,
+            1,
+            Some("install: 2 tests failed"),
+            &["run `recipe-ci janitor` to remove what is left"],
+        ),
+    ]
+}
+
+fn cancelled_run() -> Vec<Event> {
+    vec![
+        started(),
+        planned(),
+        Event::TierStarted(Stage::Install),
+        phase(Phase::Converge, "1 service"),
+        Event::Progress("app 0/1 starting".to_owned()),
+        teardown("SIGTERM received (cancel / parent death)"),
+        torn_down(&[]),
+        finished(
+            Verdict::Cancelled,
+            143,
+            Some("SIGTERM received (cancel / parent death)"),
+            &[],
+        ),
+    ]
+}
+
+/// Returns the lines of a run whose events are `step` apart.
+fn shown(mode: Mode, charset: Charset, events: &[Event], step: Duration) -> String {
+    let mut renderer = Renderer::new(mode, charset);
+    let lines: String = (1..)
+        .zip(events)
+        .map(|(n, event)| renderer.event(event, step * n))
+        .collect();
+    assert_eq!(renderer.live(), None, "something still goes on at the end");
+    anstream::adapter::strip_str(&lines).to_string()
+}
+
+const STEP: Duration = Duration::from_millis(400);
+
+#[test]
+fn a_green_run() {
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &green_run(), STEP), @r#"
+    recipe-ci run 4711: notes (PR 7) at 1a2b3c4d → note-0a1b2c.ci.localhost
+      files      /var/lib/cc-ci-runs/4711
+    [   0.8s] fetch      PR head of coop-cloud/notes
+      plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
+      stages     install, upgrade, backup, restore, custom
+      added      tests/test_install.py
+    [   2.0s] prepull    2 images present
+    [   2.8s] deploy     0.1.0+1.0.0
+    [   4.4s] converge   1 service
+    [   5.2s] converge   took 1.8 s
+    [   5.6s] install    ✔ generic: serving — 200 at / (12 ms)
+    [   6.0s] install    ✔ pass in 2.9 s, 1 of 1 test passed
+    [   6.8s] upgrade    0.2.0+1.1.0
+    [   7.2s] upgrade    ✔ generic: it moved (12 ms)
+    [   8.0s] upgrade    ✔ pass in 5.1 s, 1 of 1 test passed
+    [   8.4s] backup     - skip — no service has backup labels
+    [   8.8s] restore    - skip — nothing was backed up
+    [   9.6s] custom     - skip custom/test_old.sh — needs 2.0 (12 ms)
+    [  10.0s] custom     ✔ pass in 1 min 03 s, 1 of 1 test passed
+    [  10.4s] teardown   removing the app
+    [  10.8s] teardown   ✔ nothing is left
+
+      tier     status         time passed  why
+      install  ✔ pass        2.9 s    1/1
+      upgrade  ✔ pass        5.1 s    1/1
+      backup   - skip            -      -  no service has backup labels
+      restore  - skip            -      -  nothing was backed up
+      custom   ✔ pass   1 min 03 s    1/1
+
+      level    4 of 5 (install pass, upgrade pass, backup+restore skip, custom pass, lint unver)
+      verdict  ✔ passed, exit code 0, after 24.1 s
+      results  /var/lib/cc-ci-runs/4711/results.json
+    "#);
+}
+
+#[test]
+fn a_green_run_on_a_terminal() {
+    insta::assert_snapshot!(shown(Mode::Progress, Charset::Unicode, &green_run()[1..9], STEP), @r#"
+    [   0.8s] fetch      PR head of coop-cloud/notes (400 ms)
+      plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
+      stages     install, upgrade, backup, restore, custom
+      added      tests/test_install.py
+    [   2.0s] prepull    2 images present (20 ms)
+    [   2.8s] deploy     0.1.0+1.0.0 (700 ms)
+    "#);
+}
+
+#[test]
+fn a_red_run() {
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &red_run(), STEP), @r#"
+    recipe-ci run 4711: notes (PR 7) at 1a2b3c4d → note-0a1b2c.ci.localhost
+      files      /var/lib/cc-ci-runs/4711
+      plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
+      stages     install, upgrade, backup, restore, custom
+      added      tests/test_install.py
+    [   1.2s] deviation  no IPVS: services get endpoint_mode dnsrr
+    [   1.6s] warning    variable `SMTP_HOST` is not set
+    [   2.4s] install    ✔ generic: serving — 200 at / (12 ms)
+    [   2.8s] install    ✘ fail tests.test_install::test_title (12 ms)
+               │ def test_title():
+               │ >   assert title() == 'Notes'
+               │ E   AssertionError
+    [   3.2s] install    ✘ fail test_install.sh — exit code 3 (12 ms)
+               test_install.sh:
+               │ no title
+               │
+               │ bye
+               service app: no output
+    [   4.4s] install    ✘ fail in 2.9 s, 0 of 1 test passed — 2 tests failed
+    [   4.8s] upgrade    ? unver — install failed
+    [   5.2s] teardown   removing the app
+    [   5.6s] teardown   ✘ left behind
+               │ volumes: note-0a1b2c_ci_localhost_data
+
+      tier     status         time passed  why
+      install  ✘ fail        2.9 s    0/1  2 tests failed
+      upgrade  ? unver           -      -  install failed
+      backup   ? unver           -      -  did not start
+      restore  ? unver           -      -  did not start
+      custom   ? unver           -      -  did not start
+
+      level    0 of 5 (install fail, upgrade unver, backup+restore unver, custom unver, lint unver)
+      verdict  ✘ failed, exit code 1, after 24.1 s — install: 2 tests failed
+      left     volumes: note-0a1b2c_ci_localhost_data
+      results  /var/lib/cc-ci-runs/4711/results.json
+      hint     run `recipe-ci janitor` to remove what is left
+    "#);
+}
+
+#[test]
+fn a_red_run_without_utf_8() {
+    let text = shown(Mode::Plain, Charset::Ascii, &red_run(), STEP);
+    assert!(text.is_ascii(), "{text}");
+}
+
+#[test]
+fn a_cancelled_run() {
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &cancelled_run(), STEP), @r#"
+    recipe-ci run 4711: notes (PR 7) at 1a2b3c4d → note-0a1b2c.ci.localhost
+      files      /var/lib/cc-ci-runs/4711
+      plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
+      stages     install, upgrade, backup, restore, custom
+      added      tests/test_install.py
+    [   1.6s] converge   1 service
+    [   2.4s] converge   stopped after 800 ms, while app 0/1 starting
+    [   2.4s] == SIGTERM received (cancel / parent death) — tearing down ==
+    [   2.8s] teardown   ✔ nothing is left
+
+      tier     status         time passed  why
+      install  ? unver           -      -  did not get to its end
+      upgrade  ? unver           -      -  did not start
+      backup   ? unver           -      -  did not start
+      restore  ? unver           -      -  did not start
+      custom   ? unver           -      -  did not start
+
+      level    0 of 5 (install unver, upgrade unver, backup+restore unver, custom unver, lint unver)
+      verdict  ✘ cancelled, exit code 143, after 24.1 s — SIGTERM received (cancel / parent death)
+      results  /var/lib/cc-ci-runs/4711/results.json
+    "#);
+}
+
+#[test]
+fn a_run_that_waits_for_a_lock() {
+    let domain = "note-0a1b2c.ci.localhost";
+    let mut events = vec![
+        started(),
+        planned(),
+        phase(Phase::LockWait, "run 4710 (pid 312)"),
+        Event::Notice(format!(
+            "== app lock: another run of {domain} is in flight — waiting =="
+        )),
+    ];
+    events
+        .extend([(); 4].map(|()| Event::Progress("run 4710 (pid 312) holds the lock".to_owned())));
+    events.push(done(Phase::LockWait, 65_000));
+    events.push(Event::Notice(format!("== app lock: acquired {domain} ==")));
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, Duration::from_secs(15)), @r#"
+    recipe-ci run 4711: notes (PR 7) at 1a2b3c4d → note-0a1b2c.ci.localhost
+      files      /var/lib/cc-ci-runs/4711
+      plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
+      stages     install, upgrade, backup, restore, custom
+      added      tests/test_install.py
+    [  45.0s] lock_wait  run 4710 (pid 312)
+    [  60.0s] == app lock: another run of note-0a1b2c.ci.localhost is in flight — waiting ==
+    [  90.0s] lock_wait  still waiting: run 4710 (pid 312) holds the lock
+    [ 120.0s] lock_wait  still waiting: run 4710 (pid 312) holds the lock
+    [ 135.0s] lock_wait  took 1 min 05 s
+    [ 150.0s] == app lock: acquired note-0a1b2c.ci.localhost ==
+    "#);
+}
+
+#[test]
+fn a_run_that_never_began() {
+    let events = [finished(
+        Verdict::Usage,
+        2,
+        Some("ref `x` does not exist"),
+        &[],
+    )];
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @r#"
+    verdict  ✘ usage, exit code 2, after 24.1 s — ref `x` does not exist
+    "#);
+}
+
+#[test]
+fn the_live_line_says_what_is_waited_for() {
+    let mut renderer = Renderer::new(Mode::Progress, Charset::Unicode);
+    let mut said = Vec::new();
+    for event in green_run() {
+        renderer.event(&event, STEP);
+        said.push(
+            renderer
+                .live()
+                .map(|(label, detail)| format!("{label}: {detail}"))
+                .unwrap_or_default(),
+        );
+    }
+    said.dedup();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    fetch: PR head of coop-cloud/notes
+
+    prepull: 2 images present
+
+    deploy: 0.1.0+1.0.0
+
+    install: assertions
+    converge: 1 service
+    converge: app 0/1 starting (1 service)
+    install: assertions
+
+    upgrade: assertions
+    upgrade: 0.2.0+1.1.0
+    upgrade: assertions
+
+    custom: assertions
+
+    teardown:
+    "#);
+}
