@@ -43,13 +43,17 @@ git -c init.defaultBranch=main init -q "$dest"
 day=0
 for version in $versions; do
     find "$dest" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
-    for layer in ${base:+"$here/$base/$version"} "$fixture/$version"; do
+    under=${base:+"$here/$base/$version"}
+    if [ -f "$fixture/$version/.base" ]; then
+        under=$here/$(cat "$fixture/$version/.base")
+    fi
+    for layer in ${under:+"$under"} "$fixture/$version"; do
         [ -d "$layer" ] || continue
-        cp -R "$layer/." "$dest"
-        if [ -f "$dest/.remove" ]; then
-            while IFS= read -r path; do rm -r "${dest:?}/$path"; done <"$dest/.remove"
-            rm "$dest/.remove"
+        if [ -f "$layer/.remove" ]; then
+            while IFS= read -r path; do rm -r "${dest:?}/$path"; done <"$layer/.remove"
         fi
+        cp -R "$layer/." "$dest"
+        rm -f "$dest/.base" "$dest/.remove"
         if [ -f "$dest/.patch" ]; then
             mv "$dest/.patch" "$dest/.git/recipe-ci.patch"
             (cd "$dest" && git apply .git/recipe-ci.patch)
