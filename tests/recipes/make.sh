@@ -9,7 +9,7 @@ set -eu
 [ $# = 2 ] || { echo "usage: make.sh NAME DEST" >&2; exit 2; }
 name=$1
 dest=$2
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 fixture=$here/$name
 [ -f "$fixture/fixture.json" ] || { echo "make.sh: no fixture $name" >&2; exit 2; }
 [ ! -e "$dest" ] || { echo "make.sh: $dest exists" >&2; exit 2; }
@@ -37,7 +37,7 @@ if [ -z "$versions" ]; then
 fi
 
 mkdir -p "$dest"
-dest=$(CDPATH= cd -- "$dest" && pwd)
+dest=$(CDPATH='' cd -- "$dest" && pwd)
 git -c init.defaultBranch=main init -q "$dest"
 
 day=0

@@ -17,14 +17,14 @@ need_token() {
         answer "401 Unauthorized" '{"error":"X-Admin-Token is missing or wrong"}'
 }
 
-numbers() { ls "$notes" | grep -x '[0-9]*' | sort -n || :; }
+numbers() { find "$notes" -type f ! -name '*[!0-9]*' | sed 's|.*/||' | sort -n; }
 
 json_string() { # the file's text as the inside of a JSON string
     tr '\000-\011\013-\037' ' ' <"$1" | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }'
 }
 
 list() {
-    body=
+    body=''
     for n in $(numbers); do
         body="$body${body:+,}{\"id\":$n,\"text\":\"$(json_string "$notes/$n")\"}"
     done

@@ -26,7 +26,9 @@ book() {
     case ${cents#-} in
         '' | *[!0-9]* | ????????*) answer "400 Bad Request" '{"error":"an entry is cents, a space and a purpose"}' ;;
     esac
-    [ -n "$purpose" ] && [ "$purpose" != "$body" ] || answer "400 Bad Request" '{"error":"an entry needs a purpose"}'
+    case $purpose in
+        '' | "$body") answer "400 Bad Request" '{"error":"an entry needs a purpose"}' ;;
+    esac
     answer "201 Created" "$(sql -v cents="$cents" -v purpose="$purpose" <<'SQL'
 INSERT INTO entries (cents, purpose) VALUES (:'cents', :'purpose') RETURNING json_build_object('id', id);
 SQL
