@@ -10,6 +10,5 @@ has_note 'to be deleted' || fail "the refused request deleted the note"
 
 token=$(recipe-ci app exec -- cat /run/secrets/admin_token)
 recipe-ci app http -X DELETE -H "X-Admin-Token: $token" "/cgi-bin/notes?id=$id" >/dev/null
-! has_note 'to be deleted' || fail "note $id is still there"
 recipe-ci app http -X DELETE -H "X-Admin-Token: $token" --status 404 "/cgi-bin/notes?id=$id" >/dev/null ||
     fail "deleting it again was not answered with 404"
