@@ -1,0 +1,10 @@
+#!/bin/sh
+set -eu
+. "$(dirname "$0")/../ledger.sh"
+
+book "99 It's \$(date) and 'quoted'" >/dev/null
+[ "$(in_db "SELECT purpose FROM entries WHERE cents = 99")" = "It's \$(date) and 'quoted'" ] || fail "the text was changed"
+
+for bad in 'twelve Beans' '12' '12 '; do
+    recipe-ci app http -X POST -d "$bad" --status 400 /cgi-bin/ledger >/dev/null || fail "'$bad' was not refused"
+done

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Runs on whatever version was deployed first.
+set -eu
+. "$(dirname "$0")/ledger.sh"
+
+recipe-ci app http / | grep -q '<h1>Ledger' || fail "/ is not the page of the ledger"
+entries | grep -q '"entries" : \[' || fail "no list of entries: $(entries)"

@@ -1,0 +1,3 @@
+# Configs cannot be changed in place: count up when the file changes.
+export APP_NOTES_VERSION=v2
+export APP_INDEX_VERSION=v2

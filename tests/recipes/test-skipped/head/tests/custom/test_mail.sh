@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "no mail server here" >&2
+exit 77

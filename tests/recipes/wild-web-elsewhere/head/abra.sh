@@ -1,0 +1,1 @@
+export WEB_INDEX_VERSION=v1
