@@ -7,6 +7,7 @@
 
 pub mod checkout;
 pub mod fetch;
+pub mod http;
 mod local;
 mod reference;
 mod remote;
@@ -16,7 +17,7 @@ pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod token;
-pub mod transport;
+mod transport;
 mod worktree;
 
 use std::io;

@@ -8,11 +8,12 @@ use git2::{
     DescribeFormatOptions, DescribeOptions, ErrorClass, Oid, Repository, RepositoryInitOptions,
 };
 
+use super::http::TransportError;
 use super::local::{self, Extent};
 use super::source::{Source, SourceError};
 use super::tags::{self, Tag};
 use super::token::Token;
-use super::transport::{self, TransportError};
+use super::transport;
 use super::{Fault, checkout, reference, remote, worktree};
 use crate::name::GitRef;
 
@@ -62,7 +63,7 @@ pub enum FetchError {
         path: PathBuf,
     },
     /// There is something at the path, but no git repository that can be read.
-    #[error("the source `{path}` is not a git repository")]
+    #[error("the source `{path}` is not a git repository that can be read")]
     NotARepository {
         /// The path that was given.
         path: PathBuf,
@@ -77,6 +78,14 @@ pub enum FetchError {
         /// The path that was given.
         path: PathBuf,
         /// The root of the repository that it is in.
+        root: PathBuf,
+    },
+    /// The work tree would be copied into itself.
+    #[error("`{path}` is inside the source `{root}`; it has to be elsewhere, or ignored there")]
+    DestinationInside {
+        /// The destination.
+        path: PathBuf,
+        /// The root of the source.
         root: PathBuf,
     },
     /// The source has no such branch, tag, commit or ref.
@@ -159,6 +168,7 @@ impl FetchError {
             | Self::SourceMissing { .. }
             | Self::NotARepository { .. }
             | Self::SubDirectory { .. }
+            | Self::DestinationInside { .. }
             | Self::UnknownRef { .. }
             | Self::AmbiguousRef { .. }
             | Self::NoCommit { .. } => Fault::Usage,

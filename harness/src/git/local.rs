@@ -50,6 +50,7 @@ pub(super) fn bring(
         None => head(&source, path)?,
     };
     let changes = if reference.is_none() && extent == Extent::WorkTree {
+        apart(&source, into)?;
         worktree::changes(&source).map_err(failed("read the status of"))?
     } else {
         Vec::new()
@@ -110,6 +111,19 @@ fn open_root(path: &Path) -> Result<Repository, FetchError> {
             Err(inside(root.to_owned()))
         }
         _ => Ok(repo),
+    }
+}
+
+/// Refuses a destination that would count as a part of the work tree.
+fn apart(source: &Repository, into: &Repository) -> Result<(), FetchError> {
+    let real = |repo: &Repository| repo.workdir().and_then(|path| path.canonicalize().ok());
+    let (Some(root), Some(path)) = (real(source), real(into)) else {
+        return Ok(());
+    };
+    let ignored = |inside: &Path| source.is_path_ignored(inside).unwrap_or(false);
+    match path.strip_prefix(&root) {
+        Ok(inside) if !ignored(inside) => Err(FetchError::DestinationInside { path, root }),
+        _ => Ok(()),
     }
 }
 

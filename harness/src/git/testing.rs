@@ -145,6 +145,8 @@ pub(super) struct Rules {
     pub(super) password: Option<String>,
     /// The beginning of paths that are redirected, and of the address that they are redirected to.
     pub(super) redirect: Option<(String, String)>,
+    /// Whether the answer with the pack ends in its middle.
+    pub(super) cut: bool,
     /// A status that every request gets.
     pub(super) status: Option<u16>,
 }
@@ -275,7 +277,12 @@ fn answer(
         "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     )?;
-    out.write_all(&body)
+    let end = if rules.cut && method == "POST" {
+        body.len() / 2
+    } else {
+        body.len()
+    };
+    out.write_all(&body[..end])
 }
 
 /// The header of HTTP's basic authentication.

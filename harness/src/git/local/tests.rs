@@ -414,3 +414,42 @@ fn a_repository_of_another_user_can_be_read() {
         head.to_string()
     );
 }
+
+#[test]
+fn a_submodules_work_tree_is_a_repository_of_its_own() {
+    let fixture = Fixture::new();
+    let head = fixture.commit(&[("a", "1")]);
+    let root = fixture.path().to_owned();
+    fixture
+        .repo
+        .config()
+        .unwrap()
+        .set_str("core.worktree", "../../served/notes")
+        .unwrap();
+    fs::create_dir(fixture.outside("modules")).unwrap();
+    fs::rename(root.join(".git"), fixture.outside("modules/notes")).unwrap();
+    fs::write(root.join(".git"), "gitdir: ../../modules/notes\n").unwrap();
+    fs::write(root.join("b"), "untracked").unwrap();
+    let to = fixture.outside("copy");
+    let fetched = from_path(&root, None, &to).unwrap();
+    assert_eq!((fetched.commit, fetched.dirty), (head.to_string(), true));
+    assert!(to.join("b").exists() && to.join(".git").is_dir());
+}
+
+#[test]
+fn a_work_tree_is_not_copied_into_itself() {
+    let fixture = Fixture::new();
+    fixture.commit(&[(".gitignore", "ignored/\n")]);
+    let error = usage(from_path(
+        fixture.path(),
+        None,
+        &fixture.path().join("runs/1"),
+    ));
+    assert!(
+        matches!(error, FetchError::DestinationInside { .. }),
+        "{error:?}"
+    );
+    let fetched = from_path(fixture.path(), None, &fixture.path().join("ignored/1")).unwrap();
+    assert!(!fetched.dirty);
+    from_path(fixture.path(), Some("main"), &fixture.path().join("runs/1")).unwrap();
+}

@@ -10,10 +10,10 @@ use git2::Repository;
 use super::super::Fault;
 use super::super::checkout::{checkout, target_branch_tip};
 use super::super::fetch::{FetchError, FetchRequest, Fetched, fetch};
-use super::super::source::Source;
+use super::super::http::TransportError;
+use super::super::source::{RemoteUrl, Source};
 use super::super::testing::{Fixture, Rules, Server};
 use super::super::token::Token;
-use super::super::transport::TransportError;
 
 const SECRET: &str = "s3cret-0123456789";
 
@@ -371,5 +371,48 @@ fn no_connection_and_no_tls_are_told_apart() {
         &to,
     )));
     assert!(matches!(error, TransportError::Connect { .. }), "{error:?}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_user_who_rewrites_addresses_still_gets_the_one_that_was_asked_for() {
+    let fixture = Fixture::new();
+    let head = fixture.commit(&[("a", "1")]);
+    let server = Server::start(&fixture.served(), Rules::default());
+    let url = RemoteUrl::parse(&format!("{}/notes", server.url())).unwrap();
+    let to = Repository::init(fixture.outside("copy")).unwrap();
+    to.config()
+        .unwrap()
+        .set_str("url.ssh://git@127.0.0.1/.insteadOf", "http://127.0.0.1:")
+        .unwrap();
+    assert!(
+        to.remote_anonymous(url.as_str())
+            .unwrap()
+            .url()
+            .unwrap()
+            .starts_with("ssh://")
+    );
+    let landing = super::bring(&to, &url, None, None).unwrap();
+    assert_eq!(landing.commit, head);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_the_networks_fault() {
+    let fixture = Fixture::new();
+    fixture.commit(&[("a", &"0123456789".repeat(1000))]);
+    let server = Server::start(
+        &fixture.served(),
+        Rules {
+            cut: true,
+            ..Rules::default()
+        },
+    );
+    let to = fixture.outside("copy");
+    let error = refused(fetch(&request(
+        &format!("{}/notes", server.url()),
+        None,
+        &to,
+    )));
+    assert!(matches!(error, TransportError::Broken { .. }), "{error:?}");
     assert!(!to.exists());
 }
