@@ -1,0 +1,245 @@
+//! The work tree of a fetched repository: setting it to a commit, and reading what commits hold.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use git2::build::CheckoutBuilder;
+use git2::{Oid, Repository};
+
+use super::reference::{self, Resolved, Unresolved};
+use super::{GitError, open};
+
+/// Where names are looked up in a fetched repository: tags first, because versions are tags.
+const NAMESPACES: [&str; 4] = ["refs/tags/", "refs/remotes/origin/", "refs/heads/", "refs/"];
+
+/// The tip of the branch that a change is meant for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The branch, without `origin/`.
+    pub name: String,
+    /// The full id of its commit.
+    pub commit: String,
+}
+
+/// Sets the work tree to exactly what a commit or tag holds, with `HEAD` detached there; returns the commit.
+///
+/// Local changes are overwritten and untracked files removed, so that neither an overlay nor the tree of
+/// another version can stand in the way or remain. Ignored files stay.
+///
+/// # Errors
+/// [`GitError`] when the name is unknown or the tree cannot be written.
+pub fn checkout(repo_dir: &Path, commit_or_tag: &str) -> Result<String, GitError> {
+    let repo = open(repo_dir)?;
+    let commit = find(&repo, repo_dir, commit_or_tag)?;
+    force(&repo, commit).map_err(GitError::git("check out a commit", repo_dir))?;
+    Ok(commit.to_string())
+}
+
+pub(super) fn force(repo: &Repository, commit: Oid) -> Result<(), git2::Error> {
+    let object = repo.find_object(commit, None)?;
+    let mut options = CheckoutBuilder::new();
+    options.force().remove_untracked(true);
+    repo.checkout_tree(&object, Some(&mut options))?;
+    repo.set_head_detached(commit)
+}
+
+/// Returns the full id of the commit that a tag, branch, `refs/…` or (abbreviated) id names.
+///
+/// # Errors
+/// [`GitError`] when it names none.
+pub fn commit_of(repo_dir: &Path, name: &str) -> Result<String, GitError> {
+    find(&open(repo_dir)?, repo_dir, name).map(|commit| commit.to_string())
+}
+
+/// Returns the tip of `main`, else `master`, else the branch that is the remote's `HEAD`, as far as there is one.
+///
+/// # Errors
+/// [`GitError`] when the repository cannot be read.
+pub fn target_branch_tip(repo_dir: &Path) -> Result<Option<Tip>, GitError> {
+    let repo = open(repo_dir)?;
+    for name in ["main", "master", "HEAD"] {
+        let full = format!("refs/remotes/origin/{name}");
+        match reference::resolve(&repo, &full, &[]) {
+            Ok(Resolved { commit, .. }) => {
+                let pointed = repo.find_reference(&full).ok().and_then(|reference| {
+                    let target = reference.symbolic_target().ok().flatten()?;
+                    target
+                        .strip_prefix("refs/remotes/origin/")
+                        .map(str::to_owned)
+                });
+                let name = pointed.unwrap_or_else(|| name.to_owned());
+                return Ok(Some(Tip {
+                    name,
+                    commit: commit.to_string(),
+                }));
+            }
+            Err(Unresolved::Git(e)) => {
+                return Err(GitError::git("find the target branch", repo_dir)(e));
+            }
+            Err(Unresolved::Unknown | Unresolved::Ambiguous) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the paths that differ between two commits; of a moved file, both its old and its new one.
+///
+/// # Errors
+/// [`GitError`] when a commit is unknown or cannot be read.
+pub fn changed_files(repo_dir: &Path, from: &str, to: &str) -> Result<Vec<PathBuf>, GitError> {
+    let repo = open(repo_dir)?;
+    let (from, to) = (find(&repo, repo_dir, from)?, find(&repo, repo_dir, to)?);
+    let compare = || {
+        let (from, to) = (
+            repo.find_commit(from)?.tree()?,
+            repo.find_commit(to)?.tree()?,
+        );
+        let diff = repo.diff_tree_to_tree(Some(&from), Some(&to), None)?;
+        let paths: BTreeSet<PathBuf> = diff
+            .deltas()
+            .flat_map(|delta| [delta.old_file().path(), delta.new_file().path()])
+            .flatten()
+            .map(Path::to_owned)
+            .collect();
+        Ok(paths.into_iter().collect())
+    };
+    compare().map_err(GitError::git("compare two commits", repo_dir))
+}
+
+pub(super) fn find(repo: &Repository, repo_dir: &Path, name: &str) -> Result<Oid, GitError> {
+    let (path, named) = (repo_dir.to_owned(), name.to_owned());
+    match reference::resolve(repo, name, &NAMESPACES) {
+        Ok(resolved) => Ok(resolved.commit),
+        Err(Unresolved::Unknown) => Err(GitError::UnknownRef { name: named, path }),
+        Err(Unresolved::Ambiguous) => Err(GitError::AmbiguousRef { name: named, path }),
+        Err(Unresolved::Git(e)) => Err(GitError::git("look up a commit", repo_dir)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::testing::Fixture;
+    use super::*;
+
+    #[test]
+    fn a_checkout_is_forced_and_clean() {
+        let fixture = Fixture::new();
+        let first = fixture.commit(&[("a", "1"), ("dir/b", "1")]);
+        fixture.annotated_tag("1.0.0", first);
+        let second = fixture.commit(&[("a", "2"), ("compose.ccci.yml", "of the recipe")]);
+        checkout(fixture.path(), "1.0.0").unwrap();
+        assert_eq!(fixture.read("a"), "1");
+        // An overlay lies where the next commit has a file, another where it has none, a file is changed.
+        fixture.write("compose.ccci.yml", "an overlay");
+        fixture.write("junk/x", "");
+        fixture.write("a", "changed");
+        assert_eq!(
+            checkout(fixture.path(), &second.to_string()[..8]).unwrap(),
+            second.to_string()
+        );
+        assert_eq!(fixture.read("compose.ccci.yml"), "of the recipe");
+        assert_eq!(fixture.read("a"), "2");
+        assert!(!fixture.path().join("junk").exists());
+        assert!(fixture.repo.head_detached().unwrap());
+        assert!(fixture.repo.statuses(None).unwrap().is_empty());
+        checkout(fixture.path(), "1.0.0").unwrap();
+        assert!(!fixture.path().join("compose.ccci.yml").exists());
+        assert_eq!(fs::read_dir(fixture.path().join("dir")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn names_lead_to_commits() {
+        let fixture = Fixture::new();
+        let first = fixture.commit(&[("a", "1")]);
+        fixture.tag("v", first);
+        fixture
+            .repo
+            .reference("refs/remotes/origin/feature/x", first, false, "")
+            .unwrap();
+        for name in [
+            "v",
+            "refs/tags/v",
+            "main",
+            "feature/x",
+            &first.to_string(),
+            &first.to_string()[..7],
+            "HEAD",
+        ] {
+            assert_eq!(
+                commit_of(fixture.path(), name).unwrap(),
+                first.to_string(),
+                "{name}"
+            );
+        }
+        for name in ["nope", "refs/tags/nope", "0000000", &"0".repeat(40)] {
+            assert!(
+                matches!(
+                    commit_of(fixture.path(), name),
+                    Err(GitError::UnknownRef { .. })
+                ),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_target_branch_is_main_then_master_then_the_remotes_head() {
+        let fixture = Fixture::new();
+        let tip = fixture.commit(&[("a", "1")]);
+        assert_eq!(target_branch_tip(fixture.path()).unwrap(), None);
+        let set = |name: &str| {
+            fixture
+                .repo
+                .reference(&format!("refs/remotes/origin/{name}"), tip, true, "")
+                .unwrap();
+        };
+        let name = || target_branch_tip(fixture.path()).unwrap().unwrap().name;
+        set("trunk");
+        fixture
+            .repo
+            .reference_symbolic(
+                "refs/remotes/origin/HEAD",
+                "refs/remotes/origin/trunk",
+                false,
+                "",
+            )
+            .unwrap();
+        assert_eq!(name(), "trunk");
+        set("master");
+        assert_eq!(name(), "master");
+        set("main");
+        assert_eq!(
+            target_branch_tip(fixture.path()).unwrap(),
+            Some(Tip {
+                name: "main".into(),
+                commit: tip.to_string()
+            })
+        );
+    }
+
+    #[test]
+    fn changed_files_are_listed_in_both_directions() {
+        let fixture = Fixture::new();
+        let first = fixture.commit(&[("a", "1"), ("b", "1"), ("gone", "1")]);
+        fs::remove_file(fixture.path().join("gone")).unwrap();
+        let second = fixture.commit(&[("a", "2"), ("new/c", "1")]);
+        let expected: Vec<PathBuf> = ["a", "gone", "new/c"].map(PathBuf::from).into();
+        let (first, second) = (first.to_string(), second.to_string());
+        assert_eq!(
+            changed_files(fixture.path(), &first, &second).unwrap(),
+            expected
+        );
+        assert!(changed_files(fixture.path(), &second, "nope").is_err());
+        assert_eq!(
+            changed_files(fixture.path(), &second, &first).unwrap(),
+            expected
+        );
+        assert!(
+            changed_files(fixture.path(), &first, &first)
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

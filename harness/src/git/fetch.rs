@@ -1,0 +1,333 @@
+//! Fetching: from any source to a repository of our own, checked out at the wanted commit.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use git2::{
+    DescribeFormatOptions, DescribeOptions, ErrorClass, Oid, Repository, RepositoryInitOptions,
+};
+
+use super::http::TransportError;
+use super::local::{self, Extent};
+use super::source::{Source, SourceError};
+use super::tags::{self, Tag};
+use super::token::Token;
+use super::transport;
+use super::{Fault, checkout, reference, remote, worktree};
+use crate::name::GitRef;
+
+/// What to fetch, and where to.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// Where it comes from.
+    pub source: Source,
+    /// The branch, tag, commit or `refs/…` to check out. Without one, what the source has checked out: of a
+    /// path its work tree with everything uncommitted, of a URL its `HEAD`.
+    pub reference: Option<GitRef>,
+    /// The absolute path of the new repository, which must not exist yet.
+    pub destination: PathBuf,
+    /// Opens private repositories of the forge; it is sent nowhere else.
+    pub token: Option<Token>,
+}
+
+/// A repository of our own with the wanted commit checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where it is.
+    pub destination: PathBuf,
+    /// The full id of the commit that is checked out.
+    pub commit: String,
+    /// Its first eight digits.
+    pub short: String,
+    /// Whether uncommitted changes of the source lie over the commit.
+    pub dirty: bool,
+    /// The branch that led to the commit, if one did.
+    pub branch: Option<String>,
+    /// What `git describe --tags` says: the tag, or the last one before with distance and commit.
+    pub described: Option<String>,
+    /// All tags of the source.
+    pub tags: Vec<Tag>,
+}
+
+/// A repository could not be fetched; [`FetchError::fault`] says whose turn it is.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The source is none.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// There is nothing at the path.
+    #[error("the source `{path}` does not exist")]
+    SourceMissing {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// There is something at the path, but no git repository that can be read.
+    #[error("the source `{path}` is not a git repository that can be read")]
+    NotARepository {
+        /// The path that was given.
+        path: PathBuf,
+        /// What libgit2 says.
+        source: git2::Error,
+    },
+    /// The path is inside a repository.
+    #[error(
+        "the source `{path}` is inside the git repository `{root}`; give the root of a recipe's own repository"
+    )]
+    SubDirectory {
+        /// The path that was given.
+        path: PathBuf,
+        /// The root of the repository that it is in.
+        root: PathBuf,
+    },
+    /// The work tree would be copied into itself.
+    #[error("`{path}` is inside the source `{root}`; it has to be elsewhere, or ignored there")]
+    DestinationInside {
+        /// The destination.
+        path: PathBuf,
+        /// The root of the source.
+        root: PathBuf,
+    },
+    /// The source has no such branch, tag, commit or ref.
+    #[error("`{origin}` has no ref or commit `{reference}`{}", listed(.close))]
+    UnknownRef {
+        /// What was asked for.
+        reference: String,
+        /// Where it was looked for.
+        origin: String,
+        /// A few names that exist, the most similar first.
+        close: Vec<String>,
+    },
+    /// The abbreviated commit fits more than one.
+    #[error("`{reference}` fits more than one commit of `{origin}`; give more digits")]
+    AmbiguousRef {
+        /// What was asked for.
+        reference: String,
+        /// Where it was looked for.
+        origin: String,
+    },
+    /// The source is empty, or its `HEAD` leads nowhere.
+    #[error(
+        "`{origin}` has no commit to check out; name a ref that it has, or commit something first"
+    )]
+    NoCommit {
+        /// The source.
+        origin: String,
+    },
+    /// The server could not be asked, or refused.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Something is where the repository is to be.
+    #[error("the destination `{path}` exists already")]
+    DestinationExists {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// There is no room for the repository.
+    #[error("no space is left for `{path}`")]
+    DiskFull {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// An operation of libgit2 failed.
+    #[error("cannot {doing} `{place}`")]
+    Git {
+        /// What was being done, as a verb phrase.
+        doing: &'static str,
+        /// To which repository.
+        place: String,
+        /// What libgit2 says.
+        source: git2::Error,
+    },
+    /// An operation of the file system failed.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; it has `{}`", names.join("`, `"))
+    }
+}
+
+impl FetchError {
+    /// Returns whether another request would help, or only another time or host.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Source(_)
+            | Self::SourceMissing { .. }
+            | Self::NotARepository { .. }
+            | Self::SubDirectory { .. }
+            | Self::DestinationInside { .. }
+            | Self::UnknownRef { .. }
+            | Self::AmbiguousRef { .. }
+            | Self::NoCommit { .. } => Fault::Usage,
+            Self::Transport(_)
+            | Self::DestinationExists { .. }
+            | Self::DiskFull { .. }
+            | Self::Git { .. }
+            | Self::Io { .. } => Fault::Infrastructure,
+        }
+    }
+
+    pub(super) fn git(doing: &'static str, place: &Path, source: git2::Error) -> Self {
+        Self::Git {
+            doing,
+            place: place.display().to_string(),
+            source,
+        }
+    }
+
+    /// Returns the refusal of a name, with those of the full ref names that come close to it.
+    pub(super) fn unknown<'a>(
+        wanted: &str,
+        origin: String,
+        refs: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        const NAMED: [&str; 3] = ["refs/heads/", "refs/tags/", "refs/remotes/origin/"];
+        let names = refs.filter_map(|name| NAMED.iter().find_map(|space| name.strip_prefix(space)));
+        let bare = NAMED
+            .iter()
+            .find_map(|space| wanted.strip_prefix(space))
+            .unwrap_or(wanted);
+        let close = reference::close_names(bare, names.filter(|name| *name != "HEAD"));
+        Self::UnknownRef {
+            reference: wanted.to_owned(),
+            origin,
+            close,
+        }
+    }
+
+    /// Returns the error as a full disk if that is what it is: libgit2 says so in its message only.
+    fn or_disk_full(self, destination: &Path) -> Self {
+        let full = match &self {
+            Self::Git { source, .. } => {
+                source.class() != ErrorClass::Net
+                    && ["No space left on device", "Disk quota exceeded"]
+                        .iter()
+                        .any(|m| source.message().contains(m))
+            }
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            }
+            _ => false,
+        };
+        if full {
+            Self::DiskFull {
+                path: destination.to_owned(),
+            }
+        } else {
+            self
+        }
+    }
+}
+
+/// What has been brought, and what is to be checked out of it.
+pub(super) struct Landing {
+    pub(super) commit: Oid,
+    pub(super) branch: Option<String>,
+    /// A work tree and what is not committed in it.
+    pub(super) overlay: Option<(PathBuf, Vec<worktree::Change>)>,
+}
+
+/// Fetches a repository into a new one at the request's destination, which is complete on its own: all tags, all
+/// branches as remote ones, `HEAD` detached at the wanted commit, and its files checked out.
+///
+/// The source is neither changed nor locked. After a failure there is nothing at the destination.
+///
+/// # Errors
+/// [`FetchError`].
+pub fn fetch(request: &FetchRequest) -> Result<Fetched, FetchError> {
+    let destination = &request.destination;
+    if fs::symlink_metadata(destination).is_ok() {
+        return Err(FetchError::DestinationExists {
+            path: destination.clone(),
+        });
+    }
+    fill(request).map_err(|error| {
+        match fs::remove_dir_all(destination) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %destination.display(), error = %e, "a failed fetch leaves files behind");
+            }
+            _ => {}
+        }
+        error.or_disk_full(destination)
+    })
+}
+
+fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
+    let FetchRequest {
+        source,
+        reference,
+        destination,
+        token,
+    } = request;
+    let (reference, token) = (reference.as_ref(), token.as_ref());
+    let failed = |doing| move |source| FetchError::git(doing, destination, source);
+    let repo = create(destination).map_err(failed("create"))?;
+    let landing = match source {
+        Source::Path(path) => local::bring(&repo, path, reference, Extent::WorkTree)?,
+        Source::Url(url) | Source::Forge { url, .. } => match url.local_path() {
+            Some(path) => local::bring(&repo, &path, reference, Extent::Committed)?,
+            None => remote::bring(&repo, url, reference, token)?,
+        },
+    };
+    checkout::force(&repo, landing.commit).map_err(failed("check out"))?;
+    if let Some((root, changes)) = &landing.overlay {
+        worktree::overlay(root, destination, changes).map_err(|(path, source)| FetchError::Io {
+            doing: "copy",
+            path,
+            source,
+        })?;
+    }
+    let commit = landing.commit.to_string();
+    Ok(Fetched {
+        destination: destination.clone(),
+        short: commit[..8].to_owned(),
+        commit,
+        dirty: landing.overlay.is_some(),
+        branch: landing.branch,
+        described: describe(&repo, landing.commit),
+        tags: tags::list(&repo).map_err(failed("list the tags of"))?,
+    })
+}
+
+fn create(destination: &Path) -> Result<Repository, git2::Error> {
+    transport::prepare();
+    let mut options = RepositoryInitOptions::new();
+    // No template: it could bring hooks of this host.
+    options
+        .mkpath(true)
+        .no_reinit(true)
+        .external_template(false)
+        .initial_head("main");
+    let repo = Repository::init_opts(destination, &options)?;
+    // A checkout has the same bytes on every host, whatever the user's configuration says.
+    repo.config()?
+        .open_level(git2::ConfigLevel::Local)?
+        .set_bool("core.autocrlf", false)?;
+    Ok(repo)
+}
+
+fn describe(repo: &Repository, commit: Oid) -> Option<String> {
+    let object = repo.find_object(commit, None).ok()?;
+    let described = object
+        .describe(DescribeOptions::new().describe_tags())
+        .ok()?;
+    described
+        .format(Some(DescribeFormatOptions::new().abbreviated_size(8)))
+        .ok()
+}

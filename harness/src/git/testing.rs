@@ -1,0 +1,356 @@
+//! What the tests of this module share: repositories made on the spot, and a git server on the loopback.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use git2::{IndexAddOption, Oid, Repository, RepositoryInitOptions, Signature};
+use tempfile::TempDir;
+
+use super::transport;
+
+/// A repository with a work tree, in a directory that goes with it.
+pub(super) struct Fixture {
+    directory: TempDir,
+    pub(super) repo: Repository,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        transport::prepare();
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = RepositoryInitOptions::new();
+        options
+            .external_template(false)
+            .initial_head("main")
+            .mkpath(true);
+        let repo = Repository::init_opts(directory.path().join("served/notes"), &options).unwrap();
+        Self { directory, repo }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.repo.workdir().unwrap()
+    }
+
+    /// A path beside the repository.
+    pub(super) fn outside(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The directory that a server serves: the repository is `notes` in it.
+    pub(super) fn served(&self) -> PathBuf {
+        self.outside("served")
+    }
+
+    pub(super) fn write(&self, path: &str, content: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(super) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path().join(path)).unwrap()
+    }
+
+    /// Writes the files and commits them together with all else that lies in the work tree.
+    pub(super) fn commit(&self, files: &[(&str, &str)]) -> Oid {
+        for (path, content) in files {
+            self.write(path, content);
+        }
+        let mut index = self.repo.index().unwrap();
+        index.add_all(["*"], IndexAddOption::DEFAULT, None).unwrap();
+        index.update_all(["*"], None).unwrap();
+        index.write().unwrap();
+        let tree = self.repo.find_tree(index.write_tree().unwrap()).unwrap();
+        let parent = self
+            .repo
+            .head()
+            .ok()
+            .map(|head| head.peel_to_commit().unwrap());
+        let parents: Vec<_> = parent.iter().collect();
+        let me = Signature::now("test", "test@example.org").unwrap();
+        self.repo
+            .commit(Some("HEAD"), &me, &me, "a commit", &tree, &parents)
+            .unwrap()
+    }
+
+    /// A commit that no ref leads to, with one file.
+    pub(super) fn stray_commit(&self, content: &str, parent: Oid) -> Oid {
+        let blob = self.repo.blob(content.as_bytes()).unwrap();
+        let mut tree = self.repo.treebuilder(None).unwrap();
+        tree.insert("stray", blob, 0o100_644).unwrap();
+        let tree = self.repo.find_tree(tree.write().unwrap()).unwrap();
+        let me = Signature::now("test", "test@example.org").unwrap();
+        let parent = self.repo.find_commit(parent).unwrap();
+        self.repo
+            .commit(None, &me, &me, "a stray", &tree, &[&parent])
+            .unwrap()
+    }
+
+    pub(super) fn reference(&self, name: &str, target: Oid) {
+        self.repo.reference(name, target, true, "").unwrap();
+    }
+
+    pub(super) fn tag(&self, name: &str, commit: Oid) {
+        self.reference(&format!("refs/tags/{name}"), commit);
+    }
+
+    pub(super) fn annotated_tag(&self, name: &str, commit: Oid) {
+        let me = Signature::now("test", "test@example.org").unwrap();
+        let object = self.repo.find_object(commit, None).unwrap();
+        self.repo
+            .tag(name, &object, &me, "a version", false)
+            .unwrap();
+    }
+
+    /// What changes when someone touches the index.
+    pub(super) fn index_state(&self) -> (Vec<u8>, SystemTime) {
+        let index = self.path().join(".git/index");
+        (
+            fs::read(&index).unwrap(),
+            fs::metadata(&index).unwrap().modified().unwrap(),
+        )
+    }
+
+    /// Every file below the repository with its time and size.
+    pub(super) fn everything(&self) -> Vec<(PathBuf, SystemTime, u64)> {
+        let entries = walkdir::WalkDir::new(self.path())
+            .sort_by_file_name()
+            .into_iter()
+            .map(Result::unwrap);
+        entries
+            .map(|entry| {
+                let meta = entry.metadata().unwrap();
+                (
+                    entry.path().to_owned(),
+                    meta.modified().unwrap(),
+                    meta.len(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// How the server behaves besides serving.
+#[derive(Default, Clone)]
+pub(super) struct Rules {
+    /// The password without which everything is 401.
+    pub(super) password: Option<String>,
+    /// The beginning of paths that are redirected, and of the address that they are redirected to.
+    pub(super) redirect: Option<(String, String)>,
+    /// Whether the answer with the pack ends in its middle.
+    pub(super) cut: bool,
+    /// A status that every request gets.
+    pub(super) status: Option<u16>,
+}
+
+/// A request that the server got.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) target: String,
+    pub(super) authorization: Option<String>,
+}
+
+/// Real git behind HTTP on a port of the loopback, until it is dropped.
+pub(super) struct Server {
+    port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(super) fn start(root: &Path, rules: Rules) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (seen, stop) = (
+            Arc::<Mutex<Vec<Seen>>>::default(),
+            Arc::<AtomicBool>::default(),
+        );
+        let (log, ended, root) = (Arc::clone(&seen), Arc::clone(&stop), root.to_owned());
+        let thread = std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                // A client that goes away, or speaks TLS, is none of the server's business.
+                let Ok(connection) = connection else { continue };
+                answer(&connection, &root, &rules, &log).unwrap_or_default();
+            }
+        });
+        Self {
+            port,
+            seen,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn answer(
+    connection: &TcpStream,
+    root: &Path,
+    rules: &Rules,
+    log: &Mutex<Vec<Seen>>,
+) -> std::io::Result<()> {
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    connection.set_write_timeout(Some(Duration::from_secs(10)))?;
+    let mut reader = BufReader::new(connection);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Ok(());
+    };
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let authorization = headers.get("authorization").cloned();
+    log.lock().unwrap().push(Seen {
+        target: target.clone(),
+        authorization: authorization.clone(),
+    });
+    let mut out = connection;
+    let mut refuse = |status: u16, more: &str| {
+        write!(
+            out,
+            "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n"
+        )
+    };
+    if let Some(status) = rules.status {
+        return refuse(status, "");
+    }
+    if let Some((from, to)) = &rules.redirect
+        && let Some(rest) = target.strip_prefix(from.as_str())
+    {
+        return refuse(301, &format!("Location: {to}{rest}\r\n"));
+    }
+    if let Some(password) = &rules.password
+        && authorization != Some(basic("oauth2", password))
+    {
+        return refuse(401, "WWW-Authenticate: Basic\r\n");
+    }
+    let (status, head, body) = backend(root, &method, &target, headers.get("content-type"), &body)?;
+    write!(
+        out,
+        "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )?;
+    let end = if rules.cut && method == "POST" {
+        body.len() / 2
+    } else {
+        body.len()
+    };
+    out.write_all(&body[..end])
+}
+
+/// The header of HTTP's basic authentication.
+fn basic(user: &str, password: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes = format!("{user}:{password}").into_bytes();
+    let mut text = String::from("Basic ");
+    for chunk in bytes.chunks(3) {
+        let word = chunk
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+/// Runs `git http-backend` as a web server would; returns status, headers and body.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test server needs the real git; it is waited for"
+)]
+fn backend(
+    root: &Path,
+    method: &str,
+    target: &str,
+    content_type: Option<&String>,
+    body: &[u8],
+) -> std::io::Result<(String, String, Vec<u8>)> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut child = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", method)
+        .env("CONTENT_TYPE", content_type.map_or("", String::as_str))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    child.stdin.take().unwrap().write_all(body)?;
+    let output = child.wait_with_output()?.stdout;
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap_or(0);
+    let head = String::from_utf8_lossy(&output[..end]).into_owned();
+    let status = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Status: "))
+        .unwrap_or("200 OK")
+        .to_owned();
+    let head: String = head
+        .lines()
+        .filter(|line| !line.starts_with("Status:"))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    Ok((status, head, output[(end + 4).min(output.len())..].to_vec()))
+}
