@@ -43,9 +43,7 @@ pub enum NameError {
         reason: &'static str,
     },
     /// A domain that does not have the form of a run app in its zone.
-    #[error(
-        "domain `{domain}` does not have the form `<1-4 of [a-z0-9]>-<6 hex>.{zone}` of a run app, so no janitor would ever clean it up"
-    )]
+    #[error("domain `{domain}` does not have the form `<1-4 of [a-z0-9]>-<6 hex>.{zone}` of a run app, so no janitor would ever clean it up")]
     Domain {
         /// What was given.
         domain: String,
@@ -89,15 +87,8 @@ impl FromStr for RecipeName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let refuse = |reason| {
-            Err(NameError::Recipe {
-                name: name.to_owned(),
-                reason,
-            })
-        };
-        let Some(first) = name.chars().next() else {
-            return refuse("it is empty");
-        };
+        let refuse = |reason| Err(NameError::Recipe { name: name.to_owned(), reason });
+        let Some(first) = name.chars().next() else { return refuse("it is empty") };
         if name.contains('/') {
             return refuse("it contains `/`; a path is given as `./path`, a repository as `--src`");
         }
@@ -110,10 +101,7 @@ impl FromStr for RecipeName {
         if !(first.is_ascii_lowercase() || first.is_ascii_digit()) {
             return refuse("it does not begin with a letter or a digit");
         }
-        if !name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
-        {
+        if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c)) {
             return refuse("only `a-z`, `0-9`, `.`, `_` and `-` are allowed");
         }
         Ok(Self(name.to_owned()))
@@ -128,12 +116,7 @@ impl FromStr for GitRef {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let refuse = |reason| {
-            Err(NameError::Ref {
-                name: name.to_owned(),
-                reason,
-            })
-        };
+        let refuse = |reason| Err(NameError::Ref { name: name.to_owned(), reason });
         if name.is_empty() {
             return refuse("it is empty");
         }
@@ -143,10 +126,7 @@ impl FromStr for GitRef {
         if name.contains("..") || name.contains("@{") || name.contains("//") {
             return refuse("it contains `..`, `@{` or `//`");
         }
-        if name
-            .chars()
-            .any(|c| c.is_ascii_control() || c.is_whitespace() || "~^:?*[\\".contains(c))
-        {
+        if name.chars().any(|c| c.is_ascii_control() || c.is_whitespace() || "~^:?*[\\".contains(c)) {
             return refuse("it contains a character that git does not allow in a ref");
         }
         Ok(Self(name.to_owned()))
@@ -161,12 +141,7 @@ impl FromStr for Zone {
     type Err = NameError;
 
     fn from_str(zone: &str) -> Result<Self, NameError> {
-        let refuse = |reason| {
-            Err(NameError::Zone {
-                zone: zone.to_owned(),
-                reason,
-            })
-        };
+        let refuse = |reason| Err(NameError::Zone { zone: zone.to_owned(), reason });
         if zone.is_empty() {
             return refuse("it is empty");
         }
@@ -180,19 +155,14 @@ impl FromStr for Zone {
             if label.starts_with('-') || label.ends_with('-') {
                 return refuse("a label begins or ends with `-`");
             }
-            if !label
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            {
+            if !label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
                 return refuse("only `a-z`, `0-9`, `-` and `.` are allowed");
             }
         }
         // A run app adds at most 12 bytes (`abcd-012345.`), and its stack name still has to leave room for
         // the shortest possible object name (`_a_v1`).
         if zone.len() + 12 + 5 > OBJECT_NAME_LIMIT {
-            return refuse(
-                "it is so long that Docker would refuse the names of secrets and configs (limit 64 bytes)",
-            );
+            return refuse("it is so long that Docker would refuse the names of secrets and configs (limit 64 bytes)");
         }
         Ok(Self(zone.to_owned()))
     }
@@ -205,11 +175,8 @@ impl Zone {
     /// janitor.
     #[must_use]
     pub fn run_app_pattern(&self) -> Regex {
-        Regex::new(&format!(
-            "^[a-z0-9]{{1,4}}-[0-9a-f]{{6}}\\.{}$",
-            regex::escape(&self.0)
-        ))
-        .expect("an escaped zone in a fixed pattern is a valid expression")
+        Regex::new(&format!("^[a-z0-9]{{1,4}}-[0-9a-f]{{6}}\\.{}$", regex::escape(&self.0)))
+            .expect("an escaped zone in a fixed pattern is a valid expression")
     }
 }
 
@@ -224,12 +191,7 @@ impl Domain {
     /// the first four of the recipe's `[a-z0-9]`, then six hex digits of `sha1("recipe|pr|ref")`.
     #[must_use]
     pub fn for_run(recipe: &RecipeName, pr: &str, reference: &str, zone: &Zone) -> Self {
-        let head: String = recipe
-            .0
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(4)
-            .collect();
+        let head: String = recipe.0.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
         let digest = hex::encode(Sha1::digest(format!("{recipe}|{pr}|{reference}")));
         Self(format!("{head}-{}.{zone}", &digest[..6]))
     }
@@ -242,10 +204,7 @@ impl Domain {
         if zone.run_app_pattern().is_match(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NameError::Domain {
-                domain: text.to_owned(),
-                zone: zone.0.clone(),
-            })
+            Err(NameError::Domain { domain: text.to_owned(), zone: zone.0.clone() })
         }
     }
 
@@ -264,9 +223,7 @@ impl StackName {
     /// Returns whether an object of this name belongs to the stack by its name alone.
     #[must_use]
     pub fn owns(&self, object: &str) -> bool {
-        object
-            .strip_prefix(&self.0)
-            .is_some_and(|rest| rest.starts_with('_'))
+        object.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('_'))
     }
 }
 
@@ -278,22 +235,14 @@ impl FromStr for RunId {
     type Err = NameError;
 
     fn from_str(id: &str) -> Result<Self, NameError> {
-        let refuse = |reason| {
-            Err(NameError::RunId {
-                id: id.to_owned(),
-                reason,
-            })
-        };
+        let refuse = |reason| Err(NameError::RunId { id: id.to_owned(), reason });
         if id.is_empty() || id.len() > 100 {
             return refuse("it must have 1 to 100 characters");
         }
         if id.starts_with(['.', '-']) {
             return refuse("it begins with `.` or `-`");
         }
-        if !id
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        {
+        if !id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
             return refuse("only letters, digits, `.`, `_` and `-` are allowed");
         }
         Ok(Self(id.to_owned()))
@@ -323,13 +272,7 @@ mod tests {
         for bad in ["", "-x", "--upload-pack=x", "a b", "a..b", "a:b", "x\n"] {
             assert!(bad.parse::<GitRef>().is_err(), "{bad:?} was accepted");
         }
-        for good in [
-            "main",
-            "feature/x",
-            "0.1.0+1.0.0",
-            "09bf4d54",
-            "refs/pull/4/head",
-        ] {
+        for good in ["main", "feature/x", "0.1.0+1.0.0", "09bf4d54", "refs/pull/4/head"] {
             assert!(good.parse::<GitRef>().is_ok(), "{good:?} was refused");
         }
     }
@@ -351,14 +294,8 @@ mod tests {
         // printf 'notes|7|abc' | sha1sum
         let domain = Domain::for_run(&"notes".parse().unwrap(), "7", "abc", &zone());
         let digest = hex::encode(Sha1::digest(b"notes|7|abc"));
-        assert_eq!(
-            domain.as_str(),
-            format!("note-{}.ci.localhost", &digest[..6])
-        );
-        assert_eq!(
-            domain.stack().as_str(),
-            format!("note-{}_ci_localhost", &digest[..6])
-        );
+        assert_eq!(domain.as_str(), format!("note-{}.ci.localhost", &digest[..6]));
+        assert_eq!(domain.stack().as_str(), format!("note-{}_ci_localhost", &digest[..6]));
     }
 
     #[test]
@@ -372,9 +309,7 @@ mod tests {
 
     #[test]
     fn a_stack_owns_only_names_behind_its_separator() {
-        let stack = Domain::parse("note-012345.ci.localhost", &zone())
-            .unwrap()
-            .stack();
+        let stack = Domain::parse("note-012345.ci.localhost", &zone()).unwrap().stack();
         assert!(stack.owns("note-012345_ci_localhost_data"));
         assert!(!stack.owns("note-012345_ci_localhost2_data"));
         assert!(!stack.owns("note-012345_ci_localhost"));
