@@ -53,7 +53,7 @@ impl Canon<'_> {
                         let path = join(section, name);
                         match entry {
                             Value::Object(service) if section == "services" => {
-                                self.service(service, &path)?
+                                self.service(service, &path)?;
                             }
                             Value::Object(_) => {}
                             Value::Null if section != "services" => {}

@@ -212,14 +212,14 @@ struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    fn child(&self, key: &str) -> At<'a> {
+    fn child(&self, key: &str) -> Self {
         At {
             value: self.value.get(key).unwrap_or(&Value::Null),
             path: join(&self.path, key),
         }
     }
 
-    fn entries(&self, key: &str) -> Result<Vec<(&'a str, At<'a>)>, Fault> {
+    fn entries(&self, key: &str) -> Result<Vec<(&'a str, Self)>, Fault> {
         let at = self.child(key);
         match at.value {
             Value::Null => Ok(Vec::new()),
@@ -239,7 +239,7 @@ impl<'a> At<'a> {
         }
     }
 
-    fn items(&self, key: &str) -> Result<Vec<At<'a>>, Fault> {
+    fn items(&self, key: &str) -> Result<Vec<Self>, Fault> {
         let at = self.child(key);
         match at.value {
             Value::Null => Ok(Vec::new()),

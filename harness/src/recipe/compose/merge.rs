@@ -89,7 +89,7 @@ fn fields(base: &mut Map<String, Value>, over: Map<String, Value>) {
             "labels" => all_entries(old, value),
             // Counts are pointers to docker, so that 0 is a value of its own.
             "replicas" | "retries" | "max_attempts" | "parallelism" if !value.is_null() => {
-                *old = value
+                *old = value;
             }
             _ => deep(old, value),
         }

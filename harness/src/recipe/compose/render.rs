@@ -143,7 +143,9 @@ fn absolute_paths(top: &mut Map<String, Value>, base: &Path) {
     for service in entries(top.get_mut("services")) {
         match service.get_mut("env_file") {
             Some(Value::Array(files)) => {
-                files.iter_mut().for_each(|file| make_absolute(file, base))
+                for file in files {
+                    make_absolute(file, base);
+                }
             }
             Some(file) => make_absolute(file, base),
             None => {}

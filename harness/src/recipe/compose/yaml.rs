@@ -69,9 +69,10 @@ fn translate(error: &Error, at: &dyn Fn(u64, u64) -> Location) -> ComposeError {
         .map_or_else(|| at(1, 1), |l| at(l.line().max(1), l.column().max(1)));
     let message = first_line(error);
     match error {
-        Error::DuplicateMappingKey { key, .. } => {
-            ComposeError::DuplicateKey { location, key: key.clone().unwrap_or_else(|| "?".to_owned()) }
-        }
+        Error::DuplicateMappingKey { key, .. } => ComposeError::DuplicateKey {
+            location,
+            key: key.clone().unwrap_or_else(|| "?".to_owned()),
+        },
         // What happens inside an alias is wrapped, with the place where the alias is used.
         Error::AliasError { error, .. } => match translate(error, at) {
             ComposeError::TooLarge { limit, .. } => ComposeError::TooLarge { location, limit },
@@ -87,7 +88,10 @@ fn translate(error: &Error, at: &dyn Fn(u64, u64) -> Location) -> ComposeError {
 }
 
 fn too_large(location: Location) -> ComposeError {
-    let limit = format!("at most {MAX_NODES} values, {MAX_DEPTH} levels and {} MiB of text", MAX_TEXT >> 20);
+    let limit = format!(
+        "at most {MAX_NODES} values, {MAX_DEPTH} levels and {} MiB of text",
+        MAX_TEXT >> 20
+    );
     ComposeError::TooLarge { location, limit }
 }
 
