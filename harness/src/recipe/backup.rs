@@ -5,13 +5,13 @@
 //! excludes, and only the named paths of those with `….<volume>.path=a,b`.
 //!
 //! The first version names absolute paths in the container, `backupbot.backup.path=/a,/b`. It applies when a
-//! service that takes part has this label and none has a label of a volume; the paths become paths on the
-//! volumes that are mounted there.
+//! service that takes part has this label and none has a label of a volume. The paths become paths on the
+//! volumes that are mounted there; a service that takes part without the label saves all of its own volumes.
 //!
 //! External volumes are never part of a backup: they belong to somebody else, and a restore would wipe them.
 //! Neither are bind mounts and anonymous volumes, nor volumes that no service mounts, which docker never creates.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod volumes;
 
 use super::compose::Project;
 use super::compose::model::{Mount, MountKind, Service};
@@ -19,6 +19,8 @@ use super::compose::model::{Mount, MountKind, Service};
 const BACKUP: &str = "backupbot.backup";
 const PATH_V1: &str = "backupbot.backup.path";
 const VOLUMES: &str = "backupbot.backup.volumes.";
+/// The first version's switch for restores; every restore runs the hooks, so it changes nothing.
+const RESTORE_V1: &str = "backupbot.restore";
 const HOOKS: [&str; 4] = [
     "backupbot.backup.pre-hook",
     "backupbot.backup.post-hook",
@@ -97,6 +99,14 @@ pub enum BackupProblem {
     /// A label on a service that does not take part.
     #[error("service `{service}`: `{label}` has no effect without `backupbot.backup=true`")]
     NoEffect {
+        /// The service.
+        service: String,
+        /// The label.
+        label: String,
+    },
+    /// A label that no version of the convention knows.
+    #[error("service `{service}`: no backup tool knows the label `{label}`")]
+    UnknownLabel {
         /// The service.
         service: String,
         /// The label.
@@ -181,28 +191,7 @@ impl BackupPlan {
             return plan;
         }
         plan.services = backed.iter().map(|service| hooks(service)).collect();
-        let has_v2 = |service: &&Service| {
-            service
-                .labels
-                .keys()
-                .any(|label| label.starts_with(VOLUMES))
-        };
-        let with_path: Vec<&Service> = backed
-            .iter()
-            .filter(|service| service.labels.contains_key(PATH_V1))
-            .copied()
-            .collect();
-        let paths = if backed.iter().any(has_v2) || with_path.is_empty() {
-            let mixed = with_path
-                .iter()
-                .map(|service| BackupProblem::MixedVersions {
-                    service: service.name.clone(),
-                });
-            plan.problems.extend(mixed);
-            plan.second_version(project, &backed)
-        } else {
-            plan.first_version(project, &with_path)
-        };
+        let paths = volumes::saved(project, &backed, &mut plan.problems);
         for volume in &project.volumes {
             if let Some(paths) = paths.get(volume.key.as_str()) {
                 plan.volumes.push(VolumeBackup {
@@ -256,14 +245,22 @@ impl BackupPlan {
                     value,
                 });
             }
-            // With `backupbot.backup=false` the other labels only wait for the switch.
-            if switch.is_none() {
-                let label = |label: &&String| {
-                    label.starts_with(VOLUMES)
-                        || *label == PATH_V1
-                        || HOOKS.contains(&label.as_str())
-                };
-                for label in service.labels.keys().filter(label) {
+            for label in service
+                .labels
+                .keys()
+                .filter(|label| label.starts_with("backupbot."))
+            {
+                let acts = label.starts_with(VOLUMES)
+                    || label == PATH_V1
+                    || HOOKS.contains(&label.as_str());
+                if !acts && label != BACKUP && label != RESTORE_V1 {
+                    self.problems.push(BackupProblem::UnknownLabel {
+                        service: name(),
+                        label: label.clone(),
+                    });
+                }
+                // With `backupbot.backup=false` the other labels only wait for the switch.
+                if acts && switch.is_none() {
                     self.problems.push(BackupProblem::NoEffect {
                         service: name(),
                         label: label.clone(),
@@ -271,169 +268,6 @@ impl BackupPlan {
                 }
             }
         }
-    }
-
-    fn second_version(
-        &mut self,
-        project: &Project,
-        backed: &[&Service],
-    ) -> BTreeMap<String, BackupPaths> {
-        let mut saved = BTreeMap::new();
-        for volume in &project.volumes {
-            if mounts_of(project, &volume.key).is_empty() {
-                continue;
-            }
-            if volume.external {
-                self.problems.push(BackupProblem::ExternalVolume {
-                    volume: volume.key.clone(),
-                });
-            } else {
-                saved.insert(volume.key.clone(), BackupPaths::Whole);
-            }
-        }
-        let mut excluded = BTreeSet::new();
-        for service in backed {
-            let name = || service.name.clone();
-            for (label, value) in &service.labels {
-                let Some(rest) = label.strip_prefix(VOLUMES) else {
-                    continue;
-                };
-                let (volume, paths) = match rest.strip_suffix(".path") {
-                    Some(volume) => (volume, Some(value)),
-                    None => (rest, None),
-                };
-                if !project.volumes.iter().any(|known| known.key == volume) {
-                    let problem = BackupProblem::UnknownVolume {
-                        service: name(),
-                        volume: volume.to_owned(),
-                    };
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
-                    continue;
-                }
-                if let Some(list) = paths {
-                    let named = self.relative_paths(service, list);
-                    if let Some(paths) = saved.get_mut(volume) {
-                        *paths = joined(paths, named);
-                    }
-                } else if is_false(value) {
-                    excluded.insert(volume);
-                } else if !is_true(Some(value)) {
-                    let (label, value) = (label.clone(), value.clone());
-                    self.problems.push(BackupProblem::NotBoolean {
-                        service: name(),
-                        label,
-                        value,
-                    });
-                }
-            }
-        }
-        saved.retain(|volume, paths| {
-            !excluded.contains(volume.as_str()) && *paths != BackupPaths::Named(Vec::new())
-        });
-        saved
-    }
-
-    fn relative_paths(&mut self, service: &Service, list: &str) -> Vec<String> {
-        let mut paths = Vec::new();
-        for path in list.split(',').map(str::trim) {
-            let reason = if path.is_empty() {
-                "it is empty"
-            } else if path.starts_with('/') {
-                "it is absolute; it has to be relative to the root of the volume"
-            } else if path.split('/').any(|part| part == "..") {
-                "it contains `..`"
-            } else {
-                let parts: Vec<&str> = path
-                    .split('/')
-                    .filter(|part| !matches!(*part, "" | "."))
-                    .collect();
-                paths.push(parts.join("/"));
-                continue;
-            };
-            self.problems.push(BackupProblem::BadPath {
-                service: service.name.clone(),
-                path: path.to_owned(),
-                reason,
-            });
-        }
-        paths
-    }
-
-    fn first_version(
-        &mut self,
-        project: &Project,
-        with_path: &[&Service],
-    ) -> BTreeMap<String, BackupPaths> {
-        let mut saved: BTreeMap<String, BackupPaths> = BTreeMap::new();
-        let mut save = |volume: &str, path: &str| {
-            let paths = saved
-                .entry(volume.to_owned())
-                .or_insert_with(|| BackupPaths::Named(Vec::new()));
-            match paths {
-                _ if path.is_empty() => *paths = BackupPaths::Whole,
-                BackupPaths::Named(list) if !list.iter().any(|known| known == path) => {
-                    list.push(path.to_owned());
-                }
-                _ => {}
-            }
-        };
-        let own = |source: &str| {
-            project
-                .volumes
-                .iter()
-                .any(|volume| volume.key == source && !volume.external)
-        };
-        for service in with_path {
-            for path in service.labels[PATH_V1].split(',').map(str::trim) {
-                let problem = |reason| BackupProblem::BadPath {
-                    service: service.name.clone(),
-                    path: path.to_owned(),
-                    reason,
-                };
-                if !path.starts_with('/') {
-                    self.problems
-                        .push(problem("it has to be absolute, in the container"));
-                    continue;
-                }
-                if path.split('/').any(|part| part == "..") {
-                    self.problems.push(problem("it contains `..`"));
-                    continue;
-                }
-                let mut found = false;
-                // The innermost mount that holds the path.
-                let holder = service
-                    .volumes
-                    .iter()
-                    .filter_map(|mount| Some((mount, below(path, &mount.target)?)))
-                    .min_by_key(|(_, rest)| rest.len());
-                if let Some((mount, rest)) = holder
-                    && let (MountKind::Volume, Some(source)) =
-                        (&mount.kind, mount.source.as_deref())
-                    && own(source)
-                {
-                    save(source, &rest);
-                    found = true;
-                }
-                // Volumes that are mounted somewhere inside the path.
-                for mount in volume_mounts(service) {
-                    if let Some(source) = mount.source.as_deref()
-                        && below(&mount.target, path).is_some_and(|rest| !rest.is_empty())
-                        && own(source)
-                    {
-                        save(source, "");
-                        found = true;
-                    }
-                }
-                if !found {
-                    let (service, path) = (service.name.clone(), path.to_owned());
-                    self.problems
-                        .push(BackupProblem::PathNotOnVolume { service, path });
-                }
-            }
-        }
-        saved
     }
 }
 
@@ -482,38 +316,6 @@ fn mounts_of(project: &Project, volume: &str) -> Vec<VolumeMount> {
         }
     }
     mounts
-}
-
-/// Returns the paths with `named` added; a first list of paths replaces the whole volume.
-fn joined(paths: &BackupPaths, named: Vec<String>) -> BackupPaths {
-    let mut all = match paths {
-        BackupPaths::Whole => Vec::new(),
-        BackupPaths::Named(list) => list.clone(),
-    };
-    for path in named {
-        if !all.contains(&path) {
-            all.push(path);
-        }
-    }
-    // `.` is the root of the volume.
-    if all.iter().any(String::is_empty) {
-        BackupPaths::Whole
-    } else {
-        BackupPaths::Named(all)
-    }
-}
-
-/// Returns `path` relative to `root`, empty when it is the root, or nothing when it is elsewhere.
-fn below(path: &str, root: &str) -> Option<String> {
-    let parts = |path: &str| -> Vec<String> {
-        path.split('/')
-            .filter(|part| !matches!(*part, "" | "."))
-            .map(str::to_owned)
-            .collect()
-    };
-    let (path, root) = (parts(path), parts(root));
-    path.strip_prefix(root.as_slice())
-        .map(|rest| rest.join("/"))
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn plan(services: &str, rest: &str) -> BackupPlan {
@@ -234,5 +236,29 @@ fn labels_of_both_versions_mean_the_second() {
         [BackupProblem::MixedVersions {
             service: "app".to_owned()
         }]
+    );
+}
+
+#[test]
+fn in_the_first_version_a_service_without_a_path_saves_its_own_volumes() {
+    let plan = plan(
+        "  app:\n    image: a\n    deploy: {labels: ['backupbot.backup=true']}\n  \
+         db:\n    image: b\n    volumes: ['db-data:/db']\n    \
+         deploy: {labels: ['backupbot.backup=true', 'backupbot.backup.command=dump']}\n  \
+         files:\n    image: c\n    volumes: ['data:/data']\n    \
+         deploy: {labels: ['backupbot.backup=true', 'backupbot.backup.path=/data', 'backupbot.restore=true']}\n  \
+         relay:\n    image: d\n    volumes: ['cache:/c']\n",
+        VOLUMES_OF,
+    );
+    assert_eq!(
+        saved(&plan),
+        [
+            ("data", BackupPaths::Whole),
+            ("db-data", BackupPaths::Whole)
+        ]
+    );
+    assert_eq!(
+        problems(&plan),
+        ["service `db`: no backup tool knows the label `backupbot.backup.command`"]
     );
 }
