@@ -245,6 +245,12 @@ fn volume(item: Value, path: &str) -> Result<Vec<Value>, Fault> {
     if target.is_empty() || source == Some("") {
         return fault(path, format!("`{text}` has an empty part"));
     }
+    if source.is_some_and(|source| source.len() == 1 && source.starts_with(char::is_alphabetic)) {
+        return fault(
+            path,
+            "docker takes a volume name of one letter for a Windows drive",
+        );
+    }
     let bind = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
     let mut mount = json!({"type": if bind { "bind" } else { "volume" }, "target": target});
     if let Some(source) = source {

@@ -82,7 +82,7 @@ services:
       test: curl -f http://localhost:3000
     deploy:
       replicas: 0
-      restart_policy: {condition: on-failure, max_attempts: "3"}
+      restart_policy: {condition: on-failure, max_attempts: "${ATTEMPTS:-3}"}
       update_config: {order: start-first, failure_action: rollback, monitor: 10s}
       labels:
         - "traefik.enable=true"
@@ -409,6 +409,10 @@ fn wrong_forms_have_place_and_path() {
         (
             "services:\n  app:\n    deploy:\n      replicas: many\n",
             "compose.yml:4:17: services.app.deploy.replicas: `many` is not a number",
+        ),
+        (
+            "services:\n  app:\n    volumes: [\"v:/v\"]\n",
+            "compose.yml:3:15: services.app.volumes[0]: docker takes a volume name of one letter for a Windows drive",
         ),
         (
             "services:\n  app:\n    ports: [\"x:80\"]\n",
