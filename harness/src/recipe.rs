@@ -3,5 +3,6 @@
 pub mod backup;
 pub mod compose;
 pub mod env;
+pub mod interpolate;
 pub mod secret;
 pub mod version;

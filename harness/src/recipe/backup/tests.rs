@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn plan(services: &str, rest: &str) -> BackupPlan {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("compose.yml"),
+        format!("services:\n{services}{rest}"),
+    )
+    .unwrap();
+    let project = Project::load(dir.path(), &["compose.yml".to_owned()], &BTreeMap::new()).unwrap();
+    BackupPlan::from_project(&project)
+}
+
+const VOLUMES_OF: &str =
+    "volumes: {data: , db-data: , cache: , unused: , shared: {external: true}}\n";
+
+fn typical(app_labels: &str, db_labels: &str) -> BackupPlan {
+    plan(
+        &format!(
+            "  app:\n    image: a\n    volumes: ['data:/data', 'cache:/cache:ro', '/etc/hosts:/hosts']\n    deploy: {{labels: {app_labels}}}\n  \
+             db:\n    image: b\n    volumes: ['db-data:/var/lib/db', 'data:/shared']\n    deploy: {{labels: {db_labels}}}\n"
+        ),
+        VOLUMES_OF,
+    )
+}
+
+fn saved(plan: &BackupPlan) -> Vec<(&str, BackupPaths)> {
+    plan.volumes
+        .iter()
+        .map(|volume| (volume.volume.as_str(), volume.paths.clone()))
+        .collect()
+}
+
+fn problems(plan: &BackupPlan) -> Vec<String> {
+    plan.problems.iter().map(ToString::to_string).collect()
+}
+
+fn named<const N: usize>(paths: [&str; N]) -> BackupPaths {
+    BackupPaths::Named(paths.map(str::to_owned).into())
+}
+
+#[test]
+fn every_volume_of_the_stack_is_saved_by_default() {
+    let plan = typical("['backupbot.backup=True']", "[]");
+    assert!(plan.is_backup_capable());
+    assert_eq!(
+        saved(&plan),
+        [
+            ("data", BackupPaths::Whole),
+            ("db-data", BackupPaths::Whole),
+            ("cache", BackupPaths::Whole)
+        ]
+    );
+    let mounts: Vec<_> = plan.volumes[0]
+        .mounts
+        .iter()
+        .map(|mount| (mount.service.as_str(), mount.target.as_str()))
+        .collect();
+    assert_eq!(mounts, [("app", "/data"), ("db", "/shared")]);
+    assert!(plan.volumes[2].mounts[0].read_only);
+    assert_eq!(problems(&plan), Vec::<String>::new());
+}
+
+#[test]
+fn without_the_switch_there_is_no_backup() {
+    for labels in [
+        "[]",
+        "['backupbot.backup=false']",
+        "['backupbot.backup=${ENABLE_BACKUPS:-false}']",
+    ] {
+        let plan = typical(labels, "[]");
+        assert!(!plan.is_backup_capable(), "{labels}");
+        assert_eq!(plan, BackupPlan::default());
+    }
+}
+
+#[test]
+fn volumes_are_excluded_and_limited() {
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.backup.volumes.cache: 'false'}",
+        "{backupbot.backup: '${ENABLE_BACKUPS:-true}', backupbot.backup.volumes.db-data.path: 'backup.sql, ./wal/x/'}",
+    );
+    assert_eq!(
+        saved(&plan),
+        [
+            ("data", BackupPaths::Whole),
+            ("db-data", named(["backup.sql", "wal/x"]))
+        ]
+    );
+    assert_eq!(problems(&plan), Vec::<String>::new());
+}
+
+#[test]
+fn hooks_come_in_the_order_of_the_files() {
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.restore.post-hook: migrate}",
+        "{backupbot.backup: 'true', backupbot.backup.pre-hook: /pg_backup.sh backup, backupbot.backup.post-hook: ''}",
+    );
+    let services: Vec<_> = plan
+        .services
+        .iter()
+        .map(|hooks| hooks.service.as_str())
+        .collect();
+    assert_eq!(services, ["app", "db"]);
+    assert_eq!(plan.services[0].restore_post.as_deref(), Some("migrate"));
+    assert_eq!(
+        plan.services[1].backup_pre.as_deref(),
+        Some("/pg_backup.sh backup")
+    );
+    assert_eq!(plan.services[1].backup_post, None);
+}
+
+#[test]
+fn paths_that_leave_the_volume_are_refused() {
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.backup.volumes.data.path: '/etc,../x,a/../../b,ok,'}",
+        "[]",
+    );
+    assert_eq!(saved(&plan)[0], ("data", named(["ok"])));
+    assert_eq!(plan.problems.len(), 4, "{:?}", problems(&plan));
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.backup.volumes.data.path: '/etc'}",
+        "[]",
+    );
+    assert_eq!(
+        saved(&plan)[0].0,
+        "db-data",
+        "a volume without a usable path is not saved"
+    );
+}
+
+#[test]
+fn odd_labels_are_reported() {
+    let plan = typical(
+        "{backupbot.backup: 'yes', backupbot.backup.volumes.data: 'false'}",
+        "{backupbot.backup.pre-hook: x}",
+    );
+    assert_eq!(
+        problems(&plan),
+        [
+            "service `app`: `backupbot.backup=yes` is neither `true` nor `false`",
+            "service `db`: `backupbot.backup.pre-hook` has no effect without `backupbot.backup=true`",
+        ]
+    );
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.backup.volumes.nodata.path: x, backupbot.backup.volumes.nodata: 'false', \
+         backupbot.backup.volumes.data: 'no'}",
+        "{backupbot.backup: 'true', backupbot.backup.volumes.db-data: 'false', backupbot.backup.volumes.data: 'false'}",
+    );
+    assert_eq!(
+        problems(&plan),
+        [
+            "service `app`: `backupbot.backup.volumes.data=no` is neither `true` nor `false`",
+            "service `app`: the backup labels name the volume `nodata`, which does not exist",
+            "service `db` has `backupbot.backup=true`, but none of its volumes is saved",
+        ]
+    );
+}
+
+#[test]
+fn labels_of_the_container_are_reported_even_without_a_backup() {
+    let plan = plan(
+        "  app:\n    image: a\n    labels: ['backupbot.backup=true']\n",
+        "",
+    );
+    assert!(!plan.is_backup_capable());
+    assert_eq!(
+        problems(&plan),
+        ["service `app`: `backupbot.backup` is in `labels`; it has to be in `deploy.labels`"]
+    );
+}
+
+#[test]
+fn external_volumes_are_left_alone() {
+    let plan = plan(
+        "  app:\n    image: a\n    volumes: ['shared:/s', '/anon']\n    deploy: {labels: {backupbot.backup: 'true'}}\n",
+        VOLUMES_OF,
+    );
+    assert_eq!(saved(&plan), []);
+    assert_eq!(
+        problems(&plan),
+        [
+            "the volume `shared` is external, so it is not part of the backup",
+            "service `app` has `backupbot.backup=true`, but none of its volumes is saved",
+        ]
+    );
+}
+
+#[test]
+fn paths_of_the_first_version_are_mapped_to_volumes() {
+    let v1 = |paths: &str| {
+        plan(
+            &format!(
+                "  app:\n    image: a\n    volumes: ['data:/data', 'cache:/data/cache', '/h:/data/host']\n    \
+                 deploy: {{labels: {{backupbot.backup: 'true', backupbot.backup.path: '{paths}'}}}}\n"
+            ),
+            VOLUMES_OF,
+        )
+    };
+    assert_eq!(
+        saved(&v1("/data/")),
+        [("data", BackupPaths::Whole), ("cache", BackupPaths::Whole)]
+    );
+    assert_eq!(
+        saved(&v1("/data/a,/data/b/c")),
+        [("data", named(["a", "b/c"]))]
+    );
+    assert_eq!(saved(&v1("/data/cache/x")), [("cache", named(["x"]))]);
+    let off = v1("/etc/app,/data/host/x,/database,relative,/data/../x");
+    assert_eq!(saved(&off), []);
+    let problems = problems(&off);
+    assert_eq!(problems.len(), 6, "{problems:?}");
+    assert!(
+        problems[0].contains("`/etc/app` is on no volume"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn labels_of_both_versions_mean_the_second() {
+    let plan = typical(
+        "{backupbot.backup: 'true', backupbot.backup.path: /data/x}",
+        "{backupbot.backup: 'true', backupbot.backup.volumes.cache: 'false'}",
+    );
+    assert_eq!(
+        saved(&plan),
+        [
+            ("data", BackupPaths::Whole),
+            ("db-data", BackupPaths::Whole)
+        ]
+    );
+    assert_eq!(
+        plan.problems,
+        [BackupProblem::MixedVersions {
+            service: "app".to_owned()
+        }]
+    );
+}
+
+#[test]
+fn in_the_first_version_a_service_without_a_path_saves_its_own_volumes() {
+    let plan = plan(
+        "  app:\n    image: a\n    deploy: {labels: ['backupbot.backup=true']}\n  \
+         db:\n    image: b\n    volumes: ['db-data:/db']\n    \
+         deploy: {labels: ['backupbot.backup=true', 'backupbot.backup.command=dump']}\n  \
+         files:\n    image: c\n    volumes: ['data:/data']\n    \
+         deploy: {labels: ['backupbot.backup=true', 'backupbot.backup.path=/data', 'backupbot.restore=true']}\n  \
+         relay:\n    image: d\n    volumes: ['cache:/c']\n",
+        VOLUMES_OF,
+    );
+    assert_eq!(
+        saved(&plan),
+        [
+            ("data", BackupPaths::Whole),
+            ("db-data", BackupPaths::Whole)
+        ]
+    );
+    assert_eq!(
+        problems(&plan),
+        ["service `db`: no backup tool knows the label `backupbot.backup.command`"]
+    );
+}

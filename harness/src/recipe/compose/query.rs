@@ -1,0 +1,213 @@
+//! What the rest of the harness asks a project.
+
+use std::fmt;
+
+use super::Project;
+use super::model::Service;
+use crate::name::{OBJECT_NAME_LIMIT, SERVICE_NAME_LIMIT};
+
+/// The service that abra, and so every recipe, treats as the main one.
+pub const MAIN_SERVICE: &str = "app";
+
+/// Where a recipe serves HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// The service.
+    pub service: String,
+    /// The port in its containers.
+    pub port: u16,
+}
+
+/// A label of the recipe, and the service that carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecipeLabel<'a> {
+    /// The service. abra only looks at [`MAIN_SERVICE`].
+    pub service: &'a str,
+    /// The value.
+    pub value: &'a str,
+}
+
+/// A kind of engine object whose name is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A service.
+    Service,
+    /// A secret.
+    Secret,
+    /// A config.
+    Config,
+}
+
+/// A name that the engine refuses because of its length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameProblem {
+    /// What it names.
+    pub kind: ObjectKind,
+    /// The key in the compose files.
+    pub key: String,
+    /// The full name.
+    pub name: String,
+    /// How many bytes the engine allows.
+    pub limit: usize,
+}
+
+impl fmt::Display for NameProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ObjectKind::Service => "service",
+            ObjectKind::Secret => "secret",
+            ObjectKind::Config => "config",
+        };
+        let (name, limit) = (&self.name, self.limit);
+        write!(
+            f,
+            "{kind} `{name}` has {} bytes; docker allows {limit}",
+            name.len()
+        )
+    }
+}
+
+impl Project {
+    /// Returns the service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Returns the service `app`, or the first when there is none.
+    #[must_use]
+    pub fn main_service(&self) -> Option<&Service> {
+        self.service(MAIN_SERVICE).or_else(|| self.services.first())
+    }
+
+    /// Returns the services with [`MAIN_SERVICE`] in front.
+    fn main_first(&self) -> impl Iterator<Item = &Service> {
+        let rest = self
+            .services
+            .iter()
+            .filter(|service| service.name != MAIN_SERVICE);
+        self.service(MAIN_SERVICE).into_iter().chain(rest)
+    }
+
+    /// Returns the distinct images, in the order of the services.
+    #[must_use]
+    pub fn images(&self) -> Vec<String> {
+        let mut images = Vec::new();
+        for image in self
+            .services
+            .iter()
+            .filter_map(|service| service.image.as_ref())
+        {
+            if !images.contains(image) {
+                images.push(image.clone());
+            }
+        }
+        images
+    }
+
+    /// Returns where the recipe serves HTTP, as its Traefik label says.
+    ///
+    /// `app` comes first, then the services that Traefik is told to serve, then the others.
+    #[must_use]
+    pub fn web(&self) -> Option<Web> {
+        let of = |service: &Service| {
+            web_port(service).map(|port| Web {
+                service: service.name.clone(),
+                port,
+            })
+        };
+        let enabled = |service: &&Service| {
+            service
+                .labels
+                .get("traefik.enable")
+                .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        };
+        self.service(MAIN_SERVICE)
+            .and_then(of)
+            .or_else(|| self.services.iter().filter(enabled).find_map(of))
+            .or_else(|| self.services.iter().find_map(of))
+    }
+
+    /// Returns the port of [`Project::web`].
+    #[must_use]
+    pub fn web_port(&self) -> Option<u16> {
+        self.web().map(|web| web.port)
+    }
+
+    /// Returns the version label of the stack, from `app` or else from the first service that has one.
+    #[must_use]
+    pub fn version_label(&self, stack: &str) -> Option<RecipeLabel<'_>> {
+        self.recipe_label(stack, "version")
+    }
+
+    /// Returns the label with the deploy timeout in seconds, found as [`Project::version_label`] is.
+    #[must_use]
+    pub fn timeout_label(&self, stack: &str) -> Option<RecipeLabel<'_>> {
+        self.recipe_label(stack, "timeout")
+    }
+
+    fn recipe_label(&self, stack: &str, name: &str) -> Option<RecipeLabel<'_>> {
+        let key = format!("coop-cloud.{stack}.{name}");
+        self.main_first().find_map(|service| {
+            let value = service.labels.get(&key)?;
+            Some(RecipeLabel {
+                service: &service.name,
+                value,
+            })
+        })
+    }
+
+    /// Returns the names of services, secrets and configs that are too long for the engine.
+    #[must_use]
+    pub fn object_name_problems(&self, stack: &str) -> Vec<NameProblem> {
+        let services = self.services.iter().map(|s| {
+            (
+                ObjectKind::Service,
+                &s.name,
+                s.full_name(stack),
+                SERVICE_NAME_LIMIT,
+            )
+        });
+        let secrets = self.secrets.iter().map(|s| {
+            (
+                ObjectKind::Secret,
+                &s.key,
+                s.full_name(stack),
+                OBJECT_NAME_LIMIT,
+            )
+        });
+        let configs = self.configs.iter().map(|c| {
+            (
+                ObjectKind::Config,
+                &c.key,
+                c.full_name(stack),
+                OBJECT_NAME_LIMIT,
+            )
+        });
+        services
+            .chain(secrets)
+            .chain(configs)
+            .filter(|(_, _, name, limit)| name.len() > *limit)
+            .map(|(kind, key, name, limit)| NameProblem {
+                kind,
+                key: key.clone(),
+                name,
+                limit,
+            })
+            .collect()
+    }
+}
+
+/// Returns the port of a service's Traefik label; of several, that of the shortest service name, which is
+/// the stack's own, as in `<stack>` and `<stack>-admin`.
+fn web_port(service: &Service) -> Option<u16> {
+    let ports = service.labels.iter().filter_map(|(key, value)| {
+        let name = key
+            .strip_prefix("traefik.http.services.")?
+            .strip_suffix(".loadbalancer.server.port")?;
+        Some((name.len(), value.trim().parse().ok()?))
+    });
+    ports
+        .min_by_key(|(length, _)| *length)
+        .map(|(_, port)| port)
+}

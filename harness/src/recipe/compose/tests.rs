@@ -1,0 +1,478 @@
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::model::{Healthcheck, Mode, MountKind, PortMode};
+use super::*;
+
+mod merge;
+mod render;
+
+const STACK: &str = "note-012345_ci_localhost";
+
+fn recipe(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn vars() -> BTreeMap<String, String> {
+    [
+        ("STACK_NAME", STACK),
+        ("DOMAIN", "note.ci.localhost"),
+        ("SECRET_DB_PASSWORD_VERSION", "v1"),
+        ("FILLED", "set"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn load(files: &[(&str, &str)]) -> Result<Project, ComposeError> {
+    let dir = recipe(files);
+    let names: Vec<String> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
+    Project::load(dir.path(), &names, &vars())
+}
+
+fn one(text: &str) -> Project {
+    load(&[("compose.yml", text)]).unwrap()
+}
+
+fn refusal(text: &str) -> String {
+    load(&[("compose.yml", text)]).unwrap_err().to_string()
+}
+
+const TYPICAL: &str = r#"version: "3.8"
+x-common: &common
+  networks: [internal]
+  environment: &env
+    DB_HOST: db
+    EMPTY:
+    FILLED:
+services:
+  app:
+    <<: *common
+    image: example/notes:${TAG:-1.2.0}
+    environment:
+      <<: *env
+      DOMAIN: $DOMAIN
+      UNSET: "${NOBODY}"
+      PRICE: "5$$"
+    networks:
+      - proxy
+      - internal
+    secrets:
+      - db_password
+    configs:
+      - source: entrypoint
+        target: /entrypoint.sh
+        mode: 0555
+    volumes:
+      - data:/data
+      - /var/run/docker.sock:/var/run/docker.sock:ro
+      - {type: tmpfs, target: /tmp}
+    depends_on: [db]
+    stop_grace_period: 1m30s
+    healthcheck:
+      test: curl -f http://localhost:3000
+    deploy:
+      replicas: 0
+      restart_policy: {condition: on-failure, max_attempts: "${ATTEMPTS:-3}"}
+      update_config: {order: start-first, failure_action: rollback, monitor: 10s}
+      labels:
+        - "traefik.enable=true"
+        - "traefik.http.services.${STACK_NAME}-x.loadbalancer.server.port=9000"
+        - "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=3000"
+        - "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)"
+        - "coop-cloud.${STACK_NAME}.version=1.0.0+1.2.0"
+        - "coop-cloud.${STACK_NAME}.timeout=${TIMEOUT:-300}"
+        - bare
+  db:
+    <<: *common
+    image: postgres:16
+    labels: {number: 1.10, nothing: }
+    healthcheck: {disable: true}
+    deploy: {mode: global, endpoint_mode: dnsrr}
+networks:
+  proxy: {external: true}
+  internal:
+volumes:
+  data:
+  shared: {external: {name: elsewhere}}
+secrets:
+  db_password:
+    external: true
+    name: ${STACK_NAME}_db_password_${SECRET_DB_PASSWORD_VERSION}
+configs:
+  entrypoint:
+    name: ${STACK_NAME}_entrypoint_${ENTRYPOINT_VERSION}
+    file: entrypoint.sh.tmpl
+    template_driver: golang
+"#;
+
+#[test]
+fn a_typical_recipe_is_decoded() {
+    let project = one(TYPICAL);
+    assert_eq!(project.schema_version.as_deref(), Some("3.8"));
+    assert_eq!(project.unset, ["ENTRYPOINT_VERSION", "NOBODY"]);
+    assert_eq!(project.warnings, []);
+    assert_eq!(project.images(), ["example/notes:1.2.0", "postgres:16"]);
+
+    let app = project.service("app").unwrap();
+    let environment = |name: &str| app.environment[name].as_deref();
+    assert_eq!(environment("DB_HOST"), Some("db"));
+    assert_eq!(environment("DOMAIN"), Some("note.ci.localhost"));
+    assert_eq!(environment("UNSET"), Some(""));
+    assert_eq!(environment("PRICE"), Some("5$"));
+    assert_eq!(environment("EMPTY"), None);
+    assert_eq!(environment("FILLED"), Some("set"));
+    assert_eq!(app.networks, ["proxy", "internal"]);
+    assert_eq!(
+        (app.desired_replicas(), app.mode),
+        (Some(0), Mode::Replicated)
+    );
+    assert_eq!(
+        app.healthcheck,
+        Healthcheck::Test(vec![
+            "CMD-SHELL".into(),
+            "curl -f http://localhost:3000".into()
+        ])
+    );
+    assert_eq!(app.restart.max_attempts, Some(3));
+    assert_eq!(app.update.monitor, Some(Duration::from_secs(10)));
+    assert_eq!(app.stop_grace_period, Some(Duration::from_secs(90)));
+    assert_eq!(app.labels["bare"], "");
+    assert_eq!(app.depends_on, ["db"]);
+    assert_eq!(
+        (app.secrets.as_slice(), app.configs.as_slice()),
+        (&["db_password".into()][..], &["entrypoint".into()][..])
+    );
+    let kinds: Vec<_> = app
+        .volumes
+        .iter()
+        .map(|m| (m.kind.clone(), m.source.as_deref(), m.read_only))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (MountKind::Volume, Some("data"), false),
+            (MountKind::Bind, Some("/var/run/docker.sock"), true),
+            (MountKind::Tmpfs, None, false),
+        ]
+    );
+
+    let db = project.service("db").unwrap();
+    assert_eq!(
+        (db.desired_replicas(), &db.healthcheck),
+        (None, &Healthcheck::Disabled)
+    );
+    assert_eq!(db.container_labels["number"], "1.1");
+    assert_eq!(db.container_labels["nothing"], "");
+}
+
+#[test]
+fn names_are_scoped_by_the_stack() {
+    let project = one(TYPICAL);
+    let names: Vec<_> = project
+        .volumes
+        .iter()
+        .map(|volume| volume.full_name("s"))
+        .collect();
+    assert_eq!(names, ["s_data", "elsewhere"]);
+    let names: Vec<_> = project
+        .networks
+        .iter()
+        .map(|network| network.full_name("s"))
+        .collect();
+    assert_eq!(names, ["proxy", "s_internal"]);
+    assert_eq!(
+        project.secrets[0].full_name("s"),
+        format!("{STACK}_db_password_v1")
+    );
+    assert_eq!(
+        project.secrets[0].version_variable.as_deref(),
+        Some("SECRET_DB_PASSWORD_VERSION")
+    );
+    assert_eq!(
+        project.configs[0].full_name("s"),
+        format!("{STACK}_entrypoint_")
+    );
+    assert_eq!(
+        project.configs[0].version_variable.as_deref(),
+        Some("ENTRYPOINT_VERSION")
+    );
+    assert_eq!(
+        project.configs[0].template_driver.as_deref(),
+        Some("golang")
+    );
+}
+
+#[test]
+fn questions_about_a_typical_recipe_are_answered() {
+    let project = one(TYPICAL);
+    assert_eq!(
+        project.web(),
+        Some(query::Web {
+            service: "app".into(),
+            port: 3000
+        })
+    );
+    let label = project.version_label(STACK).unwrap();
+    assert_eq!((label.service, label.value), ("app", "1.0.0+1.2.0"));
+    assert_eq!(project.timeout_label(STACK).unwrap().value, "300");
+    assert_eq!(project.version_label("other"), None);
+    assert_eq!(
+        project.location("services.app.image").unwrap().to_string(),
+        "compose.yml:11:12"
+    );
+    assert_eq!(
+        project
+            .location("services.app.deploy.labels[2]")
+            .unwrap()
+            .line,
+        41
+    );
+    assert_eq!(
+        project
+            .location("services.app.deploy.nothing.here")
+            .unwrap()
+            .line,
+        35
+    );
+}
+
+#[test]
+fn labels_on_another_service_are_found_and_named() {
+    let project = one("
+services:
+  worker: {image: a}
+  web:
+    image: b
+    deploy:
+      labels:
+        coop-cloud.note-012345_ci_localhost.version: ${COOP_CLOUD_VERSION:-latest}
+        traefik.http.services.notes.loadbalancer.server.port: 8080
+");
+    let label = project.version_label(STACK).unwrap();
+    assert_eq!((label.service, label.value), ("web", "latest"));
+    assert_eq!(
+        project.web(),
+        Some(query::Web {
+            service: "web".into(),
+            port: 8080
+        })
+    );
+    assert_eq!(project.main_service().unwrap().name, "worker");
+    assert_eq!(project.versions, [("compose.yml".to_owned(), None)]);
+}
+
+#[test]
+fn a_variable_in_a_key_is_warned_about() {
+    let project = one(
+        "services:\n  app:\n    image: a\n    deploy:\n      labels:\n        coop-cloud.${STACK_NAME}.version: 1.0.0+1\n        on: true\n",
+    );
+    assert_eq!(project.version_label(STACK), None);
+    let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("compose.yml:6:43: services.app.deploy.labels."),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("refuses a boolean"), "{warnings:?}");
+}
+
+#[test]
+fn ports_have_two_syntaxes() {
+    let project = one(r#"
+services:
+  app:
+    image: a
+    ports:
+      - "127.0.0.1:5000:5001"
+      - "53:53/udp"
+      - 9090
+      - "3000-3001:4000-4001"
+      - {target: 80, published: "${PORT:-8080}", mode: host}
+"#);
+    let ports: Vec<_> = project.services[0]
+        .ports
+        .iter()
+        .map(|port| {
+            (
+                port.published,
+                port.target,
+                port.protocol.as_str(),
+                port.mode,
+            )
+        })
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            (Some(5000), 5001, "tcp", PortMode::Ingress),
+            (Some(53), 53, "udp", PortMode::Ingress),
+            (None, 9090, "tcp", PortMode::Ingress),
+            (Some(3000), 4000, "tcp", PortMode::Ingress),
+            (Some(3001), 4001, "tcp", PortMode::Ingress),
+            (Some(8080), 80, "tcp", PortMode::Host),
+        ]
+    );
+}
+
+#[test]
+fn twelve_services_share_an_anchor() {
+    use std::fmt::Write;
+    let mut text = "x-app: &app\n  image: a\n  environment: {A: 1}\nservices:\n".to_owned();
+    for index in 0..12 {
+        writeln!(text, "  s{index}:\n    <<: *app\n    command: run {index}").unwrap();
+    }
+    let project = one(&text);
+    assert_eq!(project.services.len(), 12);
+    assert!(
+        project
+            .services
+            .iter()
+            .all(|s| s.environment["A"].as_deref() == Some("1"))
+    );
+    assert_eq!(project.images(), ["a"]);
+}
+
+#[test]
+fn files_outside_and_files_missing_are_refused() {
+    let dir = recipe(&[
+        ("compose.yml", "services: {}"),
+        ("../escape.yml", "services: {}"),
+    ]);
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link.yml")).unwrap();
+    let message = |root: &Path, file: &str| {
+        Project::load(root, &[file.to_owned()], &BTreeMap::new())
+            .unwrap_err()
+            .to_string()
+    };
+    for outside in [
+        "../escape.yml",
+        "/etc/hostname",
+        "sub/../../x.yml",
+        "link.yml",
+    ] {
+        assert_eq!(
+            message(dir.path(), outside),
+            format!("compose file `{outside}` is outside the recipe")
+        );
+    }
+    assert_eq!(
+        message(dir.path(), "compose.x.yml"),
+        "compose file `compose.x.yml` does not exist"
+    );
+    let empty = recipe(&[("README.md", "")]);
+    assert!(message(empty.path(), "compose.yml").ends_with("holds no compose file"));
+}
+
+#[test]
+fn compose_file_is_split() {
+    let list = |text: &str| compose_files(&[("COMPOSE_FILE".to_owned(), text.to_owned())].into());
+    assert_eq!(compose_files(&BTreeMap::new()), ["compose.yml"]);
+    assert_eq!(list(""), ["compose.yml"]);
+    assert_eq!(
+        list("compose.yml:postgres/compose.tune.yml"),
+        ["compose.yml", "postgres/compose.tune.yml"]
+    );
+    assert_eq!(list(":compose.x.yml"), ["compose.x.yml"]);
+}
+
+#[test]
+fn interpolation_errors_have_place_and_path() {
+    assert_eq!(
+        refusal("services:\n  app:\n    image: a:${TAG:?set the tag}\n"),
+        "compose.yml:3:12: services.app.image: required variable `TAG` is missing a value: set the tag"
+    );
+    let message = refusal("services:\n  app:\n    labels:\n      - a=${TAG:+x}\n");
+    assert!(
+        message.starts_with("compose.yml:4:9: services.app.labels[0]: invalid interpolation"),
+        "{message}"
+    );
+}
+
+#[test]
+fn wrong_forms_have_place_and_path() {
+    for (text, expected) in [
+        ("- a\n", "compose.yml:1:1: file: the file is not a mapping"),
+        (
+            "services:\n  app:\n",
+            "compose.yml:2:6: services.app: it is not a mapping",
+        ),
+        (
+            "services:\n  app:\n    deploy:\n      replicas: many\n",
+            "compose.yml:4:17: services.app.deploy.replicas: `many` is not a number",
+        ),
+        (
+            "services:\n  app:\n    volumes: [\"v:/v\"]\n",
+            "compose.yml:3:15: services.app.volumes[0]: docker takes a volume name of one letter for a Windows drive",
+        ),
+        (
+            "services:\n  app:\n    ports: [\"x:80\"]\n",
+            "compose.yml:3:13: services.app.ports[0]: `x` is not a port",
+        ),
+        (
+            "services:\n  app: {}\n  app: {}\n",
+            "compose.yml:3:3: the key `app` occurs twice in the same mapping",
+        ),
+    ] {
+        assert_eq!(refusal(text), expected);
+    }
+}
+
+#[test]
+fn extends_is_refused_and_a_circle_is_named() {
+    assert_eq!(
+        refusal("services:\n  app:\n    extends: {service: base}\n  base: {image: a}\n"),
+        "compose.yml:3:14: service `app` uses `extends`, which `docker stack deploy` does not support"
+    );
+    assert!(
+        refusal("services:\n  app:\n    extends: app\n")
+            .contains("compose.yml:app → compose.yml:app")
+    );
+    let dir = recipe(&[
+        (
+            "compose.yml",
+            "services:\n  app:\n    extends: {file: sub/b.yml, service: b}\n",
+        ),
+        (
+            "sub/b.yml",
+            "services:\n  b:\n    extends: {file: ../compose.yml, service: app}\n",
+        ),
+    ]);
+    let error =
+        Project::load(dir.path(), &["compose.yml".to_owned()], &BTreeMap::new()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "compose.yml:3:14: `extends` goes in a circle: compose.yml:app → sub/b.yml:b → compose.yml:app"
+    );
+}
+
+#[test]
+fn long_names_are_found() {
+    let long = "a".repeat(45);
+    let project = one(&format!(
+        "services:\n  {long}: {{image: a}}\n  b: {{image: a}}\nconfigs:\n  c: {{file: x, name: \"{long}{long}\"}}\nsecrets:\n  s: {{file: x}}\n"
+    ));
+    let problems: Vec<String> = project
+        .object_name_problems(STACK)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].ends_with("has 70 bytes; docker allows 63"),
+        "{problems:?}"
+    );
+    assert!(
+        problems[1].ends_with("has 90 bytes; docker allows 64"),
+        "{problems:?}"
+    );
+}

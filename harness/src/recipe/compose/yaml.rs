@@ -1,0 +1,319 @@
+//! The one place that parses YAML: with fixed options, the order of keys, and the place of every value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_yaml::{Error, Spanned};
+
+use super::{ComposeError, Location};
+
+/// Largest compose file, in bytes; the largest seen in the wild has 20 KB.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Most values in a file, with aliases expanded.
+const MAX_NODES: usize = 50_000;
+
+/// Deepest nesting.
+const MAX_DEPTH: usize = 64;
+
+/// Most text in a file, in bytes, with aliases expanded.
+const MAX_TEXT: usize = 4 * MAX_BYTES;
+
+/// A parsed file.
+pub(super) struct Document {
+    pub(super) value: Value,
+    /// The place of every value, by its path; the file itself is the empty path.
+    pub(super) marks: BTreeMap<String, Location>,
+}
+
+/// Returns the content of `text`, the text of `file`.
+pub(super) fn parse(text: &str, file: &str) -> Result<Document, ComposeError> {
+    let at = |line, column| Location {
+        file: file.to_owned(),
+        line,
+        column,
+    };
+    if text.len() > MAX_BYTES {
+        return Err(ComposeError::TooLarge {
+            location: at(1, 1),
+            limit: format!("{MAX_BYTES} bytes"),
+        });
+    }
+    let options = serde_yaml::options! {
+        // `yes` and `on` are text, and 0440 is octal, as for docker.
+        strict_booleans: true,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_yaml::budget! {
+            // The default refuses an anchor that is used a hundred times, as `x-common` blocks are.
+            enforce_alias_anchor_ratio: false,
+            max_nodes: MAX_NODES,
+            max_depth: MAX_DEPTH,
+            max_total_scalar_bytes: MAX_TEXT,
+        },
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 2 * MAX_NODES },
+    };
+    let node: Option<Node> = serde_yaml::from_str_with_options(text, options)
+        .map_err(|error| translate(error.without_snippet(), &at))?;
+    let mut marks = BTreeMap::new();
+    let value = node.map_or(Value::Null, |node| node.flatten("", &at, &mut marks));
+    marks.entry(String::new()).or_insert_with(|| at(1, 1));
+    Ok(Document { value, marks })
+}
+
+fn translate(error: &Error, at: &dyn Fn(u64, u64) -> Location) -> ComposeError {
+    let location = error
+        .location()
+        .map_or_else(|| at(1, 1), |l| at(l.line().max(1), l.column().max(1)));
+    let message = first_line(error);
+    match error {
+        Error::DuplicateMappingKey { key, .. } => ComposeError::DuplicateKey {
+            location,
+            key: key.clone().unwrap_or_else(|| "?".to_owned()),
+        },
+        // What happens inside an alias is wrapped, with the place where the alias is used.
+        Error::AliasError { error, .. } => match translate(error, at) {
+            ComposeError::TooLarge { limit, .. } => ComposeError::TooLarge { location, limit },
+            _ => ComposeError::Yaml { location, message },
+        },
+        Error::Budget { .. }
+        | Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => too_large(location),
+        _ => ComposeError::Yaml { location, message },
+    }
+}
+
+fn too_large(location: Location) -> ComposeError {
+    let limit = format!(
+        "at most {MAX_NODES} values, {MAX_DEPTH} levels and {} MiB of text",
+        MAX_TEXT >> 20
+    );
+    ComposeError::TooLarge { location, limit }
+}
+
+/// Returns the message without the place, which the caller prints its own way.
+fn first_line(error: &Error) -> String {
+    let message = error.to_string();
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    line.split(" at line ")
+        .next()
+        .unwrap_or(line)
+        .trim()
+        .to_owned()
+}
+
+struct Node(Spanned<Raw>);
+
+enum Raw {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+impl Node {
+    fn flatten(
+        self,
+        path: &str,
+        at: &dyn Fn(u64, u64) -> Location,
+        marks: &mut BTreeMap<String, Location>,
+    ) -> Value {
+        let place = self.0.referenced;
+        if place.line() > 0 {
+            marks.insert(path.to_owned(), at(place.line(), place.column()));
+        }
+        match self.0.value {
+            Raw::Scalar(value) => value,
+            Raw::List(nodes) => nodes
+                .into_iter()
+                .enumerate()
+                .map(|(index, node)| node.flatten(&format!("{path}[{index}]"), at, marks))
+                .collect(),
+            Raw::Map(entries) => {
+                let mut map = Map::new();
+                for (key, node) in entries {
+                    let value = node.flatten(&join(path, &key), at, marks);
+                    map.insert(key, value);
+                }
+                Value::Object(map)
+            }
+        }
+    }
+}
+
+/// Returns the path of `key` below `path`.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.into()))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.into()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.into()))
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.to_string().into()))
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.to_string().into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Raw, E> {
+        let number =
+            Number::from_f64(value).ok_or_else(|| E::custom("the number is not finite"))?;
+        Ok(Raw::Scalar(number.into()))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.into()))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Scalar(value.into()))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Null))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = access.next_element()? {
+            nodes.push(node);
+        }
+        Ok(Raw::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text, "compose.yml").err().unwrap().to_string()
+    }
+
+    #[test]
+    fn values_keep_their_order_type_and_place() {
+        let document = parse("b: 0440\na:\n  - yes\n  - 1.10\n  - ~\n  - true\n", "c.yml").unwrap();
+        assert_eq!(
+            document.value.to_string(),
+            r#"{"b":288,"a":["yes",1.1,null,true]}"#
+        );
+        assert_eq!(document.marks["a[1]"].to_string(), "c.yml:4:5");
+    }
+
+    #[test]
+    fn merges_and_aliases_are_resolved() {
+        let text = "x: &x {k: 1, l: 2}\ny: &y {k: 3, m: 4}\nz:\n  <<: [*x, *y]\n  l: 5\nw: *x\n";
+        let value = parse(text, "c.yml").unwrap().value;
+        assert_eq!(value["z"]["k"], 1);
+        assert_eq!(value["z"]["l"], 5);
+        assert_eq!(value["z"]["m"], 4);
+        assert_eq!(value["w"]["l"], 2);
+    }
+
+    #[test]
+    fn one_anchor_may_be_used_often() {
+        use std::fmt::Write;
+        let mut text = "x-common: &c\n  environment: {A: 1, B: 2}\nservices:\n".to_owned();
+        for index in 0..200 {
+            writeln!(text, "  s{index}:\n    <<: *c\n    image: x").unwrap();
+        }
+        let value = parse(&text, "c.yml").unwrap().value;
+        assert_eq!(value["services"]["s199"]["environment"]["B"], 2);
+    }
+
+    #[test]
+    fn alias_bombs_are_refused() {
+        let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..10 {
+            let item = format!("*a{}", level - 1);
+            text += &format!("a{level}: &a{level} [{}]\n", vec![item; 9].join(","));
+        }
+        let message = error(&text);
+        assert!(message.contains("aliases expand to too much"), "{message}");
+        let quadratic = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(100_000),
+            vec!["*a"; 5000].join(",")
+        );
+        let message = error(&quadratic);
+        assert!(message.contains("aliases expand to too much"), "{message}");
+    }
+
+    #[test]
+    fn nested_brackets_do_not_exhaust_the_stack() {
+        let message = error(&"[".repeat(20_000));
+        assert!(message.starts_with("compose.yml:1:"), "{message}");
+    }
+
+    #[test]
+    fn duplicate_keys_and_syntax_errors_have_a_place() {
+        assert_eq!(
+            error("services:\n  app: {}\n  app: {}\n"),
+            "compose.yml:3:3: the key `app` occurs twice in the same mapping"
+        );
+        let message = error("a: 1\nb: [\nc: 2\n");
+        assert!(message.starts_with("compose.yml:"), "{message}");
+        assert_eq!(message.matches("line").count(), 0, "{message}");
+    }
+
+    #[test]
+    fn an_empty_file_is_null() {
+        assert_eq!(parse("# nothing\n", "c.yml").unwrap().value, Value::Null);
+    }
+}

@@ -1,0 +1,186 @@
+//! References and escapes in a value of an environment file.
+
+/// A reference that has no value.
+pub(super) struct Reference {
+    pub(super) name: String,
+    /// Whether it stays in the value as text.
+    pub(super) kept: bool,
+}
+
+/// A reference that must have a value and has none.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) name: String,
+    pub(super) message: String,
+}
+
+/// How deep defaults may be nested; the limit only keeps a hostile file from exhausting the stack.
+const MAX_DEPTH: usize = 16;
+
+/// Returns `text` with escapes and references replaced.
+pub(super) fn expand(
+    text: &str,
+    double_quoted: bool,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    mut on_unset: impl FnMut(Reference),
+) -> Result<String, Missing> {
+    Expander {
+        double_quoted,
+        lookup,
+        on_unset: &mut on_unset,
+    }
+    .run(text, 0)
+}
+
+struct Expander<'a> {
+    double_quoted: bool,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    on_unset: &'a mut dyn FnMut(Reference),
+}
+
+impl Expander<'_> {
+    fn run(&mut self, text: &str, depth: usize) -> Result<String, Missing> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(['\\', '$']) {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            if rest.starts_with('\\') {
+                let (replacement, length) = self.escape(rest);
+                out.push_str(replacement);
+                rest = &rest[length..];
+            } else if rest.starts_with("$$") {
+                out.push_str("$$");
+                rest = &rest[2..];
+            } else if let Some(length) = self.reference(rest, depth, &mut out)? {
+                rest = &rest[length..];
+            } else {
+                out.push('$');
+                rest = &rest[1..];
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// Returns what the backslash at the start of `text` stands for, and how much text it takes.
+    fn escape(&self, text: &str) -> (&'static str, usize) {
+        match text.as_bytes().get(1) {
+            Some(b'$') => ("$", 2),
+            Some(b'"') if self.double_quoted => ("\"", 2),
+            Some(b'\\') if self.double_quoted => ("\\", 2),
+            Some(b'n') if self.double_quoted => ("\n", 2),
+            Some(b'r') if self.double_quoted => ("\r", 2),
+            Some(b't') if self.double_quoted => ("\t", 2),
+            _ => ("\\", 1),
+        }
+    }
+
+    /// Appends the value of the reference at the start of `text` and returns its length; none is one.
+    fn reference(
+        &mut self,
+        text: &str,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<Option<usize>, Missing> {
+        if let Some(inner) = text.strip_prefix("${") {
+            let length = name_length(inner);
+            let Some(end) = closing_brace(inner).filter(|_| length > 0) else {
+                return Ok(None);
+            };
+            let (name, operator) = (&inner[..length], &inner[length..end]);
+            let Some(value) = self.braced(name, operator, depth)? else {
+                return Ok(None);
+            };
+            out.push_str(&value);
+            return Ok(Some(end + 3));
+        }
+        let length = name_length(&text[1..]);
+        if length == 0 {
+            return Ok(None);
+        }
+        let name = &text[1..=length];
+        match (self.lookup)(name) {
+            Some(value) => out.push_str(&value),
+            None => {
+                let kept = name.contains(|c: char| c.is_ascii_lowercase());
+                if kept {
+                    out.push_str(&text[..=length]);
+                }
+                (self.on_unset)(Reference {
+                    name: name.to_owned(),
+                    kept,
+                });
+            }
+        }
+        Ok(Some(length + 1))
+    }
+
+    fn braced(
+        &mut self,
+        name: &str,
+        operator: &str,
+        depth: usize,
+    ) -> Result<Option<String>, Missing> {
+        let value = (self.lookup)(name);
+        let (empty_counts, operator) = match operator.strip_prefix(':') {
+            Some(rest) => (false, rest),
+            None => (true, operator),
+        };
+        let present = value
+            .clone()
+            .filter(|value| empty_counts || !value.is_empty());
+        if let Some(default) = operator.strip_prefix('-') {
+            if let Some(value) = present {
+                return Ok(Some(value));
+            }
+            let default = if depth < MAX_DEPTH {
+                self.run(default, depth + 1)?
+            } else {
+                default.to_owned()
+            };
+            return Ok(Some(default));
+        }
+        if let Some(message) = operator.strip_prefix('?') {
+            let missing = || Missing {
+                name: name.to_owned(),
+                message: message.to_owned(),
+            };
+            return present.ok_or_else(missing).map(Some);
+        }
+        if !operator.is_empty() || !empty_counts {
+            return Ok(None);
+        }
+        Ok(Some(value.unwrap_or_else(|| {
+            (self.on_unset)(Reference {
+                name: name.to_owned(),
+                kept: false,
+            });
+            String::new()
+        })))
+    }
+}
+
+fn name_length(text: &str) -> usize {
+    if !text.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic()) {
+        return 0;
+    }
+    text.find(|c: char| !(c == '_' || c.is_ascii_alphanumeric()))
+        .unwrap_or(text.len())
+}
+
+/// Returns where the brace that is open at the start of `text` closes.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' if before == '$' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
