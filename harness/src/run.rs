@@ -1,0 +1,359 @@
+//! The only module that knows the order of a run.
+//!
+//! Guards → run directory → fetch → plan → janitor → lock → prepull → deploy → tiers → teardown → report.
+//! Fetch and plan come before anything is asked of the engine, so that wrong input is exit 2 even on a
+//! host without one.
+//!
+//! The body of a run is one future. A signal or the deadline drops it wherever it is; what it had begun is
+//! known to [`Held`], which outlives it, and is torn down from there.
+
+mod body;
+pub mod plan;
+pub mod settings;
+mod teardown;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::dirs::{DirsError, RunDirs};
+use crate::event::{Event, Events, RunFinished, RunStarted};
+use crate::lifetime::Note;
+use crate::lifetime::worker::{EndSignal, Notes, Signals};
+use crate::lock::DomainLock;
+use crate::outcome::{Status, TierOutcome, Verdict};
+use crate::process::Processes;
+use crate::report::log::RunLog;
+use crate::report::recorder::Recorder;
+use crate::report::redact::Redactor;
+use crate::swarm::Engine;
+use crate::wait::{Deadline, Stopwatch};
+use settings::{Keep, Settings};
+
+/// An error of any layer, for a person to read with its sources.
+pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a run could not go on.
+#[derive(Debug)]
+pub enum RunError {
+    /// The input was wrong. Nothing of the app was made.
+    Usage {
+        /// What is wrong.
+        error: AnyError,
+        /// What to do.
+        hints: Vec<String>,
+    },
+    /// The harness or the host failed.
+    Infra {
+        /// What failed.
+        error: AnyError,
+        /// What to do.
+        hints: Vec<String>,
+    },
+}
+
+impl RunError {
+    fn infra(error: impl Into<AnyError>) -> Self {
+        Self::Infra { error: error.into(), hints: Vec::new() }
+    }
+}
+
+fn usage(error: impl Into<AnyError>) -> RunError {
+    RunError::Usage { error: error.into(), hints: Vec::new() }
+}
+
+/// Returns an error with everything below it, in one line.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a run holds beyond its body's life.
+#[derive(Default)]
+struct Held {
+    /// The lock of the app. It is never released before the process ends.
+    lock: Option<Rc<DomainLock>>,
+    /// The connection, once there is one.
+    engine: Option<Engine>,
+    /// Whether something of the app may exist.
+    touched: bool,
+    /// The tiers that ended.
+    tiers: Vec<TierOutcome>,
+}
+
+/// What the run's parts share.
+struct Context<'a> {
+    settings: &'a Settings,
+    dirs: RunDirs,
+    events: Events,
+    redactor: Redactor,
+    processes: Processes,
+    held: Rc<RefCell<Held>>,
+    notes: RefCell<&'a mut Notes>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What `--dry-run` prints.
+    pub plan_json: Option<String>,
+}
+
+enum Ending {
+    Body(Result<Option<String>, RunError>),
+    Signal(EndSignal),
+    Deadline,
+}
+
+/// Runs a recipe through its tiers and tears it down, whatever happens.
+///
+/// `attach` is called once with the run's events and redactor, so that a console can listen.
+///
+/// # Errors
+/// [`DirsError`] when there is no run directory to work and report in; nothing has been made then.
+pub async fn run(
+    settings: &Settings,
+    notes: &mut Notes,
+    signals: &mut Signals,
+    attach: impl FnOnce(&Events, &Redactor),
+) -> Result<RunEnd, DirsError> {
+    let watch = Stopwatch::start();
+    let deadline = Deadline::after(settings.deadline);
+    for (what, path) in [("state directory", &settings.host.state), ("lock directory", &settings.host.locks)] {
+        crate::dirs::ensure_writable(what, path)?;
+    }
+    let dirs = RunDirs::create(&settings.host, &settings.run_id)?;
+    notes.tell(&Note::Run { root: dirs.root.clone() });
+    dirs.link_abra(&settings.host)?;
+
+    let events = Events::default();
+    let redactor = Redactor::default();
+    let recorder = Recorder::new(dirs.results(), redactor.clone());
+    events.add(recorder.consumer());
+    if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {
+        events.add(log.consumer());
+    }
+    attach(&events, &redactor);
+    let context = Context {
+        settings,
+        processes: Processes::new(settings.child_env.clone()),
+        held: Rc::default(),
+        notes: RefCell::new(notes),
+        redactor,
+        events,
+        dirs,
+    };
+    context.events.emit(&Event::RunStarted(Box::new(RunStarted {
+        run_id: context.dirs.id.to_string(),
+        recipe: settings.recipe.to_string(),
+        pr: settings.pr.clone(),
+        reference: settings.reference.as_ref().map(ToString::to_string),
+        domain: settings.domain.to_string(),
+        run_dir: context.dirs.root.clone(),
+        started_at: jiff::Timestamp::now().to_string(),
+    })));
+
+    let ending = {
+        let mut body = std::pin::pin!(body::go(&context));
+        tokio::select! {
+            biased;
+            signal = signals.next() => Ending::Signal(signal),
+            () = tokio::time::sleep_until(deadline.instant()) => Ending::Deadline,
+            done = &mut body => Ending::Body(done),
+        }
+    };
+    let end = finish(&context, ending, signals, watch).await;
+    if let Some(error) = recorder.last_error() {
+        context.events.notice(format!("results.json could not be written: {}", chain(&*error)));
+        // A report that does not exist must not look like a pass.
+        if end.exit_code == 0 {
+            return Ok(RunEnd { verdict: Verdict::Infra, exit_code: 3, plan_json: None });
+        }
+    }
+    Ok(end)
+}
+
+/// Tears down, audits, decides and reports.
+async fn finish(context: &Context<'_>, ending: Ending, signals: &mut Signals, watch: Stopwatch) -> RunEnd {
+    let minutes = context.settings.deadline.as_secs() / 60;
+    let why = match &ending {
+        Ending::Signal(signal) => {
+            format!("{} received (cancel / parent death)", signal.name())
+        }
+        Ending::Deadline => format!("run exceeded {minutes}-minute hard deadline"),
+        Ending::Body(_) => "finished".to_owned(),
+    };
+    if !matches!(ending, Ending::Body(_)) {
+        context.events.notice(format!("== {why} — tearing down =="));
+    }
+    let mut decision = decide(&ending, &context.held.borrow().tiers);
+    let plan_json = match ending {
+        Ending::Body(Ok(plan)) => plan,
+        _ => None,
+    };
+    let keep = match context.settings.keep {
+        Keep::Never => false,
+        Keep::Failed => matches!(decision.verdict, Verdict::Failed),
+        Keep::Always => matches!(decision.verdict, Verdict::Passed | Verdict::Failed),
+    };
+    let torn_down = teardown::tear_down(context, &why, keep, signals).await;
+    decision.after(torn_down);
+
+    context.events.emit(&Event::RunFinished(Box::new(RunFinished {
+        verdict: decision.verdict,
+        exit_code: decision.exit_code,
+        reason: decision.reason,
+        hints: decision.hints,
+        finished_at: jiff::Timestamp::now().to_string(),
+        elapsed: watch.elapsed(),
+        peak_rss_bytes: peak_rss_bytes(),
+    })));
+    RunEnd { verdict: decision.verdict, exit_code: decision.exit_code, plan_json }
+}
+
+/// The verdict as it forms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Decision {
+    verdict: Verdict,
+    exit_code: u8,
+    reason: Option<String>,
+    hints: Vec<String>,
+}
+
+fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
+    let decision = |verdict, exit_code, reason: Option<String>, hints: &[String]| Decision {
+        verdict,
+        exit_code,
+        reason,
+        hints: hints.to_vec(),
+    };
+    match ending {
+        Ending::Signal(signal) => {
+            decision(Verdict::Cancelled, signal.exit_code(), Some(format!("{} received", signal.name())), &[])
+        }
+        Ending::Deadline => decision(
+            Verdict::Deadline,
+            142,
+            Some("the hard deadline passed".to_owned()),
+            &["raise it with `--deadline 90m` or CCCI_DEADLINE if the recipe really needs longer".to_owned()],
+        ),
+        Ending::Body(Err(RunError::Usage { error, hints })) => {
+            decision(Verdict::Usage, 2, Some(chain(&**error)), hints)
+        }
+        Ending::Body(Err(RunError::Infra { error, hints })) => {
+            decision(Verdict::Infra, 3, Some(chain(&**error)), hints)
+        }
+        Ending::Body(Ok(_)) => {
+            let red = tiers.iter().find(|tier| tier.blames_recipe && tier.status != Status::Pass);
+            match red {
+                Some(tier) => {
+                    let why = tier.reason.clone().unwrap_or_else(|| tier.status.to_string());
+                    decision(Verdict::Failed, 1, Some(format!("{}: {why}", tier.stage)), &[])
+                }
+                None => decision(Verdict::Passed, 0, None, &[]),
+            }
+        }
+    }
+}
+
+impl Decision {
+    /// What teardown came to changes only a green run; a first failure is never lost to a later one.
+    fn after(&mut self, torn_down: teardown::TornDown) {
+        use teardown::TornDown;
+        match torn_down {
+            TornDown::Clean | TornDown::Kept => {}
+            TornDown::Left(residual) if self.verdict == Verdict::Passed => {
+                self.verdict = Verdict::Failed;
+                self.exit_code = 4;
+                self.reason = Some(format!("teardown left something behind: {residual}"));
+                self.hints = vec!["run `recipe-ci janitor`; it removes what a dead run left".to_owned()];
+            }
+            TornDown::Unknown(error) if self.verdict == Verdict::Passed => {
+                self.verdict = Verdict::Infra;
+                self.exit_code = 3;
+                self.reason = Some(format!("teardown could not be verified: {error}"));
+                self.hints = vec!["run `recipe-ci janitor` once the engine answers again".to_owned()];
+            }
+            TornDown::Left(_) | TornDown::Unknown(_) => {
+                self.hints.push("teardown was not clean: run `recipe-ci janitor`".to_owned());
+            }
+        }
+    }
+}
+
+/// Returns the peak resident memory of this process in bytes, as the kernel counts it (`VmHWM`).
+fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Residual, Stage};
+    use std::time::Duration;
+
+    fn tier(stage: Stage, status: Status, blames_recipe: bool) -> TierOutcome {
+        TierOutcome {
+            stage,
+            status,
+            reason: Some("because".to_owned()),
+            duration: Duration::ZERO,
+            tests: Vec::new(),
+            blames_recipe,
+        }
+    }
+
+    fn done() -> Ending {
+        Ending::Body(Ok(None))
+    }
+
+    #[test]
+    fn a_tier_that_could_not_be_verified_for_another_cause_does_not_fail_the_run() {
+        let broken_base = [tier(Stage::Install, Status::Pass, false), tier(Stage::Upgrade, Status::Unver, false)];
+        assert_eq!(decide(&done(), &broken_base).exit_code, 0);
+        let skipped_tests = [tier(Stage::Custom, Status::Unver, true)];
+        assert_eq!(decide(&done(), &skipped_tests).exit_code, 1);
+    }
+
+    #[test]
+    fn every_ending_has_its_own_code() {
+        let red = [tier(Stage::Install, Status::Fail, true)];
+        assert_eq!(decide(&done(), &red).exit_code, 1);
+        assert_eq!(decide(&Ending::Signal(EndSignal::Terminate), &red).exit_code, 143);
+        assert_eq!(decide(&Ending::Signal(EndSignal::Interrupt), &red).exit_code, 130);
+        assert_eq!(decide(&Ending::Signal(EndSignal::Hangup), &red).exit_code, 129);
+        assert_eq!(decide(&Ending::Deadline, &red).exit_code, 142);
+        assert_eq!(decide(&Ending::Body(Err(usage("x"))), &[]).exit_code, 2);
+        assert_eq!(decide(&Ending::Body(Err(RunError::infra("x"))), &[]).exit_code, 3);
+    }
+
+    #[test]
+    fn a_leak_reddens_a_green_run_and_never_hides_a_first_failure() {
+        let mut residual = Residual::default();
+        residual.add("volumes", vec!["v".to_owned()]);
+        let mut green = decide(&done(), &[]);
+        green.after(teardown::TornDown::Left(residual.clone()));
+        assert_eq!((green.verdict, green.exit_code), (Verdict::Failed, 4));
+        let mut red = decide(&done(), &[tier(Stage::Install, Status::Fail, true)]);
+        red.after(teardown::TornDown::Left(residual));
+        assert_eq!((red.exit_code, red.reason.as_deref()), (1, Some("install: because")));
+        let mut cancelled = decide(&Ending::Signal(EndSignal::Terminate), &[]);
+        cancelled.after(teardown::TornDown::Unknown("engine gone".to_owned()));
+        assert_eq!(cancelled.exit_code, 143);
+    }
+}

@@ -1,0 +1,368 @@
+//! The plan: everything that can be known before anything is made.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::settings::{Origin, Settings};
+use super::{RunError, usage};
+use crate::dirs::RunDirs;
+use crate::driver::stack::Stamp;
+use crate::git::{checkout, fetch, snapshot, tags};
+use crate::outcome::Stage;
+use crate::recipe::backup::BackupPlan;
+use crate::recipe::release::{AppName, Release, Tree};
+use crate::recipe::secret::{self, SecretSource};
+use crate::recipe::version::{TagList, Version};
+use crate::suite::{self, Suite};
+
+/// What a run will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The head as a new app of it would be deployed.
+    pub head: Release,
+    /// The head's version label, if it has one.
+    pub head_version: Option<String>,
+    /// The base, with its tag; absent when the head is deployed at once.
+    pub base: Option<Base>,
+    /// Why there is no base, when an upgrade was asked for.
+    pub no_base: Option<NoBase>,
+    /// The tests and hooks.
+    pub suite: Suite,
+    /// A line for each of them.
+    pub customization: Vec<String>,
+    /// Remarks for the report.
+    pub warnings: Vec<String>,
+}
+
+/// The version that the upgrade starts from.
+#[derive(Debug)]
+pub struct Base {
+    /// Its tag.
+    pub version: String,
+    /// Its release.
+    pub release: Release,
+    /// The head as an operator's upgrade from it would be deployed: with the base's env file.
+    pub upgraded: Release,
+}
+
+/// Why there is nothing to upgrade from.
+#[derive(Debug, Clone)]
+pub enum NoBase {
+    /// There is no older version: the upgrade does not apply.
+    Structural(String),
+    /// There is one and it is unusable, which is not the head's fault.
+    Broken(String),
+}
+
+/// The recipe's repository, fetched.
+#[derive(Debug, Clone)]
+pub struct Checkout {
+    /// The head's tree, which does not move any more.
+    pub tree: Tree,
+    /// The names of all tags with their commits.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
+///
+/// # Errors
+/// [`RunError::Usage`] when the source or the ref does not exist, [`RunError::Infra`] when it cannot be had.
+pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> {
+    let destination = dirs.recipe(settings.recipe.as_str());
+    match &settings.origin {
+        Origin::Repository(source) => {
+            let request = fetch::FetchRequest {
+                source: source.clone(),
+                reference: settings.reference.clone(),
+                destination,
+                token: settings.token.clone(),
+            };
+            let fetched = fetch::fetch(&request).map_err(|error| match error.fault() {
+                crate::git::Fault::Usage => usage(error),
+                crate::git::Fault::Infrastructure => RunError::infra(error),
+            })?;
+            let tags = fetched.tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
+            let tree = Tree { root: fetched.destination, commit: fetched.commit, dirty: fetched.dirty };
+            Ok(Checkout { tree, tags })
+        }
+        Origin::Staged => {
+            let staged = settings.host.abra.join("recipes").join(settings.recipe.as_str());
+            snapshot::copy_tree(&staged, &destination).map_err(usage)?;
+            let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
+            let tags = tags::tags(&destination).map_err(RunError::infra)?;
+            let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
+            Ok(Checkout { tree: Tree { root: destination, commit, dirty: false }, tags })
+        }
+    }
+}
+
+/// Makes the plan. Nothing of the app exists afterwards. Blocking, like [`fetch`].
+///
+/// # Errors
+/// [`RunError::Usage`] for everything that is wrong with the recipe's text.
+pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<Plan, RunError> {
+    let app = AppName { recipe: &settings.recipe, domain: &settings.domain };
+    let head = Release::read(&checkout.tree, app).map_err(usage)?;
+    check_names(settings, &head)?;
+    check_secrets(settings, &head)?;
+    let head_version = head.version_label(&settings.domain);
+    let mut warnings = head.remarks.clone();
+
+    let mut suite = Suite::default();
+    let mut customization = Vec::new();
+    let own_tests = head.root.join("tests");
+    if own_tests.is_dir() {
+        if settings.trusted {
+            suite.add(suite::Origin::Recipe, &own_tests, &dirs.tests).map_err(RunError::infra)?;
+        } else {
+            warnings.push(format!(
+                "the recipe ships tests; they were not run, because `{}` is not on this host's list of approved recipes",
+                settings.recipe
+            ));
+        }
+    }
+    if let Some(overlays) = &settings.overlays {
+        let overlay = overlays.join(settings.recipe.as_str());
+        suite.add(suite::Origin::Overlay, &overlay, &dirs.tests).map_err(RunError::infra)?;
+    }
+    customization.extend(suite.describe().map_err(RunError::infra)?);
+
+    let (base, no_base) = if settings.stages.contains(&Stage::Upgrade) {
+        match choose_base(settings, &checkout.tags, head_version.as_deref(), &mut warnings)? {
+            Ok((version, commit)) => match read_base(settings, dirs, checkout, &version, &commit, app) {
+                Ok(base) => (Some(base), None),
+                Err(reason) => (None, Some(NoBase::Broken(format!("published version {version}: {reason}")))),
+            },
+            Err(reason) => (None, Some(NoBase::Structural(reason))),
+        }
+    } else {
+        (None, None)
+    };
+    let backups = BackupPlan::from_project(&head.project);
+    warnings.extend(backups.problems.iter().map(ToString::to_string));
+    Ok(Plan { head, head_version, base, no_base, suite, customization, warnings })
+}
+
+/// Docker refuses longer names, but only in the middle of a deploy.
+fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
+    let stack = settings.domain.stack();
+    let problems = head.project.object_name_problems(stack.as_str());
+    let Some(problem) = problems.first() else { return Ok(()) };
+    Err(RunError::Usage {
+        error: format!("{problem}").into(),
+        hints: vec!["choose a shorter zone with `--zone`, or shorten the name in the recipe".to_owned()],
+    })
+}
+
+fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
+    for spec in secret::plan(&head.project, &head.env, &head.vars).map_err(usage)? {
+        if spec.source == SecretSource::Supplied && !settings.supplied_secrets.contains_key(&spec.name) {
+            return Err(RunError::Usage {
+                error: format!("secret `{}` is `generate=false` in .env.sample and nobody supplied it", spec.name).into(),
+                hints: vec![format!("set CCCI_SECRET_{} to its value", spec.name.to_uppercase())],
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Chooses the version to upgrade from: the newest tag strictly older than the head's version label.
+///
+/// The inner error is the reason why the upgrade does not apply.
+fn choose_base(
+    settings: &Settings,
+    tags: &[(String, String)],
+    head_version: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Result<(String, String), String>, RunError> {
+    let commit_of = |name: &str| tags.iter().find(|(tag, _)| tag == name).map(|(_, commit)| commit.clone());
+    if let Some(wanted) = &settings.base {
+        return match commit_of(wanted) {
+            Some(commit) => Ok(Ok((wanted.clone(), commit))),
+            None => {
+                let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
+                let known = if known.is_empty() { "it has no tags".to_owned() } else { known.join(", ") };
+                Err(RunError::Usage {
+                    error: format!("base version `{wanted}` is not a tag of this recipe").into(),
+                    hints: vec![format!("its tags: {known}")],
+                })
+            }
+        };
+    }
+    let list = TagList::from_names(tags.iter().map(|(name, _)| name.as_str()));
+    if !list.ignored.is_empty() {
+        warnings.push(format!("tags that are no recipe versions were ignored: {}", list.ignored.join(", ")));
+    }
+    if list.versions.is_empty() {
+        return Ok(Err("the recipe has no published version to upgrade from".to_owned()));
+    }
+    let base = match head_version.map(str::parse::<Version>) {
+        Some(Ok(head)) => match list.newest_older_than(&head) {
+            Some(base) => base,
+            None => return Ok(Err(format!("no published version is older than the head's {head}"))),
+        },
+        Some(Err(error)) => {
+            warnings.push(format!("the head's version label cannot be ordered: {error}; the newest tag is the base"));
+            list.versions.last().expect("the list is not empty")
+        }
+        None => {
+            warnings.push("the head has no version label; the newest tag is the base".to_owned());
+            list.versions.last().expect("the list is not empty")
+        }
+    };
+    let commit = commit_of(base.as_str()).expect("a version of the list is the name of a tag");
+    Ok(Ok((base.to_string(), commit)))
+}
+
+/// Reads the base from its own tree. What is wrong with it is a reason, not an error: a published version
+/// cannot be changed any more, and the head is not to blame for it.
+fn read_base(
+    settings: &Settings,
+    dirs: &RunDirs,
+    checkout: &Checkout,
+    version: &str,
+    commit: &str,
+    app: AppName<'_>,
+) -> Result<Base, String> {
+    let root = dirs.root.join("base").join(settings.recipe.as_str());
+    snapshot::export(&checkout.tree.root, commit, &root).map_err(|error| error.to_string())?;
+    let tree = Tree { root, commit: commit.to_owned(), dirty: false };
+    let release = Release::read(&tree, app).map_err(|error| error.to_string())?;
+    let upgraded = Release::with_env(&checkout.tree, app, release.env.clone(), Vec::new())
+        .map_err(|error| format!("the head cannot be read with its env file: {error}"))?;
+    Ok(Base { version: version.to_owned(), release, upgraded })
+}
+
+impl Plan {
+    /// Returns the stamp of the base.
+    #[must_use]
+    pub fn base_stamp(&self, settings: &Settings) -> Option<Stamp> {
+        let base = self.base.as_ref()?;
+        Some(Stamp { recipe: settings.recipe.clone(), version: Some(base.version.clone()), chaos: false })
+    }
+
+    /// Returns the stamp of the head.
+    #[must_use]
+    pub fn head_stamp(&self, settings: &Settings) -> Stamp {
+        Stamp { recipe: settings.recipe.clone(), version: self.head_version.clone(), chaos: true }
+    }
+
+    /// Returns the images that the head's services have in a new app.
+    #[must_use]
+    pub fn head_images(&self) -> BTreeMap<String, String> {
+        let services = self.head.project.services.iter();
+        services.filter_map(|service| Some((service.name.clone(), service.image.clone()?))).collect()
+    }
+
+    /// Returns every image that the run needs.
+    #[must_use]
+    pub fn images(&self) -> Vec<String> {
+        let mut images = self.head.project.images();
+        if let Some(base) = &self.base {
+            images.extend(base.release.project.images());
+            images.extend(base.upgraded.project.images());
+        }
+        images.sort();
+        images.dedup();
+        images
+    }
+
+    /// Returns the head's version as reports show it: `+U` stands for uncommitted changes.
+    #[must_use]
+    pub fn shown_version(&self) -> Option<String> {
+        let version = self.head_version.clone()?;
+        Some(if self.head.dirty { format!("{version}+U") } else { version })
+    }
+}
+
+/// The plan as `--dry-run` prints it.
+#[derive(Debug, Serialize)]
+pub struct PlanView<'a> {
+    /// The recipe.
+    pub recipe: &'a str,
+    /// The commit under test.
+    pub head_commit: &'a str,
+    /// Whether uncommitted changes lie over it.
+    pub uncommitted_changes: bool,
+    /// Its version label.
+    pub head_version: Option<String>,
+    /// The version to upgrade from.
+    pub base_version: Option<&'a str>,
+    /// Why there is none.
+    pub no_base: Option<String>,
+    /// The app's domain.
+    pub domain: &'a str,
+    /// The app's stack.
+    pub stack: String,
+    /// Which driver.
+    pub driver: &'a str,
+    /// The stages with what is known of each.
+    pub tiers: Vec<TierView>,
+    /// Compose files of the head.
+    pub compose_files: &'a [String],
+    /// Every image that is needed.
+    pub images: Vec<String>,
+    /// Secrets to make.
+    pub secrets: Vec<String>,
+    /// Volumes that are backed up.
+    pub backed_up_volumes: Vec<String>,
+    /// Tests, hooks and overlays.
+    pub customization: &'a [String],
+    /// Departures from the recipe that this host forces.
+    pub deviations: Vec<String>,
+    /// Remarks.
+    pub warnings: &'a [String],
+    /// How long a deploy may take, in seconds.
+    pub deploy_timeout_s: u64,
+    /// How many deploys the run should count.
+    pub deploy_count: u32,
+}
+
+/// A tier in the plan.
+#[derive(Debug, Serialize)]
+pub struct TierView {
+    /// The stage.
+    pub name: Stage,
+    /// `run`, `skip` or `unver`.
+    pub will: &'static str,
+    /// Why, when it will not run.
+    pub reason: Option<String>,
+}
+
+impl Plan {
+    /// Returns what each tier will do.
+    #[must_use]
+    pub fn tiers(&self, settings: &Settings) -> Vec<TierView> {
+        let backups = BackupPlan::from_project(&self.head.project).is_backup_capable();
+        let view = |name, will, reason: Option<String>| TierView { name, will, reason };
+        Stage::ALL
+            .into_iter()
+            .map(|stage| {
+                if !settings.stages.contains(&stage) {
+                    return view(stage, "unver", Some("not asked for".to_owned()));
+                }
+                match (stage, &self.no_base) {
+                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => view(stage, "skip", Some(reason.clone())),
+                    (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
+                        view(stage, "unver", Some(format!("base-broken: {reason}")))
+                    }
+                    (Stage::Backup | Stage::Restore, _) if !backups => {
+                        view(stage, "skip", Some("the recipe has no backup labels".to_owned()))
+                    }
+                    _ => view(stage, "run", None),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Reads the list of recipes whose own code may run on this host: one name per line, `#` for comments.
+///
+/// # Errors
+/// What the system says when a list is given that cannot be read: an unreadable list is never an empty one.
+pub fn is_approved(list: &Path, recipe: &str) -> std::io::Result<bool> {
+    let text = std::fs::read_to_string(list)?;
+    Ok(text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).any(|name| name == recipe))
+}

@@ -1,0 +1,91 @@
+//! What a run was asked to do, resolved: nothing behind this reads the environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dirs::HostDirs;
+use crate::git::source::Source;
+use crate::git::token::Token;
+use crate::http::Gateway;
+use crate::name::{Domain, GitRef, RecipeName, RunId, Zone};
+use crate::outcome::Stage;
+
+/// The hard deadline of a run when none is given; the predecessor's.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// How long teardown may take, on top of the deadline.
+pub const TEARDOWN_BUDGET: Duration = Duration::from_secs(10 * 60);
+
+/// Where the recipe comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A path, a URL or a repository on the forge.
+    Repository(Source),
+    /// The checkout that an earlier step staged in the canonical abra directory (`CCCI_SKIP_FETCH=1`).
+    Staged,
+}
+
+/// When the app is left standing after the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Never.
+    #[default]
+    Never,
+    /// When the run did not pass, for a look at it.
+    Failed,
+    /// Always.
+    Always,
+}
+
+/// Everything that a run was asked to do.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The recipe's name.
+    pub recipe: RecipeName,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The ref under test; without one the work tree or the default branch.
+    pub reference: Option<GitRef>,
+    /// The pull request, as the forge numbers it.
+    pub pr: Option<String>,
+    /// Which stages to run.
+    pub stages: Vec<Stage>,
+    /// The version that the upgrade starts from, instead of the newest older tag.
+    pub base: Option<String>,
+    /// The zone of run apps.
+    pub zone: Zone,
+    /// The app's domain.
+    pub domain: Domain,
+    /// abra's name of the server.
+    pub server: String,
+    /// The gateway to reach the app through, instead of directly.
+    pub gateway: Option<Gateway>,
+    /// The operator's directory of overlays.
+    pub overlays: Option<PathBuf>,
+    /// The hard deadline.
+    pub deadline: Duration,
+    /// How long teardown may take.
+    pub teardown_budget: Duration,
+    /// Whether the app is left standing.
+    pub keep: Keep,
+    /// The id that the run was given.
+    pub run_id: RunId,
+    /// The engine.
+    pub docker_host: String,
+    /// The host's places.
+    pub host: HostDirs,
+    /// The environment that every child starts from.
+    pub child_env: BTreeMap<OsString, OsString>,
+    /// The forge's token.
+    pub token: Option<Token>,
+    /// Whether code that the recipe ships may run: a path given by hand, or an approved recipe.
+    pub trusted: bool,
+    /// This binary, for the tests' `PATH`.
+    pub exe: PathBuf,
+    /// Values of secrets that recipes do not let anyone generate, by their name in lower case.
+    pub supplied_secrets: BTreeMap<String, String>,
+    /// Makes the plan, prints it and stops.
+    pub dry_run: bool,
+}

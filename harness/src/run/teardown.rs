@@ -1,0 +1,110 @@
+//! The end of a run: children, app, files; then the audit.
+
+use std::time::Duration;
+
+use super::Context;
+use crate::app;
+use crate::event::Event;
+use crate::lifetime::worker::Signals;
+use crate::outcome::{Phase, Residual};
+use crate::swarm::EngineError;
+use crate::tier::timed;
+use crate::wait::Deadline;
+
+/// How long children may take to end before they are killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What teardown came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TornDown {
+    /// Nothing is left.
+    Clean,
+    /// The app was left standing on purpose.
+    Kept,
+    /// Something would not go.
+    Left(Residual),
+    /// What is left cannot be known.
+    Unknown(String),
+}
+
+/// Ends every child and removes everything of the run's app; signals are only noted meanwhile.
+pub(super) async fn tear_down(context: &Context<'_>, why: &str, keep: bool, signals: &mut Signals) -> TornDown {
+    let (lock, engine, touched) = {
+        let held = context.held.borrow();
+        (held.lock.clone(), held.engine.clone(), held.touched)
+    };
+    context.events.emit(&Event::TeardownStarted { why: why.to_owned() });
+    let deadline = Deadline::after(context.settings.teardown_budget);
+    let work = timed(&context.events, Phase::Teardown, "removing every trace", async {
+        let stubborn = context.processes.end_all(GRACE).await;
+        let mut residual = Residual::default();
+        residual.add("processes", stubborn);
+        let (Some(lock), Some(engine), true) = (lock, engine, touched) else { return Ok((residual, Vec::new())) };
+        if keep {
+            return Ok((residual, vec![format!("the app {} was kept", lock.domain())]));
+        }
+        let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
+        for (kind, names) in removal.residual.left {
+            residual.add(&kind, names);
+        }
+        Ok::<_, EngineError>((residual, removal.complaints))
+    });
+    let mut work = std::pin::pin!(work);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break Some(done),
+            signal = signals.next() => {
+                context.events.notice(format!("{} received during teardown: noted, teardown goes on", signal.name()));
+            }
+            () = tokio::time::sleep_until(deadline.instant()) => break None,
+        }
+    };
+    clean_files(context);
+    let (residual, torn_down) = match done {
+        Some(Ok((residual, remarks))) => {
+            if keep && touched {
+                for remark in &remarks {
+                    context.events.warn(format!(
+                        "{remark}; its lock ends with this run, so the next `recipe-ci janitor` removes it"
+                    ));
+                }
+                (residual, TornDown::Kept)
+            } else if residual.is_empty() {
+                (residual, TornDown::Clean)
+            } else {
+                for remark in remarks {
+                    context.events.warn(remark);
+                }
+                (residual.clone(), TornDown::Left(residual))
+            }
+        }
+        Some(Err(error)) => unknown(super::chain(&error)),
+        None => unknown(format!("not done after {} s", context.settings.teardown_budget.as_secs())),
+    };
+    if torn_down != TornDown::Kept {
+        context.events.emit(&Event::TeardownFinished { residual });
+    }
+    torn_down
+}
+
+fn unknown(reason: String) -> (Residual, TornDown) {
+    let mut residual = Residual::default();
+    residual.add("unknown", vec![reason.clone()]);
+    (residual, TornDown::Unknown(reason))
+}
+
+/// Removes what is not part of the record: checkouts, snapshots, state; then hides every secret that some
+/// test or tool wrote into a file.
+fn clean_files(context: &Context<'_>) {
+    let dirs = &context.dirs;
+    for path in [&dirs.backups, &dirs.abra, &dirs.tests, &dirs.bin, &dirs.state, &dirs.root.join("base")] {
+        if let Err(error) = std::fs::remove_dir_all(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            context.events.warn(format!("failed to remove `{}`: {error}", path.display()));
+        }
+    }
+    if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {
+        context.events.warn(format!("failed to look for secrets in `{}`: {error}", dirs.root.display()));
+    }
+}
