@@ -2,3 +2,5 @@
 
 pub mod backup;
 pub mod stack;
+
+pub use stack::DriverError;

@@ -41,7 +41,11 @@ fn chain(error: &reqwest::Error) -> String {
         text = cause.to_string();
         source = cause.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    if text.is_empty() {
+        error.to_string()
+    } else {
+        text
+    }
 }
 
 /// The way to an app.
@@ -69,7 +73,9 @@ pub struct Gateway {
 
 /// A gateway that cannot be understood.
 #[derive(Debug, thiserror::Error)]
-#[error("gateway `{0}` is not usable: give an IP address with an optional port, after `http://` or `https://`")]
+#[error(
+    "gateway `{0}` is not usable: give an IP address with an optional port, after `http://` or `https://`"
+)]
 pub struct GatewayError(pub String);
 
 impl std::str::FromStr for Gateway {
@@ -105,7 +111,10 @@ impl Question {
     /// Creates a GET of `path`.
     #[must_use]
     pub fn get(path: &str) -> Self {
-        Self { path: path.to_owned(), ..Self::default() }
+        Self {
+            path: path.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -146,7 +155,11 @@ impl Http {
             None => builder.tls_certs_only([]),
         };
         let client = builder.build().map_err(HttpError::Setup)?;
-        Ok(Self { client, domain: domain.to_string(), gateway: gateway.cloned() })
+        Ok(Self {
+            client,
+            domain: domain.to_string(),
+            gateway: gateway.cloned(),
+        })
     }
 
     /// Asks the app behind `way`.
@@ -155,10 +168,15 @@ impl Http {
     /// [`HttpError`] when there is no answer; any status is an answer.
     pub async fn ask(&self, way: &Way, question: &Question) -> Result<Answer, HttpError> {
         let url = match way {
-            Way::Direct { address, port } => format!("http://{}{}", SocketAddr::new(*address, *port), question.path),
+            Way::Direct { address, port } => format!(
+                "http://{}{}",
+                SocketAddr::new(*address, *port),
+                question.path
+            ),
             Way::Gateway(gateway) => self.gateway_url(gateway, &self.domain, &question.path),
         };
-        self.send(&url, matches!(way, Way::Direct { .. }), question).await
+        self.send(&url, matches!(way, Way::Direct { .. }), question)
+            .await
     }
 
     fn gateway_url(&self, gateway: &Gateway, domain: &str, path: &str) -> String {
@@ -166,12 +184,24 @@ impl Http {
         format!("{scheme}://{domain}:{}{path}", gateway.address.port())
     }
 
-    async fn send(&self, url: &str, direct: bool, question: &Question) -> Result<Answer, HttpError> {
+    async fn send(
+        &self,
+        url: &str,
+        direct: bool,
+        question: &Question,
+    ) -> Result<Answer, HttpError> {
         let watch = Stopwatch::start();
-        let method = if question.method.is_empty() { "GET" } else { &question.method };
+        let method = if question.method.is_empty() {
+            "GET"
+        } else {
+            &question.method
+        };
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| HttpError::Invalid(question.method.clone(), "HTTP method"))?;
-        let mut request = self.client.request(method, url).headers(self.headers(direct, question)?);
+        let mut request = self
+            .client
+            .request(method, url)
+            .headers(self.headers(direct, question)?);
         if let Some(body) = &question.body {
             request = request.body(body.clone());
         }
@@ -182,7 +212,11 @@ impl Http {
             let room = BODY_LIMIT.saturating_sub(body.len());
             body.extend_from_slice(&piece[..piece.len().min(room)]);
         }
-        Ok(Answer { status, body, elapsed: watch.elapsed() })
+        Ok(Answer {
+            status,
+            body,
+            elapsed: watch.elapsed(),
+        })
     }
 
     /// A direct request carries what Traefik would have added: apps that insist on https look for it.
@@ -191,8 +225,8 @@ impl Http {
         let mut add = |name: &str, value: &str| {
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| HttpError::Invalid(name.to_owned(), "header name"))?;
-            let value =
-                HeaderValue::from_str(value).map_err(|_| HttpError::Invalid(name.to_string(), "header value"))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| HttpError::Invalid(name.to_string(), "header value"))?;
             headers.append(name, value);
             Ok::<(), HttpError>(())
         };
@@ -226,8 +260,19 @@ impl Http {
             .resolve(&nobody, gateway.address)
             .build()
             .ok()?;
-        let other = Self { client, domain: nobody.clone(), gateway: None };
-        other.send(&other.gateway_url(gateway, &nobody, "/"), false, &Question::get("/")).await.ok()
+        let other = Self {
+            client,
+            domain: nobody.clone(),
+            gateway: None,
+        };
+        other
+            .send(
+                &other.gateway_url(gateway, &nobody, "/"),
+                false,
+                &Question::get("/"),
+            )
+            .await
+            .ok()
     }
 }
 
@@ -236,7 +281,7 @@ pub(crate) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Another part of the process may have installed one before; then that one serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
 
@@ -247,8 +292,20 @@ mod tests {
     #[test]
     fn gateways_are_addresses_with_a_scheme() {
         let parse = |text: &str| text.parse::<Gateway>();
-        assert_eq!(parse("127.0.0.1").unwrap(), Gateway { address: "127.0.0.1:443".parse().unwrap(), tls: true });
-        assert_eq!(parse("http://[::1]:81").unwrap(), Gateway { address: "[::1]:81".parse().unwrap(), tls: false });
+        assert_eq!(
+            parse("127.0.0.1").unwrap(),
+            Gateway {
+                address: "127.0.0.1:443".parse().unwrap(),
+                tls: true
+            }
+        );
+        assert_eq!(
+            parse("http://[::1]:81").unwrap(),
+            Gateway {
+                address: "[::1]:81".parse().unwrap(),
+                tls: false
+            }
+        );
         assert!(parse("traefik.local").is_err());
     }
 

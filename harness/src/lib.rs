@@ -1,9 +1,17 @@
 //! Proves that a Co-op Cloud recipe works on a real Docker Swarm.
+//!
+//! The library does, the binary talks: nothing here prints, reads the environment or the working
+//! directory, or ends the process. [`run`] is the only module that knows the order of a run; everything
+//! that touches an app takes the app's [`lock::DomainLock`] as proof that it may. `docs/architecture.md`
+//! has the map.
 
 pub mod app;
 pub mod dirs;
+pub mod driver;
 pub mod event;
 pub mod git;
+pub mod host;
+pub mod http;
 pub mod janitor;
 pub mod lifetime;
 pub mod lock;
@@ -12,6 +20,9 @@ pub mod outcome;
 pub mod process;
 pub mod recipe;
 pub mod report;
+pub mod run;
+pub mod suite;
 pub mod swarm;
 mod sys;
+pub mod tier;
 pub mod wait;

@@ -4,5 +4,6 @@ pub mod backup;
 pub mod compose;
 pub mod env;
 pub mod interpolate;
+pub mod release;
 pub mod secret;
 pub mod version;

@@ -53,12 +53,18 @@ pub enum RunError {
 
 impl RunError {
     fn infra(error: impl Into<AnyError>) -> Self {
-        Self::Infra { error: error.into(), hints: Vec::new() }
+        Self::Infra {
+            error: error.into(),
+            hints: Vec::new(),
+        }
     }
 }
 
 fn usage(error: impl Into<AnyError>) -> RunError {
-    RunError::Usage { error: error.into(), hints: Vec::new() }
+    RunError::Usage {
+        error: error.into(),
+        hints: Vec::new(),
+    }
 }
 
 /// Returns an error with everything below it, in one line.
@@ -132,11 +138,16 @@ pub async fn run(
 ) -> Result<RunEnd, DirsError> {
     let watch = Stopwatch::start();
     let deadline = Deadline::after(settings.deadline);
-    for (what, path) in [("state directory", &settings.host.state), ("lock directory", &settings.host.locks)] {
+    for (what, path) in [
+        ("state directory", &settings.host.state),
+        ("lock directory", &settings.host.locks),
+    ] {
         crate::dirs::ensure_writable(what, path)?;
     }
     let dirs = RunDirs::create(&settings.host, &settings.run_id)?;
-    notes.tell(&Note::Run { root: dirs.root.clone() });
+    notes.tell(&Note::Run {
+        root: dirs.root.clone(),
+    });
     dirs.link_abra(&settings.host)?;
 
     let events = Events::default();
@@ -177,17 +188,29 @@ pub async fn run(
     };
     let end = finish(&context, ending, signals, watch).await;
     if let Some(error) = recorder.last_error() {
-        context.events.notice(format!("results.json could not be written: {}", chain(&*error)));
+        context.events.notice(format!(
+            "results.json could not be written: {}",
+            chain(&*error)
+        ));
         // A report that does not exist must not look like a pass.
         if end.exit_code == 0 {
-            return Ok(RunEnd { verdict: Verdict::Infra, exit_code: 3, plan_json: None });
+            return Ok(RunEnd {
+                verdict: Verdict::Infra,
+                exit_code: 3,
+                plan_json: None,
+            });
         }
     }
     Ok(end)
 }
 
 /// Tears down, audits, decides and reports.
-async fn finish(context: &Context<'_>, ending: Ending, signals: &mut Signals, watch: Stopwatch) -> RunEnd {
+async fn finish(
+    context: &Context<'_>,
+    ending: Ending,
+    signals: &mut Signals,
+    watch: Stopwatch,
+) -> RunEnd {
     let minutes = context.settings.deadline.as_secs() / 60;
     let why = match &ending {
         Ending::Signal(signal) => {
@@ -212,16 +235,22 @@ async fn finish(context: &Context<'_>, ending: Ending, signals: &mut Signals, wa
     let torn_down = teardown::tear_down(context, &why, keep, signals).await;
     decision.after(torn_down);
 
-    context.events.emit(&Event::RunFinished(Box::new(RunFinished {
+    context
+        .events
+        .emit(&Event::RunFinished(Box::new(RunFinished {
+            verdict: decision.verdict,
+            exit_code: decision.exit_code,
+            reason: decision.reason,
+            hints: decision.hints,
+            finished_at: jiff::Timestamp::now().to_string(),
+            elapsed: watch.elapsed(),
+            peak_rss_bytes: peak_rss_bytes(),
+        })));
+    RunEnd {
         verdict: decision.verdict,
         exit_code: decision.exit_code,
-        reason: decision.reason,
-        hints: decision.hints,
-        finished_at: jiff::Timestamp::now().to_string(),
-        elapsed: watch.elapsed(),
-        peak_rss_bytes: peak_rss_bytes(),
-    })));
-    RunEnd { verdict: decision.verdict, exit_code: decision.exit_code, plan_json }
+        plan_json,
+    }
 }
 
 /// The verdict as it forms.
@@ -241,14 +270,20 @@ fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
         hints: hints.to_vec(),
     };
     match ending {
-        Ending::Signal(signal) => {
-            decision(Verdict::Cancelled, signal.exit_code(), Some(format!("{} received", signal.name())), &[])
-        }
+        Ending::Signal(signal) => decision(
+            Verdict::Cancelled,
+            signal.exit_code(),
+            Some(format!("{} received", signal.name())),
+            &[],
+        ),
         Ending::Deadline => decision(
             Verdict::Deadline,
             142,
             Some("the hard deadline passed".to_owned()),
-            &["raise it with `--deadline 90m` or CCCI_DEADLINE if the recipe really needs longer".to_owned()],
+            &[
+                "raise it with `--deadline 90m` or CCCI_DEADLINE if the recipe really needs longer"
+                    .to_owned(),
+            ],
         ),
         Ending::Body(Err(RunError::Usage { error, hints })) => {
             decision(Verdict::Usage, 2, Some(chain(&**error)), hints)
@@ -257,11 +292,21 @@ fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
             decision(Verdict::Infra, 3, Some(chain(&**error)), hints)
         }
         Ending::Body(Ok(_)) => {
-            let red = tiers.iter().find(|tier| tier.blames_recipe && tier.status != Status::Pass);
+            let red = tiers
+                .iter()
+                .find(|tier| tier.blames_recipe && tier.status != Status::Pass);
             match red {
                 Some(tier) => {
-                    let why = tier.reason.clone().unwrap_or_else(|| tier.status.to_string());
-                    decision(Verdict::Failed, 1, Some(format!("{}: {why}", tier.stage)), &[])
+                    let why = tier
+                        .reason
+                        .clone()
+                        .unwrap_or_else(|| tier.status.to_string());
+                    decision(
+                        Verdict::Failed,
+                        1,
+                        Some(format!("{}: {why}", tier.stage)),
+                        &[],
+                    )
                 }
                 None => decision(Verdict::Passed, 0, None, &[]),
             }
@@ -279,16 +324,19 @@ impl Decision {
                 self.verdict = Verdict::Failed;
                 self.exit_code = 4;
                 self.reason = Some(format!("teardown left something behind: {residual}"));
-                self.hints = vec!["run `recipe-ci janitor`; it removes what a dead run left".to_owned()];
+                self.hints =
+                    vec!["run `recipe-ci janitor`; it removes what a dead run left".to_owned()];
             }
             TornDown::Unknown(error) if self.verdict == Verdict::Passed => {
                 self.verdict = Verdict::Infra;
                 self.exit_code = 3;
                 self.reason = Some(format!("teardown could not be verified: {error}"));
-                self.hints = vec!["run `recipe-ci janitor` once the engine answers again".to_owned()];
+                self.hints =
+                    vec!["run `recipe-ci janitor` once the engine answers again".to_owned()];
             }
             TornDown::Left(_) | TornDown::Unknown(_) => {
-                self.hints.push("teardown was not clean: run `recipe-ci janitor`".to_owned());
+                self.hints
+                    .push("teardown was not clean: run `recipe-ci janitor`".to_owned());
             }
         }
     }
@@ -298,7 +346,8 @@ impl Decision {
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
 }
 
 #[cfg(test)]
@@ -324,7 +373,10 @@ mod tests {
 
     #[test]
     fn a_tier_that_could_not_be_verified_for_another_cause_does_not_fail_the_run() {
-        let broken_base = [tier(Stage::Install, Status::Pass, false), tier(Stage::Upgrade, Status::Unver, false)];
+        let broken_base = [
+            tier(Stage::Install, Status::Pass, false),
+            tier(Stage::Upgrade, Status::Unver, false),
+        ];
         assert_eq!(decide(&done(), &broken_base).exit_code, 0);
         let skipped_tests = [tier(Stage::Custom, Status::Unver, true)];
         assert_eq!(decide(&done(), &skipped_tests).exit_code, 1);
@@ -334,12 +386,24 @@ mod tests {
     fn every_ending_has_its_own_code() {
         let red = [tier(Stage::Install, Status::Fail, true)];
         assert_eq!(decide(&done(), &red).exit_code, 1);
-        assert_eq!(decide(&Ending::Signal(EndSignal::Terminate), &red).exit_code, 143);
-        assert_eq!(decide(&Ending::Signal(EndSignal::Interrupt), &red).exit_code, 130);
-        assert_eq!(decide(&Ending::Signal(EndSignal::Hangup), &red).exit_code, 129);
+        assert_eq!(
+            decide(&Ending::Signal(EndSignal::Terminate), &red).exit_code,
+            143
+        );
+        assert_eq!(
+            decide(&Ending::Signal(EndSignal::Interrupt), &red).exit_code,
+            130
+        );
+        assert_eq!(
+            decide(&Ending::Signal(EndSignal::Hangup), &red).exit_code,
+            129
+        );
         assert_eq!(decide(&Ending::Deadline, &red).exit_code, 142);
         assert_eq!(decide(&Ending::Body(Err(usage("x"))), &[]).exit_code, 2);
-        assert_eq!(decide(&Ending::Body(Err(RunError::infra("x"))), &[]).exit_code, 3);
+        assert_eq!(
+            decide(&Ending::Body(Err(RunError::infra("x"))), &[]).exit_code,
+            3
+        );
     }
 
     #[test]
@@ -351,7 +415,10 @@ mod tests {
         assert_eq!((green.verdict, green.exit_code), (Verdict::Failed, 4));
         let mut red = decide(&done(), &[tier(Stage::Install, Status::Fail, true)]);
         red.after(teardown::TornDown::Left(residual));
-        assert_eq!((red.exit_code, red.reason.as_deref()), (1, Some("install: because")));
+        assert_eq!(
+            (red.exit_code, red.reason.as_deref()),
+            (1, Some("install: because"))
+        );
         let mut cancelled = decide(&Ending::Signal(EndSignal::Terminate), &[]);
         cancelled.after(teardown::TornDown::Unknown("engine gone".to_owned()));
         assert_eq!(cancelled.exit_code, 143);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::outcome::{Stage, Status, TestOutcome};
 use crate::process::{Cmd, Finished, ProcessError, Processes};
 use crate::report::pytest;
+use crate::report::redact::Redactor;
 use crate::wait::Stopwatch;
 
 /// How long one test file or hook may run.
@@ -75,6 +76,19 @@ pub struct Suite {
     sources: Vec<Source>,
 }
 
+/// With what tests and hooks are run.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// The door that spawns.
+    pub processes: &'a Processes,
+    /// What they get in their environment.
+    pub env: &'a [(String, String)],
+    /// Where their full output goes.
+    pub logs: &'a Path,
+    /// What must not be shown.
+    pub redactor: &'a Redactor,
+}
+
 /// The outcome of a hook that did not succeed.
 #[derive(Debug, Clone)]
 pub struct HookFailure {
@@ -96,7 +110,10 @@ impl Suite {
             return Ok(());
         }
         let copy = tests_dir.join(origin.name());
-        copy_tree(dir, &copy).map_err(|source| SuiteError::Read { path: dir.to_owned(), source })?;
+        copy_tree(dir, &copy).map_err(|source| SuiteError::Read {
+            path: dir.to_owned(),
+            source,
+        })?;
         self.sources.push(Source { origin, dir: copy });
         Ok(())
     }
@@ -111,17 +128,24 @@ impl Suite {
             let mut add = |dir: &str, wanted: &dyn Fn(&str) -> bool| {
                 for name in list(&source.dir.join(dir))? {
                     if wanted(&name) {
-                        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                        let path = if dir.is_empty() {
+                            name
+                        } else {
+                            format!("{dir}/{name}")
+                        };
                         lines.push(format!("{}: {path}", source.origin.name()));
                     }
                 }
                 Ok::<(), SuiteError>(())
             };
             add("", &|name| {
-                Stage::ALL.iter().any(|stage| is_test_of(name, *stage)) || stem(name) == "install_steps"
+                Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
+                    || stem(name) == "install_steps"
                     || stem(name) == "setup_custom_tests"
             })?;
-            add("ops", &|name| stem(name).starts_with("pre_") || stem(name).starts_with("verify_"))?;
+            add("ops", &|name| {
+                stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
+            })?;
             add("custom", &|name| stem(name).starts_with("test_"))?;
         }
         Ok(lines)
@@ -133,7 +157,9 @@ impl Suite {
     /// [`SuiteError::Read`].
     pub fn first_python_test(&self) -> Result<Option<String>, SuiteError> {
         let lines = self.describe()?;
-        Ok(lines.into_iter().find(|line| line.ends_with(".py") && line.contains("test_")))
+        Ok(lines
+            .into_iter()
+            .find(|line| line.ends_with(".py") && line.contains("test_")))
     }
 
     /// Runs the hook of this name wherever it exists, the overlay's after the recipe's.
@@ -143,8 +169,7 @@ impl Suite {
     pub async fn hook(
         &self,
         name: &str,
-        processes: &Processes,
-        env: &[(String, String)],
+        means: Means<'_>,
     ) -> Result<(usize, Option<HookFailure>), SuiteError> {
         let mut ran = 0;
         for source in &self.sources {
@@ -158,13 +183,21 @@ impl Suite {
                 }
                 ran += 1;
                 let shown = format!("{} {name}", source.origin.name());
-                let cmd = executable(&dir.join(&file), &source.dir).envs(env.iter().cloned()).label(shown.clone());
-                let failure = match processes.run(&cmd, TEST_LIMIT).await {
+                let cmd = executable(&dir.join(&file), &source.dir)
+                    .envs(means.env.iter().cloned())
+                    .label(shown.clone());
+                let failure = match means.processes.run(&cmd, TEST_LIMIT).await {
                     Ok(finished) if finished.success() => continue,
-                    Ok(finished) => HookFailure { name: shown, how: finished.how(), tail: finished.tail },
-                    Err(ProcessError::TimedOut { limit, tail, .. }) => {
-                        HookFailure { name: shown, how: format!("not ended after {} s", limit.as_secs()), tail }
-                    }
+                    Ok(finished) => HookFailure {
+                        name: shown,
+                        how: finished.how(),
+                        tail: finished.tail,
+                    },
+                    Err(ProcessError::TimedOut { limit, tail, .. }) => HookFailure {
+                        name: shown,
+                        how: format!("not ended after {} s", limit.as_secs()),
+                        tail,
+                    },
                     Err(error) => return Err(error.into()),
                 };
                 return Ok((ran, Some(failure)));
@@ -177,32 +210,33 @@ impl Suite {
     ///
     /// # Errors
     /// [`SuiteError`] when one cannot be run; a test that fails is an outcome.
-    pub async fn run(
-        &self,
-        stage: Stage,
-        processes: &Processes,
-        env: &[(String, String)],
-        logs: &Path,
-    ) -> Result<Vec<Ran>, SuiteError> {
+    pub async fn run(&self, stage: Stage, means: Means<'_>) -> Result<Vec<Ran>, SuiteError> {
         let mut ran = Vec::new();
         for source in &self.sources {
-            let dir = if stage == Stage::Custom { source.dir.join("custom") } else { source.dir.clone() };
+            let dir = if stage == Stage::Custom {
+                source.dir.join("custom")
+            } else {
+                source.dir.clone()
+            };
             let names = list(&dir)?;
             let wanted = |name: &&String| match stage {
                 // A lifecycle test in custom/ would run twice.
                 Stage::Custom => {
-                    stem(name).starts_with("test_") && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
+                    stem(name).starts_with("test_")
+                        && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
                 }
                 _ => is_test_of(name, stage),
             };
-            let (python, others): (Vec<&String>, Vec<&String>) =
-                names.iter().filter(wanted).partition(|name| name.ends_with(".py"));
+            let (python, others): (Vec<&String>, Vec<&String>) = names
+                .iter()
+                .filter(wanted)
+                .partition(|name| name.ends_with(".py"));
             for name in others {
-                ran.push(run_executable(processes, env, &dir.join(name), source, logs).await?);
+                ran.push(run_executable(means, &dir.join(name), source).await?);
             }
             if !python.is_empty() {
                 let files: Vec<PathBuf> = python.into_iter().map(|name| dir.join(name)).collect();
-                ran.extend(run_pytest(processes, env, &files, source, stage, logs).await?);
+                ran.extend(run_pytest(means, &files, source, stage).await?);
             }
         }
         Ok(ran)
@@ -228,7 +262,10 @@ fn stem(name: &str) -> &str {
 
 /// Lists the files of a directory by name; one that does not exist has none.
 fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
-    let failed = |source| SuiteError::Read { path: dir.to_owned(), source };
+    let failed = |source| SuiteError::Read {
+        path: dir.to_owned(),
+        source,
+    };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -249,7 +286,9 @@ fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
 /// A script that lost its executable bit (a forge's archive, a careless commit) is run by its kind's
 /// interpreter; everything else must be executable itself.
 fn executable(file: &Path, dir: &Path) -> Cmd {
-    let runnable = file.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
+    let runnable = file
+        .metadata()
+        .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
     let extension = file.extension().and_then(|extension| extension.to_str());
     match (runnable, extension) {
         (false, Some("sh")) => Cmd::new("/bin/sh", dir).arg(file),
@@ -258,29 +297,53 @@ fn executable(file: &Path, dir: &Path) -> Cmd {
     }
 }
 
-async fn run_executable(
-    processes: &Processes,
-    env: &[(String, String)],
-    file: &Path,
-    source: &Source,
-    logs: &Path,
-) -> Result<Ran, SuiteError> {
-    let name = file.strip_prefix(&source.dir).unwrap_or(file).display().to_string();
-    let log = logs.join(format!("{}-{}.log", source.origin.name(), name.replace('/', "-")));
-    let cmd = executable(file, &source.dir).envs(env.iter().cloned()).label(name.clone()).log_to(&log);
+async fn run_executable(means: Means<'_>, file: &Path, source: &Source) -> Result<Ran, SuiteError> {
+    let name = file
+        .strip_prefix(&source.dir)
+        .unwrap_or(file)
+        .display()
+        .to_string();
+    let log = means.logs.join(format!(
+        "{}-{}.log",
+        source.origin.name(),
+        name.replace('/', "-")
+    ));
+    let cmd = executable(file, &source.dir)
+        .envs(means.env.iter().cloned())
+        .label(name.clone())
+        .log_to(&log);
     let watch = Stopwatch::start();
-    let finished = processes.run(&cmd, TEST_LIMIT).await;
-    let outcome = |status, message| TestOutcome { name: name.clone(), status, duration: watch.elapsed(), message };
+    let finished = means.processes.run(&cmd, TEST_LIMIT).await;
+    let outcome = |status, message| TestOutcome {
+        name: name.clone(),
+        status,
+        duration: watch.elapsed(),
+        message,
+    };
     Ok(match finished {
-        Ok(finished) if finished.success() => Ran { outcome: outcome(Status::Pass, None), tail: Vec::new() },
+        Ok(finished) if finished.success() => Ran {
+            outcome: outcome(Status::Pass, None),
+            tail: Vec::new(),
+        },
         Ok(finished) if finished.status.code() == Some(SKIP) => {
-            let reason = last_line(&finished).unwrap_or_else(|| "skipped itself without a reason".to_owned());
-            Ran { outcome: outcome(Status::Skip, Some(reason)), tail: Vec::new() }
+            let reason = last_line(&finished)
+                .unwrap_or_else(|| "skipped itself without a reason".to_owned());
+            Ran {
+                outcome: outcome(Status::Skip, Some(reason)),
+                tail: Vec::new(),
+            }
         }
-        Ok(finished) => Ran { outcome: outcome(Status::Fail, Some(finished.how())), tail: finished.tail },
-        Err(ProcessError::TimedOut { limit, tail, .. }) => {
-            Ran { outcome: outcome(Status::Fail, Some(format!("not ended after {} s", limit.as_secs()))), tail }
-        }
+        Ok(finished) => Ran {
+            outcome: outcome(Status::Fail, Some(finished.how())),
+            tail: finished.tail,
+        },
+        Err(ProcessError::TimedOut { limit, tail, .. }) => Ran {
+            outcome: outcome(
+                Status::Fail,
+                Some(format!("not ended after {} s", limit.as_secs())),
+            ),
+            tail,
+        },
         // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
         Err(ProcessError::Spawn { source, .. }) => Ran {
             outcome: outcome(Status::Fail, Some(format!("cannot be started: {source}"))),
@@ -291,31 +354,45 @@ async fn run_executable(
 }
 
 fn last_line(finished: &Finished) -> Option<String> {
-    finished.tail.iter().rev().find(|line| !line.trim().is_empty()).cloned()
+    finished
+        .tail
+        .iter()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .cloned()
 }
 
 async fn run_pytest(
-    processes: &Processes,
-    env: &[(String, String)],
+    means: Means<'_>,
     files: &[PathBuf],
     source: &Source,
     stage: Stage,
-    logs: &Path,
 ) -> Result<Vec<Ran>, SuiteError> {
-    let shown: Vec<String> =
-        files.iter().map(|file| file.strip_prefix(&source.dir).unwrap_or(file).display().to_string()).collect();
+    let shown: Vec<String> = files
+        .iter()
+        .map(|file| {
+            file.strip_prefix(&source.dir)
+                .unwrap_or(file)
+                .display()
+                .to_string()
+        })
+        .collect();
     let name = shown.join(" ");
-    if processes.which("pytest").is_none() {
+    if means.processes.which("pytest").is_none() {
         return Err(SuiteError::NoPytest { file: name });
     }
-    let junit = logs.join(format!("junit-{}-{stage}.xml", source.origin.name()));
-    let log = logs.join(format!("pytest-{}-{stage}.log", source.origin.name()));
+    let junit = means
+        .logs
+        .join(format!("junit-{}-{stage}.xml", source.origin.name()));
+    let log = means
+        .logs
+        .join(format!("pytest-{}-{stage}.log", source.origin.name()));
     let cmd = Cmd::new("pytest", &source.dir)
         .args(["-q", "-p", "no:cacheprovider", "--junitxml"])
         .arg(&junit)
         .args(files)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .envs(env.iter().cloned())
+        .envs(means.env.iter().cloned())
         .label(format!("pytest {name}"))
         .log_to(&log);
     let watch = Stopwatch::start();
@@ -330,30 +407,55 @@ async fn run_pytest(
             tail,
         }]
     };
-    let finished = match processes.run(&cmd, TEST_LIMIT).await {
+    let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
         Ok(finished) => finished,
         Err(ProcessError::TimedOut { limit, tail, .. }) => {
-            return Ok(failed(format!("not ended after {} s", limit.as_secs()), tail));
+            return Ok(failed(
+                format!("not ended after {} s", limit.as_secs()),
+                tail,
+            ));
         }
         Err(error) => return Err(error.into()),
     };
     if finished.status.code() == Some(PYTEST_NOTHING) {
-        return Ok(failed("pytest collected no test although the file is there".to_owned(), finished.tail));
+        return Ok(failed(
+            "pytest collected no test although the file is there".to_owned(),
+            finished.tail,
+        ));
     }
     let text = std::fs::read_to_string(&junit).unwrap_or_default();
-    let outcomes = match pytest::parse(&text) {
+    let outcomes = match pytest::parse_junit(&text, means.redactor) {
         Ok(outcomes) => outcomes,
-        Err(error) => return Ok(failed(format!("pytest left no usable report: {error}"), finished.tail)),
+        Err(error) => {
+            return Ok(failed(
+                format!("pytest left no usable report: {error}"),
+                finished.tail,
+            ));
+        }
     };
-    let all_good = outcomes.iter().all(|outcome| outcome.status != Status::Fail);
+    let all_good = outcomes
+        .iter()
+        .all(|outcome| outcome.status != Status::Fail);
     if outcomes.is_empty() || (all_good && !finished.success()) {
-        return Ok(failed(format!("pytest ended with {} and reports no failure", finished.how()), finished.tail));
+        return Ok(failed(
+            format!(
+                "pytest ended with {} and reports no failure",
+                finished.how()
+            ),
+            finished.tail,
+        ));
     }
     Ok(outcomes
         .into_iter()
         .map(|outcome| {
             let tail = if outcome.status == Status::Fail {
-                outcome.message.as_deref().unwrap_or_default().lines().map(str::to_owned).collect()
+                outcome
+                    .message
+                    .as_deref()
+                    .unwrap_or_default()
+                    .lines()
+                    .map(str::to_owned)
+                    .collect()
             } else {
                 Vec::new()
             };
@@ -385,7 +487,19 @@ mod tests {
     use std::ffi::OsString;
 
     fn processes() -> Processes {
-        Processes::new(BTreeMap::from([(OsString::from("PATH"), OsString::from("/usr/local/bin:/usr/bin:/bin"))]))
+        Processes::new(BTreeMap::from([(
+            OsString::from("PATH"),
+            OsString::from("/usr/local/bin:/usr/bin:/bin"),
+        )]))
+    }
+
+    fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -> Means<'a> {
+        Means {
+            processes,
+            env: &[],
+            logs,
+            redactor,
+        }
     }
 
     fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
@@ -397,7 +511,9 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         }
         let mut suite = Suite::default();
-        suite.add(Origin::Recipe, &from, &root.path().join("run")).unwrap();
+        suite
+            .add(Origin::Recipe, &from, &root.path().join("run"))
+            .unwrap();
         (root, suite)
     }
 
@@ -410,9 +526,23 @@ mod tests {
             ("custom/test_install.sh", "exit 1"),
             ("custom/helper.sh", "exit 1"),
         ]);
-        let ran = suite.run(Stage::Custom, &processes(), &[], root.path()).await.unwrap();
-        let seen: Vec<_> =
-            ran.iter().map(|ran| (ran.outcome.name.as_str(), ran.outcome.status, ran.outcome.message.as_deref())).collect();
+        let ran = suite
+            .run(
+                Stage::Custom,
+                means(&processes(), root.path(), &Redactor::default()),
+            )
+            .await
+            .unwrap();
+        let seen: Vec<_> = ran
+            .iter()
+            .map(|ran| {
+                (
+                    ran.outcome.name.as_str(),
+                    ran.outcome.status,
+                    ran.outcome.message.as_deref(),
+                )
+            })
+            .collect();
         assert_eq!(
             seen,
             [
@@ -427,10 +557,25 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
         let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
-        let (ran, failure) = suite.hook("ops/pre_backup", &processes(), &[]).await.unwrap();
+        let (ran, failure) = suite
+            .hook(
+                "ops/pre_backup",
+                means(&processes(), Path::new("/nowhere"), &Redactor::default()),
+            )
+            .await
+            .unwrap();
         let failure = failure.unwrap();
-        assert_eq!((ran, failure.how.as_str(), failure.tail.as_slice()), (1, "exit code 4", &["no disk".to_owned()][..]));
-        let (ran, failure) = suite.hook("ops/pre_upgrade", &processes(), &[]).await.unwrap();
+        assert_eq!(
+            (ran, failure.how.as_str(), failure.tail.as_slice()),
+            (1, "exit code 4", &["no disk".to_owned()][..])
+        );
+        let (ran, failure) = suite
+            .hook(
+                "ops/pre_upgrade",
+                means(&processes(), Path::new("/nowhere"), &Redactor::default()),
+            )
+            .await
+            .unwrap();
         assert!(ran == 0 && failure.is_none());
     }
 
@@ -444,7 +589,17 @@ mod tests {
             ("notes.txt", ""),
         ]);
         let lines = suite.describe().unwrap();
-        assert_eq!(lines, ["recipe: test_install.py", "recipe: ops/verify_restore", "recipe: custom/test_x.py"]);
-        assert_eq!(suite.first_python_test().unwrap().as_deref(), Some("recipe: test_install.py"));
+        assert_eq!(
+            lines,
+            [
+                "recipe: test_install.py",
+                "recipe: ops/verify_restore",
+                "recipe: custom/test_x.py"
+            ]
+        );
+        assert_eq!(
+            suite.first_python_test().unwrap().as_deref(),
+            Some("recipe: test_install.py")
+        );
     }
 }

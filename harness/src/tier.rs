@@ -8,20 +8,25 @@ pub mod install;
 pub mod restore;
 pub mod seed;
 pub mod serving;
+pub mod state;
 pub mod upgrade;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::dirs::RunDirs;
 use crate::driver::DriverError;
+use crate::driver::backup::{HookKind, run_hooks};
 use crate::driver::stack::StackDriver;
 use crate::event::{Event, Events};
 use crate::http::{Gateway, Http, HttpError};
 use crate::lock::DomainLock;
-use crate::name::{RecipeName, Zone};
+use crate::name::{Domain, RecipeName, Zone};
 use crate::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
+use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
-use crate::suite::{Ran, Suite, SuiteError};
+use crate::report::redact::Redactor;
+use crate::suite::{Means, Ran, Suite, SuiteError};
 use crate::swarm::converge::{Crashes, NotConverged, converge};
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
@@ -59,19 +64,30 @@ pub enum TierError {
     },
 }
 
+/// Returns how long a deploy of `release` may take: its timeout label, or 300 s as abra has it.
+#[must_use]
+pub fn timeout_of(release: &Release, domain: &Domain) -> Duration {
+    let label = release.project.timeout_label(domain.stack().as_str());
+    label
+        .and_then(|label| label.value.trim().parse().ok())
+        .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
+}
+
 /// Everything that tiers work with.
 #[derive(Debug)]
 pub struct Bench {
     /// How the app is deployed.
     pub driver: StackDriver,
     /// Proof that the app is ours.
-    pub lock: DomainLock,
+    pub lock: Rc<DomainLock>,
     /// The recipe's name.
     pub recipe: RecipeName,
     /// The zone that the app is in.
     pub zone: Zone,
     /// Who is told.
     pub events: Events,
+    /// What must not be shown.
+    pub redactor: Redactor,
     /// The tests and hooks of recipe and overlay.
     pub suite: Suite,
     /// What every test gets in its environment.
@@ -102,11 +118,7 @@ impl Bench {
     /// Returns how long a deploy of `release` may take: its timeout label, or 300 s as abra has it.
     #[must_use]
     pub fn timeout(&self, release: &Release) -> Duration {
-        let stack = self.lock.domain().stack();
-        let label = release.project.timeout_label(stack.as_str());
-        label
-            .and_then(|label| label.value.trim().parse().ok())
-            .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
+        timeout_of(release, self.lock.domain())
     }
 
     /// Reads the state of the app's stack.
@@ -121,34 +133,62 @@ impl Bench {
     ///
     /// # Errors
     /// [`NotConverged`].
-    pub async fn converge(&self, deadline: Deadline, crashes: Crashes) -> Result<StackState, NotConverged> {
-        let expected: Vec<String> =
-            self.current.project.services.iter().map(|service| service.name.clone()).collect();
+    pub async fn converge(
+        &self,
+        deadline: Deadline,
+        crashes: Crashes,
+    ) -> Result<StackState, NotConverged> {
+        let expected: Vec<String> = self
+            .current
+            .project
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect();
         let stack = self.lock.domain().stack();
-        converge(self.engine(), &stack, &expected, deadline, crashes, |waiting| {
-            self.events.emit(&Event::Progress(waiting.to_owned()));
-        })
+        converge(
+            self.engine(),
+            &stack,
+            &expected,
+            deadline,
+            crashes,
+            |waiting| {
+                self.events.emit(&Event::Progress(waiting.to_owned()));
+            },
+        )
         .await
     }
 
     /// Shows the last log lines of `services`. A log that cannot be read is said and stops nothing.
     pub async fn show_logs(&self, services: &[String]) {
-        let Ok(state) = self.state().await else { return };
+        let Ok(state) = self.state().await else {
+            return;
+        };
         for name in services {
-            let Some(service) = state.services.get(name) else { continue };
+            let Some(service) = state.services.get(name) else {
+                continue;
+            };
             let lines = match self.engine().service_log(&service.id, LOG_LINES).await {
                 Ok(lines) if lines.is_empty() => vec!["(it wrote nothing)".to_owned()],
                 Ok(lines) => lines,
                 Err(error) => vec![format!("(its log cannot be read: {error})")],
             };
-            self.events.emit(&Event::FailureOutput { title: format!("log of service `{name}`"), lines });
+            self.events.emit(&Event::FailureOutput {
+                title: format!("log of service `{name}`"),
+                lines,
+            });
         }
     }
 
     /// Returns the names of all services of the current release.
     #[must_use]
     pub fn service_names(&self) -> Vec<String> {
-        self.current.project.services.iter().map(|service| service.name.clone()).collect()
+        self.current
+            .project
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect()
     }
 }
 
@@ -167,7 +207,13 @@ impl<'a> Tally<'a> {
     #[must_use]
     pub fn start(events: &'a Events, stage: Stage) -> Self {
         events.emit(&Event::TierStarted(stage));
-        Self { events, stage, watch: Stopwatch::start(), lap: Stopwatch::start(), tests: Vec::new() }
+        Self {
+            events,
+            stage,
+            watch: Stopwatch::start(),
+            lap: Stopwatch::start(),
+            tests: Vec::new(),
+        }
     }
 
     /// Notes an assertion: `Ok` with what was seen, `Err` with what did not hold. Returns whether it held.
@@ -176,7 +222,12 @@ impl<'a> Tally<'a> {
             Ok(seen) => (Status::Pass, seen),
             Err(reason) => (Status::Fail, Some(reason)),
         };
-        self.note(TestOutcome { name: name.to_owned(), status, duration: self.lap.elapsed(), message });
+        self.note(TestOutcome {
+            name: name.to_owned(),
+            status,
+            duration: self.lap.elapsed(),
+            message,
+        });
         status == Status::Pass
     }
 
@@ -187,7 +238,8 @@ impl<'a> Tally<'a> {
             let title = outcome.name.clone();
             self.note(outcome);
             if failed && !tail.is_empty() {
-                self.events.emit(&Event::FailureOutput { title, lines: tail });
+                self.events
+                    .emit(&Event::FailureOutput { title, lines: tail });
             }
         }
     }
@@ -195,13 +247,19 @@ impl<'a> Tally<'a> {
     /// Shows output that explains a failure.
     pub fn show(&self, title: impl Into<String>, lines: Vec<String>) {
         if !lines.is_empty() {
-            self.events.emit(&Event::FailureOutput { title: title.into(), lines });
+            self.events.emit(&Event::FailureOutput {
+                title: title.into(),
+                lines,
+            });
         }
     }
 
     fn note(&mut self, test: TestOutcome) {
         self.lap = Stopwatch::start();
-        self.events.emit(&Event::TestFinished { stage: self.stage, test: test.clone() });
+        self.events.emit(&Event::TestFinished {
+            stage: self.stage,
+            test: test.clone(),
+        });
         self.tests.push(test);
     }
 
@@ -218,10 +276,18 @@ impl<'a> Tally<'a> {
     pub fn end(self) -> TierOutcome {
         let failed = self.tests.iter().find(|test| test.status == Status::Fail);
         let reason = failed.map(|test| match &test.message {
-            Some(message) => format!("{}: {}", test.name, message.lines().next().unwrap_or_default()),
+            Some(message) => format!(
+                "{}: {}",
+                test.name,
+                message.lines().next().unwrap_or_default()
+            ),
             None => test.name.clone(),
         });
-        let status = if failed.is_some() { Status::Fail } else { Status::Pass };
+        let status = if failed.is_some() {
+            Status::Fail
+        } else {
+            Status::Pass
+        };
         TierOutcome {
             stage: self.stage,
             status,
@@ -247,10 +313,15 @@ pub fn without(stage: Stage, status: Status, reason: impl Into<String>) -> TierO
 }
 
 /// Runs the `pre_` or `verify_` hook of an operation, if there is one; returns whether the tier may go on.
-async fn hook(bench: &Bench, tally: &mut Tally<'_>, kind: &str, stage: Stage) -> Result<bool, TierError> {
+async fn hook(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    kind: &str,
+    stage: Stage,
+) -> Result<bool, TierError> {
     let name = format!("ops/{kind}_{stage}");
     let env = bench.env_for(stage);
-    let (ran, failure) = bench.suite.hook(&name, &bench.driver.processes, &env).await?;
+    let (ran, failure) = bench.suite.hook(&name, bench.means(&env)).await?;
     if ran == 0 {
         return Ok(true);
     }
@@ -263,10 +334,29 @@ async fn hook(bench: &Bench, tally: &mut Tally<'_>, kind: &str, stage: Stage) ->
     })
 }
 
+/// Runs the hooks that the backup labels name; returns whether all ended with 0.
+async fn label_hooks(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    plan: &BackupPlan,
+    kind: HookKind,
+) -> Result<bool, TierError> {
+    let state = bench.state().await?;
+    let name = format!("generic: {kind}s");
+    Ok(match run_hooks(bench.engine(), &state, plan, kind).await? {
+        Ok(0) => true,
+        Ok(count) => tally.check(&name, Ok(Some(format!("{count} ended with 0")))),
+        Err(fault) => {
+            tally.show(kind.to_string(), fault.tail);
+            tally.check(&name, Err(fault.reason))
+        }
+    })
+}
+
 /// Runs the tests of a stage.
 async fn recipe_tests(bench: &Bench, tally: &mut Tally<'_>, stage: Stage) -> Result<(), TierError> {
-    let logs = bench.dirs().logs.clone();
-    let ran = bench.suite.run(stage, &bench.driver.processes, &bench.env_for(stage), &logs).await?;
+    let env = bench.env_for(stage);
+    let ran = bench.suite.run(stage, bench.means(&env)).await?;
     tally.add(ran);
     Ok(())
 }
@@ -278,8 +368,22 @@ impl Bench {
         env
     }
 
+    fn means<'a>(&'a self, env: &'a [(String, String)]) -> Means<'a> {
+        Means {
+            processes: &self.driver.processes,
+            env,
+            logs: &self.dirs().logs,
+            redactor: &self.redactor,
+        }
+    }
+
     /// Times `work` as `phase`.
-    pub async fn phase<T>(&self, phase: Phase, detail: impl Into<String>, work: impl Future<Output = T>) -> T {
+    pub async fn phase<T>(
+        &self,
+        phase: Phase,
+        detail: impl Into<String>,
+        work: impl Future<Output = T>,
+    ) -> T {
         timed(&self.events, phase, detail, work).await
     }
 }
@@ -291,10 +395,16 @@ pub async fn timed<T>(
     detail: impl Into<String>,
     work: impl Future<Output = T>,
 ) -> T {
-    events.emit(&Event::PhaseStarted { phase, detail: detail.into() });
+    events.emit(&Event::PhaseStarted {
+        phase,
+        detail: detail.into(),
+    });
     let watch = Stopwatch::start();
     let result = work.await;
-    events.emit(&Event::PhaseFinished { phase, elapsed: watch.elapsed() });
+    events.emit(&Event::PhaseFinished {
+        phase,
+        elapsed: watch.elapsed(),
+    });
     result
 }
 
@@ -308,7 +418,9 @@ fn recipe_fault(error: DriverError) -> Result<(String, Vec<String>), TierError> 
             let tail = tail.clone();
             Ok((error.to_string(), tail))
         }
-        DriverError::Compose(_) | DriverError::Secret(_) => Ok((error.to_string(), Vec::new())),
+        DriverError::Compose(_) | DriverError::Secret(_) | DriverError::NotSupplied { .. } => {
+            Ok((error.to_string(), Vec::new()))
+        }
         error => Err(TierError::Driver(error)),
     }
 }

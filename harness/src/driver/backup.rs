@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::lock::DomainLock;
-use crate::recipe::backup::{BackupPlan, Hook, Paths, VolumeBackup};
+use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup};
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 
@@ -58,7 +58,54 @@ pub struct Fault {
 
 impl Fault {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), tail: Vec::new() }
+        Self {
+            reason: reason.into(),
+            tail: Vec::new(),
+        }
+    }
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookKind {
+    /// Before volumes are saved.
+    BackupPre,
+    /// After they were.
+    BackupPost,
+    /// Before volumes are restored.
+    RestorePre,
+    /// After they were.
+    RestorePost,
+}
+
+struct Hook<'a> {
+    service: &'a str,
+    command: &'a str,
+}
+
+impl HookKind {
+    fn of(self, hooks: &ServiceHooks) -> Option<Hook<'_>> {
+        let command = match self {
+            Self::BackupPre => &hooks.backup_pre,
+            Self::BackupPost => &hooks.backup_post,
+            Self::RestorePre => &hooks.restore_pre,
+            Self::RestorePost => &hooks.restore_post,
+        };
+        command.as_deref().map(|command| Hook {
+            service: &hooks.service,
+            command,
+        })
+    }
+}
+
+impl std::fmt::Display for HookKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BackupPre => "backup pre-hook",
+            Self::BackupPost => "backup post-hook",
+            Self::RestorePre => "restore pre-hook",
+            Self::RestorePost => "restore post-hook",
+        })
     }
 }
 
@@ -69,23 +116,50 @@ pub type Outcome<T> = Result<Result<T, Fault>, EngineError>;
 ///
 /// # Errors
 /// [`EngineError`] when the engine fails.
-pub async fn run_hooks(engine: &Engine, state: &StackState, hooks: &[Hook], kind: &str) -> Outcome<usize> {
-    for hook in hooks {
-        let Some(container) = state.container_of(&hook.service) else {
-            return Ok(Err(Fault::new(format!("{kind} of `{}`: the service has no running container", hook.service))));
+pub async fn run_hooks(
+    engine: &Engine,
+    state: &StackState,
+    plan: &BackupPlan,
+    kind: HookKind,
+) -> Outcome<usize> {
+    let hooks: Vec<Hook<'_>> = plan
+        .services
+        .iter()
+        .filter_map(|service| kind.of(service))
+        .collect();
+    for hook in &hooks {
+        let Some(container) = state.container_of(hook.service) else {
+            return Ok(Err(Fault::new(format!(
+                "{kind} of `{}`: the service has no running container",
+                hook.service
+            ))));
         };
-        let command = ["/bin/sh".to_owned(), "-c".to_owned(), hook.command.clone()];
+        let command = [
+            "/bin/sh".to_owned(),
+            "-c".to_owned(),
+            hook.command.to_owned(),
+        ];
         let output = match engine.exec(container, &command, None, HOOK_LIMIT).await {
             Ok(output) => output,
             // The container went away under the hook, or took for ever: the recipe's doing.
-            Err(error @ (EngineError::ExecTimedOut { .. } | EngineError::Incomplete { .. } | EngineError::Refused { .. })) => {
-                return Ok(Err(Fault::new(format!("{kind} of `{}`: {error}", hook.service))));
+            Err(
+                error @ (EngineError::ExecTimedOut { .. }
+                | EngineError::Incomplete { .. }
+                | EngineError::Refused { .. }),
+            ) => {
+                return Ok(Err(Fault::new(format!(
+                    "{kind} of `{}`: {error}",
+                    hook.service
+                ))));
             }
             Err(error) => return Err(error),
         };
         if output.code != 0 {
             return Ok(Err(Fault {
-                reason: format!("{kind} of `{}` ended with exit code {}: {}", hook.service, output.code, hook.command),
+                reason: format!(
+                    "{kind} of `{}` ended with exit code {}: {}",
+                    hook.service, output.code, hook.command
+                ),
                 tail: output.tail,
             }));
         }
@@ -121,7 +195,9 @@ pub async fn save(
                     return Ok(Err(Fault::new(format!(
                         "volume `{}` has no `{}`, which its backup label names",
                         volume.volume,
-                        path.strip_prefix(&target).unwrap_or(&path).trim_start_matches('/')
+                        path.strip_prefix(&target)
+                            .unwrap_or(&path)
+                            .trim_start_matches('/')
                     ))));
                 }
                 Err(error) => return Err(error),
@@ -137,14 +213,21 @@ pub async fn save(
                 newest: 0,
                 digests: BTreeMap::new(),
             };
-            let read = tokio::task::spawn_blocking(move || examine(&file, &mut part).map(|()| part)).await;
+            let read =
+                tokio::task::spawn_blocking(move || examine(&file, &mut part).map(|()| part)).await;
             match read {
                 Ok(Ok(part)) => parts.push(part),
                 Ok(Err(error)) => {
-                    return Ok(Err(Fault::new(format!("the archive of volume `{}` is not readable: {error}", volume.volume))));
+                    return Ok(Err(Fault::new(format!(
+                        "the archive of volume `{}` is not readable: {error}",
+                        volume.volume
+                    ))));
                 }
                 Err(error) => {
-                    return Err(EngineError::Local { what: "examine an archive".to_owned(), source: std::io::Error::other(error) });
+                    return Err(EngineError::Local {
+                        what: "examine an archive".to_owned(),
+                        source: std::io::Error::other(error),
+                    });
                 }
             }
         }
@@ -153,20 +236,36 @@ pub async fn save(
     for part in &parts {
         digest.update(serde_json::to_vec(part).unwrap_or_default());
     }
-    Ok(Ok(Snapshot { id: hex::encode(&digest.finalize()[..8]), parts }))
+    Ok(Ok(Snapshot {
+        id: hex::encode(&digest.finalize()[..8]),
+        parts,
+    }))
 }
 
 /// Puts everything of `snapshot` back.
 ///
 /// # Errors
 /// [`EngineError`] when the engine or the disk fails.
-pub async fn put_back(engine: &Engine, _lock: &DomainLock, state: &StackState, snapshot: &Snapshot) -> Outcome<()> {
+pub async fn put_back(
+    engine: &Engine,
+    _lock: &DomainLock,
+    state: &StackState,
+    snapshot: &Snapshot,
+) -> Outcome<()> {
     for part in &snapshot.parts {
         let Some(container) = state.container_of(&part.service) else {
-            return Ok(Err(Fault::new(format!("service `{}` has no running container to restore into", part.service))));
+            return Ok(Err(Fault::new(format!(
+                "service `{}` has no running container to restore into",
+                part.service
+            ))));
         };
-        let parent = Path::new(&part.path).parent().and_then(Path::to_str).filter(|text| !text.is_empty());
-        engine.upload(container, parent.unwrap_or("/"), &part.file).await?;
+        let parent = Path::new(&part.path)
+            .parent()
+            .and_then(Path::to_str)
+            .filter(|text| !text.is_empty());
+        engine
+            .upload(container, parent.unwrap_or("/"), &part.file)
+            .await?;
     }
     Ok(Ok(()))
 }
@@ -179,13 +278,21 @@ fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String
         .iter()
         .find(|mount| state.container_of(&mount.service).is_some())
         .or_else(|| volume.mounts.first());
-    let Some(mount) = mount else { return Vec::new() };
+    let Some(mount) = mount else {
+        return Vec::new();
+    };
     let target = mount.target.trim_end_matches('/').to_owned();
     match &volume.paths {
-        Paths::Whole => vec![(mount.service.clone(), target.clone(), target)],
-        Paths::Named(paths) => paths
+        BackupPaths::Whole => vec![(mount.service.clone(), target.clone(), target)],
+        BackupPaths::Named(paths) => paths
             .iter()
-            .map(|path| (mount.service.clone(), target.clone(), format!("{target}/{}", path.trim_matches('/'))))
+            .map(|path| {
+                (
+                    mount.service.clone(),
+                    target.clone(),
+                    format!("{target}/{}", path.trim_matches('/')),
+                )
+            })
             .collect(),
     }
 }

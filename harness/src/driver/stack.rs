@@ -14,17 +14,15 @@ use crate::lock::DomainLock;
 use crate::name::RecipeName;
 use crate::process::{Cmd, ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
-use crate::recipe::compose::render::{Changes, SchemaVersion, normalise, overlay};
+use crate::recipe::compose::render::{
+    Changes, DEFAULT_SCHEMA_VERSION, SchemaVersion, normalise, overlay,
+};
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretError, SecretSpec};
 use crate::swarm::{Engine, EngineError};
 
 /// How long `docker stack deploy` may take; it only hands the stack to the engine.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(120);
-
-/// The compose format that is assumed where a recipe names none: the newest that every client since 19.03
-/// reads.
-const DEFAULT_SCHEMA: &str = "3.8";
 
 /// Why an app could not be made or deployed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +47,12 @@ pub enum DriverError {
     /// The recipe's secrets cannot be made.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A secret that nobody may generate was not supplied.
+    #[error("secret `{secret}` is `generate=false` and nobody supplied it")]
+    NotSupplied {
+        /// Its name.
+        secret: String,
+    },
     /// A file of the run cannot be written.
     #[error("failed to write `{path}`")]
     Write {
@@ -84,6 +88,8 @@ pub struct StackDriver {
     pub server: String,
     /// What the host can do.
     pub traits: HostTraits,
+    /// Values of secrets that may not be generated, by their name.
+    pub supplied: BTreeMap<String, String>,
 }
 
 /// How a release is to be labelled when it is deployed.
@@ -102,7 +108,12 @@ impl StackDriver {
     ///
     /// # Errors
     /// [`DriverError::Write`].
-    pub fn new_app(&self, lock: &DomainLock, release: &Release, stamp: &Stamp) -> Result<PathBuf, DriverError> {
+    pub fn new_app(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<PathBuf, DriverError> {
         let path = self.host.env_file(&self.server, lock.domain());
         let mut env = release.env.clone();
         env.set("TYPE", &type_of(stamp, release));
@@ -122,15 +133,22 @@ impl StackDriver {
         keep: &mut dyn FnMut(&str),
     ) -> Result<Vec<SecretSpec>, DriverError> {
         let stack = lock.domain().stack();
-        let wanted = secret::plan(&release.project, &release.env, &release.vars, stack.as_str())?;
+        let wanted = secret::plan(&release.project, &release.env, &release.vars)?;
         for spec in &wanted {
             if have.iter().any(|old| old.full_name == spec.full_name) {
                 continue;
             }
-            let value = secret::generate(spec, &mut rand::rng());
+            let generated = secret::generate(spec, &mut rand::rng());
+            let Some(value) = generated.or_else(|| self.supplied.get(&spec.name).cloned()) else {
+                return Err(DriverError::NotSupplied {
+                    secret: spec.name.clone(),
+                });
+            };
             // The redactor must know it before anything can print it.
             keep(&value);
-            self.engine.create_secret(&stack, &spec.full_name, &value).await?;
+            self.engine
+                .create_secret(&stack, &spec.full_name, &value)
+                .await?;
         }
         Ok(wanted)
     }
@@ -139,33 +157,66 @@ impl StackDriver {
     ///
     /// # Errors
     /// [`DriverError::Refused`] when Docker does not accept the recipe.
-    pub async fn deploy(&self, lock: &DomainLock, release: &Release, stamp: &Stamp) -> Result<(), DriverError> {
+    pub async fn deploy(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
         let mut files = Vec::new();
         let host_ports = self.needs_host_ports(release);
-        for (file, version) in &release.project.versions {
-            let changes = Changes {
-                version: SchemaVersion::WhenMissing(self.schema_of(release)),
-                host_ports,
-            };
-            if version.is_none() || host_ports {
-                let value = normalise(&release.root, file, &changes)?;
-                // Beside the original, because paths in it are relative to the first file's directory.
-                let copy = release.root.join(format!("{}.recipe-ci.json", file.trim_end_matches(".yml")));
-                self.write(&copy, value.to_string().as_bytes())?;
-                files.push(copy);
-            } else {
+        let first_dir = release
+            .project
+            .files
+            .first()
+            .and_then(|file| Path::new(file).parent())
+            .unwrap_or(Path::new(""));
+        for (number, (file, version)) in release.project.versions.iter().enumerate() {
+            if version.is_some() && !host_ports {
                 files.push(release.root.join(file));
+                continue;
             }
+            let changes = Changes {
+                version: SchemaVersion::WhenMissing(schema_of(release)),
+                host_ports,
+                // Docker takes relative paths from the directory of the first file.
+                base_dir: Some(release.root.join(first_dir)),
+            };
+            let copy = self
+                .dirs
+                .state
+                .join(format!("compose-{}-{number}.json", tag_of(release)));
+            self.write(
+                &copy,
+                normalise(&release.root, file, &changes)?
+                    .to_string()
+                    .as_bytes(),
+            )?;
+            files.push(copy);
         }
-        let name = format!("overlay-{}.json", release.chaos_version().replace('+', "-"));
-        let extra = self.dirs.state.join(name);
-        let value = overlay(&release.project, &labels(stack.as_str(), stamp, release), !self.traits.ipvs);
+        let extra = self
+            .dirs
+            .state
+            .join(format!("overlay-{}.json", tag_of(release)));
+        let value = overlay(
+            &release.project,
+            &labels(stack.as_str(), stamp, release),
+            !self.traits.ipvs,
+        );
         self.write(&extra, value.to_string().as_bytes())?;
         files.push(extra);
 
         let mut cmd = Cmd::new("docker", &release.root)
-            .args(["--host", self.engine.host(), "stack", "deploy", "--prune", "--resolve-image", "never"])
+            .args([
+                "--host",
+                self.engine.host(),
+                "stack",
+                "deploy",
+                "--prune",
+                "--resolve-image",
+                "never",
+            ])
             .envs(&release.vars)
             .label("docker stack deploy");
         if self.traits.detach_flag {
@@ -174,21 +225,38 @@ impl StackDriver {
         for file in &files {
             cmd = cmd.arg("--compose-file").arg(file);
         }
-        let finished = self.processes.run(&cmd.arg(stack.as_str()), DEPLOY_LIMIT).await?;
+        let finished = self
+            .processes
+            .run(&cmd.arg(stack.as_str()), DEPLOY_LIMIT)
+            .await?;
         if finished.success() {
             return Ok(());
         }
         // An engine that is gone is not the recipe's fault; ask it.
         self.engine.info().await?;
-        let reason = finished.tail.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
-        Err(DriverError::Refused { reason, tail: finished.tail })
+        let reason = finished
+            .tail
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .cloned()
+            .unwrap_or_default();
+        Err(DriverError::Refused {
+            reason,
+            tail: finished.tail,
+        })
     }
 
     /// Notes the version in the env file, as abra does after a deploy.
     ///
     /// # Errors
     /// [`DriverError::Write`].
-    pub fn note_version(&self, lock: &DomainLock, release: &Release, stamp: &Stamp) -> Result<(), DriverError> {
+    pub fn note_version(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<(), DriverError> {
         self.new_app(lock, release, stamp).map(drop)
     }
 
@@ -197,14 +265,19 @@ impl StackDriver {
     pub fn deviations(&self, release: &Release) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.traits.ipvs {
-            lines.push("kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned());
+            lines.push(
+                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
+            );
         }
         if self.needs_host_ports(release) {
             lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
         }
         for (file, version) in &release.project.versions {
             if version.is_none() {
-                lines.push(format!("{file} has no `version`: deployed as {}", self.schema_of(release)));
+                lines.push(format!(
+                    "{file} has no `version`: deployed as {}",
+                    schema_of(release)
+                ));
             }
         }
         lines
@@ -212,17 +285,19 @@ impl StackDriver {
 
     fn needs_host_ports(&self, release: &Release) -> bool {
         !self.traits.ipvs
-            && release.project.services.iter().flat_map(|service| &service.ports).any(|port| {
-                port.mode != crate::recipe::compose::PortMode::Host
-            })
-    }
-
-    fn schema_of(&self, release: &Release) -> String {
-        release.project.schema_version.clone().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned())
+            && release
+                .project
+                .services
+                .iter()
+                .flat_map(|service| &service.ports)
+                .any(|port| port.mode != crate::recipe::compose::model::PortMode::Host)
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), DriverError> {
-        let failed = |source| DriverError::Write { path: path.to_owned(), source };
+        let failed = |source| DriverError::Write {
+            path: path.to_owned(),
+            source,
+        };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
@@ -230,10 +305,27 @@ impl StackDriver {
     }
 }
 
+fn schema_of(release: &Release) -> String {
+    let known = release.project.schema_version.as_deref();
+    known.unwrap_or(DEFAULT_SCHEMA_VERSION).to_owned()
+}
+
+/// Returns what tells the files of one release from another's.
+fn tag_of(release: &Release) -> String {
+    release.chaos_version().replace('+', "-")
+}
+
 /// Returns what `TYPE=` says of a deployed app.
 fn type_of(stamp: &Stamp, release: &Release) -> String {
-    let version = if stamp.chaos { Some(release.chaos_version()) } else { stamp.version.clone() };
-    version.map_or_else(|| stamp.recipe.to_string(), |version| format!("{}:{version}", stamp.recipe))
+    let version = if stamp.chaos {
+        Some(release.chaos_version())
+    } else {
+        stamp.version.clone()
+    };
+    version.map_or_else(
+        || stamp.recipe.to_string(),
+        |version| format!("{}:{version}", stamp.recipe),
+    )
 }
 
 /// Returns the labels that abra sets on the main service.

@@ -76,7 +76,9 @@ impl Release {
         let sample = match read_optional(&tree.root.join(".env.sample"))? {
             Some(text) => text,
             None => {
-                remarks.push("the recipe has no .env.sample; the app gets only DOMAIN and TYPE".to_owned());
+                remarks.push(
+                    "the recipe has no .env.sample; the app gets only DOMAIN and TYPE".to_owned(),
+                );
                 String::new()
             }
         };
@@ -105,15 +107,26 @@ impl Release {
         if let Some(text) = read_optional(&tree.root.join("abra.sh"))? {
             let exports = abra_sh::exports(&text);
             vars.extend(exports.vars);
-            remarks.extend(exports.unevaluated.iter().map(|line| {
-                format!("abra.sh:{}: not evaluated, {}", line.line, line.reason)
-            }));
+            remarks.extend(
+                exports
+                    .unevaluated
+                    .iter()
+                    .map(|line| format!("abra.sh:{}: not evaluated, {}", line.line, line.reason)),
+            );
         }
         vars.extend(base);
         let project = Project::load(&tree.root, &compose_files(&vars), &vars)?;
-        remarks.extend(project.unset.iter().map(|name| format!("variable `{name}` is not set and taken as empty")));
+        remarks.extend(
+            project
+                .unset
+                .iter()
+                .map(|name| format!("variable `{name}` is not set and taken as empty")),
+        );
         remarks.extend(project.warnings.iter().map(|warning| {
-            format!("{}: {}: {}", warning.location, warning.path, warning.message)
+            format!(
+                "{}: {}: {}",
+                warning.location, warning.path, warning.message
+            )
         }));
         Ok(Self {
             root: tree.root.clone(),
@@ -137,7 +150,11 @@ impl Release {
     #[must_use]
     pub fn chaos_version(&self) -> String {
         let short = self.commit.get(..8).unwrap_or(&self.commit);
-        if self.dirty { format!("{short}+U") } else { short.to_owned() }
+        if self.dirty {
+            format!("{short}+U")
+        } else {
+            short.to_owned()
+        }
     }
 }
 
@@ -145,6 +162,9 @@ fn read_optional(path: &Path) -> Result<Option<String>, ReleaseError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ReleaseError::Read { path: path.to_owned(), source }),
+        Err(source) => Err(ReleaseError::Read {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }

@@ -6,7 +6,7 @@ use super::plan::{self, Base, NoBase, Plan, PlanView};
 use super::{Context, RunError, chain};
 use crate::app;
 use crate::driver::backup::Snapshot;
-use crate::driver::stack::{HostTraits, Stamp, StackDriver};
+use crate::driver::stack::{HostTraits, StackDriver, Stamp};
 use crate::event::{Event, Planned};
 use crate::host;
 use crate::http::Http;
@@ -31,7 +31,10 @@ impl From<EngineError> for RunError {
             }
             _ => vec!["`recipe-ci doctor` says what is wrong with this host".to_owned()],
         };
-        Self::Infra { error: error.into(), hints }
+        Self::Infra {
+            error: error.into(),
+            hints,
+        }
     }
 }
 
@@ -51,11 +54,23 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let checkout = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
         let what = settings.recipe.to_string();
-        timed(&context.events, Phase::Fetch, what, blocking(move || plan::fetch(&settings, &dirs))).await?
+        timed(
+            &context.events,
+            Phase::Fetch,
+            what,
+            blocking(move || plan::fetch(&settings, &dirs)),
+        )
+        .await?
     };
     let plan = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
-        timed(&context.events, Phase::Plan, "", blocking(move || plan::make(&settings, &dirs, &checkout))).await?
+        timed(
+            &context.events,
+            Phase::Plan,
+            "",
+            blocking(move || plan::make(&settings, &dirs, &checkout)),
+        )
+        .await?
     };
     let traits = host_traits(context).await;
     let engine = Engine::connect(&settings.docker_host)?;
@@ -107,7 +122,10 @@ async fn blocking<T: Send + 'static>(
 
 async fn host_traits(context: &Context<'_>) -> HostTraits {
     let client = host::client_version(&context.processes).await;
-    HostTraits { ipvs: host::ipvs(), detach_flag: client.is_some_and(host::supports_detach_flag) }
+    HostTraits {
+        ipvs: host::ipvs(),
+        detach_flag: client.is_some_and(host::supports_detach_flag),
+    }
 }
 
 fn announce(context: &Context<'_>, plan: &Plan, driver: &StackDriver) {
@@ -132,7 +150,8 @@ fn announce(context: &Context<'_>, plan: &Plan, driver: &StackDriver) {
 
 fn view(context: &Context<'_>, plan: &Plan, driver: &StackDriver) -> String {
     let settings = context.settings;
-    let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars).unwrap_or_default();
+    let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
+        .unwrap_or_default();
     let backups = BackupPlan::from_project(&plan.head.project);
     let no_base = plan.no_base.as_ref().map(|reason| match reason {
         NoBase::Structural(reason) => reason.clone(),
@@ -152,7 +171,11 @@ fn view(context: &Context<'_>, plan: &Plan, driver: &StackDriver) -> String {
         compose_files: &plan.head.project.files,
         images: plan.images(),
         secrets: secrets.into_iter().map(|spec| spec.full_name).collect(),
-        backed_up_volumes: backups.volumes.into_iter().map(|volume| volume.volume).collect(),
+        backed_up_volumes: backups
+            .volumes
+            .into_iter()
+            .map(|volume| volume.volume)
+            .collect(),
         customization: &plan.customization,
         deviations: driver.deviations(&plan.head),
         warnings: &plan.warnings,
@@ -165,22 +188,40 @@ fn view(context: &Context<'_>, plan: &Plan, driver: &StackDriver) -> String {
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
 async fn sweep(context: &Context<'_>, engine: &Engine) {
     let settings = context.settings;
-    match janitor::sweep(engine, &settings.host, &settings.zone, &context.dirs.id, false).await {
-        Err(error) => context.events.warn(format!("the janitor could not sweep: {}", chain(&error))),
+    match janitor::sweep(
+        engine,
+        &settings.host,
+        &settings.zone,
+        &context.dirs.id,
+        false,
+    )
+    .await
+    {
+        Err(error) => context
+            .events
+            .warn(format!("the janitor could not sweep: {}", chain(&error))),
         Ok(sweep) => {
             for finding in sweep.findings {
                 let domain = &finding.domain;
                 match finding.decision {
-                    Decision::Reaped => context.events.notice(format!("== janitor: reaped orphan {domain} ==")),
+                    Decision::Reaped => context
+                        .events
+                        .notice(format!("== janitor: reaped orphan {domain} ==")),
                     Decision::Live { .. } => {}
                     Decision::Incomplete(residual) => {
-                        context.events.warn(format!("janitor: {domain} would not go: {residual}"));
+                        context
+                            .events
+                            .warn(format!("janitor: {domain} would not go: {residual}"));
                     }
                     Decision::Skipped(error) => {
-                        context.events.warn(format!("janitor: skipping {domain}: {}", chain(&error)));
+                        context
+                            .events
+                            .warn(format!("janitor: skipping {domain}: {}", chain(&error)));
                     }
                     Decision::Failed(error) => {
-                        context.events.warn(format!("janitor: {domain}: {}", chain(&error)));
+                        context
+                            .events
+                            .warn(format!("janitor: {domain}: {}", chain(&error)));
                     }
                 }
             }
@@ -195,38 +236,53 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
 async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock>, RunError> {
     let settings = context.settings;
     let (domain, run) = (&settings.domain, &context.dirs.id);
-    let lock = match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
-        Attempt::Acquired(lock) => lock,
-        Attempt::Held { holder, .. } => {
-            let holder = if holder.is_empty() { String::new() } else { format!(" ({holder})") };
-            context
-                .events
-                .notice(format!("== app lock: another run of {domain} is in flight{holder} — waiting =="));
-            let watch = Stopwatch::start();
-            let wait = DomainLock::acquire(&settings.host, domain, run);
-            let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait).await.map_err(RunError::infra)?;
-            context.events.notice(format!(
-                "== app lock: acquired {domain} after {:.1} s ==",
-                watch.elapsed().as_secs_f64()
-            ));
-            lock
-        }
-    };
+    let lock =
+        match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
+            Attempt::Acquired(lock) => lock,
+            Attempt::Held { holder, .. } => {
+                let holder = if holder.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({holder})")
+                };
+                context.events.notice(format!(
+                    "== app lock: another run of {domain} is in flight{holder} — waiting =="
+                ));
+                let watch = Stopwatch::start();
+                let wait = DomainLock::acquire(&settings.host, domain, run);
+                let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait)
+                    .await
+                    .map_err(RunError::infra)?;
+                context.events.notice(format!(
+                    "== app lock: acquired {domain} after {:.1} s ==",
+                    watch.elapsed().as_secs_f64()
+                ));
+                lock
+            }
+        };
     let lock = Rc::new(lock);
     // The supervisor must know before anything can exist.
-    context.notes.borrow_mut().tell(&Note::App { domain: domain.to_string() });
+    context.notes.borrow_mut().tell(&Note::App {
+        domain: domain.to_string(),
+    });
     {
         let mut held = context.held.borrow_mut();
         held.lock = Some(Rc::clone(&lock));
         held.touched = true;
     }
     if app::exists(engine, &settings.host, domain).await? {
-        context.events.notice(format!("== {domain} is still there though its last run is dead: removing it first =="));
+        context.events.notice(format!(
+            "== {domain} is still there though its last run is dead: removing it first =="
+        ));
         let deadline = crate::wait::Deadline::after(settings.teardown_budget);
         let removal = app::remove(engine, &settings.host, &lock, deadline).await?;
         if !removal.residual.is_empty() {
             return Err(RunError::Infra {
-                error: format!("what a dead run of {domain} left would not go: {}", removal.residual).into(),
+                error: format!(
+                    "what a dead run of {domain} left would not go: {}",
+                    removal.residual
+                )
+                .into(),
                 hints: removal.complaints,
             });
         }
@@ -258,7 +314,13 @@ async fn tiers(
     let head_stamp = plan.head_stamp(settings);
     let base_stamp = plan.base_stamp(settings);
     let images = plan.head_images();
-    let Plan { head, base, mut no_base, suite, .. } = plan;
+    let Plan {
+        head,
+        base,
+        mut no_base,
+        suite,
+        ..
+    } = plan;
     let http = Http::new(&settings.domain, settings.gateway.as_ref()).map_err(RunError::infra)?;
     let first = base.as_ref().map_or(&head, |base| &base.release).clone();
     let mut bench = Bench {
@@ -267,6 +329,7 @@ async fn tiers(
         recipe: settings.recipe.clone(),
         zone: settings.zone.clone(),
         events: context.events.clone(),
+        redactor: context.redactor.clone(),
         suite,
         test_env: test_env(context)?,
         gateway: settings.gateway.clone(),
@@ -283,15 +346,21 @@ async fn tiers(
     let mut up = tier::install::bring_up(&mut bench, stamp, &mut secrets, &mut keep_secret).await?;
     let mut base = base;
     if let (Err(not_up), Some(broken)) = (&up, base.as_ref()) {
-        let reason = format!("published version {} did not come up: {}: {}", broken.version, not_up.what, not_up.reason);
-        context.events.warn(format!("base-broken: {reason}; going on with a new app of the head"));
+        let reason = format!(
+            "published version {} did not come up: {}: {}",
+            broken.version, not_up.what, not_up.reason
+        );
+        context.events.warn(format!(
+            "base-broken: {reason}; going on with a new app of the head"
+        ));
         no_base = Some(NoBase::Broken(reason));
         base = None;
         start_over(&bench, settings.teardown_budget).await?;
         secrets.clear();
         bench.current = head.clone();
         count_deploy(context, &mut deploys)?;
-        up = tier::install::bring_up(&mut bench, &head_stamp, &mut secrets, &mut keep_secret).await?;
+        up = tier::install::bring_up(&mut bench, &head_stamp, &mut secrets, &mut keep_secret)
+            .await?;
     }
     bench.note_state()?;
     let installed = up.is_ok();
@@ -312,20 +381,38 @@ async fn tiers(
         (_, _, Some(base), _) => {
             let target = target(base, images, head_stamp.clone());
             let current = bench.current.clone();
-            let backups = Some(BackupPlan::from_project(&current.project)).filter(BackupPlan::is_backup_capable);
-            let run = tier::upgrade::run(&mut bench, target, backups.as_ref(), &mut secrets, &mut keep_secret);
+            let backups = Some(BackupPlan::from_project(&current.project))
+                .filter(BackupPlan::is_backup_capable);
+            let run = tier::upgrade::run(
+                &mut bench,
+                target,
+                backups.as_ref(),
+                &mut secrets,
+                &mut keep_secret,
+            );
             let outcome = timed(&context.events, Phase::Upgrade, "", run).await?;
             bench.note_state()?;
             Some(outcome)
         }
-        (_, _, None, Some(NoBase::Broken(reason))) => {
-            Some(without(Stage::Upgrade, Status::Unver, format!("base-broken: {reason}")))
+        (_, _, None, Some(NoBase::Broken(reason))) => Some(without(
+            Stage::Upgrade,
+            Status::Unver,
+            format!("base-broken: {reason}"),
+        )),
+        (_, _, None, Some(NoBase::Structural(reason))) => {
+            Some(without(Stage::Upgrade, Status::Skip, reason))
         }
-        (_, _, None, Some(NoBase::Structural(reason))) => Some(without(Stage::Upgrade, Status::Skip, reason)),
         (_, _, None, None) => None,
     };
-    let going_on = installed && upgraded.as_ref().is_none_or(|tier| tier.status != Status::Fail);
-    let why_not = if installed { "the upgrade failed" } else { "the install failed" };
+    let going_on = installed
+        && upgraded
+            .as_ref()
+            .is_none_or(|tier| tier.status != Status::Fail);
+    let why_not = if installed {
+        "the upgrade failed"
+    } else {
+        "the install failed"
+    };
     if let Some(outcome) = upgraded {
         record(context, outcome);
     }
@@ -333,7 +420,13 @@ async fn tiers(
     let custom = if !asked(Stage::Custom) {
         not_asked(Stage::Custom)
     } else if going_on {
-        timed(&context.events, Phase::Custom, "", tier::custom::run(&bench)).await?
+        timed(
+            &context.events,
+            Phase::Custom,
+            "",
+            tier::custom::run(&bench),
+        )
+        .await?
     } else {
         without(Stage::Custom, Status::Unver, why_not)
     };
@@ -354,7 +447,11 @@ async fn backup_and_restore(
         if !asked(stage) {
             Some(not_asked(stage))
         } else if !plan.is_backup_capable() {
-            Some(without(stage, Status::Skip, "the recipe has no backup labels"))
+            Some(without(
+                stage,
+                Status::Skip,
+                "the recipe has no backup labels",
+            ))
         } else if !going_on {
             Some(without(stage, Status::Unver, why_not))
         } else {
@@ -373,7 +470,11 @@ async fn backup_and_restore(
     record(context, backup);
     let restore = match (idle(Stage::Restore), snapshot) {
         (Some(outcome), _) => outcome,
-        (None, None) => without(Stage::Restore, Status::Unver, "there is no good snapshot to restore"),
+        (None, None) => without(
+            Stage::Restore,
+            Status::Unver,
+            "there is no good snapshot to restore",
+        ),
         (None, Some(snapshot)) => {
             let run = tier::restore::run(bench, &plan, &snapshot);
             timed(&context.events, Phase::Restore, "", run).await?
@@ -384,7 +485,11 @@ async fn backup_and_restore(
 }
 
 fn target(base: Base, images: std::collections::BTreeMap<String, String>, stamp: Stamp) -> Target {
-    Target { release: base.upgraded, images, stamp }
+    Target {
+        release: base.upgraded,
+        images,
+        stamp,
+    }
 }
 
 fn not_asked(stage: Stage) -> TierOutcome {
@@ -427,7 +532,10 @@ fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, RunError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(source) => return Err(RunError::infra(TierError::State { path: link, source })),
     }
-    let inherited = context.processes.base_var("PATH").map(|path| path.to_string_lossy().into_owned());
+    let inherited = context
+        .processes
+        .base_var("PATH")
+        .map(|path| path.to_string_lossy().into_owned());
     let path = match inherited {
         Some(inherited) => format!("{}:{inherited}", dirs.bin.display()),
         None => dirs.bin.display().to_string(),

@@ -83,17 +83,36 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 crate::git::Fault::Usage => usage(error),
                 crate::git::Fault::Infrastructure => RunError::infra(error),
             })?;
-            let tags = fetched.tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
-            let tree = Tree { root: fetched.destination, commit: fetched.commit, dirty: fetched.dirty };
+            let tags = fetched
+                .tags
+                .into_iter()
+                .map(|tag| (tag.name, tag.commit))
+                .collect();
+            let tree = Tree {
+                root: fetched.destination,
+                commit: fetched.commit,
+                dirty: fetched.dirty,
+            };
             Ok(Checkout { tree, tags })
         }
         Origin::Staged => {
-            let staged = settings.host.abra.join("recipes").join(settings.recipe.as_str());
+            let staged = settings
+                .host
+                .abra
+                .join("recipes")
+                .join(settings.recipe.as_str());
             snapshot::copy_tree(&staged, &destination).map_err(usage)?;
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
-            Ok(Checkout { tree: Tree { root: destination, commit, dirty: false }, tags })
+            Ok(Checkout {
+                tree: Tree {
+                    root: destination,
+                    commit,
+                    dirty: false,
+                },
+                tags,
+            })
         }
     }
 }
@@ -103,7 +122,10 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
 /// # Errors
 /// [`RunError::Usage`] for everything that is wrong with the recipe's text.
 pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<Plan, RunError> {
-    let app = AppName { recipe: &settings.recipe, domain: &settings.domain };
+    let app = AppName {
+        recipe: &settings.recipe,
+        domain: &settings.domain,
+    };
     let head = Release::read(&checkout.tree, app).map_err(usage)?;
     check_names(settings, &head)?;
     check_secrets(settings, &head)?;
@@ -115,7 +137,9 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     let own_tests = head.root.join("tests");
     if own_tests.is_dir() {
         if settings.trusted {
-            suite.add(suite::Origin::Recipe, &own_tests, &dirs.tests).map_err(RunError::infra)?;
+            suite
+                .add(suite::Origin::Recipe, &own_tests, &dirs.tests)
+                .map_err(RunError::infra)?;
         } else {
             warnings.push(format!(
                 "the recipe ships tests; they were not run, because `{}` is not on this host's list of approved recipes",
@@ -125,16 +149,30 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     }
     if let Some(overlays) = &settings.overlays {
         let overlay = overlays.join(settings.recipe.as_str());
-        suite.add(suite::Origin::Overlay, &overlay, &dirs.tests).map_err(RunError::infra)?;
+        suite
+            .add(suite::Origin::Overlay, &overlay, &dirs.tests)
+            .map_err(RunError::infra)?;
     }
     customization.extend(suite.describe().map_err(RunError::infra)?);
 
     let (base, no_base) = if settings.stages.contains(&Stage::Upgrade) {
-        match choose_base(settings, &checkout.tags, head_version.as_deref(), &mut warnings)? {
-            Ok((version, commit)) => match read_base(settings, dirs, checkout, &version, &commit, app) {
-                Ok(base) => (Some(base), None),
-                Err(reason) => (None, Some(NoBase::Broken(format!("published version {version}: {reason}")))),
-            },
+        match choose_base(
+            settings,
+            &checkout.tags,
+            head_version.as_deref(),
+            &mut warnings,
+        )? {
+            Ok((version, commit)) => {
+                match read_base(settings, dirs, checkout, &version, &commit, app) {
+                    Ok(base) => (Some(base), None),
+                    Err(reason) => (
+                        None,
+                        Some(NoBase::Broken(format!(
+                            "published version {version}: {reason}"
+                        ))),
+                    ),
+                }
+            }
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     } else {
@@ -142,26 +180,47 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     };
     let backups = BackupPlan::from_project(&head.project);
     warnings.extend(backups.problems.iter().map(ToString::to_string));
-    Ok(Plan { head, head_version, base, no_base, suite, customization, warnings })
+    Ok(Plan {
+        head,
+        head_version,
+        base,
+        no_base,
+        suite,
+        customization,
+        warnings,
+    })
 }
 
 /// Docker refuses longer names, but only in the middle of a deploy.
 fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
     let stack = settings.domain.stack();
     let problems = head.project.object_name_problems(stack.as_str());
-    let Some(problem) = problems.first() else { return Ok(()) };
+    let Some(problem) = problems.first() else {
+        return Ok(());
+    };
     Err(RunError::Usage {
         error: format!("{problem}").into(),
-        hints: vec!["choose a shorter zone with `--zone`, or shorten the name in the recipe".to_owned()],
+        hints: vec![
+            "choose a shorter zone with `--zone`, or shorten the name in the recipe".to_owned(),
+        ],
     })
 }
 
 fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
     for spec in secret::plan(&head.project, &head.env, &head.vars).map_err(usage)? {
-        if spec.source == SecretSource::Supplied && !settings.supplied_secrets.contains_key(&spec.name) {
+        if spec.source == SecretSource::Supplied
+            && !settings.supplied_secrets.contains_key(&spec.name)
+        {
             return Err(RunError::Usage {
-                error: format!("secret `{}` is `generate=false` in .env.sample and nobody supplied it", spec.name).into(),
-                hints: vec![format!("set CCCI_SECRET_{} to its value", spec.name.to_uppercase())],
+                error: format!(
+                    "secret `{}` is `generate=false` in .env.sample and nobody supplied it",
+                    spec.name
+                )
+                .into(),
+                hints: vec![format!(
+                    "set CCCI_SECRET_{} to its value",
+                    spec.name.to_uppercase()
+                )],
             });
         }
     }
@@ -177,13 +236,21 @@ fn choose_base(
     head_version: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<Result<(String, String), String>, RunError> {
-    let commit_of = |name: &str| tags.iter().find(|(tag, _)| tag == name).map(|(_, commit)| commit.clone());
+    let commit_of = |name: &str| {
+        tags.iter()
+            .find(|(tag, _)| tag == name)
+            .map(|(_, commit)| commit.clone())
+    };
     if let Some(wanted) = &settings.base {
         return match commit_of(wanted) {
             Some(commit) => Ok(Ok((wanted.clone(), commit))),
             None => {
                 let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
-                let known = if known.is_empty() { "it has no tags".to_owned() } else { known.join(", ") };
+                let known = if known.is_empty() {
+                    "it has no tags".to_owned()
+                } else {
+                    known.join(", ")
+                };
                 Err(RunError::Usage {
                     error: format!("base version `{wanted}` is not a tag of this recipe").into(),
                     hints: vec![format!("its tags: {known}")],
@@ -193,18 +260,29 @@ fn choose_base(
     }
     let list = TagList::from_names(tags.iter().map(|(name, _)| name.as_str()));
     if !list.ignored.is_empty() {
-        warnings.push(format!("tags that are no recipe versions were ignored: {}", list.ignored.join(", ")));
+        warnings.push(format!(
+            "tags that are no recipe versions were ignored: {}",
+            list.ignored.join(", ")
+        ));
     }
     if list.versions.is_empty() {
-        return Ok(Err("the recipe has no published version to upgrade from".to_owned()));
+        return Ok(Err(
+            "the recipe has no published version to upgrade from".to_owned()
+        ));
     }
     let base = match head_version.map(str::parse::<Version>) {
         Some(Ok(head)) => match list.newest_older_than(&head) {
             Some(base) => base,
-            None => return Ok(Err(format!("no published version is older than the head's {head}"))),
+            None => {
+                return Ok(Err(format!(
+                    "no published version is older than the head's {head}"
+                )));
+            }
         },
         Some(Err(error)) => {
-            warnings.push(format!("the head's version label cannot be ordered: {error}; the newest tag is the base"));
+            warnings.push(format!(
+                "the head's version label cannot be ordered: {error}; the newest tag is the base"
+            ));
             list.versions.last().expect("the list is not empty")
         }
         None => {
@@ -228,11 +306,19 @@ fn read_base(
 ) -> Result<Base, String> {
     let root = dirs.root.join("base").join(settings.recipe.as_str());
     snapshot::export(&checkout.tree.root, commit, &root).map_err(|error| error.to_string())?;
-    let tree = Tree { root, commit: commit.to_owned(), dirty: false };
+    let tree = Tree {
+        root,
+        commit: commit.to_owned(),
+        dirty: false,
+    };
     let release = Release::read(&tree, app).map_err(|error| error.to_string())?;
     let upgraded = Release::with_env(&checkout.tree, app, release.env.clone(), Vec::new())
         .map_err(|error| format!("the head cannot be read with its env file: {error}"))?;
-    Ok(Base { version: version.to_owned(), release, upgraded })
+    Ok(Base {
+        version: version.to_owned(),
+        release,
+        upgraded,
+    })
 }
 
 impl Plan {
@@ -240,20 +326,30 @@ impl Plan {
     #[must_use]
     pub fn base_stamp(&self, settings: &Settings) -> Option<Stamp> {
         let base = self.base.as_ref()?;
-        Some(Stamp { recipe: settings.recipe.clone(), version: Some(base.version.clone()), chaos: false })
+        Some(Stamp {
+            recipe: settings.recipe.clone(),
+            version: Some(base.version.clone()),
+            chaos: false,
+        })
     }
 
     /// Returns the stamp of the head.
     #[must_use]
     pub fn head_stamp(&self, settings: &Settings) -> Stamp {
-        Stamp { recipe: settings.recipe.clone(), version: self.head_version.clone(), chaos: true }
+        Stamp {
+            recipe: settings.recipe.clone(),
+            version: self.head_version.clone(),
+            chaos: true,
+        }
     }
 
     /// Returns the images that the head's services have in a new app.
     #[must_use]
     pub fn head_images(&self) -> BTreeMap<String, String> {
         let services = self.head.project.services.iter();
-        services.filter_map(|service| Some((service.name.clone(), service.image.clone()?))).collect()
+        services
+            .filter_map(|service| Some((service.name.clone(), service.image.clone()?)))
+            .collect()
     }
 
     /// Returns every image that the run needs.
@@ -273,7 +369,11 @@ impl Plan {
     #[must_use]
     pub fn shown_version(&self) -> Option<String> {
         let version = self.head_version.clone()?;
-        Some(if self.head.dirty { format!("{version}+U") } else { version })
+        Some(if self.head.dirty {
+            format!("{version}+U")
+        } else {
+            version
+        })
     }
 }
 
@@ -344,13 +444,17 @@ impl Plan {
                     return view(stage, "unver", Some("not asked for".to_owned()));
                 }
                 match (stage, &self.no_base) {
-                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => view(stage, "skip", Some(reason.clone())),
+                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => {
+                        view(stage, "skip", Some(reason.clone()))
+                    }
                     (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
                         view(stage, "unver", Some(format!("base-broken: {reason}")))
                     }
-                    (Stage::Backup | Stage::Restore, _) if !backups => {
-                        view(stage, "skip", Some("the recipe has no backup labels".to_owned()))
-                    }
+                    (Stage::Backup | Stage::Restore, _) if !backups => view(
+                        stage,
+                        "skip",
+                        Some("the recipe has no backup labels".to_owned()),
+                    ),
                     _ => view(stage, "run", None),
                 }
             })
@@ -364,5 +468,8 @@ impl Plan {
 /// What the system says when a list is given that cannot be read: an unreadable list is never an empty one.
 pub fn is_approved(list: &Path, recipe: &str) -> std::io::Result<bool> {
     let text = std::fs::read_to_string(list)?;
-    Ok(text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).any(|name| name == recipe))
+    Ok(text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .any(|name| name == recipe))
 }

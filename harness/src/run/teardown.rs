@@ -28,27 +28,44 @@ pub(super) enum TornDown {
 }
 
 /// Ends every child and removes everything of the run's app; signals are only noted meanwhile.
-pub(super) async fn tear_down(context: &Context<'_>, why: &str, keep: bool, signals: &mut Signals) -> TornDown {
+pub(super) async fn tear_down(
+    context: &Context<'_>,
+    why: &str,
+    keep: bool,
+    signals: &mut Signals,
+) -> TornDown {
     let (lock, engine, touched) = {
         let held = context.held.borrow();
         (held.lock.clone(), held.engine.clone(), held.touched)
     };
-    context.events.emit(&Event::TeardownStarted { why: why.to_owned() });
-    let deadline = Deadline::after(context.settings.teardown_budget);
-    let work = timed(&context.events, Phase::Teardown, "removing every trace", async {
-        let stubborn = context.processes.end_all(GRACE).await;
-        let mut residual = Residual::default();
-        residual.add("processes", stubborn);
-        let (Some(lock), Some(engine), true) = (lock, engine, touched) else { return Ok((residual, Vec::new())) };
-        if keep {
-            return Ok((residual, vec![format!("the app {} was kept", lock.domain())]));
-        }
-        let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
-        for (kind, names) in removal.residual.left {
-            residual.add(&kind, names);
-        }
-        Ok::<_, EngineError>((residual, removal.complaints))
+    context.events.emit(&Event::TeardownStarted {
+        why: why.to_owned(),
     });
+    let deadline = Deadline::after(context.settings.teardown_budget);
+    let work = timed(
+        &context.events,
+        Phase::Teardown,
+        "removing every trace",
+        async {
+            let stubborn = context.processes.end_all(GRACE).await;
+            let mut residual = Residual::default();
+            residual.add("processes", stubborn);
+            let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
+                return Ok((residual, Vec::new()));
+            };
+            if keep {
+                return Ok((
+                    residual,
+                    vec![format!("the app {} was kept", lock.domain())],
+                ));
+            }
+            let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
+            for (kind, names) in removal.residual.left {
+                residual.add(&kind, names);
+            }
+            Ok::<_, EngineError>((residual, removal.complaints))
+        },
+    );
     let mut work = std::pin::pin!(work);
     let done = loop {
         tokio::select! {
@@ -79,7 +96,10 @@ pub(super) async fn tear_down(context: &Context<'_>, why: &str, keep: bool, sign
             }
         }
         Some(Err(error)) => unknown(super::chain(&error)),
-        None => unknown(format!("not done after {} s", context.settings.teardown_budget.as_secs())),
+        None => unknown(format!(
+            "not done after {} s",
+            context.settings.teardown_budget.as_secs()
+        )),
     };
     if torn_down != TornDown::Kept {
         context.events.emit(&Event::TeardownFinished { residual });
@@ -97,14 +117,26 @@ fn unknown(reason: String) -> (Residual, TornDown) {
 /// test or tool wrote into a file.
 fn clean_files(context: &Context<'_>) {
     let dirs = &context.dirs;
-    for path in [&dirs.backups, &dirs.abra, &dirs.tests, &dirs.bin, &dirs.state, &dirs.root.join("base")] {
+    for path in [
+        &dirs.backups,
+        &dirs.abra,
+        &dirs.tests,
+        &dirs.bin,
+        &dirs.state,
+        &dirs.root.join("base"),
+    ] {
         if let Err(error) = std::fs::remove_dir_all(path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            context.events.warn(format!("failed to remove `{}`: {error}", path.display()));
+            context
+                .events
+                .warn(format!("failed to remove `{}`: {error}", path.display()));
         }
     }
     if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {
-        context.events.warn(format!("failed to look for secrets in `{}`: {error}", dirs.root.display()));
+        context.events.warn(format!(
+            "failed to look for secrets in `{}`: {error}",
+            dirs.root.display()
+        ));
     }
 }

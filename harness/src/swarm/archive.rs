@@ -115,6 +115,32 @@ impl Engine {
             .map_err(|error| self.failed(about("write", dir, container), error))
     }
 
+    /// Returns whether `path` of `container` is a directory; one that does not exist is none.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn is_directory(&self, container: &str, path: &str) -> Result<bool, EngineError> {
+        // With a trailing `/.` the API refuses what is not a directory, before any content is sent.
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(&format!("{path}/."))
+            .build();
+        let mut stream = std::pin::pin!(
+            self.docker
+                .download_from_container(container, Some(options))
+        );
+        match stream
+            .next()
+            .await
+            .transpose()
+            .map_err(|error| self.failed(about("read", path, container), error))
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(EngineError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the content of one small file of `container`, or `None` when it does not exist.
     ///
     /// # Errors

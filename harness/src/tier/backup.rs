@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use super::{Bench, Tally, TierError, hook, recipe_tests};
-use crate::driver::backup::{Part, Snapshot, run_hooks, save};
+use super::{Bench, Tally, TierError, hook, label_hooks, recipe_tests};
+use crate::driver::backup::{HookKind, Part, Snapshot, save};
 use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::backup::{BackupPlan, Paths};
+use crate::recipe::backup::{BackupPaths, BackupPlan};
 use crate::swarm::EngineError;
 
 /// How much older than the seeding a saved file may look: the container's clock is the host's, but tar
@@ -17,7 +17,10 @@ const CLOCK_SLACK: u64 = 1;
 ///
 /// # Errors
 /// [`TierError`] when the host fails.
-pub async fn run(bench: &mut Bench, plan: &BackupPlan) -> Result<(TierOutcome, Option<Snapshot>), TierError> {
+pub async fn run(
+    bench: &mut Bench,
+    plan: &BackupPlan,
+) -> Result<(TierOutcome, Option<Snapshot>), TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Backup);
     if !hook(bench, &mut tally, "pre", Stage::Backup).await? {
@@ -27,18 +30,8 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan) -> Result<(TierOutcome, O
     targets.extend(named_directories(bench, plan).await?);
     bench.seed(&targets, "backup").await?;
 
-    let state = bench.state().await?;
-    let hooks = run_hooks(bench.engine(), &state, &plan.backup_pre, "backup pre-hook").await?;
-    match hooks {
-        Ok(0) => {}
-        Ok(count) => {
-            tally.check("generic: backup pre-hooks", Ok(Some(format!("{count} ended with 0"))));
-        }
-        Err(fault) => {
-            tally.show("backup pre-hook", fault.tail);
-            tally.check("generic: backup pre-hooks", Err(fault.reason));
-            return Ok((tally.end(), None));
-        }
+    if !label_hooks(bench, &mut tally, plan, HookKind::BackupPre).await? {
+        return Ok((tally.end(), None));
     }
     let dir = bench.dirs().backups.clone();
     // Hooks may have replaced the container.
@@ -53,19 +46,17 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan) -> Result<(TierOutcome, O
     let bytes: u64 = snapshot.parts.iter().map(|part| part.size).sum();
     tally.check(
         "generic: snapshot",
-        Ok(Some(format!("{} of {} parts, {bytes} bytes", snapshot.id, snapshot.parts.len()))),
+        Ok(Some(format!(
+            "{} of {} parts, {bytes} bytes",
+            snapshot.id,
+            snapshot.parts.len()
+        ))),
     );
-    match run_hooks(bench.engine(), &state, &plan.backup_post, "backup post-hook").await? {
-        Ok(0) => {}
-        Ok(count) => {
-            tally.check("generic: backup post-hooks", Ok(Some(format!("{count} ended with 0"))));
-        }
-        Err(fault) => {
-            tally.show("backup post-hook", fault.tail);
-            tally.check("generic: backup post-hooks", Err(fault.reason));
-        }
-    }
-    tally.check("generic: archive holds what was seeded", holds_the_seed(bench, &snapshot));
+    label_hooks(bench, &mut tally, plan, HookKind::BackupPost).await?;
+    tally.check(
+        "generic: archive holds what was seeded",
+        holds_the_seed(bench, &snapshot),
+    );
     if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Backup).await? {
         recipe_tests(bench, &mut tally, Stage::Backup).await?;
     }
@@ -73,13 +64,24 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan) -> Result<(TierOutcome, O
 }
 
 /// Returns the saved paths that are directories, so that a marker can go into them.
-async fn named_directories(bench: &Bench, plan: &BackupPlan) -> Result<BTreeMap<String, String>, EngineError> {
+async fn named_directories(
+    bench: &Bench,
+    plan: &BackupPlan,
+) -> Result<BTreeMap<String, String>, EngineError> {
     let mut found = BTreeMap::new();
     for volume in &plan.volumes {
-        let Paths::Named(paths) = &volume.paths else { continue };
-        let Some((container, target)) = bench.mounted(&volume.volume).await? else { continue };
+        let BackupPaths::Named(paths) = &volume.paths else {
+            continue;
+        };
+        let Some((container, target)) = bench.mounted(&volume.volume).await? else {
+            continue;
+        };
         for path in paths {
-            if bench.engine().is_directory(&container, &format!("{target}/{path}")).await? {
+            if bench
+                .engine()
+                .is_directory(&container, &format!("{target}/{path}"))
+                .await?
+            {
                 found.insert(volume.volume.clone(), path.trim_matches('/').to_owned());
                 break;
             }
@@ -104,17 +106,28 @@ fn holds_the_seed(bench: &Bench, snapshot: &Snapshot) -> Result<Option<String>, 
             Some(marker) => match read_marker(part, &marker.path()) {
                 Ok(Some(content)) if content == marker.content => {}
                 Ok(Some(_)) => return Err(format!("the archive of {name} holds an older marker")),
-                Ok(None) => return Err(format!("the archive of {name} does not hold the marker that was seeded")),
-                Err(error) => return Err(format!("the archive of {name} is not readable: {error}")),
+                Ok(None) => {
+                    return Err(format!(
+                        "the archive of {name} does not hold the marker that was seeded"
+                    ));
+                }
+                Err(error) => {
+                    return Err(format!("the archive of {name} is not readable: {error}"));
+                }
             },
             None if part.newest + CLOCK_SLACK < bench.seeds.at => {
-                return Err(format!("{name} was saved as it was before the data was seeded: nothing refreshed it"));
+                return Err(format!(
+                    "{name} was saved as it was before the data was seeded: nothing refreshed it"
+                ));
             }
             None => {}
         }
     }
     let files: usize = snapshot.parts.iter().map(|part| part.files).sum();
-    Ok(Some(format!("{files} files, {} markers", bench.seeds.markers.len())))
+    Ok(Some(format!(
+        "{files} files, {} markers",
+        bench.seeds.markers.len()
+    )))
 }
 
 /// Reads the marker out of an archive; its path there begins with the last name of the saved path.

@@ -10,7 +10,10 @@ use crate::outcome::{Stage, Status, TierOutcome};
 pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Custom);
     let env = bench.env_for(Stage::Custom);
-    let (ran, failure) = bench.suite.hook("setup_custom_tests", &bench.driver.processes, &env).await?;
+    let (ran, failure) = bench
+        .suite
+        .hook("setup_custom_tests", bench.means(&env))
+        .await?;
     if let Some(failure) = failure {
         tally.show(failure.name, failure.tail);
         tally.check("setup_custom_tests", Err(failure.how));
@@ -21,16 +24,29 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     }
     recipe_tests(bench, &mut tally, Stage::Custom).await?;
     let mut outcome = tally.end();
-    let tests = outcome.tests.iter().filter(|test| test.name != "setup_custom_tests");
-    let (count, skipped) =
-        tests.fold((0, 0), |(count, skipped), test| (count + 1, skipped + usize::from(test.status == Status::Skip)));
+    let tests = outcome
+        .tests
+        .iter()
+        .filter(|test| test.name != "setup_custom_tests");
+    let (count, skipped) = tests.fold((0, 0), |(count, skipped), test| {
+        (
+            count + 1,
+            skipped + usize::from(test.status == Status::Skip),
+        )
+    });
     if count == 0 && outcome.status == Status::Pass {
-        return Ok(without(Stage::Custom, Status::Skip, "neither the recipe nor an overlay ships custom tests"));
+        return Ok(without(
+            Stage::Custom,
+            Status::Skip,
+            "neither the recipe nor an overlay ships custom tests",
+        ));
     }
     if count == skipped && outcome.status == Status::Pass {
         // They are there and verified nothing: that is not a pass, whatever each one's reason.
         outcome.status = Status::Unver;
-        outcome.reason = Some(format!("all {count} custom tests skipped themselves: nothing was verified"));
+        outcome.reason = Some(format!(
+            "all {count} custom tests skipped themselves: nothing was verified"
+        ));
         outcome.blames_recipe = true;
     }
     Ok(outcome)

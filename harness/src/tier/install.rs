@@ -30,13 +30,23 @@ pub async fn bring_up(
 ) -> Result<Result<Option<String>, NotUp>, TierError> {
     let release = bench.current.clone();
     let deployed = bench
-        .phase(Phase::Deploy, format!("deploying {}", stamp.version.as_deref().unwrap_or("the head")), async {
-            bench.driver.new_app(&bench.lock, &release, stamp)?;
-            *secrets = bench.driver.make_secrets(&bench.lock, &release, secrets, keep_secret).await?;
-            install_steps(bench).await?;
-            bench.driver.deploy(&bench.lock, &release, stamp).await?;
-            Ok::<(), Stop>(())
-        })
+        .phase(
+            Phase::Deploy,
+            format!(
+                "deploying {}",
+                stamp.version.as_deref().unwrap_or("the head")
+            ),
+            async {
+                bench.driver.new_app(&bench.lock, &release, stamp)?;
+                *secrets = bench
+                    .driver
+                    .make_secrets(&bench.lock, &release, secrets, keep_secret)
+                    .await?;
+                install_steps(bench).await?;
+                bench.driver.deploy(&bench.lock, &release, stamp).await?;
+                Ok::<(), Stop>(())
+            },
+        )
         .await;
     let not_up = |what, reason| Ok(Err(NotUp { what, reason }));
     match deployed {
@@ -56,14 +66,20 @@ pub async fn bring_up(
                 Err(NotConverged::Engine(error)) => return Err(error.into()),
                 Err(error) => {
                     bench.show_logs(&error.services()).await;
-                    return Ok(Err(NotUp { what: "converged", reason: error.to_string() }));
+                    return Ok(Err(NotUp {
+                        what: "converged",
+                        reason: error.to_string(),
+                    }));
                 }
             }
             match bench.serving(deadline).await? {
                 Ok(seen) => Ok(Ok(seen)),
                 Err(reason) => {
                     bench.show_logs(&bench.service_names()).await;
-                    Ok(Err(NotUp { what: "serving", reason }))
+                    Ok(Err(NotUp {
+                        what: "serving",
+                        reason,
+                    }))
                 }
             }
         })
@@ -85,13 +101,16 @@ impl From<crate::driver::DriverError> for Stop {
 /// Runs `install_steps.sh`, after the app's env file and secrets are made and before its deploy.
 async fn install_steps(bench: &Bench) -> Result<(), Stop> {
     let env = bench.env_for(Stage::Install);
-    let hook = bench.suite.hook("install_steps", &bench.driver.processes, &env).await;
+    let hook = bench.suite.hook("install_steps", bench.means(&env)).await;
     let (_, failure) = hook.map_err(|error| Stop::Tier(error.into()))?;
     match failure {
         None => Ok(()),
         Some(failure) => {
             let reason = format!("{}: {}", failure.name, failure.how);
-            bench.events.emit(&crate::event::Event::FailureOutput { title: failure.name, lines: failure.tail });
+            bench.events.emit(&crate::event::Event::FailureOutput {
+                title: failure.name,
+                lines: failure.tail,
+            });
             Err(Stop::Hook(reason))
         }
     }
@@ -101,12 +120,18 @@ async fn install_steps(bench: &Bench) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`TierError`] when the host fails.
-pub async fn judge(bench: &Bench, up: Result<Option<String>, NotUp>) -> Result<TierOutcome, TierError> {
+pub async fn judge(
+    bench: &Bench,
+    up: Result<Option<String>, NotUp>,
+) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Install);
     match up {
         Ok(seen) => {
             let services = bench.service_names();
-            tally.check("generic: converged", Ok(Some(format!("{} of {0} services", services.len()))));
+            tally.check(
+                "generic: converged",
+                Ok(Some(format!("{} of {0} services", services.len()))),
+            );
             tally.check("generic: serving", Ok(seen));
             if super::hook(bench, &mut tally, "verify", Stage::Install).await? {
                 recipe_tests(bench, &mut tally, Stage::Install).await?;

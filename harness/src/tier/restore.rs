@@ -1,8 +1,8 @@
 //! The restore tier: what was seeded is spoiled, restored, and right again.
 
 use super::seed::{Found, all_same};
-use super::{Bench, Tally, TierError, hook, recipe_tests};
-use crate::driver::backup::{Snapshot, put_back, run_hooks};
+use super::{Bench, Tally, TierError, hook, label_hooks, recipe_tests};
+use crate::driver::backup::{HookKind, Snapshot, put_back};
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::converge::{Crashes, NotConverged};
@@ -12,7 +12,11 @@ use crate::wait::Deadline;
 ///
 /// # Errors
 /// [`TierError`] when the host fails.
-pub async fn run(bench: &mut Bench, plan: &BackupPlan, snapshot: &Snapshot) -> Result<TierOutcome, TierError> {
+pub async fn run(
+    bench: &mut Bench,
+    plan: &BackupPlan,
+    snapshot: &Snapshot,
+) -> Result<TierOutcome, TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Restore);
     if !hook(bench, &mut tally, "pre", Stage::Restore).await? {
@@ -22,44 +26,36 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan, snapshot: &Snapshot) -> R
     spoil_files(bench, snapshot).await?;
     let spoiled = bench.find_markers().await?;
     if !spoiled.is_empty() {
-        let untouched: Vec<&str> =
-            spoiled.iter().filter(|(_, found)| **found == Found::Same).map(|(volume, _)| volume.as_str()).collect();
+        let untouched: Vec<&str> = spoiled
+            .iter()
+            .filter(|(_, found)| **found == Found::Same)
+            .map(|(volume, _)| volume.as_str())
+            .collect();
         let result = if untouched.is_empty() {
             Ok(Some(format!("{} markers overwritten", spoiled.len())))
         } else {
-            Err(format!("the markers in `{}` cannot be changed, so a restore proves nothing", untouched.join("`, `")))
+            Err(format!(
+                "the markers in `{}` cannot be changed, so a restore proves nothing",
+                untouched.join("`, `")
+            ))
         };
         tally.check("generic: data wiped", result);
     }
 
     let before = bench.state().await?;
-    match run_hooks(bench.engine(), &before, &plan.restore_pre, "restore pre-hook").await? {
-        Ok(0) => {}
-        Ok(count) => {
-            tally.check("generic: restore pre-hooks", Ok(Some(format!("{count} ended with 0"))));
-        }
-        Err(fault) => {
-            tally.show("restore pre-hook", fault.tail);
-            tally.check("generic: restore pre-hooks", Err(fault.reason));
-            return Ok(tally.end());
-        }
+    if !label_hooks(bench, &mut tally, plan, HookKind::RestorePre).await? {
+        return Ok(tally.end());
     }
     let state = bench.state().await?;
     if let Err(fault) = put_back(bench.engine(), &bench.lock, &state, snapshot).await? {
         tally.check("generic: restored", Err(fault.reason));
         return Ok(tally.end());
     }
-    tally.check("generic: restored", Ok(Some(format!("snapshot {}", snapshot.id))));
-    match run_hooks(bench.engine(), &state, &plan.restore_post, "restore post-hook").await? {
-        Ok(0) => {}
-        Ok(count) => {
-            tally.check("generic: restore post-hooks", Ok(Some(format!("{count} ended with 0"))));
-        }
-        Err(fault) => {
-            tally.show("restore post-hook", fault.tail);
-            tally.check("generic: restore post-hooks", Err(fault.reason));
-        }
-    }
+    tally.check(
+        "generic: restored",
+        Ok(Some(format!("snapshot {}", snapshot.id))),
+    );
+    label_hooks(bench, &mut tally, plan, HookKind::RestorePost).await?;
     let deadline = Deadline::after(bench.timeout(&bench.current));
     match bench.converge(deadline, Crashes::since(&before)).await {
         Ok(_) => {
@@ -77,7 +73,10 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan, snapshot: &Snapshot) -> R
         bench.show_logs(&bench.service_names()).await;
     }
     if !bench.seeds.markers.is_empty() {
-        tally.check("generic: seeded data is back", all_same(&bench.find_markers().await?));
+        tally.check(
+            "generic: seeded data is back",
+            all_same(&bench.find_markers().await?),
+        );
     }
     if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Restore).await? {
         recipe_tests(bench, &mut tally, Stage::Restore).await?;
@@ -89,9 +88,15 @@ pub async fn run(bench: &mut Bench, plan: &BackupPlan, snapshot: &Snapshot) -> R
 async fn spoil_files(bench: &Bench, snapshot: &Snapshot) -> Result<(), TierError> {
     let state = bench.state().await?;
     for part in snapshot.parts.iter().filter(|part| part.files == 1) {
-        let Some(container) = state.container_of(&part.service) else { continue };
+        let Some(container) = state.container_of(&part.service) else {
+            continue;
+        };
         let path = std::path::Path::new(&part.path);
-        let (Some(dir), Some(name)) = (path.parent().and_then(|dir| dir.to_str()), path.file_name()) else { continue };
+        let (Some(dir), Some(name)) =
+            (path.parent().and_then(|dir| dir.to_str()), path.file_name())
+        else {
+            continue;
+        };
         let name = name.to_string_lossy();
         // A single file in the archive may also be the only file of a saved directory.
         if part.digests.keys().next().is_some_and(|file| *file == name) {

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::Bench;
-use crate::recipe::backup::{BackupPlan, Paths};
-use crate::recipe::compose::MountKind;
+use crate::recipe::backup::{BackupPaths, BackupPlan};
+use crate::recipe::compose::model::MountKind;
 use crate::swarm::EngineError;
 
 /// The marker's name. Hidden, so that a program that lists its directory does not take it for data.
@@ -36,7 +36,11 @@ impl Marker {
     /// Returns the marker's path below the volume's root.
     #[must_use]
     pub fn path(&self) -> String {
-        if self.dir.is_empty() { NAME.to_owned() } else { format!("{}/{NAME}", self.dir) }
+        if self.dir.is_empty() {
+            NAME.to_owned()
+        } else {
+            format!("{}/{NAME}", self.dir)
+        }
     }
 }
 
@@ -62,17 +66,21 @@ pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeMap<String, Str
         Some(plan) => {
             for volume in &plan.volumes {
                 match &volume.paths {
-                    Paths::Whole => {
+                    BackupPaths::Whole => {
                         targets.insert(volume.volume.clone(), String::new());
                     }
                     // Whether a named path is a directory only the container knows; the backup tier asks.
-                    Paths::Named(_) => {}
+                    BackupPaths::Named(_) => {}
                 }
             }
         }
         None => {
             for service in &bench.current.project.services {
-                for mount in service.volumes.iter().filter(|mount| mount.kind == MountKind::Volume) {
+                for mount in service
+                    .volumes
+                    .iter()
+                    .filter(|mount| mount.kind == MountKind::Volume)
+                {
                     if let Some(source) = &mount.source {
                         targets.insert(source.clone(), String::new());
                     }
@@ -88,17 +96,27 @@ impl Bench {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn seed(&mut self, targets: &BTreeMap<String, String>, word: &str) -> Result<usize, EngineError> {
+    pub async fn seed(
+        &mut self,
+        targets: &BTreeMap<String, String>,
+        word: &str,
+    ) -> Result<usize, EngineError> {
         let mut markers = BTreeMap::new();
         for (volume, dir) in targets {
             let content = format!("{word} {volume} {:016x}\n", rand::random::<u64>());
-            let marker = Marker { dir: dir.clone(), content };
+            let marker = Marker {
+                dir: dir.clone(),
+                content,
+            };
             if self.write_marker(volume, &marker).await? {
                 markers.insert(volume.clone(), marker);
             }
         }
         let count = markers.len();
-        self.seeds = Seeds { markers, at: jiff::Timestamp::now().as_second().unsigned_abs() };
+        self.seeds = Seeds {
+            markers,
+            at: jiff::Timestamp::now().as_second().unsigned_abs(),
+        };
         Ok(count)
     }
 
@@ -108,16 +126,27 @@ impl Bench {
     /// [`EngineError`].
     pub async fn spoil(&self) -> Result<(), EngineError> {
         for (volume, marker) in &self.seeds.markers {
-            let spoiled = Marker { dir: marker.dir.clone(), content: "wiped by recipe-ci\n".to_owned() };
+            let spoiled = Marker {
+                dir: marker.dir.clone(),
+                content: "wiped by recipe-ci\n".to_owned(),
+            };
             self.write_marker(volume, &spoiled).await?;
         }
         Ok(())
     }
 
     async fn write_marker(&self, volume: &str, marker: &Marker) -> Result<bool, EngineError> {
-        let Some((container, target)) = self.mounted(volume).await? else { return Ok(false) };
-        let dir = if marker.dir.is_empty() { target } else { format!("{target}/{}", marker.dir) };
-        self.engine().put_file(&container, &dir, NAME, marker.content.as_bytes()).await?;
+        let Some((container, target)) = self.mounted(volume).await? else {
+            return Ok(false);
+        };
+        let dir = if marker.dir.is_empty() {
+            target
+        } else {
+            format!("{target}/{}", marker.dir)
+        };
+        self.engine()
+            .put_file(&container, &dir, NAME, marker.content.as_bytes())
+            .await?;
         Ok(true)
     }
 
@@ -131,7 +160,11 @@ impl Bench {
             let what = match self.mounted(volume).await? {
                 None => Found::Unmounted,
                 Some((container, target)) => {
-                    match self.engine().get_file(&container, &format!("{target}/{}", marker.path())).await? {
+                    match self
+                        .engine()
+                        .get_file(&container, &format!("{target}/{}", marker.path()))
+                        .await?
+                    {
                         None => Found::Missing,
                         Some(content) if content == marker.content.as_bytes() => Found::Same,
                         Some(_) => Found::Different,
@@ -154,7 +187,10 @@ impl Bench {
                 mount.kind == MountKind::Volume && mount.source.as_deref() == Some(volume)
             });
             if let (Some(mount), Some(container)) = (mount, state.container_of(&service.name)) {
-                return Ok(Some((container.to_owned(), mount.target.trim_end_matches('/').to_owned())));
+                return Ok(Some((
+                    container.to_owned(),
+                    mount.target.trim_end_matches('/').to_owned(),
+                )));
             }
         }
         Ok(None)
@@ -196,7 +232,10 @@ mod tests {
         for wrong in [Found::Different, Found::Missing, Found::Unmounted] {
             found.insert("b".to_owned(), wrong);
             let reason = all_same(&found).unwrap_err();
-            assert!(reason.contains("`b`") && !reason.contains("`a`"), "{reason}");
+            assert!(
+                reason.contains("`b`") && !reason.contains("`a`"),
+                "{reason}"
+            );
         }
     }
 }

@@ -16,7 +16,11 @@ impl Bench {
     #[must_use]
     pub fn web(&self) -> Option<Web> {
         let web = self.current.project.web()?;
-        let runs = self.current.project.service(&web.service).is_some_and(|s| s.desired_replicas() != Some(0));
+        let runs = self
+            .current
+            .project
+            .service(&web.service)
+            .is_some_and(|s| s.desired_replicas() != Some(0));
         runs.then_some(web)
     }
 
@@ -30,11 +34,20 @@ impl Bench {
         }
         let state = self.state().await?;
         let Some(container) = state.container_of(&web.service) else {
-            return Ok(Err(format!("service `{}` has no running container", web.service)));
+            return Ok(Err(format!(
+                "service `{}` has no running container",
+                web.service
+            )));
         };
         Ok(match self.engine().address_of(container).await? {
-            Some(address) => Ok(Way::Direct { address, port: web.port }),
-            None => Err(format!("service `{}` has no address on docker_gwbridge", web.service)),
+            Some(address) => Ok(Way::Direct {
+                address,
+                port: web.port,
+            }),
+            None => Err(format!(
+                "service `{}` has no address on docker_gwbridge",
+                web.service
+            )),
         })
     }
 
@@ -45,9 +58,14 @@ impl Bench {
     ///
     /// # Errors
     /// [`TierError`] when the host fails.
-    pub async fn serving(&self, deadline: Deadline) -> Result<Result<Option<String>, String>, TierError> {
+    pub async fn serving(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Result<Option<String>, String>, TierError> {
         let Some(web) = self.web() else {
-            return Ok(Ok(Some("no web port in the recipe: every service is running and healthy".to_owned())));
+            return Ok(Ok(Some(
+                "no web port in the recipe: every service is running and healthy".to_owned(),
+            )));
         };
         let fallback = self.http.fallback(&self.zone).await;
         let asked = poll_until(deadline, INTERVAL, || async {
@@ -62,14 +80,20 @@ impl Bench {
                 },
                 Err(error) => error.to_string(),
             };
-            self.events.emit(&Event::Progress(format!("{} port {}: {status}", web.service, web.port)));
+            self.events.emit(&Event::Progress(format!(
+                "{} port {}: {status}",
+                web.service, web.port
+            )));
             Ok::<_, TierError>(Poll::NotYet(status))
         })
         .await;
         match asked {
             Ok(answer) => {
                 let millis = answer.elapsed.as_millis();
-                Ok(Ok(Some(format!("{} at / of `{}` port {} in {millis} ms", answer.status, web.service, web.port))))
+                Ok(Ok(Some(format!(
+                    "{} at / of `{}` port {} in {millis} ms",
+                    answer.status, web.service, web.port
+                ))))
             }
             Err(WaitError::TimedOut { elapsed, last }) => Ok(Err(format!(
                 "`{}` port {} does not serve after {:.0} s: {last}",
@@ -85,11 +109,17 @@ impl Bench {
 /// Returns why an answer does not count, or `None` when it does.
 fn not_serving(answer: &Answer, fallback: Option<&Answer>) -> Option<String> {
     if !ACCEPTED.contains(&answer.status) {
-        return Some(format!("status {} (accepted: 200, 301, 302)", answer.status));
+        return Some(format!(
+            "status {} (accepted: 200, 301, 302)",
+            answer.status
+        ));
     }
     let same = |other: &Answer| other.status == answer.status && other.body == answer.body;
     fallback.is_some_and(same).then(|| {
-        format!("status {}, but the gateway says the same to a domain that nobody has", answer.status)
+        format!(
+            "status {}, but the gateway says the same to a domain that nobody has",
+            answer.status
+        )
     })
 }
 
@@ -98,13 +128,20 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, body: body.as_bytes().to_vec(), elapsed: Duration::ZERO }
+        Answer {
+            status,
+            body: body.as_bytes().to_vec(),
+            elapsed: Duration::ZERO,
+        }
     }
 
     #[test]
     fn a_gateways_own_page_does_not_count() {
         assert_eq!(not_serving(&answer(200, "app"), None), None);
-        assert_eq!(not_serving(&answer(200, "app"), Some(&answer(404, "gone"))), None);
+        assert_eq!(
+            not_serving(&answer(200, "app"), Some(&answer(404, "gone"))),
+            None
+        );
         assert!(not_serving(&answer(200, "welcome"), Some(&answer(200, "welcome"))).is_some());
         for status in [404, 500, 502, 503, 401, 204] {
             assert!(not_serving(&answer(status, ""), None).is_some(), "{status}");

@@ -38,7 +38,11 @@ impl Bench {
             stack: domain.stack().to_string(),
             docker_host: self.engine().host().to_owned(),
             web: self.web().map(|web| (web.service, web.port)),
-            main_service: self.current.project.main_service().map(|service| service.name.clone()),
+            main_service: self
+                .current
+                .project
+                .main_service()
+                .map(|service| service.name.clone()),
             gateway: self.gateway.clone(),
             env_file: self.driver.host.env_file(&self.driver.server, domain),
         };

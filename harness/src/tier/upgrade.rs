@@ -44,10 +44,17 @@ pub async fn run(
     bench.seed(&targets, "upgrade").await?;
 
     let before = bench.state().await?;
-    let Target { release, images, stamp } = target;
+    let Target {
+        release,
+        images,
+        stamp,
+    } = target;
     bench.current = release.clone();
     let deployed = async {
-        *secrets = bench.driver.make_secrets(&bench.lock, &release, secrets, keep_secret).await?;
+        *secrets = bench
+            .driver
+            .make_secrets(&bench.lock, &release, secrets, keep_secret)
+            .await?;
         bench.driver.deploy(&bench.lock, &release, &stamp).await?;
         bench.driver.note_version(&bench.lock, &release, &stamp)
     }
@@ -69,21 +76,33 @@ pub async fn run(
             return Ok(tally.end());
         }
     };
-    tally.check("generic: converged", Ok(Some(format!("{} of {0} services", after.services.len()))));
+    tally.check(
+        "generic: converged",
+        Ok(Some(format!("{} of {0} services", after.services.len()))),
+    );
     let stayed = tally.check("generic: not rolled back", not_rolled_back(&after));
     if !stayed {
         bench.show_logs(&rolled_back(&after)).await;
     }
     let stack = bench.lock.domain().stack();
-    tally.check("generic: it moved", moved(&after, &images, &stamp, &release, stack.as_str()));
+    tally.check(
+        "generic: it moved",
+        moved(&after, &images, &stamp, &release, stack.as_str()),
+    );
     tally.check("generic: no task of before", no_old_task(&before, &after));
-    tally.check("generic: dropped services are gone", pruned(&after, &release));
+    tally.check(
+        "generic: dropped services are gone",
+        pruned(&after, &release),
+    );
     let serving = bench.serving(deadline).await?;
     if !tally.check("generic: serving", serving) {
         bench.show_logs(&bench.service_names()).await;
     }
     if !bench.seeds.markers.is_empty() {
-        tally.check("generic: data survived", all_same(&bench.find_markers().await?));
+        tally.check(
+            "generic: data survived",
+            all_same(&bench.find_markers().await?),
+        );
     }
     if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Upgrade).await? {
         recipe_tests(bench, &mut tally, Stage::Upgrade).await?;
@@ -92,20 +111,36 @@ pub async fn run(
 }
 
 fn rolled_back(state: &StackState) -> Vec<String> {
-    let gave_up = |update| matches!(update, UpdateState::RolledBack | UpdateState::RollingBack | UpdateState::Paused);
-    state.services.values().filter(|service| gave_up(service.update)).map(|service| service.name.clone()).collect()
+    let gave_up = |update| {
+        matches!(
+            update,
+            UpdateState::RolledBack | UpdateState::RollingBack | UpdateState::Paused
+        )
+    };
+    state
+        .services
+        .values()
+        .filter(|service| gave_up(service.update))
+        .map(|service| service.name.clone())
+        .collect()
 }
 
 /// Swarm reverts a failed update, labels included, while the old task goes on serving: health alone would
 /// pass.
 fn not_rolled_back(state: &StackState) -> Result<Option<String>, String> {
     let names = rolled_back(state);
-    let Some(service) = names.first().and_then(|name| state.services.get(name)) else { return Ok(None) };
+    let Some(service) = names.first().and_then(|name| state.services.get(name)) else {
+        return Ok(None);
+    };
     let what = match service.update {
         UpdateState::Paused => "paused the update of",
         _ => "rolled back",
     };
-    Err(format!("Swarm {what} service `{}`: {}", names.join("`, `"), service.update_message))
+    Err(format!(
+        "Swarm {what} service `{}`: {}",
+        names.join("`, `"),
+        service.update_message
+    ))
 }
 
 /// The labels say head and every service has the head's image.
@@ -118,7 +153,11 @@ fn moved(
 ) -> Result<Option<String>, String> {
     let label = |name: &str| {
         let key = format!("coop-cloud.{stack}.{name}");
-        state.services.values().find_map(|service| service.labels.get(&key)).map(String::as_str)
+        state
+            .services
+            .values()
+            .find_map(|service| service.labels.get(&key))
+            .map(String::as_str)
     };
     let chaos = release.chaos_version();
     if stamp.chaos && label("chaos-version") != Some(chaos.as_str()) {
@@ -135,7 +174,9 @@ fn moved(
         ));
     }
     for (name, image) in images {
-        let Some(service) = state.services.get(name) else { continue };
+        let Some(service) = state.services.get(name) else {
+            continue;
+        };
         if service.image != without_digest(image) {
             return Err(format!(
                 "service `{name}` still has image `{}`, a new app of the head has `{image}`",
@@ -143,13 +184,18 @@ fn moved(
             ));
         }
     }
-    Ok(Some(format!("chaos-version {chaos}, {} images", images.len())))
+    Ok(Some(format!(
+        "chaos-version {chaos}, {} images",
+        images.len()
+    )))
 }
 
 /// A service whose container spec changed has no task from before the update.
 fn no_old_task(before: &StackState, after: &StackState) -> Result<Option<String>, String> {
     for service in after.services.values() {
-        let Some(old) = before.services.get(&service.name) else { continue };
+        let Some(old) = before.services.get(&service.name) else {
+            continue;
+        };
         if old.container_spec == service.container_spec {
             continue;
         }
@@ -158,14 +204,28 @@ fn no_old_task(before: &StackState, after: &StackState) -> Result<Option<String>
             .filter(|task| task.is_up())
             .find(|task| before.tasks.iter().any(|old| old.id == task.id));
         if let Some(task) = stale {
-            return Err(format!("service `{}` still runs task {} from before the update", service.name, task.id));
+            return Err(format!(
+                "service `{}` still runs task {} from before the update",
+                service.name, task.id
+            ));
         }
     }
     Ok(None)
 }
 
 fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, String> {
-    let left: Vec<&str> =
-        state.services.keys().map(String::as_str).filter(|name| release.project.service(name).is_none()).collect();
-    if left.is_empty() { Ok(None) } else { Err(format!("the head dropped `{}`, which still runs", left.join("`, `"))) }
+    let left: Vec<&str> = state
+        .services
+        .keys()
+        .map(String::as_str)
+        .filter(|name| release.project.service(name).is_none())
+        .collect();
+    if left.is_empty() {
+        Ok(None)
+    } else {
+        Err(format!(
+            "the head dropped `{}`, which still runs",
+            left.join("`, `")
+        ))
+    }
 }
