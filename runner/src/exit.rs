@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     HungUp = 129,
     /// SIGINT ended the run (128 + 2).
     Interrupted = 130,
+    /// SIGQUIT ended the run (128 + 3).
+    Quit = 131,
     /// The worker was killed and the supervisor reaped its app (128 + SIGKILL).
     Orphaned = 137,
     /// The hard deadline ended the run (128 + SIGALRM).
@@ -35,7 +37,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Passed,
         Self::Failed,
         Self::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Self::Leftovers,
         Self::HungUp,
         Self::Interrupted,
+        Self::Quit,
         Self::Orphaned,
         Self::Deadline,
         Self::Terminated,
@@ -65,7 +68,7 @@ impl Exit {
             Self::Failed | Self::Leftovers => Verdict::Failed,
             Self::Usage => Verdict::Usage,
             Self::Infra => Verdict::Infra,
-            Self::HungUp | Self::Interrupted | Self::Terminated => Verdict::Cancelled,
+            Self::HungUp | Self::Interrupted | Self::Quit | Self::Terminated => Verdict::Cancelled,
             Self::Orphaned => Verdict::Orphaned,
             Self::Deadline => Verdict::Deadline,
         }

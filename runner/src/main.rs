@@ -1,11 +1,16 @@
-//! Placeholder.
+//! `recipe-ci`: proves that a Co-op Cloud recipe really works.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the commands that use it come next")
-)]
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod env;
 mod exit;
-#[expect(dead_code, reason = "the commands that use it come next")]
+mod settings;
 mod ui;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::dispatch()
+}

@@ -1,0 +1,198 @@
+//! The command line, as typed: nothing here has an effect.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
+#[derive(Debug, Parser)]
+#[command(name = "recipe-ci", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a recipe through every tier and tear it down.
+    Run(RunArgs),
+    /// Run the bundled recipe through every tier; --setup prepares this host first.
+    Demo(DemoArgs),
+    /// Remove the apps of dead runs, once.
+    Janitor(JanitorArgs),
+    /// Reach the app from a test, inside a run.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// What to run. Every option has its environment variable, so that a pipeline step needs no arguments.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RunArgs {
+    /// A recipe's name, or the path of its repository (with a `/`, or `.`).
+    #[arg(value_name = "RECIPE|PATH")]
+    pub(crate) target: Option<String>,
+    /// The recipe's name, where it is not the last part of the source.
+    #[arg(long, env = "RECIPE", value_name = "NAME")]
+    pub(crate) recipe: Option<String>,
+    /// Where the recipe comes from: OWNER/REPO on the forge, a URL or a path.
+    #[arg(long, env = "SRC", value_name = "OWNER/REPO|URL|PATH")]
+    pub(crate) src: Option<String>,
+    /// The branch, tag or commit under test.
+    #[arg(
+        long = "ref",
+        env = "REF",
+        value_name = "REF",
+        allow_hyphen_values = true
+    )]
+    pub(crate) reference: Option<String>,
+    /// The pull request's number.
+    #[arg(long, env = "PR", value_name = "N")]
+    pub(crate) pr: Option<String>,
+    /// The stages to run, separated by commas.
+    #[arg(
+        long,
+        env = "STAGES",
+        value_name = "install,upgrade,backup,restore,custom"
+    )]
+    pub(crate) stages: Option<String>,
+    /// The published version to upgrade from [default: the newest one older than the head].
+    #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
+    pub(crate) base: Option<String>,
+    /// How the app is deployed.
+    #[arg(long, env = "CCCI_DRIVER", value_enum, default_value_t = DriverChoice::Auto)]
+    pub(crate) driver: DriverChoice,
+    /// The zone of the run apps' domains.
+    #[arg(
+        long,
+        env = "CCCI_ZONE",
+        value_name = "ZONE",
+        default_value = "ci.localhost"
+    )]
+    pub(crate) zone: String,
+    /// The app's domain [default: made from recipe, PR and ref].
+    #[arg(long, env = "CCCI_APP_DOMAIN", value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// abra's name of the server.
+    #[arg(
+        long,
+        env = "CCCI_SERVER",
+        value_name = "NAME",
+        default_value = "default"
+    )]
+    pub(crate) server: String,
+    /// Reach the app through the gateway at this address instead of directly.
+    #[arg(long, env = "CCCI_GATEWAY", value_name = "[http://|https://]IP[:PORT]")]
+    pub(crate) gateway: Option<String>,
+    /// The operator's directory of overlays, one sub-directory per recipe.
+    #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR")]
+    pub(crate) overlays: Option<PathBuf>,
+    /// The hard deadline of the run.
+    #[arg(long, env = "CCCI_DEADLINE", value_name = "60m", default_value = "60m")]
+    pub(crate) deadline: String,
+    /// When to leave the app standing, for a look at it.
+    #[arg(long, env = "CCCI_KEEP", value_enum, default_value_t = KeepChoice::Never)]
+    pub(crate) keep: KeepChoice,
+    /// The run's id [default: the build's number, else manual-PID].
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// Fetch, plan, print the plan as JSON, and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the results as JSON at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Run without a parent: the end of whoever started this does not end the run.
+    #[arg(long)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriverChoice {
+    /// The embedded driver.
+    Auto,
+    /// The embedded driver, which needs only Docker.
+    Stack,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepChoice {
+    /// Never.
+    Never,
+    /// When the run did not pass.
+    Failed,
+    /// Always.
+    Always,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Prepare this host first: engine, swarm, network, image. Needs root.
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JanitorArgs {
+    /// The zone of the run apps' domains.
+    #[arg(
+        long,
+        env = "CCCI_ZONE",
+        value_name = "ZONE",
+        default_value = "ci.localhost"
+    )]
+    pub(crate) zone: String,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommand {
+    /// Run a command in a container of the app; its output and exit code pass through.
+    Exec {
+        /// The service [default: the main one].
+        #[arg(long)]
+        service: Option<String>,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Ask the app over HTTP and print the body; succeeds on 2xx and 3xx, or on --status.
+    Http {
+        /// The method.
+        #[arg(short = 'X', long = "request", default_value = "GET")]
+        method: String,
+        /// A header, `Name: value`.
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
+        /// The body.
+        #[arg(short = 'd', long = "data", allow_hyphen_values = true)]
+        data: Option<String>,
+        /// The status to expect.
+        #[arg(long)]
+        status: Option<u16>,
+        /// The path.
+        path: String,
+    },
+    /// Print the last lines that a service wrote.
+    Logs {
+        /// The service [default: the main one].
+        #[arg(long)]
+        service: Option<String>,
+        /// How many lines.
+        #[arg(long, short = 'n', default_value_t = 200)]
+        lines: usize,
+    },
+    /// Print the app's environment, or one variable of it.
+    Env {
+        /// The variable.
+        key: Option<String>,
+    },
+}

@@ -1,0 +1,81 @@
+//! One file per subcommand; this one chooses.
+
+mod app;
+mod janitor;
+mod run;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use harness::report::redact::Redactor;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::settings::UsageError;
+use crate::ui;
+
+/// Parses the command line and does what it says.
+pub(crate) fn dispatch() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version through the same door; those are no mistakes.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Passed
+            };
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    match cli.command {
+        Command::Run(args) => run::run(&args).into(),
+        Command::Demo(_) => Exit::Usage.into(),
+        Command::Janitor(args) => block_on(janitor::janitor(&args)).into(),
+        Command::App(command) => block_on(app::app(command)),
+        Command::Completions { shell } => print(|out| {
+            clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);
+            Ok(())
+        })
+        .into(),
+        Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)).into(),
+    }
+}
+
+fn print(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Exit {
+    let mut text = Vec::new();
+    match render(&mut text).and_then(|()| ui::print_data(String::from_utf8_lossy(&text).trim_end()))
+    {
+        Ok(()) => Exit::Passed,
+        Err(_) => Exit::Infra,
+    }
+}
+
+/// Runs a command's future on one thread: every child must be spawned by the thread that lives longest.
+fn block_on<T: From<Exit>>(work: impl Future<Output = T>) -> T {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return infra(&error, &[]).into(),
+    };
+    let exit = runtime.block_on(work);
+    // Blocking work that is still going on (a fetch that was cancelled) ends with the process.
+    runtime.shutdown_background();
+    drop(std::io::stderr().flush());
+    exit
+}
+
+fn usage(error: &UsageError) -> Exit {
+    ui::print_error(&*error.error, &error.hints, &Redactor::default());
+    Exit::Usage
+}
+
+fn infra(error: &dyn std::error::Error, hints: &[String]) -> Exit {
+    ui::print_error(error, hints, &Redactor::default());
+    Exit::Infra
+}

@@ -1,0 +1,227 @@
+//! `recipe-ci run`: the supervisor, and the worker that it starts.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use harness::janitor::{self, Decision};
+use harness::lifetime::supervisor::{self, Ended, Request, SupervisorError};
+use harness::lifetime::worker::{self, Notes, PARENT_VARIABLE, Signals};
+use harness::lifetime::{Note, domains};
+use harness::outcome::{Residual, Verdict};
+use harness::report::file::{Closing, close_as_orphaned};
+use harness::report::redact::Redactor;
+use harness::run::settings::Settings;
+use harness::swarm::Engine;
+
+use super::{block_on, infra, usage};
+use crate::cli::RunArgs;
+use crate::env;
+use crate::exit::Exit;
+use crate::settings::resolve;
+use crate::ui::symbols::Charset;
+use crate::ui::{self, Console, Mode};
+
+/// Runs a recipe: as the supervisor when a person or a runner started this, as the worker when a
+/// supervisor did.
+pub(crate) fn run(args: &RunArgs) -> Exit {
+    run_with(args, std::env::args_os().skip(1).collect())
+}
+
+/// Runs a recipe with the arguments that its worker is to be started with.
+pub(crate) fn run_with(args: &RunArgs, worker_args: Vec<std::ffi::OsString>) -> Exit {
+    let settings = match resolve(args) {
+        Ok(settings) => settings,
+        Err(error) => return usage(&error),
+    };
+    match env::var(PARENT_VARIABLE).map(|pid| pid.parse::<i32>()) {
+        Some(Ok(supervisor)) => match worker::arm(supervisor) {
+            Ok(notes) => block_on(work(args, &settings, notes)),
+            Err(error) => infra(&error, &[]),
+        },
+        Some(Err(_)) => infra(
+            &std::io::Error::other(format!("{PARENT_VARIABLE} is not a pid")),
+            &[],
+        ),
+        None => supervise(args, &settings, worker_args),
+    }
+}
+
+async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return infra(&error, &[]),
+    };
+    let charset = if env::is_utf8() {
+        Charset::Unicode
+    } else {
+        Charset::Ascii
+    };
+    let mode = if std::io::stderr().is_terminal() {
+        Mode::Progress
+    } else {
+        Mode::Plain
+    };
+    let mut run_dir: Option<PathBuf> = None;
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let ended = harness::run::run(settings, &mut notes, &mut signals, |events, redactor| {
+        let seen = std::rc::Rc::clone(&seen);
+        events.add(Box::new(move |event| {
+            if let harness::event::Event::RunStarted(started) = event {
+                *seen.borrow_mut() = Some(started.run_dir.clone());
+            }
+        }));
+        events.add(Console::new(mode, charset, redactor.clone()).consumer());
+    })
+    .await;
+    run_dir = seen.borrow_mut().take().or(run_dir);
+    let end = match ended {
+        Ok(end) => end,
+        Err(error) if error.is_usage() => {
+            let hint =
+                "choose other places with CCCI_RUNS_DIR, CCCI_STATE_DIR and CCCI_APP_LOCK_DIR"
+                    .to_owned();
+            ui::print_error(&error, &[hint], &Redactor::default());
+            return Exit::Usage;
+        }
+        Err(error) => {
+            return infra(
+                &error,
+                &["is the disk full? `recipe-ci doctor` looks".to_owned()],
+            );
+        }
+    };
+    if let Some(plan) = &end.plan_json {
+        drop(ui::print_data(plan));
+        if let Some(dir) = &run_dir {
+            // A dry run leaves nothing, not even its record.
+            drop(std::fs::remove_dir_all(dir));
+        }
+    } else if args.json
+        && let Some(dir) = &run_dir
+        && let Ok(text) = std::fs::read_to_string(dir.join("results.json"))
+    {
+        drop(ui::print_data(text.trim_end()));
+    }
+    Exit::from_code(end.exit_code).unwrap_or(Exit::Infra)
+}
+
+fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsString>) -> Exit {
+    let request = Request {
+        exe: settings.exe.clone(),
+        args: worker_args,
+        env: Vec::new(),
+        deadline: settings.deadline,
+        teardown_budget: settings.teardown_budget,
+        detached: args.detached || env::started_by_init(),
+    };
+    match supervisor::supervise(&request) {
+        Ok(Ended::Exited(code)) => Exit::from_code(code).unwrap_or(Exit::Infra),
+        Ok(Ended::Killed { how, notes }) => {
+            ui::say(&format!(
+                "== worker {how} — its app is torn down by the supervisor =="
+            ));
+            let reason = format!("the worker was {how}");
+            block_on(reap(
+                settings,
+                notes,
+                Verdict::Orphaned,
+                Exit::Orphaned,
+                reason,
+            ))
+        }
+        Ok(Ended::Wedged { notes }) => {
+            ui::say(
+                "== worker wedged long after its deadline — killed; its app is torn down by the supervisor ==",
+            );
+            let reason = "the worker was wedged past the deadline and was killed".to_owned();
+            block_on(reap(
+                settings,
+                notes,
+                Verdict::Deadline,
+                Exit::Deadline,
+                reason,
+            ))
+        }
+        Err(error @ SupervisorError::Orphaned) => {
+            let hint = "start it from a shell or a runner that waits for it, or with `--detached`"
+                .to_owned();
+            infra(&error, &[hint])
+        }
+        Err(error) => infra(&error, &[]),
+    }
+}
+
+/// Removes what a dead worker may have made, and closes its report.
+async fn reap(
+    settings: &Settings,
+    notes: Vec<Note>,
+    verdict: Verdict,
+    exit: Exit,
+    reason: String,
+) -> Exit {
+    let mut residual = Some(Residual::default());
+    let strays = supervisor::kill_strays().await;
+    if let Some(residual) = residual.as_mut() {
+        residual.add("processes", strays);
+    }
+    for domain in domains(&notes, &settings.zone) {
+        let decision = match Engine::connect(&settings.docker_host) {
+            Ok(engine) => {
+                janitor::decide(&engine, &settings.host, &domain, &settings.run_id, false).await
+            }
+            Err(error) => Decision::Failed(error),
+        };
+        let complaint = match decision {
+            Decision::Reaped => {
+                ui::say(&format!("== {domain} torn down =="));
+                continue;
+            }
+            // Another run waited for this lock; it removes what it finds.
+            Decision::Live { .. } => continue,
+            Decision::Incomplete(left) => {
+                let text = format!("{domain} is not torn down: {left}");
+                if let Some(residual) = residual.as_mut() {
+                    left.left
+                        .into_iter()
+                        .for_each(|(kind, names)| residual.add(&kind, names));
+                }
+                text
+            }
+            Decision::Skipped(error) => {
+                residual = None;
+                harness::run::chain(&error)
+            }
+            Decision::Failed(error) => {
+                residual = None;
+                harness::run::chain(&error)
+            }
+        };
+        ui::say(&format!("!! {complaint}; run `recipe-ci janitor`"));
+    }
+    let roots = notes.iter().filter_map(|note| match note {
+        Note::Run { root } => Some(root),
+        Note::App { .. } => None,
+    });
+    let mut exit = exit;
+    for root in roots {
+        let closing = Closing {
+            verdict,
+            exit_code: exit.code(),
+            reason: reason.clone(),
+            residual: residual.clone(),
+            finished_at: jiff::Timestamp::now().to_string(),
+        };
+        match close_as_orphaned(&root.join("results.json"), closing) {
+            // A worker that was killed after its report was done keeps the code that it reported.
+            Ok(results) => exit = Exit::from_code(results.exit_code).unwrap_or(exit),
+            Err(error) => ui::say(&format!(
+                "!! its report could not be closed: {}",
+                harness::run::chain(&error)
+            )),
+        }
+        for dir in ["backups", "abra", "tests", "bin", "state", "base"] {
+            drop(std::fs::remove_dir_all(root.join(dir)));
+        }
+    }
+    exit
+}

@@ -1,0 +1,112 @@
+//! The only place that reads the environment and the working directory.
+//!
+//! Options of `run` are read from the environment by their command-line definition (`cli`); everything
+//! else that comes from there has its name here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Variables that hold a build's number, by the runner that sets them, in order of preference.
+const BUILD_NUMBERS: [&str; 5] = [
+    "DRONE_BUILD_NUMBER",
+    "CI_PIPELINE_NUMBER",
+    "CI_PIPELINE_ID",
+    "BUILDKITE_BUILD_NUMBER",
+    "CCCI_RUN_ID",
+];
+
+/// Variables that children inherit; everything else of the step's environment stays here.
+const INHERITED: [&str; 18] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "TZ",
+    "DOCKER_CONFIG",
+    "XDG_RUNTIME_DIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "PYENV_ROOT",
+    "VIRTUAL_ENV",
+];
+
+/// The prefix of the variables that supply secrets which may not be generated.
+const SECRET_PREFIX: &str = "CCCI_SECRET_";
+
+/// Returns a variable that is set and not empty.
+pub(crate) fn var(name: &str) -> Option<String> {
+    os_var(name).and_then(|value| value.into_string().ok())
+}
+
+fn os_var(name: &str) -> Option<OsString> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Returns the working directory, or `/` when it has been deleted under us.
+pub(crate) fn working_dir() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
+/// Returns the number that the CI runner gave the build, if one did.
+pub(crate) fn build_number() -> Option<String> {
+    BUILD_NUMBERS.iter().find_map(|name| var(name))
+}
+
+/// Returns the home directory.
+pub(crate) fn home() -> PathBuf {
+    os_var("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from)
+}
+
+/// Returns a variable that names a path.
+pub(crate) fn path(name: &str) -> Option<PathBuf> {
+    os_var(name).map(PathBuf::from)
+}
+
+/// Returns the environment that every child starts from.
+pub(crate) fn for_children() -> BTreeMap<OsString, OsString> {
+    let mut vars: BTreeMap<OsString, OsString> = INHERITED
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), os_var(name)?)))
+        .collect();
+    // Messages of tools are matched in one language only.
+    vars.insert("LC_ALL".into(), "C.UTF-8".into());
+    vars.entry("PATH".into())
+        .or_insert_with(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    vars
+}
+
+/// Returns the secrets that the operator supplies, by their name in lower case.
+pub(crate) fn supplied_secrets() -> BTreeMap<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let vars = std::env::vars_os();
+    vars.filter_map(|(name, value)| {
+        let name = name.to_str()?.strip_prefix(SECRET_PREFIX)?.to_lowercase();
+        Some((name, value.into_string().ok()?))
+    })
+    .collect()
+}
+
+/// Returns whether the process was started by an init on purpose, and so is no orphan.
+pub(crate) fn started_by_init() -> bool {
+    // systemd sets both for the processes of a unit; the pid tells its main process from what that starts.
+    var("INVOCATION_ID").is_some()
+        && var("SYSTEMD_EXEC_PID").is_none_or(|pid| pid == std::process::id().to_string())
+}
+
+/// Returns whether text may leave ASCII.
+pub(crate) fn is_utf8() -> bool {
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| var(name))
+        .is_some_and(|locale| locale.to_lowercase().replace('-', "").contains("utf8"))
+}

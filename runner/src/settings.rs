@@ -1,0 +1,373 @@
+//! From what was typed and what the environment says to what a run does. Refuses what is wrong before
+//! anything is touched.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::dirs::HostDirs;
+use harness::git::source::Source;
+use harness::git::token::Token;
+use harness::name::{Domain, GitRef, RecipeName, Zone};
+use harness::outcome::Stage;
+use harness::run::plan::is_approved;
+use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
+
+use crate::cli::{KeepChoice, RunArgs};
+use crate::env;
+
+/// Where published recipes are when nothing else is said.
+const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
+
+/// The organisation of the published recipes there.
+const PUBLIC_OWNER: &str = "coop-cloud";
+
+/// Something wrong with the command line or the environment.
+#[derive(Debug)]
+pub(crate) struct UsageError {
+    /// What is wrong.
+    pub(crate) error: Box<dyn std::error::Error>,
+    /// What to do.
+    pub(crate) hints: Vec<String>,
+}
+
+fn wrong(error: impl Into<Box<dyn std::error::Error>>, hint: &str) -> UsageError {
+    let hints = if hint.is_empty() {
+        Vec::new()
+    } else {
+        vec![hint.to_owned()]
+    };
+    UsageError {
+        error: error.into(),
+        hints,
+    }
+}
+
+/// Returns the places of this host.
+pub(crate) fn host_dirs() -> HostDirs {
+    let root = nix_is_root();
+    let home = env::home();
+    let xdg = env::path("XDG_STATE_HOME")
+        .unwrap_or_else(|| home.join(".local/state"))
+        .join("recipe-ci");
+    let or = |name: &str, system: &str, user: PathBuf| {
+        env::path(name)
+            .map(absolute)
+            .unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
+    };
+    HostDirs {
+        locks: env::path("CCCI_APP_LOCK_DIR").map_or_else(|| PathBuf::from("/run/lock"), absolute),
+        runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
+        state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
+        abra: env::path("ABRA_DIR").map_or_else(|| home.join(".abra"), absolute),
+    }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    env::working_dir().join(path)
+}
+
+fn nix_is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Returns the engine's address.
+pub(crate) fn docker_host() -> String {
+    env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// Resolves the arguments of `run`.
+///
+/// # Errors
+/// [`UsageError`]; nothing has been created then.
+pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
+    let zone: Zone = args
+        .zone
+        .parse()
+        .map_err(|error| wrong(error, "give another one with `--zone`"))?;
+    let stages = stages(args.stages.as_deref())?;
+    let reference: Option<GitRef> = match args.reference.as_deref().filter(|text| !text.is_empty())
+    {
+        Some(text) => Some(text.parse().map_err(|error| wrong(error, ""))?),
+        None => None,
+    };
+    let host = host_dirs();
+    let forge = env::var("CCCI_FORGE_URL");
+    let (recipe, origin, by_hand) = source(args, forge.as_deref(), reference.is_some())?;
+    let pr = args.pr.clone().filter(|pr| !pr.is_empty());
+    let domain = match args.domain.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Domain::parse(text, &zone).map_err(|error| {
+            wrong(
+                error,
+                "leave CCCI_APP_DOMAIN unset, or set the zone that it is in",
+            )
+        })?,
+        None => {
+            let reference = reference
+                .as_ref()
+                .map_or("", |reference| reference.as_str());
+            Domain::for_run(&recipe, pr.as_deref().unwrap_or_default(), reference, &zone)
+        }
+    };
+    let gateway = match args.gateway.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Some(text.parse().map_err(|error| wrong(error, ""))?),
+        None => None,
+    };
+    let overlays = args.overlays.clone().map(absolute);
+    if let Some(dir) = &overlays
+        && !dir.is_dir()
+    {
+        return Err(wrong(
+            format!("overlay directory `{}` does not exist", dir.display()),
+            "give an existing one with `--overlays`, or leave CCCI_TESTS_DIR unset",
+        ));
+    }
+    let run_id = args.run_id.clone().or_else(env::build_number);
+    let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
+    Ok(Settings {
+        trusted: by_hand || approved(&recipe)?,
+        recipe,
+        origin,
+        reference,
+        pr,
+        stages,
+        base: args.base.clone().filter(|base| !base.is_empty()),
+        zone,
+        domain,
+        server: server(&args.server)?,
+        gateway,
+        overlays,
+        deadline: deadline(&args.deadline)?,
+        teardown_budget: TEARDOWN_BUDGET,
+        keep: match args.keep {
+            KeepChoice::Never => Keep::Never,
+            KeepChoice::Failed => Keep::Failed,
+            KeepChoice::Always => Keep::Always,
+        },
+        run_id: run_id.parse().map_err(|error| wrong(error, ""))?,
+        docker_host: docker_host(),
+        host,
+        child_env: env::for_children(),
+        token: token(forge.as_deref())?,
+        exe: std::env::current_exe()
+            .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
+        supplied_secrets: env::supplied_secrets(),
+        dry_run: args.dry_run,
+    })
+}
+
+/// Returns what makes the id of a run by hand unique: the supervisor's pid, which its worker knows, too.
+fn own_id() -> String {
+    env::var(harness::lifetime::worker::PARENT_VARIABLE)
+        .unwrap_or_else(|| std::process::id().to_string())
+}
+
+/// Works out the recipe's name and where it comes from; the last value says that a path was given by hand.
+fn source(
+    args: &RunArgs,
+    forge: Option<&str>,
+    has_ref: bool,
+) -> Result<(RecipeName, Origin, bool), UsageError> {
+    let base = env::working_dir();
+    let target = args.target.as_deref();
+    let is_path = |text: &str| text.contains('/') || text == "." || text == "..";
+    let name_given = args.recipe.as_deref().filter(|name| !name.is_empty());
+    let path = target.filter(|text| is_path(text));
+    let src = args.src.as_deref().filter(|src| !src.is_empty());
+    let text = path.or(src);
+    let name = match (target.filter(|text| !is_path(text)), name_given) {
+        (Some(name), _) | (None, Some(name)) => name.to_owned(),
+        (None, None) => match text {
+            Some(text) => last_part(text, &base),
+            None => {
+                return Err(wrong(
+                    "there is nothing to run",
+                    "name a recipe or the path of its repository: `recipe-ci run ./my-recipe`, or set RECIPE",
+                ));
+            }
+        },
+    };
+    let recipe: RecipeName = name.parse().map_err(|error| {
+        wrong(
+            error,
+            if text.is_some() {
+                "give the recipe's name with `--recipe`"
+            } else {
+                ""
+            },
+        )
+    })?;
+    let parse = |text: &str, forge: Option<&str>| {
+        Source::parse(text, forge, &base)
+            .map_err(|error| wrong(error, "see `recipe-ci run --help` for `--src`"))
+    };
+    let origin = if let Some(path) = path {
+        // A path needs no leading dot when it is plainly a directory.
+        let path = base.join(path);
+        Origin::Repository(Source::Path(path))
+    } else if let Some(src) = src {
+        Origin::Repository(parse(src, forge)?)
+    } else if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
+        Origin::Staged
+    } else if has_ref {
+        return Err(wrong(
+            format!("REF is given without SRC: nothing says whose `{recipe}` it is a ref of"),
+            "set SRC to the OWNER/REPO, URL or path that has it, or leave REF unset for the published recipe",
+        ));
+    } else {
+        let forge = forge.unwrap_or(PUBLIC_FORGE);
+        Origin::Repository(parse(&format!("{PUBLIC_OWNER}/{recipe}"), Some(forge))?)
+    };
+    let by_hand = matches!(&origin, Origin::Repository(Source::Path(_)));
+    Ok((recipe, origin, by_hand))
+}
+
+/// Returns the name that a source suggests: its last part, without `.git`.
+fn last_part(text: &str, base: &Path) -> String {
+    let trimmed = text.trim_end_matches('/');
+    let last = trimmed.rsplit('/').next().unwrap_or(trimmed);
+    let last = if last.is_empty() || last == "." || last == ".." {
+        let path = base.join(text);
+        let path = path.canonicalize().unwrap_or(path);
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    } else {
+        last.to_owned()
+    };
+    last.strip_suffix(".git").map(str::to_owned).unwrap_or(last)
+}
+
+fn stages(text: Option<&str>) -> Result<Vec<Stage>, UsageError> {
+    let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
+        return Ok(Stage::ALL.to_vec());
+    };
+    let mut asked = Vec::new();
+    for name in text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        asked.push(
+            name.parse::<Stage>()
+                .map_err(|error| wrong(error, "separate them by commas in `--stages`"))?,
+        );
+    }
+    // Whatever the order on the command line, a run has its own.
+    Ok(Stage::ALL
+        .into_iter()
+        .filter(|stage| asked.contains(stage))
+        .collect())
+}
+
+fn deadline(text: &str) -> Result<Duration, UsageError> {
+    let hint = "write it like `45m`, `1h 30m` or `90s`";
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| wrong(format!("deadline `{text}` is not a duration"), hint))?;
+    match Duration::try_from(span) {
+        Ok(span) if !span.is_zero() && span <= Duration::from_secs(7 * 24 * 3600) => Ok(span),
+        _ => Err(wrong(
+            format!("deadline `{text}` is not between a second and a week"),
+            hint,
+        )),
+    }
+}
+
+fn server(name: &str) -> Result<String, UsageError> {
+    let plain = !name.is_empty()
+        && !name.starts_with(['.', '-'])
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if plain {
+        Ok(name.to_owned())
+    } else {
+        Err(wrong(
+            format!("server `{name}` is not a name of a server"),
+            "",
+        ))
+    }
+}
+
+fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
+    let secret = match (
+        env::var("CCCI_FORGE_TOKEN"),
+        env::path("CCCI_FORGE_TOKEN_FILE"),
+    ) {
+        (Some(secret), _) => secret,
+        (None, Some(path)) => std::fs::read_to_string(&path).map_err(|error| {
+            wrong(
+                format!(
+                    "the token file `{}` cannot be read: {error}",
+                    path.display()
+                ),
+                "",
+            )
+        })?,
+        (None, None) => return Ok(None),
+    };
+    let Some(forge) = forge else {
+        return Err(wrong(
+            "a forge token is given without CCCI_FORGE_URL",
+            "set CCCI_FORGE_URL to the forge it is for",
+        ));
+    };
+    Token::new(forge, secret.trim())
+        .map(Some)
+        .map_err(|error| wrong(error, "CCCI_FORGE_URL must be an http(s) URL"))
+}
+
+/// Whether this host lets the recipe's own code run when it did not come from a path given by hand.
+fn approved(recipe: &RecipeName) -> Result<bool, UsageError> {
+    let Some(list) = env::path("CCCI_APPROVED_FILE") else {
+        return Ok(false);
+    };
+    is_approved(&list, recipe.as_str()).map_err(|error| {
+        wrong(
+            format!(
+                "the list of approved recipes `{}` cannot be read: {error}",
+                list.display()
+            ),
+            "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_put_in_order_and_unknown_ones_refused() {
+        assert_eq!(
+            stages(Some("custom, install")).unwrap(),
+            [Stage::Install, Stage::Custom]
+        );
+        assert_eq!(stages(Some("")).unwrap().len(), 5);
+        let error = stages(Some("install,updrade"))
+            .unwrap_err()
+            .error
+            .to_string();
+        assert!(
+            error.contains("`updrade`") && error.contains("upgrade"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn deadlines_are_durations_within_reason() {
+        assert_eq!(deadline("60m").unwrap(), Duration::from_secs(3600));
+        assert_eq!(deadline("1h 30m").unwrap(), Duration::from_secs(5400));
+        for bad in ["", "0s", "-5m", "sixty", "400d"] {
+            assert!(deadline(bad).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_name_comes_from_the_last_part_of_a_source() {
+        let base = Path::new("/srv/notes");
+        assert_eq!(last_part("https://x/y/notes.git", base), "notes");
+        assert_eq!(last_part("./a/b/", base), "b");
+        assert_eq!(last_part(".", base), "notes");
+    }
+}
