@@ -146,7 +146,7 @@ impl Bench {
             .map(|service| service.name.clone())
             .collect();
         let stack = self.lock.domain().stack();
-        converge(
+        let settled = converge(
             self.engine(),
             &stack,
             &expected,
@@ -156,7 +156,46 @@ impl Bench {
                 self.events.emit(&Event::Progress(waiting.to_owned()));
             },
         )
-        .await
+        .await;
+        match settled {
+            Err(NotConverged::TimedOut {
+                elapsed,
+                mut last,
+                services,
+            }) => {
+                for failing in self.failing_healthchecks(&services).await {
+                    last.push_str("; ");
+                    last.push_str(&failing);
+                }
+                Err(NotConverged::TimedOut {
+                    elapsed,
+                    last,
+                    services,
+                })
+            }
+            settled => settled,
+        }
+    }
+
+    /// Swarm only says `starting` of a task whose healthcheck fails; the container knows more.
+    async fn failing_healthchecks(&self, services: &[String]) -> Vec<String> {
+        let Ok(state) = self.state().await else {
+            return Vec::new();
+        };
+        let mut failing = Vec::new();
+        for name in services {
+            let Some(service) = state.services.get(name) else {
+                continue;
+            };
+            if let Ok(Some((code, _))) = self.engine().last_health(&service.id).await
+                && code != 0
+            {
+                failing.push(format!(
+                    "the healthcheck of `{name}` fails with exit code {code}"
+                ));
+            }
+        }
+        failing
     }
 
     /// Shows the last log lines of `services`. A log that cannot be read is said and stops nothing.
@@ -177,6 +216,14 @@ impl Bench {
                 title: format!("log of service `{name}`"),
                 lines,
             });
+            if let Ok(Some((code, output))) = self.engine().last_health(&service.id).await
+                && code != 0
+            {
+                self.events.emit(&Event::FailureOutput {
+                    title: format!("last healthcheck of service `{name}`: exit code {code}"),
+                    lines: output.lines().map(str::to_owned).collect(),
+                });
+            }
         }
     }
 

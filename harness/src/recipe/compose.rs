@@ -44,7 +44,7 @@ impl fmt::Display for Location {
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// The directory holds no compose file.
-    #[error("`{}` holds no compose file", root.display())]
+    #[error("the recipe has no compose file: `compose.yml` is not in the root of its repository")]
     NoComposeFile {
         /// The directory of the recipe.
         root: PathBuf,

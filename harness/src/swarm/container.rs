@@ -5,7 +5,8 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::{
-    InspectNetworkOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder,
+    LogsOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -192,6 +193,47 @@ impl Engine {
             tail.push(&piece.into_bytes());
         }
         Ok(tail.lines())
+    }
+
+    /// Returns what the last healthcheck of a service's newest running container said: its exit code and
+    /// its output. `None` when no container has had one.
+    ///
+    /// # Errors
+    /// [`EngineError`] when containers cannot be read.
+    pub async fn last_health(
+        &self,
+        service_id: &str,
+    ) -> Result<Option<(i64, String)>, EngineError> {
+        let by = filters([("label", format!("com.docker.swarm.service.id={service_id}"))]);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&by)
+            .build();
+        let mut containers = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.failed("list the containers of a service", error))?;
+        containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
+        for container in containers.into_iter().take(3) {
+            let id = container.id.unwrap_or_default();
+            let inspected = self
+                .docker
+                .inspect_container(&id, None::<InspectContainerOptions>)
+                .await
+                .map_err(|error| self.failed(format!("inspect container {}", short(&id)), error))?;
+            let health = inspected.state.and_then(|state| state.health);
+            if let Some(last) = health
+                .and_then(|health| health.log)
+                .and_then(|mut log| log.pop())
+            {
+                return Ok(Some((
+                    last.exit_code.unwrap_or(0),
+                    last.output.unwrap_or_default(),
+                )));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the last `lines` lines of what the newest container of a service wrote, running or not.
