@@ -325,33 +325,21 @@ fn tag_of(release: &Release) -> String {
 
 /// Variables that steer the client or the loader of programs instead of the recipe. A recipe's text comes
 /// from a pull request; it must not choose a library to preload or a credential helper to run.
-const STEERING: [&str; 9] = [
-    "LD_",
-    "DOCKER_",
-    "GO",
-    "SSL_CERT_",
-    "XDG_",
-    "BASH_",
-    "OTEL_",
-    "COMPOSE_",
-    "LC_",
-];
+const STEERING: [&str; 6] = ["LD_", "DOCKER_", "SSL_CERT_", "XDG_", "OTEL_", "COMPOSE_"];
 
-/// The same as whole names.
-const STEERING_NAMES: [&str; 13] = [
+/// The same as whole names. Not every name in `GO…`: recipes have GOOGLE_CLIENT_ID and GOTIFY_URL.
+const STEERING_NAMES: [&str; 11] = [
     "PATH",
     "HOME",
-    "USER",
-    "SHELL",
     "TMPDIR",
-    "ENV",
-    "IFS",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
     "NO_PROXY",
+    "GODEBUG",
+    "GOTRACEBACK",
+    "GOMAXPROCS",
     "NOTIFY_SOCKET",
-    "BUILDKIT_HOST",
 ];
 
 fn steers(name: &str) -> bool {
@@ -417,6 +405,7 @@ mod tests {
             "SECRET_DB_PASSWORD_VERSION",
             "TIMEOUT",
             "APP_PATH",
+            "GOOGLE_CLIENT_ID",
         ] {
             assert!(!steers(name), "{name} is kept from the client");
         }
