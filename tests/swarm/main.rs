@@ -1,1 +1,14 @@
+//! Runs on a real engine. `tests/run` prepares one.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed setup step is a failed test; the lint knows only #[test] functions"
+)]
 
+mod cancel;
+mod engine;
+mod fixtures;
+mod hold;
+mod infra;
+#[path = "../support/support.rs"]
+mod support;
+mod surroundings;

@@ -1,0 +1,324 @@
+//! Every way to end a run, in every phase: right exit code, right verdict, nothing left.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::engine::SwarmEnv;
+use crate::hold::Server;
+use crate::support::{Run, pids, wait_until};
+
+const LONG: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Fetch,
+    Prepull,
+    Deploy,
+    Converge,
+    Upgrade,
+    Backup,
+    Restore,
+    Custom,
+    Teardown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Signal(Signal),
+    Deadline,
+    KillWorker,
+    KillSupervisor,
+}
+
+/// A run that will stay in a phase.
+pub(crate) struct Scene {
+    pub(crate) env: SwarmEnv,
+    phase: Phase,
+    server: Server,
+    args: Vec<OsString>,
+    reached: PathBuf,
+}
+
+impl Scene {
+    pub(crate) fn new(phase: Phase) -> Self {
+        let mut env = SwarmEnv::new();
+        let server = Server::start();
+        let recipe = env.recipe("notes");
+        let compose = recipe.join("compose.yml");
+        std::fs::remove_dir_all(recipe.join("tests")).unwrap();
+        let reached = env.root.join("reached");
+        let fifo = env.root.join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let hook = format!(
+            "#!/bin/sh\n: >{}\nread -r never <{}\n",
+            reached.display(),
+            fifo.display()
+        );
+        // A child that wants to stay, with a daemon that nobody knows and that holds its output.
+        let stubborn = format!(
+            "#!/bin/sh\ntrap '' TERM HUP INT\n\
+             (setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' &)\n\
+             : >{}\nwhile :; do read -r never <{}; done\n",
+            reached.display(),
+            fifo.display()
+        );
+        let mut args = vec!["run".into(), recipe.clone().into_os_string()];
+        let stages = match phase {
+            Phase::Fetch => {
+                let url = format!("http://{}/owner/notes.git", server.address);
+                args = vec!["run".into(), "--src".into(), url.into()];
+                "install"
+            }
+            Phase::Prepull => {
+                let image = format!("{}/slow:1", server.address);
+                env.edit(&compose, "recipe-ci/notes:2", &image);
+                "install"
+            }
+            Phase::Deploy => {
+                env.overlay("notes", "install_steps.sh", &hook);
+                "install"
+            }
+            Phase::Converge => {
+                env.edit(&compose, "\"CMD\", \"wget\"", "\"CMD\", \"false\"");
+                env.edit(&compose, "start_period: 10s", "start_period: 10m");
+                env.edit(&compose, "TIMEOUT:-60", "TIMEOUT:-600");
+                "install"
+            }
+            Phase::Upgrade => {
+                env.overlay("notes", "ops/pre_upgrade", &hook);
+                "upgrade"
+            }
+            Phase::Backup => {
+                env.overlay("notes", "ops/pre_backup", &hook);
+                "backup"
+            }
+            Phase::Restore => {
+                env.overlay("notes", "ops/pre_restore", &hook);
+                "backup,restore"
+            }
+            Phase::Custom => {
+                env.overlay("notes", "custom/test_hang.sh", &stubborn);
+                "custom"
+            }
+            Phase::Teardown => "install",
+        };
+        env.set("STAGES", stages);
+        Self {
+            env,
+            phase,
+            server,
+            args,
+            reached,
+        }
+    }
+
+    pub(crate) fn start(&self, more: &[&str]) -> Run {
+        self.env
+            .start(self.args.iter().cloned().chain(more.iter().map(Into::into)))
+    }
+
+    pub(crate) fn is_reached(&self, run: &Run) -> bool {
+        match self.phase {
+            Phase::Fetch | Phase::Prepull => self.server.asked(),
+            // The line comes before the first look at the services.
+            Phase::Converge => run.stderr().contains("] converge"),
+            Phase::Teardown => run.stderr().contains("] teardown"),
+            _ => self.reached.exists(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_reached(&self, run: &Run) {
+        wait_until(LONG, &format!("{:?}: {}", self.phase, run.stderr()), || {
+            self.is_reached(run).then_some(())
+        });
+    }
+}
+
+/// Returns the only child of a supervisor.
+#[track_caller]
+pub(crate) fn worker_of(supervisor: Pid) -> Pid {
+    wait_until(LONG, "the supervisor has a worker", || {
+        pids().into_iter().find_map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let after = stat.rsplit_once(')')?.1;
+            let parent: i32 = after.split_whitespace().nth(1)?.parse().ok()?;
+            (parent == supervisor.as_raw()).then_some(Pid::from_raw(pid))
+        })
+    })
+}
+
+/// Waits until a stopped process has been sent `signal`.
+fn wait_pending(pid: Pid, signal: Signal) {
+    wait_until(LONG, "the signal is pending", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let pending = status.lines().filter_map(|line| {
+            let mask = line
+                .strip_prefix("SigPnd:")
+                .or(line.strip_prefix("ShdPnd:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        let all = pending.fold(0, |all, mask| all | mask);
+        (all & (1 << (signal as i32 - 1)) != 0).then_some(())
+    });
+}
+
+/// Brings a run into its phase, and stops the worker there when the phase would pass by itself. With a
+/// deadline the run is started again with a longer one until it gets there in time.
+fn bring(phase: Phase, cause: Cause) -> (Scene, Run, Instant, Duration) {
+    let mut seconds = if phase == Phase::Teardown { 12 } else { 5 };
+    loop {
+        let scene = Scene::new(phase);
+        let deadline = format!("{seconds}s");
+        let started = Instant::now();
+        let run = match cause {
+            Cause::Deadline => scene.start(&["--deadline", &deadline]),
+            _ => scene.start(&[]),
+        };
+        let mut too_late = false;
+        wait_until(LONG, &format!("{phase:?}"), || {
+            let text = run.stderr();
+            too_late = text.contains("hard deadline");
+            assert!(
+                !text.contains("verdict") || phase == Phase::Teardown,
+                "ended too early:\n{text}"
+            );
+            (too_late || scene.is_reached(&run)).then_some(())
+        });
+        if !too_late {
+            return (scene, run, started, Duration::from_secs(seconds));
+        }
+        drop(run.finish());
+        seconds *= 2;
+        assert!(seconds < 200, "{phase:?} is never reached");
+    }
+}
+
+fn cell(phase: Phase, cause: Cause) {
+    let (scene, run, started, deadline) = bring(phase, cause);
+    let supervisor = run.pid;
+    let worker = worker_of(supervisor);
+    let passing = phase == Phase::Teardown;
+    if passing {
+        kill(worker, Signal::SIGSTOP).unwrap();
+    }
+    match cause {
+        Cause::Signal(signal) => {
+            kill(supervisor, signal).unwrap();
+            if passing {
+                wait_pending(worker, signal);
+            }
+        }
+        Cause::Deadline => {
+            if passing {
+                wait_until(LONG, "the deadline passes", || {
+                    (started.elapsed() > deadline + Duration::from_millis(200)).then_some(())
+                });
+            }
+        }
+        Cause::KillWorker => kill(worker, Signal::SIGKILL).unwrap(),
+        Cause::KillSupervisor => kill(supervisor, Signal::SIGKILL).unwrap(),
+    }
+    if passing && cause != Cause::KillWorker {
+        if cause == Cause::KillSupervisor {
+            wait_pending(worker, Signal::SIGTERM);
+        }
+        kill(worker, Signal::SIGCONT).unwrap();
+    }
+    let done = run.finish();
+    let (code, verdict) = match cause {
+        Cause::KillWorker => (137, "orphaned"),
+        // Once teardown has begun, nothing changes what the run came to.
+        _ if passing => (0, "passed"),
+        Cause::Signal(signal) => (128 + signal as i64, "cancelled"),
+        Cause::Deadline => (142, "deadline"),
+        Cause::KillSupervisor => (143, "cancelled"),
+    };
+    if cause == Cause::KillSupervisor {
+        assert_eq!(done.signal, Some(9), "{done:?}");
+        wait_until(LONG, "the worker ends", || {
+            scene.env.processes().is_empty().then_some(())
+        });
+    } else {
+        done.expect(i32::try_from(code).unwrap());
+    }
+    let results = scene.env.results();
+    let report = format!("{results:#}\n{}", done.stderr);
+    assert_eq!(results["verdict"], verdict, "{report}");
+    assert_eq!(results["exit_code"], code, "{report}");
+    assert!(results["finished_at"].is_string(), "{report}");
+    assert_eq!(results["teardown"]["clean"], true, "{report}");
+    scene.env.assert_nothing_left();
+}
+
+macro_rules! cells {
+    ($($module:ident: $phase:ident,)*) => {
+        $(mod $module {
+            use super::{Cause, Phase, Signal, cell};
+
+            #[test]
+            fn sigterm() {
+                cell(Phase::$phase, Cause::Signal(Signal::SIGTERM));
+            }
+
+            #[test]
+            fn sigint() {
+                cell(Phase::$phase, Cause::Signal(Signal::SIGINT));
+            }
+
+            #[test]
+            fn sighup() {
+                cell(Phase::$phase, Cause::Signal(Signal::SIGHUP));
+            }
+
+            #[test]
+            fn deadline() {
+                cell(Phase::$phase, Cause::Deadline);
+            }
+
+            #[test]
+            fn worker_killed() {
+                cell(Phase::$phase, Cause::KillWorker);
+            }
+
+            #[test]
+            fn supervisor_killed() {
+                cell(Phase::$phase, Cause::KillSupervisor);
+            }
+        })*
+    };
+}
+
+cells! {
+    fetch: Fetch,
+    prepull: Prepull,
+    deploy: Deploy,
+    converge: Converge,
+    upgrade: Upgrade,
+    backup: Backup,
+    restore: Restore,
+    custom: Custom,
+    teardown: Teardown,
+}
+
+/// A person who loses patience changes nothing: the first signal decides, the others are noted.
+#[test]
+fn second_and_third_signals_during_teardown_are_noted() {
+    let scene = Scene::new(Phase::Custom);
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    kill(run.pid, Signal::SIGTERM).unwrap();
+    run.wait_line("== SIGTERM received (cancel / parent death) — tearing down ==");
+    // The test ignores TERM, so teardown takes its grace at least.
+    kill(run.pid, Signal::SIGINT).unwrap();
+    run.wait_line("SIGINT received during teardown");
+    kill(run.pid, Signal::SIGHUP).unwrap();
+    run.wait_line("SIGHUP received during teardown");
+    run.finish().expect(143);
+    assert_eq!(scene.env.results()["verdict"], "cancelled");
+    scene.env.assert_nothing_left();
+}

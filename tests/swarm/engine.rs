@@ -1,0 +1,119 @@
+//! The engine as the tests see it: what is left of a zone, and how many tests use it at once.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::{TestEnv, command};
+
+/// Where the engine is.
+pub(crate) const SOCKET: &str = "/var/run/docker.sock";
+
+/// How many tests use the engine at once, however many cores there are.
+const SLOTS: usize = 3;
+
+/// What an engine holds, with the name of the field that has the name.
+const KINDS: [(&str, &[&str]); 6] = [
+    ("service", &["service", "ls", "--format", "{{.Name}}"]),
+    ("container", &["ps", "-a", "--format", "{{.Names}}"]),
+    ("network", &["network", "ls", "--format", "{{.Name}}"]),
+    ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
+    ("secret", &["secret", "ls", "--format", "{{.Name}}"]),
+    ("config", &["config", "ls", "--format", "{{.Name}}"]),
+];
+
+/// An environment with the engine, one of [`SLOTS`] at a time.
+pub(crate) struct SwarmEnv {
+    env: TestEnv,
+    _slot: File,
+}
+
+impl std::ops::Deref for SwarmEnv {
+    type Target = TestEnv;
+
+    fn deref(&self) -> &TestEnv {
+        &self.env
+    }
+}
+
+impl std::ops::DerefMut for SwarmEnv {
+    fn deref_mut(&mut self) -> &mut TestEnv {
+        &mut self.env
+    }
+}
+
+impl SwarmEnv {
+    /// Waits for a slot and creates the environment. Without an engine the test fails: it would prove
+    /// nothing.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let slot = NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS;
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-slot-{slot}"));
+        let file = File::create(path).expect("the target directory is writable");
+        #[expect(clippy::disallowed_methods, reason = "the tests' door")]
+        file.lock().expect("flock works");
+        let state = docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]);
+        assert_eq!(
+            state, "active",
+            "these tests need an engine whose swarm is active; tests/run prepares one"
+        );
+        let mut env = TestEnv::new(&format!("unix://{SOCKET}"));
+        env.sweep = Some(sweep);
+        Self { env, _slot: file }
+    }
+
+    /// Asserts that nothing of this test's zone is left anywhere.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        let left = objects_of(&self.zone);
+        assert!(left.is_empty(), "left on the engine: {left:?}");
+        self.assert_quiet();
+    }
+
+    /// Writes an overlay's file for a recipe, and gives every run the overlays.
+    pub(crate) fn overlay(&mut self, recipe: &str, path: &str, text: &str) {
+        self.write(&format!("overlays/{recipe}/{path}"), text);
+        let dir = self.root.join("overlays").display().to_string();
+        self.set("CCCI_TESTS_DIR", dir);
+    }
+}
+
+/// Runs `docker` and returns what it prints.
+#[track_caller]
+pub(crate) fn docker(args: &[&str]) -> String {
+    let output = command("docker")
+        .args(args)
+        .output()
+        .expect("docker starts");
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Returns `service NAME` and so on for everything whose name holds the zone.
+pub(crate) fn objects_of(zone: &str) -> Vec<String> {
+    let part = zone.replace('.', "_");
+    let mut found = Vec::new();
+    for (kind, args) in KINDS {
+        let names = docker(args);
+        let ours = names.lines().filter(|name| name.contains(&part));
+        found.extend(ours.map(|name| format!("{kind} {name}")));
+    }
+    found
+}
+
+/// Removes what a failed test left.
+fn sweep(zone: &str) {
+    for object in objects_of(zone) {
+        let (kind, name) = object.split_once(' ').expect("a kind and a name");
+        let force: &[&str] = match kind {
+            "container" | "volume" => &["rm", "-f"],
+            _ => &["rm"],
+        };
+        // A failed test may fail to clean up as well; it has said so already.
+        drop(command("docker").arg(kind).args(force).arg(name).output());
+    }
+}

@@ -1,0 +1,209 @@
+//! Every fixture recipe ends as its `fixture.json` says, and leaves nothing.
+
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::support::{Done, TestEnv, read_results, repository};
+
+fn expected(name: &str) -> Value {
+    let path = repository().join(format!("tests/recipes/{name}/fixture.json"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["expect"].clone()
+}
+
+fn tier<'a>(results: &'a Value, name: &Value) -> &'a Value {
+    let tiers = results["tiers"].as_array().unwrap();
+    let found = tiers.iter().find(|tier| tier["name"] == *name);
+    found.unwrap_or_else(|| panic!("no tier {name} in {results:#}"))
+}
+
+/// Runs a fixture and compares; returns what else a test may want to look at.
+fn judge(name: &str) -> (SwarmEnv, Done, Value) {
+    let env = SwarmEnv::new();
+    let recipe = env.recipe(name);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    let results = env.results();
+    let expected = expected(name);
+    let code = expected["exit_code"].as_i64().unwrap();
+    done.expect(i32::try_from(code).unwrap());
+    let report = format!("{results:#}\n{}", done.stderr);
+    assert_eq!(results["exit_code"], expected["exit_code"], "{report}");
+    assert_eq!(results["verdict"], expected["verdict"], "{report}");
+    let place = match expected.get("tier") {
+        Some(name) => {
+            let tier = tier(&results, name);
+            assert_eq!(tier["status"], expected["status"], "{report}");
+            tier
+        }
+        None => &results,
+    };
+    if let Some(words) = expected["reason_contains"].as_str() {
+        let reason = place["reason"].as_str().unwrap_or_default();
+        assert!(
+            reason.contains(words),
+            "`{reason}` lacks `{words}`\n{report}"
+        );
+    }
+    if let Some(level) = expected.get("level") {
+        assert_eq!(&results["level"], level, "{report}");
+    }
+    for (rung, status) in expected["rungs"].as_object().into_iter().flatten() {
+        assert_eq!(&results["rungs"][rung], status, "{rung}: {report}");
+    }
+    if expected["verdict"] != "usage" {
+        assert_eq!(results["teardown"]["clean"], true, "{report}");
+    }
+    env.assert_nothing_left();
+    (env, done, results)
+}
+
+macro_rules! fixtures {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            judge($name);
+        })*
+
+        #[test]
+        fn every_fixture_is_listed_and_builds() {
+            let mut listed = vec![$($name,)* "notes", "ledger"];
+            listed.sort_unstable();
+            let dir = repository().join("tests/recipes");
+            let mut there: Vec<String> = std::fs::read_dir(dir).unwrap().flatten()
+                .filter(|entry| entry.path().join("fixture.json").is_file())
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
+            there.sort_unstable();
+            assert_eq!(listed, there);
+            let env = TestEnv::new("unix:///nowhere");
+            for name in listed {
+                assert!(env.recipe(name).join(".git").is_dir(), "{name}");
+            }
+        }
+    };
+}
+
+fixtures! {
+    alias_bomb: "alias-bomb",
+    backup_archives_nothing: "backup-archives-nothing",
+    backup_empty_dump: "backup-empty-dump",
+    backup_hook_fails: "backup-hook-fails",
+    bad_yaml: "bad-yaml",
+    base_cannot_deploy: "base-cannot-deploy",
+    crash_loop: "crash-loop",
+    extends_cycle: "extends-cycle",
+    never_healthy: "never-healthy",
+    never_starts: "never-starts",
+    no_backup: "no-backup",
+    no_compose: "no-compose",
+    no_upgrade_base: "no-upgrade-base",
+    notes_pytest: "notes-pytest",
+    pull_missing: "pull-missing",
+    required_variable: "required-variable",
+    restore_does_not_restore: "restore-does-not-restore",
+    restore_ignores_dump: "restore-ignores-dump",
+    serves_404: "serves-404",
+    test_fails: "test-fails",
+    test_skipped: "test-skipped",
+    upgrade_loses_volume: "upgrade-loses-volume",
+    upgrade_moves_nothing: "upgrade-moves-nothing",
+    upgrade_rolls_back: "upgrade-rolls-back",
+    wild_backup_v1: "wild-backup-v1",
+    wild_no_abra_sh: "wild-no-abra-sh",
+    wild_port: "wild-port",
+    wild_web_elsewhere: "wild-web-elsewhere",
+    wild_zero_replicas: "wild-zero-replicas",
+}
+
+/// What a good recipe with a base must show beyond its verdict.
+fn whole(name: &str, base: &str, services: &str, rows: &[(&str, &str)]) {
+    let (_env, _done, results) = judge(name);
+    assert_eq!(results["base_version"], base);
+    // The upgrade is no deploy of its own.
+    assert_eq!(results["deploy_count"], 1);
+    for phase in [
+        "fetch", "plan", "prepull", "deploy", "converge", "upgrade", "backup", "restore", "custom",
+        "teardown",
+    ] {
+        let took = &results["phases"][format!("{phase}_ms")];
+        assert!(took.is_u64(), "{phase}: {took}");
+    }
+    assert!(results["resources"]["peak_rss_bytes"].as_u64() > Some(1 << 20));
+    let always = [
+        ("install", "generic: serving"),
+        ("upgrade", "generic: it moved"),
+        ("upgrade", "generic: no task of before"),
+        ("upgrade", "ops/verify_upgrade"),
+        ("backup", "generic: archive holds what was seeded"),
+        ("restore", "ops/verify_restore"),
+    ];
+    for (stage, test) in always.iter().chain(rows) {
+        let stage = Value::from(*stage);
+        let tests = tier(&results, &stage)["tests"].as_array().unwrap();
+        let found = tests.iter().find(|row| row["name"] == *test);
+        let row = found.unwrap_or_else(|| panic!("no `{test}` in {results:#}"));
+        assert_eq!(row["status"], "pass", "{row}");
+    }
+    let converged = &tier(&results, &"install".into())["tests"][0]["message"];
+    assert_eq!(converged, services);
+}
+
+#[test]
+fn notes() {
+    whole(
+        "notes",
+        "0.2.0+1.1.0",
+        "1 of 1 services",
+        &[
+            ("upgrade", "generic: data survived"),
+            ("restore", "generic: seeded data is back"),
+        ],
+    );
+}
+
+/// Its backup is one dump on a volume, so what survives is for the recipe's own hooks to say.
+#[test]
+fn ledger() {
+    whole(
+        "ledger",
+        "1.0.0+15.1",
+        "2 of 2 services",
+        &[
+            ("backup", "generic: backup pre-hooks"),
+            ("restore", "generic: restore post-hooks"),
+        ],
+    );
+}
+
+/// A test that prints a generated secret in several forms shows it to nobody.
+#[test]
+fn a_generated_secret_is_in_no_file_and_no_line() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let spied = env.root.join("spied");
+    let text = format!(
+        "#!/bin/sh\nset -eu\nsecret=$(recipe-ci app exec -- cat /run/secrets/admin_token)\n\
+         printf %s \"$secret\" > {}\necho \"out: $secret\"\necho \"err: ${{secret}}x\" >&2\n\
+         printf %s \"$secret\" | base64 -w0\necho\nexit 1\n",
+        spied.display()
+    );
+    env.overlay("notes", "custom/test_spy.sh", &text);
+    env.set("STAGES", "install,custom");
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--json".as_ref()]);
+    done.expect(1);
+    let secret = std::fs::read_to_string(&spied).unwrap();
+    assert_eq!(secret.len(), 32, "{secret}");
+    assert!(done.stderr.contains("[redacted]"), "{}", done.stderr);
+    for (name, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
+        assert!(!text.contains(&secret), "{name} shows the secret");
+    }
+    let run_dir = env.run_dirs().remove(0);
+    let grep = crate::support::command("grep")
+        .args(["-rlF", &secret])
+        .arg(&run_dir)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+    assert_eq!(read_results(&run_dir)["verdict"], "failed");
+    env.assert_nothing_left();
+}

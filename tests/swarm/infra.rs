@@ -1,0 +1,196 @@
+//! The host fails: exit 3, never the recipe's fault. (A swarm that is not active cannot be tested here
+//! without ending the swarm of every other test.)
+
+use std::io::copy;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::cancel::{Phase, Scene, worker_of};
+use crate::engine::{SOCKET, SwarmEnv, objects_of};
+use crate::support::{command, locked};
+
+/// The engine's socket through this process, which can cut it.
+struct Proxy {
+    path: PathBuf,
+    open: Arc<Mutex<Option<Vec<UnixStream>>>>,
+}
+
+impl Proxy {
+    fn start(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(&path).unwrap();
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let streams = Arc::clone(&open);
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let mut open = locked(&streams);
+                let Some(open) = open.as_mut() else { return };
+                let far = UnixStream::connect(SOCKET).unwrap();
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        drop(copy(&mut from, &mut to));
+                        drop(to.shutdown(Shutdown::Write));
+                    });
+                }
+                open.extend([near, far]);
+            }
+        });
+        Self { path, open }
+    }
+
+    /// The engine is gone: connections end, and there is nothing to connect to.
+    fn cut(&self) {
+        std::fs::remove_file(&self.path).unwrap();
+        for stream in locked(&self.open).take().into_iter().flatten() {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+/// Cuts the engine off in a phase; returns the scene after the run's end, with the engine back.
+fn cut_during(phase: Phase) -> Scene {
+    let mut scene = Scene::new(phase);
+    let proxy = Proxy::start(scene.env.root.join("engine.sock"));
+    let address = format!("unix://{}", proxy.path.display());
+    scene.env.set("DOCKER_HOST", address);
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    let worker = worker_of(run.pid);
+    kill(worker, Signal::SIGSTOP).unwrap();
+    proxy.cut();
+    kill(worker, Signal::SIGCONT).unwrap();
+    run.finish().expect(3);
+    let results = scene.env.results();
+    assert_eq!(results["verdict"], "infra", "{results:#}");
+    assert_eq!(results["teardown"]["clean"], false, "{results:#}");
+    assert!(
+        results["hints"].to_string().contains("recipe-ci janitor"),
+        "{results:#}"
+    );
+    // While it is away, the janitor says so.
+    scene.env.run(["janitor"]).expect(3);
+    scene.env.set("DOCKER_HOST", format!("unix://{SOCKET}"));
+    scene
+}
+
+#[test]
+fn an_engine_that_goes_away_while_converging() {
+    let scene = cut_during(Phase::Converge);
+    assert!(!objects_of(&scene.env.zone).is_empty());
+    scene.env.run(["janitor"]).expect(0);
+    scene.env.assert_nothing_left();
+}
+
+#[test]
+fn an_engine_that_goes_away_during_teardown() {
+    let scene = cut_during(Phase::Teardown);
+    scene.env.run(["janitor"]).expect(0);
+    scene.env.assert_nothing_left();
+}
+
+#[test]
+fn no_engine_at_all() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let nowhere = env.root.join("nowhere.sock").display().to_string();
+    env.set("DOCKER_HOST", format!("unix://{nowhere}"));
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(3);
+    let results = env.results();
+    assert_eq!(results["verdict"], "infra");
+    let reason = results["reason"].as_str().unwrap();
+    assert!(reason.contains(&nowhere), "{reason}");
+    assert!(done.stderr.contains("recipe-ci doctor"), "{}", done.stderr);
+    env.assert_nothing_left();
+}
+
+/// A file system of a megabyte in the place of the runs directory.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(env: &SwarmEnv) -> Self {
+        let path = env.root.join("runs");
+        std::fs::create_dir(&path).unwrap();
+        let mounted = command("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(mounted.status.success(), "mount needs root: {mounted:?}");
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(command("umount").arg("--lazy").arg(&self.0).output());
+    }
+}
+
+/// Writes into `file` until there is no room, as a shell command.
+fn fill(file: &Path) -> String {
+    format!(
+        "dd if=/dev/zero of={} bs=4k 2>/dev/null; true",
+        file.display()
+    )
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start() {
+    let env = SwarmEnv::new();
+    let disk = SmallDisk::mount(&env);
+    let recipe = env.recipe("notes");
+    let script = fill(&disk.0.join("fill"));
+    assert!(
+        command("sh")
+            .args(["-c", &script])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(3);
+    assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_disk_that_fills_up_before_the_backup() {
+    let mut env = SwarmEnv::new();
+    let disk = SmallDisk::mount(&env);
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install,backup");
+    let hook = format!("#!/bin/sh\n{}\n", fill(&disk.0.join("fill")));
+    env.overlay("notes", "ops/pre_backup", &hook);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(3);
+    std::fs::remove_file(disk.0.join("fill")).unwrap();
+    let results = env.results();
+    assert_eq!(results["verdict"], "infra", "{results:#}\n{}", done.stderr);
+    let reason = results["reason"].as_str().unwrap();
+    assert!(reason.contains("No space left"), "{reason}");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_registry_that_is_down() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/absent:1", port.local_addr().unwrap());
+    drop(port);
+    env.set("STAGES", "install");
+    env.edit(&recipe.join("compose.yml"), "recipe-ci/notes:2", &image);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(3);
+    let results = env.results();
+    assert_eq!(results["verdict"], "infra");
+    let reason = results["reason"].as_str().unwrap();
+    assert!(reason.contains(&image), "{reason}");
+    env.assert_nothing_left();
+}
