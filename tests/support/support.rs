@@ -109,6 +109,7 @@ impl TestEnv {
             ("CCCI_APP_LOCK_DIR".to_owned(), at("locks")),
             ("CCCI_ZONE".to_owned(), zone.clone()),
             ("DOCKER_HOST".to_owned(), docker_host.to_owned()),
+            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
         ]);
         vars.insert("PATH".to_owned(), variable("PATH").unwrap_or_default());
         std::fs::create_dir(root.join("home")).expect("the root is new");

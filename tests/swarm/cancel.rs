@@ -152,6 +152,15 @@ pub(crate) fn worker_of(supervisor: Pid) -> Pid {
     })
 }
 
+/// Stops a process; it does nothing more, not even dequeue a signal, when this returns.
+pub(crate) fn stop(pid: Pid) {
+    kill(pid, Signal::SIGSTOP).unwrap();
+    wait_until(LONG, "the process stops", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    });
+}
+
 /// Waits until a stopped process has been sent `signal`.
 fn wait_pending(pid: Pid, signal: Signal) {
     wait_until(LONG, "the signal is pending", || {
@@ -204,7 +213,7 @@ fn cell(phase: Phase, cause: Cause) {
     let worker = worker_of(supervisor);
     let passing = phase == Phase::Teardown;
     if passing {
-        kill(worker, Signal::SIGSTOP).unwrap();
+        stop(worker);
     }
     match cause {
         Cause::Signal(signal) => {
@@ -248,6 +257,10 @@ fn cell(phase: Phase, cause: Cause) {
     }
     let results = scene.env.results();
     let report = format!("{results:#}\n{}", done.stderr);
+    if verdict == "deadline" {
+        let line = format!("run exceeded {}-second hard deadline", deadline.as_secs());
+        assert!(done.stderr.contains(&line), "{report}");
+    }
     assert_eq!(results["verdict"], verdict, "{report}");
     assert_eq!(results["exit_code"], code, "{report}");
     assert!(results["finished_at"].is_string(), "{report}");
@@ -312,13 +325,16 @@ fn second_and_third_signals_during_teardown_are_noted() {
     let run = scene.start(&[]);
     scene.wait_reached(&run);
     kill(run.pid, Signal::SIGTERM).unwrap();
-    run.wait_line("== SIGTERM received (cancel / parent death) — tearing down ==");
+    let line = "== SIGTERM received (cancel / parent death) — tearing down ==";
+    run.wait_line(line);
     // The test ignores TERM, so teardown takes its grace at least.
     kill(run.pid, Signal::SIGINT).unwrap();
     run.wait_line("SIGINT received during teardown");
     kill(run.pid, Signal::SIGHUP).unwrap();
     run.wait_line("SIGHUP received during teardown");
-    run.finish().expect(143);
+    let done = run.finish();
+    done.expect(143);
+    assert_eq!(done.stderr.matches(line).count(), 1, "{}", done.stderr);
     assert_eq!(scene.env.results()["verdict"], "cancelled");
     scene.env.assert_nothing_left();
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::cancel::{Phase, Scene, worker_of};
+use crate::cancel::{Phase, Scene, stop, worker_of};
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
 use crate::support::{command, locked};
 
@@ -60,7 +60,7 @@ fn cut_during(phase: Phase) -> Scene {
     let run = scene.start(&[]);
     scene.wait_reached(&run);
     let worker = worker_of(run.pid);
-    kill(worker, Signal::SIGSTOP).unwrap();
+    stop(worker);
     proxy.cut();
     kill(worker, Signal::SIGCONT).unwrap();
     run.finish().expect(3);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 
-use crate::cancel::{Phase, Scene, worker_of};
+use crate::cancel::{Phase, Scene, stop, worker_of};
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::support::{Run, binary, read_results, wait_until};
 
@@ -266,7 +266,7 @@ fn leave_an_app() -> Scene {
             .then_some(())
     });
     let worker = worker_of(run.pid);
-    kill(run.pid, Signal::SIGSTOP).unwrap();
+    stop(run.pid);
     kill(worker, Signal::SIGKILL).unwrap();
     kill(run.pid, Signal::SIGKILL).unwrap();
     assert_eq!(run.finish().signal, Some(9));
