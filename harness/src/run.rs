@@ -211,17 +211,16 @@ async fn finish(
     signals: &mut Signals,
     watch: Stopwatch,
 ) -> RunEnd {
-    let minutes = context.settings.deadline.as_secs() / 60;
     let why = match &ending {
         Ending::Signal(signal) => {
             format!("{} received (cancel / parent death)", signal.name())
         }
-        Ending::Deadline => format!("run exceeded {minutes}-minute hard deadline"),
+        Ending::Deadline => format!(
+            "run exceeded {} hard deadline",
+            spoken(context.settings.deadline)
+        ),
         Ending::Body(_) => "finished".to_owned(),
     };
-    if !matches!(ending, Ending::Body(_)) {
-        context.events.notice(format!("== {why} — tearing down =="));
-    }
     let mut decision = decide(&ending, &context.held.borrow().tiers);
     let plan_json = match ending {
         Ending::Body(Ok(plan)) => plan,
@@ -250,6 +249,14 @@ async fn finish(
         verdict: decision.verdict,
         exit_code: decision.exit_code,
         plan_json,
+    }
+}
+
+/// Returns `60-minute` or, where that would lie, `90-second`.
+fn spoken(deadline: std::time::Duration) -> String {
+    match deadline.as_secs() {
+        seconds if seconds % 60 == 0 => format!("{}-minute", seconds / 60),
+        seconds => format!("{seconds}-second"),
     }
 }
 
@@ -380,6 +387,12 @@ mod tests {
         assert_eq!(decide(&done(), &broken_base).exit_code, 0);
         let skipped_tests = [tier(Stage::Custom, Status::Unver, true)];
         assert_eq!(decide(&done(), &skipped_tests).exit_code, 1);
+    }
+
+    #[test]
+    fn a_deadline_is_said_in_minutes_only_where_it_is_whole_ones() {
+        assert_eq!(spoken(Duration::from_secs(3600)), "60-minute");
+        assert_eq!(spoken(Duration::from_secs(90)), "90-second");
     }
 
     #[test]
