@@ -1,9 +1,11 @@
 //! Proves that a Co-op Cloud recipe works on a real Docker Swarm.
 
 pub mod app;
+pub mod demo;
 pub mod dirs;
 pub mod event;
 pub mod git;
+pub mod host;
 pub mod janitor;
 pub mod lifetime;
 pub mod lock;

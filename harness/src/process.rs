@@ -8,6 +8,7 @@
 //!
 //! This module does not know Docker, git or abra.
 
+mod daemon;
 mod output;
 mod stray;
 
