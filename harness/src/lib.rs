@@ -3,6 +3,7 @@
 pub mod app;
 pub mod demo;
 pub mod dirs;
+pub mod doctor;
 pub mod event;
 pub mod git;
 pub mod host;
