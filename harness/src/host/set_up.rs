@@ -24,6 +24,9 @@ const SYSTEM_SOCKET: &str = "unix:///var/run/docker.sock";
 /// no registry. `iptables`, which it cannot do without, is a dependency of Debian's `docker.io`.
 const PACKAGES: [&str; 2] = ["docker.io", "ca-certificates"];
 
+/// The package of the client where it is one of its own.
+const CLIENT_PACKAGE: &str = "docker-cli";
+
 /// Where an engine that we started ourselves writes.
 const ENGINE_LOG: &str = "/var/log/recipe-ci-dockerd.log";
 
@@ -70,7 +73,7 @@ pub enum SetUpError {
         commands: Vec<String>,
     },
     /// This is no Debian, so nothing is known about how to install an engine.
-    #[error("there is no Docker engine here, and no apt-get to install one with")]
+    #[error("Docker is missing here, and there is no apt-get to install it with")]
     NoApt,
     /// Nobody answers where the engine was said to be, and that is not where this host's own would be.
     #[error(
@@ -157,6 +160,7 @@ pub async fn set_up(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<()
         ensure_writable(what, path)?;
     }
     let engine = engine(set_up, progress).await?;
+    client(set_up, progress).await?;
     swarm(&engine, progress).await?;
     network(&engine, progress).await?;
     images(set_up, &engine, progress).await
@@ -184,7 +188,7 @@ async fn engine(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<Engine
         });
     }
     if dockerd(&set_up.processes).is_none() {
-        install(set_up, progress).await?;
+        install(set_up, Wanted::Engine, progress).await?;
         // The package's own script starts the engine where there is an init system.
         drop(wait_for_answer(&set_up.docker_host, PACKAGE_START_LIMIT).await);
     }
@@ -255,48 +259,88 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn install_command() -> String {
+fn install_command(packages: &[&str]) -> String {
     format!(
         "apt-get install --no-install-recommends {}",
-        PACKAGES.join(" ")
+        packages.join(" ")
     )
 }
 
-async fn install(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<(), SetUpError> {
-    let Some(apt) = set_up.processes.which("apt-get") else {
-        return Err(SetUpError::NoApt);
+fn apt(processes: &Processes) -> Result<Cmd, SetUpError> {
+    let apt = processes.which("apt-get").ok_or(SetUpError::NoApt)?;
+    Ok(Cmd::new(apt, Path::new("/"))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]))
+}
+
+/// Returns whether the client is a package of its own here, as it is from Debian 13 on; before, it is part
+/// of `docker.io`.
+async fn has_client_package(processes: &Processes) -> Result<bool, SetUpError> {
+    let show = Cmd::new("apt-cache", Path::new("/")).args(["show", CLIENT_PACKAGE]);
+    Ok(processes.run(&show, APT_LIMIT).await?.success())
+}
+
+/// What is to be installed.
+enum Wanted {
+    Engine,
+    Client,
+}
+
+async fn install(
+    set_up: &SetUp,
+    wanted: Wanted,
+    progress: &mut dyn FnMut(Step),
+) -> Result<(), SetUpError> {
+    let apt = apt(&set_up.processes)?;
+    if is_root() {
+        progress(Step::Doing("asking apt what there is".to_owned()));
+        // A mirror that fails makes `update` fail or only complain; either way `install` is the judge.
+        let update = apt.clone().arg("update");
+        set_up.processes.run(&update, APT_LIMIT).await?;
+    }
+    let apart = has_client_package(&set_up.processes).await?;
+    let mut packages = match wanted {
+        Wanted::Engine => PACKAGES.to_vec(),
+        Wanted::Client if apart => Vec::new(),
+        Wanted::Client => vec!["docker.io"],
     };
+    if apart {
+        packages.push(CLIENT_PACKAGE);
+    }
     if !is_root() {
         return Err(SetUpError::NotRoot {
-            what: "install a Docker engine",
-            commands: vec!["apt-get update".to_owned(), install_command()],
+            what: match wanted {
+                Wanted::Engine => "install a Docker engine",
+                Wanted::Client => "install a Docker client",
+            },
+            commands: vec!["apt-get update".to_owned(), install_command(&packages)],
         });
     }
+    let listed = packages.join(", ");
     progress(Step::Doing(format!(
-        "installing {} (this takes a minute)",
-        PACKAGES.join(" and ")
+        "installing {listed} (this takes a minute)"
     )));
-    let apt = Cmd::new(apt, Path::new("/"))
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]);
-    // A mirror that fails makes `update` fail or only complain; either way `install` is the judge.
-    set_up
-        .processes
-        .run(&apt.clone().arg("update"), APT_LIMIT)
-        .await?;
     let install = apt
         .args(["install", "--no-install-recommends"])
-        .args(PACKAGES);
+        .args(&packages);
     let finished = set_up.processes.run(&install, APT_LIMIT).await?;
     if !finished.success() {
         return Err(SetUpError::Command {
-            command: install_command(),
+            command: install_command(&packages),
             how: finished.how(),
             tail: finished.tail,
         });
     }
-    progress(Step::Done(format!("installed {}", PACKAGES.join(" and "))));
+    progress(Step::Done(format!("installed {listed}")));
     Ok(())
+}
+
+/// Makes sure that there is a client: an engine may have come without one.
+async fn client(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<(), SetUpError> {
+    if set_up.processes.which("docker").is_some() {
+        return Ok(());
+    }
+    install(set_up, Wanted::Client, progress).await
 }
 
 /// Starts the engine by systemd where that runs this host, else by hand.
