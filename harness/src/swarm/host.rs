@@ -169,21 +169,25 @@ impl Engine {
         }
     }
 
-    /// Creates the overlay network `name`.
+    /// Creates the overlay network `name`, unless one of that name turns out to be there.
+    ///
+    /// An engine that has just started may not know its swarm's networks yet and refuse to make them anew.
     ///
     /// # Errors
-    /// [`EngineError`], for instance when a network of that name exists.
+    /// [`EngineError`], for instance when a network of another kind has that name.
     pub async fn create_overlay(&self, name: &str) -> Result<(), EngineError> {
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("overlay".to_owned()),
             ..NetworkCreateRequest::default()
         };
-        self.docker
-            .create_network(request)
-            .await
-            .map(drop)
-            .map_err(|error| self.failed(format!("create overlay network `{name}`"), error))
+        let Err(error) = self.docker.create_network(request).await else {
+            return Ok(());
+        };
+        match self.network_driver(name).await {
+            Ok(Some(driver)) if driver == "overlay" => Ok(()),
+            _ => Err(self.failed(format!("create overlay network `{name}`"), error)),
+        }
     }
 
     /// Returns the value of a label of `image`, or `None` when image or label are not there.
