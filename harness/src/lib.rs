@@ -6,7 +6,9 @@
 //! has the map.
 
 pub mod app;
+pub mod demo;
 pub mod dirs;
+pub mod doctor;
 pub mod driver;
 pub mod error;
 pub mod event;

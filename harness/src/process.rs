@@ -9,6 +9,7 @@
 //! This module does not know Docker, git or abra.
 
 mod cmd;
+mod daemon;
 mod output;
 mod stray;
 

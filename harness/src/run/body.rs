@@ -124,7 +124,7 @@ async fn blocking<T: Send + 'static>(
 async fn host_traits(context: &Context<'_>) -> HostTraits {
     let client = host::client_version(&context.processes).await;
     HostTraits {
-        ipvs: host::ipvs(),
+        ipvs: host::ipvs(std::path::Path::new("/")).works(),
         detach_flag: client.is_some_and(host::supports_detach_flag),
     }
 }
