@@ -242,6 +242,15 @@ impl Processes {
             })
     }
 
+    /// Finds a program by the base environment's `PATH`, never by one that the command itself brings: std
+    /// would look there, and a recipe's variables must not choose which `docker` runs.
+    fn resolve(&self, program: &OsStr) -> PathBuf {
+        let plain = program.to_str().filter(|name| !name.contains('/'));
+        plain
+            .and_then(|name| self.which(name))
+            .unwrap_or_else(|| PathBuf::from(program))
+    }
+
     /// Runs `cmd` to its end, or kills it with its group when `limit` passes.
     ///
     /// When the returned future is dropped, the child gets TERM and is left to [`Processes::end_all`].
@@ -305,6 +314,7 @@ impl Processes {
                 tail: output.tail(),
             });
         };
+        tracing::debug!(command = %cmd.label, %status, elapsed = ?watch.elapsed(), leaked_pipes, "ended");
         let tail = output.tail();
         Ok(Finished {
             status,
@@ -317,7 +327,7 @@ impl Processes {
 
     fn spawn(&self, cmd: &Cmd) -> Result<Running, ProcessError> {
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
-        let mut command = std::process::Command::new(&cmd.program);
+        let mut command = std::process::Command::new(self.resolve(&cmd.program));
         {
             use std::os::unix::process::CommandExt as _;
             command.process_group(0);
@@ -564,6 +574,23 @@ mod tests {
         // Not `end_all`: the strays of this process are the children of the other tests' threads.
         processes.end_abandoned(Duration::from_secs(5)).await;
         assert!(!lives(pid.trim()));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_commands_own_path_does_not_choose_the_program() {
+        let evil = tempfile::tempdir().unwrap();
+        let file = evil.path().join("true");
+        std::fs::write(&file, "#!/bin/sh\nexit 9\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let cmd = Cmd::new("true", Path::new("/")).env("PATH", evil.path());
+        assert!(
+            processes()
+                .run(&cmd, Duration::from_secs(10))
+                .await
+                .unwrap()
+                .success()
+        );
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -87,6 +87,16 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Returns whether the engine works and only would not do this to this app: a container that is gone, a
+    /// command that hangs. In the middle of a tier that is the recipe's doing, not the host's.
+    #[must_use]
+    pub fn is_about_the_app(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::ExecTimedOut { .. } | Self::Incomplete { .. }
+        )
+    }
+
     /// Returns whether the thing asked about does not exist (any more).
     #[must_use]
     pub fn is_gone(&self) -> bool {

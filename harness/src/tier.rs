@@ -455,6 +455,18 @@ pub async fn timed<T>(
     result
 }
 
+/// Splits what the engine says in the middle of a tier into the app's fault, as text, and the host's.
+///
+/// # Errors
+/// [`TierError::Engine`] for the host's.
+fn app_fault<T>(result: Result<T, EngineError>) -> Result<Result<T, String>, TierError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) if error.is_about_the_app() => Ok(Err(crate::run::chain(&error))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Splits what the driver says into the recipe's fault and the host's.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a recipe through every tier and tear it down.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run the bundled recipe through every tier; --setup prepares this host first.
     Demo(DemoArgs),
     /// Remove the apps of dead runs, once.

@@ -54,8 +54,22 @@ fn print(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Exit {
     }
 }
 
+/// Shows the library's own log where `RECIPE_CI_LOG` asks for it (`debug`, `harness::swarm=trace`).
+fn log_if_asked() {
+    let Some(filter) = crate::env::var("RECIPE_CI_LOG") else {
+        return;
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .finish();
+    // Only a second call could fail, and there is none.
+    drop(tracing::subscriber::set_global_default(subscriber));
+}
+
 /// Runs a command's future on one thread: every child must be spawned by the thread that lives longest.
 fn block_on<T: From<Exit>>(work: impl Future<Output = T>) -> T {
+    log_if_asked();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -272,11 +272,14 @@ pub async fn put_back(
 
 /// Returns service, mount point and path inside the container for everything of a volume that is saved.
 fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String, String)> {
-    // Any running container that mounts it will do; without one the first service is named in the fault.
+    // A restore goes the same way back, so the container must be able to write. Without a running one the
+    // first service is named in the fault.
+    let runs = |service: &str| state.container_of(service).is_some();
     let mount = volume
         .mounts
         .iter()
-        .find(|mount| state.container_of(&mount.service).is_some())
+        .find(|mount| !mount.read_only && runs(&mount.service))
+        .or_else(|| volume.mounts.iter().find(|mount| runs(&mount.service)))
         .or_else(|| volume.mounts.first());
     let Some(mount) = mount else {
         return Vec::new();

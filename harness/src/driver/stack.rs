@@ -217,7 +217,7 @@ impl StackDriver {
                 "--resolve-image",
                 "never",
             ])
-            .envs(&release.vars)
+            .envs(client_vars(release))
             .label("docker stack deploy");
         if self.traits.detach_flag {
             cmd = cmd.arg("--detach=true");
@@ -272,6 +272,14 @@ impl StackDriver {
         if self.needs_host_ports(release) {
             lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
         }
+        // COMPOSE_FILE is read by the harness; a client of stacks does not look at it.
+        for name in release
+            .vars
+            .keys()
+            .filter(|name| steers(name) && *name != "COMPOSE_FILE")
+        {
+            lines.push(format!("variable `{name}` of the recipe is kept from the docker client, which it would steer"));
+        }
         for (file, version) in &release.project.versions {
             if version.is_none() {
                 lines.push(format!(
@@ -315,6 +323,36 @@ fn tag_of(release: &Release) -> String {
     release.chaos_version().replace('+', "-")
 }
 
+/// Variables that steer the client or the loader of programs instead of the recipe. A recipe's text comes
+/// from a pull request; it must not choose a library to preload or a credential helper to run.
+const STEERING: [&str; 6] = ["LD_", "DOCKER_", "SSL_CERT_", "XDG_", "OTEL_", "COMPOSE_"];
+
+/// The same as whole names. Not every name in `GO…`: recipes have GOOGLE_CLIENT_ID and GOTIFY_URL.
+const STEERING_NAMES: [&str; 11] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "GODEBUG",
+    "GOTRACEBACK",
+    "GOMAXPROCS",
+    "NOTIFY_SOCKET",
+];
+
+fn steers(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    STEERING.iter().any(|prefix| upper.starts_with(prefix))
+        || STEERING_NAMES.contains(&upper.as_str())
+}
+
+/// Returns the recipe's variables that the client gets: it interpolates the compose files with them.
+fn client_vars(release: &Release) -> impl Iterator<Item = (&String, &String)> {
+    release.vars.iter().filter(|(name, _)| !steers(name))
+}
+
 /// Returns what `TYPE=` says of a deployed app.
 fn type_of(stamp: &Stamp, release: &Release) -> String {
     let version = if stamp.chaos {
@@ -342,4 +380,34 @@ fn labels(stack: &str, stamp: &Stamp, release: &Release) -> BTreeMap<String, Str
         labels.insert(key("version"), version.clone());
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_cannot_steer_the_client() {
+        for name in [
+            "LD_PRELOAD",
+            "PATH",
+            "DOCKER_CONFIG",
+            "docker_host",
+            "GODEBUG",
+            "HOME",
+            "https_proxy",
+        ] {
+            assert!(steers(name), "{name} would reach the client");
+        }
+        for name in [
+            "DOMAIN",
+            "STACK_NAME",
+            "SECRET_DB_PASSWORD_VERSION",
+            "TIMEOUT",
+            "APP_PATH",
+            "GOOGLE_CLIENT_ID",
+        ] {
+            assert!(!steers(name), "{name} is kept from the client");
+        }
+    }
 }

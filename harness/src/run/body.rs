@@ -343,6 +343,7 @@ async fn tiers(
     let mut deploys = 0;
     count_deploy(context, &mut deploys)?;
     let stamp = base_stamp.as_ref().unwrap_or(&head_stamp);
+    let mut watch = Stopwatch::start();
     let mut up = tier::install::bring_up(&mut bench, stamp, &mut secrets, &mut keep_secret).await?;
     let mut base = base;
     if let (Err(not_up), Some(broken)) = (&up, base.as_ref()) {
@@ -359,16 +360,18 @@ async fn tiers(
         secrets.clear();
         bench.current = head.clone();
         count_deploy(context, &mut deploys)?;
+        watch = Stopwatch::start();
         up = tier::install::bring_up(&mut bench, &head_stamp, &mut secrets, &mut keep_secret)
             .await?;
     }
+    let took = watch.elapsed();
     bench.note_state()?;
     let installed = up.is_ok();
     let asked = |stage| settings.stages.contains(&stage);
 
     // Without a base the backup plan is the head's from the start; with one the base's until the upgrade.
     let install = if asked(Stage::Install) || !installed {
-        tier::install::judge(&bench, up).await?
+        tier::install::judge(&bench, up, took).await?
     } else {
         not_asked(Stage::Install)
     };

@@ -156,12 +156,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     customization.extend(suite.describe().map_err(RunError::infra)?);
 
     let (base, no_base) = if settings.stages.contains(&Stage::Upgrade) {
-        match choose_base(
-            settings,
-            &checkout.tags,
-            head_version.as_deref(),
-            &mut warnings,
-        )? {
+        match choose_base(settings, checkout, head_version.as_deref(), &mut warnings)? {
             Ok((version, commit)) => {
                 match read_base(settings, dirs, checkout, &version, &commit, app) {
                     Ok(base) => (Some(base), None),
@@ -232,10 +227,11 @@ fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
 /// The inner error is the reason why the upgrade does not apply.
 fn choose_base(
     settings: &Settings,
-    tags: &[(String, String)],
+    checkout: &Checkout,
     head_version: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<Result<(String, String), String>, RunError> {
+    let tags = &checkout.tags;
     let commit_of = |name: &str| {
         tags.iter()
             .find(|(tag, _)| tag == name)
@@ -243,6 +239,9 @@ fn choose_base(
     };
     if let Some(wanted) = &settings.base {
         return match commit_of(wanted) {
+            Some(commit) if is_head(checkout, &commit) || head_version == Some(wanted) => Ok(Err(
+                format!("the base {wanted} is the head itself: that would be no upgrade"),
+            )),
             Some(commit) => Ok(Ok((wanted.clone(), commit))),
             None => {
                 let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
@@ -258,7 +257,9 @@ fn choose_base(
             }
         };
     }
-    let list = TagList::from_names(tags.iter().map(|(name, _)| name.as_str()));
+    // The head's own tag is no base, also where no label says which version the head is.
+    let others = tags.iter().filter(|(_, commit)| !is_head(checkout, commit));
+    let list = TagList::from_names(others.map(|(name, _)| name.as_str()));
     if !list.ignored.is_empty() {
         warnings.push(format!(
             "tags that are no recipe versions were ignored: {}",
@@ -292,6 +293,10 @@ fn choose_base(
     };
     let commit = commit_of(base.as_str()).expect("a version of the list is the name of a tag");
     Ok(Ok((base.to_string(), commit)))
+}
+
+fn is_head(checkout: &Checkout, commit: &str) -> bool {
+    !checkout.tree.dirty && checkout.tree.commit == commit
 }
 
 /// Reads the base from its own tree. What is wrong with it is a reason, not an error: a published version

@@ -278,6 +278,7 @@ pub async fn converge(
             .collect::<Vec<_>>()
             .join(", ");
         if last != shown {
+            tracing::debug!(%stack, waiting = %last, elapsed = ?clock.elapsed(), "not converged yet");
             progress(&last);
             shown.clone_from(&last);
         }

@@ -61,6 +61,7 @@ pub async fn remove_stack(
             continue;
         }
         empty_listings = 0;
+        tracing::debug!(%stack, left = %residual(&objects), "removing");
         let complaints = pass(engine, &objects).await;
         if deadline.passed() {
             return Ok(Removal {
@@ -95,6 +96,7 @@ async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
             }
         }
     }
+    tracing::debug!(?complaints, "one pass");
     complaints
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use super::{Bench, Tally, TierError, hook, label_hooks, recipe_tests};
+use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::driver::backup::{HookKind, Part, Snapshot, save};
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::{BackupPaths, BackupPlan};
@@ -27,8 +27,15 @@ pub async fn run(
         return Ok((tally.end(), None));
     }
     let mut targets = super::seed::targets(bench, Some(plan));
-    targets.extend(named_directories(bench, plan).await?);
-    bench.seed(&targets, "backup").await?;
+    let seeded = async {
+        targets.extend(named_directories(bench, plan).await?);
+        bench.seed(&targets, "backup").await
+    }
+    .await;
+    if let Err(reason) = app_fault(seeded)? {
+        tally.check("generic: data seeded", Err(reason));
+        return Ok((tally.end(), None));
+    }
 
     if !label_hooks(bench, &mut tally, plan, HookKind::BackupPre).await? {
         return Ok((tally.end(), None));
@@ -36,10 +43,11 @@ pub async fn run(
     let dir = bench.dirs().backups.clone();
     // Hooks may have replaced the container.
     let state = bench.state().await?;
-    let snapshot = match save(bench.engine(), &bench.lock, &state, plan, &dir).await? {
+    let saved = app_fault(save(bench.engine(), &bench.lock, &state, plan, &dir).await)?;
+    let snapshot = match saved.and_then(|saved| saved.map_err(|fault| fault.reason)) {
         Ok(snapshot) => snapshot,
-        Err(fault) => {
-            tally.check("generic: snapshot", Err(fault.reason));
+        Err(reason) => {
+            tally.check("generic: snapshot", Err(reason));
             return Ok((tally.end(), None));
         }
     };

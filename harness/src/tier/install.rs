@@ -116,13 +116,14 @@ async fn install_steps(bench: &Bench) -> Result<(), Stop> {
     }
 }
 
-/// Judges a first deploy and runs the install tests.
+/// Judges a first deploy, which took `took`, and runs the install tests.
 ///
 /// # Errors
 /// [`TierError`] when the host fails.
 pub async fn judge(
     bench: &Bench,
     up: Result<Option<String>, NotUp>,
+    took: std::time::Duration,
 ) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Install);
     match up {
@@ -141,5 +142,7 @@ pub async fn judge(
             tally.check(&format!("generic: {what}"), Err(reason));
         }
     }
-    Ok(tally.end())
+    let mut outcome = tally.end();
+    outcome.duration += took;
+    Ok(outcome)
 }

@@ -1,10 +1,11 @@
 //! The restore tier: what was seeded is spoiled, restored, and right again.
 
 use super::seed::{Found, all_same};
-use super::{Bench, Tally, TierError, hook, label_hooks, recipe_tests};
+use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::driver::backup::{HookKind, Snapshot, put_back};
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
+use crate::swarm::EngineError;
 use crate::swarm::converge::{Crashes, NotConverged};
 use crate::wait::Deadline;
 
@@ -22,9 +23,19 @@ pub async fn run(
     if !hook(bench, &mut tally, "pre", Stage::Restore).await? {
         return Ok(tally.end());
     }
-    bench.spoil().await?;
-    spoil_files(bench, snapshot).await?;
-    let spoiled = bench.find_markers().await?;
+    let spoiled = async {
+        bench.spoil().await?;
+        spoil_files(bench, snapshot).await?;
+        bench.find_markers().await
+    }
+    .await;
+    let spoiled = match app_fault(spoiled)? {
+        Ok(spoiled) => spoiled,
+        Err(reason) => {
+            tally.check("generic: data wiped", Err(reason));
+            return Ok(tally.end());
+        }
+    };
     if !spoiled.is_empty() {
         let untouched: Vec<&str> = spoiled
             .iter()
@@ -47,8 +58,9 @@ pub async fn run(
         return Ok(tally.end());
     }
     let state = bench.state().await?;
-    if let Err(fault) = put_back(bench.engine(), &bench.lock, &state, snapshot).await? {
-        tally.check("generic: restored", Err(fault.reason));
+    let restored = app_fault(put_back(bench.engine(), &bench.lock, &state, snapshot).await)?;
+    if let Err(reason) = restored.and_then(|restored| restored.map_err(|fault| fault.reason)) {
+        tally.check("generic: restored", Err(reason));
         return Ok(tally.end());
     }
     tally.check(
@@ -73,9 +85,10 @@ pub async fn run(
         bench.show_logs(&bench.service_names()).await;
     }
     if !bench.seeds.markers.is_empty() {
+        let found = app_fault(bench.find_markers().await)?;
         tally.check(
             "generic: seeded data is back",
-            all_same(&bench.find_markers().await?),
+            found.and_then(|found| all_same(&found)),
         );
     }
     if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Restore).await? {
@@ -85,7 +98,7 @@ pub async fn run(
 }
 
 /// Empties every file that was saved by name, so that only a restore can bring its content back.
-async fn spoil_files(bench: &Bench, snapshot: &Snapshot) -> Result<(), TierError> {
+async fn spoil_files(bench: &Bench, snapshot: &Snapshot) -> Result<(), EngineError> {
     let state = bench.state().await?;
     for part in snapshot.parts.iter().filter(|part| part.files == 1) {
         let Some(container) = state.container_of(&part.service) else {

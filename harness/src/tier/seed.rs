@@ -176,7 +176,8 @@ impl Bench {
         Ok(found)
     }
 
-    /// Returns a running container that mounts `volume`, and where; `None` when there is none.
+    /// Returns a running container that mounts `volume` and may write to it, and where; `None` when there
+    /// is none.
     ///
     /// # Errors
     /// [`EngineError`].
@@ -184,13 +185,13 @@ impl Bench {
         let state = self.state().await?;
         for service in &self.current.project.services {
             let mount = service.volumes.iter().find(|mount| {
-                mount.kind == MountKind::Volume && mount.source.as_deref() == Some(volume)
+                mount.kind == MountKind::Volume
+                    && !mount.read_only
+                    && mount.source.as_deref() == Some(volume)
             });
             if let (Some(mount), Some(container)) = (mount, state.container_of(&service.name)) {
-                return Ok(Some((
-                    container.to_owned(),
-                    mount.target.trim_end_matches('/').to_owned(),
-                )));
+                let target = mount.target.trim_end_matches('/').to_owned();
+                return Ok(Some((container.to_owned(), target)));
             }
         }
         Ok(None)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::seed::all_same;
-use super::{Bench, Tally, TierError, hook, recipe_fault, recipe_tests};
+use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, recipe_tests};
 use crate::driver::stack::Stamp;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
@@ -41,7 +41,10 @@ pub async fn run(
         return Ok(tally.end());
     }
     let targets = super::seed::targets(bench, plan);
-    bench.seed(&targets, "upgrade").await?;
+    if let Err(reason) = app_fault(bench.seed(&targets, "upgrade").await)? {
+        tally.check("generic: data seeded", Err(reason));
+        return Ok(tally.end());
+    }
 
     let before = bench.state().await?;
     let Target {
@@ -99,9 +102,10 @@ pub async fn run(
         bench.show_logs(&bench.service_names()).await;
     }
     if !bench.seeds.markers.is_empty() {
+        let found = app_fault(bench.find_markers().await)?;
         tally.check(
             "generic: data survived",
-            all_same(&bench.find_markers().await?),
+            found.and_then(|found| all_same(&found)),
         );
     }
     if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Upgrade).await? {
