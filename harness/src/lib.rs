@@ -8,6 +8,7 @@
 pub mod app;
 pub mod dirs;
 pub mod driver;
+pub mod error;
 pub mod event;
 pub mod git;
 pub mod host;

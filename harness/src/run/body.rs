@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::plan::{self, Base, NoBase, Plan, PlanView};
-use super::{Context, RunError, chain};
+use super::{Context, RunError};
 use crate::app;
 use crate::driver::backup::Snapshot;
 use crate::driver::stack::{HostTraits, StackDriver, Stamp};
+use crate::error::chain;
 use crate::event::{Event, Planned};
 use crate::host;
 use crate::http::Http;

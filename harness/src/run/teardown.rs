@@ -95,7 +95,7 @@ pub(super) async fn tear_down(
                 (residual.clone(), TornDown::Left(residual))
             }
         }
-        Some(Err(error)) => unknown(super::chain(&error)),
+        Some(Err(error)) => unknown(crate::error::chain(&error)),
         None => unknown(format!(
             "not done after {} s",
             context.settings.teardown_budget.as_secs()
