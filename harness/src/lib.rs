@@ -6,8 +6,11 @@
 //! has the map.
 
 pub mod app;
+pub mod demo;
 pub mod dirs;
+pub mod doctor;
 pub mod driver;
+pub mod error;
 pub mod event;
 pub mod git;
 pub mod host;

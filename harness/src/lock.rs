@@ -242,7 +242,7 @@ impl SectionLock {
 }
 
 /// On NFS and its kind the kernel turns `flock` into byte-range locks of a server, and may hang for ever.
-fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
+pub(crate) fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
     use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
     // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
     const CIFS: FsType = FsType(0xff53_4d42);

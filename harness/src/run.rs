@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::dirs::{DirsError, RunDirs};
+use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
 use crate::lifetime::Note;
 use crate::lifetime::worker::{EndSignal, Notes, Signals};
@@ -65,22 +66,6 @@ fn usage(error: impl Into<AnyError>) -> RunError {
         error: error.into(),
         hints: Vec::new(),
     }
-}
-
-/// Returns an error with everything below it, in one line.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// What a run holds beyond its body's life.

@@ -3,24 +3,19 @@
 //! They are copied before any checkout moves, so that what runs is what the head shipped. What runs them
 //! knows nothing of tiers: it returns outcomes.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::outcome::{Stage, Status, TestOutcome};
-use crate::process::{Cmd, Finished, ProcessError, Processes};
-use crate::report::pytest;
+use crate::outcome::{Stage, TestOutcome};
+use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
-use crate::wait::Stopwatch;
+
+mod execute;
+
+use execute::{executable, run_executable, run_pytest};
 
 /// How long one test file or hook may run.
 const TEST_LIMIT: Duration = Duration::from_secs(600);
-
-/// The exit code by which an executable says that it does not apply (autopkgtest and automake use it too).
-const SKIP: i32 = 77;
-
-/// pytest's exit code for `no tests collected`.
-const PYTEST_NOTHING: i32 = 5;
 
 /// Why tests could not be found or run at all.
 #[derive(Debug, thiserror::Error)]
@@ -283,187 +278,6 @@ fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
     Ok(names)
 }
 
-/// A script that lost its executable bit (a forge's archive, a careless commit) is run by its kind's
-/// interpreter; everything else must be executable itself.
-fn executable(file: &Path, dir: &Path) -> Cmd {
-    let runnable = file
-        .metadata()
-        .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
-    let extension = file.extension().and_then(|extension| extension.to_str());
-    match (runnable, extension) {
-        (false, Some("sh")) => Cmd::new("/bin/sh", dir).arg(file),
-        (false, Some("py")) => Cmd::new("python3", dir).arg(file),
-        _ => Cmd::new(file, dir),
-    }
-}
-
-async fn run_executable(means: Means<'_>, file: &Path, source: &Source) -> Result<Ran, SuiteError> {
-    let name = file
-        .strip_prefix(&source.dir)
-        .unwrap_or(file)
-        .display()
-        .to_string();
-    let log = means.logs.join(format!(
-        "{}-{}.log",
-        source.origin.name(),
-        name.replace('/', "-")
-    ));
-    let cmd = executable(file, &source.dir)
-        .envs(means.env.iter().cloned())
-        .label(name.clone())
-        .log_to(&log);
-    let watch = Stopwatch::start();
-    let finished = means.processes.run(&cmd, TEST_LIMIT).await;
-    let outcome = |status, message| TestOutcome {
-        name: name.clone(),
-        status,
-        duration: watch.elapsed(),
-        message,
-    };
-    Ok(match finished {
-        Ok(finished) if finished.success() => Ran {
-            outcome: outcome(Status::Pass, None),
-            tail: Vec::new(),
-        },
-        Ok(finished) if finished.status.code() == Some(SKIP) => {
-            let reason = last_line(&finished)
-                .unwrap_or_else(|| "skipped itself without a reason".to_owned());
-            Ran {
-                outcome: outcome(Status::Skip, Some(reason)),
-                tail: Vec::new(),
-            }
-        }
-        Ok(finished) => Ran {
-            outcome: outcome(Status::Fail, Some(finished.how())),
-            tail: finished.tail,
-        },
-        Err(ProcessError::TimedOut { limit, tail, .. }) => Ran {
-            outcome: outcome(
-                Status::Fail,
-                Some(format!("not ended after {} s", limit.as_secs())),
-            ),
-            tail,
-        },
-        // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
-        Err(ProcessError::Spawn { source, .. }) => Ran {
-            outcome: outcome(Status::Fail, Some(format!("cannot be started: {source}"))),
-            tail: Vec::new(),
-        },
-        Err(error) => return Err(error.into()),
-    })
-}
-
-fn last_line(finished: &Finished) -> Option<String> {
-    finished
-        .tail
-        .iter()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .cloned()
-}
-
-async fn run_pytest(
-    means: Means<'_>,
-    files: &[PathBuf],
-    source: &Source,
-    stage: Stage,
-) -> Result<Vec<Ran>, SuiteError> {
-    let shown: Vec<String> = files
-        .iter()
-        .map(|file| {
-            file.strip_prefix(&source.dir)
-                .unwrap_or(file)
-                .display()
-                .to_string()
-        })
-        .collect();
-    let name = shown.join(" ");
-    if means.processes.which("pytest").is_none() {
-        return Err(SuiteError::NoPytest { file: name });
-    }
-    let junit = means
-        .logs
-        .join(format!("junit-{}-{stage}.xml", source.origin.name()));
-    let log = means
-        .logs
-        .join(format!("pytest-{}-{stage}.log", source.origin.name()));
-    let cmd = Cmd::new("pytest", &source.dir)
-        .args(["-q", "-p", "no:cacheprovider", "--junitxml"])
-        .arg(&junit)
-        .args(files)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .envs(means.env.iter().cloned())
-        .label(format!("pytest {name}"))
-        .log_to(&log);
-    let watch = Stopwatch::start();
-    let failed = |message: String, tail: Vec<String>| {
-        vec![Ran {
-            outcome: TestOutcome {
-                name: name.clone(),
-                status: Status::Fail,
-                duration: watch.elapsed(),
-                message: Some(message),
-            },
-            tail,
-        }]
-    };
-    let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
-        Ok(finished) => finished,
-        Err(ProcessError::TimedOut { limit, tail, .. }) => {
-            return Ok(failed(
-                format!("not ended after {} s", limit.as_secs()),
-                tail,
-            ));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if finished.status.code() == Some(PYTEST_NOTHING) {
-        return Ok(failed(
-            "pytest collected no test although the file is there".to_owned(),
-            finished.tail,
-        ));
-    }
-    let text = std::fs::read_to_string(&junit).unwrap_or_default();
-    let outcomes = match pytest::parse_junit(&text, means.redactor) {
-        Ok(outcomes) => outcomes,
-        Err(error) => {
-            return Ok(failed(
-                format!("pytest left no usable report: {error}"),
-                finished.tail,
-            ));
-        }
-    };
-    let all_good = outcomes
-        .iter()
-        .all(|outcome| outcome.status != Status::Fail);
-    if outcomes.is_empty() || (all_good && !finished.success()) {
-        return Ok(failed(
-            format!(
-                "pytest ended with {} and reports no failure",
-                finished.how()
-            ),
-            finished.tail,
-        ));
-    }
-    Ok(outcomes
-        .into_iter()
-        .map(|outcome| {
-            let tail = if outcome.status == Status::Fail {
-                outcome
-                    .message
-                    .as_deref()
-                    .unwrap_or_default()
-                    .lines()
-                    .map(str::to_owned)
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            Ran { outcome, tail }
-        })
-        .collect())
-}
-
 /// Copies a directory with modes; links are copied as links.
 fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in walkdir::WalkDir::new(from) {
@@ -483,6 +297,7 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Status;
     use std::collections::BTreeMap;
     use std::ffi::OsString;
 

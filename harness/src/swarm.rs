@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod container;
 pub mod converge;
+pub mod host;
 pub mod image;
 pub mod object;
 pub mod service;

@@ -462,7 +462,7 @@ pub async fn timed<T>(
 fn app_fault<T>(result: Result<T, EngineError>) -> Result<Result<T, String>, TierError> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(error) if error.is_about_the_app() => Ok(Err(crate::run::chain(&error))),
+        Err(error) if error.is_about_the_app() => Ok(Err(crate::error::chain(&error))),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
+
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
 #[command(name = "recipe-ci", version, max_term_width = 100)]
@@ -18,6 +21,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Run the bundled recipe through every tier; --setup prepares this host first.
     Demo(DemoArgs),
+    /// Look at every precondition of a run on this host, each with its fix.
+    Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once.
     Janitor(JanitorArgs),
     /// Reach the app from a test, inside a run.
@@ -129,13 +134,6 @@ pub(crate) enum KeepChoice {
     Failed,
     /// Always.
     Always,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    /// Prepare this host first: engine, swarm, network, image. Needs root.
-    #[arg(long)]
-    pub(crate) setup: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! One file per subcommand; this one chooses.
 
 mod app;
+pub(crate) mod demo;
+pub(crate) mod doctor;
 mod janitor;
 mod run;
 
@@ -13,7 +15,7 @@ use harness::report::redact::Redactor;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
-use crate::settings::UsageError;
+use crate::settings::{self, UsageError};
 use crate::ui;
 
 /// Parses the command line and does what it says.
@@ -33,7 +35,11 @@ pub(crate) fn dispatch() -> ExitCode {
     };
     match cli.command {
         Command::Run(args) => run::run(&args).into(),
-        Command::Demo(_) => Exit::Usage.into(),
+        Command::Demo(args) => demo(&args).into(),
+        Command::Doctor(args) => match settings::subject() {
+            Ok(subject) => block_on(doctor::doctor(&args, &subject)).into(),
+            Err(error) => usage(&error).into(),
+        },
         Command::Janitor(args) => block_on(janitor::janitor(&args)).into(),
         Command::App(command) => block_on(app::app(command)),
         Command::Completions { shell } => print(|out| {
@@ -42,6 +48,46 @@ pub(crate) fn dispatch() -> ExitCode {
         })
         .into(),
         Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)).into(),
+    }
+}
+
+/// Prepares the host, then runs the bundled recipe as `recipe-ci run` would.
+///
+/// The preparation comes before the supervisor is one: it starts an engine that must outlive this process,
+/// and a supervisor's end takes whatever it started.
+fn demo(args: &demo::DemoArgs) -> Exit {
+    let subject = match settings::subject() {
+        Ok(subject) => subject,
+        Err(error) => return usage(&error),
+    };
+    let path = match block_on(async { Prepared(demo::prepare(args, &subject).await) }).0 {
+        Ok(path) => path,
+        Err(exit) => return exit,
+    };
+    let words = [
+        "run".into(),
+        path.into_os_string(),
+        "--recipe".into(),
+        harness::demo::RECIPE.into(),
+    ];
+    match Cli::try_parse_from(std::iter::once("recipe-ci".into()).chain(words.iter().cloned()))
+        .map(|cli| cli.command)
+    {
+        Ok(Command::Run(run)) => run::run_with(&run, words.to_vec()),
+        Ok(_) => Exit::Usage,
+        Err(error) => {
+            drop(error.print());
+            Exit::Usage
+        }
+    }
+}
+
+/// What preparing came to, in a form that can also say that there is no runtime.
+struct Prepared(Result<std::path::PathBuf, Exit>);
+
+impl From<Exit> for Prepared {
+    fn from(exit: Exit) -> Self {
+        Self(Err(exit))
     }
 }
 

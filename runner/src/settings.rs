@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::dirs::HostDirs;
+use harness::doctor::Subject;
 use harness::git::source::Source;
 use harness::git::token::Token;
+use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
 use harness::outcome::Stage;
+use harness::process::Processes;
 use harness::run::plan::is_approved;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
@@ -73,6 +76,31 @@ fn nix_is_root() -> bool {
 /// Returns the engine's address.
 pub(crate) fn docker_host() -> String {
     env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// Returns what `doctor` looks at.
+///
+/// # Errors
+/// [`UsageError`] when the zone or the gateway in the environment cannot be used.
+pub(crate) fn subject() -> Result<Subject, UsageError> {
+    let zone = env::var("CCCI_ZONE").unwrap_or_else(|| "ci.localhost".to_owned());
+    let gateway: Option<Gateway> = match env::var("CCCI_GATEWAY") {
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error| wrong(error, "mend or unset CCCI_GATEWAY"))?,
+        ),
+        None => None,
+    };
+    Ok(Subject {
+        docker_host: docker_host(),
+        dirs: host_dirs(),
+        processes: Processes::new(env::for_children()),
+        zone: zone
+            .parse()
+            .map_err(|error| wrong(error, "mend or unset CCCI_ZONE"))?,
+        gateway: gateway.map(|gateway| gateway.address),
+        root: PathBuf::from("/"),
+    })
 }
 
 /// Resolves the arguments of `run`.

@@ -166,17 +166,29 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
             }
         }
     };
+    let notes = read_notes(notes);
     Ok(match (status.code(), wedged) {
-        (_, true) => Ended::Wedged {
-            notes: read_notes(notes),
-        },
+        (_, true) => Ended::Wedged { notes },
         // 101 is a panic: the worker is as dead as after a signal.
         (Some(code), false) if code != 101 => Ended::Exited(u8::try_from(code).unwrap_or(3)),
+        // A signal that came before the worker listened: it had made nothing, so this is a plain cancel.
+        (None, false) if notes.is_empty() && cancelled_by(status).is_some() => {
+            Ended::Exited(128 + cancelled_by(status).unwrap_or_default())
+        }
         (_, false) => Ended::Killed {
             how: how(status),
-            notes: read_notes(notes),
+            notes,
         },
     })
+}
+
+/// Returns the number of the signal that ended the worker, if it is one that ends runs.
+fn cancelled_by(status: ExitStatus) -> Option<u8> {
+    let number = status.signal()?;
+    FORWARDED
+        .iter()
+        .any(|signal| *signal as i32 == number)
+        .then(|| u8::try_from(number).ok())?
 }
 
 /// Kills whatever the dead worker left running: its strays came here, because a supervisor is a child

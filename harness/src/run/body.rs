@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::plan::{self, Base, NoBase, Plan, PlanView};
-use super::{Context, RunError, chain};
+use super::{Context, RunError};
 use crate::app;
 use crate::driver::backup::Snapshot;
 use crate::driver::stack::{HostTraits, StackDriver, Stamp};
+use crate::error::chain;
 use crate::event::{Event, Planned};
 use crate::host;
 use crate::http::Http;
@@ -123,7 +124,7 @@ async fn blocking<T: Send + 'static>(
 async fn host_traits(context: &Context<'_>) -> HostTraits {
     let client = host::client_version(&context.processes).await;
     HostTraits {
-        ipvs: host::ipvs(),
+        ipvs: host::ipvs(std::path::Path::new("/")).works(),
         detach_flag: client.is_some_and(host::supports_detach_flag),
     }
 }

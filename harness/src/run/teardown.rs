@@ -42,30 +42,25 @@ pub(super) async fn tear_down(
         why: why.to_owned(),
     });
     let deadline = Deadline::after(context.settings.teardown_budget);
-    let work = timed(
-        &context.events,
-        Phase::Teardown,
-        "removing every trace",
-        async {
-            let stubborn = context.processes.end_all(GRACE).await;
-            let mut residual = Residual::default();
-            residual.add("processes", stubborn);
-            let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
-                return Ok((residual, Vec::new()));
-            };
-            if keep {
-                return Ok((
-                    residual,
-                    vec![format!("the app {} was kept", lock.domain())],
-                ));
-            }
-            let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
-            for (kind, names) in removal.residual.left {
-                residual.add(&kind, names);
-            }
-            Ok::<_, EngineError>((residual, removal.complaints))
-        },
-    );
+    let work = timed(&context.events, Phase::Teardown, "", async {
+        let stubborn = context.processes.end_all(GRACE).await;
+        let mut residual = Residual::default();
+        residual.add("processes", stubborn);
+        let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
+            return Ok((residual, Vec::new()));
+        };
+        if keep {
+            return Ok((
+                residual,
+                vec![format!("the app {} was kept", lock.domain())],
+            ));
+        }
+        let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
+        for (kind, names) in removal.residual.left {
+            residual.add(&kind, names);
+        }
+        Ok::<_, EngineError>((residual, removal.complaints))
+    });
     let mut work = std::pin::pin!(work);
     let done = loop {
         tokio::select! {
@@ -95,7 +90,7 @@ pub(super) async fn tear_down(
                 (residual.clone(), TornDown::Left(residual))
             }
         }
-        Some(Err(error)) => unknown(super::chain(&error)),
+        Some(Err(error)) => unknown(crate::error::chain(&error)),
         None => unknown(format!(
             "not done after {} s",
             context.settings.teardown_budget.as_secs()
@@ -131,6 +126,19 @@ fn clean_files(context: &Context<'_>) {
             context
                 .events
                 .warn(format!("failed to remove `{}`: {error}", path.display()));
+        }
+    }
+    // A test that wrote nothing has no log to read.
+    for entry in std::fs::read_dir(&dirs.logs)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry
+            .metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
+        {
+            drop(std::fs::remove_file(entry.path()));
         }
     }
     if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {

@@ -50,9 +50,9 @@ pub(crate) async fn janitor(args: &JanitorArgs) -> Exit {
             }
             Decision::Live { holder, .. } => format!("{domain}: live ({holder}), left alone"),
             Decision::Skipped(error) => {
-                format!("{domain}: skipping: {}", harness::run::chain(error))
+                format!("{domain}: skipping: {}", harness::error::chain(error))
             }
-            Decision::Failed(error) => format!("{domain}: {}", harness::run::chain(error)),
+            Decision::Failed(error) => format!("{domain}: {}", harness::error::chain(error)),
         };
         drop(ui::print_data(&line));
     }

@@ -189,11 +189,11 @@ async fn reap(
             }
             Decision::Skipped(error) => {
                 residual = None;
-                harness::run::chain(&error)
+                harness::error::chain(&error)
             }
             Decision::Failed(error) => {
                 residual = None;
-                harness::run::chain(&error)
+                harness::error::chain(&error)
             }
         };
         ui::say(&format!("!! {complaint}; run `recipe-ci janitor`"));
@@ -216,7 +216,7 @@ async fn reap(
             Ok(results) => exit = Exit::from_code(results.exit_code).unwrap_or(exit),
             Err(error) => ui::say(&format!(
                 "!! its report could not be closed: {}",
-                harness::run::chain(&error)
+                harness::error::chain(&error)
             )),
         }
         for dir in ["backups", "abra", "tests", "bin", "state", "base"] {

@@ -370,7 +370,7 @@ fn files_outside_and_files_missing_are_refused() {
         "compose file `compose.x.yml` does not exist"
     );
     let empty = recipe(&[("README.md", "")]);
-    assert!(message(empty.path(), "compose.yml").ends_with("holds no compose file"));
+    assert!(message(empty.path(), "compose.yml").starts_with("the recipe has no compose file"));
 }
 
 #[test]

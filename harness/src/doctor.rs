@@ -1,0 +1,243 @@
+//! Every precondition of a run, looked at without changing anything, each with what to do about it.
+//!
+//! What hangs on a precondition that fails is left out instead of failing too: without an engine there is
+//! one finding, not five. [`apply`] does only what cannot hurt: it makes directories, a swarm where there is
+//! none, and the `proxy` network. Packages and daemons are [`crate::host::set_up`]'s.
+
+mod dirs;
+mod engine;
+mod tools;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::dirs::HostDirs;
+use crate::name::Zone;
+use crate::process::Processes;
+
+/// What is examined.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The engine's address.
+    pub docker_host: String,
+    /// The places of this host.
+    pub dirs: HostDirs,
+    /// The door to programs.
+    pub processes: Processes,
+    /// The zone of run apps.
+    pub zone: Zone,
+    /// The gateway through which apps are to be reached, if any.
+    pub gateway: Option<SocketAddr>,
+    /// The root of the file system: `/` but for tests.
+    pub root: PathBuf,
+}
+
+/// How a precondition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Runs work, but not all of them or not as well.
+    Warn,
+    /// Runs cannot work.
+    Fail,
+}
+
+/// What can be done about a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fix {
+    /// What a person types.
+    pub command: String,
+    /// Whether [`apply`] may do it.
+    pub safe: bool,
+}
+
+/// A precondition with what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its stable name, for machines.
+    pub id: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// How it stands.
+    pub status: Status,
+    /// What was found, and what follows from it when that is not plain.
+    pub found: String,
+    /// What to do about it.
+    pub fix: Option<Fix>,
+}
+
+impl Check {
+    fn new(
+        id: &'static str,
+        title: &'static str,
+        status: Status,
+        found: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            title,
+            status,
+            found: found.into(),
+            fix: None,
+        }
+    }
+
+    /// Adds a command that only a person may decide on.
+    fn by_hand(mut self, command: impl Into<String>) -> Self {
+        self.fix = Some(Fix {
+            command: command.into(),
+            safe: false,
+        });
+        self
+    }
+
+    /// Adds a command that [`apply`] may carry out.
+    fn safely(mut self, command: impl Into<String>) -> Self {
+        self.fix = Some(Fix {
+            command: command.into(),
+            safe: true,
+        });
+        self
+    }
+}
+
+/// What came of a fix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// The check that it was for.
+    pub id: &'static str,
+    /// What was done, as a person would have typed it.
+    pub command: String,
+    /// Why it did not work, or nothing.
+    pub error: Option<String>,
+}
+
+/// Looks at every precondition. The order is that in which a person would repair them.
+pub async fn examine(subject: &Subject) -> Vec<Check> {
+    let (engine, tools) =
+        futures_util::join!(engine::checks(subject), tools::checks(&subject.processes));
+    let mut checks = engine.checks;
+    checks.extend(dirs::checks(&subject.dirs, engine.root_dir.as_deref()));
+    checks.push(tools::ipvs(&subject.root));
+    checks.extend(tools);
+    checks.push(dirs::zone(&subject.zone));
+    if let Some(gateway) = subject.gateway {
+        checks.push(engine::gateway(gateway).await);
+    }
+    checks
+}
+
+/// Carries out the safe fixes of `checks`. What came of them is for another [`examine`] to say.
+pub async fn apply(subject: &Subject, checks: &[Check]) -> Vec<Applied> {
+    let mut applied: Vec<Applied> = Vec::new();
+    for check in checks {
+        let Some(fix) = check.fix.as_ref().filter(|fix| fix.safe) else {
+            continue;
+        };
+        let result = match check.id {
+            "swarm" => engine::init_swarm(subject).await,
+            "proxy" => engine::create_proxy(subject).await,
+            id => dirs::make(&subject.dirs, id),
+        };
+        applied.push(Applied {
+            id: check.id,
+            command: fix.command.clone(),
+            error: result.err(),
+        });
+    }
+    // The network was not looked at while there was no swarm that could have it.
+    let swarm_is_new = applied
+        .iter()
+        .any(|fix| fix.id == "swarm" && fix.error.is_none());
+    if swarm_is_new && !applied.iter().any(|fix| fix.id == "proxy") {
+        applied.push(Applied {
+            id: "proxy",
+            command: engine::PROXY_COMMAND.to_owned(),
+            error: engine::create_proxy(subject).await.err(),
+        });
+    }
+    applied
+}
+
+/// Returns an error with its causes in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn subject(root: &std::path::Path) -> Subject {
+        Subject {
+            docker_host: format!("unix://{}/absent.sock", root.display()),
+            dirs: HostDirs {
+                locks: root.join("lock"),
+                runs: root.join("runs"),
+                state: root.join("state"),
+                abra: root.join("abra"),
+            },
+            processes: Processes::new(BTreeMap::from([(
+                "PATH".into(),
+                root.join("bin").into_os_string(),
+            )])),
+            zone: "ci.localhost".parse().unwrap(),
+            gateway: None,
+            root: root.to_owned(),
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_bare_host_fails_for_its_engine_once_and_its_client_and_lock_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let checks = examine(&subject(root.path())).await;
+        let failed: Vec<&str> = checks
+            .iter()
+            .filter(|check| check.status == Status::Fail)
+            .map(|check| check.id)
+            .collect();
+        assert_eq!(failed, ["engine", "locks", "client"], "{checks:#?}");
+        for check in &checks {
+            assert!(
+                check.status != Status::Fail || check.fix.is_some(),
+                "{check:?} has no fix"
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_safe_fix_is_applied_and_the_others_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let subject = subject(root.path());
+        let applied = apply(&subject, &examine(&subject).await).await;
+        assert_eq!(applied.len(), 1, "{applied:?}");
+        assert_eq!((applied[0].id, &applied[0].error), ("locks", &None));
+        assert!(subject.dirs.locks.is_dir());
+        assert!(apply(&subject, &examine(&subject).await).await.is_empty());
+    }
+
+    #[test]
+    fn the_json_has_stable_names() {
+        let check = Check::new("locks", "lock directory", Status::Warn, "odd").by_hand("look");
+        let json = serde_json::to_string(&check).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":"locks","title":"lock directory","status":"warn","found":"odd","fix":{"command":"look","safe":false}}"#
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Programs on `PATH`, and the kernel's part in Swarm.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Check, Status};
+use crate::host::{self, Ipvs};
+use crate::process::{Cmd, Processes};
+
+/// How long a program may take to say its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+
+/// The oldest Docker client that runs work with.
+const OLDEST_CLIENT: (u32, u32) = (20, 10);
+
+pub(super) async fn checks(processes: &Processes) -> Vec<Check> {
+    let (client, abra, git, pytest) = futures_util::join!(
+        client(processes),
+        program(processes, "abra"),
+        program(processes, "git"),
+        program(processes, "pytest"),
+    );
+    let abra = match abra {
+        Program::Works(version) => Check::new("abra", "abra", Status::Ok, version),
+        Program::Missing => Check::new(
+            "abra",
+            "abra",
+            Status::Ok,
+            "not on PATH; the embedded stack driver is used",
+        ),
+        Program::Broken(how) => Check::new(
+            "abra",
+            "abra",
+            Status::Warn,
+            format!("{how}; the embedded stack driver is used"),
+        )
+        .by_hand("abra --version"),
+    };
+    let git = match git {
+        Program::Works(version) => Check::new("git", "git", Status::Ok, version),
+        Program::Missing => Check::new(
+            "git",
+            "git",
+            Status::Ok,
+            "not on PATH; recipe-ci does without, only a recipe's own tests could miss it",
+        ),
+        Program::Broken(how) => {
+            Check::new("git", "git", Status::Warn, how).by_hand("git --version")
+        }
+    };
+    let install = "apt-get install python3-pytest";
+    let pytest = match pytest {
+        Program::Works(version) => Check::new("pytest", "pytest", Status::Ok, version),
+        Program::Missing => Check::new(
+            "pytest",
+            "pytest",
+            Status::Warn,
+            "not on PATH; a recipe with Python tests cannot be run",
+        )
+        .by_hand(install),
+        Program::Broken(how) => Check::new(
+            "pytest",
+            "pytest",
+            Status::Warn,
+            format!("{how}; a recipe with Python tests cannot be run"),
+        )
+        .by_hand(install),
+    };
+    vec![client, abra, git, pytest]
+}
+
+async fn client(processes: &Processes) -> Check {
+    let check = |status, found: String| Check::new("client", "Docker client", status, found);
+    let install = "apt-get install docker.io   # docker-cli since Debian 13";
+    let Some(path) = processes.which("docker") else {
+        return check(
+            Status::Fail,
+            "not on PATH; `docker stack deploy` is its work".to_owned(),
+        )
+        .by_hand(install);
+    };
+    let path = path.display();
+    match host::client_version(processes).await {
+        Some(version) if version >= OLDEST_CLIENT => {
+            check(Status::Ok, format!("{}.{} at {path}", version.0, version.1))
+        }
+        Some(version) => check(
+            Status::Fail,
+            format!(
+                "{}.{} at {path}: too old, 20.10 is the oldest that works",
+                version.0, version.1
+            ),
+        )
+        .by_hand(install),
+        None => check(
+            Status::Fail,
+            format!("{path} does not say a version that is known; is it Docker's own?"),
+        )
+        .by_hand(install),
+    }
+}
+
+/// What became of asking a program for its version.
+enum Program {
+    Missing,
+    Broken(String),
+    Works(String),
+}
+
+async fn program(processes: &Processes, name: &str) -> Program {
+    let Some(path) = processes.which(name) else {
+        return Program::Missing;
+    };
+    let cmd = Cmd::new(&path, Path::new("/")).arg("--version");
+    match processes.run(&cmd, VERSION_LIMIT).await {
+        Ok(finished) if finished.success() => Program::Works(
+            finished
+                .tail
+                .iter()
+                .find(|line| !line.is_empty())
+                .cloned()
+                .unwrap_or_else(|| path.display().to_string()),
+        ),
+        Ok(finished) => Program::Broken(format!(
+            "`{} --version` ended with {}",
+            path.display(),
+            finished.how()
+        )),
+        Err(error) => Program::Broken(super::in_full(&error)),
+    }
+}
+
+pub(super) fn ipvs(root: &Path) -> Check {
+    let check = |status, found: &str| Check::new("ipvs", "kernel IPVS", status, found);
+    match host::ipvs(root) {
+        Ipvs::Loaded => check(Status::Ok, "loaded (/proc/net/ip_vs)"),
+        Ipvs::Loadable => check(
+            Status::Ok,
+            "a module of this kernel (/lib/modules); the engine loads it",
+        ),
+        Ipvs::Absent => check(
+            Status::Warn,
+            "neither loaded nor a module of this kernel: service addresses and published ports lead nowhere. \
+             Runs deploy with `dnsrr` and host ports instead and say so in their reports",
+        )
+        .by_hand("sudo modprobe ip_vs   # or a kernel that has it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn with(programs: &[(&str, &str)]) -> (tempfile::TempDir, Processes) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, body) in programs {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = BTreeMap::from([("PATH".into(), dir.path().as_os_str().to_owned())]);
+        (dir, Processes::new(path))
+    }
+
+    async fn statuses(processes: &Processes) -> Vec<(&'static str, Status)> {
+        checks(processes)
+            .await
+            .iter()
+            .map(|check| (check.id, check.status))
+            .collect()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn only_a_docker_client_is_indispensable() {
+        let (_dir, processes) = with(&[]);
+        assert_eq!(
+            statuses(&processes).await,
+            [
+                ("client", Status::Fail),
+                ("abra", Status::Ok),
+                ("git", Status::Ok),
+                ("pytest", Status::Warn)
+            ]
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn programs_that_fail_or_are_too_old_are_told_from_good_ones() {
+        let (_dir, processes) = with(&[
+            ("docker", "echo 'Docker version 19.03.15, build 99e3ed8919'"),
+            ("abra", "exit 3"),
+            ("git", "echo git version 2.39.5"),
+            ("pytest", "echo pytest 7.2.1"),
+        ]);
+        assert_eq!(
+            statuses(&processes).await,
+            [
+                ("client", Status::Fail),
+                ("abra", Status::Warn),
+                ("git", Status::Ok),
+                ("pytest", Status::Ok)
+            ]
+        );
+        let found = &checks(&processes).await[2].found;
+        assert_eq!(found, "git version 2.39.5");
+    }
+}
