@@ -1,1 +1,12 @@
+//! What needs no engine: the command line, bad input, plans, and the tidiness of this repository.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed setup step is a failed test; the lint knows only #[test] functions"
+)]
 
+mod cli;
+mod dry_run;
+#[path = "../support/support.rs"]
+mod support;
+mod tidy;
+mod usage;

@@ -1,0 +1,103 @@
+//! The command line itself.
+
+use crate::support::TestEnv;
+
+fn env() -> TestEnv {
+    TestEnv::new("unix:///nowhere/docker.sock")
+}
+
+#[test]
+fn version_and_help_are_data_on_stdout() {
+    let env = env();
+    let done = env.run(["--version"]);
+    done.expect(0);
+    assert_eq!(
+        done.stdout,
+        format!("recipe-ci {}", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(done.stderr, "");
+    for args in [
+        vec!["--help"],
+        vec!["run", "--help"],
+        vec!["help", "janitor"],
+    ] {
+        let done = env.run(&args);
+        done.expect(0);
+        assert!(
+            done.stdout.contains("Usage: recipe-ci"),
+            "{args:?}: {}",
+            done.stdout
+        );
+    }
+}
+
+#[test]
+fn every_shell_has_completions_and_there_is_a_manual_page() {
+    let env = env();
+    for shell in ["bash", "zsh", "fish"] {
+        let done = env.run(["completions", shell]);
+        done.expect(0);
+        assert!(done.stdout.contains("janitor"), "{shell}");
+    }
+    let done = env.run(["man"]);
+    done.expect(0);
+    assert!(done.stdout.contains(".TH recipe-ci 1"), "{}", done.stdout);
+}
+
+#[test]
+fn what_does_not_exist_is_refused_with_what_does() {
+    let env = env();
+    for (args, word) in [
+        (vec!["rum"], "run"),
+        (vec!["run", "x", "--stage", "install"], "--stages"),
+        (vec!["run", "x", "--keep", "sometimes"], "failed"),
+        (vec!["run", "x", "--driver", "helm"], "stack"),
+        (vec!["completions", "basic"], "bash"),
+        (vec![], "Usage"),
+    ] {
+        let done = env.run(&args);
+        done.expect(2);
+        assert!(done.stderr.contains(word), "{args:?}: {}", done.stderr);
+        assert_eq!(done.stdout, "");
+    }
+}
+
+#[test]
+fn closed_output_is_no_panic() {
+    let env = env();
+    for script in [
+        "\"$0\" --help >&-; exit 0",
+        "\"$0\" completions bash | true",
+    ] {
+        let mut shell = env.program("sh");
+        shell.args(["-c", script, crate::support::binary()]);
+        let done = env.follow(shell).finish();
+        done.expect(0);
+        assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    }
+}
+
+/// The janitor on a host whose engine is away must not look like a clean sweep.
+#[test]
+fn a_janitor_without_an_engine_says_so() {
+    let env = env();
+    let done = env.run(["janitor"]);
+    done.expect(3);
+    assert!(
+        done.stderr.contains("/nowhere/docker.sock"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("recipe-ci doctor"), "{}", done.stderr);
+}
+
+/// A process that died or was stopped while it was followed leaves nothing running here.
+#[test]
+fn nothing_of_these_commands_stays() {
+    let env = env();
+    let run = env.start(["janitor", "--dry-run"]);
+    run.wait_line("error");
+    assert!(run.stderr().contains("engine") || !run.stderr().is_empty());
+    run.finish().expect(3);
+    env.assert_quiet();
+}

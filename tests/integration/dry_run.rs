@@ -1,0 +1,202 @@
+//! Plans: what a run would do, as JSON, with nothing made.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{TestEnv, command};
+
+fn env() -> TestEnv {
+    TestEnv::new("unix:///nowhere/docker.sock")
+}
+
+/// Plans a run; a plan needs no engine and leaves no trace.
+#[track_caller]
+fn plan(env: &TestEnv, recipe: &Path, more: &[&str]) -> Value {
+    let path = recipe.to_str().unwrap();
+    let args = ["run", path, "--dry-run"].into_iter();
+    let done = env.run(args.chain(more.iter().copied()));
+    done.expect(0);
+    assert!(env.run_dirs().is_empty(), "{:?}", env.run_dirs());
+    env.assert_quiet();
+    serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stdout))
+}
+
+fn git(repository: &Path, args: &[&str]) {
+    let output = command("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-C"])
+        .arg(repository)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {args:?}: {output:?}");
+}
+
+#[track_caller]
+fn will(plan: &Value, tier: &str) -> String {
+    let tiers = plan["tiers"].as_array().unwrap();
+    let found = tiers.iter().find(|row| row["name"] == tier).unwrap();
+    found["will"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn notes() {
+    let env = env();
+    let plan = plan(&env, &env.recipe("notes"), &[]);
+    assert_eq!(plan["recipe"], "notes");
+    assert_eq!(plan["head_version"], "0.3.0+1.2.0");
+    assert_eq!(plan["base_version"], "0.2.0+1.1.0");
+    assert_eq!(plan["domain"], format!("note-1ed9e6.{}", env.zone));
+    assert_eq!(
+        plan["images"],
+        json!(["recipe-ci/notes:1", "recipe-ci/notes:2"])
+    );
+    assert_eq!(plan["backed_up_volumes"], json!(["data"]));
+    assert_eq!(plan["deploy_count"], 1);
+    assert_eq!(plan["deploy_timeout_s"], 60);
+    assert_eq!(plan["uncommitted_changes"], false);
+    let secrets = plan["secrets"].to_string();
+    assert!(secrets.contains("_admin_token_v1"), "{secrets}");
+    let customization = plan["customization"].to_string();
+    assert!(
+        customization.contains("recipe: ops/pre_backup"),
+        "{customization}"
+    );
+    for tier in ["install", "upgrade", "backup", "restore", "custom"] {
+        assert_eq!(will(&plan, tier), "run", "{tier}");
+    }
+}
+
+#[test]
+fn ledger() {
+    let env = env();
+    let plan = plan(&env, &env.recipe("ledger"), &[]);
+    assert_eq!(plan["base_version"], "1.0.0+15.1");
+    assert_eq!(
+        plan["compose_files"],
+        json!(["compose.yml", "compose.db.yml"])
+    );
+    assert_eq!(plan["images"], json!(["recipe-ci/ledger:15"]));
+    assert_eq!(plan["deploy_timeout_s"], 120);
+}
+
+#[test]
+fn recipes_of_the_wild() {
+    let env = env();
+    for name in ["wild-port", "wild-zero-replicas"] {
+        let plan = plan(&env, &env.recipe(name), &[]);
+        assert_eq!(will(&plan, "upgrade"), "skip", "{name}");
+        assert_eq!(will(&plan, "backup"), "skip", "{name}");
+        assert_eq!(plan["secrets"], json!([]), "{name}");
+    }
+    let none = plan(&env, &env.recipe("wild-no-abra-sh"), &[]);
+    assert_eq!(none["head_version"], Value::Null);
+    assert!(
+        none["no_base"]
+            .as_str()
+            .unwrap()
+            .contains("no published version"),
+        "{none:#}"
+    );
+    let elsewhere = plan(&env, &env.recipe("wild-web-elsewhere"), &[]);
+    assert_eq!(will(&elsewhere, "custom"), "run");
+    let folder = plan(&env, &env.recipe("wild-backup-v1"), &[]);
+    assert!(
+        folder["compose_files"]
+            .to_string()
+            .contains("backup/compose.v1.yml"),
+        "{folder:#}"
+    );
+}
+
+#[test]
+fn tags_annotated_lightweight_and_unparsable() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    git(&recipe, &["tag", "0.2.5+1.1.5", "0.1.0+1.0.0"]);
+    git(&recipe, &["tag", "nightly", "0.1.0+1.0.0"]);
+    git(&recipe, &["tag", "9.0.0+9.0.0", "0.1.0+1.0.0"]);
+    let plan = plan(&env, &recipe, &[]);
+    assert_eq!(
+        plan["base_version"], "0.2.5+1.1.5",
+        "a lightweight tag counts as well"
+    );
+    assert!(plan["warnings"].to_string().contains("nightly"), "{plan:#}");
+}
+
+#[test]
+fn a_base_by_hand() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    let given = plan(&env, &recipe, &["--base", "0.1.0+1.0.0"]);
+    assert_eq!(given["base_version"], "0.1.0+1.0.0");
+    let done = env.run([
+        "run",
+        recipe.to_str().unwrap(),
+        "--dry-run",
+        "--base",
+        "7.0.0+1",
+    ]);
+    done.expect(2);
+    assert!(
+        done.stderr.contains("base version `7.0.0+1`"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("0.2.0+1.1.0"), "{}", done.stderr);
+}
+
+#[test]
+fn uncommitted_changes_are_run_and_marked() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    env.edit(&recipe.join("compose.yml"), "TIMEOUT:-60", "TIMEOUT:-77");
+    let dirty = plan(&env, &recipe, &[]);
+    assert_eq!(dirty["uncommitted_changes"], true);
+    assert_eq!(dirty["head_version"], "0.3.0+1.2.0+U");
+    assert_eq!(dirty["deploy_timeout_s"], 77);
+    // A ref is a commit, whatever lies in the work tree.
+    let clean = plan(&env, &recipe, &["--ref", "main"]);
+    assert_eq!(clean["uncommitted_changes"], false);
+    assert_eq!(clean["deploy_timeout_s"], 60);
+}
+
+#[test]
+fn stages_that_are_not_asked_for_say_so() {
+    let env = env();
+    let plan = plan(&env, &env.recipe("notes"), &["--stages", "install,custom"]);
+    assert_eq!(will(&plan, "install"), "run");
+    assert_eq!(will(&plan, "upgrade"), "unver");
+    assert_eq!(plan["base_version"], Value::Null);
+}
+
+#[test]
+fn a_staged_checkout_is_taken_as_it_is() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    let staged = env.root.join("home/.abra/recipes");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::rename(&recipe, staged.join("notes")).unwrap();
+    env.set("CCCI_SKIP_FETCH", "1");
+    env.set("RECIPE", "notes");
+    let done = env.run(["run", "--dry-run"]);
+    done.expect(0);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(plan["base_version"], "0.2.0+1.1.0");
+    // It came from nobody's hand, so what it ships is not run without approval.
+    assert!(
+        plan["warnings"].to_string().contains("approved"),
+        "{plan:#}"
+    );
+    env.set(
+        "CCCI_APPROVED_FILE",
+        env.write("approved", "notes\n").display().to_string(),
+    );
+    let done = env.run(["run", "--dry-run"]);
+    done.expect(0);
+    assert!(
+        done.stdout.contains("recipe: custom/test_delete.sh"),
+        "{}",
+        done.stdout
+    );
+}

@@ -1,0 +1,121 @@
+//! The repository keeps its own promises.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::repository;
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns the files below `dir` with this extension.
+fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![repository().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{dir} has no .{extension}");
+    found
+}
+
+/// Returns every text in quotes that looks like the name of a variable.
+fn variables(source: &str) -> Vec<String> {
+    source
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| {
+            text.len() >= 2
+                && text.starts_with(|c: char| c.is_ascii_uppercase())
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_variable_is_in_the_documentation() {
+    let mut pages = read(&repository().join("README.md"));
+    for page in files("docs", "md") {
+        pages.push_str(&read(&page));
+    }
+    let mut missing = Vec::new();
+    for file in ["cli", "env", "settings"] {
+        let source = read(&repository().join(format!("runner/src/{file}.rs")));
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        let names = variables(source).into_iter();
+        // Value names of options look the same; a variable is read, or belongs to an option.
+        missing.extend(names.filter(|name| {
+            let is_value_name = source.contains(&format!("value_name = \"{name}\""));
+            !is_value_name && !pages.contains(name.as_str())
+        }));
+    }
+    assert_eq!(missing, [""; 0], "add them to docs/operating.md");
+}
+
+#[test]
+fn the_changelog_has_a_heading_for_this_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    let changelog = read(&repository().join("CHANGELOG.md"));
+    assert!(
+        changelog.contains(&heading) || changelog.contains("## [Unreleased]"),
+        "CHANGELOG.md lacks `{heading}`"
+    );
+}
+
+#[test]
+fn no_source_file_is_too_long_to_read() {
+    let sources = files("harness/src", "rs").into_iter();
+    for path in sources
+        .chain(files("runner/src", "rs"))
+        .chain(files("tests", "rs"))
+    {
+        let lines = read(&path).lines().count();
+        assert!(lines <= 600, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_test_file_is_declared() {
+    for binary in ["integration", "swarm"] {
+        let main = read(&repository().join(format!("tests/{binary}/main.rs")));
+        for path in files(&format!("tests/{binary}"), "rs") {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(
+                name == "main" || main.contains(&format!("mod {name};")),
+                "tests/{binary}/main.rs does not declare {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_dependencies_stay_within_their_budget() {
+    let lock = read(&repository().join("Cargo.lock"));
+    let packages = lock.matches("[[package]]").count();
+    assert!(packages <= 300, "Cargo.lock has {packages} packages");
+}
+
+/// clippy denies an ignored test only where somebody thinks of it.
+#[test]
+fn no_test_is_ignored() {
+    for dir in ["tests", "harness/src", "runner/src"] {
+        for path in files(dir, "rs") {
+            let text = read(&path);
+            let ignored = text
+                .lines()
+                .any(|line| line.trim_start().starts_with("#[ignore"));
+            assert!(!ignored, "{}", path.display());
+        }
+    }
+}
