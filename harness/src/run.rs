@@ -137,6 +137,12 @@ pub async fn run(
 
     let events = Events::default();
     let redactor = Redactor::default();
+    if let Some(token) = &settings.token {
+        token.hide_by(|secret| redactor.add(secret));
+    }
+    for secret in settings.supplied_secrets.values() {
+        redactor.add(secret);
+    }
     let recorder = Recorder::new(dirs.results(), redactor.clone());
     events.add(recorder.consumer());
     if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {
@@ -196,12 +202,17 @@ async fn finish(
     signals: &mut Signals,
     watch: Stopwatch,
 ) -> RunEnd {
-    let minutes = context.settings.deadline.as_secs() / 60;
+    let limit = context.settings.deadline.as_secs();
+    let limit = if limit >= 60 {
+        format!("{}-minute", limit / 60)
+    } else {
+        format!("{limit}-second")
+    };
     let why = match &ending {
         Ending::Signal(signal) => {
             format!("{} received (cancel / parent death)", signal.name())
         }
-        Ending::Deadline => format!("run exceeded {minutes}-minute hard deadline"),
+        Ending::Deadline => format!("run exceeded {limit} hard deadline"),
         Ending::Body(_) => "finished".to_owned(),
     };
     if !matches!(ending, Ending::Body(_)) {
@@ -231,6 +242,8 @@ async fn finish(
             elapsed: watch.elapsed(),
             peak_rss_bytes: peak_rss_bytes(),
         })));
+    // A fetch that was cancelled goes on in its thread until the process ends, and may have written since.
+    teardown::clean_files(context);
     RunEnd {
         verdict: decision.verdict,
         exit_code: decision.exit_code,
