@@ -4,6 +4,7 @@
 //! never taken for nothing. Names that are not run apps of the zone are not even looked at.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::app;
@@ -146,18 +147,39 @@ async fn candidates(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => unreadable.push(format!("`{}`: {error}", servers.display())),
         Ok(entries) => {
-            for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            let entries = readable(entries, &servers, unreadable);
+            for entry in entries.iter().filter(|entry| entry.path().is_dir()) {
                 match std::fs::read_dir(entry.path()) {
                     Err(error) => unreadable.push(format!("`{}`: {error}", entry.path().display())),
-                    Ok(files) => found.extend(files.flatten().filter_map(|file| {
-                        let name = file.file_name();
-                        Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
-                    })),
+                    Ok(files) => found.extend(
+                        readable(files, &entry.path(), unreadable)
+                            .iter()
+                            .filter_map(|file| {
+                                let name = file.file_name();
+                                Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
+                            }),
+                    ),
                 }
             }
         }
     }
     Ok(found)
+}
+
+/// Returns the entries of a directory; one that cannot be read is noted, never skipped in silence.
+fn readable(
+    entries: std::fs::ReadDir,
+    dir: &Path,
+    unreadable: &mut Vec<String>,
+) -> Vec<std::fs::DirEntry> {
+    let mut found = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => found.push(entry),
+            Err(error) => unreadable.push(format!("an entry of `{}`: {error}", dir.display())),
+        }
+    }
+    found
 }
 
 /// Returns the run app whose stack has this name. `_` stands for the zone's dots and cannot occur in it.
@@ -183,7 +205,7 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
             return;
         }
     };
-    for entry in entries.flatten() {
+    for entry in readable(entries, &host.locks, &mut sweep.unreadable) {
         let name = entry.file_name();
         let Some(domain) = name.to_str().and_then(|name| {
             Domain::parse(

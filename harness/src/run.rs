@@ -137,6 +137,12 @@ pub async fn run(
 
     let events = Events::default();
     let redactor = Redactor::default();
+    if let Some(token) = &settings.token {
+        token.hide_by(|secret| redactor.add(secret));
+    }
+    for secret in settings.supplied_secrets.values() {
+        redactor.add(secret);
+    }
     let recorder = Recorder::new(dirs.results(), redactor.clone());
     events.add(recorder.consumer());
     if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {
@@ -196,14 +202,17 @@ async fn finish(
     signals: &mut Signals,
     watch: Stopwatch,
 ) -> RunEnd {
+    let limit = context.settings.deadline.as_secs();
+    let limit = if limit >= 60 {
+        format!("{}-minute", limit / 60)
+    } else {
+        format!("{limit}-second")
+    };
     let why = match &ending {
         Ending::Signal(signal) => {
             format!("{} received (cancel / parent death)", signal.name())
         }
-        Ending::Deadline => format!(
-            "run exceeded {} hard deadline",
-            spoken(context.settings.deadline)
-        ),
+        Ending::Deadline => format!("run exceeded {limit} hard deadline"),
         Ending::Body(_) => "finished".to_owned(),
     };
     let mut decision = decide(&ending, &context.held.borrow().tiers);
@@ -230,18 +239,12 @@ async fn finish(
             elapsed: watch.elapsed(),
             peak_rss_bytes: peak_rss_bytes(),
         })));
+    // A fetch that was cancelled goes on in its thread until the process ends, and may have written since.
+    teardown::clean_files(context);
     RunEnd {
         verdict: decision.verdict,
         exit_code: decision.exit_code,
         plan_json,
-    }
-}
-
-/// Returns `60-minute` or, where that would lie, `90-second`.
-fn spoken(deadline: std::time::Duration) -> String {
-    match deadline.as_secs() {
-        seconds if seconds % 60 == 0 => format!("{}-minute", seconds / 60),
-        seconds => format!("{seconds}-second"),
     }
 }
 
@@ -372,12 +375,6 @@ mod tests {
         assert_eq!(decide(&done(), &broken_base).exit_code, 0);
         let skipped_tests = [tier(Stage::Custom, Status::Unver, true)];
         assert_eq!(decide(&done(), &skipped_tests).exit_code, 1);
-    }
-
-    #[test]
-    fn a_deadline_is_said_in_minutes_only_where_it_is_whole_ones() {
-        assert_eq!(spoken(Duration::from_secs(3600)), "60-minute");
-        assert_eq!(spoken(Duration::from_secs(90)), "90-second");
     }
 
     #[test]

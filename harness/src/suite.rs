@@ -141,7 +141,7 @@ impl Suite {
             add("ops", &|name| {
                 stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
             })?;
-            add("custom", &|name| stem(name).starts_with("test_"))?;
+            add("custom", &is_custom_test)?;
         }
         Ok(lines)
     }
@@ -215,11 +215,7 @@ impl Suite {
             };
             let names = list(&dir)?;
             let wanted = |name: &&String| match stage {
-                // A lifecycle test in custom/ would run twice.
-                Stage::Custom => {
-                    stem(name).starts_with("test_")
-                        && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
-                }
+                Stage::Custom => is_custom_test(name),
                 _ => is_test_of(name, stage),
             };
             let (python, others): (Vec<&String>, Vec<&String>) = names
@@ -249,6 +245,11 @@ pub struct Ran {
 
 fn is_test_of(name: &str, stage: Stage) -> bool {
     stem(name).strip_prefix("test_") == Some(stage.name())
+}
+
+/// Whether a file under `custom/` is a test; a lifecycle test there would run twice.
+fn is_custom_test(name: &str) -> bool {
+    stem(name).starts_with("test_") && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
 }
 
 fn stem(name: &str) -> &str {

@@ -37,7 +37,8 @@ pub(crate) enum Command {
     Man,
 }
 
-/// What to run. Every option has its environment variable, so that a pipeline step needs no arguments.
+/// What to run. What a pipeline sets has an environment variable, so that its step needs no arguments; an
+/// empty variable counts as unset.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RunArgs {
     /// A recipe's name, or the path of its repository (with a `/`, or `.`).
@@ -71,38 +72,28 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,
     /// How the app is deployed.
-    #[arg(long, env = "CCCI_DRIVER", value_enum, default_value_t = DriverChoice::Auto)]
+    #[arg(long, env = "CCCI_DRIVER", default_value = "auto", value_parser = parse_driver)]
     pub(crate) driver: DriverChoice,
-    /// The zone of the run apps' domains.
-    #[arg(
-        long,
-        env = "CCCI_ZONE",
-        value_name = "ZONE",
-        default_value = "ci.localhost"
-    )]
-    pub(crate) zone: String,
+    /// The zone of the run apps' domains [default: ci.localhost].
+    #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
     /// The app's domain [default: made from recipe, PR and ref].
     #[arg(long, env = "CCCI_APP_DOMAIN", value_name = "DOMAIN")]
     pub(crate) domain: Option<String>,
-    /// abra's name of the server.
-    #[arg(
-        long,
-        env = "CCCI_SERVER",
-        value_name = "NAME",
-        default_value = "default"
-    )]
-    pub(crate) server: String,
+    /// abra's name of the server [default: default].
+    #[arg(long, env = "CCCI_SERVER", value_name = "NAME")]
+    pub(crate) server: Option<String>,
     /// Reach the app through the gateway at this address instead of directly.
     #[arg(long, env = "CCCI_GATEWAY", value_name = "[http://|https://]IP[:PORT]")]
     pub(crate) gateway: Option<String>,
     /// The operator's directory of overlays, one sub-directory per recipe.
     #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR")]
     pub(crate) overlays: Option<PathBuf>,
-    /// The hard deadline of the run.
-    #[arg(long, env = "CCCI_DEADLINE", value_name = "60m", default_value = "60m")]
-    pub(crate) deadline: String,
+    /// The hard deadline of the run [default: 60m].
+    #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
+    pub(crate) deadline: Option<String>,
     /// When to leave the app standing, for a look at it.
-    #[arg(long, env = "CCCI_KEEP", value_enum, default_value_t = KeepChoice::Never)]
+    #[arg(long, env = "CCCI_KEEP", default_value = "never", value_parser = parse_keep)]
     pub(crate) keep: KeepChoice,
     /// The run's id [default: the build's number, else manual-PID].
     #[arg(long, value_name = "ID")]
@@ -138,14 +129,9 @@ pub(crate) enum KeepChoice {
 
 #[derive(Debug, Args)]
 pub(crate) struct JanitorArgs {
-    /// The zone of the run apps' domains.
-    #[arg(
-        long,
-        env = "CCCI_ZONE",
-        value_name = "ZONE",
-        default_value = "ci.localhost"
-    )]
-    pub(crate) zone: String,
+    /// The zone of the run apps' domains [default: ci.localhost].
+    #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -193,4 +179,36 @@ pub(crate) enum AppCommand {
         /// The variable.
         key: Option<String>,
     },
+}
+
+/// Parses a choice; an empty text, which pipelines pass for unset variables, is the first value.
+fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
+    let first = || {
+        T::value_variants()
+            .first()
+            .cloned()
+            .ok_or_else(|| "there is no choice".to_owned())
+    };
+    if text.is_empty() {
+        first()
+    } else {
+        T::from_str(text, false)
+    }
+    .map_err(|_| {
+        let names = T::value_variants()
+            .iter()
+            .filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = names
+            .map(|value| format!("`{}`", value.get_name()))
+            .collect();
+        format!("choose one of {}", names.join(", "))
+    })
+}
+
+fn parse_driver(text: &str) -> Result<DriverChoice, String> {
+    choice(text)
+}
+
+fn parse_keep(text: &str) -> Result<KeepChoice, String> {
+    choice(text)
 }

@@ -24,6 +24,21 @@ const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
 /// The organisation of the published recipes there.
 const PUBLIC_OWNER: &str = "coop-cloud";
 
+/// The zone when none is given: names in it lead nowhere outside the host.
+const DEFAULT_ZONE: &str = "ci.localhost";
+
+/// The hard deadline when none is given.
+const DEFAULT_DEADLINE: &str = "60m";
+
+/// Pipelines pass variables that are not set as empty ones: empty counts as unset everywhere.
+fn or_default<'a>(given: &'a Option<String>, default: &'a str) -> &'a str {
+    given
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .unwrap_or(default)
+}
+
 /// Something wrong with the command line or the environment.
 #[derive(Debug)]
 pub(crate) struct UsageError {
@@ -43,6 +58,11 @@ fn wrong(error: impl Into<Box<dyn std::error::Error>>, hint: &str) -> UsageError
         error: error.into(),
         hints,
     }
+}
+
+/// Returns the zone that was given, or the default.
+pub(crate) fn zone_or_default(given: &Option<String>) -> &str {
+    or_default(given, DEFAULT_ZONE)
 }
 
 /// Returns the places of this host.
@@ -83,7 +103,7 @@ pub(crate) fn docker_host() -> String {
 /// # Errors
 /// [`UsageError`] when the zone or the gateway in the environment cannot be used.
 pub(crate) fn subject() -> Result<Subject, UsageError> {
-    let zone = env::var("CCCI_ZONE").unwrap_or_else(|| "ci.localhost".to_owned());
+    let zone = env::var("CCCI_ZONE").unwrap_or_else(|| DEFAULT_ZONE.to_owned());
     let gateway: Option<Gateway> = match env::var("CCCI_GATEWAY") {
         Some(text) => Some(
             text.parse()
@@ -108,8 +128,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
 /// # Errors
 /// [`UsageError`]; nothing has been created then.
 pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
-    let zone: Zone = args
-        .zone
+    let zone: Zone = or_default(&args.zone, DEFAULT_ZONE)
         .parse()
         .map_err(|error| wrong(error, "give another one with `--zone`"))?;
     let stages = stages(args.stages.as_deref())?;
@@ -140,7 +159,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         Some(text) => Some(text.parse().map_err(|error| wrong(error, ""))?),
         None => None,
     };
-    let overlays = args.overlays.clone().map(absolute);
+    let overlays = args
+        .overlays
+        .clone()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map(absolute);
     if let Some(dir) = &overlays
         && !dir.is_dir()
     {
@@ -161,10 +184,10 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,
         domain,
-        server: server(&args.server)?,
+        server: server(or_default(&args.server, "default"))?,
         gateway,
         overlays,
-        deadline: deadline(&args.deadline)?,
+        deadline: deadline(or_default(&args.deadline, DEFAULT_DEADLINE))?,
         teardown_budget: TEARDOWN_BUDGET,
         keep: match args.keep {
             KeepChoice::Never => Keep::Never,
@@ -197,12 +220,16 @@ fn source(
 ) -> Result<(RecipeName, Origin, bool), UsageError> {
     let base = env::working_dir();
     let target = args.target.as_deref();
-    let is_path = |text: &str| text.contains('/') || text == "." || text == "..";
+    let is_path =
+        |text: &str| !text.contains("://") && (text.contains('/') || text == "." || text == "..");
     let name_given = args.recipe.as_deref().filter(|name| !name.is_empty());
     let path = target.filter(|text| is_path(text));
+    let url = target.filter(|text| text.contains("://"));
     let src = args.src.as_deref().filter(|src| !src.is_empty());
+    let src = url.or(src);
     let text = path.or(src);
-    let name = match (target.filter(|text| !is_path(text)), name_given) {
+    let plain = target.filter(|text| !is_path(text) && !text.contains("://"));
+    let name = match (plain, name_given) {
         (Some(name), _) | (None, Some(name)) => name.to_owned(),
         (None, None) => match text {
             Some(text) => last_part(text, &base),
@@ -245,8 +272,9 @@ fn source(
         let forge = forge.unwrap_or(PUBLIC_FORGE);
         Origin::Repository(parse(&format!("{PUBLIC_OWNER}/{recipe}"), Some(forge))?)
     };
-    let by_hand = matches!(&origin, Origin::Repository(Source::Path(_)));
-    Ok((recipe, origin, by_hand))
+    // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
+    // checkout of anybody's proposal.
+    Ok((recipe, origin, path.is_some()))
 }
 
 /// Returns the name that a source suggests: its last part, without `.git`.
@@ -279,6 +307,12 @@ fn stages(text: Option<&str>) -> Result<Vec<Stage>, UsageError> {
             name.parse::<Stage>()
                 .map_err(|error| wrong(error, "separate them by commas in `--stages`"))?,
         );
+    }
+    if asked.is_empty() {
+        return Err(wrong(
+            format!("`{text}` names no stage"),
+            "leave STAGES unset for all of them",
+        ));
     }
     // Whatever the order on the command line, a run has its own.
     Ok(Stage::ALL
@@ -372,6 +406,7 @@ mod tests {
             [Stage::Install, Stage::Custom]
         );
         assert_eq!(stages(Some("")).unwrap().len(), 5);
+        assert!(stages(Some(",")).is_err());
         let error = stages(Some("install,updrade"))
             .unwrap_err()
             .error

@@ -54,14 +54,9 @@ fn refused_content(env: &TestEnv, done: &Done, words: &[&str]) {
 #[test]
 fn recipe_names() {
     let env = env();
-    for name in ["a/../b/..", "..", "Notes", "-notes", "no tes", "a..b", ""] {
+    for name in ["a/../b/..", "..", "Notes", "-notes", "no tes", "a..b"] {
         let option = format!("--recipe={name}");
         let done = env.run(["run", "--src", "/srv/x", &option]);
-        if name.is_empty() {
-            // An empty variable of a pipeline is an unset one.
-            assert_eq!(done.code, Some(2), "{}", done.stderr);
-            continue;
-        }
         refused(&env, &done, &["recipe name", name, "hint: "]);
     }
     let done = env.run(["run"]);
@@ -134,7 +129,7 @@ fn a_zone_that_would_pass_dockers_name_limits() {
     let recipe = env.recipe("notes");
     let zone = format!("{}.localhost", "a".repeat(30));
     let done = env.run(["run", recipe.to_str().unwrap(), "--zone", &zone]);
-    refused_content(&env, &done, &["--zone", "hint: "]);
+    refused_content(&env, &done, &["`--zone`", "64"]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ async fn fetch(
         what: format!("create `{}`", dir.display()),
         source,
     })?;
-    let refusal = match tokio::time::timeout(PULL_LIMIT, pull(engine, dir)).await {
+    let refusal = match tokio::time::timeout(PULL_LIMIT, pull(engine, processes, dir)).await {
         Ok(Ok(content)) => {
             keep(kept, &content)?;
             return Ok(Origin::Registry);
@@ -225,9 +225,9 @@ async fn fetch(
 }
 
 /// Returns the registry's busybox.
-async fn pull(engine: &Engine, dir: &Path) -> Result<Vec<u8>, DemoError> {
+async fn pull(engine: &Engine, processes: &Processes, dir: &Path) -> Result<Vec<u8>, DemoError> {
     if !engine.has_image(REGISTRY_IMAGE).await? {
-        engine.pull(REGISTRY_IMAGE).await?;
+        engine.pull(processes, REGISTRY_IMAGE).await?;
     }
     let container = engine.create_idle_container(REGISTRY_IMAGE).await?;
     let archive = dir.join("busybox.tar");

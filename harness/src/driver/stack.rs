@@ -73,6 +73,49 @@ pub struct HostTraits {
     pub detach_flag: bool,
 }
 
+impl HostTraits {
+    /// Returns what has to be changed about `release` for this host, for the report.
+    #[must_use]
+    pub fn deviations(self, release: &Release) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.ipvs {
+            lines.push(
+                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
+            );
+        }
+        if self.needs_host_ports(release) {
+            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
+        }
+        // COMPOSE_FILE is read by the harness; a client of stacks does not look at it.
+        for name in release
+            .vars
+            .keys()
+            .filter(|name| steers(name) && *name != "COMPOSE_FILE")
+        {
+            lines.push(format!("variable `{name}` of the recipe is kept from the docker client, which it would steer"));
+        }
+        for (file, version) in &release.project.versions {
+            if version.is_none() {
+                lines.push(format!(
+                    "{file} has no `version`: deployed as {}",
+                    schema_of(release)
+                ));
+            }
+        }
+        lines
+    }
+
+    fn needs_host_ports(self, release: &Release) -> bool {
+        !self.ipvs
+            && release
+                .project
+                .services
+                .iter()
+                .flat_map(|service| &service.ports)
+                .any(|port| port.mode != crate::recipe::compose::model::PortMode::Host)
+    }
+}
+
 /// The driver with everything that it needs of the host.
 #[derive(Debug, Clone)]
 pub struct StackDriver {
@@ -139,7 +182,9 @@ impl StackDriver {
                 continue;
             }
             let generated = secret::generate(spec, &mut rand::rng());
-            let Some(value) = generated.or_else(|| self.supplied.get(&spec.name).cloned()) else {
+            let Some(value) =
+                generated.or_else(|| self.supplied.get(&spec.name.replace('-', "_")).cloned())
+            else {
                 return Err(DriverError::NotSupplied {
                     secret: spec.name.clone(),
                 });
@@ -165,7 +210,7 @@ impl StackDriver {
     ) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
         let mut files = Vec::new();
-        let host_ports = self.needs_host_ports(release);
+        let host_ports = self.traits.needs_host_ports(release);
         let first_dir = release
             .project
             .files
@@ -258,47 +303,6 @@ impl StackDriver {
         stamp: &Stamp,
     ) -> Result<(), DriverError> {
         self.new_app(lock, release, stamp).map(drop)
-    }
-
-    /// Returns what has to be changed about `release` for this host, for the report.
-    #[must_use]
-    pub fn deviations(&self, release: &Release) -> Vec<String> {
-        let mut lines = Vec::new();
-        if !self.traits.ipvs {
-            lines.push(
-                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
-            );
-        }
-        if self.needs_host_ports(release) {
-            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
-        }
-        // COMPOSE_FILE is read by the harness; a client of stacks does not look at it.
-        for name in release
-            .vars
-            .keys()
-            .filter(|name| steers(name) && *name != "COMPOSE_FILE")
-        {
-            lines.push(format!("variable `{name}` of the recipe is kept from the docker client, which it would steer"));
-        }
-        for (file, version) in &release.project.versions {
-            if version.is_none() {
-                lines.push(format!(
-                    "{file} has no `version`: deployed as {}",
-                    schema_of(release)
-                ));
-            }
-        }
-        lines
-    }
-
-    fn needs_host_ports(&self, release: &Release) -> bool {
-        !self.traits.ipvs
-            && release
-                .project
-                .services
-                .iter()
-                .flat_map(|service| &service.ports)
-                .any(|port| port.mode != crate::recipe::compose::model::PortMode::Host)
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), DriverError> {

@@ -34,6 +34,11 @@ impl Token {
         })
     }
 
+    /// Hands the secret to `hide`, which must make sure that it is never shown.
+    pub fn hide_by(&self, hide: impl FnOnce(&str)) {
+        hide(&self.secret);
+    }
+
     /// Returns the secret when `url` is of the token's own origin.
     ///
     /// The scheme counts: a token of an `https` forge is never sent in clear text.

@@ -74,6 +74,10 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         .await?
     };
     let traits = host_traits(context).await;
+    announce(context, &plan, traits);
+    if settings.dry_run {
+        return Ok(Some(view(context, &plan, traits)));
+    }
     let engine = Engine::connect(&settings.docker_host)?;
     let driver = StackDriver {
         engine: engine.clone(),
@@ -84,10 +88,6 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         traits,
         supplied: settings.supplied_secrets.clone(),
     };
-    announce(context, &plan, &driver);
-    if settings.dry_run {
-        return Ok(Some(view(context, &plan, &driver)));
-    }
     if let Some(file) = plan.suite.first_python_test().map_err(RunError::infra)?
         && context.processes.which("pytest").is_none()
     {
@@ -129,7 +129,7 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
     }
 }
 
-fn announce(context: &Context<'_>, plan: &Plan, driver: &StackDriver) {
+fn announce(context: &Context<'_>, plan: &Plan, traits: HostTraits) {
     let settings = context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
         head_commit: plan.head.commit.clone(),
@@ -141,7 +141,7 @@ fn announce(context: &Context<'_>, plan: &Plan, driver: &StackDriver) {
         customization: plan.customization.clone(),
         deploys_expected: 1,
     })));
-    for line in driver.deviations(&plan.head) {
+    for line in traits.deviations(&plan.head) {
         context.events.emit(&Event::Deviation(line));
     }
     for line in &plan.warnings {
@@ -149,7 +149,7 @@ fn announce(context: &Context<'_>, plan: &Plan, driver: &StackDriver) {
     }
 }
 
-fn view(context: &Context<'_>, plan: &Plan, driver: &StackDriver) -> String {
+fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
     let settings = context.settings;
     let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
@@ -178,7 +178,7 @@ fn view(context: &Context<'_>, plan: &Plan, driver: &StackDriver) -> String {
             .map(|volume| volume.volume)
             .collect(),
         customization: &plan.customization,
-        deviations: driver.deviations(&plan.head),
+        deviations: traits.deviations(&plan.head),
         warnings: &plan.warnings,
         deploy_timeout_s: tier::timeout_of(&plan.head, &settings.domain).as_secs(),
         deploy_count: 1,
@@ -297,7 +297,9 @@ async fn prepull(context: &Context<'_>, engine: &Engine, plan: &Plan) -> Result<
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {
             context.events.emit(&Event::Progress(image.clone()));
-            engine.ensure_image(&context.settings.host, image).await?;
+            engine
+                .ensure_image(&context.settings.host, &context.processes, image)
+                .await?;
         }
         Ok(())
     })

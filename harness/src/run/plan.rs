@@ -204,7 +204,9 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
 fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
     for spec in secret::plan(&head.project, &head.env, &head.vars).map_err(usage)? {
         if spec.source == SecretSource::Supplied
-            && !settings.supplied_secrets.contains_key(&spec.name)
+            && !settings
+                .supplied_secrets
+                .contains_key(&spec.name.replace('-', "_"))
         {
             return Err(RunError::Usage {
                 error: format!(
@@ -214,7 +216,7 @@ fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
                 .into(),
                 hints: vec![format!(
                     "set CCCI_SECRET_{} to its value",
-                    spec.name.to_uppercase()
+                    spec.name.to_uppercase().replace('-', "_")
                 )],
             });
         }

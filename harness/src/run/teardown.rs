@@ -110,7 +110,7 @@ fn unknown(reason: String) -> (Residual, TornDown) {
 
 /// Removes what is not part of the record: checkouts, snapshots, state; then hides every secret that some
 /// test or tool wrote into a file.
-fn clean_files(context: &Context<'_>) {
+pub(super) fn clean_files(context: &Context<'_>) {
     let dirs = &context.dirs;
     for path in [
         &dirs.backups,

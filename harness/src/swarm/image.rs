@@ -1,5 +1,8 @@
 //! Images: there already, or pulled once per host however many runs want them.
 
+use std::path::Path;
+use std::time::Duration;
+
 use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
@@ -7,6 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
 use crate::lock::SectionLock;
+use crate::process::{Cmd, Processes};
+
+/// How long one image may take to arrive; the run's deadline ends it sooner.
+const PULL_LIMIT: Duration = Duration::from_secs(3600);
 
 impl Engine {
     /// Returns whether the engine has `image`.
@@ -32,7 +39,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Pull`] when it cannot be had.
-    pub async fn ensure_image(&self, host: &HostDirs, image: &str) -> Result<bool, EngineError> {
+    pub async fn ensure_image(
+        &self,
+        host: &HostDirs,
+        processes: &Processes,
+        image: &str,
+    ) -> Result<bool, EngineError> {
         if self.has_image(image).await? {
             return Ok(false);
         }
@@ -47,44 +59,41 @@ impl Engine {
         if self.has_image(image).await? {
             return Ok(false);
         }
-        self.pull(image).await?;
+        self.pull(processes, image).await?;
         Ok(true)
     }
 
-    /// Pulls `image`.
+    /// Pulls `image` with the docker client, which knows this host's logins and credential helpers; the API
+    /// would pull as nobody.
     ///
     /// # Errors
     /// [`EngineError::Pull`] when the registry does not give it, or an unreachable engine.
-    pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
+    pub async fn pull(&self, processes: &Processes, image: &str) -> Result<(), EngineError> {
+        let cmd = Cmd::new("docker", Path::new("/")).args([
+            "--host",
+            self.host(),
+            "pull",
+            "--quiet",
+            image,
+        ]);
         let refused = |reason: String| EngineError::Pull {
             image: image.to_owned(),
             reason,
         };
-        // Without a tag the API would pull every tag of the repository.
-        let (name, tag) = match image.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
-            _ if image.contains('@') => (image, ""),
-            _ => (image, "latest"),
-        };
-        let options = CreateImageOptionsBuilder::new()
-            .from_image(name)
-            .tag(tag)
-            .build();
-        let mut progress = std::pin::pin!(self.docker.create_image(Some(options), None, None));
-        while let Some(step) = progress.next().await {
-            match step.map_err(|error| self.failed("pull", error)) {
-                Ok(step) => {
-                    if let Some(detail) = step.error_detail {
-                        return Err(refused(detail.message.unwrap_or_default()));
-                    }
-                }
-                Err(EngineError::Refused { source, .. }) => {
-                    return Err(refused(source.to_string()));
-                }
-                Err(error) => return Err(error),
+        match processes.run(&cmd, PULL_LIMIT).await {
+            Ok(finished) if finished.success() => Ok(()),
+            Ok(finished) => {
+                // An engine that is gone is another matter than a registry that refuses.
+                self.info().await?;
+                let line = finished
+                    .tail
+                    .iter()
+                    .rev()
+                    .find(|line| !line.trim().is_empty());
+                Err(refused(line.cloned().unwrap_or_else(|| finished.how())))
             }
+            Err(error) => Err(refused(crate::error::chain(&error))),
         }
-        Ok(())
     }
 
     /// Gives `image` a second name.

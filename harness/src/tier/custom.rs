@@ -1,6 +1,6 @@
 //! The custom tier: whatever the recipe and the overlay ship under `custom/`.
 
-use super::{Bench, Tally, TierError, recipe_tests, without};
+use super::{Bench, Tally, TierError, hook, recipe_tests, without};
 use crate::outcome::{Stage, Status, TierOutcome};
 
 /// Runs the set-up hook and every custom test.
@@ -22,12 +22,15 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     if ran > 0 {
         tally.check("setup_custom_tests", Ok(None));
     }
-    recipe_tests(bench, &mut tally, Stage::Custom).await?;
+    if hook(bench, &mut tally, "pre", Stage::Custom).await? {
+        recipe_tests(bench, &mut tally, Stage::Custom).await?;
+        hook(bench, &mut tally, "verify", Stage::Custom).await?;
+    }
     let mut outcome = tally.end();
     let tests = outcome
         .tests
         .iter()
-        .filter(|test| test.name != "setup_custom_tests");
+        .filter(|test| test.name != "setup_custom_tests" && !test.name.starts_with("ops/"));
     let (count, skipped) = tests.fold((0, 0), |(count, skipped), test| {
         (
             count + 1,

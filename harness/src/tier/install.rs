@@ -42,6 +42,7 @@ pub async fn bring_up(
                     .driver
                     .make_secrets(&bench.lock, &release, secrets, keep_secret)
                     .await?;
+                bench.note_state().map_err(Stop::Tier)?;
                 install_steps(bench).await?;
                 bench.driver.deploy(&bench.lock, &release, stamp).await?;
                 Ok::<(), Stop>(())
@@ -134,7 +135,8 @@ pub async fn judge(
                 Ok(Some(format!("{} of {0} services", services.len()))),
             );
             tally.check("generic: serving", Ok(seen));
-            if super::hook(bench, &mut tally, "verify", Stage::Install).await? {
+            let seeded = super::hook(bench, &mut tally, "pre", Stage::Install).await?;
+            if seeded && super::hook(bench, &mut tally, "verify", Stage::Install).await? {
                 recipe_tests(bench, &mut tally, Stage::Install).await?;
             }
         }

@@ -11,7 +11,7 @@ use crate::settings::{UsageError, docker_host, host_dirs};
 use crate::ui;
 
 pub(crate) async fn janitor(args: &JanitorArgs) -> Exit {
-    let zone: Zone = match args.zone.parse() {
+    let zone: Zone = match crate::settings::zone_or_default(&args.zone).parse() {
         Ok(zone) => zone,
         Err(error) => {
             let error: harness::name::NameError = error;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use harness::event::Event;
 use harness::janitor::{self, Decision};
 use harness::lifetime::supervisor::{self, Ended, Request, SupervisorError};
 use harness::lifetime::worker::{self, Notes, PARENT_VARIABLE, Signals};
@@ -66,11 +67,18 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
     let ended = harness::run::run(settings, &mut notes, &mut signals, |events, redactor| {
         let seen = std::rc::Rc::clone(&seen);
         events.add(Box::new(move |event| {
-            if let harness::event::Event::RunStarted(started) = event {
+            if let Event::RunStarted(started) = event {
                 *seen.borrow_mut() = Some(started.run_dir.clone());
             }
         }));
-        events.add(Console::new(mode, charset, redactor.clone()).consumer());
+        let mut console = Console::new(mode, charset, redactor.clone()).consumer();
+        let dry_run = settings.dry_run;
+        events.add(Box::new(move |event| {
+            // A dry run has no tiers to show; what is wrong with the input, it says.
+            if !dry_run || says_what_is_wrong(event) {
+                console(event);
+            }
+        }));
     })
     .await;
     run_dir = seen.borrow_mut().take().or(run_dir);
@@ -103,6 +111,14 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
         drop(ui::print_data(text.trim_end()));
     }
     Exit::from_code(end.exit_code).unwrap_or(Exit::Infra)
+}
+
+fn says_what_is_wrong(event: &Event) -> bool {
+    match event {
+        Event::Warning(_) => true,
+        Event::RunFinished(end) => end.verdict != Verdict::Passed,
+        _ => false,
+    }
 }
 
 fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsString>) -> Exit {
