@@ -40,24 +40,6 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Asks `ready` again and again until it answers; fails the test with `what` after `limit`.
-#[track_caller]
-pub(crate) fn wait_until<T>(
-    limit: Duration,
-    what: &str,
-    mut ready: impl FnMut() -> Option<T>,
-) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = ready() {
-            return found;
-        }
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        #[expect(clippy::disallowed_methods, reason = "the tests' one polling loop")]
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Whether somebody holds an exclusive `flock` of the file.
 pub(crate) fn is_locked(path: &Path) -> bool {
     #[expect(clippy::disallowed_methods, reason = "the tests' door")]

@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 
 use crate::engine::SwarmEnv;
 use crate::hold::Server;
-use crate::support::{Run, pids, wait_until};
+use crate::support::{Run, pids};
+use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 

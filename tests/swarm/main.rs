@@ -12,3 +12,4 @@ mod infra;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
+mod wait;

@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 
 use crate::cancel::{Phase, Scene, stop, worker_of};
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{Run, binary, read_results, wait_until};
+use crate::support::{Run, binary, read_results};
+use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
