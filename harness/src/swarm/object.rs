@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use bollard::query_parameters::{
-    ListConfigsOptions, ListContainersOptionsBuilder, ListNetworksOptions, ListSecretsOptions,
-    ListServicesOptions, ListTasksOptionsBuilder, ListVolumesOptions,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    KillContainerOptionsBuilder, ListConfigsOptions, ListContainersOptionsBuilder,
+    ListNetworksOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptionsBuilder,
+    ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 
 use super::{Engine, EngineError, NAMESPACE, filters};
@@ -239,6 +239,18 @@ impl Engine {
                 )
             })
             .collect())
+    }
+
+    /// Kills a container and waits for its end.
+    ///
+    /// # Errors
+    /// [`EngineError`], for instance when it does not run.
+    pub async fn kill(&self, container: &Object) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+        self.docker
+            .kill_container(&container.id, Some(options))
+            .await
+            .map_err(|error| self.failed(format!("kill container `{}`", container.name), error))
     }
 
     /// Removes one object; one that is gone already counts as removed. Tasks are left to the engine.

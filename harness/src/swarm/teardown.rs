@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::object::{Kind, Object, residual};
 use super::watch::Watch;
 use super::{Engine, EngineError};
@@ -23,8 +25,10 @@ pub struct Removal {
 
 /// Removes everything of `stack` until two listings in a row are empty or `deadline` passes.
 ///
-/// The containers of removed services are killed: an app under test needs no grace, and Swarm would wait
-/// for each one's `stop_grace_period` (10 s by default) while it holds networks and volumes.
+/// The containers are killed: an app under test needs no grace, and Swarm would wait for each one's
+/// `stop_grace_period` (10 s by default) while it holds networks and volumes. They are killed before their
+/// services are removed: a task that runs when its service goes is shut down by Swarm itself, which takes
+/// it 3 s even when the container is gone already; a task that has failed is simply dropped.
 ///
 /// # Errors
 /// [`EngineError`] when the engine cannot be asked what is there for longer than it needs to restart; a
@@ -77,20 +81,25 @@ pub async fn remove_stack(
 
 /// Asks for the removal of every object that can go now; returns what the engine objected to.
 async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
+    if objects.iter().any(|object| object.kind == Kind::Service) {
+        // One that cannot be killed is not running, or is removed by force below.
+        let containers = objects
+            .iter()
+            .filter(|object| object.kind == Kind::Container);
+        join_all(containers.map(|container| engine.kill(container))).await;
+    }
     let mut complaints = Vec::new();
-    for kind in [
-        Kind::Service,
-        Kind::Container,
-        Kind::Network,
-        Kind::Volume,
-        Kind::Secret,
-        Kind::Config,
+    // What is in one group does not hold anything else of it.
+    for kinds in [
+        &[Kind::Service][..],
+        &[Kind::Container],
+        &[Kind::Network, Kind::Volume, Kind::Secret, Kind::Config],
     ] {
         let removals = objects
             .iter()
-            .filter(|object| object.kind == kind)
+            .filter(|object| kinds.contains(&object.kind))
             .map(|object| engine.remove(object));
-        for result in futures_util::future::join_all(removals).await {
+        for result in join_all(removals).await {
             if let Err(error) = result {
                 complaints.push(describe(&error));
             }

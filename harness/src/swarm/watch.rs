@@ -85,8 +85,16 @@ impl Watch {
     }
 }
 
-/// Returns whether an event is about something of `stack`.
+/// Returns whether an event is about something of `stack` that may have changed its state.
 fn concerns(event: &EventMessage, stack: &StackName) -> bool {
+    // Three for every healthcheck, which may come every second; what one comes to is a `health_status`.
+    if event
+        .action
+        .as_deref()
+        .is_some_and(|action| action.starts_with("exec_"))
+    {
+        return false;
+    }
     let Some(attributes) = event
         .actor
         .as_ref()
@@ -103,4 +111,34 @@ fn concerns(event: &EventMessage, stack: &StackName) -> bool {
             .as_ref()
             .and_then(|actor| actor.id.as_ref())
             .is_some_and(|id| stack.owns(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_healthcheck_wakes_nobody_but_what_it_comes_to_does() {
+        let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
+            .unwrap()
+            .stack();
+        let event = |action: &str, namespace: &str| -> EventMessage {
+            serde_json::from_value(serde_json::json!({
+                "Type": "container",
+                "Action": action,
+                "Actor": {"ID": "c", "Attributes": {NAMESPACE: namespace}},
+            }))
+            .unwrap()
+        };
+        assert!(!concerns(
+            &event("exec_start: wget -q", "note-012345_z"),
+            &stack
+        ));
+        assert!(concerns(
+            &event("health_status: healthy", "note-012345_z"),
+            &stack
+        ));
+        assert!(concerns(&event("die", "note-012345_z"), &stack));
+        assert!(!concerns(&event("die", "note-6789ab_z"), &stack));
+    }
 }
