@@ -53,7 +53,12 @@ impl Results {
         let mut text =
             serde_json::to_string_pretty(&self.redacted(redactor)).map_err(|e| failed(e.into()))?;
         text.push('\n');
-        replace(path, text.as_bytes()).map_err(failed)
+        let durability = if self.finished_at.is_some() {
+            Durability::Power
+        } else {
+            Durability::Kill
+        };
+        replace(path, text.as_bytes(), durability).map_err(failed)
     }
 }
 
@@ -114,8 +119,18 @@ pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, Resul
     Ok(results)
 }
 
+/// What a written record must survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// A kill of this process: the rename alone does.
+    Kill,
+    /// The power going off: both ends of the rename go through to the disk. Only the last record needs it;
+    /// after a reboot an unfinished run is over whatever its record says, and each sync cost 5 ms.
+    Power,
+}
+
 /// Replaces the file at `path`, so that a reader, whenever it looks, sees the old text or the new one.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, text: &[u8], durability: Durability) -> io::Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -132,7 +147,9 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
             .mode(0o644)
             .open(&beside)?;
         file.write_all(text)?;
-        file.sync_all()?;
+        if durability == Durability::Power {
+            file.sync_all()?;
+        }
         fs::rename(&beside, path)
     })();
     if written.is_err() {
@@ -140,7 +157,9 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         return written;
     }
     // Without this the rename may be lost with the power; not every file system can do it.
-    if let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok()) {
+    if durability == Durability::Power
+        && let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok())
+    {
         dir.sync_all().ok();
     }
     Ok(())

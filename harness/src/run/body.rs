@@ -52,16 +52,18 @@ impl From<TierError> for RunError {
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
     let settings = context.settings;
-    let checkout = {
+    let (checkout, traits) = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
         let what = settings.recipe.to_string();
-        timed(
+        let fetch = timed(
             &context.events,
             Phase::Fetch,
             what,
             blocking(move || plan::fetch(&settings, &dirs)),
-        )
-        .await?
+        );
+        // The client takes its time to say its version.
+        let (checkout, traits) = futures_util::join!(fetch, host_traits(context));
+        (checkout?, traits)
     };
     let plan = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
@@ -73,7 +75,6 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         )
         .await?
     };
-    let traits = host_traits(context).await;
     announce(context, &plan, traits);
     if settings.dry_run {
         return Ok(Some(view(context, &plan, traits)));

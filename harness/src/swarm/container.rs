@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{Engine, EngineError, filters};
 use crate::process::Tail;
+use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// The bridge that every container of an overlay network has a leg on; the host reaches it there, without
 /// DNS, gateway or IPVS.
@@ -20,6 +21,9 @@ const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 /// How much of a command's standard output is kept, in bytes.
 const CAPTURE_LIMIT: usize = 4 << 20;
+
+/// How long the engine may take to note the exit code of a command whose output has ended.
+const EXIT_GRACE: Duration = Duration::from_secs(3);
 
 /// A command inside a container that has ended.
 #[derive(Debug, Clone)]
@@ -127,16 +131,31 @@ impl Engine {
             let (_stdin, ended) = futures_util::join!(feed, read);
             ended?;
         }
-        let state = self
-            .docker
-            .inspect_exec(&exec.id)
-            .await
-            .map_err(|error| self.failed(what(), error))?;
-        // No exit code means that the container went away under the command: that is no success.
-        result.code = state.exit_code.ok_or_else(|| EngineError::Incomplete {
-            what: what(),
-            lacks: "an exit code",
-        })?;
+        // The output may end a moment before the engine has noted the command's end.
+        let noted = poll_until(
+            Deadline::after(EXIT_GRACE),
+            Duration::from_millis(20),
+            || async {
+                let exec = self.docker.inspect_exec(&exec.id).await;
+                let exec = exec.map_err(|error| self.failed(what(), error))?;
+                Ok::<_, EngineError>(match exec.exit_code {
+                    Some(code) if exec.running != Some(true) => Poll::Ready(code),
+                    _ => Poll::NotYet("running".to_owned()),
+                })
+            },
+        )
+        .await;
+        result.code = match noted {
+            Ok(code) => code,
+            Err(WaitError::Failed(error)) => return Err(error),
+            // No exit code means that the container went away under the command: that is no success.
+            Err(WaitError::TimedOut { .. }) => {
+                return Err(EngineError::Incomplete {
+                    what: what(),
+                    lacks: "an exit code",
+                });
+            }
+        };
         result.tail = tail.lines();
         Ok(result)
     }
