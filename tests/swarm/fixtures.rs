@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::support::{Done, TestEnv, read_results, repository};
+use crate::support::{Done, TestEnv, command, read_results, repository};
 
 fn expected(name: &str) -> Value {
     let path = repository().join(format!("tests/recipes/{name}/fixture.json"));
@@ -194,16 +194,20 @@ fn a_generated_secret_is_in_no_file_and_no_line() {
     let secret = std::fs::read_to_string(&spied).unwrap();
     assert_eq!(secret.len(), 32, "{secret}");
     assert!(done.stderr.contains("[redacted]"), "{}", done.stderr);
-    for (name, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
-        assert!(!text.contains(&secret), "{name} shows the secret");
-    }
     let run_dir = env.run_dirs().remove(0);
-    let grep = crate::support::command("grep")
-        .args(["-rlF", &secret])
-        .arg(&run_dir)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+    let encoded = command("base64").arg("-w0").arg(&spied).output().unwrap();
+    let encoded = String::from_utf8(encoded.stdout).unwrap();
+    for form in [secret, encoded] {
+        for (name, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
+            assert!(!text.contains(&form), "{name} shows the secret");
+        }
+        let grep = command("grep")
+            .args(["-rlF", &form])
+            .arg(&run_dir)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+    }
     assert_eq!(read_results(&run_dir)["verdict"], "failed");
     env.assert_nothing_left();
 }
