@@ -139,9 +139,11 @@ impl TestEnv {
         std::fs::write(file, text.replace(from, to)).expect("the file can be written");
     }
 
-    /// Returns `program` with this environment and nothing else.
+    /// Returns `program` with this environment and nothing else; whoever started the tests may ignore
+    /// signals (`nohup`), which the program must not inherit. `env` becomes the program, pid and all.
     pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = command(program);
+        let mut command = command("env");
+        command.arg("--default-signal=HUP,INT,QUIT").arg(program);
         command
             .env_clear()
             .envs(&self.vars)

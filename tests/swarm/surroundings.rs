@@ -70,6 +70,21 @@ fn ignored_signals_of_the_starter_change_nothing() {
     assert_eq!(step(&["sh"], script), Some(0));
 }
 
+/// `nohup` and a shell's `&` mean a run to outlive its terminal.
+#[test]
+fn a_hangup_that_the_starter_ignores_ends_nothing() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let script = "trap '' HUP INT; exec \"$0\" run \"$1\"";
+    let run = env.follow(shell(&env, &["sh"], script, &recipe));
+    run.wait_line("] converge");
+    kill(run.pid, Signal::SIGHUP).unwrap();
+    kill(run.pid, Signal::SIGINT).unwrap();
+    run.finish().expect(0);
+    env.assert_nothing_left();
+}
+
 /// A shell that ignores SIGTERM and SIGCHLD hands that on; a cancel must still come through.
 #[test]
 fn a_starter_that_ignores_sigterm_cannot_make_a_run_that_nobody_can_cancel() {

@@ -98,6 +98,7 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
     if !request.detached && is_orphan(parent) {
         return Err(SupervisorError::Orphaned);
     }
+    let ignored = ignored_by_starter();
     // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
     // deadline is one call, with no handler that could run in between.
     let mut signals = SigSet::empty();
@@ -160,7 +161,9 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
             Err(error) => return Err(guard("wait for signals")(error)),
         }
         while let Ok(Some(info)) = descriptor.read_signal() {
-            if let Some(signal) = forwarded(info.ssi_signo) {
+            if let Some(signal) =
+                forwarded(info.ssi_signo).filter(|signal| !ignored.contains(signal))
+            {
                 // The worker may have ended meanwhile; then there is nobody to tell.
                 let _ = kill(pid, signal);
             }
@@ -208,6 +211,24 @@ fn how(status: ExitStatus) -> String {
 fn forwarded(number: u32) -> Option<Signal> {
     let signal = Signal::try_from(i32::try_from(number).ok()?).ok()?;
     FORWARDED.contains(&signal).then_some(signal)
+}
+
+/// Returns which of a terminal's signals the starter made this process ignore, as `nohup` and a shell's `&`
+/// do: whoever does so means the run to go on. The kernel queues a blocked signal for a descriptor whether it
+/// is ignored or not, so this must be known.
+///
+/// SIGTERM is not among them: a cancel must reach every run.
+fn ignored_by_starter() -> Vec<Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let terminals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+    terminals
+        .into_iter()
+        .filter(|signal| mask & (1 << (*signal as i32 - 1)) != 0)
+        .collect()
 }
 
 /// Reads what the worker wrote until its end. Its children never have the write end: each gets a standard
