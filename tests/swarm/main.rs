@@ -7,6 +7,7 @@
 mod cancel;
 mod engine;
 mod fixtures;
+mod gateway;
 mod hold;
 mod infra;
 #[path = "../support/support.rs"]
