@@ -370,6 +370,71 @@ mod tests {
         assert_eq!(ran[2].tail, ["boom"]);
     }
 
+    /// Real pytest; `tests/run` installs it where it is missing.
+    fn with_pytest() -> Processes {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "pytest is wherever the developer has it"
+        )]
+        let vars = ["PATH", "HOME"].map(|name| {
+            (
+                OsString::from(name),
+                std::env::var_os(name).unwrap_or_default(),
+            )
+        });
+        Processes::new(BTreeMap::from(vars))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn pytest_has_a_row_per_test_and_an_empty_file_is_a_failure() {
+        let (root, suite) = suite(&[
+            (
+                "custom/test_rows.py",
+                "import pytest\ndef test_good(): pass\ndef test_bad(): assert 1 == 2\n\
+                 @pytest.mark.skip(reason='no camera')\ndef test_later(): pass\n",
+            ),
+            ("test_upgrade.py", "import os\n"),
+        ]);
+        let (processes, redactor) = (with_pytest(), Redactor::default());
+        let ran = suite
+            .run(Stage::Custom, means(&processes, root.path(), &redactor))
+            .await
+            .unwrap();
+        let mut seen: Vec<_> = ran
+            .iter()
+            .map(|ran| {
+                (
+                    ran.outcome.name.rsplit("::").next().unwrap(),
+                    ran.outcome.status,
+                )
+            })
+            .collect();
+        seen.sort_by_key(|(name, _)| *name);
+        assert_eq!(
+            seen,
+            [
+                ("test_bad", Status::Fail),
+                ("test_good", Status::Pass),
+                ("test_later", Status::Skip)
+            ]
+        );
+        let ran = suite
+            .run(Stage::Upgrade, means(&processes, root.path(), &redactor))
+            .await
+            .unwrap();
+        assert_eq!(ran.len(), 1);
+        assert_eq!(ran[0].outcome.status, Status::Fail);
+        assert!(
+            ran[0]
+                .outcome
+                .message
+                .as_deref()
+                .unwrap()
+                .contains("collected no test"),
+            "{ran:?}"
+        );
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
         let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
