@@ -4,9 +4,11 @@
 //! with labels, and rewrites copies of compose files where the host forces it. So what runs is what abra
 //! would run. The harness's own reading of the recipe serves for planning and assertions only.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::dirs::{HostDirs, RunDirs};
@@ -133,6 +135,8 @@ pub struct StackDriver {
     pub traits: HostTraits,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
+    /// How often Docker was told to deploy, to be held against what the run meant to do.
+    pub deploys: Rc<Cell<u32>>,
 }
 
 /// How a release is to be labelled when it is deployed.
@@ -270,6 +274,7 @@ impl StackDriver {
         for file in &files {
             cmd = cmd.arg("--compose-file").arg(file);
         }
+        self.deploys.set(self.deploys.get() + 1);
         let finished = self
             .processes
             .run(&cmd.arg(stack.as_str()), DEPLOY_LIMIT)

@@ -88,6 +88,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         server: settings.server.clone(),
         traits,
         supplied: settings.supplied_secrets.clone(),
+        deploys: Rc::default(),
     };
     if let Some(file) = plan.suite.first_python_test().map_err(RunError::infra)?
         && context.processes.which("pytest").is_none()
@@ -382,6 +383,7 @@ async fn tiers(
     let installed = install.status != Status::Fail;
     record(context, install);
 
+    let mut upgrade_ran = false;
     let upgraded = match (asked(Stage::Upgrade), installed, base, no_base) {
         (false, ..) => Some(not_asked(Stage::Upgrade)),
         (_, false, ..) => Some(without(Stage::Upgrade, Status::Unver, "the install failed")),
@@ -398,6 +400,7 @@ async fn tiers(
                 &mut keep_secret,
             );
             let outcome = timed(&context.events, Phase::Upgrade, "", run).await?;
+            upgrade_ran = true;
             bench.note_state()?;
             Some(outcome)
         }
@@ -438,7 +441,19 @@ async fn tiers(
         without(Stage::Custom, Status::Unver, why_not)
     };
     record(context, custom);
-    Ok(())
+    // One deploy, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
+    check_deploys(bench.driver.deploys.get(), deploys + u32::from(upgrade_ran))
+}
+
+/// Holds the deploys that Docker was told of against those that the run meant.
+fn check_deploys(told: u32, meant: u32) -> Result<(), RunError> {
+    if told <= meant {
+        return Ok(());
+    }
+    Err(RunError::Infra {
+        error: format!("the stack was deployed {told} times where {meant} were meant: what was tested is not sure").into(),
+        hints: vec!["this is a fault of recipe-ci: report it with the run directory".to_owned()],
+    })
 }
 
 async fn backup_and_restore(
@@ -562,4 +577,17 @@ fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, RunError> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deploy_too_many_is_the_harness_fault() {
+        assert!(check_deploys(2, 2).is_ok());
+        // An upgrade that stopped before its deploy.
+        assert!(check_deploys(1, 2).is_ok());
+        assert!(matches!(check_deploys(3, 2), Err(RunError::Infra { .. })));
+    }
 }
