@@ -27,7 +27,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Child;
 
 pub use cmd::Cmd;
-pub use output::{Output, Tail};
+pub use output::{Output, Stream, Tail};
 
 use crate::sys;
 use crate::wait::{Deadline, Stopwatch};

@@ -17,51 +17,60 @@ const TAIL_LINES: usize = 60;
 /// How much of one line the tail keeps, in bytes.
 const LINE_LIMIT: usize = 2000;
 
-/// The last lines of a stream of bytes, bounded in number and length.
+/// Which of its two streams a program wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// The last lines of a program's two streams, bounded in number and length.
+///
+/// Each stream has its own unfinished line: what arrives of one must not run into half a line of the other.
 #[derive(Debug, Default)]
 pub struct Tail {
     lines: VecDeque<String>,
-    partial: Vec<u8>,
+    unfinished: [Vec<u8>; 2],
 }
 
 impl Tail {
     /// Adds bytes as they arrive.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if let Some((b'\n', line)) = piece.split_last() {
-                self.grow(line);
-                self.end_line();
+                self.grow(stream, line);
+                self.end_line(stream);
             } else {
-                self.grow(piece);
+                self.grow(stream, piece);
             }
         }
     }
 
-    fn grow(&mut self, piece: &[u8]) {
-        let room = LINE_LIMIT.saturating_sub(self.partial.len());
-        self.partial
-            .extend_from_slice(&piece[..piece.len().min(room)]);
+    fn grow(&mut self, stream: Stream, piece: &[u8]) {
+        let line = &mut self.unfinished[stream as usize];
+        let room = LINE_LIMIT.saturating_sub(line.len());
+        line.extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial)
+    fn end_line(&mut self, stream: Stream) {
+        let bytes = std::mem::take(&mut self.unfinished[stream as usize]);
+        let line = String::from_utf8_lossy(&bytes)
             .trim_end_matches('\r')
             .to_owned();
-        self.partial.clear();
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
     }
 
-    /// Returns the lines, oldest first, an unfinished last one included.
+    /// Returns the lines, oldest first, unfinished last ones included.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.lines.iter().cloned().collect();
-        if !self.partial.is_empty() {
-            lines.push(String::from_utf8_lossy(&self.partial).into_owned());
-        }
-        lines
+        let unfinished = self.unfinished.iter().filter(|line| !line.is_empty());
+        let unfinished = unfinished.map(|line| String::from_utf8_lossy(line).into_owned());
+        self.lines.iter().cloned().chain(unfinished).collect()
     }
 }
 
@@ -97,19 +106,19 @@ impl Output {
         let mut err = vec![0; 16 << 10];
         while stdout.is_some() || stderr.is_some() {
             tokio::select! {
-                count = read_some(&mut stdout, &mut out) => self.take(&out[..count], true),
-                count = read_some(&mut stderr, &mut err) => self.take(&err[..count], false),
+                count = read_some(&mut stdout, &mut out) => self.take(Stream::Out, &out[..count]),
+                count = read_some(&mut stderr, &mut err) => self.take(Stream::Err, &err[..count]),
             }
         }
     }
 
-    fn take(&mut self, bytes: &[u8], is_stdout: bool) {
-        if is_stdout {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Out {
             let room = CAPTURE_LIMIT.saturating_sub(self.stdout.len());
             self.stdout
                 .extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
-        self.tail.push(bytes);
+        self.tail.push(stream, bytes);
         // A full disk must not stop a command half-way; the run notices it where it matters.
         if let Some(log) = self.log.as_mut() {
             drop(log.write_all(bytes));
@@ -151,12 +160,21 @@ mod tests {
     fn a_tail_is_bounded_in_lines_and_length() {
         let mut tail = Tail::default();
         for number in 0..1000 {
-            tail.push(format!("line {number}\r\n").as_bytes());
+            tail.push(Stream::Out, format!("line {number}\r\n").as_bytes());
         }
-        tail.push(&vec![b'x'; 100_000]);
+        tail.push(Stream::Out, &vec![b'x'; 100_000]);
         let lines = tail.lines();
         assert_eq!(lines.len(), TAIL_LINES + 1);
         assert_eq!(lines[TAIL_LINES - 1], "line 999");
         assert_eq!(lines[TAIL_LINES].len(), LINE_LIMIT);
+    }
+
+    #[test]
+    fn a_line_of_one_stream_does_not_run_into_half_a_line_of_the_other() {
+        let mut tail = Tail::default();
+        tail.push(Stream::Out, b"half");
+        tail.push(Stream::Err, b"boom\n");
+        tail.push(Stream::Out, b" and half\n");
+        assert_eq!(tail.lines(), ["boom", "half and half"]);
     }
 }

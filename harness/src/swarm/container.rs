@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Engine, EngineError, filters};
-use crate::process::Tail;
+use crate::process::{Stream, Tail};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// The bridge that every container of an overlay network has a leg on; the host reaches it there, without
@@ -116,11 +116,11 @@ impl Engine {
                 while let Some(piece) = output.next().await {
                     match piece.map_err(|error| self.failed(what(), error))? {
                         LogOutput::StdErr { message } => {
-                            tail.push(&message);
+                            tail.push(Stream::Err, &message);
                             keep(&mut result.stderr, &message);
                         }
                         LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                            tail.push(&message);
+                            tail.push(Stream::Out, &message);
                             keep(&mut result.stdout, &message);
                         }
                         LogOutput::StdIn { .. } => {}
@@ -209,7 +209,12 @@ impl Engine {
                     error,
                 )
             })?;
-            tail.push(&piece.into_bytes());
+            let stream = if matches!(piece, LogOutput::StdErr { .. }) {
+                Stream::Err
+            } else {
+                Stream::Out
+            };
+            tail.push(stream, &piece.into_bytes());
         }
         Ok(tail.lines())
     }
