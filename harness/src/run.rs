@@ -11,6 +11,7 @@ mod body;
 pub mod plan;
 pub mod settings;
 mod teardown;
+mod tiers;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -400,6 +400,29 @@ async fn label_hooks(
     })
 }
 
+/// Ends a tier that changed a running app: it serves, the seeded data is there (the assertion `data`), and
+/// only then are the recipe's own checks worth their time.
+async fn still_good(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    deadline: Deadline,
+    data: &str,
+) -> Result<(), TierError> {
+    let serving = bench.serving(deadline).await?;
+    if !tally.check("generic: serving", serving) {
+        bench.show_logs(&bench.service_names()).await;
+    }
+    if !bench.seeds.markers.is_empty() {
+        let found = app_fault(bench.find_markers().await)?;
+        tally.check(data, found.and_then(|found| seed::all_same(&found)));
+    }
+    let stage = tally.stage;
+    if !tally.has_failed() && hook(bench, tally, "verify", stage).await? {
+        recipe_tests(bench, tally, stage).await?;
+    }
+    Ok(())
+}
+
 /// Runs the tests of a stage.
 async fn recipe_tests(bench: &Bench, tally: &mut Tally<'_>, stage: Stage) -> Result<(), TierError> {
     let env = bench.env_for(stage);

@@ -219,15 +219,8 @@ impl Engine {
         Ok(tail.lines())
     }
 
-    /// Returns what the last healthcheck of a service's newest running container said: its exit code and
-    /// its output. `None` when no container has had one.
-    ///
-    /// # Errors
-    /// [`EngineError`] when containers cannot be read.
-    pub async fn last_health(
-        &self,
-        service_id: &str,
-    ) -> Result<Option<(i64, String)>, EngineError> {
+    /// Returns the last three containers of a service, newest first, running or not.
+    async fn newest_containers(&self, service_id: &str) -> Result<Vec<String>, EngineError> {
         let by = filters([("label", format!("com.docker.swarm.service.id={service_id}"))]);
         let options = ListContainersOptionsBuilder::new()
             .all(true)
@@ -239,8 +232,23 @@ impl Engine {
             .await
             .map_err(|error| self.failed("list the containers of a service", error))?;
         containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
-        for container in containers.into_iter().take(3) {
-            let id = container.id.unwrap_or_default();
+        Ok(containers
+            .into_iter()
+            .take(3)
+            .filter_map(|container| container.id)
+            .collect())
+    }
+
+    /// Returns what the last healthcheck of a service's newest running container said: its exit code and
+    /// its output. `None` when no container has had one.
+    ///
+    /// # Errors
+    /// [`EngineError`] when containers cannot be read.
+    pub async fn last_health(
+        &self,
+        service_id: &str,
+    ) -> Result<Option<(i64, String)>, EngineError> {
+        for id in self.newest_containers(service_id).await? {
             let inspected = self
                 .docker
                 .inspect_container(&id, None::<InspectContainerOptions>)
@@ -271,22 +279,9 @@ impl Engine {
         service_id: &str,
         lines: usize,
     ) -> Result<Vec<String>, EngineError> {
-        let by = filters([("label", format!("com.docker.swarm.service.id={service_id}"))]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&by)
-            .build();
-        let mut containers = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.failed("list the containers of a service", error))?;
-        containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
         // The newest may not have written anything yet; then the one before it has what explains the end.
-        for container in containers.into_iter().take(3) {
-            let log = self
-                .container_log(&container.id.unwrap_or_default(), lines)
-                .await?;
+        for id in self.newest_containers(service_id).await? {
+            let log = self.container_log(&id, lines).await?;
             if !log.is_empty() {
                 return Ok(log);
             }

@@ -1,7 +1,7 @@
 //! The restore tier: what was seeded is spoiled, restored, and right again.
 
-use super::seed::{Found, all_same};
-use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
+use super::seed::Found;
+use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, still_good};
 use crate::driver::backup::{HookKind, Snapshot, put_back};
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
@@ -80,20 +80,7 @@ pub async fn run(
             return Ok(tally.end());
         }
     }
-    let serving = bench.serving(deadline).await?;
-    if !tally.check("generic: serving", serving) {
-        bench.show_logs(&bench.service_names()).await;
-    }
-    if !bench.seeds.markers.is_empty() {
-        let found = app_fault(bench.find_markers().await)?;
-        tally.check(
-            "generic: seeded data is back",
-            found.and_then(|found| all_same(&found)),
-        );
-    }
-    if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Restore).await? {
-        recipe_tests(bench, &mut tally, Stage::Restore).await?;
-    }
+    still_good(bench, &mut tally, deadline, "generic: seeded data is back").await?;
     Ok(tally.end())
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::seed::all_same;
-use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, recipe_tests};
+use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, still_good};
 use crate::driver::stack::Stamp;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
@@ -97,20 +96,7 @@ pub async fn run(
         "generic: dropped services are gone",
         pruned(&after, &release),
     );
-    let serving = bench.serving(deadline).await?;
-    if !tally.check("generic: serving", serving) {
-        bench.show_logs(&bench.service_names()).await;
-    }
-    if !bench.seeds.markers.is_empty() {
-        let found = app_fault(bench.find_markers().await)?;
-        tally.check(
-            "generic: data survived",
-            found.and_then(|found| all_same(&found)),
-        );
-    }
-    if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Upgrade).await? {
-        recipe_tests(bench, &mut tally, Stage::Upgrade).await?;
-    }
+    still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
 }
 
