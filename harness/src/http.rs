@@ -1,7 +1,6 @@
 //! Reaching the app over HTTP, as its users' gateway would or through that gateway.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -143,7 +142,7 @@ impl Http {
     /// # Errors
     /// [`HttpError::Setup`].
     pub fn new(domain: &Domain, gateway: Option<&Gateway>) -> Result<Self, HttpError> {
-        install_crypto();
+        crate::tls::choose_provider();
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -274,15 +273,6 @@ impl Http {
             .await
             .ok()
     }
-}
-
-/// Makes ring the process's cryptography, once; reqwest was built without a default.
-pub(crate) fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Another part of the process may have installed one before; then that one serves.
-        drop(rustls::crypto::ring::default_provider().install_default());
-    });
 }
 
 #[cfg(test)]

@@ -28,4 +28,5 @@ pub mod suite;
 pub mod swarm;
 mod sys;
 pub mod tier;
+mod tls;
 pub mod wait;

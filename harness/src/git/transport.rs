@@ -170,13 +170,7 @@ impl Write for Stream {
 pub(super) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if rustls::crypto::CryptoProvider::get_default().is_none()
-            && rustls::crypto::ring::default_provider()
-                .install_default()
-                .is_err()
-        {
-            tracing::debug!("another thread has chosen the TLS provider first");
-        }
+        crate::tls::choose_provider();
         if let Err(error) = register() {
             // A fetch over HTTP will say so itself; nothing else depends on it.
             tracing::error!(%error, "cannot give libgit2 its HTTP transport");
