@@ -7,6 +7,7 @@
 //! The body of a run is one future. A signal or the deadline drops it wherever it is; what it had begun is
 //! known to [`Held`], which outlives it, and is torn down from there.
 
+mod advice;
 mod body;
 pub mod plan;
 pub mod settings;

@@ -134,7 +134,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     let stages = stages(args.stages.as_deref())?;
     let reference: Option<GitRef> = match args.reference.as_deref().filter(|text| !text.is_empty())
     {
-        Some(text) => Some(text.parse().map_err(|error| wrong(error, ""))?),
+        Some(text) => Some(text.parse().map_err(|error| {
+            wrong(error, "give a branch, a tag or a commit with `--ref` (REF)")
+        })?),
         None => None,
     };
     let host = host_dirs();
@@ -156,7 +158,12 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         }
     };
     let gateway = match args.gateway.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => Some(text.parse().map_err(|error| wrong(error, ""))?),
+        Some(text) => Some(text.parse().map_err(|error| {
+            wrong(
+                error,
+                "write it like `https://127.0.0.1:443` in `--gateway` (CCCI_GATEWAY)",
+            )
+        })?),
         None => None,
     };
     let overlays = args
@@ -194,7 +201,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             KeepChoice::Failed => Keep::Failed,
             KeepChoice::Always => Keep::Always,
         },
-        run_id: run_id.parse().map_err(|error| wrong(error, ""))?,
+        run_id: run_id
+            .parse()
+            .map_err(|error| wrong(error, "give another one with `--run-id` (CCCI_RUN_ID)"))?,
         docker_host: docker_host(),
         host,
         child_env: env::for_children(),
@@ -247,7 +256,7 @@ fn source(
             if text.is_some() {
                 "give the recipe's name with `--recipe`"
             } else {
-                ""
+                "a recipe's name is like `custom-html`; a repository is given as `./path` or with `--src`"
             },
         )
     })?;
@@ -346,7 +355,7 @@ fn server(name: &str) -> Result<String, UsageError> {
     } else {
         Err(wrong(
             format!("server `{name}` is not a name of a server"),
-            "",
+            "give abra's name of it with `--server` (CCCI_SERVER); the local one is `default`",
         ))
     }
 }
@@ -363,7 +372,7 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
                     "the token file `{}` cannot be read: {error}",
                     path.display()
                 ),
-                "",
+                "mend CCCI_FORGE_TOKEN_FILE, or leave it unset for public repositories",
             )
         })?,
         (None, None) => return Ok(None),

@@ -8,6 +8,17 @@ fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
 }
 
+/// A refusal without a way out is half a message.
+#[track_caller]
+fn says_what_next(done: &Done) {
+    let next = ["hint: ", "hint  ", "try '--help'"];
+    assert!(
+        next.iter().any(|word| done.stderr.contains(word)),
+        "nothing says what to do next in\n{}",
+        done.stderr
+    );
+}
+
 /// Asserts that an argument was refused before anything was made.
 #[track_caller]
 fn refused(env: &TestEnv, done: &Done, words: &[&str]) {
@@ -19,6 +30,7 @@ fn refused(env: &TestEnv, done: &Done, words: &[&str]) {
             done.stderr
         );
     }
+    says_what_next(done);
     assert_eq!(done.stdout, "");
     for dir in ["runs", "locks", "state", "home/.abra"] {
         assert!(!env.root.join(dir).exists(), "{dir} was made");
@@ -41,6 +53,12 @@ fn refused_content(env: &TestEnv, done: &Done, words: &[&str]) {
     assert_eq!(results["verdict"], "usage", "{results:#}");
     assert_eq!(results["exit_code"], 2, "{results:#}");
     assert!(results["reason"].is_string(), "{results:#}");
+    assert_ne!(
+        results["hints"].as_array().map_or(0, Vec::len),
+        0,
+        "{results:#}"
+    );
+    says_what_next(done);
     assert_eq!(results["deploy_count"], 0, "{results:#}");
     let locks = env.root.join("locks");
     assert_eq!(

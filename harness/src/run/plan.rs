@@ -6,14 +6,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::settings::{Origin, Settings};
-use super::{RunError, usage};
+use super::{RunError, advice, usage};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
 use crate::git::{checkout, fetch, snapshot, tags};
 use crate::outcome::Stage;
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::{AppName, Release, Tree};
-use crate::recipe::secret::{self, SecretSource};
+use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::recipe::version::{TagList, Version};
 use crate::suite::{self, Suite};
 
@@ -79,9 +79,18 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 destination,
                 token: settings.token.clone(),
             };
-            let fetched = fetch::fetch(&request).map_err(|error| match error.fault() {
-                crate::git::Fault::Usage => usage(error),
-                crate::git::Fault::Infrastructure => RunError::infra(error),
+            let fetched = fetch::fetch(&request).map_err(|error| {
+                let hints = vec![advice::on_fetch(&error).to_owned()];
+                match error.fault() {
+                    crate::git::Fault::Usage => RunError::Usage {
+                        error: error.into(),
+                        hints,
+                    },
+                    crate::git::Fault::Infrastructure => RunError::Infra {
+                        error: error.into(),
+                        hints,
+                    },
+                }
             })?;
             let tags = fetched
                 .tags
@@ -101,7 +110,13 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 .abra
                 .join("recipes")
                 .join(settings.recipe.as_str());
-            snapshot::copy_tree(&staged, &destination).map_err(usage)?;
+            snapshot::copy_tree(&staged, &destination).map_err(|error| RunError::Usage {
+                error: error.into(),
+                hints: vec![
+                    "stage the recipe's checkout there first, or leave CCCI_SKIP_FETCH unset"
+                        .to_owned(),
+                ],
+            })?;
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
@@ -126,7 +141,13 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         recipe: &settings.recipe,
         domain: &settings.domain,
     };
-    let head = Release::read(&checkout.tree, app).map_err(usage)?;
+    let head = Release::read(&checkout.tree, app).map_err(|error| {
+        let hints = vec![advice::on_release(&error).to_owned()];
+        RunError::Usage {
+            error: error.into(),
+            hints,
+        }
+    })?;
     check_names(settings, &head)?;
     check_secrets(settings, &head)?;
     let head_version = head.version_label(&settings.domain);
@@ -201,8 +222,18 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
     })
 }
 
+fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
+    secret::plan(&head.project, &head.env, &head.vars).map_err(|error| RunError::Usage {
+        error: error.into(),
+        hints: vec![
+            "mend the secret's line in .env.sample: `SECRET_<NAME>_VERSION=v1 # length=32`"
+                .to_owned(),
+        ],
+    })
+}
+
 fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
-    for spec in secret::plan(&head.project, &head.env, &head.vars).map_err(usage)? {
+    for spec in planned_secrets(head)? {
         if spec.source == SecretSource::Supplied
             && !settings
                 .supplied_secrets

@@ -38,9 +38,12 @@ pub(super) async fn tear_down(
         let held = context.held.borrow();
         (held.lock.clone(), held.engine.clone(), held.touched)
     };
-    context.events.emit(&Event::TeardownStarted {
-        why: why.to_owned(),
-    });
+    // A run that made nothing and was not interrupted has nothing to announce.
+    if touched || why != "finished" {
+        context.events.emit(&Event::TeardownStarted {
+            why: why.to_owned(),
+        });
+    }
     let deadline = Deadline::after(context.settings.teardown_budget);
     let work = timed(&context.events, Phase::Teardown, "", async {
         let stubborn = context.processes.end_all(GRACE).await;

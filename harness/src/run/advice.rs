@@ -1,0 +1,69 @@
+//! What to do next about input that is wrong: every refusal says what, where, and this.
+
+use crate::git::fetch::FetchError;
+use crate::recipe::compose::ComposeError;
+use crate::recipe::release::ReleaseError;
+
+/// Returns what to do about a recipe that cannot be fetched.
+pub(super) fn on_fetch(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::UnknownRef { .. } => {
+            "name one that it has with `--ref` (REF), or push the commit first"
+        }
+        FetchError::AmbiguousRef { .. } => {
+            "give the whole commit id, or the full name below `refs/`"
+        }
+        FetchError::NoCommit { .. } => "commit the recipe first",
+        FetchError::Source(_)
+        | FetchError::SourceMissing { .. }
+        | FetchError::NotARepository { .. } => {
+            "give the root of the recipe's git repository, or its URL or OWNER/REPO with `--src` (SRC)"
+        }
+        FetchError::SubDirectory { .. } => "run it with the root of the repository",
+        FetchError::DestinationInside { .. } => {
+            "choose a runs directory outside of the recipe with CCCI_RUNS_DIR"
+        }
+        FetchError::Transport(_) => {
+            "check the address, the token (CCCI_FORGE_TOKEN) and whether this host reaches the forge"
+        }
+        FetchError::DiskFull { .. } => {
+            "make room in the runs directory; old run directories may go"
+        }
+        FetchError::DestinationExists { .. } | FetchError::Git { .. } | FetchError::Io { .. } => {
+            "`recipe-ci doctor` says what is wrong with this host"
+        }
+    }
+}
+
+/// Returns what to do about a recipe whose files cannot be read.
+pub(super) fn on_release(error: &ReleaseError) -> &'static str {
+    match error {
+        ReleaseError::Compose(error) => on_compose(error),
+        ReleaseError::Env(_) => "mend that line of .env.sample",
+        ReleaseError::Read { .. } => "make the file a readable text in UTF-8",
+    }
+}
+
+fn on_compose(error: &ComposeError) -> &'static str {
+    match error {
+        ComposeError::NoComposeFile { .. } => {
+            "put a compose.yml into the root of the recipe, or name the files in COMPOSE_FILE of .env.sample"
+        }
+        ComposeError::Missing { .. } | ComposeError::Outside { .. } => {
+            "mend COMPOSE_FILE in .env.sample"
+        }
+        ComposeError::Interpolate { .. } => {
+            "give the variable a value in .env.sample, or a default in the compose file"
+        }
+        ComposeError::Extends { .. } | ComposeError::ExtendsCycle { .. } => {
+            "write the service out in full: `docker stack deploy` does not know `extends`"
+        }
+        ComposeError::TooLarge { .. } => "write the values out instead of nesting aliases",
+        ComposeError::Read { .. } => "make the file a readable text in UTF-8",
+        ComposeError::Yaml { .. }
+        | ComposeError::DuplicateKey { .. }
+        | ComposeError::Invalid { .. } => {
+            "mend the file at that place; `docker stack config --compose-file FILE` reads it the same way"
+        }
+    }
+}
