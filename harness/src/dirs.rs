@@ -203,6 +203,12 @@ impl RunDirs {
         Ok(())
     }
 
+    /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record.
+    #[must_use]
+    pub fn working(root: &Path) -> [PathBuf; 6] {
+        ["backups", "abra", "tests", "bin", "state", "base"].map(|name| root.join(name))
+    }
+
     /// Returns the run's checkout of its recipe.
     #[must_use]
     pub fn recipe(&self, recipe: &str) -> PathBuf {

@@ -242,7 +242,7 @@ async fn finish(
             peak_rss_bytes: peak_rss_bytes(),
         })));
     // A fetch that was cancelled goes on in its thread until the process ends, and may have written since.
-    teardown::clean_files(context);
+    teardown::remove_working_dirs(context);
     RunEnd {
         verdict: decision.verdict,
         exit_code: decision.exit_code,

@@ -36,20 +36,14 @@ pub enum WorkerError {
 /// The worker's line to its supervisor.
 #[derive(Debug)]
 pub struct Notes {
-    pipe: Option<File>,
+    pipe: File,
 }
 
 impl Notes {
-    /// Creates a line to nobody, for work without a supervisor.
-    #[must_use]
-    pub fn nowhere() -> Self {
-        Self { pipe: None }
-    }
-
     /// Tells the supervisor before the thing is done. A supervisor that is gone needs no notes.
     pub fn tell(&mut self, note: &Note) {
-        if let (Some(pipe), Ok(line)) = (self.pipe.as_mut(), serde_json::to_string(note)) {
-            drop(writeln!(pipe, "{line}"));
+        if let Ok(line) = serde_json::to_string(note) {
+            drop(writeln!(self.pipe, "{line}"));
         }
     }
 }
@@ -77,7 +71,7 @@ pub fn arm(expected: i32) -> Result<Notes, WorkerError> {
         .try_clone_to_owned()
         .map_err(guard("take over the supervisor's pipe"))?;
     Ok(Notes {
-        pipe: Some(File::from(pipe)),
+        pipe: File::from(pipe),
     })
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::app;
+use crate::dirs::RunDirs;
 use crate::event::Event;
 use crate::lifetime::worker::Signals;
 use crate::outcome::{Phase, Residual};
@@ -74,7 +75,8 @@ pub(super) async fn tear_down(
             () = tokio::time::sleep_until(deadline.instant()) => break None,
         }
     };
-    clean_files(context);
+    remove_working_dirs(context);
+    clean_record(context);
     let (residual, torn_down) = match done {
         Some(Ok((residual, remarks))) => {
             if keep && touched {
@@ -111,19 +113,10 @@ fn unknown(reason: String) -> (Residual, TornDown) {
     (residual, TornDown::Unknown(reason))
 }
 
-/// Removes what is not part of the record: checkouts, snapshots, state; then hides every secret that some
-/// test or tool wrote into a file.
-pub(super) fn clean_files(context: &Context<'_>) {
-    let dirs = &context.dirs;
-    for path in [
-        &dirs.backups,
-        &dirs.abra,
-        &dirs.tests,
-        &dirs.bin,
-        &dirs.state,
-        &dirs.root.join("base"),
-    ] {
-        if let Err(error) = std::fs::remove_dir_all(path)
+/// Removes what is not part of the record: checkouts, snapshots, state.
+pub(super) fn remove_working_dirs(context: &Context<'_>) {
+    for path in RunDirs::working(&context.dirs.root) {
+        if let Err(error) = std::fs::remove_dir_all(&path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             context
@@ -131,6 +124,11 @@ pub(super) fn clean_files(context: &Context<'_>) {
                 .warn(format!("failed to remove `{}`: {error}", path.display()));
         }
     }
+}
+
+/// Leaves a record without empty logs, and without any secret that some test or tool wrote into a file.
+fn clean_record(context: &Context<'_>) {
+    let dirs = &context.dirs;
     // A test that wrote nothing has no log to read.
     for entry in std::fs::read_dir(&dirs.logs)
         .into_iter()

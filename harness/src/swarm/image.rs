@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
-use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{Engine, EngineError};
@@ -94,48 +92,5 @@ impl Engine {
             }
             Err(error) => Err(refused(crate::error::chain(&error))),
         }
-    }
-
-    /// Gives `image` a second name.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub async fn tag_image(&self, image: &str, repo: &str, tag: &str) -> Result<(), EngineError> {
-        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
-        self.docker
-            .tag_image(image, Some(options))
-            .await
-            .map_err(|error| self.failed(format!("tag `{image}` as `{repo}:{tag}`"), error))
-    }
-
-    /// Makes an image of one layer from a tar archive of a root file system.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub async fn import_rootfs(
-        &self,
-        repo: &str,
-        tag: &str,
-        rootfs: Vec<u8>,
-    ) -> Result<(), EngineError> {
-        let what = || format!("import `{repo}:{tag}`");
-        let options = CreateImageOptionsBuilder::new()
-            .from_src("-")
-            .repo(repo)
-            .tag(tag)
-            .build();
-        let body = bollard::body_full(rootfs.into());
-        let mut progress =
-            std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));
-        while let Some(step) = progress.next().await {
-            let step = step.map_err(|error| self.failed(what(), error))?;
-            if let Some(detail) = step.error_detail {
-                return Err(EngineError::Pull {
-                    image: format!("{repo}:{tag}"),
-                    reason: detail.message.unwrap_or_default(),
-                });
-            }
-        }
-        Ok(())
     }
 }

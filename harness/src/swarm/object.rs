@@ -309,22 +309,6 @@ impl Engine {
             .map(drop)
             .map_err(|error| self.failed(format!("create secret `{name}`"), error))
     }
-
-    /// Returns the names of the networks on this engine.
-    ///
-    /// # Errors
-    /// [`EngineError`] when they cannot be listed.
-    pub async fn network_names(&self) -> Result<Vec<String>, EngineError> {
-        let networks = self
-            .docker
-            .list_networks(None::<ListNetworksOptions>)
-            .await
-            .map_err(|error| self.failed("list the networks", error))?;
-        Ok(networks
-            .into_iter()
-            .filter_map(|network| network.name)
-            .collect())
-    }
 }
 
 /// Returns standard base64 with padding (RFC 4648), the form in which the API takes secret data.

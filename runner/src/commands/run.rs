@@ -1,8 +1,11 @@
 //! `recipe-ci run`: the supervisor, and the worker that it starts.
 
+use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::rc::Rc;
 
+use harness::dirs::RunDirs;
 use harness::event::Event;
 use harness::janitor::{self, Decision};
 use harness::lifetime::supervisor::{self, Ended, Request, SupervisorError};
@@ -62,10 +65,9 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
     } else {
         Mode::Plain
     };
-    let mut run_dir: Option<PathBuf> = None;
-    let seen = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let seen: Rc<RefCell<Option<PathBuf>>> = Rc::default();
     let ended = harness::run::run(settings, &mut notes, &mut signals, |events, redactor| {
-        let seen = std::rc::Rc::clone(&seen);
+        let seen = Rc::clone(&seen);
         events.add(Box::new(move |event| {
             if let Event::RunStarted(started) = event {
                 *seen.borrow_mut() = Some(started.run_dir.clone());
@@ -81,7 +83,7 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
         }));
     })
     .await;
-    run_dir = seen.borrow_mut().take().or(run_dir);
+    let run_dir = seen.borrow_mut().take();
     let end = match ended {
         Ok(end) => end,
         Err(error) if error.is_usage() => {
@@ -235,8 +237,8 @@ async fn reap(
                 harness::error::chain(&error)
             )),
         }
-        for dir in ["backups", "abra", "tests", "bin", "state", "base"] {
-            drop(std::fs::remove_dir_all(root.join(dir)));
+        for dir in RunDirs::working(root) {
+            drop(std::fs::remove_dir_all(dir));
         }
     }
     exit
