@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::name::{Domain, RunId};
+use crate::name::{Domain, RunId, Zone};
 
 /// Places of this host that all runs share.
 #[derive(Debug, Clone)]
@@ -97,6 +97,14 @@ impl HostDirs {
     #[must_use]
     pub fn lock_file(&self, domain: &Domain) -> PathBuf {
         self.locks.join(format!("cc-ci-app-{domain}.lock"))
+    }
+
+    /// Returns the domain whose lock file has this name, if it is a run app of `zone`.
+    #[must_use]
+    pub fn domain_of_lock_file(name: &std::ffi::OsStr, zone: &Zone) -> Option<Domain> {
+        let name = name.to_str()?;
+        let domain = name.strip_prefix("cc-ci-app-")?.strip_suffix(".lock")?;
+        Domain::parse(domain, zone).ok()
     }
 
     /// Returns the canonical env file of a domain on a server.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::coverage::{Coverage, rough};
 use crate::dirs::HostDirs;
 use crate::name::Zone;
 use crate::process::Processes;
@@ -125,10 +126,35 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
     checks.push(tools::ipvs(&subject.root));
     checks.extend(tools);
     checks.push(dirs::zone(&subject.zone));
+    checks.push(sweeping(subject));
     if let Some(gateway) = subject.gateway {
         checks.push(engine::gateway(gateway).await);
     }
     checks
+}
+
+/// Returns whether anything sweeps this host when no run does.
+fn sweeping(subject: &Subject) -> Check {
+    let check = |status, found: String| Check::new("sweeping", "janitor", status, found);
+    let coverage = Coverage::of(&subject.dirs, &subject.zone, &subject.root);
+    if let Some(place) = coverage.unreadable.first() {
+        return check(Status::Warn, format!("cannot read {place}"))
+            .by_hand("recipe-ci janitor status");
+    }
+    match coverage.gap() {
+        Some(gap) => check(
+            Status::Warn,
+            format!("nothing sweeps this host: {gap}; what a killed run leaves stays"),
+        )
+        .by_hand("recipe-ci janitor install, or recipe-ci janitor arm"),
+        None => check(
+            Status::Ok,
+            coverage.newest().map_or_else(
+                || "a watcher lives".to_owned(),
+                |(sweep, age)| format!("last swept {} ago by {}", rough(age), sweep.by.name()),
+            ),
+        ),
+    }
 }
 
 /// Carries out the safe fixes of `checks`. What came of them is for another [`examine`] to say.
@@ -182,6 +208,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::janitor::Sweep;
+    use crate::janitor::record::{SweepRecord, Sweeper};
 
     fn subject(root: &std::path::Path) -> Subject {
         Subject {
@@ -218,6 +246,21 @@ mod tests {
                 "{check:?} has no fix"
             );
         }
+    }
+
+    #[test]
+    fn a_host_that_nothing_sweeps_is_warned_of() {
+        let root = tempfile::tempdir().unwrap();
+        let subject = subject(root.path());
+        let check = sweeping(&subject);
+        assert_eq!(check.status, Status::Warn);
+        assert!(
+            check.found.starts_with("nothing sweeps this host"),
+            "{check:?}"
+        );
+        let record = SweepRecord::of(&Sweep::default(), Sweeper::Janitor, &subject.zone);
+        record.store(&subject.dirs.state).unwrap();
+        assert_eq!(super::sweeping(&subject).status, Status::Ok);
     }
 
     #[tokio::test(flavor = "current_thread")]

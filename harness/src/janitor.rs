@@ -3,13 +3,15 @@
 //! A lock that can be had is the only proof of death. Whatever cannot be read is said and left alone,
 //! never taken for nothing. Names that are not run apps of the zone are not even looked at.
 
+pub mod record;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::app;
 use crate::dirs::HostDirs;
-use crate::lock::{Attempt, DomainLock, LockError};
+use crate::lock::{Attempt, DomainLock, LockError, Probe};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
@@ -45,6 +47,33 @@ pub struct Finding {
     pub domain: Domain,
     /// What happened to it.
     pub decision: Decision,
+}
+
+impl Finding {
+    /// Returns the warning about a lock that has been held for more than twice `deadline`, the longest that a
+    /// run may take: its owner lives, so it is not for the janitor to end it, but somebody should look.
+    #[must_use]
+    pub fn long_held(&self, deadline: Duration) -> Option<String> {
+        let Decision::Live {
+            held_for: Some(held_for),
+            ..
+        } = &self.decision
+        else {
+            return None;
+        };
+        let limit = deadline * 2;
+        (*held_for > limit).then(|| {
+            let limit = if limit.as_secs().is_multiple_of(60) {
+                format!("{}min", limit.as_secs() / 60)
+            } else {
+                format!("{}s", limit.as_secs())
+            };
+            format!(
+                "!! lock for {} held >{limit} — possible leaked run; inspect with lslocks",
+                self.domain
+            )
+        })
+    }
 }
 
 /// What a sweep came to.
@@ -102,15 +131,23 @@ pub async fn decide(
     run: &RunId,
     dry_run: bool,
 ) -> Decision {
+    if dry_run {
+        return match DomainLock::probe(host, domain) {
+            Err(error) => Decision::Skipped(error),
+            Ok(Probe::Held { holder, since }) => live(holder, since),
+            Ok(Probe::Free) => Decision::Reaped,
+        };
+    }
     match DomainLock::try_acquire(host, domain, run) {
         Err(error) => Decision::Skipped(error),
-        Ok(Attempt::Held { holder, since }) => {
-            let held_for = since.and_then(|since| SystemTime::now().duration_since(since).ok());
-            Decision::Live { holder, held_for }
-        }
-        Ok(Attempt::Acquired(_lock)) if dry_run => Decision::Reaped,
+        Ok(Attempt::Held { holder, since }) => live(holder, since),
         Ok(Attempt::Acquired(lock)) => reap(engine, host, lock).await,
     }
+}
+
+fn live(holder: String, since: Option<SystemTime>) -> Decision {
+    let held_for = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+    Decision::Live { holder, held_for }
 }
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
@@ -207,13 +244,7 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
     };
     for entry in readable(entries, &host.locks, &mut sweep.unreadable) {
         let name = entry.file_name();
-        let Some(domain) = name.to_str().and_then(|name| {
-            Domain::parse(
-                name.strip_prefix("cc-ci-app-")?.strip_suffix(".lock")?,
-                zone,
-            )
-            .ok()
-        }) else {
+        let Some(domain) = HostDirs::domain_of_lock_file(&name, zone) else {
             continue;
         };
         if sweep
@@ -241,6 +272,26 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_long_held_after_twice_the_deadline_and_only_then() {
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let held = |minutes: u64| Finding {
+            domain: Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap(),
+            decision: Decision::Live {
+                holder: String::new(),
+                held_for: Some(Duration::from_secs(minutes * 60 + 1)),
+            },
+        };
+        let hour = Duration::from_secs(3600);
+        assert_eq!(
+            held(120).long_held(hour).as_deref(),
+            Some(
+                "!! lock for note-0a1b2c.ci.localhost held >120min — possible leaked run; inspect with lslocks"
+            )
+        );
+        assert_eq!(held(119).long_held(hour), None);
+    }
 
     #[test]
     fn candidates_are_run_apps_of_the_zone_and_nothing_else() {

@@ -6,6 +6,7 @@
 //! has the map.
 
 pub mod app;
+pub mod coverage;
 pub mod demo;
 pub mod dirs;
 pub mod doctor;
@@ -17,11 +18,13 @@ pub mod host;
 pub mod http;
 pub mod janitor;
 pub mod lifetime;
+pub mod live;
 pub mod lock;
 pub mod name;
 pub mod outcome;
 pub mod process;
 pub mod recipe;
+mod record;
 pub mod report;
 pub mod run;
 pub mod suite;
@@ -30,3 +33,4 @@ mod sys;
 pub mod tier;
 mod tls;
 pub mod wait;
+pub mod watch;

@@ -61,6 +61,55 @@ pub enum Attempt {
     },
 }
 
+/// What a look at a lock found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// Nobody holds it; there may be no lock file at all.
+    Free,
+    /// Somebody lives who holds it.
+    Held {
+        /// What the holder wrote about itself, for messages only.
+        holder: String,
+        /// When it was acquired, as the file's modification time says.
+        since: Option<SystemTime>,
+    },
+}
+
+/// Looks whether somebody holds the lock file at `path`, without making one.
+///
+/// # Errors
+/// [`LockError::Unusable`] when it cannot be opened or tried.
+pub fn probe(path: &Path) -> Result<Probe, LockError> {
+    let unusable = |source| LockError::Unusable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Probe::Free),
+        Err(error) => return Err(unusable(error)),
+    };
+    if !file.metadata().map_err(unusable)?.is_file() {
+        return Err(unusable(io::ErrorKind::IsADirectory.into()));
+    }
+    loop {
+        // Shared, so that two who look do not take each other for a holder.
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(Probe::Free),
+            Err(TryLockError::WouldBlock) => {
+                let since = file.metadata().and_then(|meta| meta.modified()).ok();
+                return Ok(Probe::Held {
+                    holder: read_holder(&mut file),
+                    since,
+                });
+            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+    }
+}
+
 impl DomainLock {
     /// Tries to take the lock of `domain` without waiting.
     ///
@@ -99,6 +148,17 @@ impl DomainLock {
                 Err(TryLockError::Error(error)) => return Err(unusable(error)),
             }
         }
+    }
+
+    /// Looks whether somebody holds the lock of `domain`, without making a lock file.
+    ///
+    /// It is only a look: what is free now may be held at once. Nothing may be removed on its word.
+    ///
+    /// # Errors
+    /// [`LockError`] when that cannot be found out.
+    pub fn probe(host: &HostDirs, domain: &Domain) -> Result<Probe, LockError> {
+        refuse_network_file_system(&host.locks)?;
+        probe(&host.lock_file(domain))
     }
 
     /// Waits until the lock of `domain` is ours. Dropping the future gives up.
@@ -218,11 +278,12 @@ fn read_holder(file: &mut File) -> String {
     }
 }
 
-/// An exclusive lock for short critical sections of a host (one pull per image); released on drop.
+/// An exclusive lock of anything that is not an app (one pull per image, one watcher); released on drop.
 #[derive(Debug)]
 #[must_use = "the section is exclusive only as long as this lives"]
 pub struct SectionLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl SectionLock {
@@ -236,8 +297,55 @@ impl SectionLock {
             source,
         };
         Ok(Self {
-            _file: wait_for(path).await.map_err(unusable)?,
+            file: wait_for(path).await.map_err(unusable)?,
+            path: path.to_owned(),
         })
+    }
+
+    /// Takes the section named by `path`, or returns nothing when somebody holds it.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`].
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, LockError> {
+        let unusable = |source| LockError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        loop {
+            let file = open(path).map_err(unusable)?;
+            #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+            match file.try_lock() {
+                Ok(()) if names(path, &file).map_err(unusable)? => {
+                    return Ok(Some(Self {
+                        file,
+                        path: path.to_owned(),
+                    }));
+                }
+                // An unlinked inode: the live path is another file.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
+        }
+    }
+
+    /// Returns whether the path still names the file that is locked; when it does not, somebody else may
+    /// hold the section, too.
+    ///
+    /// # Errors
+    /// What the system says when that cannot be found out.
+    pub fn is_current(&self) -> io::Result<bool> {
+        names(&self.path, &self.file)
+    }
+
+    /// Returns the device and inode of the locked file, which tell it from every other one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inode(&self) -> io::Result<(u64, u64)> {
+        let meta = self.file.metadata()?;
+        Ok((meta.dev(), meta.ino()))
     }
 }
 
@@ -295,6 +403,21 @@ mod tests {
         assert_eq!(holder, format!("run 7 (pid {})", std::process::id()));
         drop(lock);
         let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    }
+
+    #[test]
+    fn a_look_makes_no_file_and_takes_nothing() {
+        let (_root, host, domain, run) = host();
+        assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
+        assert!(!host.lock_file(&domain).exists());
+        let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+        let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
+            panic!("a held lock looks free")
+        };
+        assert!(holder.starts_with("run 7 (pid "), "{holder}");
+        assert!(since.is_some());
+        drop(lock);
+        assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -10,6 +10,7 @@
 
 mod cmd;
 mod daemon;
+mod identity;
 mod output;
 mod stray;
 
@@ -27,6 +28,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Child;
 
 pub use cmd::Cmd;
+pub use daemon::Daemon;
+pub use identity::{Identity, Process};
 pub use output::{Output, Stream, Tail};
 
 use crate::sys;
@@ -262,7 +265,7 @@ impl Processes {
             &mut command,
             sys::Tie {
                 parent: getpid(),
-                death_signal: Signal::SIGKILL,
+                death_signal: Some(Signal::SIGKILL),
                 own_session: false,
             },
         );
@@ -368,7 +371,7 @@ pub(crate) fn spawn_worker(
         &mut command,
         sys::Tie {
             parent: getpid(),
-            death_signal: Signal::SIGTERM,
+            death_signal: Some(Signal::SIGTERM),
             own_session: true,
         },
     );

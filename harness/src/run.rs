@@ -150,6 +150,11 @@ pub async fn run(
     if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {
         events.add(log.consumer());
     }
+    match crate::live::consumer(&dirs, settings.deadline) {
+        Ok(consumer) => events.add(consumer),
+        // `ps` will not list the run; that is no reason to refuse it.
+        Err(error) => tracing::warn!(error = %chain(&error), "no live record"),
+    }
     attach(&events, &redactor);
     let context = Context {
         settings,

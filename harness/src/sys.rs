@@ -21,8 +21,9 @@ use nix::unistd::{Pid, getppid, setsid};
 pub(crate) struct Tie {
     /// The process that spawns it; the child refuses to start when that one is already gone.
     pub(crate) parent: Pid,
-    /// The signal that the kernel sends to the child when the spawning *thread* ends.
-    pub(crate) death_signal: Signal,
+    /// The signal that the kernel sends to the child when the spawning *thread* ends; none for a child that
+    /// is meant to outlive it.
+    pub(crate) death_signal: Option<Signal>,
     /// Whether the child becomes the leader of a session of its own.
     pub(crate) own_session: bool,
 }
@@ -33,10 +34,12 @@ pub(crate) struct Tie {
 /// the caller must spawn from a thread that lives as long as the process.
 pub(crate) fn tie(command: &mut Command, tie: Tie) {
     let before_exec = move || -> io::Result<()> {
-        prctl::set_pdeathsig(tie.death_signal)?;
-        // The parent may have died between fork and prctl: then no signal will ever come.
-        if getppid() != tie.parent {
-            return Err(io::Error::from_raw_os_error(nix::libc::ESRCH));
+        if let Some(signal) = tie.death_signal {
+            prctl::set_pdeathsig(signal)?;
+            // The parent may have died between fork and prctl: then no signal will ever come.
+            if getppid() != tie.parent {
+                return Err(io::Error::from_raw_os_error(nix::libc::ESRCH));
+            }
         }
         if tie.own_session {
             setsid()?;

@@ -119,7 +119,7 @@ where
 }
 
 /// Waits for `span`: the one timer behind every poll.
-pub(crate) async fn pause(span: Duration) {
+pub async fn pause(span: Duration) {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     tokio::time::sleep(span).await;
 }

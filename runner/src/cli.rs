@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
@@ -23,8 +24,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Look at every precondition of a run on this host, each with its fix.
     Doctor(DoctorArgs),
-    /// Remove the apps of dead runs, once.
+    /// Remove the apps of dead runs, once; or see to it that something does.
     Janitor(JanitorArgs),
+    /// List the runs that are alive on this host, who waits for whom, and what dead runs left.
+    Ps(PsArgs),
     /// Reach the app from a test, inside a run.
     #[command(subcommand)]
     App(AppCommand),
@@ -87,7 +90,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_GATEWAY", value_name = "[http://|https://]IP[:PORT]")]
     pub(crate) gateway: Option<String>,
     /// The operator's directory of overlays, one sub-directory per recipe.
-    #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR")]
+    #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) overlays: Option<PathBuf>,
     /// The hard deadline of the run [default: 60m].
     #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
@@ -128,13 +132,77 @@ pub(crate) enum KeepChoice {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct JanitorArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<JanitorCommand>,
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
     /// The zone of the run apps' domains [default: ci.localhost].
     #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
     pub(crate) zone: Option<String>,
-    /// Say what would be removed, and remove nothing.
+    /// The hard deadline of runs; a lock held for more than twice as long is reported [default: 60m].
+    #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
+    pub(crate) deadline: Option<String>,
+    /// Say what would be removed, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JanitorCommand {
+    /// Sweep again and again until told to stop: one watcher per state directory.
+    Watch(WatchArgs),
+    /// See to it that a watcher runs; start one when there is none.
+    Arm {
+        #[command(flatten)]
+        watch: WatchArgs,
+        /// End the watcher of this state directory first.
+        #[arg(long)]
+        restart: bool,
+    },
+    /// Say whether anything sweeps this host.
+    Status {
+        /// The zone of the run apps' domains [default: ci.localhost].
+        #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+        zone: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct WatchArgs {
+    /// The zone of the run apps' domains [default: ci.localhost].
+    #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+    /// How often to sweep [default: 10m].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) every: Option<String>,
+    /// How often to say that it lives [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) poll: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// The zone of the run apps' domains [default: ci.localhost].
+    #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+    /// Print JSON, a line for each look.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look again every two seconds until told to stop.
+    #[arg(long, short)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 mod janitor;
+mod ps;
 mod run;
 
 use std::future::Future;
@@ -40,7 +41,8 @@ pub(crate) fn dispatch() -> ExitCode {
             Ok(subject) => block_on(doctor::doctor(&args, &subject)).into(),
             Err(error) => usage(&error).into(),
         },
-        Command::Janitor(args) => block_on(janitor::janitor(&args)).into(),
+        Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
+        Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::App(command) => block_on(app::app(command)),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);

@@ -60,9 +60,70 @@ fn wrong(error: impl Into<Box<dyn std::error::Error>>, hint: &str) -> UsageError
     }
 }
 
+/// What to do about a state directory that cannot be used.
+pub(crate) const STATE_HINT: &str = "choose another state directory with CCCI_STATE_DIR";
+
 /// Returns the zone that was given, or the default.
-pub(crate) fn zone_or_default(given: &Option<String>) -> &str {
+///
+/// # Errors
+/// [`UsageError`] when it is none.
+pub(crate) fn zone(given: &Option<String>) -> Result<Zone, UsageError> {
     or_default(given, DEFAULT_ZONE)
+        .parse()
+        .map_err(|error| wrong(error, "give another one with `--zone`"))
+}
+
+/// Returns the hard deadline that was given, or the default.
+///
+/// # Errors
+/// [`UsageError`] when it is none.
+pub(crate) fn deadline_or_default(given: &Option<String>) -> Result<Duration, UsageError> {
+    deadline(or_default(given, DEFAULT_DEADLINE))
+}
+
+/// Returns the span that the option `name` was given, or `default`.
+///
+/// # Errors
+/// [`UsageError`] when it is no span between 10 ms and a day.
+pub(crate) fn duration(
+    name: &str,
+    given: &Option<String>,
+    default: Duration,
+) -> Result<Duration, UsageError> {
+    let Some(text) = given else {
+        return Ok(default);
+    };
+    let hint = "write it as `10m` or `30s`";
+    let parsed = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|span| Duration::try_from(span).ok());
+    match parsed {
+        Some(span) if (Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&span) => {
+            Ok(span)
+        }
+        _ => Err(wrong(
+            format!("{name} `{text}` is not a span between 10 ms and a day"),
+            hint,
+        )),
+    }
+}
+
+/// Returns the variables that make another process of this program mean the same host.
+pub(crate) fn places(host: &HostDirs) -> Vec<(&'static str, std::ffi::OsString)> {
+    let mut places = vec![
+        ("CCCI_APP_LOCK_DIR", host.locks.clone().into_os_string()),
+        ("CCCI_RUNS_DIR", host.runs.clone().into_os_string()),
+        ("CCCI_STATE_DIR", host.state.clone().into_os_string()),
+        ("ABRA_DIR", host.abra.clone().into_os_string()),
+        ("DOCKER_HOST", docker_host().into()),
+    ];
+    places.extend(
+        ["CCCI_DEADLINE", "RECIPE_CI_LOG"]
+            .into_iter()
+            .filter_map(|name| Some((name, env::var(name)?.into()))),
+    );
+    places
 }
 
 /// Returns the places of this host.
@@ -128,9 +189,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
 /// # Errors
 /// [`UsageError`]; nothing has been created then.
 pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
-    let zone: Zone = or_default(&args.zone, DEFAULT_ZONE)
-        .parse()
-        .map_err(|error| wrong(error, "give another one with `--zone`"))?;
+    let zone = zone(&args.zone)?;
     let stages = stages(args.stages.as_deref())?;
     let reference: Option<GitRef> = match args.reference.as_deref().filter(|text| !text.is_empty())
     {
@@ -194,7 +253,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         server: server(or_default(&args.server, "default"))?,
         gateway,
         overlays,
-        deadline: deadline(or_default(&args.deadline, DEFAULT_DEADLINE))?,
+        deadline: deadline_or_default(&args.deadline)?,
         teardown_budget: TEARDOWN_BUDGET,
         keep: match args.keep {
             KeepChoice::Never => Keep::Never,
@@ -208,11 +267,19 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         host,
         child_env: env::for_children(),
         token: token(forge.as_deref())?,
-        exe: std::env::current_exe()
+        exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
         dry_run: args.dry_run,
     })
+}
+
+/// Returns the file of this program.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn own_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
 }
 
 /// Returns what makes the id of a run by hand unique: the supervisor's pid, which its worker knows, too.

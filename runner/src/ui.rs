@@ -150,6 +150,23 @@ pub(crate) fn print_data(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints one look of several to stdout; on a terminal it takes the place of the one before.
+///
+/// # Errors
+/// What the system says, a reader that went away included: there is no use in further looks then.
+pub(crate) fn print_look(text: &str, replaces: bool) -> io::Result<()> {
+    use std::io::IsTerminal as _;
+    /// Home, and clear from there: no flicker of an empty screen.
+    const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
+    let mut out = io::stdout().lock();
+    if replaces && out.is_terminal() {
+        out.write_all(HOME_AND_CLEAR.as_bytes())?;
+    }
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;

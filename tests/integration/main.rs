@@ -10,3 +10,6 @@ mod dry_run;
 mod support;
 mod tidy;
 mod usage;
+#[path = "../support/wait.rs"]
+mod wait;
+mod watch;

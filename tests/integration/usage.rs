@@ -278,3 +278,22 @@ fn a_refused_run_keeps_its_report_readable() {
     assert_ne!(mode & 0o400, 0);
     assert!(!dir.join("abra").exists(), "the checkout is left");
 }
+
+#[test]
+fn every_variable_that_is_empty_counts_as_unset() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    let text = std::fs::read_to_string(crate::support::repository().join("runner/src/cli.rs"));
+    let text = text.unwrap();
+    let names: Vec<&str> = text
+        .split("env = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names.iter().filter(|name| **name != "CCCI_ZONE") {
+        env.set(name, "");
+    }
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    done.expect(0);
+}

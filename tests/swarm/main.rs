@@ -10,7 +10,9 @@ mod fixtures;
 mod gateway;
 mod hold;
 mod infra;
+mod ps;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
+#[path = "../support/wait.rs"]
 mod wait;

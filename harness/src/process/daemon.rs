@@ -1,12 +1,49 @@
 //! Daemons that are meant to outlive this process, unlike every other child.
 //!
-//! There is one use: an engine for a host that has none running. A daemon must be started before this
-//! process becomes a child subreaper, for it would come back and be killed as a stray.
+//! There are two uses: an engine for a host that has none running, and the watcher. A daemon must be started
+//! before this process becomes a child subreaper, for it would come back and be killed as a stray.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ExitStatus, Stdio};
+
+use nix::unistd::getpid;
 
 use super::{Cmd, ProcessError, Processes};
+use crate::sys;
+
+/// A daemon whose start is followed. Dropping this leaves it alone.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Returns its pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(i32::MAX)
+    }
+
+    /// Returns how it ended, or nothing while it lives.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+}
+
+/// Opens the log of a daemon for both of its streams.
+fn streams(log: &Path) -> std::io::Result<(Stdio, Stdio)> {
+    if let Some(dir) = log.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let out = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log)?;
+    Ok((out.try_clone()?.into(), out.into()))
+}
 
 impl Processes {
     /// Starts `cmd` in a session of its own, adopted by init, and appends what it prints to `log`.
@@ -17,17 +54,7 @@ impl Processes {
     /// [`ProcessError::Follow`] when `log` cannot be opened, [`ProcessError::Spawn`] when `setsid(1)` of
     /// util-linux cannot be started or fails.
     pub fn spawn_daemon(&self, cmd: &Cmd, log: &Path) -> Result<(), ProcessError> {
-        let open = || -> std::io::Result<(Stdio, Stdio)> {
-            if let Some(dir) = log.parent() {
-                std::fs::create_dir_all(dir)?;
-            }
-            let out = std::fs::File::options()
-                .create(true)
-                .append(true)
-                .open(log)?;
-            Ok((out.try_clone()?.into(), out.into()))
-        };
-        let (stdout, stderr) = open().map_err(|source| ProcessError::Follow {
+        let (stdout, stderr) = streams(log).map_err(|source| ProcessError::Follow {
             label: cmd.label.clone(),
             source,
         })?;
@@ -59,6 +86,44 @@ impl Processes {
             Ok(())
         } else {
             Err(failed(std::io::Error::other(super::describe(status))))
+        }
+    }
+
+    /// Starts `cmd` in a session of its own as a child that may be followed while this process lives and
+    /// goes on when it ends; appends what it prints to `log`.
+    ///
+    /// # Errors
+    /// [`ProcessError::Follow`] when `log` cannot be opened, [`ProcessError::Spawn`].
+    pub fn spawn_followed(&self, cmd: &Cmd, log: &Path) -> Result<Daemon, ProcessError> {
+        let (stdout, stderr) = streams(log).map_err(|source| ProcessError::Follow {
+            label: cmd.label.clone(),
+            source,
+        })?;
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        let mut command = std::process::Command::new(self.resolve(&cmd.program));
+        command
+            .args(&cmd.args)
+            .env_clear()
+            .envs(self.base.iter())
+            .envs(&cmd.env)
+            .current_dir(&cmd.dir)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr);
+        sys::tie(
+            &mut command,
+            sys::Tie {
+                parent: getpid(),
+                death_signal: None,
+                own_session: true,
+            },
+        );
+        match command.spawn() {
+            Ok(child) => Ok(Daemon { child }),
+            Err(source) => Err(ProcessError::Spawn {
+                program: cmd.program.to_string_lossy().into_owned(),
+                source,
+            }),
         }
     }
 }

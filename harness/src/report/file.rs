@@ -2,14 +2,14 @@
 //!
 //! It is whole at any kill, because it is only ever replaced by a rename.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::redact::Redactor;
 use super::results::Results;
 use crate::outcome::{Residual, Verdict};
+use crate::record::{Durability, replace};
 
 /// Why a results file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -117,52 +117,6 @@ pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, Resul
     // The supervisor knows no secrets; what is in the file was redacted by the worker.
     results.write(path, &Redactor::default())?;
     Ok(results)
-}
-
-/// What a written record must survive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Durability {
-    /// A kill of this process: the rename alone does.
-    Kill,
-    /// The power going off: both ends of the rename go through to the disk. Only the last record needs it;
-    /// after a reboot an unfinished run is over whatever its record says, and each sync cost 5 ms.
-    Power,
-}
-
-/// Replaces the file at `path`, so that a reader, whenever it looks, sees the old text or the new one.
-fn replace(path: &Path, text: &[u8], durability: Durability) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut beside = std::ffi::OsString::from(".");
-    beside.push(name);
-    beside.push(".new");
-    // A fixed name, so that a kill in between leaves no litter: the next write takes it.
-    let beside = path.with_file_name(beside);
-    fs::remove_file(&beside).ok();
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&beside)?;
-        file.write_all(text)?;
-        if durability == Durability::Power {
-            file.sync_all()?;
-        }
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        fs::remove_file(&beside).ok();
-        return written;
-    }
-    // Without this the rename may be lost with the power; not every file system can do it.
-    if durability == Durability::Power
-        && let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok())
-    {
-        dir.sync_all().ok();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

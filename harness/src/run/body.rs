@@ -3,12 +3,15 @@
 use std::rc::Rc;
 
 use super::plan::{self, NoBase, Plan, PlanView};
+use super::settings::DEFAULT_DEADLINE;
 use super::{Context, RunError};
 use crate::app;
+use crate::coverage::Coverage;
 use crate::driver::stack::{HostTraits, StackDriver};
 use crate::error::chain;
 use crate::event::{Event, Planned};
 use crate::host;
+use crate::janitor::record::{SweepRecord, Sweeper};
 use crate::janitor::{self, Decision};
 use crate::lifetime::Note;
 use crate::lock::{Attempt, DomainLock};
@@ -200,7 +203,17 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
             .events
             .warn(format!("the janitor could not sweep: {}", chain(&error))),
         Ok(sweep) => {
+            let record = SweepRecord::of(&sweep, Sweeper::Run, &settings.zone);
+            if let Err(error) = record.store(&settings.host.state) {
+                context
+                    .events
+                    .warn(format!("the sweep could not be recorded: {error}"));
+            }
             for finding in sweep.findings {
+                // Of the run's own deadline nothing is known here; the default is what most runs have.
+                if let Some(warning) = finding.long_held(DEFAULT_DEADLINE) {
+                    context.events.warn(warning);
+                }
                 let domain = &finding.domain;
                 match finding.decision {
                     Decision::Reaped => context
@@ -228,6 +241,10 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
                 context.events.warn(format!("janitor: skipping {place}"));
             }
         }
+    }
+    let coverage = Coverage::of(&settings.host, &settings.zone, std::path::Path::new("/"));
+    if let Some(banner) = coverage.banner() {
+        context.events.notice(banner);
     }
 }
 

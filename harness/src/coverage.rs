@@ -1,0 +1,185 @@
+//! Whether anything sweeps this host when no run does.
+//!
+//! A run that is killed with its supervisor leaves its app to the next sweep. On a host without a timer and
+//! without a watcher the next sweep is the next run's, which may be weeks away.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::dirs::HostDirs;
+use crate::error::chain;
+use crate::janitor::record::{SweepRecord, Sweeper, last};
+use crate::name::Zone;
+use crate::watch::{self, State};
+
+/// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
+pub const TOO_OLD: Duration = Duration::from_secs(60 * 60);
+
+/// The timer that `janitor install` writes and the NixOS module declares.
+pub const TIMER: &str = "recipe-ci-janitor.timer";
+
+/// What sweeps a zone of this host.
+#[derive(Debug)]
+pub struct Coverage {
+    /// The last sweep of every sweeper, the newest first.
+    pub sweeps: Vec<SweepRecord>,
+    /// The watcher.
+    pub watcher: State,
+    /// Whether systemd starts the janitor.
+    pub timer: bool,
+    /// What could not be found out.
+    pub unreadable: Vec<String>,
+}
+
+impl Coverage {
+    /// Looks at what sweeps `zone`. `root` is the root of the file system: `/` but for tests.
+    #[must_use]
+    pub fn of(host: &HostDirs, zone: &Zone, root: &Path) -> Self {
+        let mut unreadable = Vec::new();
+        let mut sweeps = last(&host.state).unwrap_or_else(|error| {
+            unreadable.push(error.to_string());
+            Vec::new()
+        });
+        sweeps.retain(|sweep| sweep.zone == zone.as_str());
+        let watcher = match watch::state(&host.state) {
+            // Another zone's watcher does nothing for this one.
+            Ok(State::Healthy(beat)) if beat.zone != zone.as_str() => State::Absent,
+            Ok(state) => state,
+            Err(error) => {
+                unreadable.push(chain(&error));
+                State::Absent
+            }
+        };
+        let timer = root
+            .join("etc/systemd/system/timers.target.wants")
+            .join(TIMER)
+            .symlink_metadata()
+            .is_ok();
+        Self {
+            sweeps,
+            watcher,
+            timer,
+            unreadable,
+        }
+    }
+
+    /// Returns the newest sweep, whoever did it, and how long ago it ended.
+    #[must_use]
+    pub fn newest(&self) -> Option<(&SweepRecord, Duration)> {
+        self.sweeps
+            .iter()
+            .find_map(|sweep| Some((sweep, age(sweep)?)))
+    }
+
+    /// Returns what is missing when nothing sweeps this zone, in words: `no timer, no watcher, …`.
+    ///
+    /// A sweep by hand counts for as long as one by a timer: what keeps the host clean is that it happens.
+    #[must_use]
+    pub fn gap(&self) -> Option<String> {
+        if matches!(self.watcher, State::Healthy(_)) {
+            return None;
+        }
+        let cared = self.sweeps.iter().find(|sweep| sweep.by != Sweeper::Run);
+        let swept = match cared.and_then(age) {
+            Some(age) if age <= TOO_OLD => return None,
+            Some(age) => format!("the janitor last swept {} ago", rough(age)),
+            None => "the janitor never swept".to_owned(),
+        };
+        let timer = if self.timer {
+            format!("{TIMER} is enabled and does not come")
+        } else {
+            "no timer".to_owned()
+        };
+        let watcher = match &self.watcher {
+            State::Silent(_) => "a watcher that is silent",
+            _ => "no watcher",
+        };
+        Some(format!("{timer}, {watcher}, {swept}"))
+    }
+
+    /// Returns the banner for when nothing sweeps this zone.
+    #[must_use]
+    pub fn banner(&self) -> Option<String> {
+        self.gap()
+            .map(|gap| format!("!! nothing sweeps this host: {gap}; {FIX}"))
+    }
+}
+
+/// What a person does about a host that nothing sweeps.
+pub const FIX: &str =
+    "`recipe-ci janitor install` writes a systemd timer, `recipe-ci janitor arm` starts a watcher";
+
+fn age(sweep: &SweepRecord) -> Option<Duration> {
+    let age = Timestamp::now().duration_since(sweep.ended()?);
+    Some(age.max(SignedDuration::ZERO).unsigned_abs())
+}
+
+/// Returns a span as people say it: `4 s`, `12 min`, `3 h`, `5 d`.
+#[must_use]
+pub fn rough(span: Duration) -> String {
+    match span.as_secs() {
+        secs @ 0..=99 => format!("{secs} s"),
+        secs @ 100..=5_999 => format!("{} min", secs / 60),
+        secs @ 6_000..=172_799 => format!("{} h", secs / 3600),
+        secs => format!("{} d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::janitor::Sweep;
+
+    fn host(root: &Path) -> HostDirs {
+        HostDirs {
+            locks: root.join("lock"),
+            runs: root.join("runs"),
+            state: root.join("state"),
+            abra: root.join("abra"),
+        }
+    }
+
+    fn swept(host: &HostDirs, by: Sweeper, zone: &str, minutes: i64) {
+        let mut record = SweepRecord::of(&Sweep::default(), by, &zone.parse().unwrap());
+        record.at = (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();
+        record.store(&host.state).unwrap();
+    }
+
+    #[test]
+    fn only_a_recent_sweep_of_this_zone_by_other_than_a_run_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let gap = || Coverage::of(&host, &zone, root.path()).gap();
+        assert_eq!(
+            gap().as_deref(),
+            Some("no timer, no watcher, the janitor never swept")
+        );
+        swept(&host, Sweeper::Run, "ci.localhost", 0);
+        assert!(gap().is_some(), "a run's sweep is no care");
+        swept(&host, Sweeper::Janitor, "other.localhost", 0);
+        assert!(gap().is_some(), "another zone's sweep");
+        swept(&host, Sweeper::Janitor, "ci.localhost", 180);
+        assert_eq!(
+            gap().as_deref(),
+            Some("no timer, no watcher, the janitor last swept 3 h ago")
+        );
+        swept(&host, Sweeper::Janitor, "ci.localhost", 59);
+        assert_eq!(gap(), None);
+    }
+
+    #[test]
+    fn a_live_watcher_of_this_zone_is_enough_and_a_timer_that_does_not_come_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let host = host(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let wants = root.path().join("etc/systemd/system/timers.target.wants");
+        std::fs::create_dir_all(&wants).unwrap();
+        std::os::unix::fs::symlink("/nowhere", wants.join(TIMER)).unwrap();
+        let banner = Coverage::of(&host, &zone, root.path()).banner().unwrap();
+        assert!(banner.contains("is enabled and does not come"), "{banner}");
+        assert!(banner.contains("janitor arm"), "{banner}");
+    }
+}

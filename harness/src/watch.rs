@@ -1,0 +1,367 @@
+//! The watcher: sweeps a host that has no timer for it.
+//!
+//! One per state directory. A `flock` decides who it is, never a pid file: a record that outlives its writer
+//! must not keep the next one out, and one that is copied elsewhere must not speak for anybody. The record
+//! says what the watcher does, and who it is for the one command that may end it.
+
+mod arm;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use arm::{ArmError, Armed, arm};
+
+use crate::lock::{LockError, Probe, SectionLock, probe};
+use crate::process::{Identity, Process};
+use crate::record::{Durability, replace};
+use crate::wait::{Deadline, pause};
+
+/// How often a watcher looks at its lock and says that it lives.
+pub const POLL: Duration = Duration::from_secs(10);
+
+/// How often a watcher sweeps when nothing else is said.
+pub const EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How long a sweep may take before it is given up and the next one gets its turn. An engine that hangs must
+/// not end the watch for good.
+const SWEEP_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How many polls a heartbeat may be old before the watcher does not count as alive.
+const MISSED_POLLS: u32 = 3;
+
+/// Why a watcher could not be had, read or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// Its lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file of the state directory or a process cannot be used.
+    #[error("failed to {what}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It was told to end, then killed, and is still there.
+    #[error("the watcher (pid {pid}) does not end")]
+    Immortal {
+        /// Its pid.
+        pid: i32,
+    },
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> WatchError {
+    let what = what.into();
+    move |source| WatchError::System { what, source }
+}
+
+/// What a watcher says of itself at every poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The process.
+    pub process: Identity,
+    /// Device and inode of the lock that it holds: a record copied to another directory names another lock.
+    pub lock: (u64, u64),
+    /// The zone that it sweeps.
+    pub zone: String,
+    /// How often it sweeps, in seconds.
+    pub every_s: u64,
+    /// How often it says that it lives, in milliseconds.
+    pub poll_ms: u64,
+    /// When it last did, RFC 3339 in UTC.
+    pub beat_at: String,
+    /// How many sweeps it has ended.
+    pub sweeps: u64,
+    /// What the last one came to.
+    pub last: Option<String>,
+}
+
+impl Heartbeat {
+    /// Returns how long ago the watcher said that it lives, and whether that is recent enough.
+    #[must_use]
+    pub fn age(&self) -> (Duration, bool) {
+        let limit = Duration::from_millis(self.poll_ms) * MISSED_POLLS;
+        match self.beat_at.parse::<Timestamp>() {
+            Ok(at) => {
+                let age = Timestamp::now().duration_since(at);
+                // A clock that was set back makes a beat look like one of the future; it is as good as now.
+                let age = age.max(SignedDuration::ZERO).unsigned_abs();
+                (age, age <= limit)
+            }
+            Err(_) => (Duration::MAX, false),
+        }
+    }
+}
+
+/// Whether a watcher lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It holds its lock and has said so lately.
+    Healthy(Heartbeat),
+    /// Somebody holds the lock, but what is recorded is too old, of another process or missing.
+    Silent(Option<Heartbeat>),
+    /// Nobody holds the lock.
+    Absent,
+}
+
+/// Returns the lock that makes one process the watcher of `state`.
+#[must_use]
+pub fn lock_file(state: &Path) -> PathBuf {
+    state.join("watcher.lock")
+}
+
+/// Returns where the watcher of `state` says that it lives.
+#[must_use]
+pub fn heartbeat_file(state: &Path) -> PathBuf {
+    state.join("watcher.json")
+}
+
+/// Returns where an armed watcher of `state` writes what it does.
+#[must_use]
+pub fn log_file(state: &Path) -> PathBuf {
+    state.join("watcher.log")
+}
+
+/// Returns whether the watcher of `state` lives.
+///
+/// # Errors
+/// [`WatchError`] when that cannot be found out.
+pub fn state(state: &Path) -> Result<State, WatchError> {
+    if probe(&lock_file(state))? == Probe::Free {
+        return Ok(State::Absent);
+    }
+    let Some(beat) = heartbeat(state)? else {
+        return Ok(State::Silent(None));
+    };
+    let alive = beat.age().1
+        && beat.lock == inode(&lock_file(state)).map_err(system("look at the watcher's lock"))?
+        && beat
+            .process
+            .open()
+            .map_err(system("look for the watcher's process"))?
+            .is_some();
+    Ok(if alive {
+        State::Healthy(beat)
+    } else {
+        State::Silent(Some(beat))
+    })
+}
+
+fn heartbeat(state: &Path) -> Result<Option<Heartbeat>, WatchError> {
+    let path = heartbeat_file(state);
+    match std::fs::read(&path) {
+        // A garbled record is as good as none: the lock decides.
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(system(format!("read `{}`", path.display()))(error)),
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// What happened to a watcher, for whoever tells people.
+#[derive(Debug)]
+pub enum Event {
+    /// A sweep ended with this summary.
+    Swept(String),
+    /// The record could not be written; `arm` and `status` will think it dead.
+    Unheard(io::Error),
+}
+
+/// Why a watch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Its lock file is not at its path any more: whoever removed it may have another watcher.
+    Displaced,
+}
+
+/// The right to watch, which this process has and no other.
+#[derive(Debug)]
+pub struct Watcher {
+    state: PathBuf,
+    lock: SectionLock,
+    beat: Heartbeat,
+    poll: Duration,
+    every: Duration,
+}
+
+impl Watcher {
+    /// Makes this process the watcher of `state`, or returns nothing when there is one.
+    ///
+    /// # Errors
+    /// [`WatchError`] when the directory cannot be used.
+    pub fn claim(
+        state: &Path,
+        zone: &str,
+        every: Duration,
+        poll: Duration,
+    ) -> Result<Option<Self>, WatchError> {
+        std::fs::create_dir_all(state).map_err(system(format!("make `{}`", state.display())))?;
+        crate::lock::refuse_network_file_system(state)?;
+        let Some(lock) = SectionLock::try_acquire(&lock_file(state))? else {
+            return Ok(None);
+        };
+        let beat = Heartbeat {
+            process: Identity::own().map_err(system("read /proc"))?,
+            lock: lock.inode().map_err(system("look at the lock"))?,
+            zone: zone.to_owned(),
+            every_s: every.as_secs(),
+            poll_ms: u64::try_from(poll.as_millis()).unwrap_or(u64::MAX),
+            beat_at: String::new(),
+            sweeps: 0,
+            last: None,
+        };
+        Ok(Some(Self {
+            state: state.to_owned(),
+            lock,
+            beat,
+            poll,
+            every,
+        }))
+    }
+
+    /// Sweeps at once and then again and again until `stop` or until the lock file is replaced.
+    ///
+    /// `sweep` returns what one sweep came to, in words.
+    ///
+    /// # Errors
+    /// [`WatchError`] when the lock cannot be looked at any more.
+    pub async fn watch<F>(
+        mut self,
+        mut sweep: impl FnMut() -> F,
+        stop: impl Future<Output = ()>,
+        mut tell: impl FnMut(Event),
+    ) -> Result<Ended, WatchError>
+    where
+        F: Future<Output = String>,
+    {
+        let mut stop = std::pin::pin!(stop);
+        let mut due = Deadline::after(Duration::ZERO);
+        let mut sweeping = std::pin::pin!(None);
+        loop {
+            if !self
+                .lock
+                .is_current()
+                .map_err(system("look at the watcher's lock"))?
+            {
+                return Ok(Ended::Displaced);
+            }
+            self.beat.beat_at = Timestamp::now().to_string();
+            if let Err(error) = self.write() {
+                tell(Event::Unheard(error));
+            }
+            if sweeping.is_none() && due.passed() {
+                due = Deadline::after(self.every);
+                sweeping.set(Some(limited(sweep())));
+            }
+            let poll = self.poll.min(if sweeping.is_none() {
+                due.left()
+            } else {
+                Duration::MAX
+            });
+            tokio::select! {
+                biased;
+                () = &mut stop => {
+                    self.forget();
+                    return Ok(Ended::Stopped);
+                }
+                done = swept(sweeping.as_mut().as_pin_mut()) => {
+                    sweeping.set(None);
+                    self.beat.sweeps += 1;
+                    self.beat.last = Some(done.clone());
+                    tell(Event::Swept(done));
+                }
+                () = pause(poll) => {}
+            }
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(&self.beat)?;
+        replace(&heartbeat_file(&self.state), &text, Durability::Kill)
+    }
+
+    /// Takes back the record, while the lock is held; the lock file stays, as one that nobody holds.
+    fn forget(&self) {
+        drop(std::fs::remove_file(heartbeat_file(&self.state)));
+    }
+}
+
+async fn limited(sweep: impl Future<Output = String>) -> String {
+    match tokio::time::timeout(SWEEP_LIMIT, sweep).await {
+        Ok(done) => done,
+        Err(_) => format!("gave up after {} min", SWEEP_LIMIT.as_secs() / 60),
+    }
+}
+
+/// Waits for a sweep that is under way; without one it never ends.
+async fn swept<F: Future<Output = String>>(sweep: Option<std::pin::Pin<&mut F>>) -> String {
+    match sweep {
+        Some(sweep) => sweep.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the watcher that `state` records, and waits for its end. Returns its pid, or nothing when there was
+/// none to end.
+///
+/// The recorded process is signalled only when it is the one that wrote the record (pid, start time and
+/// boot) *and* the record names this directory's lock: a pid that was reused and a directory that was copied
+/// both name somebody else.
+///
+/// # Errors
+/// [`WatchError::Immortal`] when it is there even after `grace` and a kill.
+pub fn end(state: &Path, grace: Duration) -> Result<Option<i32>, WatchError> {
+    if probe(&lock_file(state))? == Probe::Free {
+        return Ok(None);
+    }
+    let Some((beat, process)) = recorded(state)? else {
+        return Ok(None);
+    };
+    let pid = beat.process.pid;
+    let ends = |process: &Process, limit| {
+        process
+            .wait(limit)
+            .map_err(system(format!("wait for the watcher (pid {pid})")))
+    };
+    let signalled =
+        |result: io::Result<()>| result.map_err(system(format!("signal the watcher (pid {pid})")));
+    signalled(process.terminate())?;
+    if ends(&process, grace)? {
+        return Ok(Some(pid));
+    }
+    signalled(process.kill())?;
+    if ends(&process, Duration::from_secs(5))? {
+        return Ok(Some(pid));
+    }
+    Err(WatchError::Immortal { pid })
+}
+
+fn recorded(state: &Path) -> Result<Option<(Heartbeat, Process)>, WatchError> {
+    let Some(beat) = heartbeat(state)? else {
+        return Ok(None);
+    };
+    if beat.lock != inode(&lock_file(state)).map_err(system("look at the watcher's lock"))? {
+        return Ok(None);
+    }
+    let process = beat
+        .process
+        .open()
+        .map_err(system("look for the watcher's process"))?;
+    Ok(process.map(|process| (beat, process)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+fn claim(state: &Path) -> Option<Watcher> {
+    Watcher::claim(
+        state,
+        "ci.localhost",
+        Duration::from_secs(600),
+        Duration::from_millis(5),
+    )
+    .unwrap()
+}
+
+#[test]
+fn of_forty_contenders_for_a_stale_lock_exactly_one_wins_a_thousand_times() {
+    const CONTENDERS: usize = 40;
+    const ROUNDS: usize = 1000;
+    let root = tempfile::tempdir().unwrap();
+    // What a dead watcher leaves: a lock file that nobody holds, and its record.
+    drop(claim(root.path()));
+    let state = root.path();
+    let (start, done) = (Barrier::new(CONTENDERS), Barrier::new(CONTENDERS));
+    let winners: Vec<AtomicUsize> = (0..ROUNDS).map(|_| AtomicUsize::new(0)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..CONTENDERS {
+            scope.spawn(|| {
+                for won in &winners {
+                    start.wait();
+                    // Each opens the file for itself, so the kernel treats them as it treats processes.
+                    let lock = SectionLock::try_acquire(&lock_file(state)).unwrap();
+                    won.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
+                    // Nobody lets go before all have tried.
+                    done.wait();
+                }
+            });
+        }
+    });
+    for won in winners {
+        assert_eq!(won.into_inner(), 1);
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_watcher_sweeps_says_so_and_takes_its_record_back_when_it_is_told_to_stop() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let watcher = claim(dir).unwrap();
+    assert_eq!(state(dir).unwrap(), State::Silent(None));
+    assert!(claim(dir).is_none(), "two watch one directory");
+    let (swept, stop) = tokio::sync::oneshot::channel::<()>();
+    let mut swept = Some(swept);
+    let watching = watcher.watch(
+        || async { "removed 2".to_owned() },
+        async { drop(stop.await) },
+        |event| {
+            assert!(matches!(event, Event::Swept(ref done) if done == "removed 2"));
+            let State::Healthy(beat) = state(dir).unwrap() else {
+                panic!("it sweeps and does not live")
+            };
+            assert_eq!(beat.process, Identity::own().unwrap());
+            drop(swept.take());
+        },
+    );
+    let ended = tokio::time::timeout(Duration::from_secs(10), watching).await;
+    assert_eq!(ended.unwrap().unwrap(), Ended::Stopped);
+    assert_eq!(state(dir).unwrap(), State::Absent);
+    assert!(!heartbeat_file(dir).exists());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_watcher_whose_lock_file_is_replaced_leaves_quietly() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let watcher = claim(dir).unwrap();
+    std::fs::remove_file(lock_file(dir)).unwrap();
+    let _next = claim(dir).expect("the path is free");
+    let ended = watcher
+        .watch(
+            || async { String::new() },
+            std::future::pending(),
+            |_| panic!("a displaced watcher does nothing more"),
+        )
+        .await;
+    assert_eq!(ended.unwrap(), Ended::Displaced);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_sweep_that_hangs_does_not_stop_the_heartbeat() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let watcher = claim(dir).unwrap();
+    let beats = async {
+        let first = heartbeat(dir).unwrap().map(|beat| beat.beat_at);
+        crate::wait::poll_until(
+            Deadline::after(Duration::from_secs(10)),
+            Duration::from_millis(5),
+            || async {
+                let now = heartbeat(dir).unwrap().map(|beat| beat.beat_at);
+                Ok::<_, std::convert::Infallible>(if now.is_some() && now != first {
+                    crate::wait::Poll::Ready(())
+                } else {
+                    crate::wait::Poll::NotYet(String::new())
+                })
+            },
+        )
+        .await
+        .unwrap();
+    };
+    let ended = watcher
+        .watch(std::future::pending::<String>, beats, |_| {})
+        .await;
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+}
+
+fn record(dir: &Path, process: Identity, lock: (u64, u64), beat_at: Timestamp) {
+    let beat = Heartbeat {
+        process,
+        lock,
+        zone: "ci.localhost".to_owned(),
+        every_s: 600,
+        poll_ms: 1000,
+        beat_at: beat_at.to_string(),
+        sweeps: 0,
+        last: None,
+    };
+    std::fs::write(
+        heartbeat_file(dir),
+        serde_json::to_string_pretty(&beat).unwrap(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn only_the_process_that_wrote_the_record_under_this_lock_is_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let lock = SectionLock::try_acquire(&lock_file(dir)).unwrap().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a bystander")]
+    let mut bystander = std::process::Command::new("/bin/sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let theirs = Identity::of(i32::try_from(bystander.id()).unwrap()).unwrap();
+    let now = Timestamp::now();
+    let spared = |bystander: &mut std::process::Child| bystander.try_wait().unwrap().is_none();
+
+    // The pid is another process's by now.
+    let reused = Identity {
+        started: theirs.started + 1,
+        ..theirs.clone()
+    };
+    record(dir, reused, lock.inode().unwrap(), now);
+    assert_eq!(end(dir, Duration::ZERO).unwrap(), None);
+    assert!(matches!(state(dir).unwrap(), State::Silent(Some(_))));
+    // The record was copied from another directory, whose watcher lives.
+    record(dir, theirs.clone(), (0, 1), now);
+    assert_eq!(end(dir, Duration::ZERO).unwrap(), None);
+    assert!(matches!(state(dir).unwrap(), State::Silent(Some(_))));
+    // Nothing is recorded that can be read.
+    std::fs::write(heartbeat_file(dir), "{").unwrap();
+    assert_eq!(end(dir, Duration::ZERO).unwrap(), None);
+    assert!(spared(&mut bystander));
+
+    record(dir, theirs.clone(), lock.inode().unwrap(), now);
+    assert!(matches!(state(dir).unwrap(), State::Healthy(_)));
+    let old = now - SignedDuration::from_secs(4);
+    record(dir, theirs, lock.inode().unwrap(), old);
+    assert!(matches!(state(dir).unwrap(), State::Silent(Some(_))));
+    assert!(end(dir, Duration::from_secs(10)).unwrap().is_some());
+    assert!(!spared(&mut bystander));
+}
+
+#[test]
+fn a_free_lock_means_that_nobody_is_ended_whatever_is_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    drop(claim(dir));
+    let inode = inode(&lock_file(dir)).unwrap();
+    record(dir, Identity::own().unwrap(), inode, Timestamp::now());
+    assert_eq!(end(dir, Duration::ZERO).unwrap(), None);
+    assert_eq!(state(dir).unwrap(), State::Absent);
+}

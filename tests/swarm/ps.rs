@@ -1,0 +1,201 @@
+//! What an operator sees of runs that go on: `ps`, the janitor's table, the banner.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::engine::{SwarmEnv, objects_of};
+use crate::support::{Run, pids};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Makes every run of `notes` in `env` hold in its custom tier until [`release`].
+fn held(env: &mut SwarmEnv) -> std::path::PathBuf {
+    env.set("STAGES", "install,custom");
+    let recipe = env.recipe("notes");
+    let root = env.root.display().to_string();
+    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let test = format!(
+        "#!/bin/sh\nif mkdir {root}/once; then : >{root}/reached; read -r go <{root}/fifo; fi\n"
+    );
+    env.overlay("notes", "custom/test_hold.sh", &test);
+    recipe
+}
+
+fn wait_held(env: &SwarmEnv) {
+    wait_until(LONG, "the run holds", || {
+        env.root.join("reached").exists().then_some(())
+    });
+}
+
+fn release(env: &SwarmEnv) {
+    let mut fifo = OpenOptions::new()
+        .write(true)
+        .open(env.root.join("fifo"))
+        .unwrap();
+    writeln!(fifo, "go").unwrap();
+}
+
+fn ps(env: &SwarmEnv) -> Value {
+    let done = env.run(["ps", "--json"]);
+    done.expect(0);
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+fn kill_both(run: Run) {
+    let children = pids().into_iter().filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| {
+                let (_, rest) = stat.rsplit_once(')')?;
+                rest.split_whitespace().nth(1)?.parse::<i32>().ok()
+            })
+            == Some(run.pid.as_raw())
+    });
+    let worker = children.map(nix::unistd::Pid::from_raw).next().unwrap();
+    // Stopped first, so that it cannot see its worker's end.
+    kill(run.pid, Signal::SIGSTOP).unwrap();
+    kill(worker, Signal::SIGKILL).unwrap();
+    kill(run.pid, Signal::SIGKILL).unwrap();
+    assert_eq!(run.finish().signal, Some(9));
+}
+
+#[test]
+fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
+    let mut env = SwarmEnv::new();
+    let recipe = held(&mut env);
+    assert_eq!(ps(&env)["runs"], Value::Array(Vec::new()));
+    let mut args: Vec<std::ffi::OsString> = vec!["run".into(), recipe.into(), "--run-id".into()];
+    args.push("first".into());
+    let first = env.start(&args);
+    // Nothing sweeps this test's state directory, and the run says so.
+    first.wait_line("!! nothing sweeps this host: no timer, no watcher, the janitor never swept");
+    wait_held(&env);
+    *args.last_mut().unwrap() = "second".into();
+    let second = env.start(&args);
+    second.wait_line("— waiting ==");
+    let seen = wait_until(LONG, "both are listed, one as waiting", || {
+        let seen = ps(&env);
+        (seen["runs"][1]["phase"] == "lock_wait").then_some(seen)
+    });
+    let (owner, waiter) = (&seen["runs"][0], &seen["runs"][1]);
+    assert_eq!(
+        (&owner["run_id"], &waiter["run_id"]),
+        (&"first".into(), &"second".into())
+    );
+    assert_eq!(owner["phase"], "custom");
+    assert_eq!(owner["waits_for"], Value::Null);
+    assert_eq!(waiter["waits_for"], "run first");
+    assert_eq!(owner["recipe"], "notes");
+    let left = owner["deadline_left_s"].as_u64().unwrap();
+    assert!((3000..=3600).contains(&left), "{left}");
+    assert!(owner["age_s"].is_u64());
+    assert_eq!(
+        seen["leaked"],
+        Value::Array(Vec::new()),
+        "a live run is no leak"
+    );
+    assert_eq!(seen["sweeping"]["covered"], false);
+
+    let table = env.run(["ps"]).stdout;
+    assert!(table.starts_with("RUN "), "{table}");
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("second"))
+        .unwrap();
+    assert!(
+        row.contains("lock_wait ") && row.ends_with("run first"),
+        "{row}"
+    );
+    // The janitor sees the same: live, and left alone.
+    let json: Value = serde_json::from_str(&env.run(["janitor", "--json"]).stdout).unwrap();
+    assert_eq!(json["findings"][0]["decision"], "live");
+    assert_eq!(json["findings"][0]["long_held"], false);
+    // It has swept by now: the banner is gone, and the age of the sweep is there instead.
+    let table = env.run(["ps"]).stdout;
+    assert!(table.contains("ago by the janitor"), "{table}");
+    assert!(!table.contains("nothing sweeps"), "{table}");
+
+    release(&env);
+    first.finish().expect(0);
+    second.finish().expect(0);
+    assert_eq!(ps(&env)["runs"], Value::Array(Vec::new()));
+    env.assert_nothing_left();
+}
+
+#[test]
+fn ps_shows_what_dead_runs_left_and_a_dry_sweep_makes_no_file() {
+    let mut env = SwarmEnv::new();
+    let recipe = held(&mut env);
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    wait_held(&env);
+    kill_both(run);
+    let seen = ps(&env);
+    assert_eq!(
+        seen["runs"],
+        Value::Array(Vec::new()),
+        "a dead run is listed"
+    );
+    let leaked = seen["leaked"][0].as_str().unwrap().to_owned();
+    assert!(leaked.starts_with("note-"), "{leaked}");
+    let table = env.run(["ps"]).stdout;
+    assert!(
+        table.contains(&format!("leaked: {leaked}: its owner is dead")),
+        "{table}"
+    );
+    // As after a reboot: no lock file. A dry sweep must not make one.
+    let lock = env.root.join(format!("locks/cc-ci-app-{leaked}.lock"));
+    std::fs::remove_file(&lock).unwrap();
+    let dry: Value =
+        serde_json::from_str(&env.run(["janitor", "--dry-run", "--json"]).stdout).unwrap();
+    assert_eq!(dry["findings"][0]["decision"], "would_reap");
+    assert!(!lock.exists() && !objects_of(&env.zone).is_empty());
+    assert_eq!(
+        ps(&env)["sweeping"]["last_sweeps"][0]["by"],
+        "run",
+        "a dry sweep is no sweep"
+    );
+
+    let swept: Value = serde_json::from_str(&env.run(["janitor", "--json"]).stdout).unwrap();
+    assert_eq!(swept["findings"][0]["decision"], "reaped");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_lock_that_is_held_for_too_long_is_reported_and_not_stolen() {
+    let mut env = SwarmEnv::new();
+    let recipe = held(&mut env);
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    wait_held(&env);
+    let domain = ps(&env)["runs"][0]["domain"].as_str().unwrap().to_owned();
+    let lock = env.root.join(format!("locks/cc-ci-app-{domain}.lock"));
+    let old = std::time::SystemTime::now() - Duration::from_secs(121 * 60);
+    std::fs::File::options()
+        .write(true)
+        .open(&lock)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    let warning =
+        format!("!! lock for {domain} held >120min — possible leaked run; inspect with lslocks");
+    let swept = env.run(["janitor"]);
+    swept.expect(0);
+    assert!(swept.stderr.contains(&warning), "{}", swept.stderr);
+    assert!(
+        swept.stdout.contains("live (run manual-"),
+        "{}",
+        swept.stdout
+    );
+    assert!(env.run(["ps"]).stdout.contains(&warning));
+    assert_eq!(ps(&env)["long_held"][0], domain.as_str());
+    // With a longer deadline the same age is no news.
+    let patient = env.run(["janitor", "--deadline", "2h"]);
+    assert!(!patient.stderr.contains("!! lock"), "{}", patient.stderr);
+    release(&env);
+    run.finish().expect(0);
+    env.assert_nothing_left();
+}
