@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::lint::Lint;
 use crate::outcome::{Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict};
 
 /// Something that happened in a run.
@@ -39,6 +40,8 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
+    /// The static checks of the head ended, or could not run.
+    LintFinished(Box<Lint>),
     /// A tier began.
     TierStarted(Stage),
     /// A test within a tier ended.

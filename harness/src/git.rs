@@ -7,6 +7,7 @@
 
 pub mod checkout;
 pub mod fetch;
+pub mod files;
 pub mod http;
 mod local;
 mod reference;
@@ -15,10 +16,10 @@ pub mod snapshot;
 pub mod source;
 pub mod tags;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod token;
 mod transport;
-mod worktree;
+pub mod worktree;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ pub mod host;
 pub mod http;
 pub mod janitor;
 pub mod lifetime;
+pub mod lint;
 pub mod live;
 pub mod lock;
 pub mod name;

@@ -141,6 +141,8 @@ pub enum Phase {
     Fetch,
     /// Reading it and deciding what the run will do.
     Plan,
+    /// The static checks.
+    Lint,
     /// Waiting for another run of the same domain.
     LockWait,
     /// Getting images that the engine does not have.
@@ -163,9 +165,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of a run.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fetch,
         Self::Plan,
+        Self::Lint,
         Self::LockWait,
         Self::Prepull,
         Self::Deploy,
@@ -183,6 +186,7 @@ impl Phase {
         match self {
             Self::Fetch => "fetch",
             Self::Plan => "plan",
+            Self::Lint => "lint",
             Self::LockWait => "lock_wait",
             Self::Prepull => "prepull",
             Self::Deploy => "deploy",

@@ -1,6 +1,6 @@
 //! The only module that knows the order of a run.
 //!
-//! Guards → run directory → fetch → plan → janitor → lock → prepull → deploy → tiers → teardown → report.
+//! Guards → run directory → fetch → plan → lint → janitor → lock → prepull → deploy → tiers → teardown → report.
 //! Fetch and plan come before anything is asked of the engine, so that wrong input is exit 2 even on a
 //! host without one.
 //!

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::lint::LintArgs;
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Run the bundled recipe through every tier; --setup prepares this host first.
     Demo(DemoArgs),
+    /// Check a recipe without deploying it: abra's rules, and what breaks runs in practice.
+    Lint(LintArgs),
     /// Look at every precondition of a run on this host, each with its fix.
     Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once; or see to it that something does.

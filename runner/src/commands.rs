@@ -4,6 +4,7 @@ mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 mod janitor;
+pub(crate) mod lint;
 mod ps;
 mod run;
 
@@ -41,6 +42,7 @@ pub(crate) fn dispatch() -> ExitCode {
             Ok(subject) => block_on(doctor::doctor(&args, &subject)).into(),
             Err(error) => usage(&error).into(),
         },
+        Command::Lint(args) => lint::lint(&args).into(),
         Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::App(command) => block_on(app::app(command)),

@@ -17,6 +17,7 @@ use self::render::Renderer;
 use self::symbols::Charset;
 
 pub(crate) mod failure;
+pub(crate) mod lint;
 pub(crate) mod render;
 pub(crate) mod symbols;
 

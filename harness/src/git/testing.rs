@@ -17,13 +17,13 @@ use tempfile::TempDir;
 use super::transport;
 
 /// A repository with a work tree, in a directory that goes with it.
-pub(super) struct Fixture {
+pub(crate) struct Fixture {
     directory: TempDir,
     pub(super) repo: Repository,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         transport::prepare();
         let directory = tempfile::tempdir().unwrap();
         let mut options = RepositoryInitOptions::new();
@@ -35,7 +35,7 @@ impl Fixture {
         Self { directory, repo }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.repo.workdir().unwrap()
     }
 
@@ -49,7 +49,7 @@ impl Fixture {
         self.outside("served")
     }
 
-    pub(super) fn write(&self, path: &str, content: &str) {
+    pub(crate) fn write(&self, path: &str, content: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     /// Writes the files and commits them together with all else that lies in the work tree.
-    pub(super) fn commit(&self, files: &[(&str, &str)]) -> Oid {
+    pub(crate) fn commit(&self, files: &[(&str, &str)]) -> Oid {
         for (path, content) in files {
             self.write(path, content);
         }
@@ -98,11 +98,11 @@ impl Fixture {
         self.repo.reference(name, target, true, "").unwrap();
     }
 
-    pub(super) fn tag(&self, name: &str, commit: Oid) {
+    pub(crate) fn tag(&self, name: &str, commit: Oid) {
         self.reference(&format!("refs/tags/{name}"), commit);
     }
 
-    pub(super) fn annotated_tag(&self, name: &str, commit: Oid) {
+    pub(crate) fn annotated_tag(&self, name: &str, commit: Oid) {
         let me = Signature::now("test", "test@example.org").unwrap();
         let object = self.repo.find_object(commit, None).unwrap();
         self.repo

@@ -8,6 +8,17 @@ use git2::{Repository, Status, StatusOptions};
 use walkdir::WalkDir;
 
 use super::snapshot::copy_file;
+use super::{GitError, open};
+
+/// Returns whether the work tree at `repo_dir` holds anything that its commit does not, or lacks something.
+///
+/// # Errors
+/// [`GitError`] when it is no work tree or cannot be read.
+pub fn is_dirty(repo_dir: &Path) -> Result<bool, GitError> {
+    let repo = open(repo_dir)?;
+    let changes = changes(&repo).map_err(GitError::git("compare the work tree", repo_dir))?;
+    Ok(!changes.is_empty())
+}
 
 /// A path, relative to the root of the work tree, whose content is not the commit's.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@
 mod canon;
 mod decode;
 mod extends;
-mod load;
+pub(crate) mod load;
 mod merge;
 pub mod model;
 mod ports;
 pub mod query;
 pub mod render;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -131,6 +131,26 @@ pub enum ComposeError {
         /// The services as `file:service`; the first is also the last.
         cycle: Vec<String>,
     },
+}
+
+impl ComposeError {
+    /// Returns where the fault is, as far as it is within a file that could be read.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Self::NoComposeFile { .. }
+            | Self::Missing { .. }
+            | Self::Outside { .. }
+            | Self::Read { .. } => None,
+            Self::Yaml { location, .. }
+            | Self::DuplicateKey { location, .. }
+            | Self::TooLarge { location, .. }
+            | Self::Invalid { location, .. }
+            | Self::Interpolate { location, .. }
+            | Self::Extends { location, .. }
+            | Self::ExtendsCycle { location, .. } => Some(location),
+        }
+    }
 }
 
 /// Something that docker accepts, or refuses only at the deploy, and that is hardly meant.

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::redact::Redactor;
 use super::{human, printable};
 use crate::event::{Consumer, Event};
+use crate::lint::Lint;
 use crate::outcome::{Status, TestOutcome};
 use crate::wait::Stopwatch;
 
@@ -100,6 +101,7 @@ fn lines(event: &Event) -> String {
         Event::PhaseFinished { phase, elapsed } => {
             format!("phase {phase} ended after {}", human(*elapsed))
         }
+        Event::LintFinished(lint) => lint_lines(lint),
         Event::TierStarted(stage) => format!("tier {stage} started"),
         Event::TestFinished { stage, test } => {
             let what = format!(
@@ -160,6 +162,30 @@ fn lines(event: &Event) -> String {
             text
         }
     }
+}
+
+fn lint_lines(lint: &Lint) -> String {
+    let mut text = String::new();
+    for found in &lint.findings {
+        let (severity, id, place) = (found.severity, &found.id, found.place());
+        let (message, fix) = (&found.message, &found.fix);
+        writeln!(text, "lint {severity} {id} {place} {message}; {fix}")
+            .expect("writing to a string succeeds");
+    }
+    for skipped in &lint.skipped {
+        let (id, reason) = (&skipped.id, &skipped.reason);
+        writeln!(text, "lint skipped {id}: {reason}").expect("writing to a string succeeds");
+    }
+    for side in lint.abra.iter().filter(|side| side.disagree()) {
+        writeln!(text, "lint {}: abra comes to the other answer", side.id)
+            .expect("writing to a string succeeds");
+    }
+    let reason = lint.reason.as_ref().map(|reason| format!(": {reason}"));
+    let (status, summary) = (lint.status, lint.summary());
+    format!(
+        "{text}lint {status}, {summary}{}",
+        reason.unwrap_or_default()
+    )
 }
 
 fn with_message(mut line: String, test: &TestOutcome) -> String {

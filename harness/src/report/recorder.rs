@@ -79,6 +79,7 @@ impl Results {
         match event {
             Event::RunStarted(started) => self.start(started),
             Event::Planned(planned) => self.plan(planned),
+            Event::LintFinished(lint) => self.lint = (**lint).clone(),
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.
             Event::TierStarted(stage) => self.tier_mut(*stage).reason = Some(RUNNING.to_owned()),
             Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
@@ -154,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::event::Events;
+    use crate::lint::Lint;
     use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
     use crate::report::file::read;
 
@@ -221,6 +223,14 @@ mod tests {
             );
             assert_eq!((now.warnings.len(), now.teardown.clean), (1, None));
         }
+        assert_eq!(read(&path).unwrap().rungs.lint, Status::Unver);
+        let lint = Lint {
+            status: Status::Pass,
+            reason: None,
+            ..Lint::default()
+        };
+        events.emit(&Event::LintFinished(Box::new(lint)));
+        assert_eq!(read(&path).unwrap().rungs.lint, Status::Pass);
         let statuses: Vec<Status> = read(&path)
             .unwrap()
             .tiers

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
 use super::redact::Redactor;
+use crate::lint::Lint;
 use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
@@ -62,6 +63,9 @@ pub struct Results {
     pub level: u8,
     /// What the level is made of.
     pub rungs: Rungs,
+    /// What the static checks found.
+    #[serde(default)]
+    pub lint: Lint,
     /// Every tier that was planned or decided, in the order of a run.
     pub tiers: Vec<Tier>,
     /// How long each phase took.
@@ -121,6 +125,7 @@ pub struct Test {
 pub struct Phases {
     pub fetch_ms: u64,
     pub plan_ms: u64,
+    pub lint_ms: u64,
     pub lock_wait_ms: u64,
     pub prepull_ms: u64,
     pub deploy_ms: u64,
@@ -169,6 +174,7 @@ impl Default for Results {
             hints: Vec::new(),
             level: 0,
             rungs: Rungs::default(),
+            lint: Lint::default(),
             tiers: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
@@ -198,7 +204,7 @@ impl Results {
     pub(super) fn climb(&mut self) {
         self.rungs = Rungs::from_tiers(
             self.tiers.iter().map(|tier| (tier.name, tier.status)),
-            self.rungs.lint,
+            self.lint.status,
         );
         self.level = self.rungs.level();
     }
@@ -248,6 +254,10 @@ impl Results {
             .values_mut()
             .flatten()
             .for_each(text);
+        clean.lint.reason.iter_mut().for_each(text);
+        for found in &mut clean.lint.findings {
+            text(&mut found.message);
+        }
         for tier in &mut clean.tiers {
             tier.reason.iter_mut().for_each(text);
             for test in &mut tier.tests {
@@ -302,6 +312,7 @@ impl Phases {
         let total = match phase {
             Phase::Fetch => &mut self.fetch_ms,
             Phase::Plan => &mut self.plan_ms,
+            Phase::Lint => &mut self.lint_ms,
             Phase::LockWait => &mut self.lock_wait_ms,
             Phase::Prepull => &mut self.prepull_ms,
             Phase::Deploy => &mut self.deploy_ms,
@@ -332,6 +343,8 @@ fn millis(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lint::abra::Side;
+    use crate::lint::{Finding, Severity, Skipped};
 
     /// Appends every key of `value`, as a path, in the order of the file.
     fn keys(value: &serde_json::Value, path: &str, all: &mut Vec<String>) {
@@ -365,6 +378,26 @@ mod tests {
             message,
         };
         results.tier_mut(Stage::Install).tests.push(test);
+        let id = || "R001".to_owned();
+        results.lint.findings.push(Finding {
+            id: id(),
+            severity: Severity::Warning,
+            title: String::new(),
+            file: None,
+            line: None,
+            message: String::new(),
+            why: String::new(),
+            fix: String::new(),
+        });
+        let reason = "offline".to_owned();
+        results.lint.skipped.push(Skipped { id: id(), reason });
+        results.lint.abra.push(Side {
+            id: id(),
+            ours: None,
+            abra: None,
+            rule: None,
+            severity: None,
+        });
         let value = serde_json::to_value(&results).unwrap();
         let mut all = Vec::new();
         keys(&value, "", &mut all);
@@ -373,9 +406,14 @@ mod tests {
             "schema run_id recipe pr ref head_commit head_version base_version domain driver driver_reason \
              verdict exit_code reason hints level \
              rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
+             lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
+             lint.findings[].title lint.findings[].file lint.findings[].line lint.findings[].message \
+             lint.findings[].why lint.findings[].fix lint.skipped lint.skipped[].id lint.skipped[].reason \
+             lint.passed lint.abra lint.abra[].id lint.abra[].ours lint.abra[].abra lint.abra[].rule \
+             lint.abra[].severity \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
-             phases phases.fetch_ms phases.plan_ms phases.lock_wait_ms phases.prepull_ms phases.deploy_ms \
+             phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
              phases.teardown_ms deploy_count teardown teardown.clean teardown.residual \
              customization deviations warnings resources resources.peak_rss_bytes \

@@ -14,6 +14,7 @@ use crate::host;
 use crate::janitor::record::{SweepRecord, Sweeper};
 use crate::janitor::{self, Decision};
 use crate::lifetime::Note;
+use crate::lint::{self, Lint};
 use crate::lock::{Attempt, DomainLock};
 use crate::outcome::Phase;
 use crate::recipe::backup::BackupPlan;
@@ -78,6 +79,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     if settings.dry_run {
         return Ok(Some(view(context, &plan, traits)));
     }
+    lint(context, &plan).await?;
     let engine = Engine::connect(&settings.docker_host)?;
     let driver = StackDriver {
         engine: engine.clone(),
@@ -120,6 +122,29 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(RunError::infra(error)),
     }
+}
+
+/// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
+async fn lint(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
+    let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
+    let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
+    let check = move || {
+        Ok(lint::check(&lint::Subject {
+            root: &root,
+            repository: Some(lint::Repository {
+                path: &root,
+                commit: &commit,
+                dirty,
+            }),
+            stack: stack.as_str(),
+        }))
+    };
+    let checked = timed(&context.events, Phase::Lint, "", blocking(check)).await?;
+    let found = checked.unwrap_or_else(|error| {
+        Lint::unverified(format!("the lint could not run: {}", chain(&error)))
+    });
+    context.events.emit(&Event::LintFinished(Box::new(found)));
+    Ok(())
 }
 
 async fn host_traits(context: &Context<'_>) -> HostTraits {

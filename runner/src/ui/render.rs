@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::event::{Event, Planned, RunFinished, RunStarted};
+use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
 use harness::report::level::Rungs;
 use harness::report::{human, printable};
@@ -22,6 +23,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long a phase lasts before a plain log says that it has ended.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
+/// How many findings of the lint are shown; the report has all.
+const LINT_LINES: usize = 12;
+
 /// Turns events into lines and remembers what the closing table needs.
 #[derive(Debug)]
 pub(crate) struct Renderer {
@@ -34,6 +38,7 @@ pub(crate) struct Renderer {
     tearing_down: bool,
     /// Every tier that was planned, and what came of it.
     tiers: BTreeMap<Stage, Option<TierOutcome>>,
+    lint: Status,
     residual: Residual,
     last_line: Duration,
 }
@@ -57,6 +62,7 @@ impl Renderer {
             running: None,
             tearing_down: false,
             tiers: BTreeMap::new(),
+            lint: Status::Unver,
             residual: Residual::default(),
             last_line: Duration::ZERO,
         }
@@ -77,6 +83,7 @@ impl Renderer {
             Event::PhaseStarted { phase, detail } => self.phase_started(*phase, detail, at),
             Event::Progress(text) => self.progress(text, at),
             Event::PhaseFinished { phase, elapsed } => self.phase_finished(*phase, *elapsed, at),
+            Event::LintFinished(lint) => self.linted(lint, at),
             Event::TierStarted(stage) => {
                 self.running = Some(*stage);
                 self.tiers.entry(*stage).or_default();
@@ -281,6 +288,33 @@ impl Renderer {
         self.line(at, tier.stage.name(), &text)
     }
 
+    fn linted(&mut self, lint: &Lint, at: Duration) -> String {
+        self.lint = lint.status;
+        let mut text = String::new();
+        for found in lint.findings.iter().take(LINT_LINES) {
+            let said = super::lint::line(found);
+            let colour = match found.severity {
+                Severity::Error => RED,
+                Severity::Warning => YELLOW,
+            };
+            text += &self.line(at, "lint", &paint(colour, &self.clean(&said)));
+        }
+        let more = lint.findings.len().saturating_sub(LINT_LINES);
+        if more > 0 {
+            text += &self.line(at, "lint", &format!("and {more} more, see results.json"));
+        }
+        let status = paint(
+            style(lint.status),
+            &format!("{} {}", self.charset.sign(lint.status), lint.status),
+        );
+        let said = match &lint.reason {
+            // A lint that did not run has nothing to count.
+            Some(reason) if lint.status == Status::Unver => reason.clone(),
+            _ => lint.summary(),
+        };
+        text + &self.line(at, "lint", &format!("{status} — {}", self.clean(&said)))
+    }
+
     fn output(&self, title: &str, lines: &[String]) -> String {
         if lines.is_empty() {
             return format!("{INDENT}{}: no output\n", self.clean(title));
@@ -348,7 +382,7 @@ impl Renderer {
             self.tiers
                 .iter()
                 .filter_map(|(stage, tier)| tier.as_ref().map(|tier| (*stage, tier.status))),
-            Status::Unver,
+            self.lint,
         );
         let ladder: Vec<String> = rungs
             .named()

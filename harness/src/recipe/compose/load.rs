@@ -38,7 +38,7 @@ impl Project {
 }
 
 /// Returns the parsed `file` of the recipe at `root`, with `extends` refused and nothing else looked at.
-pub(super) fn document(root: &Path, file: &str) -> Result<Document, ComposeError> {
+pub(crate) fn document(root: &Path, file: &str) -> Result<Document, ComposeError> {
     let document = yaml::parse(&read(root, file)?, file)?;
     extends::check(root, file, &document)?;
     Ok(document)
@@ -111,7 +111,9 @@ impl Loader {
         file: &str,
         vars: &BTreeMap<String, String>,
     ) -> Result<(), ComposeError> {
-        let Document { mut value, marks } = document(root, file)?;
+        let Document {
+            mut value, marks, ..
+        } = document(root, file)?;
         let place = |path: &str| {
             locate(&marks, path)
                 .cloned()

@@ -21,15 +21,26 @@ const MAX_DEPTH: usize = 64;
 /// Most text in a file, in bytes, with aliases expanded.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
 
-/// A parsed file.
-pub(super) struct Document {
-    pub(super) value: Value,
+/// A parsed file, as it is written: nothing is interpolated, merged or brought to one form.
+pub(crate) struct Document {
+    /// Its content.
+    pub(crate) value: Value,
     /// The place of every value, by its path; the file itself is the empty path.
-    pub(super) marks: BTreeMap<String, Location>,
+    pub(crate) marks: BTreeMap<String, Location>,
+    /// The place of every key, by the path of its value: the value of `app:` begins a line below it.
+    keys: BTreeMap<String, Location>,
+}
+
+impl Document {
+    /// Returns the place of the key at `path`, or of the item where it is one of a list; `None` when the
+    /// file has no such path.
+    pub(crate) fn key(&self, path: &str) -> Option<&Location> {
+        self.keys.get(path).or_else(|| self.marks.get(path))
+    }
 }
 
 /// Returns the content of `text`, the text of `file`.
-pub(super) fn parse(text: &str, file: &str) -> Result<Document, ComposeError> {
+pub(crate) fn parse(text: &str, file: &str) -> Result<Document, ComposeError> {
     let at = |line, column| Location {
         file: file.to_owned(),
         line,
@@ -57,10 +68,12 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Document, ComposeError> {
     };
     let node: Option<Node> = serde_yaml::from_str_with_options(text, options)
         .map_err(|error| translate(error.without_snippet(), &at))?;
-    let mut marks = BTreeMap::new();
-    let value = node.map_or(Value::Null, |node| node.flatten("", &at, &mut marks));
+    let (mut marks, mut keys) = (BTreeMap::new(), BTreeMap::new());
+    let value = node.map_or(Value::Null, |node| {
+        node.flatten("", &at, &mut marks, &mut keys)
+    });
     marks.entry(String::new()).or_insert_with(|| at(1, 1));
-    Ok(Document { value, marks })
+    Ok(Document { value, marks, keys })
 }
 
 fn translate(error: &Error, at: &dyn Fn(u64, u64) -> Location) -> ComposeError {
@@ -112,7 +125,7 @@ struct Node(Spanned<Raw>);
 enum Raw {
     Scalar(Value),
     List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    Map(Vec<(Spanned<String>, Node)>),
 }
 
 impl Node {
@@ -121,6 +134,7 @@ impl Node {
         path: &str,
         at: &dyn Fn(u64, u64) -> Location,
         marks: &mut BTreeMap<String, Location>,
+        keys: &mut BTreeMap<String, Location>,
     ) -> Value {
         let place = self.0.referenced;
         if place.line() > 0 {
@@ -131,13 +145,18 @@ impl Node {
             Raw::List(nodes) => nodes
                 .into_iter()
                 .enumerate()
-                .map(|(index, node)| node.flatten(&format!("{path}[{index}]"), at, marks))
+                .map(|(index, node)| node.flatten(&format!("{path}[{index}]"), at, marks, keys))
                 .collect(),
             Raw::Map(entries) => {
                 let mut map = Map::new();
                 for (key, node) in entries {
-                    let value = node.flatten(&join(path, &key), at, marks);
-                    map.insert(key, value);
+                    let path = join(path, &key.value);
+                    if key.referenced.line() > 0 {
+                        let place = at(key.referenced.line(), key.referenced.column());
+                        keys.insert(path.clone(), place);
+                    }
+                    let value = node.flatten(&path, at, marks, keys);
+                    map.insert(key.value, value);
                 }
                 Value::Object(map)
             }
@@ -146,7 +165,7 @@ impl Node {
 }
 
 /// Returns the path of `key` below `path`.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {
@@ -254,6 +273,10 @@ mod tests {
             r#"{"b":288,"a":["yes",1.1,null,true]}"#
         );
         assert_eq!(document.marks["a[1]"].to_string(), "c.yml:4:5");
+        // The value of `a` begins a line below its key.
+        assert_eq!(document.marks["a"].line, 3);
+        let key = |path| document.key(path).map(|place| place.line);
+        assert_eq!((key("a"), key("a[1]"), key("x")), (Some(2), Some(4), None));
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! Static checks of a recipe: abra's rules, and what broke runs in practice.
+//!
+//! The rules are data ([`rules::RULES`]), each with a check over one loaded view of the recipe. Every compose
+//! file counts, optional ones too: an optional file is judged on top of the files that a new app deploys. A
+//! rule that cannot be checked here (the catalogue is on the network) is skipped with the reason, never
+//! passed. Nothing here changes a verdict, asks the network, or runs anything of the recipe.
+
+pub mod abra;
+pub mod finding;
+mod history;
+mod label;
+mod repository;
+pub mod rules;
+pub mod sarif;
+mod service;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use crate::git::{GitError, checkout, snapshot, worktree};
+use crate::outcome::Status;
+pub use finding::{Finding, Lint, Severity, Skipped};
+use rules::RULES;
+use view::View;
+
+/// The stack that names are measured with where there is no run: one of the default zone.
+pub const NOMINAL_STACK: &str = "lint-000000_ci_localhost";
+
+/// What to lint.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The tree of the recipe.
+    pub root: &'a Path,
+    /// Its repository, where there is one.
+    pub repository: Option<Repository<'a>>,
+    /// The name of the stack that names are measured with.
+    pub stack: &'a str,
+}
+
+/// The repository that a tree belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Repository<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// The commit of the tree, 40 hex digits.
+    pub commit: &'a str,
+    /// Whether the tree has uncommitted changes over that commit.
+    pub dirty: bool,
+}
+
+/// Why a recipe cannot be linted.
+#[derive(Debug, thiserror::Error)]
+pub enum LintError {
+    /// There is no recipe.
+    #[error("`{}` is no recipe: it has no compose.yml", root.display())]
+    NoRecipe {
+        /// Where one was expected.
+        root: PathBuf,
+    },
+    /// Something could not be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The repository could not be read.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// Checks every rule on the tree of `subject`.
+///
+/// # Errors
+/// [`LintError`] when there is no recipe, or it cannot be read; what is wrong in its text is a finding.
+pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
+    let view = View::load(subject)?;
+    let mut lint = Lint {
+        status: Status::Pass,
+        reason: None,
+        ..Lint::default()
+    };
+    for rule in RULES {
+        match (rule.check)(&view) {
+            Err(reason) => lint.skipped.push(Skipped {
+                id: rule.id.to_owned(),
+                reason,
+            }),
+            Ok(hits) if hits.is_empty() => lint.passed.push(rule.id.to_owned()),
+            Ok(hits) => lint.findings.extend(hits.into_iter().map(|hit| Finding {
+                id: rule.id.to_owned(),
+                severity: rule.severity,
+                title: rule.title.to_owned(),
+                file: hit.file,
+                line: hit.line,
+                message: hit.message,
+                why: rule.why.to_owned(),
+                fix: rule.fix.to_owned(),
+            })),
+        }
+    }
+    lint.findings.sort_by(|a, b| {
+        let key = |found: &Finding| (found.severity, found.file.clone(), found.line);
+        key(a).cmp(&key(b))
+    });
+    let errors = lint.count(Severity::Error);
+    if errors > 0 {
+        let mut ids: Vec<&str> = lint
+            .findings
+            .iter()
+            .filter(|found| found.severity == Severity::Error)
+            .map(|found| found.id.as_str())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        lint.reason = Some(format!("rules that must hold do not: {}", ids.join(", ")));
+        lint.status = Status::Fail;
+    }
+    Ok(lint)
+}
+
+/// Lints the recipe at `path`: its work tree, or what `reference` names in its repository.
+///
+/// # Errors
+/// As [`check`]; [`GitError::UnknownRef`] when the repository has no such ref.
+pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
+    let has_repository = path.join(".git").exists();
+    let Some(reference) = reference else {
+        if !path.is_dir() {
+            let root = path.to_owned();
+            return Err(LintError::NoRecipe { root });
+        }
+        // A repository without a commit has no history, and is linted as a directory.
+        let commit = match has_repository {
+            true => checkout::commit_of(path, "HEAD").ok(),
+            false => None,
+        };
+        let repository = match &commit {
+            Some(commit) => Some(Repository {
+                path,
+                commit,
+                dirty: worktree::is_dirty(path)?,
+            }),
+            None => None,
+        };
+        return check(&Subject {
+            root: path,
+            repository,
+            stack: NOMINAL_STACK,
+        });
+    };
+    let commit = checkout::commit_of(path, reference)?;
+    let unpacked = tempfile::tempdir().map_err(|source| LintError::Read {
+        path: "a temporary directory".into(),
+        source,
+    })?;
+    let root = unpacked.path().join("recipe");
+    snapshot::export(path, &commit, &root)?;
+    check(&Subject {
+        root: &root,
+        repository: Some(Repository {
+            path,
+            commit: &commit,
+            dirty: false,
+        }),
+        stack: NOMINAL_STACK,
+    })
+}
+
+#[cfg(test)]
+mod tests;

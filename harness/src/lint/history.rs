@@ -1,0 +1,126 @@
+//! What the tags of a recipe's repository tell: which versions were published, and what their configs were.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::view::{self, View};
+use super::{LintError, Subject};
+use crate::git::GitError;
+use crate::git::files::CommitFiles;
+use crate::git::tags::{self, Tag};
+use crate::recipe::compose::{compose_files, yaml};
+use crate::recipe::interpolate::interpolate;
+use crate::recipe::version::Version;
+
+/// The repository of a recipe.
+pub(super) struct History {
+    path: std::path::PathBuf,
+    pub(super) tags: Vec<Tag>,
+    /// The commit under test.
+    pub(super) commit: String,
+    /// Whether the tree has uncommitted changes over it.
+    pub(super) dirty: bool,
+}
+
+/// A config as a version of the recipe has it.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    pub(super) key: String,
+    /// Its name in the engine.
+    pub(super) name: String,
+    /// Its file, relative to the root of the recipe.
+    pub(super) file: String,
+}
+
+impl History {
+    pub(super) fn of(subject: &Subject<'_>) -> Result<Result<Self, String>, LintError> {
+        let Some(repository) = &subject.repository else {
+            return Ok(Err("the recipe is in no git repository".to_owned()));
+        };
+        Ok(Ok(Self {
+            path: repository.path.to_owned(),
+            tags: tags::tags(repository.path)?,
+            commit: repository.commit.to_owned(),
+            dirty: repository.dirty,
+        }))
+    }
+
+    /// Returns the versions whose tags are on the commit under test.
+    pub(super) fn own_versions(&self) -> Vec<&str> {
+        self.tags
+            .iter()
+            .filter(|tag| tag.commit == self.commit && tag.name.parse::<Version>().is_ok())
+            .map(|tag| tag.name.as_str())
+            .collect()
+    }
+
+    /// Returns the newest version that was published before the text under test, as its label calls it.
+    pub(super) fn last_version(&self, label: Option<&str>) -> Option<&Tag> {
+        let label: Option<Version> = label.and_then(|label| label.parse().ok());
+        let mut versions: Vec<(Version, &Tag)> = self
+            .tags
+            .iter()
+            // With uncommitted changes the commit's own tag is what they are compared with.
+            .filter(|tag| self.dirty || tag.commit != self.commit)
+            .filter_map(|tag| Some((tag.name.parse().ok()?, tag)))
+            .filter(|(version, _)| label.as_ref().is_none_or(|label| version <= label))
+            .collect();
+        versions.sort_by(|a, b| a.0.cmp(&b.0));
+        versions.pop().map(|(_, tag)| tag)
+    }
+
+    pub(super) fn files(&self, tag: &Tag) -> Result<CommitFiles, GitError> {
+        CommitFiles::open(&self.path, &tag.commit)
+    }
+}
+
+impl View {
+    /// Returns the configs of the compose files that can be read.
+    pub(super) fn configs(&self) -> Vec<ConfigFile> {
+        let mut configs = Vec::new();
+        for file in &self.files {
+            collect(&file.document.value, &self.vars, &mut configs);
+        }
+        configs
+    }
+}
+
+/// Returns the configs of a published version; a file of it that cannot be parsed has none.
+pub(super) fn configs_at(files: &CommitFiles, stack: &str) -> Result<Vec<ConfigFile>, GitError> {
+    let text = |path: &str| -> Result<Option<String>, GitError> {
+        let bytes = files.read(path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let (vars, _) = view::variables(stack, text(".env.sample")?, text("abra.sh")?.as_deref());
+    let mut paths = compose_files(&vars);
+    let more = files.paths()?;
+    paths.extend(more.into_iter().filter(|path| view::is_compose_file(path)));
+    let mut configs = Vec::new();
+    for path in paths {
+        if let Some(text) = text(&path)?
+            && let Ok(document) = yaml::parse(&text, &path)
+        {
+            collect(&document.value, &vars, &mut configs);
+        }
+    }
+    Ok(configs)
+}
+
+/// Adds the configs of a compose file that docker makes from a file.
+fn collect(document: &Value, vars: &BTreeMap<String, String>, configs: &mut Vec<ConfigFile>) {
+    let entries = document.get("configs").and_then(Value::as_object);
+    for (key, entry) in entries.into_iter().flatten() {
+        let text = |field: &str| {
+            let text = entry.get(field)?.as_str()?;
+            interpolate(text, vars, &mut Default::default()).ok()
+        };
+        let Some(file) = text("file") else { continue };
+        let stack = vars.get("STACK_NAME").map_or("", String::as_str);
+        configs.push(ConfigFile {
+            key: key.clone(),
+            name: text("name").unwrap_or_else(|| format!("{stack}_{key}")),
+            file: file.strip_prefix("./").unwrap_or(&file).to_owned(),
+        });
+    }
+}

@@ -1,0 +1,227 @@
+//! The rules as data. `docs/lint.md` is this table for people.
+
+use super::finding::Severity::{self, Error, Warning};
+use super::view::View;
+use super::{label, repository, service};
+
+/// Where a rule comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// abra's table; its text was seen in abra's own output.
+    Abra,
+    /// abra's table, from memory: no public source has the text, so abra may say it otherwise.
+    AbraUnverified,
+    /// What broke runs of recipes in practice.
+    Practice,
+}
+
+/// One thing that does not hold; the rule says the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+}
+
+/// Where a rule does not hold, or why it could not be checked.
+pub(super) type Checked = Result<Vec<Hit>, String>;
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its id: abra's, or `C` and a number for recipe-ci's own.
+    pub id: &'static str,
+    /// How bad it is when it does not hold.
+    pub severity: Severity,
+    /// What it asks for.
+    pub title: &'static str,
+    /// Why.
+    pub why: &'static str,
+    /// What to do.
+    pub fix: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+    pub(super) check: fn(&View) -> Checked,
+}
+
+impl Rule {
+    /// Returns whether the rule is one of abra's.
+    #[must_use]
+    pub fn of_abra(&self) -> bool {
+        self.source != Source::Practice
+    }
+}
+
+macro_rules! rules {
+    ($($id:literal $severity:ident $source:ident $check:expr, $title:literal, $why:literal, $fix:literal;)*) => {
+        /// Every rule, in the order of the ids.
+        pub const RULES: &[Rule] = &[$(Rule {
+            id: $id,
+            severity: $severity,
+            title: $title,
+            why: $why,
+            fix: $fix,
+            source: Source::$source,
+            check: $check,
+        }),*];
+    };
+}
+
+rules! {
+    "R001" Warning AbraUnverified service::schema_version,
+        "every compose file has `version: \"3.8\"`",
+        "docker stack deploy refuses files of one deploy whose versions differ, one without a version included",
+        "begin the file with `version: \"3.8\"`";
+    "R002" Warning AbraUnverified service::healthcheck,
+        "every service has a healthcheck",
+        "without one Swarm takes a running process for a working service, and an upgrade that broke it for a good one",
+        "add a `healthcheck` that asks the service itself";
+    "R003" Warning AbraUnverified service::tagged,
+        "every image has a tag",
+        "an image without a tag is `latest`: nobody knows what an old version deploys",
+        "pin the image to a version's tag";
+    "R004" Warning AbraUnverified service::stable_tag,
+        "no image has an unstable tag",
+        "the tag names another image tomorrow, so a published version changes by itself",
+        "pin the image to a version's tag";
+    "R005" Warning AbraUnverified service::version_tag,
+        "image tags look like versions",
+        "a tag that is no version cannot be compared, so no tool can propose an upgrade",
+        "use the tag that carries the version";
+    "R006" Warning AbraUnverified repository::catalogue,
+        "the recipe has a published version in the catalogue",
+        "operators find recipes and their versions in the catalogue",
+        "publish a version with `abra recipe release`";
+    "R007" Warning AbraUnverified repository::readme,
+        "README.md has its metadata filled in",
+        "the catalogue shows it to operators who choose a recipe",
+        "fill in every line between `<!-- metadata -->` and `<!-- endmetadata -->`";
+    "R008" Error AbraUnverified repository::sample,
+        "there is a .env.sample that can be read",
+        "`abra app new` copies it; without it abra refuses the recipe",
+        "write a .env.sample with TYPE, DOMAIN and every variable that the compose files use";
+    "R009" Error AbraUnverified service::main_service,
+        "one service is named `app`",
+        "abra sets and reads its labels on the service `app`",
+        "name the main service `app`";
+    "R010" Error AbraUnverified label::traefik,
+        "Traefik routes to a service, when .env.sample has a DOMAIN",
+        "an app with a domain that no router serves cannot be reached",
+        "add `traefik.enable=true` and a router to `deploy.labels`, or drop DOMAIN from .env.sample";
+    "R011" Error AbraUnverified service::image,
+        "every service has an image",
+        "docker stack deploy refuses a service without one; nothing is built",
+        "set `image`, or remove the service that a file still names";
+    "R012" Error AbraUnverified repository::config_versions,
+        "the version of every config comes from abra.sh",
+        "a config cannot be changed in place: without a version of its own, an upgrade that changes it fails",
+        "name the config `${STACK_NAME}_<name>_${<NAME>_VERSION}` and export <NAME>_VERSION in abra.sh";
+    "R013" Warning AbraUnverified repository::upstream,
+        "the recipe has a repository on git.coopcloud.tech",
+        "abra fetches recipes from there by their name",
+        "publish the repository there";
+    "R014" Error Abra repository::annotated_tags,
+        "only annotated tags are used",
+        "one lightweight tag makes abra refuse every deploy without --chaos",
+        "make the tag again with `git tag -a`, and push it with --force";
+    "R015" Warning AbraUnverified repository::long_secrets,
+        "names of secrets have at most 12 characters",
+        "Docker allows 64 bytes for stack, name and version together; a long domain leaves little for the name",
+        "shorten the name of the secret";
+    "R016" Warning AbraUnverified repository::unknown,
+        "not known: abra has a rule R016, and no public source says what it asks for",
+        "it stands here so that nobody takes its absence for a pass",
+        "ask abra: `abra recipe lint`";
+    "C001" Warning Practice service::exact_tag,
+        "image tags name one version, not a line of versions",
+        "a tag such as `15` moves when the upstream project publishes: a version that was green breaks without a commit",
+        "use the full version, or add its digest";
+    "C002" Error Practice repository::config_changed,
+        "a config that changed since the last version has a new name",
+        "Docker refuses to change a config in place, so every operator's upgrade fails",
+        "count the config's version up in abra.sh";
+    "C003" Error Practice repository::name_limits,
+        "names of services, secrets and configs fit Docker's limits under a run's domain",
+        "Docker refuses longer ones in the middle of a deploy",
+        "shorten the name";
+    "C004" Error Practice service::durations,
+        "durations do not come from variables",
+        "abra checks durations before it fills in variables, so the deploy fails",
+        "write the duration itself; operators can change it with an overlay";
+    "C005" Error Practice label::outside_deploy,
+        "labels for tools of the Swarm are in `deploy.labels`",
+        "labels beside `deploy` belong to the container, where neither abra, Traefik nor a backup looks",
+        "move them below `deploy`";
+    "C006" Warning Practice label::backup_without_volume,
+        "services with backup labels have a volume",
+        "what such a service writes is gone with its container; the label promises a backup that saves nothing of it",
+        "mount a volume, or move the label to the service that has one";
+    "C007" Error Practice label::backup_saves_nothing,
+        "the backup labels save something",
+        "a backup of nothing succeeds every night",
+        "label the service with the data, and exclude only volumes that need no backup";
+    "C008" Warning Practice label::backup_labels,
+        "backup labels are understood",
+        "a label that no backup tool knows, or that names a volume that does not exist, does nothing",
+        "write the label as the backup specification has it";
+    "C009" Error Practice service::depends_on,
+        "`depends_on` names services that exist",
+        "a Swarm passes over it, but `docker compose config` refuses the whole file, and tools that use it fail",
+        "remove the name, or add the service";
+    "C010" Warning Practice service::published_ports,
+        "no ports are published on the host",
+        "two apps of the recipe cannot share a host, and an update waits for the old task to let the port go",
+        "let Traefik route to the port; keep the port only where the protocol leaves no choice";
+    "C011" Error Practice label::version_label,
+        "the service `app` has a version label",
+        "without `coop-cloud.${STACK_NAME}.version` nobody knows which version runs, and no upgrade can be checked",
+        "add `coop-cloud.${STACK_NAME}.version=0.1.0+1.0.0` to `deploy.labels` of `app`";
+    "C012" Error Practice label::label_is_tag,
+        "the version label of a tagged commit is the tag",
+        "abra deploys the tag and records the label: an upgrade to the version would look like one to another",
+        "set the label with `abra recipe sync` before the tag is made";
+    "C013" Warning Practice label::label_form,
+        "the version label has the form `x.y.z+app`",
+        "a version of another form has no place in the order of versions, so there is no sure base for an upgrade",
+        "write it as `<recipe version>+<app version>`, such as `1.2.0+25.0.1`";
+    "C014" Warning Practice service::start_first,
+        "updates do not start first and roll back by themselves",
+        "when the new task fails, the old one serves on and its labels come back: the upgrade looks good and did not happen",
+        "use `order: stop-first`, or watch the state of the update";
+    "C015" Error Practice service::loads,
+        "every compose file can be loaded",
+        "docker stack deploy refuses the file",
+        "mend the file; a line of YAML is wrong, or a value has the wrong form";
+    "C016" Warning Practice service::remarks,
+        "the compose files mean what they say",
+        "docker reads the text otherwise than it looks, or refuses it at the deploy",
+        "write it as the message says";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_in_the_documentation() {
+        let page = include_str!("../../../docs/lint.md");
+        for rule in RULES {
+            let row = format!("| {} | {} |", rule.id, rule.severity);
+            assert!(page.contains(&row), "docs/lint.md lacks `{row}`");
+            for text in [rule.title, rule.why, rule.fix] {
+                assert!(!text.is_empty() && !text.ends_with('.'), "{}", rule.id);
+            }
+        }
+        let rows = page
+            .lines()
+            .filter(|line| line.starts_with("| R0") || line.starts_with("| C0"));
+        assert_eq!(
+            rows.count(),
+            RULES.len(),
+            "docs/lint.md has rows of no rule"
+        );
+        let mut ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), RULES.len());
+    }
+}

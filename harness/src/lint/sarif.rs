@@ -1,0 +1,64 @@
+//! Findings as SARIF 2.1.0, which code hosts show beside the lines.
+
+use serde_json::{Value, json};
+
+use super::Lint;
+use super::rules::RULES;
+
+/// Returns the SARIF log of `lint`, of version `version` of this program.
+#[must_use]
+pub fn sarif(lint: &Lint, version: &str) -> Value {
+    let rules: Vec<Value> = RULES
+        .iter()
+        .map(|rule| {
+            json!({
+                "id": rule.id,
+                "shortDescription": { "text": rule.title },
+                "fullDescription": { "text": rule.why },
+                "help": { "text": rule.fix },
+                "defaultConfiguration": { "level": rule.severity.name() },
+            })
+        })
+        .collect();
+    let results: Vec<Value> = lint
+        .findings
+        .iter()
+        .map(|found| {
+            // Code hosts refuse a result without a place; a tag is shown at the top of the main file.
+            let file = found.file.as_deref().unwrap_or("compose.yml");
+            json!({
+                "ruleId": found.id,
+                "ruleIndex": RULES.iter().position(|rule| rule.id == found.id),
+                "level": found.severity.name(),
+                "message": { "text": format!("{}. {}", found.message, found.fix) },
+                "locations": [{
+                    "physicalLocation": {
+                        "artifactLocation": { "uri": uri(file) },
+                        "region": { "startLine": found.line.unwrap_or(1) },
+                    },
+                }],
+            })
+        })
+        .collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "recipe-ci", "version": version, "rules": rules } },
+            "results": results,
+        }],
+    })
+}
+
+/// Returns a relative path as a URI reference.
+fn uri(path: &str) -> String {
+    let mut uri = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri
+}

@@ -1,0 +1,403 @@
+//! The recipe as the rules see it: every compose file with its lines, and each deploy that they make up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use walkdir::WalkDir;
+
+use super::history::History;
+use super::rules::Hit;
+use super::{LintError, Subject};
+use crate::recipe::compose::model::Service;
+use crate::recipe::compose::yaml::{Document, join};
+use crate::recipe::compose::{ComposeError, Location, Project, compose_files, load};
+use crate::recipe::env::{EnvFile, abra_sh};
+use crate::recipe::interpolate::interpolate;
+
+/// How deep compose files are looked for; the deepest that was seen in a recipe is in a folder.
+const DEPTH: usize = 3;
+
+/// A recipe.
+pub(super) struct View {
+    /// Its tree.
+    pub(super) root: PathBuf,
+    /// The name of the stack that names are measured with.
+    pub(super) stack: String,
+    /// Every compose file that could be read, those of the default deploy first.
+    pub(super) files: Vec<File>,
+    /// The deploy of a new app, then one for each optional file, on top of it; those that load.
+    pub(super) deploys: Vec<Project>,
+    /// Whether the first of them is the deploy of a new app.
+    pub(super) has_default: bool,
+    /// Every service once, as the first deploy that has it makes it.
+    pub(super) services: Vec<Member>,
+    /// What cannot be loaded.
+    pub(super) broken: Vec<Hit>,
+    /// `.env.sample`: absent, malformed, or its text and content.
+    pub(super) sample: Result<Option<EnvFile>, Hit>,
+    /// The text of `abra.sh`.
+    pub(super) abra_sh: Option<String>,
+    /// The text of `README.md`.
+    pub(super) readme: Option<String>,
+    /// The variables of a new app.
+    pub(super) vars: BTreeMap<String, String>,
+    /// The repository's history, or why there is none.
+    pub(super) history: Result<History, String>,
+}
+
+/// A compose file, as written.
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) document: Document,
+}
+
+/// A service in a deploy.
+pub(super) struct Member {
+    pub(super) service: Service,
+    /// The deploy, in [`View::deploys`].
+    pub(super) deploy: usize,
+}
+
+/// A label, as written in one file.
+pub(super) struct Label<'a> {
+    pub(super) service: &'a str,
+    /// Its key, as docker has it.
+    pub(super) key: String,
+    /// Whether it stands below `deploy`.
+    pub(super) in_deploy: bool,
+    pub(super) place: &'a Location,
+}
+
+impl View {
+    pub(super) fn load(subject: &Subject<'_>) -> Result<Self, LintError> {
+        let root = subject.root;
+        let (sample, abra_sh) = (read(root, ".env.sample")?, read(root, "abra.sh")?);
+        let mut view = Self {
+            root: root.to_owned(),
+            stack: subject.stack.to_owned(),
+            files: Vec::new(),
+            deploys: Vec::new(),
+            has_default: false,
+            services: Vec::new(),
+            broken: Vec::new(),
+            sample: Ok(None),
+            abra_sh,
+            readme: read(root, "README.md")?,
+            vars: BTreeMap::new(),
+            history: History::of(subject)?,
+        };
+        let (vars, sample) = variables(&view.stack, sample, view.abra_sh.as_deref());
+        (view.vars, view.sample) = (vars, sample);
+        let default = compose_files(&view.vars);
+        let found = compose_files_in(root)?;
+        if found.is_empty() && !default.iter().any(|file| root.join(file).is_file()) {
+            return Err(LintError::NoRecipe {
+                root: root.to_owned(),
+            });
+        }
+        let optional: Vec<String> = found
+            .into_iter()
+            .filter(|file| !default.contains(file))
+            .collect();
+        for file in default.iter().chain(&optional) {
+            match load::document(root, file) {
+                Ok(document) => view.files.push(File {
+                    name: file.clone(),
+                    document,
+                }),
+                Err(error) => view.break_with(&error),
+            }
+        }
+        view.load_deploys(root, &default, &optional);
+        Ok(view)
+    }
+
+    fn load_deploys(&mut self, root: &Path, default: &[String], optional: &[String]) {
+        match Project::load(root, default, &self.vars) {
+            Ok(project) => {
+                self.has_default = true;
+                self.deploys.push(project);
+            }
+            Err(error) => self.break_with(&error),
+        }
+        // What an operator sets when they take the file: the values that .env.sample has as a comment.
+        let mut with_suggested = suggested(read(root, ".env.sample").ok().flatten().as_deref());
+        with_suggested.extend(self.vars.clone());
+        for file in optional {
+            let mut files = default.to_vec();
+            files.push(file.clone());
+            let mut loaded = Project::load(root, &files, &self.vars);
+            if let Err(ComposeError::Interpolate { .. }) = loaded {
+                loaded = Project::load(root, &files, &with_suggested);
+            }
+            match loaded {
+                Ok(project) => self.deploys.push(project),
+                Err(error) => self.break_with(&error),
+            }
+        }
+        for (deploy, project) in self.deploys.iter().enumerate() {
+            for service in &project.services {
+                let known = self
+                    .services
+                    .iter_mut()
+                    .find(|member| member.service.name == service.name);
+                let member = Member {
+                    service: service.clone(),
+                    deploy,
+                };
+                match known {
+                    // Two optional files may share a service that only one of them gives an image.
+                    Some(known) if known.service.image.is_none() && service.image.is_some() => {
+                        if known.deploy > 0 || !self.has_default {
+                            *known = member;
+                        }
+                    }
+                    Some(_) => {}
+                    None => self.services.push(member),
+                }
+            }
+        }
+    }
+
+    fn break_with(&mut self, error: &ComposeError) {
+        let mut message = crate::error::chain(error);
+        let place = error.location();
+        if let Some(place) = place
+            && let Some(rest) = message.strip_prefix(&format!("{place}: "))
+        {
+            message = rest.to_owned();
+        }
+        let file = match error {
+            ComposeError::Missing { .. } | ComposeError::Outside { .. } => {
+                Some(".env.sample".to_owned())
+            }
+            ComposeError::Read { file, .. } => Some(file.clone()),
+            _ => place.map(|place| place.file.clone()),
+        };
+        let line = match (error, &self.sample) {
+            (ComposeError::Missing { .. } | ComposeError::Outside { .. }, Ok(Some(sample))) => {
+                sample
+                    .line_of("COMPOSE_FILE")
+                    .and_then(|line| line.try_into().ok())
+            }
+            _ => place.map(|place| place.line),
+        };
+        let hit = Hit {
+            file,
+            line,
+            message,
+        };
+        if !self.broken.contains(&hit) {
+            self.broken.push(hit);
+        }
+    }
+
+    /// Returns the deploy of a new app.
+    pub(super) fn default_deploy(&self) -> Result<&Project, String> {
+        self.deploys
+            .first()
+            .filter(|_| self.has_default)
+            .ok_or_else(|| "the compose files do not load, see C015".to_owned())
+    }
+
+    /// Returns the place of `path`: in the last file of the default deploy that has it, else in the first
+    /// that has it, else that of the nearest key above it.
+    pub(super) fn place(&self, path: &str) -> Option<&Location> {
+        let default = self
+            .default_deploy()
+            .map_or(0, |project| project.files.len())
+            .min(self.files.len());
+        let (own, others) = self.files.split_at(default);
+        let mut path = path;
+        loop {
+            let found = own.iter().rev().chain(others);
+            let found = found.filter_map(|file| file.document.key(path)).next();
+            if found.is_some() || path.is_empty() {
+                return found;
+            }
+            path = path.rfind(['.', '[']).map_or("", |at| &path[..at]);
+        }
+    }
+
+    /// Returns a hit at `path` of the compose files.
+    pub(super) fn hit(&self, path: &str, message: impl Into<String>) -> Hit {
+        match self.place(path) {
+            Some(place) => at(place, message),
+            None => in_file("compose.yml", Some(1), message),
+        }
+    }
+
+    /// Returns `text` with its variables filled in, as it is where that fails.
+    pub(super) fn fill_in(&self, text: &str) -> String {
+        interpolate(text, &self.vars, &mut BTreeSet::new()).unwrap_or_else(|_| text.to_owned())
+    }
+
+    /// Returns every label of every file.
+    pub(super) fn labels(&self) -> Vec<Label<'_>> {
+        let mut labels = Vec::new();
+        for (file, name, service) in self.raw_services() {
+            for (in_deploy, section) in [(true, "deploy.labels"), (false, "labels")] {
+                let path = format!("services.{name}.{section}");
+                let list = section
+                    .split('.')
+                    .try_fold(service, |value, key| value.get(key));
+                let mut add = |key: String, path: &str| {
+                    if let Some(place) = file.document.key(path) {
+                        labels.push(Label {
+                            service: name,
+                            key,
+                            in_deploy,
+                            place,
+                        });
+                    }
+                };
+                match list {
+                    Some(Value::Object(map)) => {
+                        // Docker does not fill in variables of keys.
+                        map.keys()
+                            .for_each(|key| add(key.clone(), &join(&path, key)));
+                    }
+                    Some(Value::Array(items)) => {
+                        for (index, item) in items.iter().enumerate() {
+                            let text = self.fill_in(item.as_str().unwrap_or_default());
+                            let key = text.split('=').next().unwrap_or_default();
+                            add(key.to_owned(), &format!("{path}[{index}]"));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        labels
+    }
+
+    /// Returns every service of every file, as written.
+    pub(super) fn raw_services(&self) -> impl Iterator<Item = (&File, &str, &Value)> {
+        self.files.iter().flat_map(|file| {
+            let services = file
+                .document
+                .value
+                .get("services")
+                .and_then(Value::as_object);
+            services
+                .into_iter()
+                .flatten()
+                .map(move |(name, service)| (file, name.as_str(), service))
+        })
+    }
+}
+
+/// Returns a hit at a place in a compose file.
+pub(super) fn at(place: &Location, message: impl Into<String>) -> Hit {
+    in_file(&place.file, Some(place.line), message)
+}
+
+/// Returns a hit in a file.
+pub(super) fn in_file(file: &str, line: Option<u64>, message: impl Into<String>) -> Hit {
+    Hit {
+        file: Some(file.to_owned()),
+        line,
+        message: message.into(),
+    }
+}
+
+/// Returns the variables of a new app, and its `.env.sample`.
+pub(super) fn variables(
+    stack: &str,
+    sample: Option<String>,
+    abra_sh: Option<&str>,
+) -> (BTreeMap<String, String>, Result<Option<EnvFile>, Hit>) {
+    let base = BTreeMap::from([("STACK_NAME".to_owned(), stack.to_owned())]);
+    let malformed = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        let rest = text.strip_prefix(".env.sample:").unwrap_or(&text);
+        let (line, message) = rest.split_once(": ").unwrap_or(("", rest));
+        in_file(".env.sample", line.parse().ok(), message)
+    };
+    let mut vars = BTreeMap::new();
+    let sample = match sample.map(|text| EnvFile::parse(&text, ".env.sample")) {
+        None => Ok(None),
+        Some(Err(error)) => Err(malformed(&error)),
+        Some(Ok(file)) => match file.resolve(&base) {
+            Ok(found) => {
+                vars = found;
+                Ok(Some(file))
+            }
+            Err(error) => Err(malformed(&error)),
+        },
+    };
+    vars.extend(abra_sh.map(abra_sh::exports).unwrap_or_default().vars);
+    vars.extend(base);
+    (vars, sample)
+}
+
+/// Returns the variables that a `.env.sample` has as comments: `#SMTP_HOST=mail.example.com`.
+fn suggested(sample: Option<&str>) -> BTreeMap<String, String> {
+    let mut vars = BTreeMap::new();
+    for line in sample.unwrap_or_default().lines() {
+        let line = line.trim_start().trim_start_matches(['#', ' ']);
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        if !key.is_empty() && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
+            // An empty suggestion would not satisfy a variable that is required.
+            let value = Some(value.trim().trim_matches(['"', '\'']));
+            let value = value.filter(|value| !value.is_empty()).unwrap_or("x");
+            vars.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    vars
+}
+
+/// Returns the compose files below `root`: `compose.yml` in it, `compose.<feature>.yml` there and in folders.
+fn compose_files_in(root: &Path) -> Result<Vec<String>, LintError> {
+    let mut found = Vec::new();
+    let entries = WalkDir::new(root)
+        .max_depth(DEPTH)
+        .sort_by_file_name()
+        .into_iter()
+        // What is below `tests` is for CI, and no operator's.
+        .filter_entry(|entry| {
+            let name = entry.file_name().to_string_lossy();
+            entry.depth() == 0
+                || !(name.starts_with('.') || name == "tests" || name == "node_modules")
+        });
+    for entry in entries {
+        let entry = entry.map_err(|error| LintError::Read {
+            path: error.path().unwrap_or(root).to_owned(),
+            source: error.into(),
+        })?;
+        let Some(path) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else {
+            continue;
+        };
+        if entry.file_type().is_file() && is_compose_file(path) {
+            found.push(path.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Returns whether `path`, relative to the root of a recipe, is that of a compose file.
+pub(super) fn is_compose_file(path: &str) -> bool {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let stem = name
+        .strip_suffix(".yml")
+        .or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| {
+        stem == "compose" && folder.is_empty()
+            || stem
+                .strip_prefix("compose.")
+                .is_some_and(|feature| !feature.is_empty())
+    }) && !path.starts_with("tests/")
+}
+
+fn read(root: &Path, name: &str) -> Result<Option<String>, LintError> {
+    let path = root.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LintError::Read { path, source }),
+    }
+}
