@@ -88,6 +88,14 @@ pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
                 id: rule.id.to_owned(),
                 reason,
             }),
+            Ok(hits)
+                if hits.is_empty() && !view.broken.is_empty() && rule.reads_compose_files() =>
+            {
+                lint.skipped.push(Skipped {
+                    id: rule.id.to_owned(),
+                    reason: "it holds where it could be checked, but a compose file cannot be loaded, see C015".to_owned(),
+                });
+            }
             Ok(hits) if hits.is_empty() => lint.passed.push(rule.id.to_owned()),
             Ok(hits) => lint.findings.extend(hits.into_iter().map(|hit| Finding {
                 id: rule.id.to_owned(),

@@ -6,6 +6,7 @@
 
 mod cli;
 mod dry_run;
+mod lint;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

@@ -135,14 +135,14 @@ impl Lint {
         self
     }
 
-    /// Returns the findings' sum in words: `2 errors, 1 warning; 20 rules hold, 3 skipped`.
+    /// Returns the findings' sum in words: `2 errors, 1 warning; 20 rules passed, 3 skipped`.
     #[must_use]
     pub fn summary(&self) -> String {
         let count = |number: usize, what: &str| {
             format!("{number} {what}{}", if number == 1 { "" } else { "s" })
         };
         format!(
-            "{}, {}; {} hold, {} skipped",
+            "{}, {}; {} passed, {} skipped",
             count(self.count(Severity::Error), "error"),
             count(self.count(Severity::Warning), "warning"),
             count(self.passed.len(), "rule"),

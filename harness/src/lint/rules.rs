@@ -50,6 +50,11 @@ impl Rule {
     pub fn of_abra(&self) -> bool {
         self.source != Source::Practice
     }
+
+    /// Returns whether the rule is about compose files, so that one that cannot be loaded leaves it open.
+    pub(super) fn reads_compose_files(&self) -> bool {
+        !["R006", "R007", "R008", "R013", "R014", "R016", "C015"].contains(&self.id)
+    }
 }
 
 macro_rules! rules {

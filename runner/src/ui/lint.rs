@@ -70,7 +70,7 @@ mod tests {
             fix: write it
 
         skipped R006: offline
-        fail: 1 error, 0 warnings; 1 rule hold, 1 skipped
+        fail: 1 error, 0 warnings; 1 rule passed, 1 skipped
         ");
     }
 }

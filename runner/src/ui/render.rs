@@ -220,10 +220,15 @@ impl Renderer {
             .iter()
             .rposition(|open| open.phase == phase)
             .map(|index| self.open.remove(index));
-        // The end of a tier and of the teardown have better lines of their own.
+        // The ends of the lint, of a tier and of the teardown have better lines of their own.
         if matches!(
             phase,
-            Phase::Upgrade | Phase::Backup | Phase::Restore | Phase::Custom | Phase::Teardown
+            Phase::Lint
+                | Phase::Upgrade
+                | Phase::Backup
+                | Phase::Restore
+                | Phase::Custom
+                | Phase::Teardown
         ) {
             return String::new();
         }

@@ -1,5 +1,7 @@
 //! Whole runs as they look.
 
+use harness::lint::Finding;
+
 use super::*;
 
 fn started() -> Event {
@@ -24,6 +26,34 @@ fn planned() -> Event {
         stages: Stage::ALL.to_vec(),
         customization: vec!["tests/test_install.py".to_owned()],
         deploys_expected: 1,
+    }))
+}
+
+/// Returns the lint's event with `warnings` findings, and errors before them where it failed.
+fn linted(status: Status, warnings: usize) -> Event {
+    let finding = |severity, id: &str, line| Finding {
+        id: id.to_owned(),
+        severity,
+        title: String::new(),
+        file: Some("compose.yml".to_owned()),
+        line: Some(line),
+        message: "image `notes` has no tag".to_owned(),
+        why: String::new(),
+        fix: String::new(),
+    };
+    let mut findings = Vec::new();
+    if status == Status::Fail {
+        findings.push(finding(Severity::Error, "C004", 12));
+    }
+    let lines = (1..).take(warnings);
+    findings.extend(lines.map(|line| finding(Severity::Warning, "R003", line)));
+    Event::LintFinished(Box::new(Lint {
+        status,
+        reason: None,
+        findings,
+        skipped: Vec::new(),
+        passed: vec!["R001".to_owned(), "R002".to_owned()],
+        abra: Vec::new(),
     }))
 }
 
@@ -107,6 +137,9 @@ pub(crate) fn green_run() -> Vec<Event> {
         phase(Phase::Fetch, "PR head of coop-cloud/notes"),
         done(Phase::Fetch, 400),
         planned(),
+        phase(Phase::Lint, ""),
+        done(Phase::Lint, 9),
+        linted(Status::Pass, 1),
         phase(Phase::Prepull, "2 images present"),
         done(Phase::Prepull, 20),
         phase(Phase::Deploy, "0.1.0+1.0.0"),
@@ -160,6 +193,7 @@ pub(crate) fn red_run() -> Vec<Event> {
         planned(),
         Event::Deviation("no IPVS: services get endpoint_mode dnsrr".to_owned()),
         Event::Warning("variable `SMTP_HOST` is not set".to_owned()),
+        linted(Status::Fail, 13),
         Event::TierStarted(Stage::Install),
         test(
             Stage::Install,
@@ -244,21 +278,23 @@ fn a_green_run() {
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
       added      tests/test_install.py
-    [   2.0s] prepull    2 images present
-    [   2.8s] deploy     0.1.0+1.0.0
-    [   4.4s] converge   1 service
-    [   5.2s] converge   took 1.8 s
-    [   5.6s] install    ✔ generic: serving — 200 at / (12 ms)
-    [   6.0s] install    ✔ pass in 2.9 s, 1 of 1 test passed
-    [   6.8s] upgrade    0.2.0+1.1.0
-    [   7.2s] upgrade    ✔ generic: it moved (12 ms)
-    [   8.0s] upgrade    ✔ pass in 5.1 s, 1 of 1 test passed
-    [   8.4s] backup     - skip — no service has backup labels
-    [   8.8s] restore    - skip — nothing was backed up
-    [   9.6s] custom     - skip custom/test_old.sh — needs 2.0 (12 ms)
-    [  10.0s] custom     ✔ pass in 1 min 03 s, 1 of 1 test passed
-    [  10.4s] teardown   removing the app
-    [  10.8s] teardown   ✔ nothing is left
+    [   2.8s] lint       warning R003 compose.yml:1 image `notes` has no tag
+    [   2.8s] lint       ✔ pass — 0 errors, 1 warning; 2 rules passed, 0 skipped
+    [   3.2s] prepull    2 images present
+    [   4.0s] deploy     0.1.0+1.0.0
+    [   5.6s] converge   1 service
+    [   6.4s] converge   took 1.8 s
+    [   6.8s] install    ✔ generic: serving — 200 at / (12 ms)
+    [   7.2s] install    ✔ pass in 2.9 s, 1 of 1 test passed
+    [   8.0s] upgrade    0.2.0+1.1.0
+    [   8.4s] upgrade    ✔ generic: it moved (12 ms)
+    [   9.2s] upgrade    ✔ pass in 5.1 s, 1 of 1 test passed
+    [   9.6s] backup     - skip — no service has backup labels
+    [  10.0s] restore    - skip — nothing was backed up
+    [  10.8s] custom     - skip custom/test_old.sh — needs 2.0 (12 ms)
+    [  11.2s] custom     ✔ pass in 1 min 03 s, 1 of 1 test passed
+    [  11.6s] teardown   removing the app
+    [  12.0s] teardown   ✔ nothing is left
 
       tier     status         time passed  why
       install  ✔ pass        2.9 s    1/1
@@ -267,7 +303,7 @@ fn a_green_run() {
       restore  - skip            -      -  nothing was backed up
       custom   ✔ pass   1 min 03 s    1/1
 
-      level    4 of 5 (install pass, upgrade pass, backup+restore skip, custom pass, lint unver)
+      level    5 of 5 (install pass, upgrade pass, backup+restore skip, custom pass, lint pass)
       verdict  ✔ passed, exit code 0, after 24.1 s
       results  /var/lib/cc-ci-runs/4711/results.json
     "#);
@@ -275,13 +311,15 @@ fn a_green_run() {
 
 #[test]
 fn a_green_run_on_a_terminal() {
-    insta::assert_snapshot!(shown(Mode::Progress, Charset::Unicode, &green_run()[1..9], STEP), @r#"
+    insta::assert_snapshot!(shown(Mode::Progress, Charset::Unicode, &green_run()[1..12], STEP), @r#"
     [   0.8s] fetch      PR head of coop-cloud/notes (400 ms)
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
       added      tests/test_install.py
-    [   2.0s] prepull    2 images present (20 ms)
-    [   2.8s] deploy     0.1.0+1.0.0 (700 ms)
+    [   2.4s] lint       warning R003 compose.yml:1 image `notes` has no tag
+    [   2.4s] lint       ✔ pass — 0 errors, 1 warning; 2 rules passed, 0 skipped
+    [   3.2s] prepull    2 images present (20 ms)
+    [   4.0s] deploy     0.1.0+1.0.0 (700 ms)
     "#);
 }
 
@@ -295,21 +333,35 @@ fn a_red_run() {
       added      tests/test_install.py
     [   1.2s] deviation  no IPVS: services get endpoint_mode dnsrr
     [   1.6s] warning    variable `SMTP_HOST` is not set
-    [   2.4s] install    ✔ generic: serving — 200 at / (12 ms)
-    [   2.8s] install    ✘ fail tests.test_install::test_title (12 ms)
+    [   2.0s] lint       error C004 compose.yml:12 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:1 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:2 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:3 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:4 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:5 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:6 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:7 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:8 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:9 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:10 image `notes` has no tag
+    [   2.0s] lint       warning R003 compose.yml:11 image `notes` has no tag
+    [   2.0s] lint       and 2 more, see results.json
+    [   2.0s] lint       ✘ fail — 1 error, 13 warnings; 2 rules passed, 0 skipped
+    [   2.8s] install    ✔ generic: serving — 200 at / (12 ms)
+    [   3.2s] install    ✘ fail tests.test_install::test_title (12 ms)
                │ def test_title():
                │ >   assert title() == 'Notes'
                │ E   AssertionError
-    [   3.2s] install    ✘ fail test_install.sh — exit code 3 (12 ms)
+    [   3.6s] install    ✘ fail test_install.sh — exit code 3 (12 ms)
                test_install.sh:
                │ no title
                │
                │ bye
                service app: no output
-    [   4.4s] install    ✘ fail in 2.9 s, 0 of 1 test passed — 2 tests failed
-    [   4.8s] upgrade    ? unver — install failed
-    [   5.2s] teardown   removing the app
-    [   5.6s] teardown   ✘ left behind
+    [   4.8s] install    ✘ fail in 2.9 s, 0 of 1 test passed — 2 tests failed
+    [   5.2s] upgrade    ? unver — install failed
+    [   5.6s] teardown   removing the app
+    [   6.0s] teardown   ✘ left behind
                │ volumes: note-0a1b2c_ci_localhost_data
 
       tier     status         time passed  why
@@ -319,7 +371,7 @@ fn a_red_run() {
       restore  ? unver           -      -  did not start
       custom   ? unver           -      -  did not start
 
-      level    0 of 5 (install fail, upgrade unver, backup+restore unver, custom unver, lint unver)
+      level    0 of 5 (install fail, upgrade unver, backup+restore unver, custom unver, lint fail)
       verdict  ✘ failed, exit code 1, after 24.1 s — install: 2 tests failed
       left     volumes: note-0a1b2c_ci_localhost_data
       results  /var/lib/cc-ci-runs/4711/results.json
@@ -418,6 +470,8 @@ fn the_live_line_says_what_is_waited_for() {
     said.dedup();
     insta::assert_snapshot!(said.join("\n"), @r#"
     fetch: PR head of coop-cloud/notes
+
+    lint: 
 
     prepull: 2 images present
 
