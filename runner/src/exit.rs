@@ -14,7 +14,7 @@ use harness::outcome::Verdict;
 pub(crate) enum Exit {
     /// Every tier passed or was skipped for cause; any other command did what it was asked.
     Passed = 0,
-    /// A tier failed: the recipe does not do what it should.
+    /// A tier failed, or a rule of the lint that must hold: the recipe does not do what it should.
     Failed = 1,
     /// A usage or configuration error; nothing was created.
     Usage = 2,

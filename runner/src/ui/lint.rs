@@ -2,13 +2,27 @@
 
 use std::fmt::Write as _;
 
+use harness::lint::abra::Side;
 use harness::lint::{Finding, Lint};
+use harness::outcome::Status;
 use harness::report::printable;
 
 /// Returns a finding in one line: `error C004 compose.yml:12 what is wrong`.
 pub(crate) fn line(found: &Finding) -> String {
     let (severity, id, place) = (found.severity, &found.id, found.place());
     format!("{severity} {id} {place} {}", printable(&found.message))
+}
+
+/// Returns a line for each rule of abra's table that failed there, or on which the two lints differ.
+pub(crate) fn sides(lint: &Lint) -> Vec<String> {
+    let said = |status: Option<Status>| status.map_or("-", Status::name);
+    let worth = |side: &&Side| side.disagree() || side.abra == Some(Status::Fail);
+    let line = |side: &Side| {
+        let rule = printable(side.rule.as_deref().unwrap_or_default());
+        let (ours, abra) = (said(side.ours), said(side.abra));
+        format!("{} recipe-ci {ours}, abra {abra}: {rule}", side.id)
+    };
+    lint.abra.iter().filter(worth).map(line).collect()
 }
 
 /// Returns everything that was found, each with why and what to do, and the sum.
@@ -25,6 +39,9 @@ pub(crate) fn page(lint: &Lint) -> String {
     if !lint.findings.is_empty() {
         add("");
     }
+    for side in sides(lint) {
+        add(&side);
+    }
     for skipped in &lint.skipped {
         add(&format!(
             "skipped {}: {}",
@@ -38,7 +55,6 @@ pub(crate) fn page(lint: &Lint) -> String {
 #[cfg(test)]
 mod tests {
     use harness::lint::{Severity, Skipped};
-    use harness::outcome::Status;
 
     use super::*;
 
@@ -62,13 +78,22 @@ mod tests {
                 reason: "offline".to_owned(),
             }],
             passed: vec!["R001".to_owned()],
-            abra: Vec::new(),
+            abra: [("R001", Status::Pass), ("R014", Status::Fail)]
+                .map(|(id, abra)| Side {
+                    id: id.to_owned(),
+                    ours: Some(Status::Pass),
+                    abra: Some(abra),
+                    rule: Some("only annotated tags".to_owned()),
+                    severity: Some(Severity::Error),
+                })
+                .into(),
         };
         insta::assert_snapshot!(page(&lint), @r"
         error C004 compose.yml:12 `healthcheck.interval` comes from a variable
             why: the deploy fails
             fix: write it
 
+        R014 recipe-ci pass, abra fail: only annotated tags
         skipped R006: offline
         fail: 1 error, 0 warnings; 1 rule passed, 1 skipped
         ");
