@@ -11,14 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::dirs::HostDirs;
 use crate::error::chain;
 use crate::janitor::record::{SweepRecord, Sweeper, last};
+use crate::janitor::units::TIMER;
 use crate::name::Zone;
 use crate::watch::{self, State};
 
 /// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
 pub const TOO_OLD: Duration = Duration::from_secs(60 * 60);
-
-/// The timer that `janitor install` writes and the NixOS module declares.
-pub const TIMER: &str = "recipe-ci-janitor.timer";
 
 /// What sweeps a zone of this host.
 #[derive(Debug)]

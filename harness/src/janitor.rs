@@ -4,6 +4,7 @@
 //! never taken for nothing. Names that are not run apps of the zone are not even looked at.
 
 pub mod record;
+pub mod units;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::lint::LintArgs;
+use crate::commands::janitor::install::InstallArgs;
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
@@ -161,6 +162,8 @@ pub(crate) struct SweepArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JanitorCommand {
+    /// Write a systemd service and timer that sweep between runs.
+    Install(InstallArgs),
     /// Sweep again and again until told to stop: one watcher per state directory.
     Watch(WatchArgs),
     /// See to it that a watcher runs; start one when there is none.

@@ -3,8 +3,8 @@
 mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
-mod janitor;
 pub(crate) mod lint;
+pub(crate) mod janitor;
 mod ps;
 mod run;
 

@@ -7,6 +7,7 @@
 mod cli;
 mod dry_run;
 mod lint;
+mod install;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

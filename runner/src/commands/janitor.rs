@@ -1,5 +1,6 @@
 //! `recipe-ci janitor`: one sweep, and what sees to it that sweeps happen.
 
+pub(crate) mod install;
 mod watch;
 
 pub(crate) use watch::watcher_json;
@@ -22,6 +23,7 @@ use crate::ui;
 pub(crate) async fn janitor(args: JanitorArgs) -> Exit {
     match args.command {
         None => sweep_once(&args.sweep).await,
+        Some(JanitorCommand::Install(args)) => install::install(&args).await,
         Some(JanitorCommand::Watch(args)) => watch::watch(&args).await,
         Some(JanitorCommand::Arm { watch, restart }) => watch::arm(&watch, restart).await,
         Some(JanitorCommand::Status { zone, json }) => watch::status(&zone, json),
