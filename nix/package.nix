@@ -1,5 +1,8 @@
 # recipe-ci from the lock file: `pkgs.callPackage ./nix/package.nix { }`.
 #
+# It takes the compiler of nixpkgs, which must be as new as `rust-version` in Cargo.toml. What is built from C (libgit2,
+# zlib, ring) comes with its crate and needs only the C compiler that every build has: no cmake, no OpenSSL.
+#
 # At run time it needs `docker` (the client) and, for Python tests, `pytest` on PATH. They are not
 # wrapped in here: the host's own client has to fit the host's engine.
 {

@@ -8,6 +8,7 @@ mod cli;
 mod dry_run;
 mod lint;
 mod install;
+mod nix;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;
