@@ -9,6 +9,7 @@ mod dry_run;
 mod lint;
 mod install;
 mod nix;
+mod pipelines;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::support::repository;
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns the files below `dir` with this extension.
-fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![repository().join(dir)];
     while let Some(dir) = dirs.pop() {
@@ -27,7 +27,7 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 /// Returns every text in quotes that looks like the name of a variable.
-fn variables(source: &str) -> Vec<String> {
+pub(crate) fn variables(source: &str) -> Vec<String> {
     source
         .split('"')
         .skip(1)
