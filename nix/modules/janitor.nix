@@ -20,7 +20,10 @@ in
     every = lib.mkOption {
       type = lib.types.strMatching "[0-9]+(s|min|h)";
       default = "10min";
-      description = "The time between the starts of two sweeps.";
+      description = ''
+        The time between the starts of two sweeps, half an hour at most: after an hour without one, runs say
+        that nothing sweeps the host.
+      '';
     };
   };
 

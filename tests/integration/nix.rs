@@ -495,3 +495,34 @@ fn the_flake_has_package_shell_and_modules() {
     );
     assert_eq!(flake["checks"], serde_json::json!(["host", "package"]));
 }
+
+/// The example of docs/operating.md, as a host's flake: its options exist and have the right types.
+#[test]
+fn the_example_of_the_documentation_is_a_host() {
+    let nix = Nix::new();
+    let page = std::fs::read_to_string(repository().join("docs/operating.md")).unwrap();
+    let examples: Vec<&str> = page
+        .split("```nix\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let [example] = examples[..] else {
+        panic!("{} examples", examples.len());
+    };
+    let file = nix.0.path().join("flake.nix");
+    std::fs::write(&file, example).unwrap();
+    let settings = format!(
+        "let host = (import {}).outputs {{ nixpkgs.lib.nixosSystem = host: host; recipe-ci.nixosModules.default = null; }}; \
+         in builtins.elemAt host.nixosConfigurations.ci-host.modules 2",
+        file.display()
+    );
+    let host = nix.host(&settings);
+    assert_eq!(names(&host).len(), 4, "{:#}", host["units"]);
+    assert_eq!(
+        variable(
+            unit(&host, "drone-runner-exec.service"),
+            "DRONE_RUNNER_CAPACITY"
+        ),
+        "2"
+    );
+}

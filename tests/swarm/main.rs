@@ -11,6 +11,7 @@ mod gateway;
 mod hold;
 mod infra;
 mod ps;
+mod stop;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
