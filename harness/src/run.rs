@@ -16,6 +16,7 @@ mod tiers;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::dirs::{DirsError, RunDirs};
 use crate::error::chain;
@@ -105,6 +106,11 @@ pub struct RunEnd {
     pub plan_json: Option<String>,
 }
 
+/// How long a red run waits for the signal that may have caused it. Who cancels may send it to every process
+/// at once (systemd does when it stops a unit), and a test may die of it before this process hears of it: that
+/// is no failure of the recipe.
+const SIGNAL_GRACE: Duration = Duration::from_millis(100);
+
 enum Ending {
     Body(Result<Option<String>, RunError>),
     Signal(EndSignal),
@@ -183,6 +189,16 @@ pub async fn run(
             () = tokio::time::sleep_until(deadline.instant()) => Ending::Deadline,
             done = &mut body => Ending::Body(done),
         }
+    };
+    let verdict = decide(&ending, &context.held.borrow().tiers).verdict;
+    let ending = match ending {
+        Ending::Body(_) if matches!(verdict, Verdict::Failed | Verdict::Infra) => {
+            match tokio::time::timeout(SIGNAL_GRACE, signals.next()).await {
+                Ok(signal) => Ending::Signal(signal),
+                Err(_) => ending,
+            }
+        }
+        other => other,
     };
     let end = finish(&context, ending, signals, watch).await;
     if let Some(error) = recorder.last_error() {

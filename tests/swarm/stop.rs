@@ -8,9 +8,11 @@ use nix::unistd::Pid;
 
 use crate::cancel::{Phase, Scene};
 
-/// Sends SIGTERM to supervisor, worker, and whatever they started.
+/// Sends SIGTERM to supervisor, worker, and whatever they started; to the last one first, which may die of it
+/// before the worker hears of anything.
 fn stop(scene: &Scene) -> usize {
-    let processes = scene.env.processes();
+    let mut processes = scene.env.processes();
+    processes.sort_by_key(|(pid, _)| std::cmp::Reverse(*pid));
     for (pid, _) in &processes {
         // One may have ended meanwhile.
         let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
