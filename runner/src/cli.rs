@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
-use crate::commands::lint::LintArgs;
 use crate::commands::janitor::install::InstallArgs;
+use crate::commands::lint::LintArgs;
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]

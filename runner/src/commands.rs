@@ -3,8 +3,8 @@
 mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
-pub(crate) mod lint;
 pub(crate) mod janitor;
+pub(crate) mod lint;
 mod ps;
 mod run;
 

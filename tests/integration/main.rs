@@ -6,8 +6,8 @@
 
 mod cli;
 mod dry_run;
-mod lint;
 mod install;
+mod lint;
 mod nix;
 mod pipelines;
 #[path = "../support/support.rs"]
