@@ -270,44 +270,6 @@ mod tests {
     }
 
     #[test]
-    fn the_abra_directory_links_the_canonical_one_and_may_be_built_twice() {
-        let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
-        let dirs = RunDirs::create(&host, &"x".parse().unwrap()).unwrap();
-        dirs.link_abra(&host).unwrap();
-        dirs.link_abra(&host).unwrap();
-        assert_eq!(
-            fs::read_link(dirs.abra.join("servers")).unwrap(),
-            host.abra.join("servers")
-        );
-        assert!(
-            fs::read_dir(dirs.abra.join("recipes"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_file_in_the_place_of_a_link_is_an_error_that_names_both() {
-        let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
-        let dirs = RunDirs::create(&host, &"x".parse().unwrap()).unwrap();
-        fs::create_dir_all(&dirs.abra).unwrap();
-        fs::write(dirs.abra.join("servers"), "").unwrap();
-        let error = dirs.link_abra(&host).unwrap_err();
-        assert!(matches!(error, DirsError::InTheWay { .. }), "{error}");
-    }
-
-    #[test]
-    fn state_files_never_carry_the_domain() {
-        let root = tempfile::tempdir().unwrap();
-        let dirs = RunDirs::create(&host(root.path()), &"9".parse().unwrap()).unwrap();
-        let name = dirs.state_file("deploy-count");
-        assert!(name.ends_with(format!("deploy-count-9-{}", std::process::id())));
-    }
-
-    #[test]
     fn a_runs_directory_that_is_a_file_is_a_usage_error() {
         let root = tempfile::tempdir().unwrap();
         let host = host(root.path());

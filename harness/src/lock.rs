@@ -13,6 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
+
 use crate::dirs::HostDirs;
 use crate::name::{Domain, RunId};
 
@@ -351,21 +353,24 @@ impl SectionLock {
 
 /// On NFS and its kind the kernel turns `flock` into byte-range locks of a server, and may hang for ever.
 pub(crate) fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
-    use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
-    // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
-    const CIFS: FsType = FsType(0xff53_4d42);
-    const SMB2: FsType = FsType(0xfe53_4d42);
     let unusable = |error: nix::errno::Errno| LockError::Unusable {
         path: dir.to_owned(),
         source: error.into(),
     };
-    let kind = statfs(dir).map_err(unusable)?.filesystem_type();
-    if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind) {
+    let kind = nix::sys::statfs::statfs(dir).map_err(unusable)?;
+    if is_network(kind.filesystem_type()) {
         return Err(LockError::NetworkFileSystem {
             path: dir.to_owned(),
         });
     }
     Ok(())
+}
+
+fn is_network(kind: FsType) -> bool {
+    // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
+    const CIFS: FsType = FsType(0xff53_4d42);
+    const SMB2: FsType = FsType(0xfe53_4d42);
+    [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind)
 }
 
 #[cfg(test)]
@@ -448,5 +453,27 @@ mod tests {
         );
         host.locks = root.path().join("absent");
         assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
+    }
+
+    /// None of them can be mounted in a test, so this holds the numbers against those of `statfs(2)`.
+    #[test]
+    fn t29_network_file_systems_are_known() {
+        for (magic, name) in [
+            (0x6969, "nfs"),
+            (0x517b, "smb"),
+            (0xff53_4d42, "cifs"),
+            (0xfe53_4d42, "smb2"),
+        ] {
+            assert!(is_network(FsType(magic)), "{name}");
+        }
+        for (magic, name) in [
+            (0x0102_1994, "tmpfs"),
+            (0xef53, "ext4"),
+            (0x794c_7630, "overlay"),
+        ] {
+            assert!(!is_network(FsType(magic)), "{name}");
+        }
+        let root = tempfile::tempdir().unwrap();
+        refuse_network_file_system(root.path()).unwrap();
     }
 }

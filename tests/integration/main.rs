@@ -10,6 +10,7 @@ mod install;
 mod lint;
 mod nix;
 mod pipelines;
+mod locks;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

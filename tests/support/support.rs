@@ -35,7 +35,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-fn variable(name: &str) -> Option<String> {
+/// Returns a variable of the tests' own environment.
+pub(crate) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the tests' door")]
     std::env::var(name).ok()
 }
@@ -447,5 +448,29 @@ impl Done {
             self.stdout,
             self.stderr
         );
+    }
+}
+
+/// A file system that lasts as long as this.
+pub(crate) struct Mount(pub(crate) PathBuf);
+
+impl Mount {
+    /// Mounts an empty file system at a place that does not exist yet, with options of tmpfs.
+    #[track_caller]
+    pub(crate) fn tmpfs(path: PathBuf, options: &str) -> Self {
+        std::fs::create_dir(&path).expect("the place is new");
+        let mounted = command("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&path)
+            .output()
+            .expect("mount starts");
+        assert!(mounted.status.success(), "mount needs root: {mounted:?}");
+        Self(path)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(command("umount").arg("--lazy").arg(&self.0).output());
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, stop, worker_of};
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
-use crate::support::{command, locked};
+use crate::support::{Mount, command, locked};
 
 /// The engine's socket through this process, which can cut it.
 struct Proxy {
@@ -108,29 +108,6 @@ fn no_engine_at_all() {
     env.assert_nothing_left();
 }
 
-/// A file system of a megabyte in the place of the runs directory.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(env: &SwarmEnv) -> Self {
-        let path = env.root.join("runs");
-        std::fs::create_dir(&path).unwrap();
-        let mounted = command("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(&path)
-            .output()
-            .unwrap();
-        assert!(mounted.status.success(), "mount needs root: {mounted:?}");
-        Self(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(command("umount").arg("--lazy").arg(&self.0).output());
-    }
-}
-
 /// Writes into `file` until there is no room, as a shell command.
 fn fill(file: &Path) -> String {
     format!(
@@ -142,7 +119,7 @@ fn fill(file: &Path) -> String {
 #[test]
 fn a_disk_that_is_full_from_the_start() {
     let env = SwarmEnv::new();
-    let disk = SmallDisk::mount(&env);
+    let disk = Mount::tmpfs(env.root.join("runs"), "size=1m");
     let recipe = env.recipe("notes");
     let script = fill(&disk.0.join("fill"));
     assert!(
@@ -161,7 +138,7 @@ fn a_disk_that_is_full_from_the_start() {
 #[test]
 fn a_disk_that_fills_up_before_the_backup() {
     let mut env = SwarmEnv::new();
-    let disk = SmallDisk::mount(&env);
+    let disk = Mount::tmpfs(env.root.join("runs"), "size=1m");
     let recipe = env.recipe("notes");
     env.set("STAGES", "install,backup");
     let hook = format!("#!/bin/sh\n{}\n", fill(&disk.0.join("fill")));
