@@ -26,6 +26,8 @@ const REAP_LIMIT: Duration = Duration::from_secs(120);
 pub enum Decision {
     /// Its owner is dead and it was removed (or would be, in a dry run).
     Reaped,
+    /// Its owner is dead, and nothing of it is there any more: another janitor came first.
+    Gone,
     /// Its owner is dead but something would not go.
     Incomplete(Residual),
     /// Its owner lives.
@@ -96,7 +98,10 @@ impl Sweep {
             && self
                 .findings
                 .iter()
-                .all(|finding| matches!(finding.decision, Decision::Reaped | Decision::Live { .. }))
+                .all(|finding| match finding.decision {
+                    Decision::Reaped | Decision::Gone | Decision::Live { .. } => true,
+                    Decision::Incomplete(_) | Decision::Skipped(_) | Decision::Failed(_) => false,
+                })
     }
 }
 
@@ -115,8 +120,11 @@ pub async fn sweep(
 ) -> Result<Sweep, EngineError> {
     let mut sweep = Sweep::default();
     for domain in candidates(engine, host, zone, &mut sweep.unreadable).await? {
-        let decision = decide(engine, host, &domain, run, dry_run).await;
-        sweep.findings.push(Finding { domain, decision });
+        match decide(engine, host, &domain, run, dry_run).await {
+            // Whoever removed it says so.
+            Decision::Gone => sweep.tidied += 1,
+            decision => sweep.findings.push(Finding { domain, decision }),
+        }
     }
     if !dry_run {
         tidy(engine, host, zone, run, &mut sweep).await;
@@ -142,7 +150,16 @@ pub async fn decide(
     match DomainLock::try_acquire(host, domain, run) {
         Err(error) => Decision::Skipped(error),
         Ok(Attempt::Held { holder, since }) => live(holder, since),
-        Ok(Attempt::Acquired(lock)) => reap(engine, host, lock).await,
+        // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
+        // then the file is this probe's own.
+        Ok(Attempt::Acquired(lock)) => match app::exists(engine, host, domain).await {
+            Ok(true) => reap(engine, host, lock).await,
+            Ok(false) => match lock.unlink() {
+                Ok(()) => Decision::Gone,
+                Err(error) => Decision::Skipped(error),
+            },
+            Err(error) => Decision::Failed(error),
+        },
     }
 }
 
@@ -185,12 +202,18 @@ async fn candidates(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => unreadable.push(format!("`{}`: {error}", servers.display())),
         Ok(entries) => {
-            let entries = readable(entries, &servers, unreadable);
-            for entry in entries.iter().filter(|entry| entry.path().is_dir()) {
-                match std::fs::read_dir(entry.path()) {
-                    Err(error) => unreadable.push(format!("`{}`: {error}", entry.path().display())),
+            for entry in readable(entries, &servers, unreadable) {
+                let path = entry.path();
+                // What cannot be told from a directory is not taken for a file.
+                let files = match std::fs::metadata(&path) {
+                    Ok(meta) if !meta.is_dir() => continue,
+                    Ok(_) => std::fs::read_dir(&path),
+                    Err(error) => Err(error),
+                };
+                match files {
+                    Err(error) => unreadable.push(format!("`{}`: {error}", path.display())),
                     Ok(files) => found.extend(
-                        readable(files, &entry.path(), unreadable)
+                        readable(files, &path, unreadable)
                             .iter()
                             .filter_map(|file| {
                                 let name = file.file_name();

@@ -244,7 +244,7 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
                     Decision::Reaped => context
                         .events
                         .notice(format!("== janitor: reaped orphan {domain} ==")),
-                    Decision::Live { .. } => {}
+                    Decision::Live { .. } | Decision::Gone => {}
                     Decision::Incomplete(residual) => {
                         context
                             .events

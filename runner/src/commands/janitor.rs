@@ -110,6 +110,7 @@ fn in_words(finding: &Finding, dry_run: bool) -> String {
     match &finding.decision {
         Decision::Reaped if dry_run => "owner is dead, would be removed".to_owned(),
         Decision::Reaped => "owner was dead, removed".to_owned(),
+        Decision::Gone => "owner was dead, nothing was left".to_owned(),
         Decision::Incomplete(left) => format!("owner was dead, would not go: {left}"),
         Decision::Live { holder, .. } if holder.is_empty() => "live, left alone".to_owned(),
         Decision::Live { holder, .. } => format!("live ({holder}), left alone"),
@@ -128,6 +129,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
             let (word, detail) = match &finding.decision {
                 Decision::Reaped if dry_run => ("would_reap", json!({})),
                 Decision::Reaped => ("reaped", json!({})),
+                Decision::Gone => ("gone", json!({})),
                 Decision::Incomplete(left) => ("incomplete", json!({ "left": left.left })),
                 Decision::Live { holder, held_for } => (
                     "live",

@@ -190,7 +190,7 @@ async fn reap(
             Err(error) => Decision::Failed(error),
         };
         let complaint = match decision {
-            Decision::Reaped => {
+            Decision::Reaped | Decision::Gone => {
                 ui::say(&format!("== {domain} torn down =="));
                 continue;
             }
