@@ -95,13 +95,10 @@ impl Sweep {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.unreadable.is_empty()
-            && self
-                .findings
-                .iter()
-                .all(|finding| match finding.decision {
-                    Decision::Reaped | Decision::Gone | Decision::Live { .. } => true,
-                    Decision::Incomplete(_) | Decision::Skipped(_) | Decision::Failed(_) => false,
-                })
+            && self.findings.iter().all(|finding| match finding.decision {
+                Decision::Reaped | Decision::Gone | Decision::Live { .. } => true,
+                Decision::Incomplete(_) | Decision::Skipped(_) | Decision::Failed(_) => false,
+            })
     }
 }
 

@@ -204,11 +204,7 @@ fn t04_a_second_acquire_blocks_until_the_first_ends() {
     let inode = place.inode();
     let second = place.start("wait");
     place.wait_blocked(inode);
-    assert!(
-        !second.stderr().contains("acquired"),
-        "{}",
-        second.stderr()
-    );
+    assert!(!second.stderr().contains("acquired"), "{}", second.stderr());
     end(first);
     second.wait_line("acquired");
     assert_eq!(place.inode(), inode);
@@ -265,9 +261,7 @@ fn t28_flock_of_util_linux_and_we_see_the_same_lock() {
     let mut theirs = flock(&["--no-fork", "sleep"]);
     theirs.arg("1000");
     let theirs = place.env.follow(theirs);
-    wait_until(LONG, "flock(1) holds it", || {
-        is_locked(&path).then_some(())
-    });
+    wait_until(LONG, "flock(1) holds it", || is_locked(&path).then_some(()));
     // What the file says is of an earlier holder, and only for messages.
     holder_of(place.attempt());
     let ours = place.start("wait");
@@ -381,7 +375,11 @@ fn t29_a_read_only_lock_directory_is_refused_before_anything_is_made() {
     let locks = Mount::tmpfs(env.root.join("locks"), "size=64k,ro");
     let done = env.run(&args);
     done.expect(2);
-    for word in ["lock directory", "Read-only file system", "CCCI_APP_LOCK_DIR"] {
+    for word in [
+        "lock directory",
+        "Read-only file system",
+        "CCCI_APP_LOCK_DIR",
+    ] {
         assert!(done.stderr.contains(word), "{word}: {}", done.stderr);
     }
     assert!(env.run_dirs().is_empty());

@@ -8,9 +8,9 @@ mod cli;
 mod dry_run;
 mod install;
 mod lint;
+mod locks;
 mod nix;
 mod pipelines;
-mod locks;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

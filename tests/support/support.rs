@@ -399,6 +399,16 @@ impl Run {
         self.err.text()
     }
 
+    /// Waits for its end, whoever still holds its output.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        let Ok(status) = self.ended.recv_timeout(RUN_LIMIT) else {
+            panic!("no end within {RUN_LIMIT:?}:\n{}", self.err.text());
+        };
+        self.done = true;
+        status
+    }
+
     /// Waits for its end; fails when it does not come, or when somebody still holds its output then.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Done {
@@ -455,10 +465,10 @@ impl Done {
 pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Mount {
-    /// Mounts an empty file system at a place that does not exist yet, with options of tmpfs.
+    /// Mounts an empty file system, with options of tmpfs.
     #[track_caller]
     pub(crate) fn tmpfs(path: PathBuf, options: &str) -> Self {
-        std::fs::create_dir(&path).expect("the place is new");
+        std::fs::create_dir_all(&path).expect("the place can be made");
         let mounted = command("mount")
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(&path)

@@ -140,15 +140,15 @@ impl Scene {
     }
 }
 
-/// Returns the only child of a supervisor.
+/// Returns the only child of a process: the worker of a supervisor, the supervisor of a step's shell.
 #[track_caller]
-pub(crate) fn worker_of(supervisor: Pid) -> Pid {
-    wait_until(LONG, "the supervisor has a worker", || {
+pub(crate) fn child_of(of: Pid) -> Pid {
+    wait_until(LONG, "it has a child", || {
         pids().into_iter().find_map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             let after = stat.rsplit_once(')')?.1;
             let parent: i32 = after.split_whitespace().nth(1)?.parse().ok()?;
-            (parent == supervisor.as_raw()).then_some(Pid::from_raw(pid))
+            (parent == of.as_raw()).then_some(Pid::from_raw(pid))
         })
     })
 }
@@ -163,7 +163,7 @@ pub(crate) fn stop(pid: Pid) {
 }
 
 /// Waits until a stopped process has been sent `signal`.
-fn wait_pending(pid: Pid, signal: Signal) {
+pub(crate) fn wait_pending(pid: Pid, signal: Signal) {
     wait_until(LONG, "the signal is pending", || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let pending = status.lines().filter_map(|line| {
@@ -211,7 +211,7 @@ fn bring(phase: Phase, cause: Cause) -> (Scene, Run, Instant, Duration) {
 fn cell(phase: Phase, cause: Cause) {
     let (scene, run, started, deadline) = bring(phase, cause);
     let supervisor = run.pid;
-    let worker = worker_of(supervisor);
+    let worker = child_of(supervisor);
     let passing = phase == Phase::Teardown;
     if passing {
         stop(worker);
@@ -270,58 +270,72 @@ fn cell(phase: Phase, cause: Cause) {
 }
 
 macro_rules! cells {
-    ($($module:ident: $phase:ident,)*) => {
+    ($(mod $module:ident = $cause:expr;)*) => {
         $(mod $module {
-            use super::{Cause, Phase, Signal, cell};
+            use super::{Cause, Phase, cell};
+
+            const CAUSE: Cause = $cause;
 
             #[test]
-            fn sigterm() {
-                cell(Phase::$phase, Cause::Signal(Signal::SIGTERM));
+            fn fetch() {
+                cell(Phase::Fetch, CAUSE);
             }
 
             #[test]
-            fn sigint() {
-                cell(Phase::$phase, Cause::Signal(Signal::SIGINT));
+            fn prepull() {
+                cell(Phase::Prepull, CAUSE);
             }
 
             #[test]
-            fn sighup() {
-                cell(Phase::$phase, Cause::Signal(Signal::SIGHUP));
+            fn deploy() {
+                cell(Phase::Deploy, CAUSE);
             }
 
             #[test]
-            fn deadline() {
-                cell(Phase::$phase, Cause::Deadline);
+            fn converge() {
+                cell(Phase::Converge, CAUSE);
             }
 
             #[test]
-            fn worker_killed() {
-                cell(Phase::$phase, Cause::KillWorker);
+            fn upgrade() {
+                cell(Phase::Upgrade, CAUSE);
             }
 
             #[test]
-            fn supervisor_killed() {
-                cell(Phase::$phase, Cause::KillSupervisor);
+            fn backup() {
+                cell(Phase::Backup, CAUSE);
+            }
+
+            #[test]
+            fn restore() {
+                cell(Phase::Restore, CAUSE);
+            }
+
+            #[test]
+            fn custom() {
+                cell(Phase::Custom, CAUSE);
+            }
+
+            #[test]
+            fn t23_during_normal_teardown() {
+                cell(Phase::Teardown, CAUSE);
             }
         })*
     };
 }
 
 cells! {
-    fetch: Fetch,
-    prepull: Prepull,
-    deploy: Deploy,
-    converge: Converge,
-    upgrade: Upgrade,
-    backup: Backup,
-    restore: Restore,
-    custom: Custom,
-    teardown: Teardown,
+    mod t15_a_deadline_is_142 = Cause::Deadline;
+    mod t16_sigterm_is_143 = Cause::Signal(nix::sys::signal::Signal::SIGTERM);
+    mod t16_sigint_is_130 = Cause::Signal(nix::sys::signal::Signal::SIGINT);
+    mod t16_sighup_is_129 = Cause::Signal(nix::sys::signal::Signal::SIGHUP);
+    mod t26_a_killed_worker_is_reaped_by_its_supervisor = Cause::KillWorker;
+    mod t26_the_child_of_a_killed_supervisor_tears_down = Cause::KillSupervisor;
 }
 
 /// A person who loses patience changes nothing: the first signal decides, the others are noted.
 #[test]
-fn second_and_third_signals_during_teardown_are_noted() {
+fn t23_second_and_third_signals_during_teardown_are_noted() {
     let scene = Scene::new(Phase::Custom);
     let run = scene.start(&[]);
     scene.wait_reached(&run);

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::support::{TestEnv, command};
+use crate::wait::wait_for;
 
 /// Where the engine is.
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
@@ -25,7 +27,7 @@ const KINDS: [(&str, &[&str]); 6] = [
 /// An environment with the engine, one of [`SLOTS`] at a time.
 pub(crate) struct SwarmEnv {
     env: TestEnv,
-    _slot: File,
+    _slots: Vec<File>,
 }
 
 impl std::ops::Deref for SwarmEnv {
@@ -47,11 +49,16 @@ impl SwarmEnv {
     /// nothing.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let slot = NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS;
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-slot-{slot}"));
-        let file = File::create(path).expect("the target directory is writable");
-        #[expect(clippy::disallowed_methods, reason = "the tests' door")]
-        file.lock().expect("flock works");
+        Self::with(vec![slot(NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS)])
+    }
+
+    /// Waits until no other test uses the engine, for a test that has as many runs as there are slots.
+    pub(crate) fn alone() -> Self {
+        // In one order, and whoever has one of them waits for no other.
+        Self::with((0..SLOTS).map(slot).collect())
+    }
+
+    fn with(slots: Vec<File>) -> Self {
         let state = docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]);
         assert_eq!(
             state, "active",
@@ -59,7 +66,7 @@ impl SwarmEnv {
         );
         let mut env = TestEnv::new(&format!("unix://{SOCKET}"));
         env.sweep = Some(sweep);
-        Self { env, _slot: file }
+        Self { env, _slots: slots }
     }
 
     /// Asserts that nothing of this test's zone is left anywhere.
@@ -76,6 +83,15 @@ impl SwarmEnv {
         let dir = self.root.join("overlays").display().to_string();
         self.set("CCCI_TESTS_DIR", dir);
     }
+}
+
+/// Waits for one of the engine's slots.
+fn slot(number: usize) -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-slot-{number}"));
+    let file = File::create(path).expect("the target directory is writable");
+    #[expect(clippy::disallowed_methods, reason = "the tests' door")]
+    file.lock().expect("flock works");
+    file
 }
 
 /// Runs `docker` and returns what it prints.
@@ -105,15 +121,20 @@ pub(crate) fn objects_of(zone: &str) -> Vec<String> {
     found
 }
 
-/// Removes what a failed test left.
+/// Removes what a test left: witnesses, or what its failure stopped it from removing.
 fn sweep(zone: &str) {
-    for object in objects_of(zone) {
-        let (kind, name) = object.split_once(' ').expect("a kind and a name");
-        let force: &[&str] = match kind {
-            "container" | "volume" => &["rm", "-f"],
-            _ => &["rm"],
-        };
-        // A failed test may fail to clean up as well; it has said so already.
-        drop(command("docker").arg(kind).args(force).arg(name).output());
-    }
+    // Networks and volumes go once their containers are gone.
+    wait_for(Duration::from_secs(60), || {
+        let objects = objects_of(zone);
+        for object in &objects {
+            let (kind, name) = object.split_once(' ').expect("a kind and a name");
+            let force: &[&str] = match kind {
+                "container" | "volume" => &["rm", "-f"],
+                _ => &["rm"],
+            };
+            // A failed test may fail to clean up as well; it has said so already.
+            drop(command("docker").arg(kind).args(force).arg(name).output());
+        }
+        objects.is_empty().then_some(())
+    });
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::cancel::{Phase, Scene, stop, worker_of};
+use crate::cancel::{Phase, Scene, child_of, stop};
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
-use crate::support::{Mount, command, locked};
+use crate::support::{Mount, binary, command, locked};
 
 /// The engine's socket through this process, which can cut it.
 struct Proxy {
@@ -59,7 +59,7 @@ fn cut_during(phase: Phase) -> Scene {
     scene.env.set("DOCKER_HOST", address);
     let run = scene.start(&[]);
     scene.wait_reached(&run);
-    let worker = worker_of(run.pid);
+    let worker = child_of(run.pid);
     stop(worker);
     proxy.cut();
     kill(worker, Signal::SIGCONT).unwrap();
@@ -169,5 +169,56 @@ fn a_registry_that_is_down() {
     assert_eq!(results["verdict"], "infra");
     let reason = results["reason"].as_str().unwrap();
     assert!(reason.contains(&image), "{reason}");
+    env.assert_nothing_left();
+}
+
+/// The lock directory's file system has no room: for the file, or for the line in it.
+#[test]
+fn t30_a_full_disk_in_the_lock_directory() {
+    for (options, filler) in [("size=64k,nr_inodes=1", None), ("size=64k", Some("fill"))] {
+        let env = SwarmEnv::new();
+        let recipe = env.recipe("notes");
+        let locks = Mount::tmpfs(env.root.join("locks"), options);
+        if let Some(name) = filler {
+            let script = fill(&locks.0.join(name));
+            assert!(
+                command("sh")
+                    .args(["-c", &script])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+        done.expect(3);
+        assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+        assert!(done.stderr.contains("locks"), "{}", done.stderr);
+        env.assert_nothing_left();
+    }
+}
+
+/// A run whose descriptors ran out half-way could not even connect to the engine to remove its app, so it
+/// does not begin.
+#[test]
+fn t30_no_file_descriptors() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let limited = |limit: &str| {
+        let mut command = env.program("prlimit");
+        command.arg(format!("--nofile={limit}")).arg(binary());
+        command.arg("run").arg(&recipe);
+        env.follow(command).finish()
+    };
+    for limit in ["8", "20", "127"] {
+        let done = limited(limit);
+        done.expect(3);
+        for words in [&format!("may open {limit} files"), "ulimit"] {
+            assert!(done.stderr.contains(words), "{}", done.stderr);
+        }
+        assert!(env.run_dirs().is_empty());
+    }
+    // As many as there must be, by raising what may be raised.
+    limited("8:128").expect(0);
     env.assert_nothing_left();
 }

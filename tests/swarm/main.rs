@@ -10,10 +10,13 @@ mod fixtures;
 mod gateway;
 mod hold;
 mod infra;
+mod janitor;
 mod ps;
 mod stop;
+mod storm;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
+mod together;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -1,16 +1,14 @@
 //! What runners and shells do around a run changes nothing but when it ends.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 
-use crate::cancel::{Phase, Scene, stop, worker_of};
-use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{Run, binary, read_results};
+use crate::cancel::{Phase, Scene, child_of, stop, wait_pending};
+use crate::engine::{SwarmEnv, objects_of};
+use crate::support::binary;
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -49,19 +47,25 @@ fn a_reader_that_went_away_changes_nothing() {
     assert_eq!(step(&["sh"], script), Some(0));
 }
 
+/// A step with its run in the background, as some wrap it, and a trap that kills what is gone already.
+const WRAPPED: &str =
+    "\"$0\" run \"$1\" & pid=$!; trap 'kill $pid 2>/dev/null || :' EXIT; wait $pid; exit 42";
+
 #[test]
-fn errexit_shells_get_the_code() {
-    let script = "\"$0\" run \"$1\"; exit 42";
-    assert_eq!(step(&["sh", "-e"], script), Some(42));
-    assert_eq!(step(&["bash", "-e", "-o", "pipefail"], script), Some(42));
+fn t24_green_stays_green_and_red_keeps_its_code_through_errexit_shells_and_their_kill() {
+    let plain = "\"$0\" run \"$1\"; exit 42";
+    let bash: &[&str] = &["bash", "-e", "-o", "pipefail"];
+    assert_eq!(step(&["sh", "-e"], plain), Some(42));
+    assert_eq!(step(bash, WRAPPED), Some(42));
     let mut env = SwarmEnv::new();
     env.set("STAGES", "install");
     let recipe = env.recipe("serves-404");
-    let done = env
-        .follow(shell(&env, &["sh", "-e"], script, &recipe))
-        .finish();
-    done.expect(1);
-    env.assert_nothing_left();
+    for (flags, script) in [(&["sh", "-e"][..], WRAPPED), (bash, plain)] {
+        env.follow(shell(&env, flags, script, &recipe))
+            .finish()
+            .expect(1);
+        env.assert_nothing_left();
+    }
 }
 
 #[test]
@@ -116,11 +120,12 @@ fn a_working_directory_that_is_deleted_changes_nothing() {
     env.assert_nothing_left();
 }
 
-/// Starts a run whose parent is gone before it begins, adopted by a process of another session that
-/// passes its exit code on.
+/// Starts a run whose parent is gone before it begins, adopted by this process, which is in another session
+/// and passes the run's exit code on.
 const ORPHAN: &str = r#"
 import ctypes, os, sys, time
-ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+if sys.argv[1] == "subreaper":
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 top = os.getpid()
 first = os.fork()
 if first == 0:
@@ -128,36 +133,61 @@ if first == 0:
     if os.fork() == 0:
         while os.getppid() != top:
             time.sleep(0.01)
-        os.execv(sys.argv[1], sys.argv[1:])
+        os.execv(sys.argv[2], sys.argv[2:])
     os._exit(0)
 os.waitpid(first, 0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 "#;
 
+/// A pid namespace of its own, as a container has, with the command that follows as its init.
+const CONTAINER: [&str; 4] = ["unshare", "--pid", "--fork", "--mount-proc"];
+
 #[test]
-fn an_orphan_at_start_refuses_to_run_unless_it_is_meant_to_be_one() {
+fn t14_a_run_that_is_orphaned_at_start_refuses_unless_it_is_meant_to_be() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
-    let orphan = |env: &SwarmEnv, more: &[&str]| {
-        let mut command = env.program("python3");
-        command.args(["-c", ORPHAN, binary(), "run", "--dry-run"]);
+    let dry_run = |env: &SwarmEnv, start: &[&str], more: &[&str]| {
+        let mut command = env.program(start[0]);
+        command
+            .args(&start[1..])
+            .args([binary(), "run", "--dry-run"]);
         command.arg(&recipe).args(more);
         env.follow(command).finish()
     };
-    let refused = orphan(&env, &[]);
-    refused.expect(3);
-    assert!(refused.stderr.contains("orphaned"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("--detached"), "{}", refused.stderr);
-    assert!(env.run_dirs().is_empty());
-    orphan(&env, &["--detached"]).expect(0);
+    let reaper = ["python3", "-c", ORPHAN, "subreaper"];
+    let init: Vec<&str> = [&CONTAINER[..], &["python3", "-c", ORPHAN, "init"]].concat();
+    for adopted in [&reaper[..], &init] {
+        let refused = dry_run(&env, adopted, &[]);
+        refused.expect(3);
+        assert!(refused.stderr.contains("orphaned"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("--detached"), "{}", refused.stderr);
+        assert!(env.run_dirs().is_empty());
+        dry_run(&env, adopted, &["--detached"]).expect(0);
+    }
+    // As a container's only process, and as the child of its shell.
+    dry_run(&env, &CONTAINER, &[]).expect(0);
+    let shell = [&CONTAINER[..], &["sh", "-c", "\"$0\" \"$@\"; exit $?"]].concat();
+    dry_run(&env, &shell, &[]).expect(0);
+    // systemd.
     env.set("INVOCATION_ID", "0123456789abcdef");
-    orphan(&env, &[]).expect(0);
+    dry_run(&env, &reaper, &[]).expect(0);
     env.assert_nothing_left();
 }
 
-/// A run in a step shell, waiting for services that never become healthy.
-fn step_in_converge() -> (Scene, Run, std::path::PathBuf) {
-    let scene = Scene::new(Phase::Converge);
+/// How a runner cancels a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cancel {
+    /// Drone's exec runner: SIGKILL to the shell alone, and the directory is gone at once.
+    KillShell,
+    /// Woodpecker's local runner: SIGKILL to the group.
+    KillGroup,
+    /// GitLab's shell runner and Buildkite: SIGTERM to the group, after a grace SIGKILL.
+    TermThenKillGroup,
+}
+
+/// Starts a run in a step shell, brings it into a phase, and cancels the step.
+fn cancel_step(cancel: Cancel, phase: Phase) {
+    let scene = Scene::new(phase);
     let recipe = scene.env.root.join("recipes/notes");
     let dir = scene.env.root.join("step");
     std::fs::create_dir(&dir).unwrap();
@@ -166,87 +196,120 @@ fn step_in_converge() -> (Scene, Run, std::path::PathBuf) {
     command.current_dir(&dir);
     let run = scene.env.follow(command);
     scene.wait_reached(&run);
-    (scene, run, dir)
-}
-
-#[track_caller]
-fn assert_torn_down(scene: &Scene) {
+    let supervisor = child_of(run.pid);
+    let worker = child_of(supervisor);
+    let passing = phase == Phase::Teardown;
+    if passing {
+        stop(worker);
+    }
+    match cancel {
+        Cancel::KillShell => {
+            kill(run.pid, Signal::SIGKILL).unwrap();
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+        Cancel::KillGroup => killpg(run.pid, Signal::SIGKILL).unwrap(),
+        Cancel::TermThenKillGroup => {
+            killpg(run.pid, Signal::SIGTERM).unwrap();
+            if !passing {
+                run.wait_line("== SIGTERM received");
+            }
+            killpg(run.pid, Signal::SIGKILL).unwrap();
+        }
+    }
+    if passing {
+        wait_pending(worker, Signal::SIGTERM);
+        kill(worker, Signal::SIGCONT).unwrap();
+    }
     wait_until(LONG, "every process ends", || {
         scene.env.processes().is_empty().then_some(())
     });
     let results = scene.env.results();
-    assert_eq!(results["verdict"], "cancelled", "{results:#}");
+    // Once teardown has begun, nothing changes what the run came to.
+    let (verdict, code) = if passing {
+        ("passed", 0)
+    } else {
+        ("cancelled", 143)
+    };
+    assert_eq!(results["verdict"], verdict, "{results:#}");
+    assert_eq!(results["exit_code"], code, "{results:#}");
     assert_eq!(results["teardown"]["clean"], true, "{results:#}");
     scene.env.assert_nothing_left();
 }
 
-/// Drone's exec runner.
 #[test]
-fn a_killed_step_shell_whose_directory_is_deleted_is_a_cancel() {
-    let (scene, run, dir) = step_in_converge();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    std::fs::remove_dir_all(dir).unwrap();
-    assert_torn_down(&scene);
+fn t13_a_killed_parent_is_a_cancel() {
+    cancel_step(Cancel::KillShell, Phase::Converge);
 }
 
-/// Woodpecker's local runner.
-#[test]
-fn a_killed_process_group_is_a_cancel() {
-    let (scene, run, _dir) = step_in_converge();
-    killpg(run.pid, Signal::SIGKILL).unwrap();
-    assert_torn_down(&scene);
+/// How a step ends that its runner cancels, by the runner and by what the run is doing.
+mod t25_a_step_that_its_runner_cancels_is_torn_down {
+    use super::{Cancel, Phase, cancel_step};
+
+    #[test]
+    fn kill_shell_during_deploy() {
+        cancel_step(Cancel::KillShell, Phase::Deploy);
+    }
+
+    #[test]
+    fn kill_shell_during_a_stubborn_test() {
+        cancel_step(Cancel::KillShell, Phase::Custom);
+    }
+
+    #[test]
+    fn kill_shell_during_teardown() {
+        cancel_step(Cancel::KillShell, Phase::Teardown);
+    }
+
+    #[test]
+    fn kill_group_during_deploy() {
+        cancel_step(Cancel::KillGroup, Phase::Deploy);
+    }
+
+    #[test]
+    fn kill_group_during_a_stubborn_test() {
+        cancel_step(Cancel::KillGroup, Phase::Custom);
+    }
+
+    #[test]
+    fn kill_group_during_teardown() {
+        cancel_step(Cancel::KillGroup, Phase::Teardown);
+    }
+
+    #[test]
+    fn term_then_kill_group_during_deploy() {
+        cancel_step(Cancel::TermThenKillGroup, Phase::Deploy);
+    }
+
+    #[test]
+    fn term_then_kill_group_during_a_stubborn_test() {
+        cancel_step(Cancel::TermThenKillGroup, Phase::Custom);
+    }
+
+    #[test]
+    fn term_then_kill_group_during_teardown() {
+        cancel_step(Cancel::TermThenKillGroup, Phase::Teardown);
+    }
 }
 
-/// GitLab's shell runner and Buildkite.
+/// A daemon that forked twice, left group and session, ignores every polite signal and holds the hook's
+/// output: the hook is over when its process is, and the daemon ends with the run.
 #[test]
-fn a_group_that_gets_term_and_then_kill_is_a_cancel() {
-    let (scene, run, _dir) = step_in_converge();
-    killpg(run.pid, Signal::SIGTERM).unwrap();
-    run.wait_line("== SIGTERM received");
-    killpg(run.pid, Signal::SIGKILL).unwrap();
-    assert_torn_down(&scene);
-}
-
-#[test]
-fn a_second_run_of_a_domain_waits_for_the_first() {
+fn t27_a_hooks_daemon_that_holds_the_pipes_is_killed_and_hangs_nothing() {
     let mut env = SwarmEnv::new();
-    env.set("STAGES", "install,custom");
+    env.set("STAGES", "install");
     let recipe = env.recipe("notes");
-    let root = env.root.display().to_string();
-    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let pid = env.root.join("daemon");
     let hook = format!(
-        "#!/bin/sh\nif mkdir {root}/once; then : >{root}/reached; read -r go <{root}/fifo; fi\n"
+        "#!/bin/sh\n\
+         (setsid sh -c 'trap \"\" TERM HUP INT; echo $$ >{0}.new; mv {0}.new {0}; while :; do sleep 1; done' &)\n\
+         until [ -e {0} ]; do sleep 0.05; done\n",
+        pid.display()
     );
-    env.overlay("notes", "custom/test_wait.sh", &hook);
-    let args = ["run".as_ref(), recipe.as_os_str()];
-    let first = env.start(args);
-    wait_until(LONG, "the first run holds", || {
-        env.root.join("reached").exists().then_some(())
-    });
-    let second = env.start(args);
-    let line = second.wait_line("== app lock: another run of note-");
-    assert!(line.contains("is in flight (run manual-"), "{line}");
-    assert!(line.ends_with("— waiting =="), "{line}");
-    let mut fifo = OpenOptions::new()
-        .write(true)
-        .open(env.root.join("fifo"))
-        .unwrap();
-    writeln!(fifo, "go").unwrap();
-    first.finish().expect(0);
-    let second = second.finish();
-    second.expect(0);
-    assert!(
-        second.stderr.contains("== app lock: acquired"),
-        "{}",
-        second.stderr
-    );
-    let waited: Vec<u64> = env
-        .run_dirs()
-        .iter()
-        .filter_map(|dir| read_results(dir)["phases"]["lock_wait_ms"].as_u64())
-        .filter(|waited| *waited > 0)
-        .collect();
-    assert_eq!(waited.len(), 1, "{waited:?}");
+    env.overlay("notes", "install_steps.sh", &hook);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(0);
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
     env.assert_nothing_left();
 }
 
@@ -267,95 +330,4 @@ fn a_waiter_can_be_cancelled() {
     kill(first.pid, Signal::SIGINT).unwrap();
     first.finish().expect(130);
     scene.env.assert_nothing_left();
-}
-
-/// Leaves an app whose supervisor and worker were both killed, so that nobody could tear it down.
-fn leave_an_app() -> Scene {
-    let scene = Scene::new(Phase::Converge);
-    let run = scene.start(&[]);
-    scene.wait_reached(&run);
-    wait_until(LONG, "there is a container", || {
-        let objects = objects_of(&scene.env.zone);
-        objects
-            .iter()
-            .any(|object| object.starts_with("container"))
-            .then_some(())
-    });
-    let worker = worker_of(run.pid);
-    stop(run.pid);
-    kill(worker, Signal::SIGKILL).unwrap();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
-    assert!(!objects_of(&scene.env.zone).is_empty());
-    scene
-}
-
-#[test]
-fn the_janitor_removes_what_two_killed_processes_left() {
-    let scene = leave_an_app();
-    let dry = scene.env.run(["janitor", "--dry-run"]);
-    dry.expect(0);
-    assert!(dry.stdout.contains("would be removed"), "{}", dry.stdout);
-    assert!(!objects_of(&scene.env.zone).is_empty());
-    let swept = scene.env.run(["janitor"]);
-    swept.expect(0);
-    assert!(swept.stdout.contains("removed"), "{}", swept.stdout);
-    scene.env.assert_nothing_left();
-}
-
-#[test]
-fn the_next_run_removes_what_two_killed_processes_left() {
-    let scene = leave_an_app();
-    let recipe = scene.env.root.join("recipes/notes");
-    let compose = recipe.join("compose.yml");
-    scene
-        .env
-        .edit(&compose, "\"CMD\", \"false\"", "\"CMD\", \"wget\"");
-    let done = scene.env.run(["run".as_ref(), recipe.as_os_str()]);
-    done.expect(0);
-    assert!(
-        done.stderr.contains("== janitor: reaped orphan note-"),
-        "{}",
-        done.stderr
-    );
-    scene.env.assert_nothing_left();
-}
-
-#[test]
-fn a_neighbour_is_left_alone() {
-    let mut env = SwarmEnv::new();
-    env.set("STAGES", "install");
-    let recipe = env.recipe("notes");
-    let part = env.zone.replace('.', "_");
-    // Names that look almost like a run app's, in this very zone.
-    for name in [
-        format!("notes-0a1b2c_{part}_data"),
-        format!("note-0a1b2_{part}_data"),
-        format!("warm-notes_{part}_data"),
-    ] {
-        docker(&["volume", "create", &name]);
-    }
-    let service = format!("warm-notes_{part}_app");
-    docker(&[
-        "service",
-        "create",
-        "--quiet",
-        "--detach",
-        "--name",
-        &service,
-        "recipe-ci/notes:1",
-        "sleep",
-        "9999",
-    ]);
-    let objects = |kind: &str| -> Vec<String> {
-        let mut all = objects_of(&env.zone);
-        all.retain(|object| object.starts_with(kind));
-        all
-    };
-    let before = (objects("volume"), objects("service"));
-    env.run(["run".as_ref(), recipe.as_os_str()]).expect(0);
-    env.run(["janitor"]).expect(0);
-    assert_eq!((objects("volume"), objects("service")), before);
-    assert!(!objects("container").is_empty(), "its task was removed");
-    env.assert_quiet();
 }

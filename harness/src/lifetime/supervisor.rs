@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid};
@@ -21,6 +22,13 @@ use crate::wait::Deadline;
 
 /// What a worker may take beyond deadline and teardown budget before it counts as wedged.
 const WEDGED_AFTER: Duration = Duration::from_secs(30);
+
+/// How many files a run may have to open at once. A small recipe needs 22; the objects of an app are removed
+/// all together, on a connection each, and the largest recipes have some dozens.
+pub const DESCRIPTORS: u64 = 128;
+
+/// What the limit is raised to where it is lower and may be: what most systems begin with.
+const ENOUGH_DESCRIPTORS: u64 = 1024;
 
 /// The signals that a person or a runner ends a run with.
 const FORWARDED: [Signal; 4] = [
@@ -72,6 +80,12 @@ pub enum SupervisorError {
     /// The process that started this one is already gone, so nobody would ever end the run.
     #[error("this run is orphaned: the process that started it is gone already")]
     Orphaned,
+    /// A run could get stuck half-way, its teardown included.
+    #[error("this process may open {limit} files at once, and a run may need {DESCRIPTORS}")]
+    Descriptors {
+        /// The hard limit (`ulimit -Hn`).
+        limit: u64,
+    },
     /// A guard could not be set up.
     #[error("failed to {what}")]
     Guard {
@@ -94,6 +108,7 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
             source: error.into(),
         }
     };
+    ensure_descriptors()?;
     let parent = getppid();
     if !request.detached && is_orphan(parent) {
         return Err(SupervisorError::Orphaned);
@@ -183,6 +198,28 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
             notes,
         },
     })
+}
+
+/// Raises the soft limit of open files to what a run needs, for this process and the worker.
+///
+/// A run that gets no descriptor in the middle cannot even ask the engine for the removal of its app.
+fn ensure_descriptors() -> Result<(), SupervisorError> {
+    let guard = |what| {
+        move |error: Errno| SupervisorError::Guard {
+            what,
+            source: error.into(),
+        }
+    };
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(guard("read the limit of open files"))?;
+    if hard < DESCRIPTORS {
+        return Err(SupervisorError::Descriptors { limit: hard });
+    }
+    if soft < ENOUGH_DESCRIPTORS && soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, ENOUGH_DESCRIPTORS.min(hard), hard)
+            .map_err(guard("raise the limit of open files"))?;
+    }
+    Ok(())
 }
 
 /// Returns the number of the signal that ended the worker, if it is one that ends runs.

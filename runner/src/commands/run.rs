@@ -165,6 +165,11 @@ fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsS
                 .to_owned();
             infra(&error, &[hint])
         }
+        Err(error @ SupervisorError::Descriptors { .. }) => {
+            let hint = "raise the hard limit: `ulimit -n 1024`, LimitNOFILE= of the runner's unit"
+                .to_owned();
+            infra(&error, &[hint])
+        }
         Err(error) => infra(&error, &[]),
     }
 }

@@ -1,0 +1,372 @@
+//! The kill storm: runs that end at a random moment in a random way, three at a time; then one sweep, and
+//! nothing may be left but what was never a run's.
+//!
+//! `RECIPE_CI_STORM_RUNS` says how many, `RECIPE_CI_STORM_SEED` repeats a storm; the seed is printed. A seed
+//! fixes what is done when, not what the runs have reached by then: that is the machine's part.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::support::{Run, TestEnv, binary, pids, read_results, variable};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(240);
+
+/// How many runs there are at once.
+const ABREAST: usize = 3;
+
+/// How long after its start a run is ended, at most: somewhat longer than most of them take.
+const LATEST: Duration = Duration::from_secs(11);
+
+/// The ways in which a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    ByItself,
+    Terminate,
+    Interrupt,
+    Hangup,
+    Thrice,
+    KillShell,
+    KillGroup,
+    TermThenKillGroup,
+    KillWorker,
+    KillSupervisor,
+    KillBoth,
+}
+
+const ENDS: [End; 11] = [
+    End::ByItself,
+    End::Terminate,
+    End::Interrupt,
+    End::Hangup,
+    End::Thrice,
+    End::KillShell,
+    End::KillGroup,
+    End::TermThenKillGroup,
+    End::KillWorker,
+    End::KillSupervisor,
+    End::KillBoth,
+];
+
+/// What a run of the storm does, all of it from the seed.
+#[derive(Debug, Clone)]
+struct Strike {
+    index: usize,
+    end: End,
+    /// When, after the start of the run.
+    after: Duration,
+    /// What is between the two signals of an end that has two.
+    grace: Duration,
+    /// The pull request. There are few, so that runs wait for each other.
+    pr: u32,
+}
+
+impl Strike {
+    fn new(seed: u64, index: usize) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_add(index as u64));
+        Self {
+            index,
+            // Each in its turn, so that a short storm has them all.
+            end: ENDS[index % ENDS.len()],
+            after: Duration::from_millis(rng.random_range(0..LATEST.as_millis() as u64)),
+            grace: Duration::from_millis(rng.random_range(0..1000)),
+            pr: rng.random_range(1..=4),
+        }
+    }
+}
+
+fn child_of(of: Pid) -> Option<Pid> {
+    pids().into_iter().find_map(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+        (parent.parse() == Ok(of.as_raw())).then_some(Pid::from_raw(pid))
+    })
+}
+
+/// Sends a signal to a process that may have ended meanwhile.
+fn send(pid: Option<Pid>, signal: Signal) {
+    if let Some(pid) = pid {
+        let _ = kill(pid, signal);
+    }
+}
+
+/// Waits until `span` has passed since `start`, or the process is gone; returns whether it is there.
+fn wait_for_moment(pid: Pid, start: Instant, span: Duration) -> bool {
+    let proc = format!("/proc/{pid}");
+    wait_until(LONG, "the moment", || {
+        let here = std::path::Path::new(&proc).exists();
+        (!here || start.elapsed() >= span).then_some(here)
+    })
+}
+
+/// Starts one run in a step's shell, strikes, and waits until none of its processes is left.
+fn strike(env: &TestEnv, recipe: &str, strike: &Strike) {
+    let step = env.root.join(format!("step-{}", strike.index));
+    std::fs::create_dir(&step).unwrap();
+    let id = format!("storm-{}", strike.index);
+    let script = "\"$0\" run \"$1\" --pr \"$2\" --run-id \"$3\"; exit $?";
+    let mut shell = env.program("sh");
+    shell
+        .args(["-c", script, binary(), recipe, &strike.pr.to_string(), &id])
+        .current_dir(&step);
+    let start = Instant::now();
+    let run = env.follow(shell);
+    if wait_for_moment(run.pid, start, strike.after) {
+        end(&run, strike, &step);
+    }
+    run.ended();
+    // The worker outlives the step's shell while it tears down.
+    let mark = format!("--run-id\0{id}\0");
+    wait_until(LONG, &format!("{strike:?} ends"), || {
+        let left = pids().into_iter().any(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(mark.len()).any(|part| part == mark.as_bytes()))
+        });
+        (!left).then_some(())
+    });
+}
+
+fn end(run: &Run, strike: &Strike, step: &std::path::Path) {
+    let supervisor = child_of(run.pid);
+    let worker = supervisor.and_then(child_of);
+    let again = || {
+        wait_for_moment(run.pid, Instant::now(), strike.grace);
+    };
+    match strike.end {
+        End::ByItself => {}
+        End::Terminate => send(supervisor, Signal::SIGTERM),
+        End::Interrupt => send(supervisor, Signal::SIGINT),
+        End::Hangup => send(supervisor, Signal::SIGHUP),
+        End::Thrice => {
+            for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+                send(supervisor, signal);
+                again();
+            }
+        }
+        End::KillShell => {
+            send(Some(run.pid), Signal::SIGKILL);
+            drop(std::fs::remove_dir_all(step));
+        }
+        End::KillGroup => {
+            let _ = killpg(run.pid, Signal::SIGKILL);
+        }
+        End::TermThenKillGroup => {
+            let _ = killpg(run.pid, Signal::SIGTERM);
+            again();
+            let _ = killpg(run.pid, Signal::SIGKILL);
+        }
+        End::KillWorker => send(worker, Signal::SIGKILL),
+        End::KillSupervisor => send(supervisor, Signal::SIGKILL),
+        End::KillBoth => {
+            // A supervisor that is stopped cannot reap.
+            send(supervisor, Signal::SIGSTOP);
+            send(worker, Signal::SIGKILL);
+            send(supervisor, Signal::SIGKILL);
+        }
+    }
+}
+
+/// What the storm must not touch: a foreign stack, a warm app, volumes made by hand.
+struct Witnesses {
+    volumes: Vec<String>,
+    services: Vec<String>,
+    env_file: std::path::PathBuf,
+}
+
+impl Witnesses {
+    fn make(env: &SwarmEnv) -> Self {
+        let part = env.zone.replace('.', "_");
+        let foreign = format!("foreign_{part}");
+        let warm = format!("warm-notes_{part}");
+        let compose = "services:\n  web:\n    image: recipe-ci/notes:1\n    \
+            command: [\"sleep\", \"99999\"]\n    volumes: [\"data:/data\"]\n\
+            volumes:\n  data:\n";
+        let file = env.write("foreign.yml", &format!("version: \"3.8\"\n{compose}"));
+        for stack in [&foreign, &warm] {
+            let file = file.display().to_string();
+            docker(&["stack", "deploy", "--compose-file", &file, stack]);
+        }
+        let by_hand = [format!("note-0a1b2_{part}_data"), format!("notes_{part}")];
+        for volume in &by_hand {
+            docker(&["volume", "create", volume]);
+        }
+        let services = [&foreign, &warm]
+            .map(|stack| format!("{stack}_web"))
+            .to_vec();
+        for service in &services {
+            wait_until(LONG, service, || {
+                (!containers(service).is_empty()).then_some(())
+            });
+        }
+        let volumes: Vec<String> = [&foreign, &warm]
+            .map(|stack| format!("{stack}_data"))
+            .into_iter()
+            .chain(by_hand)
+            .collect();
+        for volume in &volumes {
+            let mount = format!("{volume}:/data");
+            let script = format!("echo {volume} >/data/witness");
+            docker(&[
+                "run",
+                "--rm",
+                "-v",
+                &mount,
+                "recipe-ci/notes:1",
+                "sh",
+                "-c",
+                &script,
+            ]);
+        }
+        let env_file = env.write(
+            &format!("home/.abra/servers/default/warm-notes.{}.env", env.zone),
+            "TYPE=notes\n",
+        );
+        Self {
+            volumes,
+            services,
+            env_file,
+        }
+    }
+
+    /// Returns what they are: ids, times of creation, contents.
+    fn seen(&self) -> BTreeMap<String, String> {
+        let mut seen = BTreeMap::new();
+        for volume in &self.volumes {
+            let mount = format!("{volume}:/data");
+            let content = docker(&[
+                "run",
+                "--rm",
+                "-v",
+                &mount,
+                "recipe-ci/notes:1",
+                "cat",
+                "/data/witness",
+            ]);
+            let made = docker(&["volume", "inspect", "-f", "{{.CreatedAt}}", volume]);
+            seen.insert(volume.clone(), format!("{made} {content}"));
+        }
+        for service in &self.services {
+            let made = [
+                "service",
+                "inspect",
+                "-f",
+                "{{.ID}} {{.Version.Index}} {{.CreatedAt}}",
+            ];
+            let made = docker(&[&made[..], &[service]].concat());
+            seen.insert(service.clone(), format!("{made} {}", containers(service)));
+        }
+        let text = std::fs::read_to_string(&self.env_file).unwrap();
+        let changed = self.env_file.metadata().unwrap().modified().unwrap();
+        seen.insert("env file".to_owned(), format!("{text} {changed:?}"));
+        seen
+    }
+}
+
+/// Returns id, time of creation and name of every running container of a service.
+fn containers(service: &str) -> String {
+    let filter = format!("label=com.docker.swarm.service.name={service}");
+    let format = "{{.ID}} {{.CreatedAt}} {{.Names}}";
+    docker(&["ps", "--no-trunc", "--filter", &filter, "--format", format])
+}
+
+#[test]
+fn storm_of_kills_leaves_nothing_after_one_sweep() {
+    let number = |name: &str| variable(name).map(|text| text.parse::<u64>().expect("a number"));
+    let runs = usize::try_from(number("RECIPE_CI_STORM_RUNS").unwrap_or(12)).unwrap();
+    let seed = number("RECIPE_CI_STORM_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let env = SwarmEnv::alone();
+    // Not only when it fails: a storm that hangs must be repeatable as well.
+    drop(writeln!(
+        std::io::stderr(),
+        "storm: RECIPE_CI_STORM_RUNS={runs} RECIPE_CI_STORM_SEED={seed} in {}",
+        env.root.display()
+    ));
+    let recipe = env.recipe("notes").display().to_string();
+    let witnesses = Witnesses::make(&env);
+    let before = witnesses.seen();
+    let kept = objects_of(&env.zone);
+
+    let began = Instant::now();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let (env, recipe): (&TestEnv, _) = (&env, &recipe);
+        for _ in 0..ABREAST {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= runs {
+                        return;
+                    }
+                    strike(env, recipe, &Strike::new(seed, index));
+                }
+            });
+        }
+    });
+    let took = began.elapsed();
+
+    let swept = env.run(["janitor"]);
+    swept.expect(0);
+    let mut left = objects_of(&env.zone);
+    left.retain(|object| !kept.contains(object));
+    assert_eq!(left, [""; 0], "seed {seed}: {}", swept.stdout);
+    assert_eq!(witnesses.seen(), before, "seed {seed}");
+    let files = |dir: &str| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(env.root.join(dir)).unwrap();
+        entries.flatten().map(|entry| entry.path()).collect()
+    };
+    assert_eq!(
+        files("locks"),
+        [""; 0].map(std::path::PathBuf::from),
+        "seed {seed}"
+    );
+    assert_eq!(
+        files("home/.abra/servers/default"),
+        [witnesses.env_file.clone()],
+        "seed {seed}"
+    );
+    wait_until(LONG, "every process ends", || {
+        env.processes().is_empty().then_some(())
+    });
+    let mut verdicts: BTreeMap<(End, String), usize> = BTreeMap::new();
+    for index in 0..runs {
+        let dir = env.root.join(format!("runs/storm-{index}"));
+        let verdict = if dir.join("results.json").exists() {
+            read_results(&dir)["verdict"].as_str().unwrap().to_owned()
+        } else {
+            "not begun".to_owned()
+        };
+        let end = Strike::new(seed, index).end;
+        *verdicts.entry((end, verdict)).or_default() += 1;
+    }
+    let mut text = format!(
+        "storm: {runs} runs in {:.0} s, one sweep, nothing left\n",
+        took.as_secs_f64()
+    );
+    for ((end, verdict), count) in &verdicts {
+        text.push_str(&format!("storm:   {end:?} {verdict} {count}\n"));
+    }
+    text.push_str(&format!(
+        "storm:   the sweep removed {}\n",
+        swept.stdout.lines().count()
+    ));
+    drop(std::io::stderr().write_all(text.as_bytes()));
+    // What must hold whatever the moment was.
+    for ((end, verdict), _) in verdicts {
+        let fits = match verdict.as_str() {
+            "not begun" | "passed" => true,
+            "cancelled" => end != End::ByItself,
+            "orphaned" => matches!(end, End::KillWorker | End::KillBoth),
+            _ => false,
+        };
+        assert!(fits, "seed {seed}: {end:?} came to `{verdict}`");
+    }
+    std::fs::remove_file(&witnesses.env_file).unwrap();
+}

@@ -1,0 +1,160 @@
+//! Runs beside each other: each has its own places, and one domain is one run's at a time. The numbers are
+//! those of docs/concurrency.md.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::engine::SwarmEnv;
+use crate::support::{command, read_results};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// A test that waits until another run is there as well, and notes what its own run has.
+const MEETING: &str = r#"#!/bin/sh
+set -eu
+root=ROOT me=$CCCI_RUN_ID
+: >"$root/here-$me"
+tries=0
+until [ -e "$root/here-a" ] && [ -e "$root/here-b" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 1200 ] || { echo "the other run never came"; exit 1; }
+    sleep 0.05
+done
+cat "$ABRA_DIR/recipes/notes/WHICH" >"$root/tree-$me"
+env_file=servers/default/$CCCI_APP_DOMAIN.env
+[ "$ABRA_DIR/$env_file" -ef "$HOME/.abra/$env_file" ] || { echo "the env file is not canonical"; exit 1; }
+cat "$CCCI_DEPLOY_COUNT_FILE" >"$root/count-$me"
+for file in "$CCCI_DEPLOY_COUNT_FILE" "$CCCI_OP_STATE_FILE" "$CCCI_DEPS_FILE" "$CCCI_DEPS_SKIP_REPORT"; do
+    case $file in
+        *"${CCCI_APP_DOMAIN%%.*}"*) echo "$file has the domain"; exit 1 ;;
+        "$root/runs/$me/"*) ;;
+        *) echo "$file is not the run's"; exit 1 ;;
+    esac
+done
+"#;
+
+/// Two proposals for one recipe. Each run has its tree, its `ABRA_DIR` and its files, and the canonical
+/// checkout of the recipe is nobody's.
+#[test]
+fn t18_two_runs_of_one_recipe_at_two_refs_have_two_trees_and_leave_the_canonical_one() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,custom");
+    let recipe = env.recipe("notes");
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        let mut git = command("git");
+        git.arg("-C").arg(&recipe).args(identity).args(args);
+        assert!(git.output().unwrap().status.success(), "git {args:?}");
+    };
+    for branch in ["a", "b"] {
+        git(&["checkout", "--quiet", "-B", branch, "main"]);
+        std::fs::write(recipe.join("WHICH"), branch).unwrap();
+        git(&["add", "WHICH"]);
+        git(&["commit", "--quiet", "--message", branch]);
+    }
+    git(&["checkout", "--quiet", "main"]);
+    let root = env.root.display().to_string();
+    let meeting = MEETING.replace("ROOT", &root);
+    // The first child that a run starts for a recipe; whatever came before it had the same directory.
+    let first = format!("#!/bin/sh\necho \"$ABRA_DIR\" >{root}/abra-$CCCI_RUN_ID\n");
+    env.overlay("notes", "install_steps.sh", &first);
+    env.overlay("notes", "custom/test_meeting.sh", &meeting);
+    let places = env.root.join("home/.abra/recipes");
+    let canonical = env.write("home/.abra/recipes/notes/WHICH", "canonical");
+    let seen = || {
+        let listing = command("find")
+            .arg(&places)
+            .args(["-printf", "%P %i %s %T@ %C@\n"])
+            .output()
+            .unwrap();
+        (
+            String::from_utf8(listing.stdout).unwrap(),
+            std::fs::read(&canonical).unwrap(),
+        )
+    };
+    let before = seen();
+    let path = recipe.display().to_string();
+    let runs =
+        ["a", "b"].map(|id| env.start(["run", &path, "--run-id", id, "--ref", id, "--pr", id]));
+    for run in runs {
+        run.finish().expect(0);
+    }
+    for id in ["a", "b"] {
+        let read =
+            |what: &str| std::fs::read_to_string(env.root.join(format!("{what}-{id}"))).unwrap();
+        assert_eq!(read("tree"), id);
+        assert_eq!(read("count"), "1\n");
+        assert_eq!(read("abra").trim(), format!("{root}/runs/{id}/abra"));
+        assert_eq!(
+            read_results(&env.root.join("runs").join(id))["deploy_count"],
+            1
+        );
+    }
+    assert_eq!(seen(), before);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn two_recipes_at_once_are_both_green() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,backup");
+    let runs = ["notes", "ledger"].map(|name| {
+        let recipe = env.recipe(name);
+        env.start(["run".as_ref(), recipe.as_os_str()])
+    });
+    for run in runs {
+        let done = run.finish();
+        done.expect(0);
+        assert!(!done.stderr.contains("app lock"), "{}", done.stderr);
+    }
+    env.assert_nothing_left();
+}
+
+#[test]
+fn t20c_two_runs_of_one_domain_take_turns_and_each_keeps_its_own_deploy_count() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,custom");
+    let recipe = env.recipe("notes");
+    let root = env.root.display().to_string();
+    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // The first run reads its count when the second has been waiting for a while.
+    let hook = format!(
+        "#!/bin/sh\nif mkdir {root}/once; then : >{root}/reached; read -r go <{root}/fifo; fi\n\
+         cat \"$CCCI_DEPLOY_COUNT_FILE\" >>{root}/counts\n"
+    );
+    env.overlay("notes", "custom/test_wait.sh", &hook);
+    let args = ["run".as_ref(), recipe.as_os_str()];
+    let first = env.start(args);
+    wait_until(LONG, "the first run holds", || {
+        env.root.join("reached").exists().then_some(())
+    });
+    let second = env.start(args);
+    let line = second.wait_line("== app lock: another run of note-");
+    assert!(line.contains("is in flight (run manual-"), "{line}");
+    assert!(line.ends_with("— waiting =="), "{line}");
+    let mut fifo = OpenOptions::new()
+        .write(true)
+        .open(env.root.join("fifo"))
+        .unwrap();
+    writeln!(fifo, "go").unwrap();
+    first.finish().expect(0);
+    let second = second.finish();
+    second.expect(0);
+    assert!(
+        second.stderr.contains("== app lock: acquired"),
+        "{}",
+        second.stderr
+    );
+    let reports: Vec<_> = env.run_dirs().iter().map(|dir| read_results(dir)).collect();
+    let waited = reports
+        .iter()
+        .filter(|results| results["phases"]["lock_wait_ms"] != 0)
+        .count();
+    assert_eq!(waited, 1, "{reports:#?}");
+    assert!(reports.iter().all(|results| results["deploy_count"] == 1));
+    let counts = std::fs::read_to_string(env.root.join("counts")).unwrap();
+    assert_eq!(counts, "1\n1\n");
+    env.assert_nothing_left();
+}
