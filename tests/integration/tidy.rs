@@ -133,3 +133,82 @@ fn no_test_is_ignored() {
         }
     }
 }
+
+/// Whether `source` defines something of this name.
+fn defines(source: &str, name: &str) -> bool {
+    let kinds = [
+        "fn", "mod", "struct", "enum", "const", "static", "trait", "type",
+    ];
+    kinds.iter().any(|kind| {
+        let wanted = format!("{kind} {name}");
+        source.match_indices(&wanted).any(|(at, _)| {
+            let next = source[at + wanted.len()..].chars().next();
+            next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+        })
+    })
+}
+
+/// Returns what stands between backticks in a text.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
+    let page = read(&repository().join("docs/concurrency.md"));
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+
+    // The last column of the table of failures has names of tests.
+    let sources = [files("tests", "rs"), files("harness/src", "rs")].concat();
+    let sources: String = sources.iter().map(|path| read(path)).collect();
+    let tests: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.len() == 4)
+        .flat_map(|row| quoted(row[3]))
+        .collect();
+    assert!(
+        tests.len() > 40,
+        "the table of failures is not where it was"
+    );
+    for test in &tests {
+        assert!(defines(&sources, test), "there is no test `{test}`");
+    }
+    // And no numbered test is left out.
+    for line in sources.lines().map(str::trim_start) {
+        let Some((_, name)) = line
+            .split_once("fn t")
+            .filter(|(before, _)| before.is_empty())
+        else {
+            continue;
+        };
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            let name = format!("t{}", name.split('(').next().unwrap());
+            assert!(
+                tests.contains(&name.as_str()),
+                "the page does not name {name}"
+            );
+        }
+    }
+
+    // The index of symbols has what a file defines, and the file.
+    let mut symbols = 0;
+    for row in rows
+        .iter()
+        .filter(|row| row.len() == 2 && row[1].ends_with(".rs`"))
+    {
+        let file = quoted(row[1])[0];
+        let source = read(&repository().join(file));
+        for symbol in quoted(row[0]) {
+            assert!(
+                defines(&source, symbol),
+                "{file} does not define `{symbol}`"
+            );
+            symbols += 1;
+        }
+    }
+    assert!(symbols > 30, "the index of symbols is not where it was");
+}

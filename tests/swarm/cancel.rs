@@ -330,7 +330,7 @@ cells! {
     mod t16_sigint_is_130 = Cause::Signal(nix::sys::signal::Signal::SIGINT);
     mod t16_sighup_is_129 = Cause::Signal(nix::sys::signal::Signal::SIGHUP);
     mod t26_a_killed_worker_is_reaped_by_its_supervisor = Cause::KillWorker;
-    mod t26_the_child_of_a_killed_supervisor_tears_down = Cause::KillSupervisor;
+    mod t26_the_worker_of_a_killed_supervisor_tears_down = Cause::KillSupervisor;
 }
 
 /// A person who loses patience changes nothing: the first signal decides, the others are noted.
