@@ -4,6 +4,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ fn holder_of(attempt: Attempt) -> String {
 #[track_caller]
 fn end(run: Run) {
     kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
+    assert_eq!(run.ended().signal(), Some(9));
 }
 
 /// What the tests below start, a process that holds or wants a lock; on its own it proves nothing.
@@ -138,7 +139,7 @@ fn process_of_a_test() {
         acquired(DomainLock::try_acquire(&host, &domain(), &run_id("holder")).unwrap())
     };
     if role == "hold with a child" {
-        let child = command("sleep")
+        let mut child = command("sleep")
             .arg("1000")
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
@@ -146,6 +147,8 @@ fn process_of_a_test() {
             .spawn()
             .unwrap();
         say(&format!("child {}", child.id()));
+        say("acquired");
+        child.wait().unwrap();
     }
     say("acquired");
     loop {

@@ -377,7 +377,7 @@ fn t12_a_servers_entry_that_cannot_be_read_is_said() {
     // Root reads everything, so this one is root without that power.
     let closed = servers.join("closed");
     std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = env.program("setpriv");
     command.arg("--bounding-set=-dac_override,-dac_read_search");
     command.args([binary(), "janitor"]);

@@ -63,7 +63,9 @@ struct Strike {
     end: End,
     /// When, after the start of the run.
     after: Duration,
-    /// What is between the two signals of an end that has two.
+    /// Whether it is cancelled first, so that its end meets it while it tears down.
+    in_teardown: bool,
+    /// What is between two signals.
     grace: Duration,
     /// The pull request. There are few, so that runs wait for each other.
     pr: u32,
@@ -72,10 +74,12 @@ struct Strike {
 impl Strike {
     fn new(seed: u64, index: usize) -> Self {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(index as u64));
+        // Each in its turn, so that a short storm has them all.
+        let end = ENDS[index % ENDS.len()];
         Self {
             index,
-            // Each in its turn, so that a short storm has them all.
-            end: ENDS[index % ENDS.len()],
+            end,
+            in_teardown: end != End::ByItself && rng.random_ratio(1, 3),
             after: Duration::from_millis(rng.random_range(0..LATEST.as_millis() as u64)),
             grace: Duration::from_millis(rng.random_range(0..1000)),
             pr: rng.random_range(1..=4),
@@ -140,6 +144,10 @@ fn end(run: &Run, strike: &Strike, step: &std::path::Path) {
     let again = || {
         wait_for_moment(run.pid, Instant::now(), strike.grace);
     };
+    if strike.in_teardown {
+        send(supervisor, Signal::SIGTERM);
+        again();
+    }
     match strike.end {
         End::ByItself => {}
         End::Terminate => send(supervisor, Signal::SIGTERM),
@@ -329,7 +337,7 @@ fn storm_of_kills_leaves_nothing_after_one_sweep() {
     );
     assert_eq!(
         files("home/.abra/servers/default"),
-        [witnesses.env_file.clone()],
+        std::slice::from_ref(&witnesses.env_file),
         "seed {seed}"
     );
     wait_until(LONG, "every process ends", || {
