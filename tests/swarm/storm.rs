@@ -141,12 +141,13 @@ fn strike(env: &TestEnv, recipe: &str, strike: &Strike) {
 fn end(run: &Run, strike: &Strike, step: &std::path::Path) {
     let supervisor = child_of(run.pid);
     let worker = supervisor.and_then(child_of);
-    let again = || {
-        wait_for_moment(run.pid, Instant::now(), strike.grace);
-    };
+    // Whether the step is there still; a pid that is gone may be somebody else's soon.
+    let again = || wait_for_moment(run.pid, Instant::now(), strike.grace);
     if strike.in_teardown {
         send(supervisor, Signal::SIGTERM);
-        again();
+        if !again() {
+            return;
+        }
     }
     match strike.end {
         End::ByItself => {}
@@ -156,7 +157,9 @@ fn end(run: &Run, strike: &Strike, step: &std::path::Path) {
         End::Thrice => {
             for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
                 send(supervisor, signal);
-                again();
+                if !again() {
+                    return;
+                }
             }
         }
         End::KillShell => {
@@ -168,6 +171,7 @@ fn end(run: &Run, strike: &Strike, step: &std::path::Path) {
         }
         End::TermThenKillGroup => {
             let _ = killpg(run.pid, Signal::SIGTERM);
+            // The shell is gone at once, its group may not be.
             again();
             let _ = killpg(run.pid, Signal::SIGKILL);
         }
