@@ -22,6 +22,7 @@ pub mod lint;
 pub mod live;
 pub mod lock;
 pub mod name;
+pub mod once;
 pub mod outcome;
 pub mod process;
 pub mod recipe;

@@ -7,6 +7,8 @@
 //! path names any more while a third process locks a new file at the same path. Hence every acquisition
 //! compares the descriptor's inode with the path's and starts again when they differ.
 
+pub(crate) mod file;
+
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -298,10 +300,15 @@ impl SectionLock {
             path: path.to_owned(),
             source,
         };
-        Ok(Self {
-            file: wait_for(path).await.map_err(unusable)?,
-            path: path.to_owned(),
-        })
+        loop {
+            let file = wait_for(path).await.map_err(unusable)?;
+            if names(path, &file).map_err(unusable)? {
+                return Ok(Self {
+                    file,
+                    path: path.to_owned(),
+                });
+            }
+        }
     }
 
     /// Takes the section named by `path`, or returns nothing when somebody holds it.

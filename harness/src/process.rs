@@ -11,8 +11,10 @@
 mod cmd;
 mod daemon;
 mod identity;
+mod marked;
 mod output;
 mod stray;
+mod task;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +32,9 @@ use tokio::process::Child;
 pub use cmd::Cmd;
 pub use daemon::Daemon;
 pub use identity::{Identity, Process};
+pub(crate) use marked::{kill_marked, marked};
 pub use output::{Output, Stream, Tail};
+pub(crate) use task::Task;
 
 use crate::sys;
 use crate::wait::{Deadline, Stopwatch};
@@ -181,7 +185,7 @@ impl Processes {
             label: cmd.label.clone(),
             source,
         };
-        let mut running = self.spawn(cmd)?;
+        let mut running = self.spawn(cmd, Stdio::piped(), Stdio::piped())?;
         let child = running
             .child
             .as_mut()
@@ -242,7 +246,7 @@ impl Processes {
         })
     }
 
-    fn spawn(&self, cmd: &Cmd) -> Result<Running, ProcessError> {
+    fn spawn(&self, cmd: &Cmd, stdout: Stdio, stderr: Stdio) -> Result<Running, ProcessError> {
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         let mut command = std::process::Command::new(self.resolve(&cmd.program));
         {
@@ -260,7 +264,7 @@ impl Processes {
         } else {
             Stdio::null()
         });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(stdout).stderr(stderr);
         sys::tie(
             &mut command,
             sys::Tie {

@@ -84,7 +84,7 @@ pub enum EngineError {
     },
     /// The lock that keeps two runs from pulling one image failed.
     #[error(transparent)]
-    Lock(#[from] crate::lock::LockError),
+    Once(#[from] crate::once::OnceError),
 }
 
 impl EngineError {

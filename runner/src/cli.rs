@@ -1,5 +1,6 @@
 //! The command line, as typed: nothing here has an effect.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Janitor(JanitorArgs),
     /// List the runs that are alive on this host, who waits for whom, and what dead runs left.
     Ps(PsArgs),
+    /// Run a command in the background, once for all who ask, with one result for all.
+    Once(OnceArgs),
     /// Reach the app from a test, inside a run.
     #[command(subcommand)]
     App(AppCommand),
@@ -209,6 +212,77 @@ pub(crate) struct PsArgs {
     /// Look again every two seconds until told to stop.
     #[arg(long, short)]
     pub(crate) watch: bool,
+}
+
+/// A task has an id; while it runs, and while its result counts, nobody starts it again.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct OnceArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<OnceAction>,
+    /// The task.
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) id: Option<String>,
+    /// Start it if needed, in the background, and return at once; this is the default.
+    #[arg(short, long, group = "what")]
+    pub(crate) start: bool,
+    /// Start it if needed, wait for it, and exit with its code.
+    #[arg(short, long, group = "what")]
+    pub(crate) wait: bool,
+    /// Say what there is and start nothing: exit 0 when there is a result, else 1.
+    #[arg(short, long, group = "what")]
+    pub(crate) peek: bool,
+    /// End it if it runs, and forget it.
+    #[arg(short, long, group = "what", conflicts_with = "command")]
+    pub(crate) reset: bool,
+    /// End every task of this directory.
+    #[arg(short = 'G', long, group = "what", conflicts_with_all = ["id", "command"])]
+    pub(crate) kill_all: bool,
+    /// Forget every task of this directory that does not run.
+    #[arg(short = 'F', long, group = "what", conflicts_with_all = ["id", "command"])]
+    pub(crate) forget: bool,
+    /// How old a result may be; who starts the task says it for all, who asks for himself [default: any age
+    /// until the host reboots].
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<u64>,
+    /// What to say while waiting; the task's pid is appended.
+    #[arg(short, long, value_name = "MSG")]
+    pub(crate) message: Option<String>,
+    /// Say nothing while waiting.
+    #[arg(short, long, conflicts_with = "message")]
+    pub(crate) quiet: bool,
+    /// The command.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnceAction {
+    /// List the tasks of this directory.
+    List {
+        /// For machines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The parent of a task; started by `once` and by nobody else.
+    #[command(hide = true)]
+    Runner(RunnerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunnerArgs {
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    #[arg(long)]
+    pub(crate) id: String,
+    #[arg(long)]
+    pub(crate) token: String,
+    #[arg(long)]
+    pub(crate) number: u32,
+    #[arg(long)]
+    pub(crate) lifetime: Option<u64>,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod janitor;
 pub(crate) mod lint;
+mod once;
 mod ps;
 mod run;
 
@@ -45,6 +46,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Lint(args) => lint::lint(&args).into(),
         Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
+        Command::Once(args) => block_on(once::once(args)),
         Command::App(command) => block_on(app::app(command)),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);

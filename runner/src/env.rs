@@ -85,6 +85,12 @@ pub(crate) fn for_children() -> BTreeMap<OsString, OsString> {
     vars
 }
 
+/// Returns the whole environment, for a command that a person or a script runs through this program.
+pub(crate) fn everything() -> BTreeMap<OsString, OsString> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::env::vars_os().collect()
+}
+
 /// Returns the secrets that the operator supplies, by their name in lower case.
 pub(crate) fn supplied_secrets() -> BTreeMap<String, String> {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]

@@ -146,6 +146,11 @@ pub(crate) fn host_dirs() -> HostDirs {
     }
 }
 
+/// Returns where background tasks are.
+pub(crate) fn once_dir() -> PathBuf {
+    env::path("CCCI_ONCE_DIR").map_or_else(|| host_dirs().state.join("once"), absolute)
+}
+
 fn absolute(path: PathBuf) -> PathBuf {
     env::working_dir().join(path)
 }

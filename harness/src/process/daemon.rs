@@ -1,8 +1,11 @@
 //! Daemons that are meant to outlive this process, unlike every other child.
 //!
-//! There are two uses: an engine for a host that has none running, and the watcher. A daemon must be started
-//! before this process becomes a child subreaper, for it would come back and be killed as a stray.
+//! There are three uses: an engine for a host that has none running, the watcher, and the runner of a
+//! background task ([`crate::once`]). A daemon must be started before this process becomes a child subreaper,
+//! for it would come back and be killed as a stray.
 
+use std::fs::File;
+use std::io::PipeReader;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -58,6 +61,37 @@ impl Processes {
             label: cmd.label.clone(),
             source,
         })?;
+        self.detach(cmd, Stdio::null(), stdout, stderr)
+    }
+
+    /// Starts `cmd` as [`Processes::spawn_daemon`] does, with `stdin` as its standard input, and returns what
+    /// it writes to its standard output.
+    ///
+    /// A descriptor that is passed in a standard place needs no unsafe code to pick up.
+    ///
+    /// # Errors
+    /// [`ProcessError::Spawn`].
+    pub(crate) fn spawn_heir(
+        &self,
+        cmd: &Cmd,
+        stdin: File,
+        stderr: File,
+    ) -> Result<PipeReader, ProcessError> {
+        let (reader, writer) = std::io::pipe().map_err(|source| ProcessError::Follow {
+            label: cmd.label.clone(),
+            source,
+        })?;
+        self.detach(cmd, stdin.into(), writer.into(), stderr.into())?;
+        Ok(reader)
+    }
+
+    fn detach(
+        &self,
+        cmd: &Cmd,
+        stdin: Stdio,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Result<(), ProcessError> {
         // setsid(1) forks and leaves, so that init adopts the daemon. No death signal: it has to stay.
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         let mut command = std::process::Command::new("setsid");
@@ -77,7 +111,7 @@ impl Processes {
             .envs(self.base.iter())
             .envs(&cmd.env)
             .current_dir(&cmd.dir)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
             .status()

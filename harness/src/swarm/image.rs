@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
-use crate::lock::SectionLock;
+use crate::once::{self, TaskId};
 use crate::process::{Cmd, Processes};
 
 /// How long one image may take to arrive; the run's deadline ends it sooner.
@@ -33,7 +31,8 @@ impl Engine {
 
     /// Makes sure that the engine has `image`; returns whether it had to be pulled.
     ///
-    /// A host-wide lock per image makes the second of two runs wait for the first one's pull.
+    /// Of several runs that want it at the same time one pulls, and all of them get what that came to: an
+    /// image that cannot be had is asked for once, not once per run.
     ///
     /// # Errors
     /// [`EngineError::Pull`] when it cannot be had.
@@ -46,19 +45,27 @@ impl Engine {
         if self.has_image(image).await? {
             return Ok(false);
         }
-        let locks = host.state.join("images");
-        let local = |source| EngineError::Local {
-            what: format!("create `{}`", locks.display()),
-            source,
+        let pull = async {
+            if self.has_image(image).await? {
+                return Ok(Ok(()));
+            }
+            match self.pull(processes, image).await {
+                Ok(()) => Ok(Ok(())),
+                Err(EngineError::Pull { reason, .. }) => Ok(Err(reason)),
+                // The engine went away from this run; the next one sees for itself.
+                Err(error) => Err(error),
+            }
         };
-        std::fs::create_dir_all(&locks).map_err(local)?;
-        let name = hex::encode(&Sha256::digest(image.as_bytes())[..16]);
-        let _pulling = SectionLock::acquire(&locks.join(format!("{name}.lock"))).await?;
-        if self.has_image(image).await? {
-            return Ok(false);
+        let images = host.state.join("images");
+        // Two engines of one host have images of their own.
+        let id = TaskId::digest(&format!("{} {image}", self.host()));
+        match once::shared(&images, &id, pull).await? {
+            Ok(()) => Ok(true),
+            Err(reason) => Err(EngineError::Pull {
+                image: image.to_owned(),
+                reason,
+            }),
         }
-        self.pull(processes, image).await?;
-        Ok(true)
     }
 
     /// Pulls `image` with the docker client, which knows this host's logins and credential helpers; the API

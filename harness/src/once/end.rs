@@ -1,0 +1,149 @@
+//! Ending tasks and forgetting them. Nothing is signalled but by a descriptor of the very process.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use super::attempt::{Record, answer};
+use super::start::KILLED;
+use super::state::{State, look};
+use super::{FILES, MARK, OnceDir, OnceError, TaskId};
+use crate::process::{TERM_GRACE, kill_marked, marked};
+use crate::wait::Deadline;
+
+/// How long a killed process may take to go away.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What became of a task that was to be ended or forgotten.
+#[derive(Debug)]
+pub struct Ending {
+    /// The task.
+    pub id: TaskId,
+    /// Its pid, when it was known.
+    pub pid: i32,
+    /// The pids that would not go, or keep it from being forgotten.
+    pub left: Vec<i32>,
+}
+
+/// Ends every task of `dir` that runs, with all of its processes, and what is left of killed ones. Those who
+/// wait for them get 143, or 137 for a runner that did not listen.
+///
+/// # Errors
+/// [`OnceError`] when the directory or one of the files cannot be read; then nothing has been ended.
+pub async fn kill(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
+    // Held to the end: whoever asks for one of them meanwhile starts it afterwards.
+    let _section = dir.section().await?;
+    end(dir, &dir.ids()?).await
+}
+
+/// Ends a task if it runs, and forgets it.
+///
+/// # Errors
+/// [`OnceError`].
+pub async fn reset(dir: &OnceDir, id: &TaskId) -> Result<Option<Ending>, OnceError> {
+    let _section = dir.section().await?;
+    let ending = end(dir, std::slice::from_ref(id)).await?.pop();
+    if ending.as_ref().is_none_or(|ending| ending.left.is_empty()) {
+        remove(dir, id)?;
+    }
+    Ok(ending)
+}
+
+/// Forgets every task that does not run; returns those whose processes are still there, which it leaves.
+///
+/// # Errors
+/// [`OnceError`].
+pub async fn forget(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
+    let _section = dir.section().await?;
+    let mut settled = Vec::new();
+    let mut left = Vec::new();
+    for id in dir.ids()? {
+        match look(dir, &id)? {
+            State::Running(_) => {}
+            State::Lost(record) => {
+                let processes = marked(MARK, &record.token);
+                if processes.is_empty() {
+                    settled.push(id);
+                } else {
+                    left.push(Ending {
+                        id,
+                        pid: record.task.pid,
+                        left: processes.iter().map(|process| process.pid).collect(),
+                    });
+                }
+            }
+            State::Absent | State::Done { .. } | State::Ended(_) => settled.push(id),
+        }
+    }
+    for id in settled {
+        remove(dir, &id)?;
+    }
+    Ok(left)
+}
+
+fn remove(dir: &OnceDir, id: &TaskId) -> Result<(), OnceError> {
+    for what in FILES {
+        let path = dir.file(id, what);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OnceError::unusable(&path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn end(dir: &OnceDir, ids: &[TaskId]) -> Result<Vec<Ending>, OnceError> {
+    let mut found: Vec<(TaskId, Record, bool)> = Vec::new();
+    for id in ids {
+        match look(dir, id)? {
+            State::Running(attempt) => found.push((id.clone(), attempt.record, true)),
+            State::Lost(record) if !marked(MARK, &record.token).is_empty() => {
+                found.push((id.clone(), record, false));
+            }
+            _ => {}
+        }
+    }
+    for (_, record, running) in &found {
+        if let (true, Ok(Some(runner))) = (running, record.runner.open()) {
+            // One that cannot be told is found again below.
+            drop(runner.terminate());
+        }
+    }
+    let mut endings = Vec::new();
+    // The runner gives its task the grace, and needs a moment of its own.
+    let deadline = Deadline::after(TERM_GRACE + KILL_LIMIT);
+    for (id, record, _) in found {
+        end_runner(dir, &id, &record, deadline).await;
+        let left = kill_marked(MARK, &record.token, Deadline::after(KILL_LIMIT)).await;
+        endings.push(Ending {
+            id,
+            pid: record.task.pid,
+            left: left.iter().map(|process| process.pid).collect(),
+        });
+    }
+    Ok(endings)
+}
+
+async fn end_runner(dir: &OnceDir, id: &TaskId, record: &Record, deadline: Deadline) {
+    let Ok(Some(runner)) = record.runner.open() else {
+        return;
+    };
+    if tokio::time::timeout(deadline.left(), runner.ended())
+        .await
+        .is_ok()
+    {
+        return;
+    }
+    // It does not listen (it was stopped). Those who wait must not run again what was to be ended.
+    for what in ["pid", "lock"] {
+        let file = File::options().append(true).open(dir.file(id, what));
+        drop(file.and_then(|mut file| answer(&mut file, KILLED)));
+    }
+    if let Ok(Some(runner)) = record.runner.open()
+        && runner.kill().is_ok()
+    {
+        drop(tokio::time::timeout(KILL_LIMIT, runner.ended()).await);
+    }
+}

@@ -1,0 +1,75 @@
+//! Work of the library that is done once for all who want it at the same time.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{OnceError, TaskId, now_ms};
+use crate::lock::SectionLock;
+use crate::process::Identity;
+use crate::record::replace_shared;
+
+/// What work came to, in a form that others can be told: a failure is what they read.
+pub type Outcome = Result<(), String>;
+
+/// An outcome, for those who wanted it before it was there.
+#[derive(Debug, Serialize, Deserialize)]
+struct Noted {
+    boot: String,
+    ended_ms: u64,
+    failure: Option<String>,
+}
+
+/// Does `work` unless somebody else is doing it, in which case their outcome is everybody's who asked before
+/// it was there.
+///
+/// Unlike a task it is done by the caller: no command, no runner. Whoever is killed or dropped in the middle
+/// leaves no outcome, and the next one in the queue does the work. An outcome is no cache: who asks after it
+/// was there does the work, so the work begins with a look at whether there is anything to do.
+///
+/// # Errors
+/// What the work failed with where it concerns this caller alone; the next one in the queue tries for itself.
+pub async fn shared<E: From<OnceError>>(
+    dir: &Path,
+    id: &TaskId,
+    work: impl Future<Output = Result<Outcome, E>>,
+) -> Result<Outcome, E> {
+    let asked = now_ms();
+    let boot = Identity::own().map_err(OnceError::unusable(dir))?.boot;
+    std::fs::create_dir_all(dir).map_err(OnceError::unusable(dir))?;
+    let lock = dir.join(format!("{id}.lock"));
+    let _lock = SectionLock::acquire(&lock).await.map_err(OnceError::from)?;
+    let path = dir.join(format!("{id}.exit"));
+    if let Some(noted) = read(&path)
+        && noted.boot == boot
+        && noted.ended_ms > asked
+    {
+        return Ok(noted.failure.map_or(Ok(()), Err));
+    }
+    let outcome = work.await?;
+    let noted = Noted {
+        boot,
+        ended_ms: now_ms(),
+        failure: outcome.as_ref().err().cloned(),
+    };
+    let text = serde_json::to_string(&noted).expect("it is plain data");
+    if let Err(error) = replace_shared(&path, text.as_bytes()) {
+        // Then the others do it for themselves.
+        tracing::warn!(path = %path.display(), %error, "the outcome cannot be noted");
+    }
+    Ok(outcome)
+}
+
+/// Reads what was noted; what cannot be read is nothing, and costs only work.
+fn read(path: &Path) -> Option<Noted> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(64 << 10)
+        .read_to_string(&mut text)
+        .ok()?;
+    serde_json::from_str(&text).ok()
+}
