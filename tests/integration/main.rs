@@ -11,6 +11,7 @@ mod lint;
 mod locks;
 mod nix;
 mod pipelines;
+mod once;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

@@ -73,3 +73,56 @@ fn read(path: &Path) -> Option<Noted> {
         .ok()?;
     serde_json::from_str(&text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::wait;
+
+    const WORK: std::time::Duration = std::time::Duration::from_millis(100);
+
+    async fn refused(dir: &Path, done: &Cell<u32>) -> Result<Outcome, OnceError> {
+        let id = "x".parse()?;
+        let work = async {
+            done.set(done.get() + 1);
+            wait::pause(WORK).await;
+            Ok(Err(format!("refusal {}", done.get())))
+        };
+        shared(dir, &id, work).await
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn those_who_ask_meanwhile_get_one_outcome_and_later_ones_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("images");
+        let done = Cell::new(0);
+        let ask = || refused(&dir, &done);
+        let outcomes = tokio::join!(ask(), ask(), ask(), ask());
+        for outcome in [outcomes.0, outcomes.1, outcomes.2, outcomes.3] {
+            assert_eq!(outcome.unwrap(), Err("refusal 1".to_owned()));
+        }
+        assert_eq!(ask().await.unwrap(), Err("refusal 2".to_owned()));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn work_that_was_dropped_or_failed_for_one_alone_is_done_by_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, id) = (root.path(), "x".parse().unwrap());
+        let done = Cell::new(0);
+        {
+            let mut dropped = std::pin::pin!(refused(dir, &done));
+            while done.get() == 0 {
+                drop(tokio::time::timeout(WORK / 20, dropped.as_mut()).await);
+            }
+        }
+        let alone = async {
+            wait::pause(WORK).await;
+            Err(OnceError::NoCommand { id: "x".parse()? })
+        };
+        let (first, second) = tokio::join!(shared(dir, &id, alone), refused(dir, &done));
+        assert!(matches!(first, Err(OnceError::NoCommand { .. })));
+        assert_eq!(second.unwrap(), Err("refusal 2".to_owned()));
+    }
+}

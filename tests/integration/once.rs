@@ -1,0 +1,560 @@
+//! `recipe-ci once`: real processes, real locks, real kills.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::support::{Done, Run, TestEnv, binary};
+
+/// A directory of tasks with a task that counts its runs and ends when it is let go.
+struct Tasks {
+    env: TestEnv,
+    dir: PathBuf,
+}
+
+/// Counts a run, says so, and waits for the file `go`; its exit code is in `code`.
+const TASK: &str =
+    "echo run >>count; until test -e go; do read -t 0.02 _ <>fifo; done; exit $(cat code)";
+
+impl Tasks {
+    fn new() -> Self {
+        let mut env = TestEnv::new("unix:///nowhere/docker.sock");
+        let dir = env.root.join("once");
+        env.set("CCCI_ONCE_DIR", dir.display().to_string());
+        env.write("code", "7");
+        nix::unistd::mkfifo(
+            &env.root.join("fifo"),
+            nix::sys::stat::Mode::from_bits_truncate(0o600),
+        )
+        .unwrap();
+        Self { env, dir }
+    }
+
+    fn once(&self, args: &[&str]) -> Run {
+        self.env.start(std::iter::once(&"once").chain(args))
+    }
+
+    /// Asks for the task `x` with `args` before the command.
+    fn task(&self, args: &[&str]) -> Run {
+        let words = [args, &["-i", "x", "--", "bash", "-c", TASK]].concat();
+        self.once(&words)
+    }
+
+    fn runs(&self) -> usize {
+        let text = std::fs::read_to_string(self.env.root.join("count")).unwrap_or_default();
+        text.lines().count()
+    }
+
+    fn go(&self) {
+        self.env.write("go", "");
+    }
+
+    fn file(&self, what: &str) -> PathBuf {
+        self.dir.join(format!("x.{what}"))
+    }
+
+    /// Returns what the attempt's file says of itself.
+    fn record(&self) -> Value {
+        let text = std::fs::read_to_string(self.file("pid")).unwrap();
+        serde_json::from_str(text.lines().nth(1).unwrap()).unwrap()
+    }
+
+    fn pid(&self) -> i32 {
+        let text = std::fs::read_to_string(self.file("pid")).unwrap();
+        text.lines().next().unwrap().parse().unwrap()
+    }
+
+    fn runner(&self) -> i32 {
+        i32::try_from(self.record()["runner"]["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn state(&self, expected: &str) {
+        let done = self.once(&["-p", "-i", "x"]).finish();
+        assert_eq!(done.stdout, expected, "{}", done.stderr);
+    }
+
+    /// Edits the kept result or the attempt.
+    fn forge(&self, what: &str, edit: impl FnOnce(String) -> String) {
+        let path = self.file(what);
+        let text = edit(std::fs::read_to_string(&path).unwrap());
+        std::fs::write(&path, text).unwrap();
+    }
+}
+
+fn kill9(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_start_returns_at_once_and_the_result_is_everybodys() {
+    let tasks = Tasks::new();
+    tasks.state("none");
+    assert!(!tasks.dir.exists(), "a peek made the directory");
+    // `finish` also proves that the task holds none of the starter's output.
+    tasks.task(&[]).finish().expect(0);
+    tasks.task(&["-s"]).finish().expect(0);
+    tasks.state(&format!("running {}", tasks.pid()));
+    assert_eq!(mode(&tasks.dir), 0o711);
+    assert_eq!(mode(&tasks.file("pid")), 0o644);
+    assert_eq!(mode(&tasks.file("log")), 0o600);
+    let waiter = tasks.task(&["-w", "-m", "one moment"]);
+    let line = waiter.wait_line("one moment");
+    assert!(line.contains(&tasks.pid().to_string()), "{line}");
+    let quiet = tasks.once(&["-w", "-q", "-i", "x"]);
+    tasks.go();
+    waiter.finish().expect(7);
+    let done = quiet.finish();
+    done.expect(7);
+    assert_eq!(done.stderr, "");
+    tasks.state("done 7");
+    // Later ones get it without a run, and have nothing to wait for.
+    let done = tasks.task(&["-w"]).finish();
+    done.expect(7);
+    assert_eq!(done.stderr, "");
+    assert_eq!(tasks.runs(), 1);
+}
+
+#[test]
+fn twenty_at_once_run_it_once() {
+    let tasks = Tasks::new();
+    let waiters: Vec<Run> = (0..20).map(|_| tasks.task(&["-w"])).collect();
+    for waiter in &waiters {
+        waiter.wait_line("waiting for task `x`");
+    }
+    tasks.go();
+    for waiter in waiters {
+        waiter.finish().expect(7);
+    }
+    assert_eq!(tasks.runs(), 1);
+}
+
+#[test]
+fn a_task_that_is_killed_is_run_again_for_all_who_wait() {
+    let tasks = Tasks::new();
+    let waiters: Vec<Run> = (0..3).map(|_| tasks.task(&["-w"])).collect();
+    for waiter in &waiters {
+        waiter.wait_line("waiting for task");
+    }
+    let first = tasks.pid();
+    kill9(first);
+    until("a second run", || tasks.runs() == 2);
+    tasks.go();
+    for waiter in waiters {
+        waiter.finish().expect(7);
+    }
+    assert_eq!(tasks.runs(), 2);
+}
+
+#[test]
+fn a_task_that_is_always_killed_is_not_run_for_ever() {
+    let tasks = Tasks::new();
+    let words = ["-i", "x", "--", "sh", "-c", "echo run >>count; kill -9 $$"];
+    tasks
+        .once(&[&["-w"], &words[..]].concat())
+        .finish()
+        .expect(137);
+    assert_eq!(tasks.runs(), 3);
+    // It is no result: whoever comes later has the task run again.
+    tasks.state("dead");
+    tasks
+        .once(&[&["-w"], &words[..]].concat())
+        .finish()
+        .expect(137);
+    assert_eq!(tasks.runs(), 6);
+}
+
+#[test]
+fn a_runner_that_is_killed_takes_the_task_along_and_another_one_starts() {
+    let tasks = Tasks::new();
+    // A child of the task outlives the kernel's signal to the task, and must not run beside the next attempt.
+    let script =
+        "echo run >>count; sleep 1000 & until test -e go; do read -t 0.02 _ <>fifo; done; exit 7";
+    let words = ["-w", "-i", "x", "--", "bash", "-c", script];
+    let waiter = tasks.once(&words);
+    waiter.wait_line("waiting for task");
+    let sleeps = || {
+        let all = tasks.env.processes();
+        all.iter()
+            .filter(|(_, line)| line.starts_with("sleep"))
+            .count()
+    };
+    until("its child", || sleeps() == 1);
+    let first = tasks.pid();
+    kill9(tasks.runner());
+    until("a second run", || tasks.runs() == 2 && tasks.pid() != first);
+    until("one child", || sleeps() == 1);
+    tasks.go();
+    waiter.finish().expect(7);
+    assert_eq!(tasks.runs(), 2);
+}
+
+#[test]
+fn whoever_started_it_may_be_killed() {
+    let tasks = Tasks::new();
+    let starter = tasks.task(&["-w"]);
+    starter.wait_line("waiting for task");
+    let waiter = tasks.task(&["-w"]);
+    waiter.wait_line("waiting for task");
+    kill9(starter.pid.as_raw());
+    assert_eq!(starter.finish().signal, Some(9));
+    tasks.state(&format!("running {}", tasks.pid()));
+    tasks.go();
+    waiter.finish().expect(7);
+    assert_eq!(tasks.runs(), 1);
+}
+
+#[test]
+fn either_file_may_be_removed_while_it_runs() {
+    for what in ["lock", "pid"] {
+        let tasks = Tasks::new();
+        let first = tasks.task(&["-w"]);
+        first.wait_line("waiting for task");
+        std::fs::remove_file(tasks.file(what)).unwrap();
+        let second = tasks.task(&["-w"]);
+        second.wait_line("waiting for task");
+        tasks.task(&[]).finish().expect(0);
+        tasks.go();
+        first.finish().expect(7);
+        second.finish().expect(7);
+        assert_eq!(tasks.runs(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_result_of_something_else_is_not_believed() {
+    let tasks = Tasks::new();
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+    tasks.env.write("code", "8");
+    let edits: [(&str, &str, &dyn Fn(&Value) -> Value); 4] = [
+        ("boot", "boot", &|_| "another-boot".into()),
+        (
+            "start",
+            "task",
+            &|task| serde_json::json!({"pid": task["pid"], "start": 1}),
+        ),
+        (
+            "pid",
+            "task",
+            &|task| serde_json::json!({"pid": 1, "start": task["start"]}),
+        ),
+        ("command", "command", &|_| "another".into()),
+    ];
+    for (runs, (name, key, edit)) in (2..).zip(edits) {
+        tasks.forge("exit", |text| {
+            let mut kept: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+            let changed = edit(&kept["record"][key]);
+            assert_ne!(changed, kept["record"][key], "{name}");
+            kept["record"][key] = changed;
+            format!("0\n{kept}\n")
+        });
+        tasks.task(&["-w"]).finish().expect(8);
+        assert_eq!(tasks.runs(), runs, "{name}");
+    }
+    // All of it from before a crash of the system: both files agree, and the boot is another one.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for what in ["exit", "pid"] {
+        tasks.forge(what, |text| text.replace(boot.trim(), "another-boot"));
+    }
+    tasks.state("none");
+    tasks.task(&["-w"]).finish().expect(8);
+    assert_eq!(tasks.runs(), 6);
+    // By hand: a code, and the pid of a process that lives.
+    std::fs::write(tasks.file("exit"), "0\n").unwrap();
+    tasks.task(&["-w"]).finish().expect(8);
+    std::fs::write(tasks.file("pid"), "1\n").unwrap();
+    tasks.task(&["-w"]).finish().expect(8);
+    assert_eq!(tasks.runs(), 8);
+    // Another command under the id: its own result.
+    tasks
+        .once(&["-w", "-i", "x", "--", "sh", "-c", "exit 5"])
+        .finish()
+        .expect(5);
+    tasks.task(&["-w"]).finish().expect(8);
+    assert_eq!(tasks.runs(), 9);
+}
+
+#[test]
+fn another_command_under_the_id_of_a_running_task_is_refused() {
+    let tasks = Tasks::new();
+    tasks.task(&[]).finish().expect(0);
+    for what in ["-s", "-w"] {
+        let done = tasks
+            .once(&[what, "-i", "x", "--", "echo", "other"])
+            .finish();
+        done.expect(2);
+        for word in ["bash -c", "echo other", "hint: "] {
+            assert!(done.stderr.contains(word), "no `{word}` in {}", done.stderr);
+        }
+    }
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+}
+
+#[test]
+fn a_result_expires_for_who_asks_and_for_all_when_the_starter_says_so() {
+    let tasks = Tasks::new();
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+    tasks.task(&["-w", "-t", "3600"]).finish().expect(7);
+    assert_eq!(tasks.runs(), 1);
+    tasks.task(&["-w", "-t", "0"]).finish().expect(7);
+    assert_eq!(tasks.runs(), 2);
+    // That one was started for 0 seconds: nobody believes it.
+    tasks.state("stale 7");
+    tasks.task(&["-w"]).finish().expect(7);
+    assert_eq!(tasks.runs(), 3);
+}
+
+#[test]
+fn a_reset_ends_and_forgets_one_task() {
+    let tasks = Tasks::new();
+    let waiter = tasks.task(&["-w"]);
+    waiter.wait_line("waiting for task");
+    tasks.once(&["-r", "-i", "x"]).finish().expect(0);
+    // It was ended on purpose: nobody runs it again for those who waited.
+    waiter.finish().expect(143);
+    tasks.state("none");
+    assert_eq!(std::fs::read_dir(&tasks.dir).unwrap().count(), 0);
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+    tasks.once(&["-r", "-i", "x"]).finish().expect(0);
+    tasks.task(&["-w"]).finish().expect(7);
+    assert_eq!(tasks.runs(), 3);
+}
+
+#[test]
+fn killing_all_touches_this_directory_only() {
+    let mut tasks = Tasks::new();
+    tasks.env.set(
+        "CCCI_ONCE_DIR",
+        tasks.env.root.join("other").display().to_string(),
+    );
+    tasks.task(&[]).finish().expect(0);
+    tasks
+        .env
+        .set("CCCI_ONCE_DIR", tasks.dir.display().to_string());
+    // One that ignores TERM, with a process that left its group, and one whose record is another's pid.
+    let script = "trap '' TERM; setsid sleep 1000 & echo run >>count; while :; do sleep 0.1; done";
+    tasks
+        .once(&["-i", "y", "--", "sh", "-c", script])
+        .finish()
+        .expect(0);
+    let waiter = tasks.task(&["-w"]);
+    waiter.wait_line("waiting for task");
+    until("all three", || tasks.runs() == 3);
+    let text = std::fs::read_to_string(tasks.file("pid")).unwrap();
+    let mut bystander = tasks.env.program("sleep");
+    let bystander = tasks.env.follow({
+        bystander.arg("1000");
+        bystander
+    });
+    let stale = text.replacen(&tasks.pid().to_string(), &bystander.pid.to_string(), 2);
+    let stale = stale.replace(&tasks.runner().to_string(), &bystander.pid.to_string());
+    std::fs::write(tasks.dir.join("z.pid"), stale).unwrap();
+    let done = tasks.once(&["-G"]).finish();
+    done.expect(0);
+    assert!(
+        done.stderr.contains("ended x") && done.stderr.contains("ended y"),
+        "{}",
+        done.stderr
+    );
+    waiter.finish().expect(143);
+    let left: Vec<String> = tasks
+        .env
+        .processes()
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect();
+    assert!(
+        left.iter().any(|line| line.trim() == "sleep 1000"),
+        "the bystander: {left:?}"
+    );
+    let others = left
+        .iter()
+        .filter(|line| line.contains("once runner"))
+        .count();
+    assert_eq!(others, 1, "{left:?}");
+    assert!(!left.iter().any(|line| line.contains("trap")), "{left:?}");
+    assert_eq!(
+        left.iter()
+            .filter(|line| line.trim() == "sleep 1000")
+            .count(),
+        1,
+        "{left:?}"
+    );
+    tasks.env.set(
+        "CCCI_ONCE_DIR",
+        tasks.env.root.join("other").display().to_string(),
+    );
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+    drop(bystander);
+}
+
+#[test]
+fn finished_ones_are_forgotten_and_listed_until_then() {
+    let tasks = Tasks::new();
+    tasks.task(&[]).finish().expect(0);
+    tasks
+        .once(&["-w", "-i", "a", "--", "sh", "-c", "exit 3"])
+        .finish()
+        .expect(3);
+    tasks
+        .once(&["-w", "-i", "b", "--", "sh", "-c", "kill -SEGV $$"])
+        .finish()
+        .expect(139);
+    let done = tasks.once(&["list", "--json"]).finish();
+    let rows: Value = serde_json::from_str(&done.stdout).unwrap();
+    let shown: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["id"], &row["state"], &row["code"]))
+        .collect();
+    assert_eq!(
+        serde_json::json!(shown),
+        serde_json::json!([
+            ["a", "done", 3],
+            ["b", "dead", null],
+            ["x", "running", null]
+        ])
+    );
+    let done = tasks.once(&["list"]).finish();
+    assert!(
+        done.stdout.contains(&format!("x  running {}", tasks.pid())),
+        "{}",
+        done.stdout
+    );
+    tasks.once(&["-F"]).finish().expect(0);
+    let mut left: Vec<_> = std::fs::read_dir(&tasks.dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["x.lock", "x.log", "x.pid"]);
+    tasks.go();
+    tasks.task(&["-w"]).finish().expect(7);
+}
+
+#[track_caller]
+fn refused(tasks: &Tasks, done: &Done, words: &[&str]) {
+    done.expect(2);
+    for word in words {
+        assert!(done.stderr.contains(word), "no `{word}` in {}", done.stderr);
+    }
+    assert!(!tasks.dir.exists(), "the directory was made");
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_made() {
+    let tasks = Tasks::new();
+    for id in ["../x", "a/b", ".x", "-x", "a..b", "a b", ""] {
+        let option = format!("--id={id}");
+        let done = tasks.once(&["-w", &option, "--", "true"]).finish();
+        refused(&tasks, &done, &["task id `", id, "hint: "]);
+    }
+    refused(
+        &tasks,
+        &tasks.once(&["-w", "--", "true"]).finish(),
+        &["no task", "hint: "],
+    );
+    refused(
+        &tasks,
+        &tasks.once(&["-w", "-i", "x"]).finish(),
+        &["`x`", "no command", "hint: "],
+    );
+    refused(
+        &tasks,
+        &tasks.once(&["-w", "-p", "-i", "x"]).finish(),
+        &["cannot be used with"],
+    );
+    refused(
+        &tasks,
+        &tasks.once(&["-G", "-i", "x"]).finish(),
+        &["cannot be used with"],
+    );
+    let done = tasks
+        .once(&["-w", "-i", "x", "--", "/no/such/program"])
+        .finish();
+    done.expect(2);
+    assert!(
+        done.stderr.contains("/no/such/program") && done.stderr.contains("hint: "),
+        "{}",
+        done.stderr
+    );
+    // What others can write, others can forge.
+    std::fs::set_permissions(&tasks.dir, PermissionsExt::from_mode(0o777)).unwrap();
+    let done = tasks.task(&["-w"]).finish();
+    done.expect(2);
+    assert!(done.stderr.contains("chmod go-w"), "{}", done.stderr);
+}
+
+/// Another user sees the pid, waits, gets the code, and can do nothing else.
+#[test]
+fn another_user_may_wait() {
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else can become another user.
+        return;
+    }
+    let tasks = Tasks::new();
+    let open =
+        |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o711)).unwrap();
+    open(&tasks.env.root);
+    let program = tasks.env.root.join("recipe-ci");
+    std::fs::copy(binary(), &program).unwrap();
+    let nobody = |words: &[&str]| {
+        let mut command = tasks.env.program("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(&program).arg("once").args(words);
+        tasks.env.follow(command)
+    };
+    let done = nobody(&["-w", "-i", "x"]).finish();
+    done.expect(2);
+    tasks.task(&[]).finish().expect(0);
+    let waiter = nobody(&["-w", "-i", "x"]);
+    let line = waiter.wait_line("waiting for task");
+    assert!(line.contains(&tasks.pid().to_string()), "{line}");
+    assert_eq!(
+        nobody(&["-p", "-i", "x"]).finish().stdout,
+        format!("running {}", tasks.pid())
+    );
+    // Killed and run again: the waiter stays with it.
+    kill9(tasks.pid());
+    until("it to be dead", || {
+        nobody(&["-p", "-i", "x"]).finish().stdout == "dead"
+    });
+    let own = tasks.task(&["-w"]);
+    own.wait_line("waiting for task");
+    for words in [&["-G"][..], &["-r", "-i", "x"], &["-F"], &["list"]] {
+        let done = nobody(words).finish();
+        done.expect(2);
+        assert!(done.stderr.contains("belongs to user 0"), "{}", done.stderr);
+    }
+    tasks.go();
+    own.finish().expect(7);
+    waiter.finish().expect(7);
+    nobody(&["-w", "-i", "x"]).finish().expect(7);
+    let done = nobody(&["-w", "-i", "z", "--", "true"]).finish();
+    done.expect(2);
+    assert!(done.stderr.contains("belongs to user 0"), "{}", done.stderr);
+    assert_eq!(tasks.runs(), 2);
+}
