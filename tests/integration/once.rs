@@ -1,6 +1,6 @@
 //! `recipe-ci once`: real processes, real locks, real kills.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
