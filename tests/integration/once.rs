@@ -244,7 +244,8 @@ fn a_result_of_something_else_is_not_believed() {
     tasks.go();
     tasks.task(&["-w"]).finish().expect(7);
     tasks.env.write("code", "8");
-    let edits: [(&str, &str, &dyn Fn(&Value) -> Value); 4] = [
+    type Edit<'a> = &'a dyn Fn(&Value) -> Value;
+    let edits: [(&str, &str, Edit<'_>); 4] = [
         ("boot", "boot", &|_| "another-boot".into()),
         (
             "start",
