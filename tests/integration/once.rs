@@ -246,16 +246,20 @@ fn a_result_of_something_else_is_not_believed() {
     tasks.env.write("code", "8");
     type Edit<'a> = &'a dyn Fn(&Value) -> Value;
     let edits: [(&str, &str, Edit<'_>); 4] = [
-        ("boot", "boot", &|_| "another-boot".into()),
+        (
+            "boot",
+            "task",
+            &|task| serde_json::json!({"pid": task["pid"], "started": task["started"], "boot": "another"}),
+        ),
         (
             "start",
             "task",
-            &|task| serde_json::json!({"pid": task["pid"], "start": 1}),
+            &|task| serde_json::json!({"pid": task["pid"], "started": 1, "boot": task["boot"]}),
         ),
         (
             "pid",
             "task",
-            &|task| serde_json::json!({"pid": 1, "start": task["start"]}),
+            &|task| serde_json::json!({"pid": 1, "started": task["started"], "boot": task["boot"]}),
         ),
         ("command", "command", &|_| "another".into()),
     ];
