@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod coverage;
+pub mod declared;
 pub mod demo;
 pub mod dirs;
 pub mod doctor;
@@ -24,6 +25,7 @@ pub mod lock;
 pub mod name;
 pub mod once;
 pub mod outcome;
+pub mod overlay;
 pub mod process;
 pub mod recipe;
 mod record;

@@ -9,6 +9,7 @@
 
 mod advice;
 mod body;
+mod overlaid;
 pub mod plan;
 pub mod settings;
 mod teardown;

@@ -50,7 +50,9 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn name(self) -> &'static str {
+    /// Returns the word that stands for it in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Recipe => "recipe",
             Self::Overlay => "overlay",
@@ -120,30 +122,17 @@ impl Suite {
     pub fn describe(&self) -> Result<Vec<String>, SuiteError> {
         let mut lines = Vec::new();
         for source in &self.sources {
-            let mut add = |dir: &str, wanted: &dyn Fn(&str) -> bool| {
-                for name in list(&source.dir.join(dir))? {
-                    if wanted(&name) {
-                        let path = if dir.is_empty() {
-                            name
-                        } else {
-                            format!("{dir}/{name}")
-                        };
-                        lines.push(format!("{}: {path}", source.origin.name()));
-                    }
-                }
-                Ok::<(), SuiteError>(())
-            };
-            add("", &|name| {
-                Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
-                    || stem(name) == "install_steps"
-                    || stem(name) == "setup_custom_tests"
-            })?;
-            add("ops", &|name| {
-                stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
-            })?;
-            add("custom", &is_custom_test)?;
+            lines.extend(describe(source.origin, &source.dir)?);
         }
         Ok(lines)
+    }
+
+    /// Returns whether there are tests of the custom tier.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn has_custom_tests(&self) -> Result<bool, SuiteError> {
+        Ok(self.describe()?.iter().any(|line| line.contains(": custom/")))
     }
 
     /// Returns the first Python test, if there is one: it needs pytest.
@@ -232,6 +221,45 @@ impl Suite {
         }
         Ok(ran)
     }
+}
+
+/// Returns a line for each test and hook in `dir`, whether or not they will run.
+///
+/// # Errors
+/// [`SuiteError::Read`].
+pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
+    let mut lines = Vec::new();
+    let mut add = |below: &str, wanted: &dyn Fn(&str) -> bool| {
+        for name in list(&dir.join(below))? {
+            if wanted(&name) {
+                let path = if below.is_empty() {
+                    name
+                } else {
+                    format!("{below}/{name}")
+                };
+                lines.push(format!("{}: {path}", origin.name()));
+            }
+        }
+        Ok::<(), SuiteError>(())
+    };
+    add("", &|name| {
+        Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
+            || stem(name) == "install_steps"
+            || stem(name) == "setup_custom_tests"
+    })?;
+    add("ops", &|name| {
+        stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
+    })?;
+    add("custom", &is_custom_test)?;
+    Ok(lines)
+}
+
+/// Returns the names of the files in `dir`, hidden ones and backups of editors left out.
+///
+/// # Errors
+/// [`SuiteError::Read`].
+pub fn files(dir: &Path) -> Result<Vec<String>, SuiteError> {
+    list(dir)
 }
 
 /// A test that ran.

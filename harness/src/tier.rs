@@ -3,8 +3,10 @@
 //! A tier never decides what comes next and never undoes anything; that is `run`'s.
 
 pub mod backup;
+pub mod checks;
 pub mod custom;
 pub mod install;
+pub mod ready;
 pub mod restore;
 pub mod seed;
 pub mod serving;
@@ -14,6 +16,7 @@ pub mod upgrade;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::declared::Declared;
 use crate::dirs::RunDirs;
 use crate::driver::DriverError;
 use crate::driver::backup::{HookKind, run_hooks};
@@ -90,6 +93,10 @@ pub struct Bench {
     pub redactor: Redactor,
     /// The tests and hooks of recipe and overlay.
     pub suite: Suite,
+    /// What is declared in `recipe-ci.yml`.
+    pub declared: Declared,
+    /// The head's work tree, which tells the head from the base.
+    pub head_root: std::path::PathBuf,
     /// What every test gets in its environment.
     pub test_env: Vec<(String, String)>,
     /// The host's gateway, when the app is to be reached through it.
@@ -115,10 +122,19 @@ impl Bench {
         &self.driver.dirs
     }
 
-    /// Returns how long a deploy of `release` may take: its timeout label, or 300 s as abra has it.
+    /// Returns how long a deploy of `release` may take: as declared, else its timeout label, else 300 s as
+    /// abra has it.
     #[must_use]
     pub fn timeout(&self, release: &Release) -> Duration {
-        timeout_of(release, self.lock.domain())
+        self.declared
+            .deploy_timeout()
+            .unwrap_or_else(|| timeout_of(release, self.lock.domain()))
+    }
+
+    /// Returns whether what is deployed is the version under test, not the base.
+    #[must_use]
+    pub fn is_on_head(&self) -> bool {
+        self.current.root == self.head_root
     }
 
     /// Reads the state of the app's stack.
@@ -415,6 +431,9 @@ async fn still_good(
     if !bench.seeds.markers.is_empty() {
         let found = app_fault(bench.find_markers().await)?;
         tally.check(data, found.and_then(|found| seed::all_same(&found)));
+    }
+    if !tally.has_failed() {
+        checks::run(bench, tally).await?;
     }
     let stage = tally.stage;
     if !tally.has_failed() && hook(bench, tally, "verify", stage).await? {

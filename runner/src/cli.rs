@@ -10,6 +10,7 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::lint::LintArgs;
+use crate::commands::overlay::OverlayCommand;
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
     Once(OnceArgs),
+    /// Check overlays, import the predecessor's, print the schema of recipe-ci.yml.
+    #[command(subcommand)]
+    Overlay(OverlayCommand),
     /// Reach the app from a test, inside a run.
     #[command(subcommand)]
     App(AppCommand),

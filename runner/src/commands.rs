@@ -7,6 +7,7 @@ pub(crate) mod janitor;
 pub(crate) mod lint;
 mod once;
 mod ps;
+pub(crate) mod overlay;
 mod run;
 
 use std::future::Future;
@@ -47,6 +48,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::Once(args) => block_on(once::once(args)),
+        Command::Overlay(command) => overlay::overlay(&command).into(),
         Command::App(command) => block_on(app::app(command)),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);

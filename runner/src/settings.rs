@@ -12,7 +12,8 @@ use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
 use harness::outcome::Stage;
 use harness::process::Processes;
-use harness::run::plan::is_approved;
+use harness::overlay::looks_like_one_recipe;
+use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{KeepChoice, RunArgs};
@@ -243,10 +244,21 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             "give an existing one with `--overlays`, or leave CCCI_TESTS_DIR unset",
         ));
     }
+    if let Some(dir) = &overlays
+        && let Some(file) = looks_like_one_recipe(dir)
+    {
+        return Err(wrong(
+            format!(
+                "`{}` is the overlay of one recipe: it has `{file}`",
+                dir.display()
+            ),
+            "give the directory above it, which has one sub-directory per recipe",
+        ));
+    }
     let run_id = args.run_id.clone().or_else(env::build_number);
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
     Ok(Settings {
-        trusted: by_hand || approved(&recipe)?,
+        trusted: by_hand || approved(&recipe, overlays.as_deref())?,
         recipe,
         origin,
         reference,
@@ -461,18 +473,25 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
 }
 
 /// Whether this host lets the recipe's own code run when it did not come from a path given by hand.
-fn approved(recipe: &RecipeName) -> Result<bool, UsageError> {
-    let Some(list) = env::path("CCCI_APPROVED_FILE") else {
-        return Ok(false);
+fn approved(recipe: &RecipeName, overlays: Option<&Path>) -> Result<bool, UsageError> {
+    let list = match (env::path("CCCI_APPROVED_FILE"), overlays) {
+        (Some(list), _) => list,
+        // Only one that is named has to exist.
+        (None, Some(dir)) if std::fs::symlink_metadata(dir.join(LIST_NAME)).is_ok() => {
+            dir.join(LIST_NAME)
+        }
+        (None, _) => return Ok(false),
     };
-    is_approved(&list, recipe.as_str()).map_err(|error| {
-        wrong(
-            format!(
-                "the list of approved recipes `{}` cannot be read: {error}",
-                list.display()
-            ),
-            "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE",
-        )
+    is_approved(&list, recipe).map_err(|error| {
+        let hint = match &error {
+            ListError::Read { .. } => {
+                "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE"
+            }
+            ListError::NotAName { .. } => {
+                "write one recipe's name a line, such as `custom-html`; patterns are not known"
+            }
+        };
+        wrong(harness::error::chain(&error), hint)
     })
 }
 

@@ -12,6 +12,7 @@ mod locks;
 mod nix;
 mod pipelines;
 mod once;
+mod overlays;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

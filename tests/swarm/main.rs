@@ -5,6 +5,7 @@
 )]
 
 mod cancel;
+mod declared;
 mod engine;
 mod fixtures;
 mod gateway;

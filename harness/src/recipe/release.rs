@@ -55,6 +55,15 @@ pub struct AppName<'a> {
     pub domain: &'a Domain,
 }
 
+/// What an overlay adds to a version as the recipe ships it.
+#[derive(Debug, Clone, Default)]
+pub struct Additions {
+    /// Variables of the env file.
+    pub env: BTreeMap<String, String>,
+    /// Compose files in the work tree, behind the recipe's own; what `with_env` finds of earlier ones goes.
+    pub compose: Vec<String>,
+}
+
 /// Where a work tree is and what it holds.
 #[derive(Debug, Clone)]
 pub struct Tree {
@@ -71,7 +80,11 @@ impl Release {
     ///
     /// # Errors
     /// [`ReleaseError`] for what Docker would refuse as well.
-    pub fn read(tree: &Tree, app: AppName<'_>) -> Result<Self, ReleaseError> {
+    pub fn read(
+        tree: &Tree,
+        app: AppName<'_>,
+        additions: &Additions,
+    ) -> Result<Self, ReleaseError> {
         let mut remarks = Vec::new();
         let sample = match read_optional(&tree.root.join(".env.sample"))? {
             Some(text) => text,
@@ -87,7 +100,7 @@ impl Release {
         env.set("DOMAIN", app.domain.as_str());
         // Empty means: no certificate resolver, so a gateway never asks ACME for a run app.
         env.set("LETS_ENCRYPT_ENV", "");
-        Self::with_env(tree, app, env, remarks)
+        Self::with_env(tree, app, env, additions, remarks)
     }
 
     /// Reads the version in `tree` as an existing app would be upgraded to it: with the env file that the
@@ -98,11 +111,15 @@ impl Release {
     pub fn with_env(
         tree: &Tree,
         app: AppName<'_>,
-        env: EnvFile,
+        mut env: EnvFile,
+        additions: &Additions,
         mut remarks: Vec<String>,
     ) -> Result<Self, ReleaseError> {
         let stack = app.domain.stack();
         let base = BTreeMap::from([("STACK_NAME".to_owned(), stack.to_string())]);
+        for (name, value) in &additions.env {
+            env.set(name, value);
+        }
         let mut vars = env.resolve(&base)?;
         if let Some(text) = read_optional(&tree.root.join("abra.sh"))? {
             let exports = abra_sh::exports(&text);
@@ -115,7 +132,16 @@ impl Release {
             );
         }
         vars.extend(base);
-        let project = Project::load(&tree.root, &compose_files(&vars), &vars)?;
+        let mut files = compose_files(&vars);
+        let ours = |file: &String| file.starts_with(crate::overlay::environment::COPY_PREFIX);
+        if files.iter().any(ours) || !additions.compose.is_empty() {
+            files.retain(|file| !ours(file));
+            files.extend(additions.compose.iter().cloned());
+            // abra reads it from the env file, as does whoever looks at the app.
+            env.set("COMPOSE_FILE", &files.join(":"));
+            vars.insert("COMPOSE_FILE".to_owned(), files.join(":"));
+        }
+        let project = Project::load(&tree.root, &files, &vars)?;
         remarks.extend(
             project
                 .unset

@@ -75,11 +75,18 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         )
         .await?
     };
+    for secret in &plan.secrets {
+        context.redactor.add(secret);
+    }
     announce(context, &plan, traits);
     if settings.dry_run {
         return Ok(Some(view(context, &plan, traits)));
     }
     lint(context, &plan).await?;
+    if let Some(reason) = &plan.masks {
+        super::tiers::red_before_the_deploy(context, reason);
+        return Ok(None);
+    }
     let engine = Engine::connect(&settings.docker_host)?;
     let driver = StackDriver {
         engine: engine.clone(),
@@ -206,7 +213,13 @@ fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
         customization: &plan.customization,
         deviations: traits.deviations(&plan.head),
         warnings: &plan.warnings,
-        deploy_timeout_s: tier::timeout_of(&plan.head, &settings.domain).as_secs(),
+        dependencies: plan.declared.dependencies(),
+        canonical: plan.declared.canonical(),
+        deploy_timeout_s: plan
+            .declared
+            .deploy_timeout()
+            .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
+            .as_secs(),
         deploy_count: 1,
     };
     serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")

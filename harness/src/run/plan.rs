@@ -1,21 +1,22 @@
 //! The plan: everything that can be known before anything is made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 
 use super::settings::{Origin, Settings};
-use super::{RunError, advice, usage};
+use super::{RunError, advice, overlaid, usage};
+use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
 use crate::git::{checkout, fetch, snapshot, tags};
 use crate::outcome::Stage;
 use crate::recipe::backup::BackupPlan;
-use crate::recipe::release::{AppName, Release, Tree};
+use crate::overlay::{self, Found, Places};
+use crate::recipe::release::{Additions, AppName, Release, Tree};
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::recipe::version::{TagList, Version};
-use crate::suite::{self, Suite};
+use crate::suite::Suite;
 
 /// What a run will do.
 #[derive(Debug)]
@@ -30,7 +31,13 @@ pub struct Plan {
     pub no_base: Option<NoBase>,
     /// The tests and hooks.
     pub suite: Suite,
-    /// A line for each of them.
+    /// What is declared in `recipe-ci.yml`.
+    pub declared: Declared,
+    /// Why an overlay makes the run red before anything is deployed: it hides what the head changed.
+    pub masks: Option<String>,
+    /// Values that nobody may see.
+    pub secrets: Vec<String>,
+    /// A line for everything that is laid over the recipe.
     pub customization: Vec<String>,
     /// Remarks for the report.
     pub warnings: Vec<String>,
@@ -45,6 +52,8 @@ pub struct Base {
     pub release: Release,
     /// The head as an operator's upgrade from it would be deployed: with the base's env file.
     pub upgraded: Release,
+    /// The variables that only the upgrade gets.
+    pub upgrade_env: BTreeMap<String, String>,
 }
 
 /// Why there is nothing to upgrade from.
@@ -141,7 +150,19 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         recipe: &settings.recipe,
         domain: &settings.domain,
     };
-    let head = Release::read(&checkout.tree, app).map_err(|error| {
+    let found = overlay::find(Places {
+        recipe: &settings.recipe,
+        tree: &checkout.tree.root,
+        trusted: settings.trusted,
+        overlays: settings.overlays.as_deref(),
+        tests: &dirs.tests,
+    })
+    .map_err(overlaid::wrong)?;
+    let additions = Additions {
+        env: found.declared.env(&settings.recipe, &settings.domain),
+        compose: Vec::new(),
+    };
+    let mut head = Release::read(&checkout.tree, app, &additions).map_err(|error| {
         let hints = vec![advice::on_release(&error).to_owned()];
         RunError::Usage {
             error: error.into(),
@@ -152,34 +173,20 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     check_secrets(settings, &head)?;
     let head_version = head.version_label(&settings.domain);
     let mut warnings = head.remarks.clone();
+    overlaid::check_services(&found.declared, &head)?;
 
-    let mut suite = Suite::default();
-    let mut customization = Vec::new();
-    let own_tests = head.root.join("tests");
-    if own_tests.is_dir() {
-        if settings.trusted {
-            suite
-                .add(suite::Origin::Recipe, &own_tests, &dirs.tests)
-                .map_err(RunError::infra)?;
-        } else {
-            warnings.push(format!(
-                "the recipe ships tests; they were not run, because `{}` is not on this host's list of approved recipes",
-                settings.recipe
-            ));
-        }
-    }
-    if let Some(overlays) = &settings.overlays {
-        let overlay = overlays.join(settings.recipe.as_str());
-        suite
-            .add(suite::Origin::Overlay, &overlay, &dirs.tests)
-            .map_err(RunError::infra)?;
-    }
-    customization.extend(suite.describe().map_err(RunError::infra)?);
-
-    let (base, no_base) = if settings.stages.contains(&Stage::Upgrade) {
-        match choose_base(settings, checkout, head_version.as_deref(), &mut warnings)? {
+    let (mut base, mut no_base) = if !settings.stages.contains(&Stage::Upgrade) {
+        (None, None)
+    } else if let Some(reason) = found.declared.not_applicable(Rung::Upgrade) {
+        let reason = format!("declared not applicable: {reason}");
+        (None, Some(NoBase::Structural(reason)))
+    } else {
+        let wanted = Wanted::of(settings, &found.declared);
+        match choose_base(wanted, checkout, head_version.as_deref(), &mut warnings)? {
             Ok((version, commit)) => {
-                match read_base(settings, dirs, checkout, &version, &commit, app) {
+                let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
+                let kit = (&additions, upgrade_env);
+                match read_base(settings, dirs, checkout, &version, &commit, app, kit) {
                     Ok(base) => (Some(base), None),
                     Err(reason) => (
                         None,
@@ -191,17 +198,51 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
             }
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
-    } else {
-        (None, None)
     };
+    let laid = overlaid::lay(&found, checkout, app, &mut head, base.as_mut(), &additions)?;
+    if let Some(reason) = laid.base_broken {
+        base = None;
+        no_base = Some(NoBase::Broken(reason));
+    }
+    if settings.stages.contains(&Stage::Upgrade) {
+        warnings.extend(laid.stale);
+    }
     let backups = BackupPlan::from_project(&head.project);
     warnings.extend(backups.problems.iter().map(ToString::to_string));
+    let Found {
+        declared,
+        suite,
+        manifest,
+        warnings: remarks,
+        secrets,
+        ..
+    } = found;
+    warnings.extend(remarks);
+    if !declared.dependencies().is_empty() {
+        warnings.push(format!(
+            "dependencies ({}) are declared and not deployed by this version: what needs them will fail",
+            declared.dependencies().join(", ")
+        ));
+    }
+    let asked = |stage| settings.stages.contains(&stage);
+    let has_custom = suite.has_custom_tests().map_err(RunError::infra)?;
+    warnings.extend(declared.surprises(|rung| match rung {
+        Rung::Upgrade => asked(Stage::Upgrade).then_some(base.is_some()),
+        Rung::BackupRestore => asked(Stage::Backup)
+            .then(|| declared.no_backup(backups.is_backup_capable()).is_none()),
+        Rung::Custom => asked(Stage::Custom).then_some(has_custom),
+    }));
+    let mut customization = overlaid::departures(settings);
+    customization.extend(manifest);
     Ok(Plan {
         head,
         head_version,
         base,
         no_base,
         suite,
+        declared,
+        masks: laid.masks,
+        secrets,
         customization,
         warnings,
     })
@@ -255,11 +296,31 @@ fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The version that somebody wants as base.
+struct Wanted<'a> {
+    version: &'a str,
+    /// Where that is written, for messages; empty for the command line.
+    place: String,
+}
+
+impl<'a> Wanted<'a> {
+    /// The command line wins over the declared one.
+    fn of(settings: &'a Settings, declared: &'a Declared) -> Option<Self> {
+        if let Some(version) = settings.base.as_deref() {
+            let place = String::new();
+            return Some(Self { version, place });
+        }
+        let version = declared.base()?;
+        let place = format!("{}: ", declared.place("base"));
+        Some(Self { version, place })
+    }
+}
+
 /// Chooses the version to upgrade from: the newest tag strictly older than the head's version label.
 ///
 /// The inner error is the reason why the upgrade does not apply.
 fn choose_base(
-    settings: &Settings,
+    wanted: Option<Wanted<'_>>,
     checkout: &Checkout,
     head_version: Option<&str>,
     warnings: &mut Vec<String>,
@@ -270,12 +331,13 @@ fn choose_base(
             .find(|(tag, _)| tag == name)
             .map(|(_, commit)| commit.clone())
     };
-    if let Some(wanted) = &settings.base {
+    if let Some(Wanted { version, place }) = wanted {
+        let wanted = version;
         return match commit_of(wanted) {
             Some(commit) if is_head(checkout, &commit) || head_version == Some(wanted) => Ok(Err(
                 format!("the base {wanted} is the head itself: that would be no upgrade"),
             )),
-            Some(commit) => Ok(Ok((wanted.clone(), commit))),
+            Some(commit) => Ok(Ok((wanted.to_owned(), commit))),
             None => {
                 let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
                 let known = if known.is_empty() {
@@ -284,7 +346,7 @@ fn choose_base(
                     known.join(", ")
                 };
                 Err(RunError::Usage {
-                    error: format!("base version `{wanted}` is not a tag of this recipe").into(),
+                    error: format!("{place}base version `{wanted}` is not a tag of this recipe").into(),
                     hints: vec![format!("its tags: {known}")],
                 })
             }
@@ -341,6 +403,7 @@ fn read_base(
     version: &str,
     commit: &str,
     app: AppName<'_>,
+    (additions, upgrade_env): (&Additions, BTreeMap<String, String>),
 ) -> Result<Base, String> {
     let root = dirs.root.join("base").join(settings.recipe.as_str());
     snapshot::export(&checkout.tree.root, commit, &root).map_err(|error| error.to_string())?;
@@ -349,13 +412,19 @@ fn read_base(
         commit: commit.to_owned(),
         dirty: false,
     };
-    let release = Release::read(&tree, app).map_err(|error| error.to_string())?;
-    let upgraded = Release::with_env(&checkout.tree, app, release.env.clone(), Vec::new())
+    let release = Release::read(&tree, app, additions).map_err(|error| error.to_string())?;
+    let more = Additions {
+        env: upgrade_env,
+        compose: Vec::new(),
+    };
+    let env = release.env.clone();
+    let upgraded = Release::with_env(&checkout.tree, app, env, &more, Vec::new())
         .map_err(|error| format!("the head cannot be read with its env file: {error}"))?;
     Ok(Base {
         version: version.to_owned(),
         release,
         upgraded,
+        upgrade_env: more.env,
     })
 }
 
@@ -446,8 +515,12 @@ pub struct PlanView<'a> {
     pub secrets: Vec<String>,
     /// Volumes that are backed up.
     pub backed_up_volumes: Vec<String>,
-    /// Tests, hooks and overlays.
+    /// Settings, tests, hooks and overlays.
     pub customization: &'a [String],
+    /// Recipes that are needed beside it.
+    pub dependencies: &'a [String],
+    /// Whether a green run is kept as the warm canonical.
+    pub canonical: bool,
     /// Departures from the recipe that this host forces.
     pub deviations: Vec<String>,
     /// Remarks.
@@ -473,7 +546,8 @@ impl Plan {
     /// Returns what each tier will do.
     #[must_use]
     pub fn tiers(&self, settings: &Settings) -> Vec<TierView> {
-        let backups = BackupPlan::from_project(&self.head.project).is_backup_capable();
+        let labels = BackupPlan::from_project(&self.head.project).is_backup_capable();
+        let no_backup = self.declared.no_backup(labels);
         let view = |name, will, reason: Option<String>| TierView { name, will, reason };
         Stage::ALL
             .into_iter()
@@ -488,26 +562,12 @@ impl Plan {
                     (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
                         view(stage, "unver", Some(format!("base-broken: {reason}")))
                     }
-                    (Stage::Backup | Stage::Restore, _) if !backups => view(
-                        stage,
-                        "skip",
-                        Some("the recipe has no backup labels".to_owned()),
-                    ),
+                    (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
+                        view(stage, "skip", no_backup.clone())
+                    }
                     _ => view(stage, "run", None),
                 }
             })
             .collect()
     }
-}
-
-/// Reads the list of recipes whose own code may run on this host: one name per line, `#` for comments.
-///
-/// # Errors
-/// What the system says when a list is given that cannot be read: an unreadable list is never an empty one.
-pub fn is_approved(list: &Path, recipe: &str) -> std::io::Result<bool> {
-    let text = std::fs::read_to_string(list)?;
-    Ok(text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .any(|name| name == recipe))
 }

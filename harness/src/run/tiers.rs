@@ -33,6 +33,7 @@ pub(super) async fn all(
         base,
         mut no_base,
         suite,
+        declared,
         ..
     } = plan;
     let http = Http::new(&settings.domain, settings.gateway.as_ref()).map_err(RunError::infra)?;
@@ -45,6 +46,8 @@ pub(super) async fn all(
         events: context.events.clone(),
         redactor: context.redactor.clone(),
         suite,
+        declared,
+        head_root: head.root.clone(),
         test_env: test_env(context)?,
         gateway: settings.gateway.clone(),
         http,
@@ -173,16 +176,13 @@ async fn backup_and_restore(
 ) -> Result<(), RunError> {
     let asked = |stage| context.settings.stages.contains(&stage);
     let plan = BackupPlan::from_project(&bench.current.project);
+    let no_backup = bench.declared.no_backup(plan.is_backup_capable());
     let mut snapshot: Option<Snapshot> = None;
     let idle = |stage| {
         if !asked(stage) {
             Some(not_asked(stage))
-        } else if !plan.is_backup_capable() {
-            Some(without(
-                stage,
-                Status::Skip,
-                "the recipe has no backup labels",
-            ))
+        } else if let Some(reason) = &no_backup {
+            Some(without(stage, Status::Skip, reason.clone()))
         } else if !going_on {
             Some(without(stage, Status::Unver, why_not))
         } else {
@@ -220,6 +220,17 @@ fn target(base: Base, images: std::collections::BTreeMap<String, String>, stamp:
         release: base.upgraded,
         images,
         stamp,
+    }
+}
+
+/// Ends a run whose overlay hides what the head changed: it would prove something about another recipe.
+pub(super) fn red_before_the_deploy(context: &Context<'_>, reason: &str) {
+    let mut tally = tier::Tally::start(&context.events, Stage::Install);
+    tally.check("overlay: environment only", Err(reason.to_owned()));
+    record(context, tally.end());
+    for stage in &Stage::ALL[1..] {
+        let why = "an overlay hides what is to be tested";
+        record(context, without(*stage, Status::Unver, why));
     }
 }
 

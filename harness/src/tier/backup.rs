@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::time::Duration;
 
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
+use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::backup::{HookKind, Part, Snapshot, save};
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::{BackupPaths, BackupPlan};
@@ -12,6 +14,9 @@ use crate::swarm::EngineError;
 /// How much older than the seeding a saved file may look: the container's clock is the host's, but tar
 /// cuts to seconds.
 const CLOCK_SLACK: u64 = 1;
+
+/// How long the declared check of a backup may take; as long as a hook of the labels.
+const VERIFY_LIMIT: Duration = Duration::from_secs(900);
 
 /// Seeds, takes a snapshot, examines it. The snapshot is returned when there is one.
 ///
@@ -37,8 +42,48 @@ pub async fn run(
         return Ok((tally.end(), None));
     }
 
-    if !label_hooks(bench, &mut tally, plan, HookKind::BackupPre).await? {
-        return Ok((tally.end(), None));
+    let attempts = bench.declared.verify().map_or(1, |verify| {
+        verify.attempts.unwrap_or(MOST_ATTEMPTS)
+    });
+    for attempt in 1.. {
+        let last = attempt >= attempts;
+        let snapshot = match back_up(bench, &mut tally, plan).await? {
+            Some(snapshot) if !tally.has_failed() => snapshot,
+            snapshot => return Ok((tally.end(), snapshot)),
+        };
+        match verify(bench).await? {
+            Ok(false) => {}
+            Ok(true) => {
+                let seen = format!("held at attempt {attempt} of {attempts}");
+                tally.check("declared: backup verified", Ok(Some(seen)));
+            }
+            Err(reason) if last => {
+                let reason = format!("{reason}, at each of {attempts} attempts");
+                tally.check("declared: backup verified", Err(reason));
+            }
+            Err(reason) => {
+                bench.events.warn(format!(
+                    "backup {attempt} of {attempts} was not good: {reason}; backing up again"
+                ));
+                continue;
+            }
+        }
+        if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Backup).await? {
+            recipe_tests(bench, &mut tally, Stage::Backup).await?;
+        }
+        return Ok((tally.end(), Some(snapshot)));
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Makes one backup by the labels and examines it; `None` when there is no snapshot.
+async fn back_up(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    plan: &BackupPlan,
+) -> Result<Option<Snapshot>, TierError> {
+    if !label_hooks(bench, tally, plan, HookKind::BackupPre).await? {
+        return Ok(None);
     }
     let dir = bench.dirs().backups.clone();
     // Hooks may have replaced the container.
@@ -48,7 +93,7 @@ pub async fn run(
         Ok(snapshot) => snapshot,
         Err(reason) => {
             tally.check("generic: snapshot", Err(reason));
-            return Ok((tally.end(), None));
+            return Ok(None);
         }
     };
     let bytes: u64 = snapshot.parts.iter().map(|part| part.size).sum();
@@ -60,15 +105,44 @@ pub async fn run(
             snapshot.parts.len()
         ))),
     );
-    label_hooks(bench, &mut tally, plan, HookKind::BackupPost).await?;
+    label_hooks(bench, tally, plan, HookKind::BackupPost).await?;
     tally.check(
         "generic: archive holds what was seeded",
         holds_the_seed(bench, &snapshot),
     );
-    if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Backup).await? {
-        recipe_tests(bench, &mut tally, Stage::Backup).await?;
-    }
-    Ok((tally.end(), Some(snapshot)))
+    Ok(Some(snapshot))
+}
+
+/// Runs the declared check of the backup; returns whether there is one, or why it does not hold.
+async fn verify(bench: &Bench) -> Result<Result<bool, String>, TierError> {
+    let Some(verify) = bench.declared.verify() else {
+        return Ok(Ok(false));
+    };
+    let project = &bench.current.project;
+    let service = match &verify.service {
+        Some(service) => Some(service.clone()),
+        None => project.main_service().map(|service| service.name.clone()),
+    };
+    let state = bench.state().await?;
+    let container = service
+        .as_ref()
+        .and_then(|service| state.container_of(service));
+    let Some(container) = container else {
+        return Ok(Err("its service has no running container".to_owned()));
+    };
+    let command = ["/bin/sh", "-c", &verify.command].map(str::to_owned);
+    let ran = bench
+        .engine()
+        .exec(container, &command, None, VERIFY_LIMIT)
+        .await;
+    Ok(match app_fault(ran)? {
+        Ok(output) if output.code == 0 => Ok(true),
+        Ok(output) => {
+            let said = output.tail.last().cloned().unwrap_or_default();
+            Err(format!("the check ended with exit code {}: {said}", output.code))
+        }
+        Err(reason) => Err(reason),
+    })
 }
 
 /// Returns the saved paths that are directories, so that a marker can go into them.

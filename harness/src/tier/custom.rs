@@ -1,6 +1,7 @@
 //! The custom tier: whatever the recipe and the overlay ship under `custom/`.
 
 use super::{Bench, Tally, TierError, hook, recipe_tests, without};
+use crate::declared::Rung;
 use crate::outcome::{Stage, Status, TierOutcome};
 
 /// Runs the set-up hook and every custom test.
@@ -38,11 +39,11 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
         )
     });
     if count == 0 && outcome.status == Status::Pass {
-        return Ok(without(
-            Stage::Custom,
-            Status::Skip,
-            "neither the recipe nor an overlay ships custom tests",
-        ));
+        let reason = match bench.declared.not_applicable(Rung::Custom) {
+            Some(reason) => format!("declared not applicable: {reason}"),
+            None => "neither the recipe nor an overlay ships custom tests".to_owned(),
+        };
+        return Ok(without(Stage::Custom, Status::Skip, reason));
     }
     if count == skipped && outcome.status == Status::Pass {
         // They are there and verified nothing: that is not a pass, whatever each one's reason.

@@ -135,7 +135,9 @@ pub async fn judge(
                 Ok(Some(format!("{} of {0} services", services.len()))),
             );
             tally.check("generic: serving", Ok(seen));
-            let seeded = super::hook(bench, &mut tally, "pre", Stage::Install).await?;
+            super::checks::run(bench, &mut tally).await?;
+            let seeded = !tally.has_failed()
+                && super::hook(bench, &mut tally, "pre", Stage::Install).await?;
             if seeded && super::hook(bench, &mut tally, "verify", Stage::Install).await? {
                 recipe_tests(bench, &mut tally, Stage::Install).await?;
             }

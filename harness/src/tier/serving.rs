@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, TierError};
 use crate::event::Event;
-use crate::http::{ACCEPTED, Answer, Question, Way};
+use crate::http::{Answer, Question, Way};
 use crate::recipe::compose::query::Web;
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
@@ -51,14 +51,42 @@ impl Bench {
         })
     }
 
-    /// Waits until the app serves; returns what was seen, or why it does not.
+    /// Waits until the app serves and is ready; returns what was seen, or why it does not.
+    ///
+    /// A declared HTTP timeout counts from now; without one it is what is left of the deploy's.
+    ///
+    /// # Errors
+    /// [`TierError`] when the host fails.
+    pub async fn serving(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Result<Option<String>, String>, TierError> {
+        let deadline = self
+            .declared
+            .http_timeout()
+            .map_or(deadline, Deadline::after);
+        let seen = match self.answers(deadline).await? {
+            Ok(seen) => seen,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        Ok(match self.ready(deadline).await? {
+            Ok(0) => Ok(seen),
+            Ok(count) => {
+                let seen = seen.unwrap_or_default();
+                Ok(Some(format!("{seen}; {count} readiness probes hold")))
+            }
+            Err(reason) => Err(reason),
+        })
+    }
+
+    /// Waits until the app answers.
     ///
     /// Without a web port every service running and healthy is all that can be asked; the caller has
     /// waited for that.
     ///
     /// # Errors
     /// [`TierError`] when the host fails.
-    pub async fn serving(
+    async fn answers(
         &self,
         deadline: Deadline,
     ) -> Result<Result<Option<String>, String>, TierError> {
@@ -67,14 +95,16 @@ impl Bench {
                 "no web port in the recipe: every service is running and healthy".to_owned(),
             )));
         };
+        let path = self.declared.health_path();
+        let accepted = self.declared.accepted();
         let fallback = self.http.fallback(&self.zone).await;
         let asked = poll_until(deadline, INTERVAL, || async {
             let way = match self.way(&web).await? {
                 Ok(way) => way,
                 Err(reason) => return Ok(Poll::NotYet(reason)),
             };
-            let status = match self.http.ask(&way, &Question::get("/")).await {
-                Ok(answer) => match not_serving(&answer, fallback.as_ref()) {
+            let status = match self.http.ask(&way, &Question::get(path)).await {
+                Ok(answer) => match not_serving(&answer, accepted, fallback.as_ref()) {
                     None => return Ok(Poll::Ready(answer)),
                     Some(reason) => reason,
                 },
@@ -91,7 +121,7 @@ impl Bench {
             Ok(answer) => {
                 let millis = answer.elapsed.as_millis();
                 Ok(Ok(Some(format!(
-                    "{} at / of `{}` port {} in {millis} ms",
+                    "{} at {path} of `{}` port {} in {millis} ms",
                     answer.status, web.service, web.port
                 ))))
             }
@@ -107,11 +137,13 @@ impl Bench {
 }
 
 /// Returns why an answer does not count, or `None` when it does.
-fn not_serving(answer: &Answer, fallback: Option<&Answer>) -> Option<String> {
-    if !ACCEPTED.contains(&answer.status) {
+fn not_serving(answer: &Answer, accepted: &[u16], fallback: Option<&Answer>) -> Option<String> {
+    if !accepted.contains(&answer.status) {
+        let accepted: Vec<String> = accepted.iter().map(u16::to_string).collect();
         return Some(format!(
-            "status {} (accepted: 200, 301, 302)",
-            answer.status
+            "status {} (accepted: {})",
+            answer.status,
+            accepted.join(", ")
         ));
     }
     let same = |other: &Answer| other.status == answer.status && other.body == answer.body;
@@ -126,10 +158,12 @@ fn not_serving(answer: &Answer, fallback: Option<&Answer>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::declared::DEFAULT_STATUSES;
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
             status,
+            headers: Vec::new(),
             body: body.as_bytes().to_vec(),
             elapsed: Duration::ZERO,
         }
@@ -137,6 +171,9 @@ mod tests {
 
     #[test]
     fn a_gateways_own_page_does_not_count() {
+        let not_serving = |answer: &Answer, fallback: Option<&Answer>| {
+            super::not_serving(answer, &DEFAULT_STATUSES, fallback)
+        };
         assert_eq!(not_serving(&answer(200, "app"), None), None);
         assert_eq!(
             not_serving(&answer(200, "app"), Some(&answer(404, "gone"))),

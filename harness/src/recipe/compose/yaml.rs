@@ -109,7 +109,7 @@ fn too_large(location: Location) -> ComposeError {
 }
 
 /// Returns the message without the place, which the caller prints its own way.
-fn first_line(error: &Error) -> String {
+pub(crate) fn first_line(error: &Error) -> String {
     let message = error.to_string();
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);

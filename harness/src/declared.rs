@@ -1,0 +1,296 @@
+//! What a recipe or its operator declares in `recipe-ci.yml`: settings and checks, no code.
+//!
+//! [`file`] has the types, from which the published schema is made; [`read`] reads one file and says what is
+//! wrong with it, with its place; [`Declared`] is both files of a run as one, the operator's over the recipe's.
+
+pub mod file;
+pub mod read;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::name::{Domain, RecipeName};
+use crate::recipe::compose::Location;
+use file::{Check, DeclaredFile, Probe, Verify};
+use read::{DeclaredError, Read};
+
+/// The name of the file, in an overlay and in a recipe's `tests/`.
+pub const FILE_NAME: &str = "recipe-ci.yml";
+
+/// The statuses that count as serving when nothing is declared; the predecessor's.
+pub const DEFAULT_STATUSES: [u16; 3] = [200, 301, 302];
+
+/// A rung that can be declared not applicable. Install and lint always apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// The upgrade.
+    Upgrade,
+    /// Backup and restore together.
+    BackupRestore,
+    /// The custom tests.
+    Custom,
+}
+
+impl Rung {
+    /// Every rung that can be declared.
+    pub const ALL: [Self; 3] = [Self::Upgrade, Self::BackupRestore, Self::Custom];
+
+    /// Returns its name in `expected_na` and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::BackupRestore => "backup_restore",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+/// Everything that is declared for a run.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    all: DeclaredFile,
+    /// The place of every value, that of the file that won.
+    marks: BTreeMap<String, Location>,
+}
+
+impl Declared {
+    /// Lays `over` over what is there: its values win one by one, variables of `env` too; probes, checks and
+    /// dependencies are added.
+    ///
+    /// # Errors
+    /// [`DeclaredError`] when the two together contradict each other.
+    pub fn lay_over(&mut self, over: Read) -> Result<(), DeclaredError> {
+        let Read { file, mut marks } = over;
+        let (probes, checks) = (self.all.ready.len(), self.all.checks.len());
+        shift(&mut marks, "ready", probes);
+        shift(&mut marks, "checks", checks);
+        self.marks.extend(marks);
+        let DeclaredFile {
+            recipe: _,
+            health,
+            timeouts,
+            env,
+            upgrade_env,
+            ready,
+            backup,
+            dependencies,
+            canonical,
+            expected_na,
+            base,
+            checks,
+        } = file;
+        let all = &mut self.all;
+        win(&mut all.health.path, health.path);
+        win(&mut all.health.statuses, health.statuses);
+        win(&mut all.timeouts.deploy, timeouts.deploy);
+        win(&mut all.timeouts.http, timeouts.http);
+        all.env.extend(env);
+        all.upgrade_env.extend(upgrade_env);
+        all.ready.extend(ready);
+        win(&mut all.backup.capable, backup.capable);
+        win(&mut all.backup.verify, backup.verify);
+        for name in dependencies {
+            if !all.dependencies.contains(&name) {
+                all.dependencies.push(name);
+            }
+        }
+        win(&mut all.canonical, canonical);
+        win(&mut all.expected_na.upgrade, expected_na.upgrade);
+        win(
+            &mut all.expected_na.backup_restore,
+            expected_na.backup_restore,
+        );
+        win(&mut all.expected_na.custom, expected_na.custom);
+        win(&mut all.base, base);
+        all.checks.extend(checks);
+        read::contradictions(&self.all, &self.marks)
+    }
+
+    /// Returns the path that has to serve; `/` when none is declared.
+    #[must_use]
+    pub fn health_path(&self) -> &str {
+        self.all.health.path.as_deref().unwrap_or("/")
+    }
+
+    /// Returns the statuses that count as serving; never 404.
+    #[must_use]
+    pub fn accepted(&self) -> &[u16] {
+        self.all
+            .health
+            .statuses
+            .as_deref()
+            .unwrap_or(&DEFAULT_STATUSES)
+    }
+
+    /// Returns how long a deploy may take to converge, when it is declared.
+    #[must_use]
+    pub fn deploy_timeout(&self) -> Option<Duration> {
+        self.all.timeouts.deploy.map(Duration::from_secs)
+    }
+
+    /// Returns how long a converged app may take to serve and to be ready, when it is declared.
+    #[must_use]
+    pub fn http_timeout(&self) -> Option<Duration> {
+        self.all.timeouts.http.map(Duration::from_secs)
+    }
+
+    /// Returns the variables that every version is deployed with.
+    #[must_use]
+    pub fn env(&self, recipe: &RecipeName, domain: &Domain) -> BTreeMap<String, String> {
+        fill_in(&self.all.env, recipe, domain)
+    }
+
+    /// Returns the variables that only the upgrade to the head gets.
+    #[must_use]
+    pub fn upgrade_env(&self, recipe: &RecipeName, domain: &Domain) -> BTreeMap<String, String> {
+        fill_in(&self.all.upgrade_env, recipe, domain)
+    }
+
+    /// Returns what has to answer before an app counts as up.
+    #[must_use]
+    pub fn ready(&self) -> &[Probe] {
+        &self.all.ready
+    }
+
+    /// Returns whether the recipe can be backed up, where it is declared; else its labels say.
+    #[must_use]
+    pub fn backup_capable(&self) -> Option<bool> {
+        self.all.backup.capable
+    }
+
+    /// Returns why there is no backup tier, or `None` when there is one. `labels` is what the labels say.
+    #[must_use]
+    pub fn no_backup(&self, labels: bool) -> Option<String> {
+        match (self.backup_capable(), labels) {
+            (Some(false), _) => Some(match self.not_applicable(Rung::BackupRestore) {
+                Some(reason) => format!("declared not applicable: {reason}"),
+                None => format!("{FILE_NAME} declares `backup.capable: false`"),
+            }),
+            (None, false) => Some(match self.not_applicable(Rung::BackupRestore) {
+                Some(reason) => format!("declared not applicable: {reason}"),
+                None => "the recipe has no backup labels".to_owned(),
+            }),
+            (Some(true), _) | (None, true) => None,
+        }
+    }
+
+    /// Returns the check of a backup that is made before it counts.
+    #[must_use]
+    pub fn verify(&self) -> Option<&Verify> {
+        self.all.backup.verify.as_ref()
+    }
+
+    /// Returns the recipes that this one needs beside it.
+    #[must_use]
+    pub fn dependencies(&self) -> &[String] {
+        &self.all.dependencies
+    }
+
+    /// Returns whether a green run of this recipe is kept as its warm canonical.
+    #[must_use]
+    pub fn canonical(&self) -> bool {
+        self.all.canonical.unwrap_or(false)
+    }
+
+    /// Returns why a rung is declared not to apply, if it is.
+    #[must_use]
+    pub fn not_applicable(&self, rung: Rung) -> Option<&str> {
+        let na = &self.all.expected_na;
+        match rung {
+            Rung::Upgrade => na.upgrade.as_deref(),
+            Rung::BackupRestore => na.backup_restore.as_deref(),
+            Rung::Custom => na.custom.as_deref(),
+        }
+    }
+
+    /// Returns the version that the upgrade starts from, if it is declared.
+    #[must_use]
+    pub fn base(&self) -> Option<&str> {
+        self.all.base.as_deref()
+    }
+
+    /// Returns the HTTP checks of the head.
+    #[must_use]
+    pub fn checks(&self) -> &[Check] {
+        &self.all.checks
+    }
+
+    /// Returns where a value was declared, as `file:line:column`.
+    #[must_use]
+    pub fn place(&self, path: &str) -> String {
+        read::place(&self.marks, path).to_string()
+    }
+
+    /// Returns what the report should warn of: rungs that are declared not to apply and will run, and rungs
+    /// that do not apply though nobody said so.
+    ///
+    /// `runs` says of each rung whether it will run; `None` where it was not asked for.
+    #[must_use]
+    pub fn surprises(&self, runs: impl Fn(Rung) -> Option<bool>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for rung in Rung::ALL {
+            let name = rung.name();
+            match (runs(rung), self.not_applicable(rung)) {
+                (Some(true), Some(reason)) => lines.push(format!(
+                    "stale: `expected_na.{name}` says \"{reason}\", and {name} runs; remove it ({})",
+                    self.place(&format!("expected_na.{name}"))
+                )),
+                // That a recipe has no version to upgrade from is nobody's gap.
+                (Some(false), None) if rung != Rung::Upgrade => lines.push(format!(
+                    "undeclared: {name} does not apply, and no `expected_na.{name}` in {FILE_NAME} says why: a gap in the coverage?"
+                )),
+                _ => {}
+            }
+        }
+        lines
+    }
+}
+
+fn win<T>(there: &mut Option<T>, over: Option<T>) {
+    if over.is_some() {
+        *there = over;
+    }
+}
+
+/// Items of an added list stand behind those that are there, and so do their places.
+fn shift(marks: &mut BTreeMap<String, Location>, list: &str, by: usize) {
+    if by == 0 {
+        return;
+    }
+    let moved: Vec<(String, Location)> = marks
+        .iter()
+        .filter_map(|(path, place)| {
+            let rest = path.strip_prefix(list)?.strip_prefix('[')?;
+            let (index, rest) = rest.split_once(']')?;
+            let index = index.parse::<usize>().ok()? + by;
+            Some((format!("{list}[{index}]{rest}"), place.clone()))
+        })
+        .collect();
+    marks.retain(|path, _| !path.starts_with(&format!("{list}[")));
+    marks.extend(moved);
+}
+
+/// Only what a file cannot know is filled in; any other `$` stands for itself.
+fn fill_in(
+    env: &BTreeMap<String, String>,
+    recipe: &RecipeName,
+    domain: &Domain,
+) -> BTreeMap<String, String> {
+    let known = [
+        ("${DOMAIN}", domain.to_string()),
+        ("${STACK_NAME}", domain.stack().to_string()),
+        ("${RECIPE}", recipe.to_string()),
+    ];
+    env.iter()
+        .map(|(name, value)| {
+            let filled = known
+                .iter()
+                .fold(value.clone(), |text, (name, value)| text.replace(name, value));
+            (name.clone(), filled)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

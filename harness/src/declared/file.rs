@@ -1,0 +1,244 @@
+//! The keys of `recipe-ci.yml`. The doc comments are the schema's descriptions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Settings and checks for one recipe, in its `tests/` or in the operator's overlay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "recipe-ci.yml")]
+pub struct DeclaredFile {
+    /// The recipe that this file is for. A file that is found for another recipe is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// What counts as serving.
+    #[serde(skip_serializing_if = "is_default")]
+    pub health: Health,
+    /// How long things may take.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+    /// Variables of the app's env file, set before the first deploy. `${DOMAIN}`, `${STACK_NAME}` and `${RECIPE}` are filled in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
+    pub env: BTreeMap<String, String>,
+    /// Variables that are set only for the upgrade to the version under test.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
+    pub upgrade_env: BTreeMap<String, String>,
+    /// What has to answer, besides the health path, before the app counts as up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<Probe>,
+    /// How the recipe is backed up.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backup: Backup,
+    /// Recipes that this one needs beside it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<String>,
+    /// Keep the app of a green run as the recipe's warm canonical.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<bool>,
+    /// Rungs that do not apply to this recipe, each with the reason.
+    #[serde(skip_serializing_if = "is_default")]
+    pub expected_na: ExpectedNa,
+    /// The published version that the upgrade starts from, instead of the newest older one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// HTTP checks of the version under test, after its install, its upgrade and its restore.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What counts as serving.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// The path that is asked. Default: `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/"))]
+    pub path: Option<String>,
+    /// The statuses that count. Default: 200, 301, 302. 404 is what a gateway without a route says, and is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
+    pub statuses: Option<Vec<u16>>,
+}
+
+/// How long things may take, in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// Until every service is up and healthy. Default: the recipe's timeout label, else 300.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub deploy: Option<u64>,
+    /// Until a converged app serves and is ready. Default: what is left of the deploy's time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub http: Option<u64>,
+}
+
+/// Something that has to answer. Exactly one of `http` and `tcp`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// A path that has to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/"))]
+    pub http: Option<String>,
+    /// A TCP port in the service's container that has to accept a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tcp: Option<u16>,
+    /// The service. Default: of `http` the one with the web port, of `tcp` the main one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The port for `http`. Default: the web port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// The statuses that count for `http`. Default: 200, 301, 302. 404 is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
+    pub statuses: Option<Vec<u16>>,
+    /// How often in a row it has to succeed, half a second apart. Default: 1 for `http`, 3 for `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub stable: Option<u32>,
+}
+
+/// How the recipe is backed up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Whether the recipe can be backed up. Default: its backup labels say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capable: Option<bool>,
+    /// A check that a backup has to pass; when it does not, the whole backup is made again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+}
+
+/// A check of a backup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// A command for `/bin/sh -c` in the service's container that ends with 0 when the backup is good. It must change nothing.
+    #[schemars(length(min = 1))]
+    pub command: String,
+    /// The service. Default: the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How many backups may be made until one is good. Default: 3, which is also the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub attempts: Option<u32>,
+}
+
+/// Rungs that do not apply, each with the reason. Install and lint always apply.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectedNa {
+    /// Why there is nothing to upgrade from. The base is not deployed then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<String>,
+    /// Why there is nothing to back up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_restore: Option<String>,
+    /// Why there are no tests of the recipe's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<String>,
+}
+
+/// An HTTP check: everything that is named must hold. Redirects are not followed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The path that is asked.
+    #[schemars(regex(pattern = "^/"))]
+    pub path: String,
+    /// The status that it must have. Default: 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 599))]
+    pub status: Option<u16>,
+    /// The page's title, all of it; white space is taken together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// A text that the body must contain, or a list of them.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    #[schemars(with = "OneOrMany")]
+    pub contains: Vec<String>,
+    /// Headers that the answer must have, each with a text that its value must contain.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
+    pub header: BTreeMap<String, String>,
+    /// JSON pointers (RFC 6901) into the body, each with the value that must be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// Every script, style sheet and image of the page that the app itself serves must answer with a status below 400.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub assets: bool,
+}
+
+/// A value of a variable, for the schema: YAML need not quote numbers and booleans.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Scalar {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
+/// For the schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Texts;
+    impl<'de> Visitor<'de> for Texts {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a list of texts")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![text.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = access.next_element()? {
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
+    deserializer.deserialize_any(Texts)
+}
+
+/// Returns the JSON schema of the file, as it is published in `docs/recipe-ci.schema.json`.
+#[must_use]
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(DeclaredFile);
+    let mut text =
+        serde_json::to_string_pretty(&schema).expect("a schema of texts and numbers is valid JSON");
+    text.push('\n');
+    text
+}

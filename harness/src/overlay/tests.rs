@@ -1,0 +1,109 @@
+use super::*;
+
+struct Host {
+    dir: tempfile::TempDir,
+    recipe: RecipeName,
+}
+
+impl Host {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self {
+            dir,
+            recipe: "notes".parse().unwrap(),
+        }
+    }
+
+    fn find(&self, trusted: bool) -> Result<Found, OverlayError> {
+        let root = self.dir.path();
+        find(Places {
+            recipe: &self.recipe,
+            tree: &root.join("tree"),
+            trusted,
+            overlays: Some(&root.join("overlays")),
+            tests: &root.join("copies"),
+        })
+    }
+}
+
+const LOOSE: &str = "health: {path: /x, statuses: [200, 500]}\nenv: {API_TOKEN: abcdefghij}\n\
+                     expected_na: {upgrade: no}\nbackup: {verify: {command: touch /pwned}}\n\
+                     checks: [{path: /own}]\n";
+
+#[test]
+fn a_strangers_file_can_only_demand_more() {
+    let host = Host::new(&[
+        ("tree/tests/recipe-ci.yml", LOOSE.replace("backup: {verify: {command: touch /pwned}}\n", "").as_str()),
+        ("tree/tests/install_steps.sh", "rm -rf /"),
+        ("tree/tests/compose.ccci.yml", "services: {app: {environment: {A: b}}}"),
+        ("tree/tests/previous/VERSION", "1"),
+    ]);
+    let found = host.find(false).unwrap();
+    assert_eq!(found.declared.health_path(), "/");
+    assert_eq!(found.declared.accepted(), crate::declared::DEFAULT_STATUSES);
+    assert!(found.declared.not_applicable(crate::declared::Rung::Upgrade).is_none());
+    assert_eq!(found.declared.checks().len(), 1);
+    assert_eq!(found.suite.describe().unwrap(), [""; 0]);
+    assert!(!host.dir.path().join("copies").exists(), "a stranger's files were copied");
+    assert!(found.tunings.is_empty() && found.repairs.is_empty());
+    let manifest = found.manifest.join("\n");
+    for line in [
+        "recipe: recipe-ci.yml: 1 HTTP checks",
+        "recipe: recipe-ci.yml: env.API_TOKEN = (hidden) (not applied: not on the allow-list)",
+        "recipe: install_steps.sh (not run: not on the allow-list)",
+        "recipe: compose.ccci.yml (not applied: not on the allow-list)",
+    ] {
+        assert!(manifest.contains(line), "no `{line}` in\n{manifest}");
+    }
+    assert!(!manifest.contains("abcdefghij"), "{manifest}");
+    assert_eq!(found.secrets, ["abcdefghij"]);
+    assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
+}
+
+#[test]
+fn what_is_approved_counts_and_the_operator_wins() {
+    let host = Host::new(&[
+        ("tree/tests/recipe-ci.yml", "health: {path: /own}\ntimeouts: {http: 5}\n"),
+        ("tree/tests/ops/pre_backup", ""),
+        ("overlays/notes/recipe-ci.yml", "health: {path: /ours}\n"),
+        ("overlays/notes/custom/test_x.sh", ""),
+        ("overlays/notes/compose.ccci.yml", "services: {app: {environment: {A: b}}}"),
+        ("overlays/ledger/recipe-ci.yml", "broken: ["),
+    ]);
+    let found = host.find(true).unwrap();
+    assert_eq!(found.declared.health_path(), "/ours");
+    assert!(found.declared.http_timeout().is_some());
+    assert_eq!(
+        found.suite.describe().unwrap(),
+        ["recipe: ops/pre_backup", "overlay: custom/test_x.sh"]
+    );
+    let manifest = found.manifest.join("\n");
+    assert!(manifest.contains("overlay: 0 tests of tiers, 1 custom tests, 0 hooks"), "{manifest}");
+    assert!(manifest.contains("overlay: compose.ccci.yml"), "{manifest}");
+    assert_eq!(found.tunings.len(), 1);
+}
+
+#[test]
+fn a_link_out_of_the_recipe_is_not_read() {
+    let host = Host::new(&[("secret.yml", "root: hash"), ("tree/tests/x", "")]);
+    let link = host.dir.path().join("tree/tests/recipe-ci.yml");
+    std::os::unix::fs::symlink(host.dir.path().join("secret.yml"), link).unwrap();
+    for trusted in [true, false] {
+        let error = host.find(trusted).unwrap_err();
+        assert!(matches!(error, OverlayError::Outside { .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_overlay_of_one_recipe_is_not_the_directory_of_all() {
+    let host = Host::new(&[("a/recipe-ci.yml", ""), ("b/ops/pre_backup.sh", ""), ("c/ops/recipe-ci.yml", "")]);
+    let look = |name: &str| looks_like_one_recipe(&host.dir.path().join(name));
+    assert_eq!(look("a"), Some("recipe-ci.yml"));
+    assert_eq!(look("b"), Some("ops"));
+    assert_eq!(look("c"), None, "a recipe may be called ops");
+}

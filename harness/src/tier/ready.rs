@@ -1,0 +1,162 @@
+//! Declared readiness probes: what must answer, besides the health path, before an app counts as up.
+//!
+//! The health of one service says nothing of another's: a web client in front of a server that is just
+//! rebinding its port looked fine, and the backup then met a container on its way out.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Bench, TierError};
+use crate::declared::DEFAULT_STATUSES;
+use crate::declared::file::Probe;
+use crate::event::Event;
+use crate::http::{Question, Way};
+use crate::wait::{Deadline, Poll, WaitError, poll_until};
+
+/// The time between two tries; a probe that must hold several times in a row is spread over it.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long one TCP connection may take: container and harness share a host.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often a TCP port must accept in a row when nothing is declared; the predecessor's number.
+const STABLE_CONNECTS: u32 = 3;
+
+impl Bench {
+    /// Waits until every probe holds; returns how many there were, or which does not hold.
+    ///
+    /// Probes of services that only the head has are left out while the base is deployed.
+    ///
+    /// # Errors
+    /// [`TierError`] when the host fails.
+    pub async fn ready(&self, deadline: Deadline) -> Result<Result<usize, String>, TierError> {
+        let mut held = 0;
+        for probe in self.declared.ready() {
+            let there = |name: &String| self.current.project.service(name).is_some();
+            if !self.is_on_head() && !probe.service.as_ref().is_none_or(there) {
+                continue;
+            }
+            if let Err(reason) = self.holds(probe, deadline).await? {
+                return Ok(Err(reason));
+            }
+            held += 1;
+        }
+        Ok(Ok(held))
+    }
+
+    async fn holds(
+        &self,
+        probe: &Probe,
+        deadline: Deadline,
+    ) -> Result<Result<(), String>, TierError> {
+        let wanted = probe.stable.unwrap_or(match probe.tcp {
+            Some(_) => STABLE_CONNECTS,
+            None => 1,
+        });
+        let in_a_row = Cell::new(0);
+        let name = describe(probe);
+        let polled = poll_until(deadline, INTERVAL, || async {
+            let seen = match self.probe_once(probe).await? {
+                Ok(()) => {
+                    in_a_row.set(in_a_row.get() + 1);
+                    if in_a_row.get() >= wanted {
+                        return Ok(Poll::Ready(()));
+                    }
+                    format!("{} of {wanted} in a row", in_a_row.get())
+                }
+                Err(reason) => {
+                    in_a_row.set(0);
+                    reason
+                }
+            };
+            self.events
+                .emit(&Event::Progress(format!("not ready: {name}: {seen}")));
+            Ok::<_, TierError>(Poll::NotYet(seen))
+        })
+        .await;
+        match polled {
+            Ok(()) => Ok(Ok(())),
+            Err(WaitError::TimedOut { elapsed, last }) => Ok(Err(format!(
+                "not ready after {:.0} s: {name}: {last}",
+                elapsed.as_secs_f64()
+            ))),
+            Err(WaitError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn probe_once(&self, probe: &Probe) -> Result<Result<(), String>, TierError> {
+        if let Some(port) = probe.tcp {
+            let main = self.current.project.main_service();
+            let service = probe.service.clone();
+            let Some(service) = service.or_else(|| main.map(|main| main.name.clone())) else {
+                return Ok(Err("there is no main service".to_owned()));
+            };
+            let address = match self.way_to(&service, port).await? {
+                Ok(Way::Direct { address, port }) => SocketAddr::new(address, port),
+                Ok(Way::Gateway(_)) => return Ok(Err("TCP does not go through a gateway".to_owned())),
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let connect = tokio::net::TcpStream::connect(address);
+            return Ok(match tokio::time::timeout(CONNECT_LIMIT, connect).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer".to_owned()),
+            });
+        }
+        let web = self.web();
+        let way = match (&probe.service, probe.port) {
+            (None, None) => match &web {
+                Some(web) => self.way(web).await?,
+                None => Err("the recipe has no web port; give `service` and `port`".to_owned()),
+            },
+            (service, port) => {
+                let service = service.clone().or(web.as_ref().map(|web| web.service.clone()));
+                let port = port.or(web.map(|web| web.port));
+                match (service, port) {
+                    (Some(service), Some(port)) => self.way_to(&service, port).await?,
+                    _ => Err("the recipe has no web port; give `service` and `port`".to_owned()),
+                }
+            }
+        };
+        let way = match way {
+            Ok(way) => way,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let path = probe.http.as_deref().unwrap_or("/");
+        let accepted = probe.statuses.as_deref().unwrap_or(&DEFAULT_STATUSES);
+        Ok(match self.http.ask(&way, &Question::get(path)).await {
+            Ok(answer) if accepted.contains(&answer.status) => Ok(()),
+            Ok(answer) => Err(format!("status {}", answer.status)),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Returns the way to a port of a service's container.
+    async fn way_to(&self, service: &str, port: u16) -> Result<Result<Way, String>, TierError> {
+        let state = self.state().await?;
+        let Some(container) = state.container_of(service) else {
+            return Ok(Err(format!(
+                "service `{service}` has no running container"
+            )));
+        };
+        Ok(match self.engine().address_of(container).await? {
+            Some(address) => Ok(Way::Direct { address, port }),
+            None => Err(format!(
+                "service `{service}` has no address on docker_gwbridge"
+            )),
+        })
+    }
+}
+
+fn describe(probe: &Probe) -> String {
+    let what = match (&probe.http, probe.tcp) {
+        (_, Some(port)) => format!("tcp port {port}"),
+        (Some(path), None) => format!("http {path}"),
+        (None, None) => "http /".to_owned(),
+    };
+    match &probe.service {
+        Some(service) => format!("{what} of `{service}`"),
+        None => what,
+    }
+}

@@ -1,0 +1,190 @@
+//! Overlays and recipe-ci.yml: what is wrong with them, what a plan makes of them, and `recipe-ci overlay`.
+
+use serde_json::{Value, json};
+
+use crate::support::{Done, TestEnv};
+
+fn env() -> TestEnv {
+    TestEnv::new("unix:///nowhere/docker.sock")
+}
+
+/// Plans `notes` with this recipe-ci.yml in its overlay.
+fn plan(declared: &str) -> (TestEnv, Done) {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    env.write("overlays/notes/recipe-ci.yml", declared);
+    env.set("CCCI_TESTS_DIR", env.root.join("overlays").display().to_string());
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    env.assert_quiet();
+    (env, done)
+}
+
+#[track_caller]
+fn planned(declared: &str) -> Value {
+    let (_env, done) = plan(declared);
+    done.expect(0);
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+#[track_caller]
+fn has(done: &Done, code: i32, words: &[&str]) {
+    done.expect(code);
+    let said = format!("{}{}", done.stdout, done.stderr);
+    for word in words {
+        assert!(said.contains(word), "no `{word}` in\n{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_with_its_place_and_the_right_key() {
+    for (declared, words) in [
+        ("health:\n  paht: /x\n", vec!["overlays/notes/recipe-ci.yml:2:3", "`paht`", "did you mean `path`"]),
+        ("health:\n  statuses: [404]\n", vec!["recipe-ci.yml:2:14", "404"]),
+        ("timeouts: {deploy: soon}\n", vec!["recipe-ci.yml:1:20"]),
+        ("a: [\n", vec!["recipe-ci.yml:"]),
+        ("recipe: gitea\n", vec!["recipe-ci.yml:1:9", "for `gitea`", "`notes`"]),
+        ("base: 9.9.9+1\n", vec!["recipe-ci.yml:1:7", "`9.9.9+1` is not a tag", "0.2.0+1.1.0"]),
+        ("ready: [{tcp: 5, service: db}]\n", vec!["recipe-ci.yml:1:27", "no service `db`", "its services: app"]),
+    ] {
+        let (_env, done) = plan(declared);
+        has(&done, 2, &words);
+        assert!(done.stderr.contains("hint"), "{}", done.stderr);
+    }
+    // The recipe's own file is called as it is in its repository.
+    let env = env();
+    let recipe = env.recipe("notes");
+    std::fs::write(recipe.join("tests/recipe-ci.yml"), "cheks: []\n").unwrap();
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    has(&done, 2, &["tests/recipe-ci.yml:1:1", "did you mean `checks`"]);
+}
+
+#[test]
+fn what_is_declared_is_in_the_plan() {
+    let plan = planned(
+        "timeouts: {deploy: 1234}\nbase: 0.1.0+1.0.0\ndependencies: [keycloak]\ncanonical: true\n\
+         expected_na: {custom: none}\n",
+    );
+    assert_eq!(plan["deploy_timeout_s"], 1234);
+    assert_eq!(plan["base_version"], "0.1.0+1.0.0");
+    assert_eq!(plan["dependencies"], json!(["keycloak"]));
+    assert_eq!(plan["canonical"], true);
+    let warnings = plan["warnings"].to_string();
+    assert!(warnings.contains("keycloak"), "{warnings}");
+    assert!(warnings.contains("stale: `expected_na.custom`"), "{warnings}");
+    let upgrade = planned("expected_na: {upgrade: no version starts here}\n");
+    assert_eq!(upgrade["base_version"], Value::Null);
+    assert_eq!(upgrade["tiers"][1]["will"], "skip");
+    assert_eq!(
+        upgrade["tiers"][1]["reason"],
+        "declared not applicable: no version starts here"
+    );
+    // A rung that does not apply and that nobody declared.
+    let env = env();
+    let recipe = env.recipe("no-backup");
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    has(&done, 0, &["undeclared: backup_restore"]);
+}
+
+#[test]
+fn a_compose_overlay_is_part_of_the_plan_and_leaves_the_tree_clean() {
+    let (mut env, _) = plan("");
+    let recipe = env.root.join("recipes/notes");
+    env.write(
+        "overlays/notes/compose.ccci.yml",
+        "services: {app: {environment: {A: b}}}\n",
+    );
+    let args = ["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()];
+    let done = env.run(args);
+    done.expect(0);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(plan["compose_files"], json!(["compose.yml", "compose.ccci-overlay.yml"]));
+    assert_eq!(plan["uncommitted_changes"], false);
+    for (overlay, words) in [
+        ("services: {app: {command: x}}", vec!["compose.ccci.yml:1:27", "services.app.command", "environment only"]),
+        ("services: {ap: {environment: {A: b}}}", vec!["no such service", "app"]),
+        ("services: [", vec!["compose.ccci.yml:"]),
+    ] {
+        env.write("overlays/notes/compose.ccci.yml", overlay);
+        has(&env.run(args), 2, &words);
+    }
+    std::fs::remove_file(env.root.join("overlays/notes/compose.ccci.yml")).unwrap();
+    env.write("overlays/notes/previous/compose.ccci.yml", "services: {app: {init: true}}");
+    has(&env.run(args), 2, &["previous/VERSION"]);
+    env.set("CCCI_TESTS_DIR", env.root.join("overlays/notes").display().to_string());
+    has(&env.run(args), 2, &["overlay of one recipe", "recipe-ci.yml", "directory above"]);
+}
+
+#[test]
+fn the_list_among_the_overlays_approves_and_is_strict() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    std::fs::write(recipe.join("tests/recipe-ci.yml"), "timeouts: {deploy: 777}\n").unwrap();
+    let staged = env.root.join("home/.abra/recipes");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::rename(&recipe, staged.join("notes")).unwrap();
+    env.set("CCCI_SKIP_FETCH", "1");
+    env.set("RECIPE", "notes");
+    env.write("overlays/approved.txt", "ledger\n");
+    env.set("CCCI_TESTS_DIR", env.root.join("overlays").display().to_string());
+    let plan = |env: &TestEnv| {
+        let done = env.run(["run", "--dry-run"]);
+        done.expect(0);
+        serde_json::from_str::<Value>(&done.stdout).unwrap()
+    };
+    let denied = plan(&env);
+    assert_eq!(denied["deploy_timeout_s"], 60);
+    let manifest = denied["customization"].to_string();
+    for line in [
+        "setting: CCCI_SKIP_FETCH=1",
+        "timeouts.deploy = 777 (not applied: not on the allow-list)",
+        "recipe: test_install.sh (not run: not on the allow-list)",
+    ] {
+        assert!(manifest.contains(line), "no `{line}` in {manifest}");
+    }
+    env.write("overlays/approved.txt", "notes # ours\n");
+    assert_eq!(plan(&env)["deploy_timeout_s"], 777);
+    env.write("overlays/approved.txt", "notes\nno*\n");
+    let done = env.run(["run", "--dry-run"]);
+    has(&done, 2, &["approved.txt:2", "`no*`", "patterns"]);
+}
+
+#[test]
+fn overlays_are_checked_without_a_run() {
+    let env = env();
+    env.write("overlays/notes/recipe-ci.yml", "canonical: true\n");
+    env.write("overlays/notes/custom/test_x.sh", "");
+    env.write("overlays/notes/tset_install.sh", "");
+    let overlays = env.root.join("overlays");
+    let check = |dir: &std::path::Path| env.run(["overlay".as_ref(), "check".as_ref(), dir.as_os_str()]);
+    let words = ["canonical = true", "custom/test_x.sh", "not used: tset_install.sh"];
+    has(&check(&overlays), 0, &words);
+    has(&check(&overlays.join("notes")), 0, &words);
+    env.write("overlays/ledger/recipe-ci.yml", "recipe: notes\n");
+    has(&check(&overlays), 2, &["FAIL", "for `notes`", "ok  "]);
+    std::fs::create_dir(env.root.join("empty")).unwrap();
+    has(&check(&env.root.join("empty")), 2, &["no overlay", "hint"]);
+}
+
+#[test]
+fn the_predecessors_file_is_imported() {
+    let env = env();
+    let meta = env.write(
+        "recipe_meta.py",
+        "HEALTH_PATH = '/x'\ndef READY_PROBE(ctx):\n    return []\nDEPLOY_TIMEOUT = 900\n",
+    );
+    let import = ["overlay".as_ref(), "import".as_ref(), meta.as_os_str()];
+    let printed = env.run(import);
+    has(&printed, 0, &["not translated: ", "recipe_meta.py:2: def READY_PROBE(ctx):", "`ready`"]);
+    assert!(printed.stdout.contains("path: /x") && printed.stdout.contains("deploy: 900"), "{}", printed.stdout);
+    let out = env.root.join("overlays/notes");
+    let to = import.into_iter().chain(["--out".as_ref(), out.as_os_str()]);
+    env.run(to.clone()).expect(0);
+    let text = std::fs::read_to_string(out.join("recipe-ci.yml")).unwrap();
+    assert_eq!(text.trim_end(), printed.stdout.trim_end());
+    // What is there is not written over.
+    has(&env.run(to), 2, &["exists", "hint"]);
+    let done = env.run(["overlay".as_ref(), "check".as_ref(), out.as_os_str()]);
+    has(&done, 0, &["health.path = /x"]);
+    let done = env.run(["overlay", "import", "/no/such.py"]);
+    has(&done, 2, &["/no/such.py", "hint"]);
+}

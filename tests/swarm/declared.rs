@@ -1,0 +1,196 @@
+//! Every key of recipe-ci.yml, compose.ccci.yml and previous/ takes effect in a run, or the run goes red.
+
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::support::Done;
+
+/// Runs a fixture with this recipe-ci.yml in its overlay.
+fn run(fixture: &str, declared: &str, stages: &str) -> (SwarmEnv, Done, Value) {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe(fixture);
+    env.overlay(fixture, "recipe-ci.yml", declared);
+    env.set("STAGES", stages);
+    go(env, &recipe)
+}
+
+fn go(env: SwarmEnv, recipe: &std::path::Path) -> (SwarmEnv, Done, Value) {
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    let results = env.results();
+    env.assert_nothing_left();
+    (env, done, results)
+}
+
+#[track_caller]
+fn tier<'a>(results: &'a Value, name: &str) -> &'a Value {
+    let tiers = results["tiers"].as_array().unwrap();
+    tiers.iter().find(|tier| tier["name"] == name).unwrap()
+}
+
+/// Asserts that a row passed, and returns what it saw.
+#[track_caller]
+fn held(results: &Value, name: &str, row: &str) -> String {
+    let tests = tier(results, name)["tests"].as_array().unwrap();
+    let found = tests.iter().find(|test| test["name"] == row);
+    let found = found.unwrap_or_else(|| panic!("no `{row}` in {results:#}"));
+    assert_eq!(found["status"], "pass", "{found}");
+    found["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn red(run: &(SwarmEnv, Done, Value), stage: &str, words: &[&str]) {
+    let (_, done, results) = run;
+    done.expect(1);
+    let reason = tier(results, stage)["reason"].as_str().unwrap_or_default();
+    for word in words {
+        assert!(reason.contains(word), "`{reason}` lacks `{word}`\n{}", done.stderr);
+    }
+}
+
+#[test]
+fn what_is_declared_is_done() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.edit(
+        &recipe.join("index.html"),
+        "<title>Notes</title>",
+        "<title>Notes</title><link rel=alternate href=/none><link rel=icon href=cgi-bin/notes>",
+    );
+    let declared = r#"
+health: {path: /cgi-bin/notes, statuses: [200]}
+timeouts: {deploy: 90, http: 30}
+env: {NOTES_MAX_BYTES: 5000, SIDE: "side.${DOMAIN}", CI_SECRET: hide-me-please}
+upgrade_env: {NOTES_MAX_BYTES: 6000}
+ready:
+  - {tcp: 8080}
+  - {http: /index.html, service: app, port: 8080, stable: 2}
+backup:
+  verify: {command: "[ -e /tmp/again ] || { touch /tmp/again; echo truncated; exit 3; }"}
+checks:
+  - {path: /, title: Notes, contains: [<h1>Notes 1.2.0, cgi-bin], header: {content-type: text/html}, assets: true}
+  - {path: /cgi-bin/notes, json: {/version: 1.2.0}}
+  - {path: /none, status: 404}
+"#;
+    env.overlay("notes", "recipe-ci.yml", declared);
+    env.overlay(
+        "notes",
+        "compose.ccci.yml",
+        "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n",
+    );
+    // The install tests meet the base, the custom ones the head.
+    let asks = |bytes: u32| {
+        format!(
+            "#!/bin/sh\nset -eu\nrecipe-ci app exec -- env | tee /dev/stderr > seen.$$\n\
+             grep -qx NOTES_MAX_BYTES={bytes} seen.$$\ngrep -qx CI_COLOUR=blue seen.$$\n\
+             [ \"$(recipe-ci app env SIDE)\" = \"side.$CCCI_APP_DOMAIN\" ]\n"
+        )
+    };
+    env.overlay("notes", "test_install.sh", &asks(5000));
+    env.overlay("notes", "custom/test_head.sh", &asks(6000));
+    let (env, done, results) = go(env, &recipe);
+    done.expect(0);
+    let served = held(&results, "install", "generic: serving");
+    assert!(served.contains("200 at /cgi-bin/notes"), "{served}");
+    assert!(served.contains("2 readiness probes hold"), "{served}");
+    held(&results, "install", "test_install.sh");
+    held(&results, "custom", "custom/test_head.sh");
+    for stage in ["upgrade", "restore"] {
+        let page = held(&results, stage, "check: /");
+        assert_eq!(page, "status 200, title, 2 texts, header content-type, 1 assets load");
+        held(&results, stage, "check: /cgi-bin/notes");
+        held(&results, stage, "check: /none");
+    }
+    // The base is not what the checks describe.
+    assert!(!tier(&results, "install")["tests"].to_string().contains("check: "));
+    let verified = held(&results, "backup", "declared: backup verified");
+    assert_eq!(verified, "held at attempt 2 of 3");
+    assert!(results["warnings"].to_string().contains("truncated"), "{results:#}");
+    let manifest = results["customization"].to_string();
+    for line in [
+        "overlay: recipe-ci.yml: health.path = /cgi-bin/notes",
+        "overlay: recipe-ci.yml: env.CI_SECRET = (hidden)",
+        "overlay: recipe-ci.yml: 3 HTTP checks",
+        "overlay: compose.ccci.yml",
+        "recipe: ops/pre_backup",
+    ] {
+        assert!(manifest.contains(line), "no `{line}` in {manifest}");
+        assert!(done.stderr.contains(line), "no `{line}` in\n{}", done.stderr);
+    }
+    assert!(!done.stderr.contains("hide-me-please"), "{}", done.stderr);
+    let log = std::fs::read_to_string(env.run_dirs()[0].join("run.log")).unwrap();
+    assert!(!log.contains("hide-me-please"), "{log}");
+}
+
+#[test]
+fn a_health_path_that_is_not_there_is_red_after_the_http_timeout() {
+    let declared = "health: {path: /none}\ntimeouts: {http: 2}\n";
+    red(&run("notes", declared, "install"), "install", &["after 2 s", "status 404"]);
+    let declared = "health: {statuses: [204]}\ntimeouts: {http: 2}\n";
+    red(&run("notes", declared, "install"), "install", &["status 200 (accepted: 204)"]);
+}
+
+#[test]
+fn a_probe_and_a_check_that_do_not_hold_are_red() {
+    let declared = "ready: [{tcp: 9}]\ntimeouts: {http: 2}\n";
+    red(&run("notes", declared, "install"), "install", &["not ready after 2 s: tcp port 9"]);
+    let declared = "checks: [{path: /, assets: true}]\n";
+    red(&run("notes", declared, "install"), "install", &["check: /", "names no script"]);
+}
+
+#[test]
+fn a_deploy_that_takes_longer_than_declared_is_red() {
+    let run = run("never-healthy", "timeouts: {deploy: 3}\n", "install");
+    red(&run, "install", &["converged", "after 3."]);
+}
+
+#[test]
+fn a_backup_that_is_never_good_is_red_after_its_attempts() {
+    let declared = "backup: {verify: {command: 'echo short; exit 1', attempts: 2}}\n";
+    let run = run("notes", declared, "install,backup");
+    red(&run, "backup", &["declared: backup verified", "short", "each of 2 attempts"]);
+}
+
+#[test]
+fn backup_capability_is_as_declared() {
+    let red_run = run("no-backup", "backup: {capable: true}\n", "install,backup");
+    red(&red_run, "backup", &["select nothing"]);
+    let (_env, done, results) = run("notes", "backup: {capable: false}\n", "install,backup");
+    done.expect(0);
+    assert_eq!(tier(&results, "backup")["status"], "skip", "{results:#}");
+}
+
+#[test]
+fn an_overlay_that_pins_what_the_proposal_changed_is_red_and_nothing_is_deployed() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let pin = "services:\n  app:\n    image: recipe-ci/notes:1\n";
+    env.overlay("notes", "compose.ccci.yml", pin);
+    let run = go(env, &recipe);
+    let words = ["compose.ccci.yml", "replaces the image of `app`", "recipe-ci/notes:2", "recipe-ci/notes:1"];
+    red(&run, "install", &words);
+    assert_eq!(run.2["deploy_count"], 0);
+    assert_eq!(tier(&run.2, "upgrade")["status"], "unver");
+}
+
+#[test]
+fn a_repair_is_for_the_base_alone_and_only_for_its_version() {
+    let repair = "services:\n  app:\n    command: [httpd, -f, -p, '8080', -h, /www]\n    environment: [REPAIRED=yes]\n";
+    let run = |version: &str| {
+        let mut env = SwarmEnv::new();
+        let recipe = env.recipe("base-cannot-deploy");
+        env.overlay("base-cannot-deploy", "previous/VERSION", version);
+        env.overlay("base-cannot-deploy", "previous/compose.ccci.yml", repair);
+        let asks = "#!/bin/sh\nrecipe-ci app exec -- env > seen\n! grep REPAIRED seen\n";
+        env.overlay("base-cannot-deploy", "custom/test_head.sh", asks);
+        env.set("STAGES", "install,upgrade,custom");
+        go(env, &recipe)
+    };
+    let (_env, done, results) = run("0.2.0+1.1.0\n");
+    done.expect(0);
+    assert_eq!(tier(&results, "upgrade")["status"], "pass", "{results:#}\n{}", done.stderr);
+    held(&results, "custom", "custom/test_head.sh");
+    let (_env, done, results) = run("0.1.0+1.0.0\n");
+    done.expect(0);
+    assert_eq!(tier(&results, "upgrade")["status"], "unver", "{results:#}");
+    assert!(results["warnings"].to_string().contains("stale: overlay's previous/ repairs 0.1.0+1.0.0"));
+}
