@@ -284,9 +284,9 @@ fn fill_in(
     ];
     env.iter()
         .map(|(name, value)| {
-            let filled = known
-                .iter()
-                .fold(value.clone(), |text, (name, value)| text.replace(name, value));
+            let filled = known.iter().fold(value.clone(), |text, (name, value)| {
+                text.replace(name, value)
+            });
             (name.clone(), filled)
         })
         .collect()

@@ -188,7 +188,9 @@ pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
             "README.md",
         ]
         .contains(&file)
-            || files.iter().any(|line| line.ends_with(&format!(": {file}")))
+            || files
+                .iter()
+                .any(|line| line.ends_with(&format!(": {file}")))
     };
     let unused = suite::files(dir)?
         .into_iter()

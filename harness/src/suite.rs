@@ -132,7 +132,10 @@ impl Suite {
     /// # Errors
     /// [`SuiteError::Read`].
     pub fn has_custom_tests(&self) -> Result<bool, SuiteError> {
-        Ok(self.describe()?.iter().any(|line| line.contains(": custom/")))
+        Ok(self
+            .describe()?
+            .iter()
+            .any(|line| line.contains(": custom/")))
     }
 
     /// Returns the first Python test, if there is one: it needs pytest.

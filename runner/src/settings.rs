@@ -11,9 +11,9 @@ use harness::git::token::Token;
 use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
 use harness::outcome::Stage;
-use harness::process::Processes;
 use harness::overlay::looks_like_one_recipe;
 use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
+use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{KeepChoice, RunArgs};

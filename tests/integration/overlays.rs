@@ -13,7 +13,10 @@ fn plan(declared: &str) -> (TestEnv, Done) {
     let mut env = env();
     let recipe = env.recipe("notes");
     env.write("overlays/notes/recipe-ci.yml", declared);
-    env.set("CCCI_TESTS_DIR", env.root.join("overlays").display().to_string());
+    env.set(
+        "CCCI_TESTS_DIR",
+        env.root.join("overlays").display().to_string(),
+    );
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
     env.assert_quiet();
     (env, done)
@@ -38,13 +41,32 @@ fn has(done: &Done, code: i32, words: &[&str]) {
 #[test]
 fn a_file_that_is_wrong_is_refused_with_its_place_and_the_right_key() {
     for (declared, words) in [
-        ("health:\n  paht: /x\n", vec!["overlays/notes/recipe-ci.yml:2:3", "`paht`", "did you mean `path`"]),
-        ("health:\n  statuses: [404]\n", vec!["recipe-ci.yml:2:14", "404"]),
+        (
+            "health:\n  paht: /x\n",
+            vec![
+                "overlays/notes/recipe-ci.yml:2:3",
+                "`paht`",
+                "did you mean `path`",
+            ],
+        ),
+        (
+            "health:\n  statuses: [404]\n",
+            vec!["recipe-ci.yml:2:14", "404"],
+        ),
         ("timeouts: {deploy: soon}\n", vec!["recipe-ci.yml:1:20"]),
         ("a: [\n", vec!["recipe-ci.yml:"]),
-        ("recipe: gitea\n", vec!["recipe-ci.yml:1:9", "for `gitea`", "`notes`"]),
-        ("base: 9.9.9+1\n", vec!["recipe-ci.yml:1:7", "`9.9.9+1` is not a tag", "0.2.0+1.1.0"]),
-        ("ready: [{tcp: 5, service: db}]\n", vec!["recipe-ci.yml:1:27", "no service `db`", "its services: app"]),
+        (
+            "recipe: gitea\n",
+            vec!["recipe-ci.yml:1:9", "for `gitea`", "`notes`"],
+        ),
+        (
+            "base: 9.9.9+1\n",
+            vec!["recipe-ci.yml:1:7", "`9.9.9+1` is not a tag", "0.2.0+1.1.0"],
+        ),
+        (
+            "ready: [{tcp: 5, service: db}]\n",
+            vec!["recipe-ci.yml:1:27", "no service `db`", "its services: app"],
+        ),
     ] {
         let (_env, done) = plan(declared);
         has(&done, 2, &words);
@@ -55,7 +77,11 @@ fn a_file_that_is_wrong_is_refused_with_its_place_and_the_right_key() {
     let recipe = env.recipe("notes");
     std::fs::write(recipe.join("tests/recipe-ci.yml"), "cheks: []\n").unwrap();
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
-    has(&done, 2, &["tests/recipe-ci.yml:1:1", "did you mean `checks`"]);
+    has(
+        &done,
+        2,
+        &["tests/recipe-ci.yml:1:1", "did you mean `checks`"],
+    );
 }
 
 #[test]
@@ -70,7 +96,10 @@ fn what_is_declared_is_in_the_plan() {
     assert_eq!(plan["canonical"], true);
     let warnings = plan["warnings"].to_string();
     assert!(warnings.contains("keycloak"), "{warnings}");
-    assert!(warnings.contains("stale: `expected_na.custom`"), "{warnings}");
+    assert!(
+        warnings.contains("stale: `expected_na.custom`"),
+        "{warnings}"
+    );
     let upgrade = planned("expected_na: {upgrade: no version starts here}\n");
     assert_eq!(upgrade["base_version"], Value::Null);
     assert_eq!(upgrade["tiers"][1]["will"], "skip");
@@ -97,35 +126,65 @@ fn a_compose_overlay_is_part_of_the_plan_and_leaves_the_tree_clean() {
     let done = env.run(args);
     done.expect(0);
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_eq!(plan["compose_files"], json!(["compose.yml", "compose.ccci-overlay.yml"]));
+    assert_eq!(
+        plan["compose_files"],
+        json!(["compose.yml", "compose.ccci-overlay.yml"])
+    );
     assert_eq!(plan["uncommitted_changes"], false);
     for (overlay, words) in [
-        ("services: {app: {command: x}}", vec!["compose.ccci.yml:1:27", "services.app.command", "environment only"]),
-        ("services: {ap: {environment: {A: b}}}", vec!["no such service", "app"]),
+        (
+            "services: {app: {command: x}}",
+            vec![
+                "compose.ccci.yml:1:27",
+                "services.app.command",
+                "environment only",
+            ],
+        ),
+        (
+            "services: {ap: {environment: {A: b}}}",
+            vec!["no such service", "app"],
+        ),
         ("services: [", vec!["compose.ccci.yml:"]),
     ] {
         env.write("overlays/notes/compose.ccci.yml", overlay);
         has(&env.run(args), 2, &words);
     }
     std::fs::remove_file(env.root.join("overlays/notes/compose.ccci.yml")).unwrap();
-    env.write("overlays/notes/previous/compose.ccci.yml", "services: {app: {init: true}}");
+    env.write(
+        "overlays/notes/previous/compose.ccci.yml",
+        "services: {app: {init: true}}",
+    );
     has(&env.run(args), 2, &["previous/VERSION"]);
-    env.set("CCCI_TESTS_DIR", env.root.join("overlays/notes").display().to_string());
-    has(&env.run(args), 2, &["overlay of one recipe", "recipe-ci.yml", "directory above"]);
+    env.set(
+        "CCCI_TESTS_DIR",
+        env.root.join("overlays/notes").display().to_string(),
+    );
+    has(
+        &env.run(args),
+        2,
+        &["overlay of one recipe", "recipe-ci.yml", "directory above"],
+    );
 }
 
 #[test]
 fn the_list_among_the_overlays_approves_and_is_strict() {
     let mut env = env();
     let recipe = env.recipe("notes");
-    std::fs::write(recipe.join("tests/recipe-ci.yml"), "timeouts: {deploy: 777}\n").unwrap();
+    std::fs::write(
+        recipe.join("tests/recipe-ci.yml"),
+        "timeouts: {deploy: 777}\n",
+    )
+    .unwrap();
     let staged = env.root.join("home/.abra/recipes");
     std::fs::create_dir_all(&staged).unwrap();
     std::fs::rename(&recipe, staged.join("notes")).unwrap();
     env.set("CCCI_SKIP_FETCH", "1");
     env.set("RECIPE", "notes");
     env.write("overlays/approved.txt", "ledger\n");
-    env.set("CCCI_TESTS_DIR", env.root.join("overlays").display().to_string());
+    env.set(
+        "CCCI_TESTS_DIR",
+        env.root.join("overlays").display().to_string(),
+    );
     let plan = |env: &TestEnv| {
         let done = env.run(["run", "--dry-run"]);
         done.expect(0);
@@ -155,8 +214,13 @@ fn overlays_are_checked_without_a_run() {
     env.write("overlays/notes/custom/test_x.sh", "");
     env.write("overlays/notes/tset_install.sh", "");
     let overlays = env.root.join("overlays");
-    let check = |dir: &std::path::Path| env.run(["overlay".as_ref(), "check".as_ref(), dir.as_os_str()]);
-    let words = ["canonical = true", "custom/test_x.sh", "not used: tset_install.sh"];
+    let check =
+        |dir: &std::path::Path| env.run(["overlay".as_ref(), "check".as_ref(), dir.as_os_str()]);
+    let words = [
+        "canonical = true",
+        "custom/test_x.sh",
+        "not used: tset_install.sh",
+    ];
     has(&check(&overlays), 0, &words);
     has(&check(&overlays.join("notes")), 0, &words);
     env.write("overlays/ledger/recipe-ci.yml", "recipe: notes\n");
@@ -174,10 +238,24 @@ fn the_predecessors_file_is_imported() {
     );
     let import = ["overlay".as_ref(), "import".as_ref(), meta.as_os_str()];
     let printed = env.run(import);
-    has(&printed, 0, &["not translated: ", "recipe_meta.py:2: def READY_PROBE(ctx):", "`ready`"]);
-    assert!(printed.stdout.contains("path: /x") && printed.stdout.contains("deploy: 900"), "{}", printed.stdout);
+    has(
+        &printed,
+        0,
+        &[
+            "not translated: ",
+            "recipe_meta.py:2: def READY_PROBE(ctx):",
+            "`ready`",
+        ],
+    );
+    assert!(
+        printed.stdout.contains("path: /x") && printed.stdout.contains("deploy: 900"),
+        "{}",
+        printed.stdout
+    );
     let out = env.root.join("overlays/notes");
-    let to = import.into_iter().chain(["--out".as_ref(), out.as_os_str()]);
+    let to = import
+        .into_iter()
+        .chain(["--out".as_ref(), out.as_os_str()]);
     env.run(to.clone()).expect(0);
     let text = std::fs::read_to_string(out.join("recipe-ci.yml")).unwrap();
     assert_eq!(text.trim_end(), printed.stdout.trim_end());

@@ -210,7 +210,9 @@ pub(super) fn place(marks: &BTreeMap<String, Location>, path: &str) -> Location 
 }
 
 fn translate(error: &Error, shown: &str) -> DeclaredError {
-    let location = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+    let location = error
+        .location()
+        .map_or((1, 1), |at| (at.line(), at.column()));
     let location = Location {
         file: shown.to_owned(),
         line: location.0.max(1),
@@ -308,7 +310,10 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
                     (".statuses", probe.statuses.is_some()),
                 ] {
                     if given {
-                        wrong(at(key), "it belongs to `http`, and this is `tcp`".to_owned());
+                        wrong(
+                            at(key),
+                            "it belongs to `http`, and this is `tcp`".to_owned(),
+                        );
                     }
                 }
             }
@@ -320,7 +325,10 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         if let Some((item, reason)) = bad_statuses(probe.statuses.as_deref()) {
             wrong(at(&format!(".statuses{item}")), reason);
         }
-        if probe.stable.is_some_and(|times| !(1..=100).contains(&times)) {
+        if probe
+            .stable
+            .is_some_and(|times| !(1..=100).contains(&times))
+        {
             wrong(at(".stable"), "give a number from 1 to 100".to_owned());
         }
     }
@@ -328,7 +336,10 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         if verify.command.trim().is_empty() {
             wrong("backup.verify.command".to_owned(), "it is empty".to_owned());
         }
-        if verify.attempts.is_some_and(|n| !(1..=MOST_ATTEMPTS).contains(&n)) {
+        if verify
+            .attempts
+            .is_some_and(|n| !(1..=MOST_ATTEMPTS).contains(&n))
+        {
             wrong(
                 "backup.verify.attempts".to_owned(),
                 format!("give a number from 1 to {MOST_ATTEMPTS}"),
@@ -358,7 +369,11 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
             );
         }
     }
-    if file.base.as_ref().is_some_and(|base| base.trim().is_empty()) {
+    if file
+        .base
+        .as_ref()
+        .is_some_and(|base| base.trim().is_empty())
+    {
         wrong("base".to_owned(), "it is empty".to_owned());
     }
     for (index, check) in file.checks.iter().enumerate() {
@@ -370,7 +385,10 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
             wrong(at("status"), "no status has this number".to_owned());
         }
         if check.contains.iter().any(String::is_empty) {
-            wrong(at("contains"), "every body contains an empty text".to_owned());
+            wrong(
+                at("contains"),
+                "every body contains an empty text".to_owned(),
+            );
         }
         if let Some(pointer) = check
             .json
@@ -379,7 +397,9 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         {
             wrong(
                 at("json"),
-                format!("`{pointer}` is no JSON pointer: it begins with `/`, or is empty for all of the body"),
+                format!(
+                    "`{pointer}` is no JSON pointer: it begins with `/`, or is empty for all of the body"
+                ),
             );
         }
     }
@@ -429,11 +449,36 @@ pub(super) fn contradictions(
 ) -> Result<(), DeclaredError> {
     let (na, backup) = (&file.expected_na, &file.backup);
     let pairs = [
-        ("base", file.base.is_some(), "expected_na.upgrade", na.upgrade.is_some()),
-        ("upgrade_env", !file.upgrade_env.is_empty(), "expected_na.upgrade", na.upgrade.is_some()),
-        ("backup.verify", backup.verify.is_some(), "backup.capable: false", backup.capable == Some(false)),
-        ("backup.verify", backup.verify.is_some(), "expected_na.backup_restore", na.backup_restore.is_some()),
-        ("backup.capable", backup.capable == Some(true), "expected_na.backup_restore", na.backup_restore.is_some()),
+        (
+            "base",
+            file.base.is_some(),
+            "expected_na.upgrade",
+            na.upgrade.is_some(),
+        ),
+        (
+            "upgrade_env",
+            !file.upgrade_env.is_empty(),
+            "expected_na.upgrade",
+            na.upgrade.is_some(),
+        ),
+        (
+            "backup.verify",
+            backup.verify.is_some(),
+            "backup.capable: false",
+            backup.capable == Some(false),
+        ),
+        (
+            "backup.verify",
+            backup.verify.is_some(),
+            "expected_na.backup_restore",
+            na.backup_restore.is_some(),
+        ),
+        (
+            "backup.capable",
+            backup.capable == Some(true),
+            "expected_na.backup_restore",
+            na.backup_restore.is_some(),
+        ),
     ];
     for (path, there, other, also) in pairs {
         if there && also {

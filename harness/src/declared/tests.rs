@@ -2,7 +2,9 @@ use super::*;
 use read::{KEYS, parse};
 
 fn error(text: &str) -> String {
-    parse(text, "recipe-ci.yml", Some("notes")).unwrap_err().to_string()
+    parse(text, "recipe-ci.yml", Some("notes"))
+        .unwrap_err()
+        .to_string()
 }
 
 fn merged(texts: &[&str]) -> Result<Declared, DeclaredError> {
@@ -36,25 +38,42 @@ checks:
   - {path: /, title: Notes, contains: [a, b], assets: true}
 "#;
     let mut declared = Declared::default();
-    declared.lay_over(parse(text, "f", Some("notes")).unwrap()).unwrap();
-    assert_eq!((declared.health_path(), declared.accepted()), ("/api/health", &[200, 204][..]));
+    declared
+        .lay_over(parse(text, "f", Some("notes")).unwrap())
+        .unwrap();
+    assert_eq!(
+        (declared.health_path(), declared.accepted()),
+        ("/api/health", &[200, 204][..])
+    );
     assert_eq!(declared.deploy_timeout(), Some(Duration::from_secs(1200)));
     assert_eq!(declared.http_timeout(), Some(Duration::from_secs(60)));
     let (recipe, zone) = ("notes".parse().unwrap(), "ci.localhost".parse().unwrap());
     let domain = Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap();
     let env = declared.env(&recipe, &domain);
-    let pairs: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<String> = env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     // Values are texts as written: an octal number and a boolean stay what they look like.
     assert_eq!(
         pairs.join(" "),
         "COLOUR=blue HOST=side.note-0a1b2c.ci.localhost LIMIT=0440 ON=true PRICE=$5"
     );
     assert_eq!(declared.upgrade_env(&recipe, &domain)["STEP"], "2");
-    assert_eq!((declared.ready().len(), declared.ready()[1].stable), (2, Some(5)));
+    assert_eq!(
+        (declared.ready().len(), declared.ready()[1].stable),
+        (2, Some(5))
+    );
     assert_eq!(declared.backup_capable(), Some(true));
     assert_eq!(declared.verify().unwrap().attempts, Some(2));
-    assert_eq!((declared.dependencies(), declared.canonical()), (&["keycloak".to_owned()][..], true));
-    assert_eq!(declared.not_applicable(Rung::Custom), Some("nothing to test"));
+    assert_eq!(
+        (declared.dependencies(), declared.canonical()),
+        (&["keycloak".to_owned()][..], true)
+    );
+    assert_eq!(
+        declared.not_applicable(Rung::Custom),
+        Some("nothing to test")
+    );
     assert_eq!(declared.base(), Some("1.0.0+2"));
     assert!(declared.checks()[0].assets);
 }
@@ -62,10 +81,19 @@ checks:
 #[test]
 fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
     for (text, words) in [
-        ("helth: {path: /}\n", "recipe-ci.yml:1:1: there is no key `helth`; did you mean `health`?"),
-        ("health:\n  paht: /\n", "recipe-ci.yml:2:3: there is no key `paht`; did you mean `path`?"),
+        (
+            "helth: {path: /}\n",
+            "recipe-ci.yml:1:1: there is no key `helth`; did you mean `health`?",
+        ),
+        (
+            "health:\n  paht: /\n",
+            "recipe-ci.yml:2:3: there is no key `paht`; did you mean `path`?",
+        ),
         ("statuses: [200]\n", "did you mean `health.statuses`?"),
-        ("checks:\n  - path: /\n    titel: x\n", "recipe-ci.yml:3:5: there is no key `titel`; did you mean `title`?"),
+        (
+            "checks:\n  - path: /\n    titel: x\n",
+            "recipe-ci.yml:3:5: there is no key `titel`; did you mean `title`?",
+        ),
         ("HEALTH_OK: [200]\n", "did you mean `health.statuses`?"),
         ("zzz: 1\n", "recipe-ci.yml:1:1: there is no key `zzz`"),
     ] {
@@ -82,23 +110,41 @@ fn wrong_types_and_values_have_a_place() {
         ("checks: {path: /}\n", "recipe-ci.yml:1:9:"),
         ("checks:\n  - status: 200\n", "path"),
         ("health: [\n", "recipe-ci.yml:"),
-        ("health: {}\nhealth: {}\n", "recipe-ci.yml:2:1: the key `health` occurs twice"),
-        ("health:\n  statuses: [200, 404]\n", "recipe-ci.yml:2:19: health.statuses[1]: 404 is what a gateway"),
+        (
+            "health: {}\nhealth: {}\n",
+            "recipe-ci.yml:2:1: the key `health` occurs twice",
+        ),
+        (
+            "health:\n  statuses: [200, 404]\n",
+            "recipe-ci.yml:2:19: health.statuses[1]: 404 is what a gateway",
+        ),
         ("health: {statuses: []}\n", "no status at all"),
         ("health: {path: x}\n", "begins with one `/`"),
         ("ready: [{http: /, statuses: [404]}]\n", "never be accepted"),
         ("timeouts: {http: 0}\n", "1 to 86400"),
-        ("env: {DOMAIN: x}\n", "recipe-ci.yml:1:15: env.DOMAIN: recipe-ci sets this variable itself"),
+        (
+            "env: {DOMAIN: x}\n",
+            "recipe-ci.yml:1:15: env.DOMAIN: recipe-ci sets this variable itself",
+        ),
         ("env: {a-b: x}\n", "no name of a variable"),
-        ("ready: [{http: /, tcp: 5}]\n", "exactly one of `http` and `tcp`"),
-        ("ready: [{service: app}]\n", "exactly one of `http` and `tcp`"),
+        (
+            "ready: [{http: /, tcp: 5}]\n",
+            "exactly one of `http` and `tcp`",
+        ),
+        (
+            "ready: [{service: app}]\n",
+            "exactly one of `http` and `tcp`",
+        ),
         ("ready: [{tcp: 5, port: 6}]\n", "it belongs to `http`"),
         ("backup: {verify: {command: ls, attempts: 9}}\n", "1 to 3"),
         ("dependencies: [a, a]\n", "named twice"),
         ("dependencies: [../x]\n", "dependencies[0]"),
         ("expected_na: {custom: ''}\n", "give the reason"),
         ("checks: [{path: /, json: {a: 1}}]\n", "no JSON pointer"),
-        ("recipe: gitea\n", "this file is for `gitea`, and it lies where `notes` looks"),
+        (
+            "recipe: gitea\n",
+            "this file is for `gitea`, and it lies where `notes` looks",
+        ),
     ] {
         let error = error(text);
         assert!(error.contains(words), "{text}: {error}");
@@ -120,7 +166,12 @@ fn values_that_contradict_each_other_are_refused() {
     }
     // Also when it takes both files.
     let error = merged(&["expected_na: {upgrade: no}\n", "\nbase: '1'\n"]).unwrap_err();
-    assert!(error.to_string().starts_with("1.yml:2:7: base: it contradicts"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("1.yml:2:7: base: it contradicts"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -130,9 +181,22 @@ fn the_operators_values_win_one_by_one_and_checks_are_added() {
         "health: {path: /b}\nenv: {B: '2'}\nchecks: [{path: /y}]\ndependencies: [x, y]\n",
     ])
     .unwrap();
-    assert_eq!((declared.health_path(), declared.accepted()), ("/b", &[200][..]));
-    assert_eq!((declared.all.env["A"].as_str(), declared.all.env["B"].as_str()), ("1", "2"));
-    let paths: Vec<&str> = declared.checks().iter().map(|check| check.path.as_str()).collect();
+    assert_eq!(
+        (declared.health_path(), declared.accepted()),
+        ("/b", &[200][..])
+    );
+    assert_eq!(
+        (
+            declared.all.env["A"].as_str(),
+            declared.all.env["B"].as_str()
+        ),
+        ("1", "2")
+    );
+    let paths: Vec<&str> = declared
+        .checks()
+        .iter()
+        .map(|check| check.path.as_str())
+        .collect();
     assert_eq!(paths, ["/x", "/y"]);
     assert_eq!(declared.place("checks[0].path"), "0.yml:3:17");
     assert_eq!(declared.place("checks[1].path"), "1.yml:3:17");
@@ -145,19 +209,39 @@ fn a_stale_and_an_undeclared_rung_are_said() {
     let custom_only = |rung| Some(rung == Rung::Custom);
     let lines = none.surprises(custom_only);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("undeclared: backup_restore"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("undeclared: backup_restore"),
+        "{lines:?}"
+    );
     let declared = merged(&["expected_na: {backup_restore: no data, custom: none}\n"]).unwrap();
     let lines = declared.surprises(custom_only);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("stale: `expected_na.custom`"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("stale: `expected_na.custom`"),
+        "{lines:?}"
+    );
     assert!(declared.surprises(|_| None).is_empty());
     assert_eq!(
         declared.no_backup(false).unwrap(),
         "declared not applicable: no data"
     );
-    assert_eq!(declared.no_backup(true), None, "labels that are there are exercised");
-    assert!(merged(&["backup: {capable: false}\n"]).unwrap().no_backup(true).is_some());
-    assert_eq!(merged(&["backup: {capable: true}\n"]).unwrap().no_backup(false), None);
+    assert_eq!(
+        declared.no_backup(true),
+        None,
+        "labels that are there are exercised"
+    );
+    assert!(
+        merged(&["backup: {capable: false}\n"])
+            .unwrap()
+            .no_backup(true)
+            .is_some()
+    );
+    assert_eq!(
+        merged(&["backup: {capable: true}\n"])
+            .unwrap()
+            .no_backup(false),
+        None
+    );
 }
 
 #[test]
@@ -183,7 +267,10 @@ fn the_published_schema_and_page_are_those_of_the_types() {
     assert_eq!(keys, known);
     let page = include_str!("../../../docs/recipe-ci-yml.md");
     for key in KEYS {
-        assert!(page.contains(&format!("`{key}`")), "docs/recipe-ci-yml.md lacks `{key}`");
+        assert!(
+            page.contains(&format!("`{key}`")),
+            "docs/recipe-ci-yml.md lacks `{key}`"
+        );
     }
 }
 

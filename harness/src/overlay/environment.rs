@@ -41,13 +41,16 @@ const DEPLOY_KEYS: [&str; 5] = [
     "placement",
 ];
 
+/// The place of everything in a file, by the keys that lead to it.
+pub(super) type Marks = BTreeMap<String, Location>;
+
 /// A compose file of an overlay.
 #[derive(Debug, Clone)]
 pub struct Tuning {
     /// Whose.
     pub origin: Origin,
     services: Map<String, Value>,
-    marks: BTreeMap<String, Location>,
+    marks: Marks,
 }
 
 /// What an overlay does to a head.
@@ -90,7 +93,10 @@ impl Tuning {
                 let Value::Object(deploy) = value else {
                     return Err(tuning.wrong(&at, "it is not a mapping"));
                 };
-                if let Some(key) = deploy.keys().find(|key| !DEPLOY_KEYS.contains(&key.as_str())) {
+                if let Some(key) = deploy
+                    .keys()
+                    .find(|key| !DEPLOY_KEYS.contains(&key.as_str()))
+                {
                     return Err(
                         tuning.wrong(&format!("{at}.{key}"), &not_environment(&DEPLOY_KEYS))
                     );
@@ -119,7 +125,10 @@ impl Tuning {
                 let names: Vec<&str> = head.services.iter().map(|s| s.name.as_str()).collect();
                 return Err(self.wrong(
                     &at,
-                    &format!("the recipe has no such service; it has {}", names.join(", ")),
+                    &format!(
+                        "the recipe has no such service; it has {}",
+                        names.join(", ")
+                    ),
                 ));
             };
             if let Some(image) = value.get("image") {
@@ -180,7 +189,7 @@ fn not_environment(allowed: &[&str]) -> String {
     )
 }
 
-pub(super) fn wrong(marks: &BTreeMap<String, Location>, path: &str, reason: &str) -> OverlayError {
+pub(super) fn wrong(marks: &Marks, path: &str, reason: &str) -> OverlayError {
     let place = locate(marks, path).map_or_else(|| FILE_NAME.to_owned(), ToString::to_string);
     OverlayError::Compose {
         place,
@@ -193,7 +202,7 @@ pub(super) fn wrong(marks: &BTreeMap<String, Location>, path: &str, reason: &str
 pub(super) fn services_of(
     path: &Path,
     shown: &str,
-) -> Result<(Map<String, Value>, BTreeMap<String, Location>), OverlayError> {
+) -> Result<(Map<String, Value>, Marks), OverlayError> {
     let text = std::fs::read_to_string(path).map_err(|source| OverlayError::Read {
         path: PathBuf::from(shown),
         source,
@@ -247,10 +256,26 @@ fn hidden(value: &Value, now: &Service, before: Option<&Service>) -> Option<Stri
     };
     let deploy = |key: &str| value.get("deploy").and_then(|deploy| deploy.get(key));
     let pairs = [
-        ("healthcheck", value.get("healthcheck").is_some(), before.healthcheck == now.healthcheck),
-        ("stop_grace_period", value.get("stop_grace_period").is_some(), before.stop_grace_period == now.stop_grace_period),
-        ("deploy.update_config", deploy("update_config").is_some(), before.update == now.update),
-        ("deploy.restart_policy", deploy("restart_policy").is_some(), before.restart == now.restart),
+        (
+            "healthcheck",
+            value.get("healthcheck").is_some(),
+            before.healthcheck == now.healthcheck,
+        ),
+        (
+            "stop_grace_period",
+            value.get("stop_grace_period").is_some(),
+            before.stop_grace_period == now.stop_grace_period,
+        ),
+        (
+            "deploy.update_config",
+            deploy("update_config").is_some(),
+            before.update == now.update,
+        ),
+        (
+            "deploy.restart_policy",
+            deploy("restart_policy").is_some(),
+            before.restart == now.restart,
+        ),
     ];
     pairs
         .into_iter()
@@ -320,7 +345,6 @@ pub fn put_beside(root: &Path, name: &str, content: &Value) -> Result<(), Overla
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn project(text: &str) -> Project {
         let dir = tempfile::tempdir().unwrap();
@@ -343,11 +367,26 @@ mod tests {
         let (head, base) = (project(HEAD), project(BASE));
         let judge = |text: &str| tuning(text).unwrap().judge(&head, Some(&base));
         for (text, words) in [
-            ("services: {app: {image: 'a:1'}}", "replaces the image of `app`, `a:2`"),
-            ("services: {old: {environment: {A: b}}}", "brings back the service `old`"),
-            ("services: {app: {environment: {X: '1'}}}", "`services.app.environment.X`"),
-            ("services: {app: {environment: [X=1]}}", "`services.app.environment.X`"),
-            ("services: {new: {environment: {Z: '5'}}}", "`services.new.environment.Z`"),
+            (
+                "services: {app: {image: 'a:1'}}",
+                "replaces the image of `app`, `a:2`",
+            ),
+            (
+                "services: {old: {environment: {A: b}}}",
+                "brings back the service `old`",
+            ),
+            (
+                "services: {app: {environment: {X: '1'}}}",
+                "`services.app.environment.X`",
+            ),
+            (
+                "services: {app: {environment: [X=1]}}",
+                "`services.app.environment.X`",
+            ),
+            (
+                "services: {new: {environment: {Z: '5'}}}",
+                "`services.new.environment.Z`",
+            ),
         ] {
             match judge(text).unwrap() {
                 Judged::Masks(reason) => assert!(reason.contains(words), "{reason}"),
@@ -366,8 +405,14 @@ mod tests {
     #[test]
     fn what_is_no_environment_is_refused_with_its_place() {
         for (text, words) in [
-            ("services:\n  app:\n    command: x\n", "compose.ccci.yml:3:14: services.app.command"),
-            ("services: {app: {deploy: {replicas: 0}}}", "services.app.deploy.replicas"),
+            (
+                "services:\n  app:\n    command: x\n",
+                "compose.ccci.yml:3:14: services.app.command",
+            ),
+            (
+                "services: {app: {deploy: {replicas: 0}}}",
+                "services.app.deploy.replicas",
+            ),
             ("volumes: {a: {}}\nservices: {app: {}}", "no other section"),
             ("version: '3.8'\n", "it names no service"),
         ] {
@@ -376,7 +421,10 @@ mod tests {
         }
         let head = project(HEAD);
         let pin = tuning("services: {app: {image: 'a:1'}}").unwrap();
-        assert!(pin.judge(&head, Some(&head)).is_err(), "an image is never environment");
+        assert!(
+            pin.judge(&head, Some(&head)).is_err(),
+            "an image is never environment"
+        );
         let typo = tuning("services: {ap: {environment: {A: b}}}").unwrap();
         let error = typo.judge(&head, Some(&head)).unwrap_err().to_string();
         assert!(error.contains("it has app, new"), "{error}");
@@ -384,13 +432,24 @@ mod tests {
 
     #[test]
     fn a_copy_has_only_services_of_that_version_and_leaves_git_clean() {
-        let tuning = tuning("services: {app: {environment: {A: b}}, new: {environment: {A: b}}}").unwrap();
+        let tuning =
+            tuning("services: {app: {environment: {A: b}}, new: {environment: {A: b}}}").unwrap();
         let copy = tuning.render(&project(BASE)).unwrap();
-        assert_eq!(copy.to_string(), r#"{"services":{"app":{"environment":{"A":"b"}}},"version":"3.8"}"#);
+        assert_eq!(
+            copy.to_string(),
+            r#"{"services":{"app":{"environment":{"A":"b"}}},"version":"3.8"}"#
+        );
         let root = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init(root.path()).unwrap();
         put_beside(root.path(), "compose.ccci-overlay.yml", &copy).unwrap();
-        assert_eq!(repo.statuses(None).unwrap().iter().filter(|s| !s.status().is_ignored()).count(), 0);
+        assert_eq!(
+            repo.statuses(None)
+                .unwrap()
+                .iter()
+                .filter(|s| !s.status().is_ignored())
+                .count(),
+            0
+        );
         assert!(matches!(
             put_beside(root.path(), "compose.ccci-overlay.yml", &copy),
             Err(OverlayError::Taken { .. })

@@ -60,7 +60,8 @@ pub fn import(text: &str, file: &str) -> Result<Imported, ImportError> {
             }
             Statement::Other { line, what } => {
                 let key = PREDECESSORS.iter().find(|(name, _)| {
-                    what.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == *name)
+                    what.split(|c: char| !c.is_alphanumeric() && c != '_')
+                        .any(|word| word == *name)
                 });
                 let advice = match key {
                     Some((name, _)) => format!(" ({})", instead(name)),
@@ -277,13 +278,26 @@ HTTP_TIMEOUTS = 5
         let file = parse(&imported.text, "f", None).unwrap().file;
         assert_eq!(file.health.path.as_deref(), Some("/api/health"));
         assert_eq!(file.health.statuses, Some(vec![200, 302]));
-        assert_eq!((file.timeouts.deploy, file.timeouts.http), (Some(2400), Some(900)));
+        assert_eq!(
+            (file.timeouts.deploy, file.timeouts.http),
+            (Some(2400), Some(900))
+        );
         let env: Vec<String> = file.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(env.join(" "), "COLOUR=blue LIMIT=5 LONG=two\nlines ON=true");
-        assert_eq!((file.ready[0].tcp, file.ready[0].stable), (Some(64738), Some(3)));
-        assert_eq!((file.dependencies.as_slice(), file.canonical), (&["keycloak".to_owned()][..], Some(true)));
+        assert_eq!(
+            (file.ready[0].tcp, file.ready[0].stable),
+            (Some(64738), Some(3))
+        );
+        assert_eq!(
+            (file.dependencies.as_slice(), file.canonical),
+            (&["keycloak".to_owned()][..], Some(true))
+        );
         assert_eq!(file.expected_na.custom.as_deref(), Some("no tests yet"));
-        let left: Vec<String> = imported.left.iter().map(|(line, what)| format!("{line}: {what}")).collect();
+        let left: Vec<String> = imported
+            .left
+            .iter()
+            .map(|(line, what)| format!("{line}: {what}"))
+            .collect();
         assert_eq!(
             left,
             [
@@ -296,7 +310,11 @@ HTTP_TIMEOUTS = 5
                 "34: HTTP_TIMEOUTS: recipe-ci has no such setting",
             ]
         );
-        assert!(imported.text.contains("# Not translated, line 28: "), "{}", imported.text);
+        assert!(
+            imported.text.contains("# Not translated, line 28: "),
+            "{}",
+            imported.text
+        );
     }
 
     #[test]
@@ -311,7 +329,10 @@ HTTP_TIMEOUTS = 5
             assert!(text.contains(words), "{text}");
         }
         let left = import("DEPLOY_TIMEOUT = 'soon'\n", "f").unwrap().left;
-        assert_eq!(left, [(1, "DEPLOY_TIMEOUT: it is not a whole number".to_owned())]);
+        assert_eq!(
+            left,
+            [(1, "DEPLOY_TIMEOUT: it is not a whole number".to_owned())]
+        );
         assert_eq!(import("", "f").unwrap().left, []);
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::environment::{COPY_PREFIX, FILE_NAME, rendered, services_of};
 use super::OverlayError;
+use super::environment::{COPY_PREFIX, FILE_NAME, rendered, services_of};
 use crate::recipe::compose::Project;
 use crate::suite::Origin;
 
@@ -92,7 +92,8 @@ mod tests {
     fn a_repair_is_for_one_version() {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        let read = || Repair::read(Origin::Overlay, dir.path(), "previous").map_err(|e| e.to_string());
+        let read =
+            || Repair::read(Origin::Overlay, dir.path(), "previous").map_err(|e| e.to_string());
         put(FILE_NAME, "services: {app: {image: 'a:1'}}\n");
         assert!(read().unwrap_err().contains("previous/VERSION"));
         put(MARKER, "\n");
@@ -101,7 +102,10 @@ mod tests {
         let repair = read().unwrap();
         assert_eq!(repair.stale(Some("1.0.0+2")), None);
         let stale = repair.stale(Some("1.1.0+2")).unwrap();
-        assert!(stale.contains("repairs 1.0.0+2") && stale.contains("1.1.0+2"), "{stale}");
+        assert!(
+            stale.contains("repairs 1.0.0+2") && stale.contains("1.1.0+2"),
+            "{stale}"
+        );
         assert!(repair.stale(None).is_some());
     }
 }

@@ -38,18 +38,34 @@ const LOOSE: &str = "health: {path: /x, statuses: [200, 500]}\nenv: {API_TOKEN: 
 #[test]
 fn a_strangers_file_can_only_demand_more() {
     let host = Host::new(&[
-        ("tree/tests/recipe-ci.yml", LOOSE.replace("backup: {verify: {command: touch /pwned}}\n", "").as_str()),
+        (
+            "tree/tests/recipe-ci.yml",
+            LOOSE
+                .replace("backup: {verify: {command: touch /pwned}}\n", "")
+                .as_str(),
+        ),
         ("tree/tests/install_steps.sh", "rm -rf /"),
-        ("tree/tests/compose.ccci.yml", "services: {app: {environment: {A: b}}}"),
+        (
+            "tree/tests/compose.ccci.yml",
+            "services: {app: {environment: {A: b}}}",
+        ),
         ("tree/tests/previous/VERSION", "1"),
     ]);
     let found = host.find(false).unwrap();
     assert_eq!(found.declared.health_path(), "/");
     assert_eq!(found.declared.accepted(), crate::declared::DEFAULT_STATUSES);
-    assert!(found.declared.not_applicable(crate::declared::Rung::Upgrade).is_none());
+    assert!(
+        found
+            .declared
+            .not_applicable(crate::declared::Rung::Upgrade)
+            .is_none()
+    );
     assert_eq!(found.declared.checks().len(), 1);
     assert_eq!(found.suite.describe().unwrap(), [""; 0]);
-    assert!(!host.dir.path().join("copies").exists(), "a stranger's files were copied");
+    assert!(
+        !host.dir.path().join("copies").exists(),
+        "a stranger's files were copied"
+    );
     assert!(found.tunings.is_empty() && found.repairs.is_empty());
     let manifest = found.manifest.join("\n");
     for line in [
@@ -68,11 +84,17 @@ fn a_strangers_file_can_only_demand_more() {
 #[test]
 fn what_is_approved_counts_and_the_operator_wins() {
     let host = Host::new(&[
-        ("tree/tests/recipe-ci.yml", "health: {path: /own}\ntimeouts: {http: 5}\n"),
+        (
+            "tree/tests/recipe-ci.yml",
+            "health: {path: /own}\ntimeouts: {http: 5}\n",
+        ),
         ("tree/tests/ops/pre_backup", ""),
         ("overlays/notes/recipe-ci.yml", "health: {path: /ours}\n"),
         ("overlays/notes/custom/test_x.sh", ""),
-        ("overlays/notes/compose.ccci.yml", "services: {app: {environment: {A: b}}}"),
+        (
+            "overlays/notes/compose.ccci.yml",
+            "services: {app: {environment: {A: b}}}",
+        ),
         ("overlays/ledger/recipe-ci.yml", "broken: ["),
     ]);
     let found = host.find(true).unwrap();
@@ -83,7 +105,10 @@ fn what_is_approved_counts_and_the_operator_wins() {
         ["recipe: ops/pre_backup", "overlay: custom/test_x.sh"]
     );
     let manifest = found.manifest.join("\n");
-    assert!(manifest.contains("overlay: 0 tests of tiers, 1 custom tests, 0 hooks"), "{manifest}");
+    assert!(
+        manifest.contains("overlay: 0 tests of tiers, 1 custom tests, 0 hooks"),
+        "{manifest}"
+    );
     assert!(manifest.contains("overlay: compose.ccci.yml"), "{manifest}");
     assert_eq!(found.tunings.len(), 1);
 }
@@ -101,7 +126,11 @@ fn a_link_out_of_the_recipe_is_not_read() {
 
 #[test]
 fn the_overlay_of_one_recipe_is_not_the_directory_of_all() {
-    let host = Host::new(&[("a/recipe-ci.yml", ""), ("b/ops/pre_backup.sh", ""), ("c/ops/recipe-ci.yml", "")]);
+    let host = Host::new(&[
+        ("a/recipe-ci.yml", ""),
+        ("b/ops/pre_backup.sh", ""),
+        ("c/ops/recipe-ci.yml", ""),
+    ]);
     let look = |name: &str| looks_like_one_recipe(&host.dir.path().join(name));
     assert_eq!(look("a"), Some("recipe-ci.yml"));
     assert_eq!(look("b"), Some("ops"));

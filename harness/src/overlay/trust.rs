@@ -76,7 +76,10 @@ mod tests {
         // The name stands above the fault, and the list is refused all the same.
         std::fs::write(&list, "notes\n*\n").unwrap();
         let error = is_approved(&list, &notes).unwrap_err().to_string();
-        assert!(error.ends_with("list:2: `*` is no name of a recipe"), "{error}");
+        assert!(
+            error.ends_with("list:2: `*` is no name of a recipe"),
+            "{error}"
+        );
         assert!(matches!(
             is_approved(&dir.path().join("absent"), &notes),
             Err(ListError::Read { .. })

@@ -214,7 +214,10 @@ pub fn compose_files(vars: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 /// Returns the place of `path` in `marks`, or of the nearest key above it that has one.
-pub(crate) fn locate<'a>(marks: &'a BTreeMap<String, Location>, path: &str) -> Option<&'a Location> {
+pub(crate) fn locate<'a>(
+    marks: &'a BTreeMap<String, Location>,
+    path: &str,
+) -> Option<&'a Location> {
     let mut path = path;
     loop {
         let found = marks.get(path);

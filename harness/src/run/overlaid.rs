@@ -45,15 +45,23 @@ pub(super) fn check_services(declared: &Declared, head: &Release) -> Result<(), 
         let path = format!("ready[{index}].service");
         (path, probe.service.as_deref())
     });
-    let verify = declared
-        .verify()
-        .map(|verify| ("backup.verify.service".to_owned(), verify.service.as_deref()));
+    let verify = declared.verify().map(|verify| {
+        (
+            "backup.verify.service".to_owned(),
+            verify.service.as_deref(),
+        )
+    });
     for (path, service) in probes.chain(verify) {
         let Some(service) = service else { continue };
         if head.project.service(service).is_some() {
             continue;
         }
-        let names: Vec<&str> = head.project.services.iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = head
+            .project
+            .services
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect();
         return Err(RunError::Usage {
             error: format!(
                 "{}: {path}: the recipe has no service `{service}`",

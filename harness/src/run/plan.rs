@@ -11,8 +11,8 @@ use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
 use crate::git::{checkout, fetch, snapshot, tags};
 use crate::outcome::Stage;
-use crate::recipe::backup::BackupPlan;
 use crate::overlay::{self, Found, Places};
+use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::{Additions, AppName, Release, Tree};
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::recipe::version::{TagList, Version};
@@ -228,8 +228,9 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     let has_custom = suite.has_custom_tests().map_err(RunError::infra)?;
     warnings.extend(declared.surprises(|rung| match rung {
         Rung::Upgrade => asked(Stage::Upgrade).then_some(base.is_some()),
-        Rung::BackupRestore => asked(Stage::Backup)
-            .then(|| declared.no_backup(backups.is_backup_capable()).is_none()),
+        Rung::BackupRestore => {
+            asked(Stage::Backup).then(|| declared.no_backup(backups.is_backup_capable()).is_none())
+        }
         Rung::Custom => asked(Stage::Custom).then_some(has_custom),
     }));
     let mut customization = overlaid::departures(settings);
@@ -346,7 +347,8 @@ fn choose_base(
                     known.join(", ")
                 };
                 Err(RunError::Usage {
-                    error: format!("{place}base version `{wanted}` is not a tag of this recipe").into(),
+                    error: format!("{place}base version `{wanted}` is not a tag of this recipe")
+                        .into(),
                     hints: vec![format!("its tags: {known}")],
                 })
             }

@@ -42,9 +42,10 @@ pub async fn run(
         return Ok((tally.end(), None));
     }
 
-    let attempts = bench.declared.verify().map_or(1, |verify| {
-        verify.attempts.unwrap_or(MOST_ATTEMPTS)
-    });
+    let attempts = bench
+        .declared
+        .verify()
+        .map_or(1, |verify| verify.attempts.unwrap_or(MOST_ATTEMPTS));
     for attempt in 1.. {
         let last = attempt >= attempts;
         let snapshot = match back_up(bench, &mut tally, plan).await? {
@@ -139,7 +140,10 @@ async fn verify(bench: &Bench) -> Result<Result<bool, String>, TierError> {
         Ok(output) if output.code == 0 => Ok(true),
         Ok(output) => {
             let said = output.tail.last().cloned().unwrap_or_default();
-            Err(format!("the check ended with exit code {}: {said}", output.code))
+            Err(format!(
+                "the check ended with exit code {}: {said}",
+                output.code
+            ))
         }
         Err(reason) => Err(reason),
     })

@@ -277,7 +277,10 @@ mod tests {
     fn answer(body: &str) -> Answer {
         Answer {
             status: 200,
-            headers: vec![("content-type".to_owned(), "text/html; charset=utf-8".to_owned())],
+            headers: vec![(
+                "content-type".to_owned(),
+                "text/html; charset=utf-8".to_owned(),
+            )],
             body: body.as_bytes().to_vec(),
             elapsed: Duration::ZERO,
         }
@@ -294,24 +297,51 @@ mod tests {
         let page = "<head><title lang=en>\n Notes &amp;\n more </title></head>hello";
         for (good, bad, words) in [
             ("{path: /}", "{path: /, status: 302}", "status 200, not 302"),
-            ("{path: /, title: Notes & more}", "{path: /, title: Notes}", "the title is `Notes & more`"),
-            ("{path: /, contains: hello}", "{path: /, contains: [hello, bye]}", "does not contain `bye`"),
-            ("{path: /, header: {Content-Type: text/html}}", "{path: /, header: {x-frame: deny}}", "no header `x-frame`"),
-            ("{path: /, header: {content-type: utf-8}}", "{path: /, header: {content-type: json}}", "does not contain `json`"),
+            (
+                "{path: /, title: Notes & more}",
+                "{path: /, title: Notes}",
+                "the title is `Notes & more`",
+            ),
+            (
+                "{path: /, contains: hello}",
+                "{path: /, contains: [hello, bye]}",
+                "does not contain `bye`",
+            ),
+            (
+                "{path: /, header: {Content-Type: text/html}}",
+                "{path: /, header: {x-frame: deny}}",
+                "no header `x-frame`",
+            ),
+            (
+                "{path: /, header: {content-type: utf-8}}",
+                "{path: /, header: {content-type: json}}",
+                "does not contain `json`",
+            ),
         ] {
             judge(&check(good), &answer(page)).unwrap();
             let reason = judge(&check(bad), &answer(page)).unwrap_err();
             assert!(reason.contains(words), "{reason}");
         }
         let json = answer(r#"{"notes": [{"n": 1, "text": "hi"}]}"#);
-        judge(&check("{path: /, json: {/notes/0/text: hi, /notes/0/n: 1.0}}"), &json).unwrap();
+        judge(
+            &check("{path: /, json: {/notes/0/text: hi, /notes/0/n: 1.0}}"),
+            &json,
+        )
+        .unwrap();
         for (bad, words) in [
-            ("{path: /, json: {/notes/0/text: ho}}", r#"/notes/0/text is "hi", not "ho""#),
+            (
+                "{path: /, json: {/notes/0/text: ho}}",
+                r#"/notes/0/text is "hi", not "ho""#,
+            ),
             ("{path: /, json: {/notes/1: null}}", "nothing at /notes/1"),
         ] {
             assert!(judge(&check(bad), &json).unwrap_err().contains(words));
         }
-        assert!(judge(&check("{path: /, json: {/a: 1}}"), &answer("<p>")).unwrap_err().contains("no JSON"));
+        assert!(
+            judge(&check("{path: /, json: {/a: 1}}"), &answer("<p>"))
+                .unwrap_err()
+                .contains("no JSON")
+        );
     }
 
     #[test]
@@ -323,7 +353,13 @@ mod tests {
             <img src="data:image/png;base64,AAAA"><img src="http://notes.localhost/plain.png">"#;
         assert_eq!(
             assets(page, "notes.localhost", "/deep/page").unwrap(),
-            ["/app/style.css?v=1&x=2", "/js/main.js", "/no", "/logo.png", "/plain.png"]
+            [
+                "/app/style.css?v=1&x=2",
+                "/js/main.js",
+                "/no",
+                "/logo.png",
+                "/plain.png"
+            ]
         );
         assert!(assets("<p>hello", "notes.localhost", "/").is_err());
     }

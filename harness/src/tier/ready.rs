@@ -94,7 +94,9 @@ impl Bench {
             };
             let address = match self.way_to(&service, port).await? {
                 Ok(Way::Direct { address, port }) => SocketAddr::new(address, port),
-                Ok(Way::Gateway(_)) => return Ok(Err("TCP does not go through a gateway".to_owned())),
+                Ok(Way::Gateway(_)) => {
+                    return Ok(Err("TCP does not go through a gateway".to_owned()));
+                }
                 Err(reason) => return Ok(Err(reason)),
             };
             let connect = tokio::net::TcpStream::connect(address);
@@ -111,7 +113,9 @@ impl Bench {
                 None => Err("the recipe has no web port; give `service` and `port`".to_owned()),
             },
             (service, port) => {
-                let service = service.clone().or(web.as_ref().map(|web| web.service.clone()));
+                let service = service
+                    .clone()
+                    .or(web.as_ref().map(|web| web.service.clone()));
                 let port = port.or(web.map(|web| web.port));
                 match (service, port) {
                     (Some(service), Some(port)) => self.way_to(&service, port).await?,
@@ -136,9 +140,7 @@ impl Bench {
     async fn way_to(&self, service: &str, port: u16) -> Result<Result<Way, String>, TierError> {
         let state = self.state().await?;
         let Some(container) = state.container_of(service) else {
-            return Ok(Err(format!(
-                "service `{service}` has no running container"
-            )));
+            return Ok(Err(format!("service `{service}` has no running container")));
         };
         Ok(match self.engine().address_of(container).await? {
             Some(address) => Ok(Way::Direct { address, port }),

@@ -139,7 +139,10 @@ fn translate(file: &Path, out: Option<PathBuf>) -> Exit {
         }
     };
     for (line, what) in &imported.left {
-        ui::say(&format!("not translated: {}:{line}: {what}", file.display()));
+        ui::say(&format!(
+            "not translated: {}:{line}: {what}",
+            file.display()
+        ));
     }
     let Some(dir) = out else {
         return print(imported.text.trim_end());

@@ -15,9 +15,9 @@ pub(super) enum Value {
     Flag(bool),
     None,
     /// A list or a tuple.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// With keys that are strings, in their order.
-    Dict(Vec<(String, Value)>),
+    Dict(Vec<(String, Self)>),
 }
 
 /// A top-level statement.
@@ -41,7 +41,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Statement>, Fault> {
     let mut known = HashMap::new();
     for (line, source) in statements_of(text)? {
         let first = source.lines().next().unwrap_or_default().trim_end();
-        let is_docstring = Reader::new(&source, &known).alone().is_ok_and(|value| matches!(value, Value::Text(_)));
+        let is_docstring = Reader::new(&source, &known)
+            .alone()
+            .is_ok_and(|value| matches!(value, Value::Text(_)));
         if is_docstring {
             continue;
         }
@@ -125,8 +127,8 @@ fn past_string(text: &str) -> Result<Option<&str>, String> {
     };
     let mut rest = &text[end.len()..];
     loop {
-        if rest.starts_with(end) {
-            return Ok(Some(&rest[end.len()..]));
+        if let Some(behind) = rest.strip_prefix(end) {
+            return Ok(Some(behind));
         }
         let mut chars = rest.chars();
         match chars.next() {
@@ -153,7 +155,9 @@ fn assignment(source: &str, known: &HashMap<String, Value>) -> Option<(String, V
         Some(annotated) => &annotated[annotated.find('=')?..],
         None => rest,
     };
-    let value = rest.strip_prefix('=').filter(|rest| !rest.starts_with('='))?;
+    let value = rest
+        .strip_prefix('=')
+        .filter(|rest| !rest.starts_with('='))?;
     let value = Reader::new(value, known).alone().ok()?;
     Some((name.to_owned(), value))
 }
@@ -247,7 +251,11 @@ impl<'a> Reader<'a> {
     fn dict(&mut self) -> Result<Value, NotPlain> {
         let (mut pairs, mut comma) = (Vec::new(), true);
         while !self.eat('}') {
-            let Value::Text(key) = (if comma { self.value()? } else { return Err(NotPlain) }) else {
+            let Value::Text(key) = (if comma {
+                self.value()?
+            } else {
+                return Err(NotPlain);
+            }) else {
                 return Err(NotPlain);
             };
             if !self.eat(':') {
@@ -300,7 +308,9 @@ impl<'a> Reader<'a> {
         let end = self
             .rest
             .char_indices()
-            .find(|(at, c)| !(c.is_ascii_alphanumeric() || "_.".contains(*c) || (*at == 0 && *c == '-')))
+            .find(|(at, c)| {
+                !(c.is_ascii_alphanumeric() || "_.".contains(*c) || (*at == 0 && *c == '-'))
+            })
             .map_or(self.rest.len(), |(at, _)| at);
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
