@@ -6,8 +6,8 @@ pub(crate) mod doctor;
 pub(crate) mod janitor;
 pub(crate) mod lint;
 mod once;
-mod ps;
 pub(crate) mod overlay;
+mod ps;
 mod run;
 
 use std::future::Future;

@@ -10,9 +10,9 @@ mod install;
 mod lint;
 mod locks;
 mod nix;
-mod pipelines;
 mod once;
 mod overlays;
+mod pipelines;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

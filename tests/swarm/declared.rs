@@ -119,6 +119,11 @@ checks:
         results["warnings"].to_string().contains("truncated"),
         "{results:#}"
     );
+    let lint = results["lint"].to_string();
+    assert!(
+        !lint.contains("compose.ccci-"),
+        "a copy of an overlay was linted: {lint}"
+    );
     let manifest = results["customization"].to_string();
     for line in [
         "overlay: recipe-ci.yml: health.path = /cgi-bin/notes",
