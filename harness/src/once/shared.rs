@@ -117,11 +117,18 @@ mod tests {
                 drop(tokio::time::timeout(WORK / 20, dropped.as_mut()).await);
             }
         }
+        // Two who ask at once may be served in either order, so the second asks when the first works.
+        let begun = tokio::sync::Notify::new();
         let alone = async {
+            begun.notify_one();
             wait::pause(WORK).await;
             Err(OnceError::NoCommand { id: "x".parse()? })
         };
-        let (first, second) = tokio::join!(shared(dir, &id, alone), refused(dir, &done));
+        let next = async {
+            begun.notified().await;
+            refused(dir, &done).await
+        };
+        let (first, second) = tokio::join!(shared(dir, &id, alone), next);
         assert!(matches!(first, Err(OnceError::NoCommand { .. })));
         assert_eq!(second.unwrap(), Err("refusal 2".to_owned()));
     }
