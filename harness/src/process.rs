@@ -13,6 +13,7 @@ mod daemon;
 mod identity;
 mod marked;
 mod output;
+mod pty;
 mod stray;
 mod task;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::process::Child;
 
 pub use cmd::Cmd;
@@ -191,7 +192,12 @@ impl Processes {
             .as_mut()
             .expect("a running child is there until it was waited for");
         let stdin = child.stdin.take();
-        let streams = (child.stdout.take(), child.stderr.take());
+        let terminal = running.terminal.take();
+        let stdout = match terminal {
+            Some(terminal) => Some(Box::new(terminal) as Box<dyn AsyncRead + Unpin>),
+            None => child.stdout.take().map(|out| Box::new(out) as _),
+        };
+        let streams = (stdout, child.stderr.take());
         let mut output = Output::new(cmd.log.as_deref()).map_err(follow)?;
 
         let feed = async {
@@ -249,36 +255,45 @@ impl Processes {
     fn spawn(&self, cmd: &Cmd, stdout: Stdio, stderr: Stdio) -> Result<Running, ProcessError> {
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         let mut command = std::process::Command::new(self.resolve(&cmd.program));
-        {
+        let failed = |source| ProcessError::Spawn {
+            program: cmd.program.to_string_lossy().into_owned(),
+            source,
+        };
+        let terminal = if cmd.pty {
+            let pty::Pty { ours, theirs } = pty::open().map_err(failed)?;
+            let clone = || theirs.try_clone().map(Stdio::from).map_err(failed);
+            command.stdin(clone()?).stdout(clone()?).stderr(clone()?);
+            Some(ours)
+        } else {
             use std::os::unix::process::CommandExt as _;
             command.process_group(0);
-        }
+            command.stdin(if cmd.input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            });
+            command.stdout(stdout).stderr(stderr);
+            None
+        };
         command
             .args(&cmd.args)
             .env_clear()
             .envs(self.base.iter())
             .envs(&cmd.env)
             .current_dir(&cmd.dir);
-        command.stdin(if cmd.input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        command.stdout(stdout).stderr(stderr);
         sys::tie(
             &mut command,
             sys::Tie {
                 parent: getpid(),
                 death_signal: Some(Signal::SIGKILL),
-                own_session: false,
+                // The leader of a session leads a group of that number as well.
+                own_session: cmd.pty,
+                terminal: cmd.pty,
             },
         );
         let child = tokio::process::Command::from(command)
             .spawn()
-            .map_err(|source| ProcessError::Spawn {
-                program: cmd.program.to_string_lossy().into_owned(),
-                source,
-            })?;
+            .map_err(failed)?;
         let pid = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -286,6 +301,7 @@ impl Processes {
         Ok(Running {
             child: Some(child),
             group: Pid::from_raw(pid),
+            terminal,
             abandoned: Rc::clone(&self.abandoned),
         })
     }
@@ -319,6 +335,7 @@ impl Processes {
 struct Running {
     child: Option<Child>,
     group: Pid,
+    terminal: Option<pty::Ours>,
     abandoned: Rc<RefCell<Vec<Abandoned>>>,
 }
 
@@ -377,6 +394,7 @@ pub(crate) fn spawn_worker(
             parent: getpid(),
             death_signal: Some(Signal::SIGTERM),
             own_session: true,
+            terminal: false,
         },
     );
     command.spawn()
@@ -512,6 +530,33 @@ mod tests {
                 .unwrap()
                 .success()
         );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_command_on_a_terminal_sees_one_and_ends_like_any_other() {
+        let script = "test -t 0 && test -t 1 && test -t 2 && stty size && : >/dev/tty && exit 7";
+        let finished = processes()
+            .run(&sh(script).pty(), Duration::from_secs(10))
+            .await
+            .unwrap();
+        assert_eq!(finished.how(), "exit code 7", "{:?}", finished.tail);
+        assert_eq!(finished.tail, ["50 400"]);
+        let without = processes()
+            .run(&sh(script), Duration::from_secs(10))
+            .await
+            .unwrap();
+        assert_eq!(without.how(), "exit code 1");
+        let watch = Stopwatch::start();
+        let hangs = sh("trap '' TERM HUP; echo up; while :; do sleep 0.1; done").pty();
+        let error = processes()
+            .run(&hangs, Duration::from_millis(300))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, ProcessError::TimedOut { tail, .. } if tail == &["up"]),
+            "{error:?}"
+        );
+        assert!(watch.elapsed() < Duration::from_secs(8));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -26,6 +26,8 @@ pub(crate) struct Tie {
     pub(crate) death_signal: Option<Signal>,
     /// Whether the child becomes the leader of a session of its own.
     pub(crate) own_session: bool,
+    /// Whether its standard input is a terminal that becomes its session's own.
+    pub(crate) terminal: bool,
 }
 
 /// Arranges that the child of `command` is tied as `tie` says, with an empty signal mask.
@@ -44,11 +46,19 @@ pub(crate) fn tie(command: &mut Command, tie: Tie) {
         if tie.own_session {
             setsid()?;
         }
+        if tie.terminal {
+            // SAFETY: TIOCSCTTY takes a number and no pointer, and descriptor 0 is open: the caller has put the
+            // terminal there before this runs.
+            let set = unsafe { nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0) };
+            if set == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
         // A supervisor blocks its signals to read them from a descriptor; its children must not.
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         Ok(())
     };
-    // SAFETY: the closure makes five system calls and touches only `tie`, which is `Copy` and was moved
+    // SAFETY: the closure makes at most six system calls and touches only `tie`, which is `Copy` and was moved
     // into it. It neither allocates nor takes locks, so it is sound in a forked copy of a threaded process.
     unsafe {
         command.pre_exec(before_exec);

@@ -14,6 +14,7 @@ pub struct Cmd {
     pub(super) input: Option<Vec<u8>>,
     pub(super) label: String,
     pub(super) log: Option<PathBuf>,
+    pub(super) pty: bool,
 }
 
 impl Cmd {
@@ -33,6 +34,7 @@ impl Cmd {
             input: None,
             label,
             log: None,
+            pty: false,
         }
     }
 
@@ -82,6 +84,14 @@ impl Cmd {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// Runs it on a terminal of its own: some programs refuse to work without one. Both its streams arrive as
+    /// standard output then, control codes and all; it reads nothing.
+    #[must_use]
+    pub fn pty(mut self) -> Self {
+        self.pty = true;
         self
     }
 

@@ -6,7 +6,6 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::{ChildStderr, ChildStdout};
 
 /// How much of standard output is kept, in bytes: far more than any listing, far less than memory.
 const CAPTURE_LIMIT: usize = 4 << 20;
@@ -100,7 +99,13 @@ impl Output {
     }
 
     /// Reads both streams until both have ended.
-    pub async fn read(&mut self, streams: (Option<ChildStdout>, Option<ChildStderr>)) {
+    pub async fn read(
+        &mut self,
+        streams: (
+            Option<impl AsyncRead + Unpin>,
+            Option<impl AsyncRead + Unpin>,
+        ),
+    ) {
         let (mut stdout, mut stderr) = streams;
         let mut out = vec![0; 16 << 10];
         let mut err = vec![0; 16 << 10];
