@@ -5,6 +5,7 @@
 //! that touches an app takes the app's [`lock::DomainLock`] as proof that it may. `docs/architecture.md`
 //! has the map.
 
+pub mod abra;
 pub mod app;
 pub mod coverage;
 pub mod declared;

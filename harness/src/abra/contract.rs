@@ -1,0 +1,209 @@
+//! What the driver assumes of abra, held against a real one. Nothing is changed: only help, version and
+//! listings are asked for.
+
+use serde::Serialize;
+
+use super::{Abra, AbraError, output};
+use crate::process::{Cmd, Processes};
+
+/// How an assumption stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// This abra does as assumed.
+    Held,
+    /// It does not: the driver would fail, or worse.
+    Broken,
+    /// It cannot be found out without an app.
+    Unknown,
+}
+
+/// An assumption with what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Assumption {
+    /// What is assumed.
+    pub what: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was found.
+    pub found: String,
+}
+
+/// The flags that the driver gives to each command.
+const FLAGS: [(&str, &[&str]); 10] = [
+    (
+        "app new",
+        &["--no-input", "--chaos", "--offline", "--domain", "--server"],
+    ),
+    (
+        "app deploy",
+        &[
+            "--no-input",
+            "--chaos",
+            "--offline",
+            "--force",
+            "--no-domain-checks",
+            "--no-converge-checks",
+        ],
+    ),
+    ("app undeploy", &["--no-input", "--offline"]),
+    ("app ls", &["--no-input", "--offline", "--machine"]),
+    (
+        "app secret generate",
+        &["--no-input", "--chaos", "--offline", "--machine", "--all"],
+    ),
+    (
+        "app secret insert",
+        &["--no-input", "--chaos", "--offline", "--file"],
+    ),
+    ("app backup create", &["--no-input", "--chaos", "--offline"]),
+    (
+        "app backup snapshots",
+        &["--no-input", "--chaos", "--offline"],
+    ),
+    ("app restore", &["--no-input", "--chaos", "--offline"]),
+    ("recipe lint", &["--no-input", "--chaos", "--offline"]),
+];
+
+/// What only a run against a real abra settles.
+const OPEN: [&str; 6] = [
+    "`app new` copies .env.sample and moves the checkout; both are put right afterwards",
+    "`app deploy` sets the label chaos-version to the first digits of the commit",
+    "a path in COMPOSE_FILE may leave the checkout (`../../overlays/x.json`)",
+    "`app secret generate -m` prints rows of name and value as JSON",
+    "`app backup snapshots` prints a line per snapshot that begins with its id",
+    "`app backup download` writes backup.tar.gz, which holds volumes below their names",
+];
+
+/// Holds this host's abra against every assumption. `dir` is its `ABRA_DIR`.
+pub async fn check(
+    processes: &Processes,
+    dir: &std::path::Path,
+    docker_host: &str,
+) -> Vec<Assumption> {
+    let mut list = Vec::new();
+    let mut note = |what: String, standing, found: String| {
+        list.push(Assumption {
+            what,
+            standing,
+            found,
+        });
+    };
+    let what = "`abra --version` says `abra version …`".to_owned();
+    let abra = match Abra::find(processes, dir, docker_host).await {
+        Ok(abra) => {
+            note(
+                what,
+                Standing::Held,
+                format!("{} at {}", abra.version, abra.program.display()),
+            );
+            abra
+        }
+        Err(error) => {
+            note(what, Standing::Broken, error.to_string());
+            return list;
+        }
+    };
+    for (call, flags) in FLAGS {
+        let (standing, found) = flags_of(&abra, call, flags).await;
+        note(
+            format!("`{call}` knows {}", flags.join(" ")),
+            standing,
+            found,
+        );
+    }
+    let (standing, found) =
+        match flags_of(&abra, "app backup download", &["--snapshot", "--volumes"]).await {
+            // Then a backup is proven by its restore alone.
+            (Standing::Broken, found) => (
+                Standing::Unknown,
+                format!("{found}; archives cannot be examined"),
+            ),
+            other => other,
+        };
+    note(
+        "`app backup download` knows --snapshot --volumes".to_owned(),
+        standing,
+        found,
+    );
+    let what = "`app ls -m` prints servers with their apps as JSON".to_owned();
+    match abra.app_ls().await {
+        Ok(apps) => note(what, Standing::Held, format!("{} apps", apps.len())),
+        Err(error) => note(what, Standing::Broken, error.to_string()),
+    }
+    let what = "errors are lines that begin with FATA, in English".to_owned();
+    let (standing, found) = error_shape(&abra).await;
+    note(what, standing, found);
+    let what = "the exit code of a command that fails is not 0".to_owned();
+    let (standing, found) = exit_code(processes, &abra).await;
+    note(what, standing, found);
+    for what in OPEN {
+        note(
+            what.to_owned(),
+            Standing::Unknown,
+            "shown by a run with `--driver abra`".to_owned(),
+        );
+    }
+    list
+}
+
+async fn flags_of(abra: &Abra, call: &'static str, flags: &[&str]) -> (Standing, String) {
+    match abra.help(call).await {
+        Err(error) => (Standing::Broken, error.to_string()),
+        Ok(lines) => {
+            let words: Vec<&str> = lines
+                .iter()
+                .flat_map(|line| line.split(|c: char| c.is_whitespace() || ",=[]".contains(c)))
+                .collect();
+            let missing: Vec<&str> = flags
+                .iter()
+                .copied()
+                .filter(|flag| !words.contains(flag))
+                .collect();
+            if missing.is_empty() {
+                (Standing::Held, "all of them".to_owned())
+            } else {
+                (
+                    Standing::Broken,
+                    format!("not in its help: {}", missing.join(" ")),
+                )
+            }
+        }
+    }
+}
+
+/// An app that does not exist, in a zone that nobody can have.
+const NOBODY: &str = "none-000000.recipe-ci.invalid";
+
+async fn error_shape(abra: &Abra) -> (Standing, String) {
+    match abra.app_undeploy(NOBODY).await {
+        Ok(()) => (
+            Standing::Broken,
+            format!("undeploying `{NOBODY}`, which does not exist, succeeded"),
+        ),
+        Err(AbraError::Fatal { line, .. }) if is_english(&line) && !output::blames_host(&line) => {
+            (Standing::Held, line)
+        }
+        Err(error) => (Standing::Broken, error.to_string()),
+    }
+}
+
+/// Whether a message that something is not there has a word that English would say so with.
+fn is_english(line: &str) -> bool {
+    let mut words = line.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| ["cannot", "not", "no", "unable", "does"].contains(&word))
+}
+
+async fn exit_code(processes: &Processes, abra: &Abra) -> (Standing, String) {
+    let cmd = Cmd::new(&abra.program, std::path::Path::new("/"))
+        .args(["app", "recipe-ci-no-such-command"])
+        .env("ABRA_DIR", &abra.dir);
+    match processes.run(&cmd, super::SHORT).await {
+        Ok(finished) if finished.success() => (
+            Standing::Broken,
+            "`abra app recipe-ci-no-such-command` ended with exit code 0".to_owned(),
+        ),
+        Ok(finished) => (Standing::Held, finished.how()),
+        Err(error) => (Standing::Broken, error.to_string()),
+    }
+}
