@@ -126,6 +126,8 @@ pub struct RunDirs {
     pub id: RunId,
     /// This run's `ABRA_DIR`.
     pub abra: PathBuf,
+    /// What the abra driver works in: like `abra`, with a checkout that moves.
+    pub abra_work: PathBuf,
     /// Full outputs of steps.
     pub logs: PathBuf,
     /// Snapshots of the backup tier; removed at the end, because they may hold secrets.
@@ -167,6 +169,7 @@ impl RunDirs {
         };
         let dirs = Self {
             abra: root.join("abra"),
+            abra_work: root.join("abra-work"),
             logs: root.join("logs"),
             backups: root.join("backups"),
             state: root.join("state"),
@@ -193,11 +196,23 @@ impl RunDirs {
     /// # Errors
     /// [`DirsError`] when something that is no link is in the way, or the system refuses.
     pub fn link_abra(&self, host: &HostDirs) -> Result<(), DirsError> {
-        make("abra directory", &self.abra.join("recipes"))?;
+        Self::link(&self.abra, host)
+    }
+
+    /// Builds what the abra driver works in, in the same way.
+    ///
+    /// # Errors
+    /// As [`RunDirs::link_abra`].
+    pub fn link_abra_work(&self, host: &HostDirs) -> Result<(), DirsError> {
+        Self::link(&self.abra_work, host)
+    }
+
+    fn link(dir: &Path, host: &HostDirs) -> Result<(), DirsError> {
+        make("abra directory", &dir.join("recipes"))?;
         for name in ["servers", "catalogue"] {
             let target = host.abra.join(name);
             make("abra directory", &target)?;
-            let path = self.abra.join(name);
+            let path = dir.join(name);
             match fs::symlink_metadata(&path) {
                 Ok(meta) if !meta.is_symlink() => return Err(DirsError::InTheWay { path, target }),
                 Ok(_) => {}
@@ -213,8 +228,17 @@ impl RunDirs {
 
     /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record.
     #[must_use]
-    pub fn working(root: &Path) -> [PathBuf; 6] {
-        ["backups", "abra", "tests", "bin", "state", "base"].map(|name| root.join(name))
+    pub fn working(root: &Path) -> [PathBuf; 7] {
+        [
+            "backups",
+            "abra",
+            "abra-work",
+            "tests",
+            "bin",
+            "state",
+            "base",
+        ]
+        .map(|name| root.join(name))
     }
 
     /// Returns the run's checkout of its recipe.

@@ -1,6 +1,274 @@
 //! Drivers turn a run's operations into actions on the Swarm; everything above them is the same.
 
+pub mod abra;
 pub mod backup;
 pub mod stack;
 
-pub use stack::DriverError;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::abra::{Abra, AbraError};
+use crate::dirs::{HostDirs, RunDirs};
+use crate::lock::DomainLock;
+use crate::process::{ProcessError, Processes};
+use crate::recipe::compose::ComposeError;
+use crate::recipe::release::Release;
+use crate::recipe::secret::{SecretError, SecretSpec};
+use crate::swarm::{Engine, EngineError};
+use stack::{HostTraits, StackDriver, Stamp};
+
+/// Why an app could not be made or deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The recipe was refused.
+    #[error("`{client}` refused the recipe: {reason}")]
+    Refused {
+        /// What refused it: `docker stack deploy`, `abra app deploy`.
+        client: String,
+        /// The line that explains it.
+        reason: String,
+        /// All that it said.
+        tail: Vec<String>,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The client could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// abra failed, and not because of the recipe.
+    #[error(transparent)]
+    Abra(AbraError),
+    /// abra's checkout of the recipe cannot be put right.
+    #[error(transparent)]
+    Git(#[from] crate::git::GitError),
+    /// A compose file cannot be rewritten.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The recipe's secrets cannot be made.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A secret that nobody may generate was not supplied.
+    #[error("secret `{secret}` is `generate=false` and nobody supplied it")]
+    NotSupplied {
+        /// Its name.
+        secret: String,
+    },
+    /// A file of the run cannot be written.
+    #[error("failed to write `{path}`")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Which driver was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// abra where it is on `PATH` and answers, else the embedded one.
+    #[default]
+    Auto,
+    /// The embedded one.
+    Stack,
+    /// abra, or nothing.
+    Abra,
+}
+
+/// A driver that was chosen, and why.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// abra, unless the embedded driver was chosen.
+    pub abra: Option<Abra>,
+    /// Why, for the report.
+    pub reason: String,
+}
+
+impl Chosen {
+    /// Returns the driver's name in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.abra.is_some() { "abra" } else { "stack" }
+    }
+}
+
+/// Chooses the driver. `dir` is the `ABRA_DIR` that abra would get.
+///
+/// # Errors
+/// [`AbraError`] when abra was asked for and does not answer.
+pub async fn choose(
+    choice: Choice,
+    processes: &Processes,
+    dir: &Path,
+    docker_host: &str,
+) -> Result<Chosen, AbraError> {
+    let stack = |reason: String| Chosen { abra: None, reason };
+    if choice == Choice::Stack {
+        return Ok(stack("asked for".to_owned()));
+    }
+    match (Abra::find(processes, dir, docker_host).await, choice) {
+        (Ok(abra), _) => {
+            let place = format!("abra {} at {}", abra.version, abra.program.display());
+            let reason = if choice == Choice::Abra {
+                format!("asked for; {place}")
+            } else {
+                place
+            };
+            Ok(Chosen {
+                abra: Some(abra),
+                reason,
+            })
+        }
+        (Err(error), Choice::Abra) => Err(error),
+        (Err(AbraError::Missing), _) => Ok(stack("no abra on PATH".to_owned())),
+        (Err(error), _) => Ok(stack(format!("abra is not used: {error}"))),
+    }
+}
+
+/// Where an app is deployed, and with what: the same for every driver.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The engine.
+    pub engine: Engine,
+    /// How programs are run.
+    pub processes: Processes,
+    /// The host's places.
+    pub host: HostDirs,
+    /// The run's places.
+    pub dirs: RunDirs,
+    /// abra's name of the server that apps are filed under.
+    pub server: String,
+    /// What the host can do.
+    pub traits: HostTraits,
+    /// Values of secrets that may not be generated, by their name.
+    pub supplied: BTreeMap<String, String>,
+    /// How often a deploy was asked for, to be held against what the run meant to do.
+    pub deploys: Rc<Cell<u32>>,
+}
+
+impl Site {
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), DriverError> {
+        let failed = |source| DriverError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        fs::write(path, content).map_err(failed)
+    }
+
+    fn count_deploy(&self) {
+        self.deploys.set(self.deploys.get() + 1);
+    }
+}
+
+/// What turns operations into actions.
+#[derive(Debug, Clone)]
+pub enum Driver {
+    /// The embedded driver.
+    Stack(StackDriver),
+    /// abra.
+    Abra(Box<abra::AbraDriver>),
+}
+
+impl Driver {
+    /// Returns where it deploys.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        match self {
+            Self::Stack(driver) => &driver.site,
+            Self::Abra(driver) => &driver.site,
+        }
+    }
+
+    /// Makes the app's env file.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn new_app(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<(), DriverError> {
+        match self {
+            Self::Stack(driver) => driver.new_app(lock, release, stamp).map(drop),
+            Self::Abra(driver) => driver.new_app(lock, release).await,
+        }
+    }
+
+    /// Makes the secrets of `release` that the app does not have yet; returns all that it needs. `keep` gets
+    /// every value before anything can print it.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn make_secrets(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        have: &[SecretSpec],
+        keep: &mut dyn FnMut(&str),
+    ) -> Result<Vec<SecretSpec>, DriverError> {
+        match self {
+            Self::Stack(driver) => driver.make_secrets(lock, release, have, keep).await,
+            Self::Abra(driver) => driver.make_secrets(lock, release, have, keep).await,
+        }
+    }
+
+    /// Deploys `release` over whatever the stack is now; services that it does not have are removed. Returns
+    /// what was done otherwise than planned.
+    ///
+    /// # Errors
+    /// [`DriverError::Refused`] when the recipe is not accepted.
+    pub async fn deploy(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<Option<String>, DriverError> {
+        match self {
+            Self::Stack(driver) => {
+                driver.deploy(lock, release, stamp).await?;
+                Ok(None)
+            }
+            Self::Abra(driver) => driver.deploy(lock, release, stamp).await,
+        }
+    }
+
+    /// Notes the deployed version in the app's env file; abra has done so by itself.
+    ///
+    /// # Errors
+    /// [`DriverError::Write`].
+    pub fn note_version(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<(), DriverError> {
+        match self {
+            Self::Stack(driver) => driver.note_version(lock, release, stamp),
+            Self::Abra(_) => Ok(()),
+        }
+    }
+}
+
+/// Has abra take the app's services down, if it has any.
+///
+/// # Errors
+/// [`AbraError`], but not for an app that is not deployed, of which abra makes an error.
+pub async fn undeploy(abra: &Abra, lock: &DomainLock) -> Result<(), AbraError> {
+    match abra.app_undeploy(lock.domain().as_str()).await {
+        Err(AbraError::Fatal { line, .. })
+            if line.contains("not deployed") || line.contains("cannot find app") =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::abra::Abra;
 use crate::dirs::{DirsError, RunDirs};
 use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
@@ -79,6 +80,8 @@ struct Held {
     lock: Option<Rc<DomainLock>>,
     /// The connection, once there is one.
     engine: Option<Engine>,
+    /// abra, where it deploys.
+    abra: Option<Abra>,
     /// Whether something of the app may exist.
     touched: bool,
     /// The tiers that ended.

@@ -18,9 +18,8 @@ use std::time::Duration;
 
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
-use crate::driver::DriverError;
 use crate::driver::backup::{HookKind, run_hooks};
-use crate::driver::stack::StackDriver;
+use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::http::{Gateway, Http, HttpError};
 use crate::lock::DomainLock;
@@ -80,7 +79,7 @@ pub fn timeout_of(release: &Release, domain: &Domain) -> Duration {
 #[derive(Debug)]
 pub struct Bench {
     /// How the app is deployed.
-    pub driver: StackDriver,
+    pub driver: Driver,
     /// Proof that the app is ours.
     pub lock: Rc<DomainLock>,
     /// The recipe's name.
@@ -113,13 +112,13 @@ impl Bench {
     /// Returns the engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.driver.engine
+        &self.driver.site().engine
     }
 
     /// Returns the run's places.
     #[must_use]
     pub fn dirs(&self) -> &RunDirs {
-        &self.driver.dirs
+        &self.driver.site().dirs
     }
 
     /// Returns how long a deploy of `release` may take: as declared, else its timeout label, else 300 s as
@@ -294,6 +293,22 @@ impl<'a> Tally<'a> {
         status == Status::Pass
     }
 
+    /// Notes an assertion that could not be made, and why.
+    pub fn skip(&mut self, name: &str, why: String) {
+        self.note(TestOutcome {
+            name: name.to_owned(),
+            status: Status::Skip,
+            duration: self.lap.elapsed(),
+            message: Some(why),
+        });
+    }
+
+    /// Returns whether an assertion of this name was made.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.tests.iter().any(|test| test.name == name)
+    }
+
     /// Notes tests of the recipe or the overlay, and shows the output of those that failed.
     pub fn add(&mut self, ran: Vec<Ran>) {
         for Ran { outcome, tail } in ran {
@@ -459,7 +474,7 @@ impl Bench {
 
     fn means<'a>(&'a self, env: &'a [(String, String)]) -> Means<'a> {
         Means {
-            processes: &self.driver.processes,
+            processes: &self.driver.site().processes,
             env,
             logs: &self.dirs().logs,
             redactor: &self.redactor,

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Check a recipe without deploying it: abra's rules, and what breaks runs in practice.
     Lint(LintArgs),
-    /// Look at every precondition of a run on this host, each with its fix.
+    /// Look at every precondition of a run on this host, each with its fix; --abra looks at abra.
     Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once; or see to it that something does.
     Janitor(JanitorArgs),
@@ -126,10 +126,12 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverChoice {
-    /// The embedded driver.
+    /// abra where it is on PATH and answers, else the embedded driver.
     Auto,
     /// The embedded driver, which needs only Docker.
     Stack,
+    /// abra, or an error.
+    Abra,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

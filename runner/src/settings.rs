@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harness::dirs::HostDirs;
 use harness::doctor::Subject;
+use harness::driver::Choice;
 use harness::git::source::Source;
 use harness::git::token::Token;
 use harness::http::Gateway;
@@ -16,7 +17,7 @@ use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
-use crate::cli::{KeepChoice, RunArgs};
+use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
 /// Where published recipes are when nothing else is said.
@@ -267,6 +268,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,
         domain,
+        driver: match args.driver {
+            DriverChoice::Auto => Choice::Auto,
+            DriverChoice::Stack => Choice::Stack,
+            DriverChoice::Abra => Choice::Abra,
+        },
         server: server(or_default(&args.server, "default"))?,
         gateway,
         overlays,

@@ -4,6 +4,7 @@
     reason = "a failed setup step is a failed test; the lint knows only #[test] functions"
 )]
 
+mod abra;
 mod cli;
 mod dry_run;
 mod install;

@@ -19,7 +19,11 @@ fn tier<'a>(results: &'a Value, name: &Value) -> &'a Value {
 
 /// Runs a fixture and compares; returns what else a test may want to look at.
 fn judge(name: &str) -> (SwarmEnv, Done, Value) {
-    let env = SwarmEnv::new();
+    judge_in(SwarmEnv::new(), name)
+}
+
+/// The same in an environment that was prepared for it.
+pub(crate) fn judge_in(env: SwarmEnv, name: &str) -> (SwarmEnv, Done, Value) {
     let recipe = env.recipe(name);
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
     let results = env.results();

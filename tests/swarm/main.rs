@@ -4,6 +4,7 @@
     reason = "a failed setup step is a failed test; the lint knows only #[test] functions"
 )]
 
+mod abra;
 mod cancel;
 mod declared;
 mod engine;

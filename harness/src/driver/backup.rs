@@ -22,6 +22,20 @@ pub struct Snapshot {
     pub id: String,
     /// Its parts.
     pub parts: Vec<Part>,
+    /// Why nobody can look into it, when that is so: then only a restore proves anything.
+    pub sealed: Option<String>,
+}
+
+impl Snapshot {
+    /// Creates a snapshot that nobody can look into.
+    #[must_use]
+    pub fn sealed(id: String, why: String) -> Self {
+        Self {
+            id,
+            parts: Vec::new(),
+            sealed: Some(why),
+        }
+    }
 }
 
 /// One saved path of one volume.
@@ -239,6 +253,7 @@ pub async fn save(
     Ok(Ok(Snapshot {
         id: hex::encode(&digest.finalize()[..8]),
         parts,
+        sealed: None,
     }))
 }
 
@@ -300,6 +315,126 @@ fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String
     }
 }
 
+/// A part that an archive of all volumes must have.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// The volume's name on the engine.
+    full_name: String,
+    /// The path below the volume's root, empty for all of it.
+    below: String,
+    part: Part,
+}
+
+/// Returns what an archive of `plan` must have.
+pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for volume in &plan.volumes {
+        for (service, target, path) in saved_paths(volume, state) {
+            let below = path.strip_prefix(&target).unwrap_or(&path);
+            wanted.push(Wanted {
+                full_name: format!("{stack}_{}", volume.volume),
+                below: below.trim_matches('/').to_owned(),
+                part: Part {
+                    volume: volume.volume.clone(),
+                    service,
+                    path,
+                    file: PathBuf::new(),
+                    size: 0,
+                    files: 0,
+                    content_bytes: 0,
+                    newest: 0,
+                    digests: BTreeMap::new(),
+                },
+            });
+        }
+    }
+    wanted
+}
+
+/// Takes an archive of whole volumes (`…/<volume>/_data/…`, gzip or not) apart into one archive per part, of the
+/// form that the engine's own have. Blocking.
+///
+/// # Errors
+/// What the system says when it cannot be read; a part that is missing is a [`Fault`].
+pub(super) fn unpack(
+    archive: &Path,
+    dir: &Path,
+    wanted: Vec<Wanted>,
+) -> std::io::Result<Result<Vec<Part>, Fault>> {
+    use std::io::{BufReader, Read, Seek as _};
+    let mut file = std::fs::File::open(archive)?;
+    let mut magic = [0; 2];
+    let known = file.read(&mut magic)?;
+    file.rewind()?;
+    let reader: Box<dyn Read> = if known == 2 && magic == [0x1f, 0x8b] {
+        Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file)))
+    } else {
+        Box::new(BufReader::new(file))
+    };
+    let mut open = Vec::new();
+    for (number, mut wanted) in wanted.into_iter().enumerate() {
+        let name = format!("{}-{number}.tar", wanted.part.volume).replace('/', "_");
+        wanted.part.file = dir.join(name);
+        let builder = tar::Builder::new(std::fs::File::create(&wanted.part.file)?);
+        open.push((wanted, builder, 0_usize));
+    }
+    let mut archive = tar::Archive::new(reader);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        for (wanted, builder, found) in &mut open {
+            let Some(name) = name_in_part(&path, wanted) else {
+                continue;
+            };
+            *found += 1;
+            let mut header = entry.header().clone();
+            if header.entry_type().is_hard_link() || header.entry_type().is_symlink() {
+                // Their content is elsewhere, and nobody restores from this copy.
+                break;
+            }
+            builder.append_data(&mut header, name, &mut entry)?;
+            break;
+        }
+    }
+    let mut parts = Vec::new();
+    for (wanted, builder, found) in open {
+        drop(builder.into_inner()?);
+        let Wanted {
+            below, mut part, ..
+        } = wanted;
+        if found == 0 {
+            let what = if below.is_empty() {
+                "the snapshot has nothing of it".to_owned()
+            } else {
+                format!("the snapshot has no `{below}`, which its backup label names")
+            };
+            return Ok(Err(Fault::new(format!("volume `{}`: {what}", part.volume))));
+        }
+        part.size = std::fs::metadata(&part.file)?.len();
+        let file = part.file.clone();
+        examine(&file, &mut part)?;
+        parts.push(part);
+    }
+    Ok(Ok(parts))
+}
+
+/// Returns the name of an entry in the archive of the part that it belongs to: behind the last name of the
+/// part's path, as the engine has it.
+fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
+    let mut names = path.iter();
+    names.find(|name| *name == wanted.full_name.as_str())?;
+    let rest = names.as_path();
+    let rest = rest.strip_prefix("_data").unwrap_or(rest);
+    let rest = rest.strip_prefix(&wanted.below).ok()?;
+    let top = Path::new(&wanted.part.path).file_name()?;
+    // Joining nothing would end the name with a slash.
+    Some(if rest.as_os_str().is_empty() {
+        PathBuf::from(top)
+    } else {
+        Path::new(top).join(rest)
+    })
+}
+
 /// Reads an archive from end to end and notes what is in it.
 fn examine(file: &Path, part: &mut Part) -> std::io::Result<()> {
     let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(file)?));
@@ -330,5 +465,86 @@ impl std::io::Write for HashWriter<'_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(below: &str) -> Wanted {
+        let path = format!("/data/{below}").trim_end_matches('/').to_owned();
+        Wanted {
+            full_name: "note_ci_data".to_owned(),
+            below: below.to_owned(),
+            part: Part {
+                volume: "data".to_owned(),
+                service: "app".to_owned(),
+                path,
+                file: PathBuf::new(),
+                size: 0,
+                files: 0,
+                content_bytes: 0,
+                newest: 0,
+                digests: BTreeMap::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn entries_find_their_part_by_the_volumes_name() {
+        let root = "var/lib/docker/volumes/note_ci_data";
+        for (path, below, name) in [
+            (format!("{root}/_data/notes/1"), "", Some("data/notes/1")),
+            (format!("{root}/_data"), "", Some("data")),
+            (
+                "note_ci_data/backup.sql".to_owned(),
+                "backup.sql",
+                Some("backup.sql"),
+            ),
+            (format!("/{root}/_data/dump/a"), "dump", Some("dump/a")),
+            (format!("{root}/_data/dumper"), "dump", None),
+            (
+                "var/lib/docker/volumes/note_ci_data2/_data/x".to_owned(),
+                "",
+                None,
+            ),
+        ] {
+            let found = name_in_part(Path::new(&path), &want(below));
+            assert_eq!(found.as_deref(), name.map(Path::new), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_gzipped_archive_is_taken_apart_and_a_missing_part_is_a_fault() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("backup.tar.gz");
+        let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut builder = tar::Builder::new(gzip);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mtime(77);
+        let name = "var/lib/docker/volumes/note_ci_data/_data/backup.sql";
+        builder.append_data(&mut header, name, &b"abc"[..]).unwrap();
+        let bytes = builder.into_inner().unwrap().finish().unwrap();
+        std::fs::File::create(&file)
+            .unwrap()
+            .write_all(&bytes)
+            .unwrap();
+        let parts = unpack(&file, dir.path(), vec![want("backup.sql")])
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (parts[0].files, parts[0].content_bytes, parts[0].newest),
+            (1, 3, 77)
+        );
+        assert!(parts[0].digests.contains_key("backup.sql"));
+        let fault = unpack(&file, dir.path(), vec![want("other.sql")])
+            .unwrap()
+            .unwrap_err();
+        assert!(fault.reason.contains("`other.sql`"), "{}", fault.reason);
+        std::fs::write(&file, &bytes[..40]).unwrap();
+        assert!(unpack(&file, dir.path(), vec![want("")]).is_err());
     }
 }

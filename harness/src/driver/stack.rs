@@ -4,67 +4,22 @@
 //! with labels, and rewrites copies of compose files where the host forces it. So what runs is what abra
 //! would run. The harness's own reading of the recipe serves for planning and assertions only.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::dirs::{HostDirs, RunDirs};
+use super::{DriverError, Site};
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
-use crate::process::{Cmd, ProcessError, Processes};
-use crate::recipe::compose::ComposeError;
+use crate::process::Cmd;
 use crate::recipe::compose::render::{
     Changes, DEFAULT_SCHEMA_VERSION, SchemaVersion, normalise, overlay,
 };
 use crate::recipe::release::Release;
-use crate::recipe::secret::{self, SecretError, SecretSpec};
-use crate::swarm::{Engine, EngineError};
+use crate::recipe::secret::{self, SecretSpec};
 
 /// How long `docker stack deploy` may take; it only hands the stack to the engine.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(120);
-
-/// Why an app could not be made or deployed.
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// `docker stack deploy` refused the recipe.
-    #[error("`docker stack deploy` refused the stack: {reason}")]
-    Refused {
-        /// The line that explains it.
-        reason: String,
-        /// All that it said.
-        tail: Vec<String>,
-    },
-    /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The client could not be run.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A compose file cannot be rewritten.
-    #[error(transparent)]
-    Compose(#[from] ComposeError),
-    /// The recipe's secrets cannot be made.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A secret that nobody may generate was not supplied.
-    #[error("secret `{secret}` is `generate=false` and nobody supplied it")]
-    NotSupplied {
-        /// Its name.
-        secret: String,
-    },
-    /// A file of the run cannot be written.
-    #[error("failed to write `{path}`")]
-    Write {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-}
 
 /// What this host can and cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +34,7 @@ impl HostTraits {
     /// Returns what has to be changed about `release` for this host, for the report.
     #[must_use]
     pub fn deviations(self, release: &Release) -> Vec<String> {
-        let mut lines = Vec::new();
-        if !self.ipvs {
-            lines.push(
-                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
-            );
-        }
-        if self.needs_host_ports(release) {
-            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
-        }
+        let mut lines = self.without_ipvs(release);
         // COMPOSE_FILE is read by the harness; a client of stacks does not look at it.
         for name in release
             .vars
@@ -107,7 +54,22 @@ impl HostTraits {
         lines
     }
 
-    fn needs_host_ports(self, release: &Release) -> bool {
+    /// Returns what a kernel without IPVS forces on `release`, whatever the driver.
+    #[must_use]
+    pub fn without_ipvs(self, release: &Release) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.ipvs {
+            lines.push(
+                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
+            );
+        }
+        if self.needs_host_ports(release) {
+            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
+        }
+        lines
+    }
+
+    pub(super) fn needs_host_ports(self, release: &Release) -> bool {
         !self.ipvs
             && release
                 .project
@@ -118,25 +80,11 @@ impl HostTraits {
     }
 }
 
-/// The driver with everything that it needs of the host.
+/// The driver.
 #[derive(Debug, Clone)]
 pub struct StackDriver {
-    /// The engine.
-    pub engine: Engine,
-    /// How the client is run.
-    pub processes: Processes,
-    /// The host's places.
-    pub host: HostDirs,
-    /// The run's places.
-    pub dirs: RunDirs,
-    /// abra's name of the server that apps are filed under.
-    pub server: String,
-    /// What the host can do.
-    pub traits: HostTraits,
-    /// Values of secrets that may not be generated, by their name.
-    pub supplied: BTreeMap<String, String>,
-    /// How often Docker was told to deploy, to be held against what the run meant to do.
-    pub deploys: Rc<Cell<u32>>,
+    /// Where it deploys.
+    pub site: Site,
 }
 
 /// How a release is to be labelled when it is deployed.
@@ -161,10 +109,10 @@ impl StackDriver {
         release: &Release,
         stamp: &Stamp,
     ) -> Result<PathBuf, DriverError> {
-        let path = self.host.env_file(&self.server, lock.domain());
+        let path = self.site.host.env_file(&self.site.server, lock.domain());
         let mut env = release.env.clone();
         env.set("TYPE", &type_of(stamp, release));
-        self.write(&path, env.to_string().as_bytes())?;
+        self.site.write(&path, env.to_string().as_bytes())?;
         Ok(path)
     }
 
@@ -186,16 +134,20 @@ impl StackDriver {
                 continue;
             }
             let generated = secret::generate(spec, &mut rand::rng());
-            let Some(value) =
-                generated.or_else(|| self.supplied.get(&spec.name.replace('-', "_")).cloned())
-            else {
+            let Some(value) = generated.or_else(|| {
+                self.site
+                    .supplied
+                    .get(&spec.name.replace('-', "_"))
+                    .cloned()
+            }) else {
                 return Err(DriverError::NotSupplied {
                     secret: spec.name.clone(),
                 });
             };
             // The redactor must know it before anything can print it.
             keep(&value);
-            self.engine
+            self.site
+                .engine
                 .create_secret(&stack, &spec.full_name, &value)
                 .await?;
         }
@@ -214,7 +166,7 @@ impl StackDriver {
     ) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
         let mut files = Vec::new();
-        let host_ports = self.traits.needs_host_ports(release);
+        let host_ports = self.site.traits.needs_host_ports(release);
         let first_dir = release
             .project
             .files
@@ -233,10 +185,11 @@ impl StackDriver {
                 base_dir: Some(release.root.join(first_dir)),
             };
             let copy = self
+                .site
                 .dirs
                 .state
                 .join(format!("compose-{}-{number}.json", tag_of(release)));
-            self.write(
+            self.site.write(
                 &copy,
                 normalise(&release.root, file, &changes)?
                     .to_string()
@@ -245,21 +198,22 @@ impl StackDriver {
             files.push(copy);
         }
         let extra = self
+            .site
             .dirs
             .state
             .join(format!("overlay-{}.json", tag_of(release)));
         let value = overlay(
             &release.project,
             &labels(stack.as_str(), stamp, release),
-            !self.traits.ipvs,
+            !self.site.traits.ipvs,
         );
-        self.write(&extra, value.to_string().as_bytes())?;
+        self.site.write(&extra, value.to_string().as_bytes())?;
         files.push(extra);
 
         let mut cmd = Cmd::new("docker", &release.root)
             .args([
                 "--host",
-                self.engine.host(),
+                self.site.engine.host(),
                 "stack",
                 "deploy",
                 "--prune",
@@ -268,14 +222,15 @@ impl StackDriver {
             ])
             .envs(client_vars(release))
             .label("docker stack deploy");
-        if self.traits.detach_flag {
+        if self.site.traits.detach_flag {
             cmd = cmd.arg("--detach=true");
         }
         for file in &files {
             cmd = cmd.arg("--compose-file").arg(file);
         }
-        self.deploys.set(self.deploys.get() + 1);
+        self.site.count_deploy();
         let finished = self
+            .site
             .processes
             .run(&cmd.arg(stack.as_str()), DEPLOY_LIMIT)
             .await?;
@@ -283,7 +238,7 @@ impl StackDriver {
             return Ok(());
         }
         // An engine that is gone is not the recipe's fault; ask it.
-        self.engine.info().await?;
+        self.site.engine.info().await?;
         let reason = finished
             .tail
             .iter()
@@ -292,6 +247,7 @@ impl StackDriver {
             .cloned()
             .unwrap_or_default();
         Err(DriverError::Refused {
+            client: "docker stack deploy".to_owned(),
             reason,
             tail: finished.tail,
         })
@@ -309,17 +265,6 @@ impl StackDriver {
     ) -> Result<(), DriverError> {
         self.new_app(lock, release, stamp).map(drop)
     }
-
-    fn write(&self, path: &Path, content: &[u8]) -> Result<(), DriverError> {
-        let failed = |source| DriverError::Write {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        fs::write(path, content).map_err(failed)
-    }
 }
 
 fn schema_of(release: &Release) -> String {
@@ -328,7 +273,7 @@ fn schema_of(release: &Release) -> String {
 }
 
 /// Returns what tells the files of one release from another's.
-fn tag_of(release: &Release) -> String {
+pub(super) fn tag_of(release: &Release) -> String {
     release.chaos_version().replace('+', "-")
 }
 

@@ -150,6 +150,7 @@ impl Processes {
                 parent: getpid(),
                 death_signal: None,
                 own_session: true,
+                terminal: false,
             },
         );
         match command.spawn() {

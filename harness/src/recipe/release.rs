@@ -172,6 +172,14 @@ impl Release {
         (!label.value.is_empty()).then(|| label.value.to_owned())
     }
 
+    /// Returns whether a chaos-version label means this commit: its first digits, at least seven, whatever
+    /// stands behind a `+` (`+U` for uncommitted changes).
+    #[must_use]
+    pub fn is_chaos_version(&self, label: &str) -> bool {
+        let digits = label.split('+').next().unwrap_or_default();
+        digits.len() >= 7 && self.commit.starts_with(digits)
+    }
+
     /// Returns what identifies the commit in labels: eight digits, with `+U` for uncommitted changes.
     #[must_use]
     pub fn chaos_version(&self) -> String {

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use super::plan::{self, NoBase, Plan, PlanView};
 use super::settings::DEFAULT_DEADLINE;
 use super::{Context, RunError};
+use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
+use crate::driver::abra::AbraDriver;
 use crate::driver::stack::{HostTraits, StackDriver};
+use crate::driver::{self, Chosen, Driver, DriverError, Site};
 use crate::error::chain;
 use crate::event::{Event, Planned};
 use crate::host;
@@ -21,8 +24,6 @@ use crate::recipe::backup::BackupPlan;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::{self, TierError, timed};
 use crate::wait::Stopwatch;
-
-const NO_ABRA: &str = "embedded driver; abra is not driven by this version";
 
 impl From<EngineError> for RunError {
     fn from(error: EngineError) -> Self {
@@ -39,11 +40,22 @@ impl From<EngineError> for RunError {
     }
 }
 
+impl From<AbraError> for RunError {
+    fn from(error: AbraError) -> Self {
+        let hints = vec![error.hint().to_owned()];
+        Self::Infra {
+            error: error.into(),
+            hints,
+        }
+    }
+}
+
 impl From<TierError> for RunError {
     fn from(error: TierError) -> Self {
         match error {
             TierError::Engine(error) => error.into(),
-            TierError::Driver(crate::driver::DriverError::Engine(error)) => error.into(),
+            TierError::Driver(DriverError::Engine(error)) => error.into(),
+            TierError::Driver(DriverError::Abra(error)) => error.into(),
             error => Self::infra(error),
         }
     }
@@ -52,7 +64,7 @@ impl From<TierError> for RunError {
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
     let settings = context.settings;
-    let (checkout, traits) = {
+    let (checkout, traits, chosen) = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
         let what = settings.recipe.to_string();
         let fetch = timed(
@@ -61,9 +73,10 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             what,
             blocking(move || plan::fetch(&settings, &dirs)),
         );
-        // The client takes its time to say its version.
-        let (checkout, traits) = futures_util::join!(fetch, host_traits(context));
-        (checkout?, traits)
+        // The clients take their time to say their versions.
+        let (checkout, traits, chosen) =
+            futures_util::join!(fetch, host_traits(context), choose(context));
+        (checkout?, traits, chosen?)
     };
     let plan = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
@@ -78,9 +91,10 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     for secret in &plan.secrets {
         context.redactor.add(secret);
     }
-    announce(context, &plan, traits);
+    let deviations = deviations(context, &plan, traits, &chosen)?;
+    announce(context, &plan, &chosen, &deviations);
     if settings.dry_run {
-        return Ok(Some(view(context, &plan, traits)));
+        return Ok(Some(view(context, &plan, &chosen, deviations)));
     }
     lint(context, &plan).await?;
     if let Some(reason) = &plan.masks {
@@ -88,7 +102,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         return Ok(None);
     }
     let engine = Engine::connect(&settings.docker_host)?;
-    let driver = StackDriver {
+    let site = Site {
         engine: engine.clone(),
         processes: context.processes.clone(),
         host: settings.host.clone(),
@@ -98,6 +112,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         supplied: settings.supplied_secrets.clone(),
         deploys: Rc::default(),
     };
+    let driver = driver_of(context, site, chosen.abra)?;
     if let Some(file) = plan.suite.first_python_test().map_err(RunError::infra)?
         && context.processes.which("pytest").is_none()
     {
@@ -113,7 +128,13 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             hints: vec!["docker swarm init --advertise-addr 127.0.0.1".to_owned()],
         });
     }
-    context.held.borrow_mut().engine = Some(engine.clone());
+    {
+        let mut held = context.held.borrow_mut();
+        held.engine = Some(engine.clone());
+        if let Driver::Abra(driver) = &driver {
+            held.abra = Some(driver.abra.clone());
+        }
+    }
     sweep(context, &engine).await;
     let lock = acquire(context, &engine).await?;
     prepull(context, &engine, &plan).await?;
@@ -162,27 +183,80 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
     }
 }
 
-fn announce(context: &Context<'_>, plan: &Plan, traits: HostTraits) {
+/// Chooses the driver; abra is given its directory, because it must be there before anything calls it.
+async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
+    let settings = context.settings;
+    let dirs = &context.dirs;
+    dirs.link_abra_work(&settings.host)
+        .map_err(RunError::infra)?;
+    let chosen = driver::choose(
+        settings.driver,
+        &context.processes,
+        &dirs.abra_work,
+        &settings.docker_host,
+    );
+    Ok(chosen.await?)
+}
+
+fn driver_of(context: &Context<'_>, site: Site, abra: Option<Abra>) -> Result<Driver, RunError> {
+    let settings = context.settings;
+    let Some(abra) = abra else {
+        return Ok(Driver::Stack(StackDriver { site }));
+    };
+    let servers = settings.host.abra.join("servers").join(&settings.server);
+    std::fs::create_dir_all(&servers).map_err(|source| {
+        RunError::infra(DriverError::Write {
+            path: servers.clone(),
+            source,
+        })
+    })?;
+    Ok(Driver::Abra(Box::new(AbraDriver {
+        site,
+        abra,
+        recipe: settings.recipe.clone(),
+        repository: context.dirs.recipe(settings.recipe.as_str()),
+    })))
+}
+
+/// Returns every departure from the recipe that is known before the deploy.
+fn deviations(
+    context: &Context<'_>,
+    plan: &Plan,
+    traits: HostTraits,
+    chosen: &Chosen,
+) -> Result<Vec<String>, RunError> {
+    if chosen.abra.is_none() {
+        return Ok(traits.deviations(&plan.head));
+    }
+    let mut lines = traits.without_ipvs(&plan.head);
+    if plan.base.is_some() {
+        let repository = context.dirs.recipe(context.settings.recipe.as_str());
+        lines.extend(driver::abra::only_by_chaos(&repository).map_err(RunError::infra)?);
+    }
+    Ok(lines)
+}
+
+fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[String]) {
     let settings = context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
         head_commit: plan.head.commit.clone(),
         head_version: plan.shown_version(),
         base_version: plan.base.as_ref().map(|base| base.version.clone()),
-        driver: "stack".to_owned(),
-        driver_reason: NO_ABRA.to_owned(),
+        driver: chosen.name().to_owned(),
+        driver_reason: chosen.reason.clone(),
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
         deploys_expected: 1,
     })));
-    for line in traits.deviations(&plan.head) {
-        context.events.emit(&Event::Deviation(line));
+    for line in deviations {
+        context.events.emit(&Event::Deviation(line.clone()));
     }
     for line in &plan.warnings {
         context.events.warn(line.clone());
     }
 }
 
-fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
+fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<String>) -> String {
     let settings = context.settings;
     let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
@@ -200,7 +274,7 @@ fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
         no_base,
         domain: settings.domain.as_str(),
         stack: settings.domain.stack().to_string(),
-        driver: "stack",
+        driver: chosen.name(),
         tiers: plan.tiers(settings),
         compose_files: &plan.head.project.files,
         images: plan.images(),
@@ -211,7 +285,7 @@ fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
             .map(|volume| volume.volume)
             .collect(),
         customization: &plan.customization,
-        deviations: traits.deviations(&plan.head),
+        deviations,
         warnings: &plan.warnings,
         dependencies: plan.declared.dependencies(),
         canonical: plan.declared.canonical(),
@@ -228,12 +302,16 @@ fn view(context: &Context<'_>, plan: &Plan, traits: HostTraits) -> String {
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
 async fn sweep(context: &Context<'_>, engine: &Engine) {
     let settings = context.settings;
-    match janitor::sweep(
+    // abra lists all apps of the host in its canonical directory.
+    let abra = context.held.borrow().abra.clone();
+    let abra = abra.map(|abra| abra.at(&settings.host.abra));
+    match janitor::sweep_with(
         engine,
         &settings.host,
         &settings.zone,
         &context.dirs.id,
         false,
+        abra.as_ref(),
     )
     .await
     {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::dirs::HostDirs;
+use crate::driver::Choice;
 use crate::git::source::Source;
 use crate::git::token::Token;
 use crate::http::Gateway;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub zone: Zone,
     /// The app's domain.
     pub domain: Domain,
+    /// Which driver was asked for.
+    pub driver: Choice,
     /// abra's name of the server.
     pub server: String,
     /// The gateway to reach the app through, instead of directly.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::Context;
+use crate::abra::Abra;
 use crate::app;
 use crate::dirs::RunDirs;
+use crate::driver;
 use crate::event::Event;
 use crate::lifetime::worker::Signals;
+use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
 use crate::swarm::EngineError;
 use crate::tier::timed;
@@ -35,9 +38,10 @@ pub(super) async fn tear_down(
     keep: bool,
     signals: &mut Signals,
 ) -> TornDown {
-    let (lock, engine, touched) = {
+    let (lock, engine, abra, touched) = {
         let held = context.held.borrow();
-        (held.lock.clone(), held.engine.clone(), held.touched)
+        let abra = held.abra.clone();
+        (held.lock.clone(), held.engine.clone(), abra, held.touched)
     };
     // A run that made nothing and was not interrupted has nothing to announce.
     if touched || why != "finished" {
@@ -58,6 +62,9 @@ pub(super) async fn tear_down(
                 residual,
                 vec![format!("the app {} was kept", lock.domain())],
             ));
+        }
+        if let Some(abra) = abra {
+            undeploy(context, &abra, &lock).await;
         }
         let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
         for (kind, names) in removal.residual.left {
@@ -105,6 +112,16 @@ pub(super) async fn tear_down(
         context.events.emit(&Event::TeardownFinished { residual });
     }
     torn_down
+}
+
+/// Has abra take its app down. Whatever it says, everything is removed and looked for through the engine next.
+pub(super) async fn undeploy(context: &Context<'_>, abra: &Abra, lock: &DomainLock) {
+    if let Err(error) = driver::undeploy(abra, lock).await {
+        context.events.warn(format!(
+            "{}; the app is removed through the engine",
+            crate::error::chain(&error)
+        ));
+    }
 }
 
 fn unknown(reason: String) -> (Residual, TornDown) {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use super::plan::{Base, NoBase, Plan};
 use super::{Context, RunError};
 use crate::app;
+use crate::driver::Driver;
 use crate::driver::backup::Snapshot;
-use crate::driver::stack::{StackDriver, Stamp};
+use crate::driver::stack::Stamp;
 use crate::event::Event;
 use crate::http::Http;
 use crate::lock::DomainLock;
@@ -21,7 +22,7 @@ use crate::wait::Stopwatch;
 pub(super) async fn all(
     context: &Context<'_>,
     plan: Plan,
-    driver: StackDriver,
+    driver: Driver,
     lock: Rc<DomainLock>,
 ) -> Result<(), RunError> {
     let settings = context.settings;
@@ -73,7 +74,7 @@ pub(super) async fn all(
         ));
         no_base = Some(NoBase::Broken(reason));
         base = None;
-        start_over(&bench, settings.teardown_budget).await?;
+        start_over(context, &bench, settings.teardown_budget).await?;
         secrets.clear();
         bench.current = head.clone();
         count_deploy(context, &mut deploys)?;
@@ -154,7 +155,10 @@ pub(super) async fn all(
     };
     record(context, custom);
     // One deploy, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
-    check_deploys(bench.driver.deploys.get(), deploys + u32::from(upgrade_ran))
+    check_deploys(
+        bench.driver.site().deploys.get(),
+        deploys + u32::from(upgrade_ran),
+    )
 }
 
 /// Holds the deploys that Docker was told of against those that the run meant.
@@ -244,9 +248,17 @@ fn record(context: &Context<'_>, outcome: TierOutcome) {
 }
 
 /// Removes a base that did not come up, with the lock still in hand.
-async fn start_over(bench: &Bench, budget: std::time::Duration) -> Result<(), RunError> {
+async fn start_over(
+    context: &Context<'_>,
+    bench: &Bench,
+    budget: std::time::Duration,
+) -> Result<(), RunError> {
     let deadline = crate::wait::Deadline::after(budget);
-    let removal = app::remove(bench.engine(), &bench.driver.host, &bench.lock, deadline).await?;
+    if let Driver::Abra(driver) = &bench.driver {
+        super::teardown::undeploy(context, &driver.abra, &bench.lock).await;
+    }
+    let host = &context.settings.host;
+    let removal = app::remove(bench.engine(), host, &bench.lock, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }

@@ -37,14 +37,16 @@ pub async fn bring_up(
                 stamp.version.as_deref().unwrap_or("the head")
             ),
             async {
-                bench.driver.new_app(&bench.lock, &release, stamp)?;
+                bench.driver.new_app(&bench.lock, &release, stamp).await?;
                 *secrets = bench
                     .driver
                     .make_secrets(&bench.lock, &release, secrets, keep_secret)
                     .await?;
                 bench.note_state().map_err(Stop::Tier)?;
                 install_steps(bench).await?;
-                bench.driver.deploy(&bench.lock, &release, stamp).await?;
+                if let Some(remark) = bench.driver.deploy(&bench.lock, &release, stamp).await? {
+                    bench.events.warn(remark);
+                }
                 Ok::<(), Stop>(())
             },
         )

@@ -44,7 +44,10 @@ impl Bench {
                 .main_service()
                 .map(|service| service.name.clone()),
             gateway: self.gateway.clone(),
-            env_file: self.driver.host.env_file(&self.driver.server, domain),
+            env_file: {
+                let site = self.driver.site();
+                site.host.env_file(&site.server, domain)
+            },
         };
         let path = self.dirs().state_file("op-state");
         let text = serde_json::to_vec_pretty(&state).expect("strings and numbers are valid JSON");

@@ -1,0 +1,494 @@
+//! The driver that has abra do it.
+//!
+//! abra works in a directory of its own within the run, with its own checkout of the recipe, because it moves
+//! checkouts; the head's tree, which everything else reads, stays where it is. The checkout is set to the exact
+//! version before and after whatever may have moved it, and what was deployed is read back from the labels.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::backup::{self, Fault, Snapshot};
+use super::stack::{Stamp, tag_of};
+use super::{DriverError, Site};
+use crate::abra::{Abra, AbraError, Deploy};
+use crate::git::{GitError, checkout, snapshot, tags};
+use crate::lock::DomainLock;
+use crate::name::RecipeName;
+use crate::recipe::backup::BackupPlan;
+use crate::recipe::compose::model::{PortMode, Service};
+use crate::recipe::compose::render::overlay;
+use crate::recipe::release::Release;
+use crate::recipe::secret::{self, SecretSource, SecretSpec};
+use crate::swarm::object::Kind;
+use crate::swarm::service::StackState;
+
+/// The directory below `ABRA_DIR` for compose files that the harness adds.
+const OVERLAYS: &str = "overlays";
+
+/// The driver.
+#[derive(Debug, Clone)]
+pub struct AbraDriver {
+    /// Where it deploys.
+    pub site: Site,
+    /// The command line.
+    pub abra: Abra,
+    /// The recipe's name.
+    pub recipe: RecipeName,
+    /// The head's tree, a repository that never moves.
+    pub repository: PathBuf,
+}
+
+/// Returns why no version of the recipe at `repository` can be deployed as published, if that is so.
+///
+/// A tag without an object of its own fails abra's lint, wherever in the repository it is.
+///
+/// # Errors
+/// [`GitError`] when the tags cannot be read.
+pub fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
+    let lightweight = tags::tags(repository)?
+        .into_iter()
+        .find(|tag| !tag.annotated);
+    Ok(lightweight.map(|tag| {
+        format!(
+            "tag {} is lightweight, which abra's lint refuses: the base is deployed by chaos",
+            tag.name
+        )
+    }))
+}
+
+impl AbraDriver {
+    /// Has abra make the app, then puts checkout and env file right.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn new_app(&self, lock: &DomainLock, release: &Release) -> Result<(), DriverError> {
+        self.place(release).await?;
+        let (recipe, domain) = (self.recipe.as_str(), lock.domain().as_str());
+        let made = self.abra.app_new(recipe, domain, &self.site.server).await;
+        made.map_err(|error| self.refused(error))?;
+        // abra leaves the checkout at the newest published version.
+        self.prepare(lock, release).await
+    }
+
+    /// Has abra make the secrets that are missing; values that must be supplied go in through a file.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub async fn make_secrets(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        have: &[SecretSpec],
+        keep: &mut dyn FnMut(&str),
+    ) -> Result<Vec<SecretSpec>, DriverError> {
+        self.prepare(lock, release).await?;
+        let domain = lock.domain().as_str();
+        let wanted = secret::plan(&release.project, &release.env, &release.vars)?;
+        let missing: Vec<&SecretSpec> = wanted
+            .iter()
+            .filter(|spec| !have.iter().any(|old| old.full_name == spec.full_name))
+            .collect();
+        let mut generated = Vec::new();
+        for spec in missing {
+            match &spec.source {
+                SecretSource::Generated { .. } => generated.push(spec),
+                SecretSource::Supplied => self.insert(lock, spec, keep).await?,
+            }
+        }
+        let mut made = Vec::new();
+        if have.is_empty() && !generated.is_empty() {
+            made = self
+                .abra
+                .secret_generate(domain, None)
+                .await
+                .map_err(|error| self.refused(error))?;
+        } else {
+            // `--all` would stumble over those that the app has.
+            for spec in &generated {
+                let version = spec.version.as_deref().unwrap_or("v1");
+                let one = Some((spec.name.as_str(), version));
+                let one = self.abra.secret_generate(domain, one).await;
+                made.extend(one.map_err(|error| self.refused(error))?);
+            }
+        }
+        for secret in &made {
+            keep(&secret.value);
+        }
+        for spec in &generated {
+            if !made.iter().any(|made| names_match(&made.name, spec)) {
+                return Err(DriverError::Abra(AbraError::Hollow {
+                    call: "app secret generate",
+                    what: format!(
+                        "it said no value of secret `{}`, so it cannot be kept out of the report",
+                        spec.name
+                    ),
+                }));
+            }
+        }
+        Ok(wanted)
+    }
+
+    async fn insert(
+        &self,
+        lock: &DomainLock,
+        spec: &SecretSpec,
+        keep: &mut dyn FnMut(&str),
+    ) -> Result<(), DriverError> {
+        use std::io::Write as _;
+        let Some(value) = self.site.supplied.get(&spec.name.replace('-', "_")) else {
+            return Err(DriverError::NotSupplied {
+                secret: spec.name.clone(),
+            });
+        };
+        keep(value);
+        let failed = |source| DriverError::Write {
+            path: self.site.dirs.state.clone(),
+            source,
+        };
+        // Only its owner may read a temporary file, and it is gone when this returns.
+        let mut file = tempfile::NamedTempFile::new_in(&self.site.dirs.state).map_err(failed)?;
+        file.write_all(value.as_bytes()).map_err(failed)?;
+        let version = spec.version.as_deref().unwrap_or("v1");
+        let domain = lock.domain().as_str();
+        self.abra
+            .secret_insert(domain, &spec.name, version, file.path())
+            .await
+            .map_err(|error| self.refused(error))
+    }
+
+    /// Has abra deploy: the published version of `stamp`, or the checkout by chaos.
+    ///
+    /// A published version that abra refuses for its form alone (lint) is deployed by chaos, as an operator would
+    /// have to; that is what is returned.
+    ///
+    /// # Errors
+    /// [`DriverError::Refused`].
+    pub async fn deploy(
+        &self,
+        lock: &DomainLock,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<Option<String>, DriverError> {
+        self.prepare(lock, release).await?;
+        self.site.count_deploy();
+        let stack = lock.domain().stack();
+        let first = self
+            .site
+            .engine
+            .stack_state(&stack)
+            .await?
+            .services
+            .is_empty();
+        let domain = lock.domain().as_str();
+        let pinned = match (&stamp.version, stamp.chaos) {
+            (Some(version), false) if only_by_chaos(&self.repository)?.is_none() => {
+                Some(version.as_str())
+            }
+            _ => None,
+        };
+        let what = pinned.map_or(Deploy::Chaos, Deploy::Pinned);
+        let mut remark = None;
+        let mut chaos = pinned.is_none();
+        match self.abra.app_deploy(domain, what).await {
+            Ok(()) => {}
+            Err(error) if pinned.is_some() && error.is_lint() => {
+                remark = Some(format!("{error}: the base is deployed by chaos"));
+                chaos = true;
+                self.prepare(lock, release).await?;
+                let again = self.abra.app_deploy(domain, Deploy::Chaos).await;
+                self.judge(again).await?;
+            }
+            other => self.judge(other).await?,
+        }
+        let state = self.site.engine.stack_state(&stack).await?;
+        // An upgrade is judged by its tier, which knows what a rollback looks like.
+        if first {
+            let version = if chaos {
+                None
+            } else {
+                stamp.version.as_deref()
+            };
+            check_version(&state, stack.as_str(), release, version).map_err(|what| {
+                DriverError::Abra(AbraError::Hollow {
+                    call: "app deploy",
+                    what,
+                })
+            })?;
+        }
+        self.prune(lock, release).await?;
+        Ok(remark)
+    }
+
+    /// An engine that is gone is not the recipe's fault; ask it.
+    async fn judge(&self, deployed: Result<(), AbraError>) -> Result<(), DriverError> {
+        match deployed {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.site.engine.info().await?;
+                Err(self.refused(error))
+            }
+        }
+    }
+
+    /// abra deploys without pruning: services that the release does not have would stay.
+    async fn prune(&self, lock: &DomainLock, release: &Release) -> Result<(), DriverError> {
+        let stack = lock.domain().stack();
+        let prefix = format!("{stack}_");
+        for object in self.site.engine.objects_of(&stack).await? {
+            let Some(name) = object
+                .name
+                .strip_prefix(&prefix)
+                .filter(|_| object.kind == Kind::Service)
+            else {
+                continue;
+            };
+            if release.project.service(name).is_none() {
+                self.site.engine.remove(&object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the backup bot save the app, and takes the archive apart.
+    ///
+    /// # Errors
+    /// [`DriverError`] when abra or the disk fails; what is the recipe's is a [`Fault`].
+    pub async fn back_up(
+        &self,
+        lock: &DomainLock,
+        state: &StackState,
+        plan: &BackupPlan,
+    ) -> Result<Result<Snapshot, Fault>, DriverError> {
+        let domain = lock.domain().as_str();
+        let failed = |error| DriverError::Abra(error);
+        let before = self.abra.backup_snapshots(domain).await.map_err(failed)?;
+        let said = match self.abra.backup_create(domain).await {
+            Ok(said) => said,
+            Err(error) => return self.fault(error),
+        };
+        if let Some(line) = crate::abra::bot_error(&said) {
+            return Ok(Err(Fault {
+                reason: format!("a hook or the copy failed, though abra went on: {line}"),
+                tail: said,
+            }));
+        }
+        let after = self.abra.backup_snapshots(domain).await.map_err(failed)?;
+        let Some(id) = after.into_iter().find(|id| !before.contains(id)) else {
+            return Ok(Err(Fault {
+                reason: "abra said that it saved the app, and there is no new snapshot".to_owned(),
+                tail: said,
+            }));
+        };
+        let dir = self.site.dirs.backups.clone();
+        let archive = match self.abra.backup_download(domain, &id, &dir).await {
+            Ok(archive) => archive,
+            Err(error) if error.is_not_there() => {
+                return Ok(Ok(Snapshot::sealed(id, error.to_string())));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let wanted = backup::wanted(plan, state, lock.domain().stack().as_str());
+        let unpacked =
+            tokio::task::spawn_blocking(move || backup::unpack(&archive, &dir, wanted)).await;
+        match unpacked
+            .map_err(std::io::Error::other)
+            .and_then(|parts| parts)
+        {
+            Ok(Ok(parts)) => Ok(Ok(Snapshot {
+                id,
+                parts,
+                sealed: None,
+            })),
+            Ok(Err(fault)) => Ok(Err(fault)),
+            Err(error) => Ok(Err(Fault {
+                reason: format!("the archive is not readable: {error}"),
+                tail: Vec::new(),
+            })),
+        }
+    }
+
+    /// Has the backup bot put the newest snapshot back.
+    ///
+    /// # Errors
+    /// As [`AbraDriver::back_up`].
+    pub async fn restore(&self, lock: &DomainLock) -> Result<Result<(), Fault>, DriverError> {
+        let said = match self.abra.restore(lock.domain().as_str()).await {
+            Ok(said) => said,
+            Err(error) => return self.fault(error),
+        };
+        Ok(match crate::abra::bot_error(&said) {
+            None => Ok(()),
+            Some(line) => Err(Fault {
+                reason: format!("a hook or the copy failed, though abra went on: {line}"),
+                tail: said.clone(),
+            }),
+        })
+    }
+
+    fn fault<T>(&self, error: AbraError) -> Result<Result<T, Fault>, DriverError> {
+        match error {
+            AbraError::Fatal { ref tail, .. } if error.is_refusal() => Ok(Err(Fault {
+                reason: error.to_string(),
+                tail: tail.clone(),
+            })),
+            error => Err(DriverError::Abra(error)),
+        }
+    }
+
+    fn refused(&self, error: AbraError) -> DriverError {
+        match error {
+            AbraError::Fatal {
+                call,
+                ref line,
+                ref tail,
+            } if error.is_refusal() => DriverError::Refused {
+                client: format!("abra {call}"),
+                reason: line.clone(),
+                tail: tail.clone(),
+            },
+            error => DriverError::Abra(error),
+        }
+    }
+
+    /// Sets checkout and env file to `release`.
+    async fn prepare(&self, lock: &DomainLock, release: &Release) -> Result<(), DriverError> {
+        self.place(release).await?;
+        let mut env = release.env.clone();
+        // A version behind the name, which abra writes there, would decide what later commands check out.
+        env.set("TYPE", self.recipe.as_str());
+        if let Some(files) = self.compose_files(release)? {
+            env.set("COMPOSE_FILE", &files);
+        }
+        let path = self.site.host.env_file(&self.site.server, lock.domain());
+        self.site.write(&path, env.to_string().as_bytes())
+    }
+
+    /// Makes abra's checkout exactly what `release` is: the head with everything uncommitted, or a commit.
+    async fn place(&self, release: &Release) -> Result<(), DriverError> {
+        let checkout_dir = self.abra.dir.join("recipes").join(self.recipe.as_str());
+        let repository = self.repository.clone();
+        let commit = (release.root != repository).then(|| release.commit.clone());
+        let work = move || -> Result<(), DriverError> {
+            match std::fs::remove_dir_all(&checkout_dir) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(DriverError::Write {
+                        path: checkout_dir,
+                        source,
+                    });
+                }
+                _ => {}
+            }
+            snapshot::copy_tree(&repository, &checkout_dir)?;
+            if let Some(commit) = commit {
+                checkout::checkout(&checkout_dir, &commit)?;
+            }
+            Ok(())
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => Err(DriverError::Write {
+                path: self.abra.dir.clone(),
+                source: std::io::Error::other(error),
+            }),
+        }
+    }
+
+    /// Returns what `COMPOSE_FILE` must say where files have to be added; they lie outside of the checkout, so
+    /// that it stays clean.
+    fn compose_files(&self, release: &Release) -> Result<Option<String>, DriverError> {
+        let traits = self.site.traits;
+        let mut files = Vec::new();
+        let mut added = false;
+        for file in &release.project.files {
+            let path = Path::new(file);
+            if path.is_absolute() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let copy = self.abra.dir.join(OVERLAYS).join(&*name);
+                let text = std::fs::read(path).map_err(|source| DriverError::Write {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                self.site.write(&copy, &text)?;
+                files.push(format!("../../{OVERLAYS}/{name}"));
+                added = true;
+            } else {
+                files.push(file.clone());
+            }
+        }
+        if !traits.ipvs {
+            let name = format!("no-ipvs-{}.json", tag_of(release));
+            let mut value = overlay(&release.project, &std::collections::BTreeMap::new(), true);
+            host_ports(&mut value, &release.project.services);
+            let path = self.abra.dir.join(OVERLAYS).join(&name);
+            self.site.write(&path, value.to_string().as_bytes())?;
+            files.push(format!("../../{OVERLAYS}/{name}"));
+            added = true;
+        }
+        Ok(added.then(|| files.join(":")))
+    }
+}
+
+/// Adds published ports in host mode. Docker merges ports by their published number, so these take the place
+/// of the recipe's.
+fn host_ports(overlay: &mut Value, services: &[Service]) {
+    for service in services {
+        let ports: Vec<Value> = service
+            .ports
+            .iter()
+            .filter(|port| port.mode != PortMode::Host && port.published.is_some())
+            .map(|port| {
+                json!({"target": port.target, "published": port.published, "protocol": port.protocol, "mode": "host"})
+            })
+            .collect();
+        if ports.is_empty() {
+            continue;
+        }
+        let entry = overlay["services"].as_object_mut().map(|map| {
+            map.entry(service.name.clone())
+                .or_insert_with(|| Value::Object(Map::new()))
+        });
+        if let Some(Value::Object(entry)) = entry {
+            entry.insert("ports".to_owned(), ports.into());
+        }
+    }
+}
+
+fn names_match(name: &str, spec: &SecretSpec) -> bool {
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let name = plain(name);
+    name == plain(&spec.name) || name == plain(&spec.full_name)
+}
+
+/// Holds the labels of a first deploy against what it should have been: `version` of a published one, else the
+/// release's commit.
+fn check_version(
+    state: &StackState,
+    stack: &str,
+    release: &Release,
+    version: Option<&str>,
+) -> Result<(), String> {
+    let label = |name: &str| {
+        let key = format!("coop-cloud.{stack}.{name}");
+        let services = state.services.values();
+        services
+            .into_iter()
+            .find_map(|service| service.labels.get(&key))
+            .map_or("", String::as_str)
+    };
+    let (name, wanted, holds) = match version {
+        Some(version) => ("version", version, label("version") == version),
+        None => (
+            "chaos-version",
+            release.commit.get(..8).unwrap_or_default(),
+            release.is_chaos_version(label("chaos-version")),
+        ),
+    };
+    if holds {
+        return Ok(());
+    }
+    Err(format!(
+        "label {name} is `{}` where `{wanted}` was to be deployed",
+        label(name)
+    ))
+}

@@ -1,0 +1,336 @@
+//! The abra driver, with a stand-in for abra that really deploys: the same results as the embedded driver, and
+//! every quirk met.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::fixtures::judge_in;
+use crate::support::{Done, command};
+use crate::wait::wait_until;
+
+fn with_abra(quirks: &str) -> SwarmEnv {
+    let mut env = SwarmEnv::new();
+    env.with_abra(quirks, "");
+    env
+}
+
+fn tests_of<'a>(results: &'a Value, tier: &str) -> &'a Vec<Value> {
+    let tiers = results["tiers"].as_array().unwrap();
+    let tier = tiers.iter().find(|row| row["name"] == tier).unwrap();
+    tier["tests"].as_array().unwrap()
+}
+
+/// What must be the same whoever deploys.
+fn essence(results: &Value) -> BTreeMap<String, Value> {
+    let mut essence: BTreeMap<String, Value> = [
+        "verdict",
+        "exit_code",
+        "rungs",
+        "level",
+        "base_version",
+        "head_version",
+        "deploy_count",
+    ]
+    .into_iter()
+    .map(|key| (key.to_owned(), results[key].clone()))
+    .collect();
+    essence.insert("left".to_owned(), results["teardown"]["residual"].clone());
+    for tier in results["tiers"].as_array().into_iter().flatten() {
+        essence.insert(format!("tier {}", tier["name"]), tier["status"].clone());
+    }
+    essence
+}
+
+/// Runs a fixture with both drivers and compares.
+fn equal(name: &str) -> (SwarmEnv, Value) {
+    let (_env, _done, stack) = judge_in(SwarmEnv::new(), name);
+    assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
+    let (env, done, abra) = judge_in(with_abra(""), name);
+    if abra["verdict"] != "usage" {
+        assert_eq!(abra["driver"], "abra", "{}", done.stderr);
+        let reason = abra["driver_reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("abra 0.13.0-beta-06a57de at /"),
+            "{reason}"
+        );
+    }
+    assert_eq!(essence(&stack), essence(&abra), "{}", done.stderr);
+    (env, abra)
+}
+
+macro_rules! parity {
+    ($($(#[$mark:meta])* $test:ident: $name:literal,)*) => {
+        $(#[test]
+        $(#[$mark])*
+        fn $test() {
+            equal($name);
+        })*
+
+        #[test]
+        fn every_fixture_is_compared() {
+            let mut listed = vec![$($name,)* "notes"];
+            listed.sort_unstable();
+            let dir = crate::support::repository().join("tests/recipes");
+            let mut there: Vec<String> = std::fs::read_dir(dir).unwrap().flatten()
+                .filter(|entry| entry.path().join("fixture.json").is_file())
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
+            there.sort_unstable();
+            assert_eq!(listed, there);
+        }
+    };
+}
+
+// Those that are ignored add no way of failing that is not here already; `tests/run --ignored` has them all.
+parity! {
+    #[ignore = "compared in full runs"] alias_bomb: "alias-bomb",
+    backup_archives_nothing: "backup-archives-nothing",
+    backup_empty_dump: "backup-empty-dump",
+    backup_hook_fails: "backup-hook-fails",
+    #[ignore = "compared in full runs"] bad_yaml: "bad-yaml",
+    base_cannot_deploy: "base-cannot-deploy",
+    #[ignore = "compared in full runs"] crash_loop: "crash-loop",
+    #[ignore = "compared in full runs"] extends_cycle: "extends-cycle",
+    ledger: "ledger",
+    #[ignore = "compared in full runs"] never_healthy: "never-healthy",
+    never_starts: "never-starts",
+    #[ignore = "compared in full runs"] no_backup: "no-backup",
+    #[ignore = "compared in full runs"] no_compose: "no-compose",
+    #[ignore = "compared in full runs"] no_upgrade_base: "no-upgrade-base",
+    #[ignore = "compared in full runs"] notes_pytest: "notes-pytest",
+    #[ignore = "compared in full runs"] pull_missing: "pull-missing",
+    #[ignore = "compared in full runs"] required_variable: "required-variable",
+    #[ignore = "compared in full runs"] restore_does_not_restore: "restore-does-not-restore",
+    restore_ignores_dump: "restore-ignores-dump",
+    #[ignore = "compared in full runs"] serves_404: "serves-404",
+    #[ignore = "compared in full runs"] test_fails: "test-fails",
+    #[ignore = "compared in full runs"] test_skipped: "test-skipped",
+    upgrade_loses_volume: "upgrade-loses-volume",
+    upgrade_moves_nothing: "upgrade-moves-nothing",
+    upgrade_rolls_back: "upgrade-rolls-back",
+    wild_backup_v1: "wild-backup-v1",
+    #[ignore = "compared in full runs"] wild_no_abra_sh: "wild-no-abra-sh",
+    #[ignore = "compared in full runs"] wild_port: "wild-port",
+    #[ignore = "compared in full runs"] wild_web_elsewhere: "wild-web-elsewhere",
+    #[ignore = "compared in full runs"] wild_zero_replicas: "wild-zero-replicas",
+}
+
+/// What abra was called with, oldest first.
+fn calls_of(env: &SwarmEnv) -> Vec<Value> {
+    let text = std::fs::read_to_string(env.root.join("abra/calls.jsonl")).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn words(call: &Value) -> Vec<&str> {
+    let argv = call["argv"].as_array().unwrap();
+    argv.iter().filter_map(Value::as_str).collect()
+}
+
+/// A whole run, and every single call that it made.
+#[test]
+fn notes_and_how_abra_was_called() {
+    let (env, results) = equal("notes");
+    let calls = calls_of(&env);
+    let lines: Vec<String> = calls.iter().map(|call| words(call).join(" ")).collect();
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    let shown = lines.join("\n");
+    for (command, times) in [
+        ("app new", 1),
+        ("app deploy", 2),
+        ("app secret generate", 1),
+        ("app backup create", 1),
+        ("app restore", 1),
+        ("app undeploy", 1),
+    ] {
+        assert_eq!(count(command), times, "{command}\n{shown}");
+    }
+    let base = lines
+        .iter()
+        .find(|line| line.starts_with("app deploy"))
+        .unwrap();
+    assert!(
+        base.contains(" 0.2.0+1.1.0 ") && !base.contains("-C"),
+        "{base}"
+    );
+    for call in &calls {
+        let (words, line) = (words(call), words(call).join(" "));
+        if words == ["--version"] {
+            continue;
+        }
+        assert!(words.contains(&"-n") && words.contains(&"-o"), "{line}");
+        let recipe = !["app undeploy", "app ls"]
+            .iter()
+            .any(|start| line.starts_with(start));
+        assert!(words.contains(&"-C") || !recipe || line == *base, "{line}");
+        let terminal = ["app backup", "app restore", "recipe lint"]
+            .iter()
+            .any(|start| line.starts_with(start));
+        assert_eq!(call["tty"], terminal, "{line}");
+        let env_of = &call["env"];
+        assert_eq!(
+            (&env_of["LANG"], &env_of["ABRA_LANG"]),
+            (&"C.UTF-8".into(), &"en".into())
+        );
+        let dir = env_of["ABRA_DIR"].as_str().unwrap();
+        assert!(
+            dir.starts_with(env.root.join("runs").to_str().unwrap()) || line.starts_with("app ls"),
+            "{dir}"
+        );
+    }
+    let moved = tests_of(&results, "upgrade")
+        .iter()
+        .find(|row| row["name"] == "generic: it moved");
+    assert_eq!(moved.unwrap()["status"], "pass");
+    let archive = tests_of(&results, "backup")
+        .iter()
+        .find(|row| row["name"] == "generic: archive holds what was seeded");
+    assert_eq!(archive.unwrap()["status"], "pass");
+}
+
+fn run_notes(env: &SwarmEnv) -> (Done, Value) {
+    let recipe = env.root.join("recipes/notes");
+    let recipe = if recipe.is_dir() {
+        recipe
+    } else {
+        env.recipe("notes")
+    };
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    let results = env.results();
+    (done, results)
+}
+
+fn git(env: &SwarmEnv, args: &[&str]) {
+    let done = command("git")
+        .arg("-C")
+        .arg(env.root.join("recipes/notes"))
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// A tag without an object of its own anywhere makes lint refuse every published version; and what is
+/// uncommitted adds `+U` to the label that proves the upgrade.
+#[test]
+fn lightweight_tags_deploy_the_base_by_chaos_and_uncommitted_changes_do_not_hide_the_move() {
+    let mut env = with_abra("");
+    let recipe = env.recipe("notes");
+    git(&env, &["tag", "snapshot"]);
+    env.edit(&recipe.join("README.md"), "notes", "notices");
+    env.set("STAGES", "install,upgrade");
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    let deploys: Vec<String> = calls_of(&env)
+        .iter()
+        .map(|call| words(call).join(" "))
+        .filter(|line| line.starts_with("app deploy"))
+        .collect();
+    assert_eq!(deploys.len(), 2, "{deploys:?}");
+    assert!(
+        deploys.iter().all(|line| line.contains(" -C ")),
+        "{deploys:?}"
+    );
+    assert!(
+        done.stderr.contains("tag snapshot is lightweight"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(results["base_version"], "0.2.0+1.1.0");
+    assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
+    env.assert_nothing_left();
+}
+
+/// A backup that ends well and holds empty files is the recipe's red, as it is with the embedded driver.
+#[test]
+fn a_backup_that_succeeds_with_an_empty_dump_is_red() {
+    for (quirk, fixture, words) in [
+        ("+empty-dump", "ledger", "is empty"),
+        ("+old-snapshot", "notes", "no new snapshot"),
+    ] {
+        let mut env = with_abra(quirk);
+        let recipe = env.recipe(fixture);
+        env.set("STAGES", "backup,restore");
+        let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+        done.expect(1);
+        let results = env.results();
+        let reason = results["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words), "{reason}\n{}", done.stderr);
+        env.assert_nothing_left();
+    }
+}
+
+/// Where the archive cannot be had the restored marker is the proof, and the report says so.
+#[test]
+fn without_download_the_restore_is_the_proof() {
+    let mut env = with_abra("+no-download");
+    env.set("STAGES", "backup,restore");
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    let archive = tests_of(&results, "backup")
+        .iter()
+        .find(|row| row["name"] == "generic: archive holds what was seeded");
+    assert_eq!(archive.unwrap()["status"], "skip");
+    let back = tests_of(&results, "restore")
+        .iter()
+        .find(|row| row["name"] == "generic: seeded data is back");
+    assert_eq!(back.unwrap()["status"], "pass");
+    env.assert_nothing_left();
+}
+
+/// What abra or the host gets wrong is no recipe's fault: exit 3, with the line and with what to do.
+#[test]
+fn what_abra_gets_wrong_does_not_blame_the_recipe() {
+    for (quirk, stages, said) in [
+        ("+no-bot", "backup", "no backupbot discovered"),
+        ("+deploys-tag", "install", "label chaos-version is `"),
+        ("+garbage", "backup", "there were snapshots once"),
+        ("+table", "install", "not JSON in spite of `-m`"),
+        ("+no-offline", "install", "unknown flag: -o"),
+        (
+            "+docker-gone",
+            "install",
+            "Cannot connect to the Docker daemon",
+        ),
+    ] {
+        let mut env = with_abra(quirk);
+        env.set("STAGES", stages);
+        let (done, results) = run_notes(&env);
+        done.expect(3);
+        assert_eq!(results["verdict"], "infra", "{quirk}");
+        let reason = results["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(said), "{quirk}: {reason}");
+        assert!(
+            done.stderr.contains("--driver stack"),
+            "{quirk}: {}",
+            done.stderr
+        );
+        env.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_cancel_during_abras_deploy_leaves_nothing() {
+    let mut env = SwarmEnv::new();
+    env.with_abra("", "app deploy");
+    let recipe = env.recipe("notes");
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    let hangs = env.root.join("abra/hangs");
+    wait_until(Duration::from_secs(120), "abra hangs", || {
+        hangs.exists().then_some(())
+    });
+    kill(run.pid, Signal::SIGTERM).unwrap();
+    run.finish().expect(143);
+    assert_eq!(env.results()["verdict"], "cancelled");
+    env.assert_nothing_left();
+}
