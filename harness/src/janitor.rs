@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
 use crate::lock::{Attempt, DomainLock, LockError, Probe};
@@ -115,8 +116,35 @@ pub async fn sweep(
     run: &RunId,
     dry_run: bool,
 ) -> Result<Sweep, EngineError> {
+    sweep_with(engine, host, zone, run, dry_run, None).await
+}
+
+/// The same with one source of candidates more: what `abra` lists, where abra deploys. A listing that cannot be
+/// read is among what is unreadable.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn sweep_with(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    run: &RunId,
+    dry_run: bool,
+    abra: Option<&Abra>,
+) -> Result<Sweep, EngineError> {
     let mut sweep = Sweep::default();
-    for domain in candidates(engine, host, zone, &mut sweep.unreadable).await? {
+    let mut found = candidates(engine, host, zone, &mut sweep.unreadable).await?;
+    if let Some(abra) = abra {
+        match abra.app_ls().await {
+            Ok(names) => found.extend(
+                names
+                    .iter()
+                    .filter_map(|name| Domain::parse(name, zone).ok()),
+            ),
+            Err(error) => sweep.unreadable.push(crate::error::chain(&error)),
+        }
+    }
+    for domain in found {
         match decide(engine, host, &domain, run, dry_run).await {
             // Whoever removed it says so.
             Decision::Gone => sweep.tidied += 1,

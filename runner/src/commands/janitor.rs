@@ -7,10 +7,12 @@ pub(crate) use watch::watcher_json;
 
 use std::time::Duration;
 
+use harness::abra::Abra;
 use harness::error::chain;
 use harness::janitor::record::{SweepRecord, Sweeper};
 use harness::janitor::{self, Decision, Finding, Sweep};
 use harness::name::{RunId, Zone};
+use harness::process::Processes;
 use harness::swarm::{Engine, EngineError};
 use serde_json::json;
 
@@ -41,7 +43,11 @@ fn own_id() -> RunId {
 async fn sweep(zone: &Zone, by: Sweeper, dry_run: bool) -> Result<Sweep, EngineError> {
     let host = host_dirs();
     let engine = Engine::connect(&docker_host())?;
-    let sweep = janitor::sweep(&engine, &host, zone, &own_id(), dry_run).await?;
+    // What abra lists is one more source, where there is an abra; without it nothing is missed that is there.
+    let processes = Processes::new(crate::env::for_children());
+    let abra = Abra::find(&processes, &host.abra, &docker_host()).await;
+    let abra = abra.as_ref().ok();
+    let sweep = janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra).await?;
     if !dry_run && let Err(error) = SweepRecord::of(&sweep, by, zone).store(&host.state) {
         ui::say(&format!(
             "!! this sweep could not be recorded in `{}`: {error}; `ps` and `doctor` will miss it",
