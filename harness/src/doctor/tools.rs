@@ -21,7 +21,12 @@ pub(super) async fn checks(processes: &Processes) -> Vec<Check> {
         program(processes, "pytest"),
     );
     let abra = match abra {
-        Program::Works(version) => Check::new("abra", "abra", Status::Ok, version),
+        Program::Works(version) => Check::new(
+            "abra",
+            "abra",
+            Status::Ok,
+            format!("{version}; the abra driver is used unless `--driver stack` says otherwise"),
+        ),
         Program::Missing => Check::new(
             "abra",
             "abra",

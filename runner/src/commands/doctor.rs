@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use harness::abra::contract::{self, Assumption, Standing};
 use harness::doctor::{Applied, Check, Status, Subject, apply, examine};
 use harness::report::printable;
 use serde_json::json;
@@ -20,10 +21,72 @@ pub(crate) struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Hold this host's abra against what the abra driver assumes of it, instead; nothing is changed.
+    #[arg(long, conflicts_with = "fix")]
+    abra: bool,
+}
+
+/// Holds abra against its contract: exit 0 when nothing is broken, 3 when something is.
+async fn contract(args: &DoctorArgs, subject: &Subject) -> Exit {
+    let assumptions =
+        contract::check(&subject.processes, &subject.dirs.abra, &subject.docker_host).await;
+    let holds = assumptions
+        .iter()
+        .all(|assumption| assumption.standing != Standing::Broken);
+    let text = if args.json {
+        json!({ "schema": 1, "holds": holds, "assumptions": assumptions }).to_string()
+    } else {
+        contract_table(&assumptions)
+    };
+    if let Err(error) = ui::print_data(&text) {
+        ui::say(&format!("error: cannot write to standard output: {error}"));
+        return Exit::Infra;
+    }
+    if holds { Exit::Passed } else { Exit::Infra }
+}
+
+/// Returns a line per assumption, what was found below it, and what it comes to.
+fn contract_table(assumptions: &[Assumption]) -> String {
+    let mut text = String::new();
+    for assumption in assumptions {
+        let word = match assumption.standing {
+            Standing::Held => "held   ",
+            Standing::Broken => "BROKEN ",
+            Standing::Unknown => "unknown",
+        };
+        line(&mut text, &format!("{word}  {}", assumption.what));
+        line(
+            &mut text,
+            &format!("         {}", printable(&assumption.found)),
+        );
+    }
+    let count = |standing| {
+        assumptions
+            .iter()
+            .filter(|one| one.standing == standing)
+            .count()
+    };
+    let (broken, unknown) = (count(Standing::Broken), count(Standing::Unknown));
+    text.push('\n');
+    text.push_str(&match broken {
+        0 => format!("Nothing that the abra driver assumes is broken; {unknown} are not known."),
+        broken => format!(
+            "{} broken: use `--driver stack` with this abra, and report this list.",
+            if broken == 1 {
+                "1 assumption is".to_owned()
+            } else {
+                format!("{broken} assumptions are")
+            }
+        ),
+    });
+    text
 }
 
 /// Examines the host, repairs it where asked, and prints how it stands.
 pub(crate) async fn doctor(args: &DoctorArgs, subject: &Subject) -> Exit {
+    if args.abra {
+        return contract(args, subject).await;
+    }
     let mut checks = examine(subject).await;
     let mut applied = Vec::new();
     if args.fix {
