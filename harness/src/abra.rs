@@ -420,3 +420,89 @@ fn unknown(call: &'static str, finished: &Finished) -> AbraError {
         line: tail.last().map_or("(nothing)", String::as_str).to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The stand-in of the tests in a directory of its own, with `quirks` and a call that hangs.
+    async fn stand_in(dir: &Path, quirks: &str, hang: &str) -> Result<Abra, AbraError> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let path = "/usr/local/bin:/usr/bin:/bin";
+        let base = BTreeMap::from([("PATH".into(), path.into())]);
+        let tool = Processes::new(base);
+        let recipe = dir.join("recipes/notes");
+        std::fs::create_dir_all(dir.join("recipes")).unwrap();
+        let make = Cmd::new("sh", dir)
+            .arg(repository.join("tests/recipes/make.sh"))
+            .arg("notes")
+            .arg(recipe);
+        assert!(tool.run(&make, MEDIUM).await.unwrap().success());
+        let base = [
+            (
+                "PATH",
+                format!("{}/tests/fakes:{path}", repository.display()),
+            ),
+            ("FAKE_ABRA_DIR", dir.join("fake").display().to_string()),
+            ("FAKE_ABRA_QUIRKS", quirks.to_owned()),
+            ("FAKE_ABRA_HANG", hang.to_owned()),
+        ];
+        let base = base.map(|(key, value)| (key.into(), value.into()));
+        Abra::find(
+            &Processes::new(BTreeMap::from(base)),
+            dir,
+            "unix:///nowhere",
+        )
+        .await
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn lint_gets_a_terminal_and_its_table_has_no_control_codes() {
+        let dir = tempfile::tempdir().unwrap();
+        let abra = stand_in(dir.path(), "", "").await.unwrap();
+        assert_eq!(abra.version, "0.13.0-beta-06a57de");
+        let table = abra.recipe_lint("notes").await.unwrap();
+        assert!(
+            table.iter().any(|line| line.starts_with("┃ R014 ┃")),
+            "{table:?}"
+        );
+        assert!(
+            table.iter().all(|line| !line.contains('\u{1b}')),
+            "{table:?}"
+        );
+        std::fs::remove_file(dir.path().join("recipes/notes/.env.sample")).unwrap();
+        let error = abra.recipe_lint("notes").await.unwrap_err();
+        assert!(error.is_refusal(), "{error}");
+        assert!(
+            error.to_string().starts_with("`abra recipe lint` failed: "),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_call_that_hangs_is_killed_and_named_and_an_unknown_answer_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let abra = stand_in(dir.path(), "+garbage", "app undeploy")
+            .await
+            .unwrap();
+        let limit = Duration::from_millis(1500);
+        let error = abra
+            .call("app undeploy", &["x", "-n", "-o"], limit, true)
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("`abra app undeploy` did not end within"),
+            "{error}"
+        );
+        let error = abra.app_ls().await.unwrap_err();
+        assert!(
+            matches!(&error, AbraError::Unknown { line, .. } if line.contains("elsewhere today")),
+            "{error}"
+        );
+        assert!(!error.is_refusal());
+    }
+}

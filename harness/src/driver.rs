@@ -172,7 +172,7 @@ impl Site {
 #[derive(Debug, Clone)]
 pub enum Driver {
     /// The embedded driver.
-    Stack(StackDriver),
+    Stack(Box<StackDriver>),
     /// abra.
     Abra(Box<abra::AbraDriver>),
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::fixtures::judge_in;
+use crate::fixtures::{hides_its_secret, judge_in};
 use crate::support::{Done, command};
 use crate::wait::wait_until;
 
@@ -47,7 +47,11 @@ fn essence(results: &Value) -> BTreeMap<String, Value> {
 
 /// Runs a fixture with both drivers and compares.
 fn equal(name: &str) -> (SwarmEnv, Value) {
-    let (_env, _done, stack) = judge_in(SwarmEnv::new(), name);
+    let stack = {
+        // It gives back its place on the engine before the other takes one.
+        let (_env, _done, stack) = judge_in(SwarmEnv::new(), name);
+        stack
+    };
     assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
     let (env, done, abra) = judge_in(with_abra(""), name);
     if abra["verdict"] != "usage" {
@@ -332,5 +336,49 @@ fn a_cancel_during_abras_deploy_leaves_nothing() {
     kill(run.pid, Signal::SIGTERM).unwrap();
     run.finish().expect(143);
     assert_eq!(env.results()["verdict"], "cancelled");
+    env.assert_nothing_left();
+}
+
+/// What a lint refuses that knows more rules than anybody here is deployed by chaos, as an operator would.
+#[test]
+fn a_base_that_lint_refuses_is_deployed_by_chaos_and_said() {
+    let mut env = with_abra("+lint-refuses");
+    env.set("STAGES", "install,upgrade");
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    assert!(done.stderr.contains("R099"), "{}", done.stderr);
+    assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
+    assert_eq!(results["deploy_count"], 1);
+    env.assert_nothing_left();
+}
+
+/// abra makes the secrets, so their values are known only from what it prints.
+#[test]
+fn a_secret_that_abra_made_is_in_no_file_and_no_line() {
+    hides_its_secret(with_abra(""));
+}
+
+/// A listing of abra's that cannot be read is not an empty one; one that can be read is a source of orphans.
+#[test]
+fn the_janitor_reads_abras_listing_or_says_that_it_cannot() {
+    let env = with_abra("+garbage");
+    let done = env.run(["janitor"]);
+    done.expect(4);
+    let said = "skipping `abra app ls` ended with exit code 0 and said what is not understood: the servers are";
+    assert!(done.stdout.contains(said), "{}", done.stdout);
+    let env = with_abra("");
+    let domain = format!("note-0a1b2c.{}", env.zone);
+    env.write(
+        &format!("home/.abra/servers/far/{domain}.env"),
+        "TYPE=notes\n",
+    );
+    let done = env.run(["janitor"]);
+    done.expect(0);
+    assert!(
+        done.stdout
+            .contains(&format!("{domain}: owner was dead, removed")),
+        "{}",
+        done.stdout
+    );
     env.assert_nothing_left();
 }

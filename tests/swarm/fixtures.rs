@@ -182,7 +182,11 @@ fn ledger() {
 /// A test that prints a generated secret in several forms shows it to nobody.
 #[test]
 fn a_generated_secret_is_in_no_file_and_no_line() {
-    let mut env = SwarmEnv::new();
+    hides_its_secret(SwarmEnv::new());
+}
+
+/// Runs a test that shows a generated secret, and looks for it in everything that the run wrote.
+pub(crate) fn hides_its_secret(mut env: SwarmEnv) {
     let recipe = env.recipe("notes");
     let spied = env.root.join("spied");
     let text = format!(

@@ -201,7 +201,7 @@ async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
 fn driver_of(context: &Context<'_>, site: Site, abra: Option<Abra>) -> Result<Driver, RunError> {
     let settings = context.settings;
     let Some(abra) = abra else {
-        return Ok(Driver::Stack(StackDriver { site }));
+        return Ok(Driver::Stack(Box::new(StackDriver { site })));
     };
     let servers = settings.host.abra.join("servers").join(&settings.server);
     std::fs::create_dir_all(&servers).map_err(|source| {
