@@ -67,16 +67,21 @@ fn equal(name: &str) -> (SwarmEnv, Value) {
 }
 
 macro_rules! parity {
-    ($($(#[$mark:meta])* $test:ident: $name:literal,)*) => {
+    (always { $($test:ident: $name:literal,)* } full { $($more:ident: $other:literal,)* }) => {
         $(#[test]
-        $(#[$mark])*
         fn $test() {
             equal($name);
         })*
 
+        $(#[cfg(feature = "full")]
+        #[test]
+        fn $more() {
+            equal($other);
+        })*
+
         #[test]
         fn every_fixture_is_compared() {
-            let mut listed = vec![$($name,)* "notes"];
+            let mut listed = vec![$($name,)* $($other,)* "notes"];
             listed.sort_unstable();
             let dir = crate::support::repository().join("tests/recipes");
             let mut there: Vec<String> = std::fs::read_dir(dir).unwrap().flatten()
@@ -89,38 +94,42 @@ macro_rules! parity {
     };
 }
 
-// Those that are ignored add no way of failing that is not here already; `tests/run --ignored` has them all.
+// What is below `full` fails in no way that is not above; `tests/run --features full` compares all of it.
 parity! {
-    #[ignore = "compared in full runs"] alias_bomb: "alias-bomb",
-    backup_archives_nothing: "backup-archives-nothing",
-    backup_empty_dump: "backup-empty-dump",
-    backup_hook_fails: "backup-hook-fails",
-    #[ignore = "compared in full runs"] bad_yaml: "bad-yaml",
-    base_cannot_deploy: "base-cannot-deploy",
-    #[ignore = "compared in full runs"] crash_loop: "crash-loop",
-    #[ignore = "compared in full runs"] extends_cycle: "extends-cycle",
-    ledger: "ledger",
-    #[ignore = "compared in full runs"] never_healthy: "never-healthy",
-    never_starts: "never-starts",
-    #[ignore = "compared in full runs"] no_backup: "no-backup",
-    #[ignore = "compared in full runs"] no_compose: "no-compose",
-    #[ignore = "compared in full runs"] no_upgrade_base: "no-upgrade-base",
-    #[ignore = "compared in full runs"] notes_pytest: "notes-pytest",
-    #[ignore = "compared in full runs"] pull_missing: "pull-missing",
-    #[ignore = "compared in full runs"] required_variable: "required-variable",
-    #[ignore = "compared in full runs"] restore_does_not_restore: "restore-does-not-restore",
-    restore_ignores_dump: "restore-ignores-dump",
-    #[ignore = "compared in full runs"] serves_404: "serves-404",
-    #[ignore = "compared in full runs"] test_fails: "test-fails",
-    #[ignore = "compared in full runs"] test_skipped: "test-skipped",
-    upgrade_loses_volume: "upgrade-loses-volume",
-    upgrade_moves_nothing: "upgrade-moves-nothing",
-    upgrade_rolls_back: "upgrade-rolls-back",
-    wild_backup_v1: "wild-backup-v1",
-    #[ignore = "compared in full runs"] wild_no_abra_sh: "wild-no-abra-sh",
-    #[ignore = "compared in full runs"] wild_port: "wild-port",
-    #[ignore = "compared in full runs"] wild_web_elsewhere: "wild-web-elsewhere",
-    #[ignore = "compared in full runs"] wild_zero_replicas: "wild-zero-replicas",
+    always {
+        backup_archives_nothing: "backup-archives-nothing",
+        backup_empty_dump: "backup-empty-dump",
+        backup_hook_fails: "backup-hook-fails",
+        base_cannot_deploy: "base-cannot-deploy",
+        ledger: "ledger",
+        never_starts: "never-starts",
+        restore_ignores_dump: "restore-ignores-dump",
+        upgrade_loses_volume: "upgrade-loses-volume",
+        upgrade_moves_nothing: "upgrade-moves-nothing",
+        upgrade_rolls_back: "upgrade-rolls-back",
+        wild_backup_v1: "wild-backup-v1",
+    }
+    full {
+        alias_bomb: "alias-bomb",
+        bad_yaml: "bad-yaml",
+        crash_loop: "crash-loop",
+        extends_cycle: "extends-cycle",
+        never_healthy: "never-healthy",
+        no_backup: "no-backup",
+        no_compose: "no-compose",
+        no_upgrade_base: "no-upgrade-base",
+        notes_pytest: "notes-pytest",
+        pull_missing: "pull-missing",
+        required_variable: "required-variable",
+        restore_does_not_restore: "restore-does-not-restore",
+        serves_404: "serves-404",
+        test_fails: "test-fails",
+        test_skipped: "test-skipped",
+        wild_no_abra_sh: "wild-no-abra-sh",
+        wild_port: "wild-port",
+        wild_web_elsewhere: "wild-web-elsewhere",
+        wild_zero_replicas: "wild-zero-replicas",
+    }
 }
 
 /// What abra was called with, oldest first.
