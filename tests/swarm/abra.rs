@@ -371,6 +371,7 @@ fn a_secret_that_abra_made_is_in_no_file_and_no_line() {
 #[test]
 fn the_janitor_reads_abras_listing_or_says_that_it_cannot() {
     let env = with_abra("+garbage");
+    std::fs::create_dir(env.root.join("locks")).unwrap();
     let done = env.run(["janitor"]);
     done.expect(4);
     let said = "skipping `abra app ls` ended with exit code 0 and said what is not understood: the servers are";
@@ -378,6 +379,7 @@ fn the_janitor_reads_abras_listing_or_says_that_it_cannot() {
     // Two environments in one test could wait for each other's place on the engine.
     drop(env);
     let env = with_abra("");
+    std::fs::create_dir(env.root.join("locks")).unwrap();
     let domain = format!("note-0a1b2c.{}", env.zone);
     env.write(
         &format!("home/.abra/servers/far/{domain}.env"),
