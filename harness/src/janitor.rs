@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
-use crate::lock::{Attempt, DomainLock, LockError, Probe};
+use crate::error::chain;
+use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
@@ -21,6 +22,9 @@ use crate::wait::Deadline;
 
 /// How long the removal of one orphan may take.
 const REAP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How many lock files are tidied with one listing of the engine, at the most.
+const TIDY_BATCH: u64 = 256;
 
 /// What the janitor decided about a candidate, and what came of it.
 #[derive(Debug)]
@@ -195,13 +199,16 @@ fn live(holder: String, since: Option<SystemTime>) -> Decision {
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
 pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
-    match app::remove(engine, host, &lock, Deadline::after(REAP_LIMIT)).await {
-        Ok(removal) if removal.residual.is_empty() => match lock.unlink() {
-            Ok(()) => Decision::Reaped,
-            Err(error) => Decision::Skipped(error),
-        },
-        Ok(removal) => Decision::Incomplete(removal.residual),
+    let removal = app::remove(engine, host, &lock, Deadline::after(REAP_LIMIT)).await;
+    let left = match &removal {
+        Ok(removal) if removal.residual.is_empty() => Left::Nothing,
+        _ => Left::Something,
+    };
+    let let_go = lock.leave(left);
+    match removal {
         Err(error) => Decision::Failed(error),
+        Ok(removal) if left == Left::Something => Decision::Incomplete(removal.residual),
+        Ok(_) => let_go.map_or_else(Decision::Skipped, |()| Decision::Reaped),
     }
 }
 
@@ -291,29 +298,73 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
             return;
         }
     };
-    for entry in readable(entries, &host.locks, &mut sweep.unreadable) {
-        let name = entry.file_name();
-        let Some(domain) = HostDirs::domain_of_lock_file(&name, zone) else {
-            continue;
-        };
-        if sweep
-            .findings
-            .iter()
-            .any(|finding| finding.domain == domain)
-        {
-            continue;
-        }
-        match DomainLock::try_acquire(host, &domain, run) {
-            // Between the listing and the probe a run may have come, made its app and died.
-            Ok(Attempt::Acquired(lock)) => match app::exists(engine, host, &domain).await {
-                Ok(false) => sweep.tidied += usize::from(lock.unlink().is_ok()),
-                Ok(true) | Err(_) => drop(lock),
-            },
+    let done: BTreeSet<_> = sweep.findings.iter().map(|f| f.domain.clone()).collect();
+    let domains: Vec<_> = readable(entries, &host.locks, &mut sweep.unreadable)
+        .iter()
+        .filter_map(|entry| HostDirs::domain_of_lock_file(&entry.file_name(), zone))
+        .filter(|domain| !done.contains(domain))
+        .collect();
+    for batch in domains.chunks(batch_size()) {
+        tidy_batch(engine, host, zone, run, batch, sweep).await;
+    }
+}
+
+/// Returns how many lock files are taken at once: each is an open file until the listing has been read, and
+/// the listing needs some of its own.
+fn batch_size() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    usize::try_from((files / 4).clamp(1, TIDY_BATCH)).unwrap_or(1)
+}
+
+/// Takes the free locks among `domains`, lists once, and unlinks the files of those without an app.
+///
+/// The listing comes after the locks: between one that came before and the probe a run may have come,
+/// made its app and died. Only while the lock is held nobody can.
+async fn tidy_batch(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    run: &RunId,
+    domains: &[Domain],
+    sweep: &mut Sweep,
+) {
+    let mut free = Vec::new();
+    for domain in domains {
+        match DomainLock::try_acquire(host, domain, run) {
+            Ok(Attempt::Acquired(lock)) => free.push(lock),
             Ok(Attempt::Held { .. }) => {}
             Err(error) => sweep.findings.push(Finding {
-                domain,
+                domain: domain.clone(),
                 decision: Decision::Skipped(error),
             }),
+        }
+    }
+    if free.is_empty() {
+        return;
+    }
+    let mut unreadable = Vec::new();
+    let apps = match candidates(engine, host, zone, &mut unreadable).await {
+        Ok(apps) => apps,
+        Err(error) => {
+            unreadable.push(chain(&error));
+            BTreeSet::new()
+        }
+    };
+    for lock in free {
+        // Whatever could not be read may be its app.
+        let clear = unreadable.is_empty() && !apps.contains(lock.domain());
+        let left = if clear {
+            Left::Nothing
+        } else {
+            Left::Something
+        };
+        let let_go = lock.leave(left);
+        sweep.tidied += usize::from(clear && let_go.is_ok());
+    }
+    for place in unreadable {
+        if !sweep.unreadable.contains(&place) {
+            sweep.unreadable.push(place);
         }
     }
 }

@@ -5,17 +5,24 @@
 //!
 //! The janitor unlinks the lock files of apps that it has reaped, so a waiter can win an inode that no
 //! path names any more while a third process locks a new file at the same path. Hence every acquisition
-//! compares the descriptor's inode with the path's and starts again when they differ.
+//! compares the descriptor's inode with the path's and starts again when they differ. Which step follows
+//! which is decided in `protocol`, and checked there over every interleaving.
+
+#[cfg(test)]
+mod model;
+mod protocol;
 
 pub(crate) mod file;
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
+pub(crate) use protocol::Left;
+use protocol::{Acquire, Found, Leave, Patience};
 
 use crate::dirs::HostDirs;
 use crate::name::{Domain, RunId};
@@ -130,27 +137,14 @@ impl DomainLock {
             source,
         };
         refuse_network_file_system(&host.locks)?;
-        loop {
-            let mut file = open(&path).map_err(unusable)?;
-            #[expect(clippy::disallowed_methods, reason = "this module is the door")]
-            match file.try_lock() {
-                Ok(()) if names(&path, &file).map_err(unusable)? => {
-                    return Self::own(file, &path, domain, run)
-                        .map(Attempt::Acquired)
-                        .map_err(unusable);
-                }
-                // An unlinked inode: whoever reaped it is done with it, the live path is another file.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let since = file.metadata().and_then(|meta| meta.modified()).ok();
-                    return Ok(Attempt::Held {
-                        holder: read_holder(&mut file),
-                        since,
-                    });
-                }
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(unusable(error)),
-            }
+        match take(&path, Patience::Try).map_err(unusable)? {
+            Taken::Owned(file) => Self::own(file, &path, domain, run)
+                .map(Attempt::Acquired)
+                .map_err(unusable),
+            Taken::Held(mut file) => Ok(Attempt::Held {
+                since: file.metadata().and_then(|meta| meta.modified()).ok(),
+                holder: read_holder(&mut file),
+            }),
         }
     }
 
@@ -171,16 +165,9 @@ impl DomainLock {
     /// [`LockError`] when the lock file cannot be opened or locked at all.
     pub async fn acquire(host: &HostDirs, domain: &Domain, run: &RunId) -> Result<Self, LockError> {
         let path = host.lock_file(domain);
-        let unusable = |source| LockError::Unusable {
-            path: path.clone(),
-            source,
-        };
-        loop {
-            let file = wait_for(&path).await.map_err(unusable)?;
-            if names(&path, &file).map_err(unusable)? {
-                return Self::own(file, &path, domain, run).map_err(unusable);
-            }
-        }
+        let file = wait_for(&path).await;
+        file.and_then(|file| Self::own(file, &path, domain, run))
+            .map_err(|source| LockError::Unusable { path, source })
     }
 
     /// Returns the domain that is owned.
@@ -196,22 +183,42 @@ impl DomainLock {
     /// # Errors
     /// [`LockError::Unusable`] when the file cannot be unlinked.
     pub fn unlink(self) -> Result<(), LockError> {
-        match std::fs::remove_file(&self.path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(LockError::Unusable {
-                path: self.path.clone(),
-                source,
-            }),
-        }
+        self.leave(Left::Nothing)
     }
 
-    fn own(mut file: File, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
-        // For messages only. Truncating is safe because the lock is held.
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "run {run} (pid {})", std::process::id())?;
-        file.set_modified(SystemTime::now())?;
+    /// Gives the domain up as a reaper does that has seen what is `left` of the app: unlinks the lock file
+    /// if that is nothing, and lets go.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`] when the file cannot be unlinked; it is let go even then.
+    pub(crate) fn leave(self, left: Left) -> Result<(), LockError> {
+        let Self { file, path, .. } = self;
+        let mut file = Some(file);
+        let mut unlinked = Ok(());
+        let mut step = Leave::FIRST;
+        while step != Leave::Gone {
+            match step {
+                // The caller's part, done with this lock in hand.
+                Leave::Clear | Leave::Gone => {}
+                Leave::Unlink => {
+                    unlinked = std::fs::remove_file(&path).or_else(|error| match error.kind() {
+                        io::ErrorKind::NotFound => Ok(()),
+                        _ => Err(error),
+                    });
+                }
+                Leave::Close => drop(file.take()),
+            }
+            step = step.next(left);
+        }
+        unlinked.map_err(|source| LockError::Unusable { path, source })
+    }
+
+    fn own(file: File, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
+        // For messages only; writing sets the modification time. What was longer is cut afterwards: ext4
+        // writes a file through to the disk when it is closed, if it was truncated to nothing before.
+        let text = format!("run {run} (pid {})\n", std::process::id());
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.set_len(text.len() as u64)?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -237,6 +244,48 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// How an acquisition ended; both have what is open.
+enum Taken {
+    Owned(File),
+    Held(File),
+}
+
+/// Carries out the steps to the lock of `path`, on the kernel.
+fn take(path: &Path, patience: Patience) -> io::Result<Taken> {
+    let mut file = open(path)?;
+    let mut step = Acquire::FIRST.next(Found::Opened);
+    loop {
+        let found = match step {
+            Acquire::Open => {
+                file = open(path)?;
+                Found::Opened
+            }
+            Acquire::Lock => flock(&file, patience)?,
+            Acquire::Compare if names(path, &file)? => Found::Same,
+            Acquire::Compare => Found::Other,
+            Acquire::Own => return Ok(Taken::Owned(file)),
+            Acquire::Held => return Ok(Taken::Held(file)),
+        };
+        step = step.next(found);
+    }
+}
+
+fn flock(file: &File, patience: Patience) -> io::Result<Found> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let locked = match patience {
+        Patience::Try => file.try_lock(),
+        Patience::Wait => file.lock().map_err(TryLockError::Error),
+    };
+    match locked {
+        Ok(()) => Ok(Found::Locked),
+        Err(TryLockError::WouldBlock) => Ok(Found::Busy),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {
+            Ok(Found::Interrupted)
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Waits for the lock of `path` on a thread that blocks in the kernel, so the hand-over takes no poll.
 ///
 /// A thread cannot be cancelled: when the future is dropped, the thread may still win the lock, finds
@@ -247,20 +296,12 @@ async fn wait_for(path: &Path) -> io::Result<File> {
     std::thread::Builder::new()
         .name("lock-wait".to_owned())
         .stack_size(64 << 10)
-        .spawn(move || drop(sender.send(block_on(&wanted))))?;
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other("the waiting thread ended")))
-}
-
-fn block_on(path: &Path) -> io::Result<File> {
-    let file = open(path)?;
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
-        match file.lock() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map(|()| file),
-        }
+        .spawn(move || drop(sender.send(take(&wanted, Patience::Wait))))?;
+    match receiver.await {
+        Ok(Ok(Taken::Owned(file))) => Ok(file),
+        Ok(Ok(Taken::Held(_))) => Err(io::Error::other("the lock was waited for and is held")),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("the waiting thread ended")),
     }
 }
 
@@ -300,15 +341,10 @@ impl SectionLock {
             path: path.to_owned(),
             source,
         };
-        loop {
-            let file = wait_for(path).await.map_err(unusable)?;
-            if names(path, &file).map_err(unusable)? {
-                return Ok(Self {
-                    file,
-                    path: path.to_owned(),
-                });
-            }
-        }
+        Ok(Self {
+            file: wait_for(path).await.map_err(unusable)?,
+            path: path.to_owned(),
+        })
     }
 
     /// Takes the section named by `path`, or returns nothing when somebody holds it.
@@ -320,23 +356,13 @@ impl SectionLock {
             path: path.to_owned(),
             source,
         };
-        loop {
-            let file = open(path).map_err(unusable)?;
-            #[expect(clippy::disallowed_methods, reason = "this module is the door")]
-            match file.try_lock() {
-                Ok(()) if names(path, &file).map_err(unusable)? => {
-                    return Ok(Some(Self {
-                        file,
-                        path: path.to_owned(),
-                    }));
-                }
-                // An unlinked inode: the live path is another file.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(unusable(error)),
-            }
-        }
+        Ok(match take(path, Patience::Try).map_err(unusable)? {
+            Taken::Owned(file) => Some(Self {
+                file,
+                path: path.to_owned(),
+            }),
+            Taken::Held(_) => None,
+        })
     }
 
     /// Returns whether the path still names the file that is locked; when it does not, somebody else may
@@ -430,6 +456,21 @@ mod tests {
         assert!(since.is_some());
         drop(lock);
         assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
+    }
+
+    #[test]
+    fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
+        let (_root, host, domain, run) = host();
+        let path = host.lock_file(&domain);
+        std::fs::write(&path, "run 4711-of-somebody-else (pid 123456)\nand more\n").unwrap();
+        let old = SystemTime::UNIX_EPOCH;
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(old).unwrap();
+        let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+        let text = format!("run 7 (pid {})\n", std::process::id());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        let age = path.metadata().unwrap().modified().unwrap().elapsed();
+        assert!(age.is_ok_and(|age| age.as_secs() < 60));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -19,6 +19,7 @@ mod storm;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
+mod tidy;
 mod together;
 #[path = "../support/wait.rs"]
 mod wait;

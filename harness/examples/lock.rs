@@ -1,0 +1,77 @@
+//! What `recipe-ci run` does about processes and the lock, and nothing else: for `tests/bench/locks`.
+//!
+//!     lock LOCK-DIR DOMAIN [hold]
+//!
+//! A supervisor starts this binary again as its worker; both arm their guards as in a run. The worker says
+//! `waiting` when somebody has the lock and `acquired` when it is its own; then it ends, or holds it until a
+//! signal comes.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use harness::dirs::HostDirs;
+use harness::lifetime::supervisor::{Ended, Request, supervise};
+use harness::lifetime::worker::{PARENT_VARIABLE, Signals, arm};
+use harness::lock::{Attempt, DomainLock};
+use harness::name::{Domain, Zone};
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    #[expect(clippy::disallowed_methods, reason = "an example has no `runner::env`")]
+    let parent = std::env::var(PARENT_VARIABLE);
+    let Ok(parent) = parent else {
+        let ended = supervise(&Request {
+            exe: std::env::current_exe().unwrap(),
+            args,
+            env: Vec::new(),
+            deadline: Duration::from_secs(600),
+            teardown_budget: Duration::from_secs(60),
+            detached: false,
+        });
+        return match ended {
+            Ok(Ended::Exited(code)) => ExitCode::from(code),
+            _ => ExitCode::FAILURE,
+        };
+    };
+    let _notes = arm(parent.parse().unwrap()).unwrap();
+    let args: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(own(args[0], args[1], args.get(2) == Some(&"hold")));
+    ExitCode::SUCCESS
+}
+
+async fn own(locks: &str, domain: &str, hold: bool) {
+    let mut signals = Signals::listen().unwrap();
+    let zone: Zone = domain.split_once('.').unwrap().1.parse().unwrap();
+    let domain = Domain::parse(domain, &zone).unwrap();
+    let host = HostDirs {
+        locks: PathBuf::from(locks),
+        runs: PathBuf::new(),
+        state: PathBuf::new(),
+        abra: PathBuf::new(),
+    };
+    let run = "bench".parse().unwrap();
+    let _lock = match DomainLock::try_acquire(&host, &domain, &run).unwrap() {
+        Attempt::Acquired(lock) => lock,
+        Attempt::Held { .. } => {
+            say("waiting");
+            DomainLock::acquire(&host, &domain, &run).await.unwrap()
+        }
+    };
+    say("acquired");
+    if hold {
+        signals.next().await;
+    }
+}
+
+fn say(word: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{word}").and_then(|()| out.flush()).unwrap();
+}
