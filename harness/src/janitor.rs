@@ -14,7 +14,7 @@ use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
 use crate::error::chain;
-use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
+use crate::lock::{Attempt, DomainLock, Left, LockError, Probe, refuse_network_file_system};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
@@ -156,7 +156,7 @@ pub async fn sweep_with(
         }
     }
     if !dry_run {
-        tidy(engine, host, zone, run, &mut sweep).await;
+        tidy(engine, host, zone, &mut sweep).await;
     }
     Ok(sweep)
 }
@@ -288,7 +288,7 @@ fn domain_of_object(name: &str, zone: &Zone) -> Option<Domain> {
 }
 
 /// Unlinks free lock files that have no app behind them.
-async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep: &mut Sweep) {
+async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, sweep: &mut Sweep) {
     let entries = match std::fs::read_dir(&host.locks) {
         Ok(entries) => entries,
         Err(error) => {
@@ -298,6 +298,11 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
             return;
         }
     };
+    // Once for all of them: it is the directory that counts.
+    if let Err(error) = refuse_network_file_system(&host.locks) {
+        sweep.unreadable.push(chain(&error));
+        return;
+    }
     let done: BTreeSet<_> = sweep.findings.iter().map(|f| f.domain.clone()).collect();
     let domains: Vec<_> = readable(entries, &host.locks, &mut sweep.unreadable)
         .iter()
@@ -305,7 +310,7 @@ async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, run: &RunId, sweep:
         .filter(|domain| !done.contains(domain))
         .collect();
     for batch in domains.chunks(batch_size()) {
-        tidy_batch(engine, host, zone, run, batch, sweep).await;
+        tidy_batch(engine, host, zone, batch, sweep).await;
     }
 }
 
@@ -325,15 +330,14 @@ async fn tidy_batch(
     engine: &Engine,
     host: &HostDirs,
     zone: &Zone,
-    run: &RunId,
     domains: &[Domain],
     sweep: &mut Sweep,
 ) {
     let mut free = Vec::new();
     for domain in domains {
-        match DomainLock::try_acquire(host, domain, run) {
-            Ok(Attempt::Acquired(lock)) => free.push(lock),
-            Ok(Attempt::Held { .. }) => {}
+        match DomainLock::try_claim(host, domain) {
+            Ok(Some(lock)) => free.push(lock),
+            Ok(None) => {}
             Err(error) => sweep.findings.push(Finding {
                 domain: domain.clone(),
                 decision: Decision::Skipped(error),
