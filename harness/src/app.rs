@@ -1,13 +1,14 @@
 //! A run app on this host: its stack and its env files, and how to make both disappear.
 //!
-//! Only `run` and `janitor` call this, and only with the domain's lock in hand.
+//! Only `run`, `janitor` and `warm` call this, and only with the domain's lock in hand.
 
 use std::path::PathBuf;
 
 use crate::dirs::HostDirs;
 use crate::lock::DomainLock;
 use crate::name::Domain;
-use crate::swarm::teardown::{Removal, remove_stack};
+use crate::swarm::object::Kind;
+use crate::swarm::teardown::{Removal, remove_all_but, remove_stack};
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
 
@@ -38,6 +39,20 @@ pub async fn remove(
         left.iter().map(|path| path.display().to_string()).collect(),
     );
     Ok(removal)
+}
+
+/// Undeploys the app that `lock` owns: what runs goes, with networks and configs; volumes, secrets and the
+/// env file stay. Secrets stay because nobody can read their values back, and databases hold them in volumes.
+///
+/// # Errors
+/// [`EngineError`] when the engine cannot be asked.
+pub async fn undeploy(
+    engine: &Engine,
+    lock: &DomainLock,
+    deadline: Deadline,
+) -> Result<Removal, EngineError> {
+    let kept = [Kind::Volume, Kind::Secret];
+    remove_all_but(engine, &lock.domain().stack(), &kept, deadline).await
 }
 
 /// Returns whether anything of `domain` exists on this host.

@@ -135,6 +135,7 @@ mod tests {
             locks: root.join("lock"),
             runs: root.join("runs"),
             state: root.join("state"),
+            warm: root.join("warm"),
             abra: root.join("abra"),
         }
     }

@@ -19,6 +19,8 @@ pub struct HostDirs {
     pub runs: PathBuf,
     /// Where the host's own state is (last sweep, image locks).
     pub state: PathBuf,
+    /// Where the warm apps' snapshots and records are, a directory per recipe.
+    pub warm: PathBuf,
     /// The canonical abra directory, usually `~/.abra`.
     pub abra: PathBuf,
 }
@@ -53,18 +55,23 @@ impl DirsError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Unusable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::ReadOnlyFilesystem
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::NotFound
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::InvalidInput
-            ),
+            Self::Unusable { source, .. } => is_usage(source),
             Self::InTheWay { .. } => true,
         }
     }
+}
+
+/// Returns whether what the system says of a path is about the path that was given, not about the host.
+pub(crate) fn is_usage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::InvalidInput
+    )
 }
 
 fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
@@ -277,6 +284,7 @@ mod tests {
             locks: root.join("lock"),
             runs: root.join("runs"),
             state: root.join("state"),
+            warm: root.join("warm"),
             abra: root.join("home/.abra"),
         }
     }

@@ -86,6 +86,10 @@ pub(crate) fn consumer(dirs: &RunDirs, deadline: Duration) -> Result<Consumer, L
                 record = begin(started, deadline);
                 record.as_ref().map(|record| record.phase.clone())
             }
+            Event::Moved { domain, .. } => record.as_mut().map(|record| {
+                record.domain.clone_from(domain);
+                record.phase.clone()
+            }),
             Event::PhaseStarted { phase, .. } => Some(phase.name().to_owned()),
             Event::TierStarted(stage) => Some(stage.to_string()),
             Event::TeardownStarted { .. } => Some(Phase::Teardown.name().to_owned()),
@@ -205,6 +209,7 @@ mod tests {
             locks: root.join("lock"),
             runs: root.join("runs"),
             state: root.join("state"),
+            warm: root.join("warm"),
             abra: root.join("abra"),
         }
     }

@@ -439,6 +439,7 @@ mod tests {
             locks: root.path().to_owned(),
             runs: root.path().join("runs"),
             state: root.path().join("state"),
+            warm: root.path().join("warm"),
             abra: root.path().join("abra"),
         };
         let domain =

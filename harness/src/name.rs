@@ -51,6 +51,14 @@ pub enum NameError {
         /// The zone that it was held against.
         zone: String,
     },
+    /// A recipe whose name no warm app can have.
+    #[error("recipe `{recipe}` cannot have a warm app: {reason}")]
+    Warm {
+        /// The recipe.
+        recipe: String,
+        /// Which rule its name breaks.
+        reason: &'static str,
+    },
     /// A run id that cannot be a directory name.
     #[error("run id `{id}` is not usable: {reason}")]
     RunId {
@@ -221,7 +229,8 @@ impl Zone {
     }
 }
 
-/// The domain of a run app; it always matches its zone's [`Zone::is_run_app`].
+/// The domain of a run app, which always matches its zone's [`Zone::is_run_app`], or of a warm app,
+/// which never does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(String);
 
@@ -242,6 +251,35 @@ impl Domain {
         Self(format!("{head}-{}.{zone}", &digest[..6]))
     }
 
+    /// Returns the domain of the warm app of `recipe` in `zone`. No janitor ever takes it for a run app.
+    ///
+    /// A name of six hex digits (`facade`) gets a second dash, because `warm-facade` has the form of a run app.
+    ///
+    /// # Errors
+    /// [`NameError::Warm`] when the recipe's name cannot be part of one DNS label.
+    pub fn warm(recipe: &RecipeName, zone: &Zone) -> Result<Self, NameError> {
+        let refuse = |reason| {
+            Err(NameError::Warm {
+                recipe: recipe.0.clone(),
+                reason,
+            })
+        };
+        // A stack's name has `_` for `.`, so `a.b` and `a_b` would be one stack.
+        if recipe.0.contains(['.', '_']) {
+            return refuse("`.` and `_` cannot be part of its domain's first label");
+        }
+        let dashes = if recipe.0.len() == 6 && recipe.0.bytes().all(|b| b.is_ascii_hexdigit()) {
+            "--"
+        } else {
+            "-"
+        };
+        let label = format!("warm{dashes}{recipe}");
+        if label.len() > 63 {
+            return refuse("the first label of its domain would be longer than 63 bytes");
+        }
+        Ok(Self(format!("{label}.{zone}")))
+    }
+
     /// Returns `text` as a domain when it is a run app of `zone`.
     ///
     /// # Errors
@@ -254,6 +292,23 @@ impl Domain {
                 domain: text.to_owned(),
                 zone: zone.0.clone(),
             })
+        }
+    }
+
+    /// Returns `text` as a domain when it is a run app or a warm app of `zone`. Never for deciding what may be
+    /// removed.
+    ///
+    /// # Errors
+    /// [`NameError::Domain`] when it is neither.
+    pub fn of_app(text: &str, zone: &Zone) -> Result<Self, NameError> {
+        let recipe = text
+            .strip_suffix(zone.as_str())
+            .and_then(|text| text.strip_suffix('.')?.strip_prefix("warm-"))
+            .and_then(|recipe| recipe.trim_start_matches('-').parse().ok());
+        let warm = recipe.and_then(|recipe| Self::warm(&recipe, zone).ok());
+        match warm.filter(|warm| warm.0 == text) {
+            Some(warm) => Ok(warm),
+            None => Self::parse(text, zone),
         }
     }
 
@@ -362,6 +417,39 @@ mod tests {
         ) {
             let pattern = regex::Regex::new(r"^[a-z0-9]{1,4}-[0-9a-f]{6}\.ci\.localhost$").unwrap();
             proptest::prop_assert_eq!(zone().is_run_app(&name), pattern.is_match(&name), "{}", name);
+        }
+    }
+
+    #[test]
+    fn no_warm_app_is_ever_taken_for_a_run_app() {
+        let stacks = |recipe: &str| {
+            let domain = Domain::warm(&recipe.parse().unwrap(), &zone()).unwrap();
+            assert!(Domain::parse(domain.as_str(), &zone()).is_err(), "{domain}");
+            assert!(!zone().is_run_app(domain.as_str()));
+            assert_eq!(Domain::of_app(domain.as_str(), &zone()).unwrap(), domain);
+            domain.to_string()
+        };
+        assert_eq!(stacks("notes"), "warm-notes.ci.localhost");
+        // Six hex digits: with one dash the janitor would remove it.
+        assert!(
+            zone().is_run_app("warm-facade.ci.localhost")
+        );
+        assert_eq!(stacks("facade"), "warm--facade.ci.localhost");
+        assert_eq!(stacks("a-0a1b2c"), "warm-a-0a1b2c.ci.localhost");
+        let run = "note-012345.ci.localhost";
+        assert_eq!(Domain::of_app(run, &zone()).unwrap().as_str(), run);
+        for foreign in [
+            "prod.ci.localhost",
+            "warm-Notes.ci.localhost",
+            "warm-notes.example.org",
+        ] {
+            assert!(Domain::of_app(foreign, &zone()).is_err(), "{foreign}");
+        }
+        for bad in ["a.b", "a_b", &"a".repeat(60)] {
+            assert!(
+                Domain::warm(&bad.parse().unwrap(), &zone()).is_err(),
+                "{bad}"
+            );
         }
     }
 

@@ -11,6 +11,7 @@ pub mod image;
 pub mod object;
 pub mod service;
 pub mod teardown;
+pub mod volume;
 pub mod watch;
 
 use bollard::Docker;

@@ -17,7 +17,7 @@ use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
-use crate::cli::{DriverChoice, KeepChoice, RunArgs};
+use crate::cli::{DriverChoice, KeepChoice, ReleasesArgs, RunArgs};
 use crate::env;
 
 /// Where published recipes are when nothing else is said.
@@ -117,6 +117,7 @@ pub(crate) fn places(host: &HostDirs) -> Vec<(&'static str, std::ffi::OsString)>
         ("CCCI_APP_LOCK_DIR", host.locks.clone().into_os_string()),
         ("CCCI_RUNS_DIR", host.runs.clone().into_os_string()),
         ("CCCI_STATE_DIR", host.state.clone().into_os_string()),
+        ("CCCI_WARM_DIR", host.warm.clone().into_os_string()),
         ("ABRA_DIR", host.abra.clone().into_os_string()),
         ("DOCKER_HOST", docker_host().into()),
     ];
@@ -143,6 +144,7 @@ pub(crate) fn host_dirs() -> HostDirs {
     HostDirs {
         locks: env::path("CCCI_APP_LOCK_DIR").map_or_else(|| PathBuf::from("/run/lock"), absolute),
         runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
+        warm: or("CCCI_WARM_DIR", "/var/lib/ci-warm", xdg.join("warm")),
         state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
         abra: env::path("ABRA_DIR").map_or_else(|| home.join(".abra"), absolute),
     }
@@ -256,6 +258,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             "give the directory above it, which has one sub-directory per recipe",
         ));
     }
+    let quick = quick(args, &stages)?;
+    let promotable = match &origin {
+        Origin::Repository(source) => by_hand || *source == published(&recipe, forge.as_deref())?,
+        Origin::Staged => false,
+    };
     let run_id = args.run_id.clone().or_else(env::build_number);
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
     Ok(Settings {
@@ -265,6 +272,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         reference,
         pr,
         stages,
+        quick,
+        promotable,
+        kept_env: None,
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,
         domain,
@@ -294,6 +304,53 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
         dry_run: args.dry_run,
+    })
+}
+
+/// Everything that a sweep was asked to do.
+#[derive(Debug)]
+pub(crate) struct Releases {
+    /// The operator's overlays.
+    pub(crate) overlays: PathBuf,
+    /// The host's places.
+    pub(crate) host: HostDirs,
+    /// The zone.
+    pub(crate) zone: Zone,
+    /// The deadline of each run.
+    pub(crate) deadline: Duration,
+    /// The forge of the published recipes.
+    pub(crate) forge: String,
+    /// Its token.
+    pub(crate) token: Option<Token>,
+    /// How many runs at once.
+    pub(crate) parallel: usize,
+    /// This program.
+    pub(crate) exe: PathBuf,
+}
+
+/// Resolves the arguments of `sweep`.
+///
+/// # Errors
+/// [`UsageError`].
+pub(crate) fn releases(args: &ReleasesArgs) -> Result<Releases, UsageError> {
+    let overlays = args.overlays.clone();
+    let Some(overlays) = overlays.filter(|dir| !dir.as_os_str().is_empty()) else {
+        return Err(wrong(
+            "nothing says which recipes are enrolled",
+            "give the directory of overlays with `--overlays` (CCCI_TESTS_DIR)",
+        ));
+    };
+    let forge = env::var("CCCI_FORGE_URL");
+    Ok(Releases {
+        overlays: absolute(overlays),
+        host: host_dirs(),
+        zone: zone(&args.zone)?,
+        deadline: deadline_or_default(&args.deadline)?,
+        token: token(forge.as_deref())?,
+        forge: forge.unwrap_or_else(|| PUBLIC_FORGE.to_owned()),
+        parallel: usize::from(args.parallel),
+        exe: own_program()
+            .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
     })
 }
 
@@ -368,12 +425,66 @@ fn source(
             "set SRC to the OWNER/REPO, URL or path that has it, or leave REF unset for the published recipe",
         ));
     } else {
-        let forge = forge.unwrap_or(PUBLIC_FORGE);
-        Origin::Repository(parse(&format!("{PUBLIC_OWNER}/{recipe}"), Some(forge))?)
+        Origin::Repository(published(&recipe, forge)?)
     };
     // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
     // checkout of anybody's proposal.
     Ok((recipe, origin, path.is_some()))
+}
+
+/// Returns the name of the published `recipe` on its forge.
+pub(crate) fn published_name(recipe: &RecipeName) -> String {
+    format!("{PUBLIC_OWNER}/{recipe}")
+}
+
+/// Returns where the published `recipe` is.
+///
+/// # Errors
+/// [`UsageError`] when the forge's address is none.
+pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Source, UsageError> {
+    let forge = forge.unwrap_or(PUBLIC_FORGE);
+    Source::parse(&published_name(recipe), Some(forge), Path::new("/"))
+        .map_err(|error| wrong(error, "CCCI_FORGE_URL must be the address of a forge"))
+}
+
+/// Returns whether a quick run is wanted, and refuses what a quick run cannot do.
+fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
+    let wanted = args.quick
+        || match env::var("CCCI_QUICK").as_deref() {
+            None | Some("0" | "false") => false,
+            Some("1" | "true") => true,
+            Some(other) => {
+                return Err(wrong(
+                    format!("CCCI_QUICK is `{other}`"),
+                    "set it to 1 for a quick run, or leave it unset",
+                ));
+            }
+        };
+    if !wanted {
+        return Ok(false);
+    }
+    let refusal = if !stages.contains(&Stage::Upgrade) {
+        Some((
+            "a quick run is an upgrade",
+            "add `upgrade` to the stages, or leave --quick out",
+        ))
+    } else if args.base.as_deref().is_some_and(|base| !base.is_empty()) {
+        Some((
+            "a quick run starts from the canonical, not from `--base`",
+            "leave one of them out",
+        ))
+    } else if args.keep != KeepChoice::Never {
+        Some((
+            "a quick run never leaves the warm app standing",
+            "leave `--keep` (CCCI_KEEP) or --quick out",
+        ))
+    } else {
+        None
+    };
+    match refusal {
+        Some((what, hint)) => Err(wrong(what, hint)),
+        None => Ok(true),
+    }
 }
 
 /// Returns the name that a source suggests: its last part, without `.git`.

@@ -89,6 +89,7 @@ impl TestEnv {
             ("HOME".to_owned(), at("home")),
             ("CCCI_RUNS_DIR".to_owned(), at("runs")),
             ("CCCI_STATE_DIR".to_owned(), at("state")),
+            ("CCCI_WARM_DIR".to_owned(), at("warm")),
             ("CCCI_APP_LOCK_DIR".to_owned(), at("locks")),
             ("CCCI_ZONE".to_owned(), zone.clone()),
             ("DOCKER_HOST".to_owned(), docker_host.to_owned()),

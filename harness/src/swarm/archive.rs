@@ -7,7 +7,7 @@ use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::container::short;
@@ -17,6 +17,21 @@ use super::{Engine, EngineError};
 const SMALL_FILE_LIMIT: usize = 1 << 20;
 
 impl Engine {
+    /// Returns `path` of `container` as a tar archive, piece by piece.
+    pub fn archive(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> {
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(path)
+            .build();
+        let what = about("read", path, container);
+        self.docker
+            .download_from_container(container, Some(options))
+            .map(move |piece| piece.map_err(|error| self.failed(what.clone(), error)))
+    }
+
     /// Writes `path` of `container` to `file` as a tar archive; returns its size in bytes.
     ///
     /// # Errors
@@ -31,18 +46,11 @@ impl Engine {
             what: format!("write `{}`", file.display()),
             source,
         };
-        let options = DownloadFromContainerOptionsBuilder::new()
-            .path(path)
-            .build();
-        let mut stream = std::pin::pin!(
-            self.docker
-                .download_from_container(container, Some(options))
-        );
+        let mut stream = std::pin::pin!(self.archive(container, path));
         let mut sink = tokio::fs::File::create(file).await.map_err(local)?;
         let mut size = 0;
         while let Some(piece) = stream.next().await {
-            let piece =
-                piece.map_err(|error| self.failed(about("read", path, container), error))?;
+            let piece = piece?;
             size += piece.len() as u64;
             sink.write_all(&piece).await.map_err(local)?;
         }

@@ -38,13 +38,27 @@ pub async fn remove_stack(
     stack: &StackName,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
+    remove_all_but(engine, stack, &[], deadline).await
+}
+
+/// Removes everything of `stack` except objects of the kinds `kept`, as [`remove_stack`] does.
+///
+/// # Errors
+/// As [`remove_stack`].
+pub async fn remove_all_but(
+    engine: &Engine,
+    stack: &StackName,
+    kept: &[Kind],
+    deadline: Deadline,
+) -> Result<Removal, EngineError> {
     let mut watch = Watch::new(engine, stack);
     let mut empty_listings = 0;
     let mut answered = Stopwatch::start();
     loop {
         let objects = match engine.objects_of(stack).await {
-            Ok(objects) => {
+            Ok(mut objects) => {
                 answered = Stopwatch::start();
+                objects.retain(|object| !kept.contains(&object.kind));
                 objects
             }
             Err(error) if deadline.passed() || answered.elapsed() > RESTART_LIMIT => {

@@ -1,0 +1,382 @@
+//! Warm apps: the last-good app of a recipe, undeployed, with its data kept for quick runs.
+//!
+//! A recipe's warm app has a domain of its own that no janitor ever takes for a run app, and a directory:
+//!
+//! - `canonical.json` says which version it is, where its snapshot is, and what it is doing;
+//! - `snapshot-<id>/` has its data. The one that `canonical.json` names is the last good one; any other is
+//!   what a dead process left.
+//!
+//! So there is one atomic step, the rename that replaces `canonical.json`: version, commit and snapshot change
+//! together, and no kill leaves one without the others. It is written *before* the data is touched. Whoever
+//! takes the app's lock and finds `busy` knows that the last holder died, and puts the snapshot back.
+
+pub mod canonical;
+pub mod enrolled;
+pub mod snapshot;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::app;
+use crate::dirs::HostDirs;
+use crate::lock::{Attempt, DomainLock, LockError, Probe};
+use crate::name::{Domain, NameError, RecipeName, RunId, Zone};
+use crate::outcome::Residual;
+use crate::swarm::{Engine, EngineError};
+use crate::wait::Deadline;
+use canonical::{Canonical, Place, Status};
+use snapshot::Snapshot;
+
+/// How long an undeploy may take; it is the janitor's limit for an orphan.
+const UNDEPLOY_LIMIT: Duration = Duration::from_secs(120);
+
+/// Why a warm app cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmError {
+    /// Its record is no record.
+    #[error("`{}` is not the record of a warm app: {reason}", path.display())]
+    Garbled {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Its snapshot is not what was taken.
+    #[error("the snapshot in `{}` is corrupt: {reason}", path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or directory of it cannot be read or written.
+    #[error("failed to {doing} `{}`", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Something of the app would not go.
+    #[error("the warm app {domain} would not be undeployed: {residual}")]
+    Stuck {
+        /// The app.
+        domain: String,
+        /// What is left.
+        residual: Residual,
+    },
+    /// What was put back is not what the snapshot has.
+    #[error("volume `{volume}` does not hold what the snapshot has, after it was put back")]
+    NotRestored {
+        /// Which volume.
+        volume: String,
+    },
+    /// A secret is gone whose value nobody can read back.
+    #[error("secret `{name}` of the warm app is gone")]
+    SecretGone {
+        /// Its full name.
+        name: String,
+    },
+    /// The lock failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The recipe cannot have one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+impl WarmError {
+    pub(crate) fn io(
+        doing: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Garbled { path, .. } => format!(
+                "nothing was touched; look at it, then remove `{}` to start without a canonical",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::Corrupt { .. } | Self::NotRestored { .. } | Self::SecretGone { .. } => {
+                "the next green cold run of a release makes a new canonical".to_owned()
+            }
+            Self::Io { .. } => {
+                "make it writable for this user, make room, or choose another place with CCCI_WARM_DIR"
+                    .to_owned()
+            }
+            Self::Engine(_) | Self::Stuck { .. } | Self::Lock(_) => {
+                "`recipe-ci doctor` says what is wrong with this host".to_owned()
+            }
+            Self::Name(_) => "run it without --quick".to_owned(),
+        }
+    }
+
+    /// Returns whether another snapshot would help: the record is sound, its data is not.
+    #[must_use]
+    pub fn is_lost_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::NotRestored { .. } | Self::SecretGone { .. }
+        )
+    }
+}
+
+/// A recipe's warm app, owned: nobody else touches it while this lives.
+#[derive(Debug, Clone)]
+pub struct WarmApp {
+    /// Its record.
+    pub place: Place,
+    /// Proof that it is ours.
+    pub lock: Rc<DomainLock>,
+    pub(crate) engine: Engine,
+    pub(crate) host: HostDirs,
+}
+
+impl WarmApp {
+    /// Returns the warm app whose lock is `lock`.
+    #[must_use]
+    pub fn new(
+        engine: &Engine,
+        host: &HostDirs,
+        recipe: &RecipeName,
+        lock: Rc<DomainLock>,
+    ) -> Self {
+        Self {
+            place: Place::of(host, recipe),
+            lock,
+            engine: engine.clone(),
+            host: host.clone(),
+        }
+    }
+
+    /// Brings the app to rest after whatever the last holder of its lock died of, and returns its record.
+    ///
+    /// Nothing of it is deployed afterwards. Its data is the snapshot's, or, when the status is `used`, what a
+    /// passed quick run left. `None` means that there is no canonical, and nothing of an app either where the
+    /// last holder died while it made the first one.
+    ///
+    /// # Errors
+    /// [`WarmError`]; the record is as it was, so that the next holder tries again.
+    pub async fn recover(&self) -> Result<Option<Canonical>, WarmError> {
+        let Some(canonical) = self.place.read()? else {
+            return Ok(None);
+        };
+        self.check_domain(&canonical)?;
+        match canonical.status {
+            Status::Making => {
+                self.discard().await?;
+                Ok(None)
+            }
+            Status::Busy => {
+                self.undeploy().await?;
+                self.put_back(&canonical).await?;
+                self.place.sweep(Some(&canonical))?;
+                self.rest(canonical, Status::Idle).map(Some)
+            }
+            Status::Idle | Status::Used => {
+                self.undeploy().await?;
+                self.place.sweep(Some(&canonical))?;
+                Ok(Some(canonical))
+            }
+        }
+    }
+
+    fn check_domain(&self, canonical: &Canonical) -> Result<(), WarmError> {
+        if canonical.domain == self.lock.domain().as_str() {
+            return Ok(());
+        }
+        Err(WarmError::Garbled {
+            path: self.place.record(),
+            reason: format!(
+                "it is of the app {}, and the zone makes it {}",
+                canonical.domain,
+                self.lock.domain()
+            ),
+        })
+    }
+
+    /// Returns the snapshot of `canonical`, after every checksum of it has been compared.
+    ///
+    /// # Errors
+    /// [`WarmError::Corrupt`].
+    pub async fn verified(&self, canonical: &Canonical) -> Result<Snapshot, WarmError> {
+        let snapshot = Snapshot::read(&self.place, canonical)?;
+        let checked = tokio::task::spawn_blocking(move || {
+            snapshot.verify()?;
+            Ok(snapshot)
+        });
+        match checked.await {
+            Ok(result) => result,
+            Err(error) => Err(WarmError::Io {
+                doing: "verify",
+                path: self.place.dir.clone(),
+                source: std::io::Error::other(error),
+            }),
+        }
+    }
+
+    /// Announces that the app is about to change, and makes its data the snapshot's if it is not.
+    ///
+    /// # Errors
+    /// [`WarmError`].
+    pub async fn begin(&self, canonical: Canonical) -> Result<Canonical, WarmError> {
+        let used = canonical.status == Status::Used;
+        let canonical = self.rest(canonical, Status::Busy)?;
+        if used {
+            self.put_back(&canonical).await?;
+        }
+        Ok(canonical)
+    }
+
+    /// Undeploys the app and verifies by listing that only volumes and secrets are left.
+    ///
+    /// # Errors
+    /// [`WarmError::Stuck`] when something would not go.
+    pub async fn undeploy(&self) -> Result<(), WarmError> {
+        let deadline = Deadline::after(UNDEPLOY_LIMIT);
+        let removal = app::undeploy(&self.engine, &self.lock, deadline).await?;
+        self.none_left(removal.residual)
+    }
+
+    fn none_left(&self, residual: Residual) -> Result<(), WarmError> {
+        if residual.is_empty() {
+            return Ok(());
+        }
+        Err(WarmError::Stuck {
+            domain: self.lock.domain().to_string(),
+            residual,
+        })
+    }
+
+    /// Ends a quick run: with `keep` its data stays until the next one, else the snapshot is put back.
+    ///
+    /// # Errors
+    /// [`WarmError`]; the record still says `busy` then.
+    pub async fn settle(&self, canonical: Canonical, keep: bool) -> Result<Canonical, WarmError> {
+        self.undeploy().await?;
+        if keep {
+            return self.rest(canonical, Status::Used);
+        }
+        self.put_back(&canonical).await?;
+        self.place.sweep(Some(&canonical))?;
+        self.rest(canonical, Status::Idle)
+    }
+
+    /// Removes the app and its record: nothing of it was good.
+    ///
+    /// # Errors
+    /// [`WarmError`].
+    pub async fn discard(&self) -> Result<(), WarmError> {
+        let deadline = Deadline::after(UNDEPLOY_LIMIT);
+        let removal = app::remove(&self.engine, &self.host, &self.lock, deadline).await?;
+        self.none_left(removal.residual)?;
+        self.place.forget()
+    }
+
+    fn rest(&self, mut canonical: Canonical, status: Status) -> Result<Canonical, WarmError> {
+        canonical.status = status;
+        self.place.write(&canonical)?;
+        Ok(canonical)
+    }
+}
+
+/// What became of a warm app that somebody may have died at.
+#[derive(Debug)]
+pub enum Recovered {
+    /// Its last holder had died; it is at rest again.
+    Yes,
+    /// There was nothing to do.
+    AtRest,
+    /// Somebody lives who holds it.
+    Live,
+    /// It could not be brought to rest.
+    Failed(WarmError),
+}
+
+/// Brings the warm app of `recipe` to rest if its last holder died. Takes its lock for that, if it is free.
+/// With `dry_run` nothing is changed.
+pub async fn recover(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    recipe: &RecipeName,
+    run: &RunId,
+    dry_run: bool,
+) -> Recovered {
+    let work = async {
+        let place = Place::of(host, recipe);
+        if place
+            .read()?
+            .is_none_or(|canonical| !canonical.status.is_unfinished())
+        {
+            return Ok(Recovered::AtRest);
+        }
+        let domain = Domain::warm(recipe, zone)?;
+        if dry_run {
+            return Ok(match DomainLock::probe(host, &domain)? {
+                Probe::Free => Recovered::Yes,
+                Probe::Held { .. } => Recovered::Live,
+            });
+        }
+        let lock = match DomainLock::try_acquire(host, &domain, run)? {
+            Attempt::Acquired(lock) => lock,
+            Attempt::Held { .. } => return Ok(Recovered::Live),
+        };
+        let app = WarmApp::new(engine, host, recipe, Rc::new(lock));
+        app.recover().await?;
+        Ok(Recovered::Yes)
+    };
+    work.await.unwrap_or_else(Recovered::Failed)
+}
+
+/// Looks through every record of the host, and brings those to rest whose last holder died.
+///
+/// Apps are found by their records and never by their names. What cannot be read is a finding, too.
+///
+/// # Errors
+/// [`WarmError::Io`] when the directory is there and cannot be read.
+pub async fn recover_all(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    run: &RunId,
+    dry_run: bool,
+) -> Result<Vec<(String, Recovered)>, WarmError> {
+    let entries = match std::fs::read_dir(&host.warm) {
+        Ok(entries) => entries,
+        // A host that never had a canonical.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(WarmError::io("read", &host.warm)(error)),
+    };
+    let mut findings = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(WarmError::io("read", &host.warm))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(recipe) = name.parse::<RecipeName>() else {
+            continue;
+        };
+        match recover(engine, host, zone, &recipe, run, dry_run).await {
+            Recovered::AtRest => {}
+            finding => findings.push((name, finding)),
+        }
+    }
+    findings.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(findings)
+}

@@ -1,0 +1,472 @@
+//! The data of a warm app: a tar archive per volume, its env file, and the names of its secrets.
+//!
+//! It is taken and put back only while nothing of the app is deployed, through containers that are never
+//! started. Every checksum is compared before anything is touched, and every volume is read again after it
+//! was put back.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::canonical::{Canonical, Place, SnapshotRef};
+use super::{WarmApp, WarmError, tree};
+use crate::swarm::EngineError;
+use crate::swarm::object::{Kind, Object};
+use crate::swarm::volume::{MOUNT_POINT, VolumeSpec};
+
+/// What `meta.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The release whose data it is.
+    pub version: String,
+    /// Every volume of the app.
+    pub volumes: Vec<VolumePart>,
+    /// The SHA-256 of the env file.
+    pub env_sha256: String,
+    /// The full names of the app's secrets.
+    pub secrets: Vec<String>,
+    /// The images of the release, one of which reaches the volumes.
+    pub images: Vec<String>,
+}
+
+/// A volume in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumePart {
+    /// What it is.
+    pub spec: VolumeSpec,
+    /// The size of its archive in bytes.
+    pub size: u64,
+    /// The SHA-256 of its archive.
+    pub sha256: String,
+    /// The SHA-256 of what its archive holds, for comparing it with a volume.
+    pub tree: String,
+}
+
+/// A snapshot on disk.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What it holds.
+    pub meta: Meta,
+}
+
+impl Snapshot {
+    /// Reads what the snapshot of `canonical` holds. Archives are not looked at.
+    ///
+    /// # Errors
+    /// [`WarmError::Corrupt`] when it is not what the record names.
+    pub fn read(place: &Place, canonical: &Canonical) -> Result<Self, WarmError> {
+        let Some(reference) = &canonical.snapshot else {
+            return Err(WarmError::Corrupt {
+                path: place.dir.clone(),
+                reason: "there is none".to_owned(),
+            });
+        };
+        let dir = place.snapshot_dir(&reference.dir);
+        let path = dir.join("meta.json");
+        let corrupt = |reason| WarmError::Corrupt {
+            path: path.clone(),
+            reason,
+        };
+        let text = std::fs::read(&path).map_err(|error| corrupt(error.to_string()))?;
+        if hex::encode(Sha256::digest(&text)) != reference.sha256 {
+            return Err(corrupt("its checksum is not the record's".to_owned()));
+        }
+        let meta = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+        Ok(Self { dir, meta })
+    }
+
+    fn archive(&self, volume: &VolumePart) -> PathBuf {
+        self.dir.join(format!("{}.tar", volume.spec.name))
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.dir.join("env")
+    }
+
+    /// Returns the text of the app's env file.
+    ///
+    /// # Errors
+    /// [`WarmError::Corrupt`].
+    pub fn env(&self) -> Result<String, WarmError> {
+        let path = self.env_file();
+        std::fs::read_to_string(&path).map_err(|error| WarmError::Corrupt {
+            path,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Returns the values of the app's secrets, for hiding them.
+    #[must_use]
+    pub fn secret_values(&self) -> Vec<String> {
+        let text = std::fs::read(self.dir.join("secret-values.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Compares every checksum. Blocking.
+    ///
+    /// # Errors
+    /// [`WarmError::Corrupt`].
+    pub fn verify(&self) -> Result<(), WarmError> {
+        let mut files = vec![(self.env_file(), self.meta.env_sha256.as_str(), None)];
+        files.extend(self.meta.volumes.iter().map(|volume| {
+            (
+                self.archive(volume),
+                volume.sha256.as_str(),
+                Some(volume.size),
+            )
+        }));
+        for (path, expected, size) in files {
+            let corrupt = |reason: String| WarmError::Corrupt {
+                path: path.clone(),
+                reason,
+            };
+            let file = File::open(&path).map_err(|error| corrupt(error.to_string()))?;
+            let length = file
+                .metadata()
+                .map_err(|error| corrupt(error.to_string()))?
+                .len();
+            if let Some(size) = size.filter(|size| *size != length) {
+                return Err(corrupt(format!("it has {length} bytes, not {size}")));
+            }
+            let mut hash = Sha256::new();
+            let mut reader = BufReader::with_capacity(1 << 20, file);
+            io::copy(&mut reader, &mut tree::HashWriter(&mut hash))
+                .map_err(|error| corrupt(error.to_string()))?;
+            if hex::encode(hash.finalize()) != expected {
+                return Err(corrupt(
+                    "its checksum is not the one that it was taken with".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a new snapshot is of.
+#[derive(Debug)]
+pub struct Take<'a> {
+    /// The release.
+    pub version: &'a str,
+    /// Its images.
+    pub images: Vec<String>,
+    /// Values of secrets that nobody supplied, so that later runs can hide them.
+    pub secret_values: &'a [String],
+}
+
+impl WarmApp {
+    /// Takes a snapshot of the undeployed app into a new directory. The record does not name it yet.
+    ///
+    /// # Errors
+    /// [`WarmError`]; what was written of it is gone again.
+    pub async fn take(
+        &self,
+        canonical: &Canonical,
+        take: Take<'_>,
+    ) -> Result<SnapshotRef, WarmError> {
+        // The volumes must not change under the archive.
+        self.undeploy().await?;
+        let name = self.place.new_snapshot()?;
+        let dir = self.place.snapshot_dir(&name);
+        match self.fill(canonical, take, &dir).await {
+            Ok(sha256) => Ok(SnapshotRef { dir: name, sha256 }),
+            Err(error) => {
+                drop(std::fs::remove_dir_all(&dir));
+                Err(error)
+            }
+        }
+    }
+
+    async fn fill(
+        &self,
+        canonical: &Canonical,
+        take: Take<'_>,
+        dir: &Path,
+    ) -> Result<String, WarmError> {
+        let objects = self.objects().await?;
+        let image = self.engine.some_image(&take.images).await?;
+        let mut volumes = Vec::new();
+        for object in objects.iter().filter(|object| object.kind == Kind::Volume) {
+            let spec = self.engine.volume(&object.name).await?;
+            let path = dir.join(format!("{}.tar", spec.name));
+            let holder = self.hold(&spec.name, &image).await?;
+            let saved = self.save(&holder, &path).await;
+            self.engine.remove(&holder).await?;
+            let (size, sha256, tree) = saved?;
+            volumes.push(VolumePart {
+                spec,
+                size,
+                sha256,
+                tree,
+            });
+        }
+        volumes.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let mut secrets: Vec<String> = objects
+            .into_iter()
+            .filter(|object| object.kind == Kind::Secret)
+            .map(|object| object.name)
+            .collect();
+        secrets.sort();
+        let env = self.host.env_file(&canonical.server, self.lock.domain());
+        let env = std::fs::read(&env).map_err(WarmError::io("read", &env))?;
+        keep(&dir.join("env"), &env)?;
+        let values = serde_json::to_vec(take.secret_values).expect("texts are valid JSON");
+        keep(&dir.join("secret-values.json"), &values)?;
+        let meta = Meta {
+            version: take.version.to_owned(),
+            volumes,
+            env_sha256: hex::encode(Sha256::digest(&env)),
+            secrets,
+            images: take.images,
+        };
+        let text =
+            serde_json::to_vec_pretty(&meta).expect("a snapshot's description is valid JSON");
+        keep(&dir.join("meta.json"), &text)?;
+        let parent = dir.parent().unwrap_or(dir);
+        for path in [dir, parent] {
+            File::open(path)
+                .and_then(|dir| dir.sync_all())
+                .map_err(WarmError::io("sync", path))?;
+        }
+        Ok(hex::encode(Sha256::digest(&text)))
+    }
+
+    async fn objects(&self) -> Result<Vec<Object>, EngineError> {
+        self.engine.objects_of(&self.lock.domain().stack()).await
+    }
+
+    async fn hold(&self, volume: &str, image: &str) -> Result<Object, EngineError> {
+        let stack = self.lock.domain().stack();
+        self.engine.hold_volume(&stack, volume, image).await
+    }
+
+    /// Writes the volume's archive to `path`; returns its size, its hash and that of what it holds.
+    async fn save(&self, holder: &Object, path: &Path) -> Result<(u64, String, String), WarmError> {
+        let failed = |source| WarmError::io("write", path)(source);
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(path).await.map_err(failed)?;
+        let mut stream = std::pin::pin!(self.engine.archive(&holder.id, MOUNT_POINT));
+        let (mut size, mut hash) = (0, Sha256::new());
+        while let Some(piece) = stream.next().await {
+            let piece = piece?;
+            size += piece.len() as u64;
+            hash.update(&piece);
+            tokio::io::AsyncWriteExt::write_all(&mut file, &piece)
+                .await
+                .map_err(failed)?;
+        }
+        // A full disk may show only now.
+        tokio::io::AsyncWriteExt::flush(&mut file)
+            .await
+            .map_err(failed)?;
+        file.sync_all().await.map_err(failed)?;
+        let ours = path.to_owned();
+        let tree = tokio::task::spawn_blocking(move || {
+            tree::digest(BufReader::with_capacity(1 << 20, File::open(ours)?))
+        });
+        let tree = tree
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        Ok((
+            size,
+            hex::encode(hash.finalize()),
+            tree.map_err(WarmError::io("read", path))?,
+        ))
+    }
+
+    /// Makes volumes, secrets and env file of the undeployed app what the snapshot of `canonical` has.
+    ///
+    /// # Errors
+    /// [`WarmError`]; nothing was touched if the snapshot is corrupt or a secret of it is gone.
+    pub async fn put_back(&self, canonical: &Canonical) -> Result<(), WarmError> {
+        let snapshot = self.verified(canonical).await?;
+        // What is deployed would write into what is put back.
+        self.undeploy().await?;
+        let objects = self.objects().await?;
+        let named = |kind, name: &str| {
+            objects
+                .iter()
+                .any(|object| object.kind == kind && object.name == name)
+        };
+        if let Some(name) = snapshot
+            .meta
+            .secrets
+            .iter()
+            .find(|name| !named(Kind::Secret, name))
+        {
+            return Err(WarmError::SecretGone { name: name.clone() });
+        }
+        let image = self.engine.some_image(&snapshot.meta.images).await?;
+        for object in &objects {
+            let stale = match object.kind {
+                Kind::Volume => true,
+                // Those that the failed head added.
+                Kind::Secret => !snapshot.meta.secrets.contains(&object.name),
+                _ => false,
+            };
+            if stale {
+                self.engine.remove(object).await?;
+            }
+        }
+        for volume in &snapshot.meta.volumes {
+            self.engine.create_volume(&volume.spec).await?;
+            let holder = self.hold(&volume.spec.name, &image).await?;
+            let put = async {
+                self.engine
+                    .upload(&holder.id, "/", &snapshot.archive(volume))
+                    .await?;
+                self.tree_of(&holder).await
+            }
+            .await;
+            self.engine.remove(&holder).await?;
+            if put? != volume.tree {
+                return Err(WarmError::NotRestored {
+                    volume: volume.spec.name.clone(),
+                });
+            }
+        }
+        let env = self.host.env_file(&canonical.server, self.lock.domain());
+        let text = snapshot.env()?;
+        if let Some(parent) = env.parent() {
+            std::fs::create_dir_all(parent).map_err(WarmError::io("create", parent))?;
+        }
+        std::fs::write(&env, text).map_err(WarmError::io("write", &env))
+    }
+
+    /// Returns the hash of what a volume holds now.
+    async fn tree_of(&self, holder: &Object) -> Result<String, WarmError> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(16);
+        let reading = tokio::task::spawn_blocking(move || {
+            tree::digest(Pieces {
+                receiver,
+                piece: bytes::Bytes::new(),
+            })
+        });
+        let mut stream = std::pin::pin!(self.engine.archive(&holder.id, MOUNT_POINT));
+        while let Some(piece) = stream.next().await {
+            if sender.send(piece?).await.is_err() {
+                // The reader has failed, and says why below.
+                break;
+            }
+        }
+        drop(sender);
+        let read = reading
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        read.map_err(|source| {
+            WarmError::Engine(EngineError::Local {
+                what: format!("read what `{}` holds", holder.name),
+                source,
+            })
+        })
+    }
+}
+
+/// Pieces of an archive as a stream that blocks.
+struct Pieces {
+    receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>,
+    piece: bytes::Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        buffer[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
+
+/// Writes a file that only its owner may read, through to the disk.
+fn keep(path: &Path, content: &[u8]) -> Result<(), WarmError> {
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(WarmError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn snapshot(dir: &Path) -> (Place, Canonical) {
+        let recipe: crate::name::RecipeName = "notes".parse().unwrap();
+        let place = Place {
+            dir: dir.join("notes"),
+            recipe: recipe.clone(),
+        };
+        place.make().unwrap();
+        let name = place.new_snapshot().unwrap();
+        let at = place.snapshot_dir(&name);
+        keep(&at.join("v.tar"), b"data").unwrap();
+        keep(&at.join("env"), b"A=1\n").unwrap();
+        let meta = Meta {
+            version: "0.1.0+1".to_owned(),
+            volumes: vec![VolumePart {
+                spec: VolumeSpec {
+                    name: "v".to_owned(),
+                    driver: "local".to_owned(),
+                    options: BTreeMap::new(),
+                    labels: BTreeMap::new(),
+                },
+                size: 4,
+                sha256: hex::encode(Sha256::digest(b"data")),
+                tree: String::new(),
+            }],
+            env_sha256: hex::encode(Sha256::digest(b"A=1\n")),
+            secrets: Vec::new(),
+            images: Vec::new(),
+        };
+        let text = serde_json::to_vec(&meta).unwrap();
+        keep(&at.join("meta.json"), &text).unwrap();
+        let sha256 = hex::encode(Sha256::digest(&text));
+        let canonical = Canonical {
+            snapshot: Some(SnapshotRef { dir: name, sha256 }),
+            ..Canonical::new(&recipe, "0.1.0+1", "abc", "warm-notes.z", "default")
+        };
+        (place, canonical)
+    }
+
+    #[test]
+    fn one_changed_bit_anywhere_is_found() {
+        for (file, content) in [
+            ("v.tar", "dat0"),
+            ("v.tar", "data and more"),
+            ("v.tar", ""),
+            ("env", "A=2\n"),
+            ("meta.json", "{}"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let (place, canonical) = snapshot(root.path());
+            let verify = || Snapshot::read(&place, &canonical)?.verify();
+            verify().unwrap();
+            let name = &canonical.snapshot.as_ref().unwrap().dir;
+            let path = place.snapshot_dir(name).join(file);
+            std::fs::write(&path, content).unwrap();
+            let error = verify().unwrap_err();
+            assert!(error.is_lost_data(), "{file}: {error}");
+            assert!(error.to_string().contains(file), "{error}");
+            std::fs::remove_file(&path).unwrap();
+            assert!(verify().unwrap_err().is_lost_data(), "{file} is missing");
+        }
+    }
+}
