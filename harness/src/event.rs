@@ -16,6 +16,16 @@ use crate::outcome::{Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict};
 pub enum Event {
     /// The run has its directory and begins.
     RunStarted(Box<RunStarted>),
+    /// The app is another one than was said at the start: a quick run works on the warm app, and one that
+    /// cannot falls back to a new app.
+    Moved {
+        /// Whether it is a quick run from now on.
+        quick: bool,
+        /// The app's domain.
+        domain: String,
+    },
+    /// What came of the promotion of a green run's release.
+    Promotion(Promotion),
     /// The plan is made.
     Planned(Box<Planned>),
     /// A line for people, without consequence for the report (`== app lock: … ==`).
@@ -76,6 +86,27 @@ pub enum Event {
     RunFinished(Box<RunFinished>),
 }
 
+/// What came of a promotion. It never changes the run's verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Promotion {
+    /// The release is the recipe's canonical now.
+    Promoted(String),
+    /// It is not, and need not be.
+    Skipped(String),
+    /// It should be, and is not.
+    Failed(String),
+}
+
+impl std::fmt::Display for Promotion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Promoted(version) => write!(f, "promoted {version}"),
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+            Self::Failed(reason) => write!(f, "failed: {reason}"),
+        }
+    }
+}
+
 /// The facts known when a run starts.
 #[derive(Debug, Clone)]
 pub struct RunStarted {
@@ -104,6 +135,8 @@ pub struct Planned {
     pub head_version: Option<String>,
     /// The version that the upgrade starts from.
     pub base_version: Option<String>,
+    /// How that version was chosen: `declared`, `canonical`, `tag` or `ref`.
+    pub base_kind: Option<String>,
     /// Which driver was chosen.
     pub driver: String,
     /// Why that one.

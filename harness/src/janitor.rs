@@ -19,6 +19,7 @@ use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
+use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
 const REAP_LIMIT: Duration = Duration::from_secs(120);
@@ -91,6 +92,8 @@ pub struct Sweep {
     pub findings: Vec<Finding>,
     /// How many free lock files without an app were unlinked.
     pub tidied: usize,
+    /// Warm apps whose last holder died, by recipe, with what became of each.
+    pub warm: Vec<(String, Recovered)>,
     /// What could not be read.
     pub unreadable: Vec<String>,
 }
@@ -100,6 +103,10 @@ impl Sweep {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.unreadable.is_empty()
+            && !self
+                .warm
+                .iter()
+                .any(|(_, became)| matches!(became, Recovered::Failed(_)))
             && self.findings.iter().all(|finding| match finding.decision {
                 Decision::Reaped | Decision::Gone | Decision::Live { .. } => true,
                 Decision::Incomplete(_) | Decision::Skipped(_) | Decision::Failed(_) => false,
@@ -159,6 +166,22 @@ pub async fn sweep_with(
         tidy(engine, host, zone, &mut sweep).await;
     }
     Ok(sweep)
+}
+
+/// Brings the warm apps to rest that dead processes were at. They are found by their records alone: no name
+/// of a warm app is ever a reason to touch it. Runs leave this to the command, because it may take long.
+pub async fn rest_warm_apps(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    run: &RunId,
+    dry_run: bool,
+    sweep: &mut Sweep,
+) {
+    match warm::recover_all(engine, host, zone, run, dry_run).await {
+        Ok(findings) => sweep.warm = findings,
+        Err(error) => sweep.unreadable.push(crate::error::chain(&error)),
+    }
 }
 
 /// Removes one app if its owner is dead.

@@ -29,6 +29,11 @@ pub enum Note {
         /// The domain, which it has locked.
         domain: String,
     },
+    /// The worker is about to work on the warm app of this recipe.
+    Warm {
+        /// The recipe, whose warm app it has locked.
+        recipe: String,
+    },
 }
 
 /// Returns the domains among `notes` that are run apps of `zone`; anything else is never touched.
@@ -38,7 +43,7 @@ pub fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
         .iter()
         .filter_map(|note| match note {
             Note::App { domain } => Domain::parse(domain, zone).ok(),
-            Note::Run { .. } => None,
+            Note::Run { .. } | Note::Warm { .. } => None,
         })
         .collect()
 }

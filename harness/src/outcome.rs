@@ -145,6 +145,8 @@ pub enum Phase {
     Lint,
     /// Waiting for another run of the same domain.
     LockWait,
+    /// Bringing the warm app's data to where a quick run begins.
+    Warm,
     /// Getting images that the engine does not have.
     Prepull,
     /// Secrets, env file and `docker stack deploy`.
@@ -161,15 +163,18 @@ pub enum Phase {
     Custom,
     /// Teardown and leak audit.
     Teardown,
+    /// Making the release the recipe's canonical, after a green run.
+    Promote,
 }
 
 impl Phase {
     /// Every phase, in the order of a run.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Fetch,
         Self::Plan,
         Self::Lint,
         Self::LockWait,
+        Self::Warm,
         Self::Prepull,
         Self::Deploy,
         Self::Converge,
@@ -178,6 +183,7 @@ impl Phase {
         Self::Restore,
         Self::Custom,
         Self::Teardown,
+        Self::Promote,
     ];
 
     /// Returns the phase's name as it stands in `results.json` before `_ms`.
@@ -188,6 +194,7 @@ impl Phase {
             Self::Plan => "plan",
             Self::Lint => "lint",
             Self::LockWait => "lock_wait",
+            Self::Warm => "warm",
             Self::Prepull => "prepull",
             Self::Deploy => "deploy",
             Self::Converge => "converge",
@@ -196,6 +203,7 @@ impl Phase {
             Self::Restore => "restore",
             Self::Custom => "custom",
             Self::Teardown => "teardown",
+            Self::Promote => "promote",
         }
     }
 }

@@ -8,9 +8,12 @@
 //! known to [`Held`], which outlives it, and is torn down from there.
 
 mod advice;
+mod base;
 mod body;
 mod overlaid;
 pub mod plan;
+mod promote;
+mod quick;
 pub mod settings;
 mod teardown;
 mod tiers;
@@ -86,17 +89,24 @@ struct Held {
     touched: bool,
     /// The tiers that ended.
     tiers: Vec<TierOutcome>,
+    /// The warm app that a quick run is at; it is brought to rest instead of being removed.
+    warm: Option<quick::AtWork>,
+    /// Locks of warm apps that are at rest again; they are kept until the process ends, too.
+    rested: Vec<Rc<DomainLock>>,
+    /// What becomes the recipe's canonical if the run is green.
+    candidate: Option<promote::Candidate>,
 }
 
 /// What the run's parts share.
+#[derive(Clone)]
 struct Context<'a> {
-    settings: &'a Settings,
+    settings: Rc<Settings>,
     dirs: RunDirs,
     events: Events,
     redactor: Redactor,
     processes: Processes,
     held: Rc<RefCell<Held>>,
-    notes: RefCell<&'a mut Notes>,
+    notes: Rc<RefCell<&'a mut Notes>>,
 }
 
 /// How a run ended.
@@ -167,10 +177,10 @@ pub async fn run(
     }
     attach(&events, &redactor);
     let context = Context {
-        settings,
+        settings: Rc::new(settings.clone()),
         processes: Processes::new(settings.child_env.clone()),
         held: Rc::default(),
-        notes: RefCell::new(notes),
+        notes: Rc::new(RefCell::new(notes)),
         redactor,
         events,
         dirs,
@@ -204,7 +214,7 @@ pub async fn run(
         }
         other => other,
     };
-    let end = finish(&context, ending, signals, watch).await;
+    let end = finish(&context, ending, signals, deadline, watch).await;
     if let Some(error) = recorder.last_error() {
         context.events.notice(format!(
             "results.json could not be written: {}",
@@ -227,6 +237,7 @@ async fn finish(
     context: &Context<'_>,
     ending: Ending,
     signals: &mut Signals,
+    deadline: Deadline,
     watch: Stopwatch,
 ) -> RunEnd {
     let limit = context.settings.deadline.as_secs();
@@ -252,8 +263,21 @@ async fn finish(
         Keep::Failed => matches!(decision.verdict, Verdict::Failed),
         Keep::Always => matches!(decision.verdict, Verdict::Passed | Verdict::Failed),
     };
-    let torn_down = teardown::tear_down(context, &why, keep, signals).await;
+    let green = decision.verdict == Verdict::Passed;
+    let left = teardown::Left {
+        app: keep,
+        warm_data: green,
+    };
+    let torn_down = teardown::tear_down(context, &why, left, signals).await;
     decision.after(torn_down);
+    let candidate = context.held.borrow_mut().candidate.take();
+    if decision.verdict == Verdict::Passed
+        && let Some(candidate) = candidate
+    {
+        // Whatever it comes to, the run was green and stays so.
+        promote::promote(context, candidate, signals, deadline).await;
+    }
+    teardown::clean_up(context);
 
     context
         .events

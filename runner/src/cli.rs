@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once; or see to it that something does.
     Janitor(JanitorArgs),
+    /// Run the newest release of every enrolled recipe that is not its canonical yet.
+    Sweep(ReleasesArgs),
     /// List the runs that are alive on this host, who waits for whom, and what dead runs left.
     Ps(PsArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
@@ -82,9 +84,12 @@ pub(crate) struct RunArgs {
         value_name = "install,upgrade,backup,restore,custom"
     )]
     pub(crate) stages: Option<String>,
-    /// The published version to upgrade from [default: the newest one older than the head].
+    /// The published version to upgrade from [default: the canonical, else the newest one older than the head].
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,
+    /// Deploy the head over the recipe's warm app instead of a new one (CCCI_QUICK=1): upgrade and custom only.
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// How the app is deployed.
     #[arg(long, env = "CCCI_DRIVER", default_value = "auto", value_parser = parse_driver)]
     pub(crate) driver: DriverChoice,
@@ -167,6 +172,29 @@ pub(crate) struct SweepArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleasesArgs {
+    /// The operator's directory of overlays; those that say `canonical: true` are enrolled.
+    #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) overlays: Option<PathBuf>,
+    /// The zone of the apps' domains [default: ci.localhost].
+    #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+    /// The hard deadline of each run [default: 60m].
+    #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
+    pub(crate) deadline: Option<String>,
+    /// How many runs at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) parallel: u8,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say what would be run, and run nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod once;
 pub(crate) mod overlay;
 mod ps;
 mod run;
+mod sweep;
 
 use std::future::Future;
 use std::io::Write as _;
@@ -21,6 +22,8 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::settings::{self, UsageError};
 use crate::ui;
+
+pub(crate) use sweep::is_for_runs;
 
 /// Parses the command line and does what it says.
 pub(crate) fn dispatch() -> ExitCode {
@@ -46,6 +49,7 @@ pub(crate) fn dispatch() -> ExitCode {
         },
         Command::Lint(args) => lint::lint(&args).into(),
         Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
+        Command::Sweep(args) => block_on(sweep::sweep(&args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::Once(args) => block_on(once::once(args)),
         Command::Overlay(command) => overlay::overlay(&command).into(),

@@ -91,6 +91,16 @@ pub(crate) fn everything() -> BTreeMap<OsString, OsString> {
     std::env::vars_os().collect()
 }
 
+/// Returns the environment of the runs that this program starts itself: an operator's settings, and nothing of
+/// one run.
+pub(crate) fn for_runs() -> BTreeMap<OsString, OsString> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let all = std::env::vars_os();
+    let mut vars = for_children();
+    vars.extend(all.filter(|(name, _)| crate::commands::is_for_runs(name)));
+    vars
+}
+
 /// Returns the secrets that the operator supplies, by their name in lower case.
 pub(crate) fn supplied_secrets() -> BTreeMap<String, String> {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]

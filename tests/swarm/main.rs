@@ -14,6 +14,7 @@ mod hold;
 mod infra;
 mod janitor;
 mod ps;
+mod quick;
 mod stop;
 mod storm;
 #[path = "../support/support.rs"]

@@ -268,6 +268,27 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, FetchError> {
     })
 }
 
+/// Returns the names of a source's tags, without fetching it. Blocking.
+///
+/// # Errors
+/// [`FetchError`].
+pub fn tag_names(source: &Source, token: Option<&Token>) -> Result<Vec<String>, FetchError> {
+    transport::prepare();
+    let path = match source {
+        Source::Path(path) => path.clone(),
+        Source::Url(url) | Source::Forge { url, .. } => match url.local_path() {
+            Some(path) => path,
+            None => return remote::tag_names(url, token),
+        },
+    };
+    if !path.exists() {
+        return Err(FetchError::SourceMissing { path });
+    }
+    let names = Repository::open(&path).and_then(|repo| tags::list(&repo));
+    let names = names.map_err(|source| FetchError::git("list the tags of", &path, source))?;
+    Ok(names.into_iter().map(|tag| tag.name).collect())
+}
+
 fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
     let FetchRequest {
         source,

@@ -85,6 +85,25 @@ pub(super) fn bring(
     })
 }
 
+/// Returns the names of the server's tags, without fetching anything.
+pub(super) fn tag_names(url: &RemoteUrl, token: Option<&Token>) -> Result<Vec<String>, FetchError> {
+    let session = Session::new(url.url(), token.cloned())?;
+    let _entered = session.enter();
+    let failed = |error| match session.take_failure() {
+        Some(failure) => FetchError::Transport(failure),
+        None => FetchError::git("list the refs of", url.to_string().as_ref(), error),
+    };
+    let mut remote = Remote::create_detached(url.as_str()).map_err(failed)?;
+    remote.connect(Direction::Fetch).map_err(failed)?;
+    let refs = remote.list().map_err(failed)?;
+    Ok(refs
+        .iter()
+        .filter_map(|found| found.name().strip_prefix(TAGS))
+        .filter(|name| !name.ends_with("^{}"))
+        .map(str::to_owned)
+        .collect())
+}
+
 /// Returns what to fetch besides branches and tags so that the wanted commit is among it, if that is known yet.
 fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<String> {
     let usual = |name: &str| name.starts_with(BRANCHES) || name.starts_with(TAGS);

@@ -313,6 +313,11 @@ fn variables(value: Option<&Value>) -> Vec<(String, Option<String>)> {
 /// [`OverlayError::Taken`] when the recipe has a file of that name.
 pub fn put_beside(root: &Path, name: &str, content: &Value) -> Result<(), OverlayError> {
     let path = root.join(name);
+    let text = serde_json::to_string_pretty(content).expect("a parsed file is valid JSON");
+    // A run may make two plans, the second one of its warm app.
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
     if std::fs::symlink_metadata(&path).is_ok() {
         return Err(OverlayError::Taken {
             name: name.to_owned(),
@@ -338,7 +343,6 @@ pub fn put_beside(root: &Path, name: &str, content: &Value) -> Result<(), Overla
         lines.push_str(&format!("/{name}\n"));
         std::fs::write(&exclude, lines).map_err(failed(&exclude))?;
     }
-    let text = serde_json::to_string_pretty(content).expect("a parsed file is valid JSON");
     std::fs::write(&path, text).map_err(failed(&path))
 }
 

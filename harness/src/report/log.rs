@@ -79,10 +79,14 @@ fn lines(event: &Event) -> String {
             let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
             let none = || "none".to_owned();
             let mut text = format!(
-                "plan head {} version {} base {} driver {} ({}) stages {} deploys {}",
+                "plan head {} version {} base {}{} driver {} ({}) stages {} deploys {}",
                 plan.head_commit,
                 plan.head_version.clone().unwrap_or_else(none),
                 plan.base_version.clone().unwrap_or_else(none),
+                plan.base_kind
+                    .as_ref()
+                    .map(|kind| format!(" ({kind})"))
+                    .unwrap_or_default(),
                 plan.driver,
                 plan.driver_reason,
                 stages.join(","),
@@ -93,6 +97,11 @@ fn lines(event: &Event) -> String {
             }
             text
         }
+        Event::Moved { quick, domain } => {
+            let lane = if *quick { "quick" } else { "cold" };
+            format!("lane {lane} as {domain}")
+        }
+        Event::Promotion(promotion) => format!("promotion {promotion}"),
         Event::Notice(text) => text.clone(),
         Event::Warning(text) => format!("warning {text}"),
         Event::Deviation(text) => format!("deviation {text}"),

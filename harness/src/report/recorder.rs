@@ -79,6 +79,11 @@ impl Results {
         match event {
             Event::RunStarted(started) => self.start(started),
             Event::Planned(planned) => self.plan(planned),
+            Event::Moved { quick, domain } => {
+                self.quick = *quick;
+                self.domain.clone_from(domain);
+            }
+            Event::Promotion(promotion) => self.promotion = Some(promotion.to_string()),
             Event::LintFinished(lint) => self.lint = (**lint).clone(),
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.
             Event::TierStarted(stage) => self.tier_mut(*stage).reason = Some(RUNNING.to_owned()),
@@ -128,6 +133,7 @@ impl Results {
         self.head_commit = Some(planned.head_commit.clone());
         self.head_version.clone_from(&planned.head_version);
         self.base_version.clone_from(&planned.base_version);
+        self.base_kind.clone_from(&planned.base_kind);
         self.driver = Some(planned.driver.clone());
         self.driver_reason = Some(planned.driver_reason.clone());
         self.customization.clone_from(&planned.customization);

@@ -45,6 +45,16 @@ pub struct Results {
     pub head_version: Option<String>,
     /// The version that the upgrade started from; null when there was none.
     pub base_version: Option<String>,
+    /// How it was chosen: `declared`, `canonical`, `tag` or `ref`; null when there was none.
+    #[serde(default)]
+    pub base_kind: Option<String>,
+    /// Whether it was a quick run, on the recipe's warm app.
+    #[serde(default)]
+    pub quick: bool,
+    /// What came of the promotion of the release: `promoted …`, `skipped: …`, `failed: …`; null when there
+    /// was none.
+    #[serde(default)]
+    pub promotion: Option<String>,
     /// The app's domain.
     pub domain: String,
     /// The driver; null until the plan is made.
@@ -127,6 +137,7 @@ pub struct Phases {
     pub plan_ms: u64,
     pub lint_ms: u64,
     pub lock_wait_ms: u64,
+    pub warm_ms: u64,
     pub prepull_ms: u64,
     pub deploy_ms: u64,
     pub converge_ms: u64,
@@ -135,6 +146,7 @@ pub struct Phases {
     pub restore_ms: u64,
     pub custom_ms: u64,
     pub teardown_ms: u64,
+    pub promote_ms: u64,
 }
 
 /// What teardown left.
@@ -165,6 +177,9 @@ impl Default for Results {
             head_commit: None,
             head_version: None,
             base_version: None,
+            base_kind: None,
+            quick: false,
+            promotion: None,
             domain: String::new(),
             driver: None,
             driver_reason: None,
@@ -236,6 +251,7 @@ impl Results {
             &mut clean.reference,
             &mut clean.head_version,
             &mut clean.base_version,
+            &mut clean.promotion,
             &mut clean.driver_reason,
             &mut clean.reason,
         ];
@@ -314,6 +330,7 @@ impl Phases {
             Phase::Plan => &mut self.plan_ms,
             Phase::Lint => &mut self.lint_ms,
             Phase::LockWait => &mut self.lock_wait_ms,
+            Phase::Warm => &mut self.warm_ms,
             Phase::Prepull => &mut self.prepull_ms,
             Phase::Deploy => &mut self.deploy_ms,
             Phase::Converge => &mut self.converge_ms,
@@ -322,6 +339,7 @@ impl Phases {
             Phase::Restore => &mut self.restore_ms,
             Phase::Custom => &mut self.custom_ms,
             Phase::Teardown => &mut self.teardown_ms,
+            Phase::Promote => &mut self.promote_ms,
         };
         *total = total.saturating_add(millis(elapsed));
     }

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::plan::{self, NoBase, Plan, PlanView};
-use super::settings::DEFAULT_DEADLINE;
-use super::{Context, RunError};
+use super::plan::{self, Checkout, NoBase, Plan, PlanView};
+use super::quick::{self, Quick};
+use super::settings::{DEFAULT_DEADLINE, Settings};
+use super::{Context, RunError, promote};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
@@ -19,6 +20,7 @@ use crate::janitor::{self, Decision};
 use crate::lifetime::Note;
 use crate::lint::{self, Lint};
 use crate::lock::{Attempt, DomainLock};
+use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::{Engine, EngineError};
@@ -63,37 +65,24 @@ impl From<TierError> for RunError {
 
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
-    let settings = context.settings;
-    let (checkout, traits, chosen) = {
-        let (settings, dirs) = (settings.clone(), context.dirs.clone());
-        let what = settings.recipe.to_string();
-        let fetch = timed(
-            &context.events,
-            Phase::Fetch,
-            what,
-            blocking(move || plan::fetch(&settings, &dirs)),
-        );
-        // The clients take their time to say their versions.
-        let (checkout, traits, chosen) =
-            futures_util::join!(fetch, host_traits(context), choose(context));
-        (checkout?, traits, chosen?)
-    };
-    let plan = {
-        let (settings, dirs) = (settings.clone(), context.dirs.clone());
-        timed(
-            &context.events,
-            Phase::Plan,
-            "",
-            blocking(move || plan::make(&settings, &dirs, &checkout)),
-        )
-        .await?
-    };
-    for secret in &plan.secrets {
-        context.redactor.add(secret);
+    if context.settings.quick {
+        quick::check_place(context)?;
     }
+    let (checkout, traits, chosen) = fetch(context).await?;
+    if context.settings.quick {
+        match quick::go(context, &checkout, traits).await? {
+            Quick::Done(plan) => return Ok(plan),
+            Quick::Cold(reason) => {
+                context.events.warn(format!(
+                    "no quick run: {reason}; a full cold run is made instead"
+                ));
+            }
+        }
+    }
+    let plan = make_plan(context, checkout.clone()).await?;
     let deviations = deviations(context, &plan, traits, &chosen)?;
     announce(context, &plan, &chosen, &deviations);
-    if settings.dry_run {
+    if context.settings.dry_run {
         return Ok(Some(view(context, &plan, &chosen, deviations)));
     }
     lint(context, &plan).await?;
@@ -101,9 +90,63 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         super::tiers::red_before_the_deploy(context, reason);
         return Ok(None);
     }
-    let engine = Engine::connect(&settings.docker_host)?;
-    let site = Site {
-        engine: engine.clone(),
+    let site = site(
+        context,
+        Engine::connect(&context.settings.docker_host)?,
+        traits,
+    );
+    let driver = driver_of(context, site, chosen.abra)?;
+    can_test(context, &plan)?;
+    let engine = engine(context).await?;
+    if let Driver::Abra(driver) = &driver {
+        context.held.borrow_mut().abra = Some(driver.abra.clone());
+    }
+    sweep(context, &engine).await;
+    let candidate = promote::candidate(context, &checkout, &plan, traits);
+    let lock = acquire(context, &engine).await?;
+    prepull(context, &engine, &plan).await?;
+    super::tiers::all(context, plan, driver, lock).await?;
+    let mut held = context.held.borrow_mut();
+    held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
+    Ok(None)
+}
+
+async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), RunError> {
+    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+    let what = settings.recipe.to_string();
+    let fetch = timed(
+        &context.events,
+        Phase::Fetch,
+        what,
+        blocking(move || plan::fetch(&settings, &dirs)),
+    );
+    // The clients take their time to say their versions.
+    let (checkout, traits, chosen) =
+        futures_util::join!(fetch, host_traits(context), choose(context));
+    Ok((checkout?, traits, chosen?))
+}
+
+/// Makes the plan of the context's app.
+pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Result<Plan, RunError> {
+    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+    let plan = timed(
+        &context.events,
+        Phase::Plan,
+        "",
+        blocking(move || plan::make(&settings, &dirs, &checkout)),
+    )
+    .await?;
+    for secret in &plan.secrets {
+        context.redactor.add(secret);
+    }
+    Ok(plan)
+}
+
+/// Returns where the context's app is deployed.
+pub(super) fn site(context: &Context<'_>, engine: Engine, traits: HostTraits) -> Site {
+    let settings = &context.settings;
+    Site {
+        engine,
         processes: context.processes.clone(),
         host: settings.host.clone(),
         dirs: context.dirs.clone(),
@@ -111,16 +154,45 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         traits,
         supplied: settings.supplied_secrets.clone(),
         deploys: Rc::default(),
-    };
-    let driver = driver_of(context, site, chosen.abra)?;
-    if let Some(file) = plan.suite.first_python_test().map_err(RunError::infra)?
-        && context.processes.which("pytest").is_none()
-    {
-        return Err(RunError::Infra {
+    }
+}
+
+/// Removes what a plan wrote into the run's directory, so that another can be made.
+pub(super) fn start_over(context: &Context<'_>) -> Result<(), RunError> {
+    let dirs = &context.dirs;
+    for path in [dirs.tests.clone(), dirs.root.join("base")] {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RunError::infra(TierError::State {
+                    path,
+                    source: error,
+                }));
+            }
+            _ => {}
+        }
+    }
+    std::fs::create_dir(&dirs.tests).map_err(|source| {
+        RunError::infra(TierError::State {
+            path: dirs.tests.clone(),
+            source,
+        })
+    })
+}
+
+/// Refuses tests that this host cannot run.
+pub(super) fn can_test(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
+    match plan.suite.first_python_test().map_err(RunError::infra)? {
+        Some(file) if context.processes.which("pytest").is_none() => Err(RunError::Infra {
             error: format!("`{file}` needs pytest, which is not on this host").into(),
             hints: vec!["apt-get install python3-pytest, or `pip install pytest`".to_owned()],
-        });
+        }),
+        _ => Ok(()),
     }
+}
+
+/// Connects to the engine and makes sure that it can deploy.
+pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
+    let engine = Engine::connect(&context.settings.docker_host)?;
     let info = engine.info().await?;
     if !(info.swarm_active && info.manager) {
         return Err(RunError::Infra {
@@ -128,18 +200,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             hints: vec!["docker swarm init --advertise-addr 127.0.0.1".to_owned()],
         });
     }
-    {
-        let mut held = context.held.borrow_mut();
-        held.engine = Some(engine.clone());
-        if let Driver::Abra(driver) = &driver {
-            held.abra = Some(driver.abra.clone());
-        }
-    }
-    sweep(context, &engine).await;
-    let lock = acquire(context, &engine).await?;
-    prepull(context, &engine, &plan).await?;
-    super::tiers::all(context, plan, driver, lock).await?;
-    Ok(None)
+    context.held.borrow_mut().engine = Some(engine.clone());
+    Ok(engine)
 }
 
 /// Runs blocking work beside the worker's thread. It cannot be cancelled, and it makes nothing of the app.
@@ -153,7 +215,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
-async fn lint(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
+pub(super) async fn lint(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
     let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
     let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
     let check = move || {
@@ -185,7 +247,7 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
 
 /// Chooses the driver; abra is given its directory, because it must be there before anything calls it.
 async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
-    let settings = context.settings;
+    let settings = &context.settings;
     let dirs = &context.dirs;
     dirs.link_abra_work(&settings.host)
         .map_err(RunError::infra)?;
@@ -199,7 +261,7 @@ async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
 }
 
 fn driver_of(context: &Context<'_>, site: Site, abra: Option<Abra>) -> Result<Driver, RunError> {
-    let settings = context.settings;
+    let settings = &context.settings;
     let Some(abra) = abra else {
         return Ok(Driver::Stack(Box::new(StackDriver { site })));
     };
@@ -236,12 +298,13 @@ fn deviations(
     Ok(lines)
 }
 
-fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[String]) {
-    let settings = context.settings;
+pub(super) fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[String]) {
+    let settings = &context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
         head_commit: plan.head.commit.clone(),
         head_version: plan.shown_version(),
         base_version: plan.base.as_ref().map(|base| base.version.clone()),
+        base_kind: plan.base.as_ref().map(|base| base.kind.name().to_owned()),
         driver: chosen.name().to_owned(),
         driver_reason: chosen.reason.clone(),
         stages: settings.stages.clone(),
@@ -256,8 +319,13 @@ fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[S
     }
 }
 
-fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<String>) -> String {
-    let settings = context.settings;
+pub(super) fn view(
+    context: &Context<'_>,
+    plan: &Plan,
+    chosen: &Chosen,
+    deviations: Vec<String>,
+) -> String {
+    let settings = &context.settings;
     let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
     let backups = BackupPlan::from_project(&plan.head.project);
@@ -271,7 +339,9 @@ fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<Str
         uncommitted_changes: plan.head.dirty,
         head_version: plan.shown_version(),
         base_version: plan.base.as_ref().map(|base| base.version.as_str()),
+        base_kind: plan.base.as_ref().map(|base| base.kind),
         no_base,
+        quick: settings.quick,
         domain: settings.domain.as_str(),
         stack: settings.domain.stack().to_string(),
         driver: chosen.name(),
@@ -300,8 +370,8 @@ fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<Str
 }
 
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
-async fn sweep(context: &Context<'_>, engine: &Engine) {
-    let settings = context.settings;
+pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
+    let settings = &context.settings;
     // abra lists all apps of the host in its canonical directory.
     let abra = context.held.borrow().abra.clone();
     let abra = abra.map(|abra| abra.at(&settings.host.abra));
@@ -364,34 +434,39 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
     }
 }
 
+/// Waits for the lock of `domain`, and says so.
+pub(super) async fn wait_for_lock(
+    context: &Context<'_>,
+    domain: &Domain,
+) -> Result<DomainLock, RunError> {
+    let settings = &context.settings;
+    let run = &context.dirs.id;
+    let holder =
+        match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
+            Attempt::Acquired(lock) => return Ok(lock),
+            Attempt::Held { holder, .. } if holder.is_empty() => holder,
+            Attempt::Held { holder, .. } => format!(" ({holder})"),
+        };
+    context.events.notice(format!(
+        "== app lock: another run of {domain} is in flight{holder} — waiting =="
+    ));
+    let watch = Stopwatch::start();
+    let wait = DomainLock::acquire(&settings.host, domain, run);
+    let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait)
+        .await
+        .map_err(RunError::infra)?;
+    context.events.notice(format!(
+        "== app lock: acquired {domain} after {:.1} s ==",
+        watch.elapsed().as_secs_f64()
+    ));
+    Ok(lock)
+}
+
 /// Takes the app's lock before anything of it exists, and removes what a dead holder left.
 async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock>, RunError> {
-    let settings = context.settings;
-    let (domain, run) = (&settings.domain, &context.dirs.id);
-    let lock =
-        match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
-            Attempt::Acquired(lock) => lock,
-            Attempt::Held { holder, .. } => {
-                let holder = if holder.is_empty() {
-                    String::new()
-                } else {
-                    format!(" ({holder})")
-                };
-                context.events.notice(format!(
-                    "== app lock: another run of {domain} is in flight{holder} — waiting =="
-                ));
-                let watch = Stopwatch::start();
-                let wait = DomainLock::acquire(&settings.host, domain, run);
-                let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait)
-                    .await
-                    .map_err(RunError::infra)?;
-                context.events.notice(format!(
-                    "== app lock: acquired {domain} after {:.1} s ==",
-                    watch.elapsed().as_secs_f64()
-                ));
-                lock
-            }
-        };
+    let settings = &context.settings;
+    let domain = &settings.domain;
+    let lock = wait_for_lock(context, domain).await?;
     let lock = Rc::new(lock);
     // The supervisor must know before anything can exist.
     context.notes.borrow_mut().tell(&Note::App {
@@ -422,7 +497,11 @@ async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock
     Ok(lock)
 }
 
-async fn prepull(context: &Context<'_>, engine: &Engine, plan: &Plan) -> Result<(), RunError> {
+pub(super) async fn prepull(
+    context: &Context<'_>,
+    engine: &Engine,
+    plan: &Plan,
+) -> Result<(), RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
     timed(&context.events, Phase::Prepull, detail, async {

@@ -158,7 +158,9 @@ pub(super) fn lay(
         commit: base.release.commit.clone(),
         dirty: false,
     };
-    match Release::read(&tree, app, &for_base) {
+    // It was read with a new app's env file, or with the one that the app has.
+    let env = base.release.env.clone();
+    match Release::with_env(&tree, app, env, &for_base, Vec::new()) {
         Ok(release) => base.release = release,
         Err(error) => {
             let text = crate::error::chain(&error);

@@ -1,9 +1,11 @@
 //! The plan: everything that can be known before anything is made.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
+use super::base::{self, BaseKind, Chosen, Wanted};
 use super::settings::{Origin, Settings};
 use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
@@ -13,9 +15,9 @@ use crate::git::{checkout, fetch, snapshot, tags};
 use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
 use crate::recipe::backup::BackupPlan;
-use crate::recipe::release::{Additions, AppName, Release, Tree};
+use crate::recipe::env::EnvFile;
+use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
-use crate::recipe::version::{TagList, Version};
 use crate::suite::Suite;
 
 /// What a run will do.
@@ -46,14 +48,29 @@ pub struct Plan {
 /// The version that the upgrade starts from.
 #[derive(Debug)]
 pub struct Base {
-    /// Its tag.
+    /// Its tag, or the branch that it is the tip of with its commit.
     pub version: String,
+    /// Its version: the tag, or the version label of a commit that has no tag.
+    pub label: Option<String>,
+    /// How it was chosen.
+    pub kind: BaseKind,
     /// Its release.
     pub release: Release,
     /// The head as an operator's upgrade from it would be deployed: with the base's env file.
     pub upgraded: Release,
     /// The variables that only the upgrade gets.
     pub upgrade_env: BTreeMap<String, String>,
+}
+
+impl Base {
+    /// Returns what messages call it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self.kind {
+            BaseKind::Ref => format!("the {}", self.version),
+            _ => format!("published version {}", self.version),
+        }
+    }
 }
 
 /// Why there is nothing to upgrade from.
@@ -72,6 +89,8 @@ pub struct Checkout {
     pub tree: Tree,
     /// The names of all tags with their commits.
     pub tags: Vec<(String, String)>,
+    /// The commit of the source's default branch, if it has one.
+    pub tip: Option<String>,
 }
 
 /// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
@@ -111,7 +130,8 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 commit: fetched.commit,
                 dirty: fetched.dirty,
             };
-            Ok(Checkout { tree, tags })
+            let tip = tip_of(&tree.root);
+            Ok(Checkout { tree, tags, tip })
         }
         Origin::Staged => {
             let staged = settings
@@ -129,6 +149,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
+            let tip = tip_of(&destination);
             Ok(Checkout {
                 tree: Tree {
                     root: destination,
@@ -136,9 +157,15 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                     dirty: false,
                 },
                 tags,
+                tip,
             })
         }
     }
+}
+
+/// Returns the commit of the default branch that was fetched, if there is one.
+fn tip_of(root: &Path) -> Option<String> {
+    checkout::commit_of(root, "refs/remotes/origin/HEAD").ok()
 }
 
 /// Makes the plan. Nothing of the app exists afterwards. Blocking, like [`fetch`].
@@ -182,18 +209,17 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         (None, Some(NoBase::Structural(reason)))
     } else {
         let wanted = Wanted::of(settings, &found.declared);
-        match choose_base(wanted, checkout, head_version.as_deref(), &mut warnings)? {
-            Ok((version, commit)) => {
+        let version = head_version.as_deref();
+        match base::choose(settings, wanted, checkout, version, &mut warnings)? {
+            Ok(chosen) => {
                 let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
                 let kit = (&additions, upgrade_env);
-                match read_base(settings, dirs, checkout, &version, &commit, app, kit) {
+                match read_base(settings, dirs, checkout, &chosen, app, kit) {
                     Ok(base) => (Some(base), None),
-                    Err(reason) => (
-                        None,
-                        Some(NoBase::Broken(format!(
-                            "published version {version}: {reason}"
-                        ))),
-                    ),
+                    Err(reason) => {
+                        let reason = format!("{}: {reason}", chosen.in_words());
+                        (None, Some(NoBase::Broken(reason)))
+                    }
                 }
             }
             Err(reason) => (None, Some(NoBase::Structural(reason))),
@@ -297,124 +323,31 @@ fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The version that somebody wants as base.
-struct Wanted<'a> {
-    version: &'a str,
-    /// Where that is written, for messages; empty for the command line.
-    place: String,
-}
-
-impl<'a> Wanted<'a> {
-    /// The command line wins over the declared one.
-    fn of(settings: &'a Settings, declared: &'a Declared) -> Option<Self> {
-        if let Some(version) = settings.base.as_deref() {
-            let place = String::new();
-            return Some(Self { version, place });
-        }
-        let version = declared.base()?;
-        let place = format!("{}: ", declared.place("base"));
-        Some(Self { version, place })
-    }
-}
-
-/// Chooses the version to upgrade from: the newest tag strictly older than the head's version label.
-///
-/// The inner error is the reason why the upgrade does not apply.
-fn choose_base(
-    wanted: Option<Wanted<'_>>,
-    checkout: &Checkout,
-    head_version: Option<&str>,
-    warnings: &mut Vec<String>,
-) -> Result<Result<(String, String), String>, RunError> {
-    let tags = &checkout.tags;
-    let commit_of = |name: &str| {
-        tags.iter()
-            .find(|(tag, _)| tag == name)
-            .map(|(_, commit)| commit.clone())
-    };
-    if let Some(Wanted { version, place }) = wanted {
-        let wanted = version;
-        return match commit_of(wanted) {
-            Some(commit) if is_head(checkout, &commit) || head_version == Some(wanted) => Ok(Err(
-                format!("the base {wanted} is the head itself: that would be no upgrade"),
-            )),
-            Some(commit) => Ok(Ok((wanted.to_owned(), commit))),
-            None => {
-                let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
-                let known = if known.is_empty() {
-                    "it has no tags".to_owned()
-                } else {
-                    known.join(", ")
-                };
-                Err(RunError::Usage {
-                    error: format!("{place}base version `{wanted}` is not a tag of this recipe")
-                        .into(),
-                    hints: vec![format!("its tags: {known}")],
-                })
-            }
-        };
-    }
-    // The head's own tag is no base, also where no label says which version the head is.
-    let others = tags.iter().filter(|(_, commit)| !is_head(checkout, commit));
-    let list = TagList::from_names(others.map(|(name, _)| name.as_str()));
-    if !list.ignored.is_empty() {
-        warnings.push(format!(
-            "tags that are no recipe versions were ignored: {}",
-            list.ignored.join(", ")
-        ));
-    }
-    if list.versions.is_empty() {
-        return Ok(Err(
-            "the recipe has no published version to upgrade from".to_owned()
-        ));
-    }
-    let base = match head_version.map(str::parse::<Version>) {
-        Some(Ok(head)) => match list.newest_older_than(&head) {
-            Some(base) => base,
-            None => {
-                return Ok(Err(format!(
-                    "no published version is older than the head's {head}"
-                )));
-            }
-        },
-        Some(Err(error)) => {
-            warnings.push(format!(
-                "the head's version label cannot be ordered: {error}; the newest tag is the base"
-            ));
-            list.versions.last().expect("the list is not empty")
-        }
-        None => {
-            warnings.push("the head has no version label; the newest tag is the base".to_owned());
-            list.versions.last().expect("the list is not empty")
-        }
-    };
-    let commit = commit_of(base.as_str()).expect("a version of the list is the name of a tag");
-    Ok(Ok((base.to_string(), commit)))
-}
-
-fn is_head(checkout: &Checkout, commit: &str) -> bool {
-    !checkout.tree.dirty && checkout.tree.commit == commit
-}
-
 /// Reads the base from its own tree. What is wrong with it is a reason, not an error: a published version
 /// cannot be changed any more, and the head is not to blame for it.
 fn read_base(
     settings: &Settings,
     dirs: &RunDirs,
     checkout: &Checkout,
-    version: &str,
-    commit: &str,
+    chosen: &Chosen,
     app: AppName<'_>,
     (additions, upgrade_env): (&Additions, BTreeMap<String, String>),
 ) -> Result<Base, String> {
     let root = dirs.root.join("base").join(settings.recipe.as_str());
-    snapshot::export(&checkout.tree.root, commit, &root).map_err(|error| error.to_string())?;
+    snapshot::export(&checkout.tree.root, &chosen.commit, &root)
+        .map_err(|error| error.to_string())?;
     let tree = Tree {
         root,
-        commit: commit.to_owned(),
+        commit: chosen.commit.clone(),
         dirty: false,
     };
-    let release = Release::read(&tree, app, additions).map_err(|error| error.to_string())?;
+    let release = match &settings.kept_env {
+        Some(kept) => EnvFile::parse(kept, "env")
+            .map_err(ReleaseError::from)
+            .and_then(|env| Release::with_env(&tree, app, env, additions, Vec::new())),
+        None => Release::read(&tree, app, additions),
+    }
+    .map_err(|error| error.to_string())?;
     let more = Additions {
         env: upgrade_env,
         compose: Vec::new(),
@@ -422,8 +355,14 @@ fn read_base(
     let env = release.env.clone();
     let upgraded = Release::with_env(&checkout.tree, app, env, &more, Vec::new())
         .map_err(|error| format!("the head cannot be read with its env file: {error}"))?;
+    let label = match chosen.kind {
+        BaseKind::Ref => release.version_label(app.domain),
+        _ => Some(chosen.version.clone()),
+    };
     Ok(Base {
-        version: version.to_owned(),
+        version: chosen.version.clone(),
+        label,
+        kind: chosen.kind,
         release,
         upgraded,
         upgrade_env: more.env,
@@ -437,8 +376,8 @@ impl Plan {
         let base = self.base.as_ref()?;
         Some(Stamp {
             recipe: settings.recipe.clone(),
-            version: Some(base.version.clone()),
-            chaos: false,
+            version: base.label.clone(),
+            chaos: base.kind == BaseKind::Ref,
         })
     }
 
@@ -499,8 +438,12 @@ pub struct PlanView<'a> {
     pub head_version: Option<String>,
     /// The version to upgrade from.
     pub base_version: Option<&'a str>,
+    /// How it was chosen.
+    pub base_kind: Option<BaseKind>,
     /// Why there is none.
     pub no_base: Option<String>,
+    /// Whether it is a quick run, on the recipe's warm app.
+    pub quick: bool,
     /// The app's domain.
     pub domain: &'a str,
     /// The app's stack.
@@ -555,7 +498,12 @@ impl Plan {
             .into_iter()
             .map(|stage| {
                 if !settings.stages.contains(&stage) {
-                    return view(stage, "unver", Some("not asked for".to_owned()));
+                    let why = if settings.quick {
+                        super::quick::LEFT_OUT
+                    } else {
+                        "not asked for"
+                    };
+                    return view(stage, "unver", Some(why.to_owned()));
                 }
                 match (stage, &self.no_base) {
                     (Stage::Upgrade, Some(NoBase::Structural(reason))) => {

@@ -53,8 +53,15 @@ pub struct Settings {
     pub pr: Option<String>,
     /// Which stages to run.
     pub stages: Vec<Stage>,
-    /// The version that the upgrade starts from, instead of the newest older tag.
+    /// Whether the recipe's warm app is used, instead of a new one.
+    pub quick: bool,
+    /// Whether the source is the published recipe, or one that a person named by its path: only those become
+    /// canonicals.
+    pub promotable: bool,
+    /// The version that the upgrade starts from, instead of the canonical or the newest older tag.
     pub base: Option<String>,
+    /// The env file that the app has already; only a quick run's warm app has one.
+    pub kept_env: Option<String>,
     /// The zone of run apps.
     pub zone: Zone,
     /// The app's domain.

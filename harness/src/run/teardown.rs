@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Context;
+use super::{AnyError, Context};
 use crate::abra::Abra;
 use crate::app;
 use crate::dirs::RunDirs;
@@ -11,12 +11,12 @@ use crate::event::Event;
 use crate::lifetime::worker::Signals;
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
-use crate::swarm::EngineError;
 use crate::tier::timed;
 use crate::wait::Deadline;
+use crate::warm::WarmError;
 
 /// How long children may take to end before they are killed.
-const GRACE: Duration = Duration::from_secs(3);
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 
 /// What teardown came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,17 +31,37 @@ pub(super) enum TornDown {
     Unknown(String),
 }
 
-/// Ends every child and removes everything of the run's app; signals are only noted meanwhile.
+/// What a run leaves on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left {
+    /// The app, for a look at it.
+    pub(super) app: bool,
+    /// What a quick run did to the warm app's data; else the snapshot is put back.
+    pub(super) warm_data: bool,
+}
+
+/// Ends every child and removes everything of the run's app; signals are only noted meanwhile. The warm app of
+/// a quick run is undeployed instead, and its last good data put back unless it is to be left.
 pub(super) async fn tear_down(
     context: &Context<'_>,
     why: &str,
-    keep: bool,
+    left: Left,
     signals: &mut Signals,
 ) -> TornDown {
-    let (lock, engine, abra, touched) = {
-        let held = context.held.borrow();
+    let keep = left.app;
+    let (lock, engine, abra, touched, warm) = {
+        let mut held = context.held.borrow_mut();
+        let warm = held.warm.take();
+        held.rested
+            .extend(warm.iter().map(|warm| warm.app.lock.clone()));
         let abra = held.abra.clone();
-        (held.lock.clone(), held.engine.clone(), abra, held.touched)
+        (
+            held.lock.clone(),
+            held.engine.clone(),
+            abra,
+            held.touched,
+            warm,
+        )
     };
     // A run that made nothing and was not interrupted has nothing to announce.
     if touched || why != "finished" {
@@ -54,6 +74,20 @@ pub(super) async fn tear_down(
         let stubborn = context.processes.end_all(GRACE).await;
         let mut residual = Residual::default();
         residual.add("processes", stubborn);
+        if let Some(warm) = warm {
+            return match warm.app.settle(warm.canonical, left.warm_data).await {
+                Ok(_) => Ok((residual, Vec::new())),
+                Err(WarmError::Stuck {
+                    residual: stuck, ..
+                }) => {
+                    for (kind, names) in stuck.left {
+                        residual.add(&kind, names);
+                    }
+                    Ok((residual, Vec::new()))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
         let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
             return Ok((residual, Vec::new()));
         };
@@ -70,7 +104,7 @@ pub(super) async fn tear_down(
         for (kind, names) in removal.residual.left {
             residual.add(&kind, names);
         }
-        Ok::<_, EngineError>((residual, removal.complaints))
+        Ok::<_, AnyError>((residual, removal.complaints))
     });
     let mut work = std::pin::pin!(work);
     let done = loop {
@@ -82,8 +116,6 @@ pub(super) async fn tear_down(
             () = tokio::time::sleep_until(deadline.instant()) => break None,
         }
     };
-    remove_working_dirs(context);
-    clean_record(context);
     let (residual, torn_down) = match done {
         Some(Ok((residual, remarks))) => {
             if keep && touched {
@@ -102,7 +134,7 @@ pub(super) async fn tear_down(
                 (residual.clone(), TornDown::Left(residual))
             }
         }
-        Some(Err(error)) => unknown(crate::error::chain(&error)),
+        Some(Err(error)) => unknown(crate::error::chain(&*error)),
         None => unknown(format!(
             "not done after {} s",
             context.settings.teardown_budget.as_secs()
@@ -128,6 +160,12 @@ fn unknown(reason: String) -> (Residual, TornDown) {
     let mut residual = Residual::default();
     residual.add("unknown", vec![reason.clone()]);
     (residual, TornDown::Unknown(reason))
+}
+
+/// Removes the run's files that are no record, and what the record must not hold.
+pub(super) fn clean_up(context: &Context<'_>) {
+    remove_working_dirs(context);
+    clean_record(context);
 }
 
 /// Removes what is not part of the record: checkouts, snapshots, state.

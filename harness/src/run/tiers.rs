@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::plan::{Base, NoBase, Plan};
 use super::{Context, RunError};
 use crate::app;
+use crate::declared::Declared;
 use crate::driver::Driver;
 use crate::driver::backup::Snapshot;
 use crate::driver::stack::Stamp;
@@ -13,7 +14,9 @@ use crate::http::Http;
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
+use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
+use crate::suite::Suite;
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, TierError, timed, without};
 use crate::wait::Stopwatch;
@@ -25,7 +28,7 @@ pub(super) async fn all(
     driver: Driver,
     lock: Rc<DomainLock>,
 ) -> Result<(), RunError> {
-    let settings = context.settings;
+    let settings = &*context.settings;
     let head_stamp = plan.head_stamp(settings);
     let base_stamp = plan.base_stamp(settings);
     let images = plan.head_images();
@@ -37,24 +40,13 @@ pub(super) async fn all(
         declared,
         ..
     } = plan;
-    let http = Http::new(&settings.domain, settings.gateway.as_ref()).map_err(RunError::infra)?;
     let first = base.as_ref().map_or(&head, |base| &base.release).clone();
-    let mut bench = Bench {
-        driver,
-        lock,
-        recipe: settings.recipe.clone(),
-        zone: settings.zone.clone(),
-        events: context.events.clone(),
-        redactor: context.redactor.clone(),
+    let laid = Laid {
         suite,
         declared,
         head_root: head.root.clone(),
-        test_env: test_env(context)?,
-        gateway: settings.gateway.clone(),
-        http,
-        current: first,
-        seeds: tier::seed::Seeds::default(),
     };
+    let mut bench = bench(context, driver, lock, laid, first)?;
     let redactor = context.redactor.clone();
     let mut keep_secret = |value: &str| redactor.add(value);
     let mut secrets: Vec<SecretSpec> = Vec::new();
@@ -66,8 +58,10 @@ pub(super) async fn all(
     let mut base = base;
     if let (Err(not_up), Some(broken)) = (&up, base.as_ref()) {
         let reason = format!(
-            "published version {} did not come up: {}: {}",
-            broken.version, not_up.what, not_up.reason
+            "{} did not come up: {}: {}",
+            broken.in_words(),
+            not_up.what,
+            not_up.reason
         );
         context.events.warn(format!(
             "base-broken: {reason}; going on with a new app of the head"
@@ -161,8 +155,47 @@ pub(super) async fn all(
     )
 }
 
+/// What is laid over the head.
+#[derive(Debug, Clone)]
+pub(super) struct Laid {
+    /// The tests and hooks.
+    pub(super) suite: Suite,
+    /// What is declared.
+    pub(super) declared: Declared,
+    /// The head's work tree.
+    pub(super) head_root: std::path::PathBuf,
+}
+
+/// Returns what tiers work with, `current` being what is deployed first.
+pub(super) fn bench(
+    context: &Context<'_>,
+    driver: Driver,
+    lock: Rc<DomainLock>,
+    laid: Laid,
+    current: Release,
+) -> Result<Bench, RunError> {
+    let settings = &context.settings;
+    let http = Http::new(&settings.domain, settings.gateway.as_ref()).map_err(RunError::infra)?;
+    Ok(Bench {
+        driver,
+        lock,
+        recipe: settings.recipe.clone(),
+        zone: settings.zone.clone(),
+        events: context.events.clone(),
+        redactor: context.redactor.clone(),
+        suite: laid.suite,
+        declared: laid.declared,
+        head_root: laid.head_root,
+        test_env: test_env(context)?,
+        gateway: settings.gateway.clone(),
+        http,
+        current,
+        seeds: tier::seed::Seeds::default(),
+    })
+}
+
 /// Holds the deploys that Docker was told of against those that the run meant.
-fn check_deploys(told: u32, meant: u32) -> Result<(), RunError> {
+pub(super) fn check_deploys(told: u32, meant: u32) -> Result<(), RunError> {
     if told <= meant {
         return Ok(());
     }
@@ -219,7 +252,11 @@ async fn backup_and_restore(
     Ok(())
 }
 
-fn target(base: Base, images: std::collections::BTreeMap<String, String>, stamp: Stamp) -> Target {
+pub(super) fn target(
+    base: Base,
+    images: std::collections::BTreeMap<String, String>,
+    stamp: Stamp,
+) -> Target {
     Target {
         release: base.upgraded,
         images,
@@ -242,7 +279,7 @@ fn not_asked(stage: Stage) -> TierOutcome {
     without(stage, Status::Unver, "not asked for")
 }
 
-fn record(context: &Context<'_>, outcome: TierOutcome) {
+pub(super) fn record(context: &Context<'_>, outcome: TierOutcome) {
     context.held.borrow_mut().tiers.push(outcome.clone());
     context.events.emit(&Event::TierFinished(outcome));
 }
@@ -269,7 +306,7 @@ async fn start_over(
 }
 
 /// Counts a deploy where tests can read it; the report has the total.
-fn count_deploy(context: &Context<'_>, deploys: &mut u32) -> Result<(), RunError> {
+pub(super) fn count_deploy(context: &Context<'_>, deploys: &mut u32) -> Result<(), RunError> {
     *deploys += 1;
     context.events.emit(&Event::DeployCounted(*deploys));
     let path = context.dirs.state_file("deploy-count");
@@ -279,7 +316,7 @@ fn count_deploy(context: &Context<'_>, deploys: &mut u32) -> Result<(), RunError
 
 /// What every test and hook gets in its environment.
 fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, RunError> {
-    let (settings, dirs) = (context.settings, &context.dirs);
+    let (settings, dirs) = (&context.settings, &context.dirs);
     let link = dirs.bin.join("recipe-ci");
     match std::os::unix::fs::symlink(&settings.exe, &link) {
         Ok(()) => {}

@@ -61,7 +61,46 @@ pub async fn bring_up(
             return not_up("deploy", reason);
         }
     }
-    let deadline = Deadline::after(bench.timeout(&release));
+    come_up(bench).await
+}
+
+/// Deploys the bench's current release onto the data and the secrets that the app has, and waits until it
+/// serves. The env file is written, no secret that the app has is made, and `install_steps` does not run.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn reattach(
+    bench: &mut Bench,
+    stamp: &Stamp,
+    secrets: &mut Vec<SecretSpec>,
+    keep_secret: &mut dyn FnMut(&str),
+) -> Result<Result<Option<String>, NotUp>, TierError> {
+    let release = bench.current.clone();
+    let version = stamp.version.as_deref().unwrap_or_default();
+    let deployed = bench
+        .phase(Phase::Deploy, format!("reattaching {version}"), async {
+            bench.driver.new_app(&bench.lock, &release, stamp).await?;
+            *secrets = bench
+                .driver
+                .make_secrets(&bench.lock, &release, secrets, keep_secret)
+                .await?;
+            bench.driver.deploy(&bench.lock, &release, stamp).await
+        })
+        .await;
+    if let Err(error) = deployed {
+        let (reason, _tail) = recipe_fault(error)?;
+        return Ok(Err(NotUp {
+            what: "deploy",
+            reason,
+        }));
+    }
+    bench.note_state()?;
+    come_up(bench).await
+}
+
+/// Waits until what was deployed has converged and serves.
+async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierError> {
+    let deadline = Deadline::after(bench.timeout(&bench.current));
     bench
         .phase(Phase::Converge, "waiting for every service", async {
             match bench.converge(deadline, Crashes::default()).await {

@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use crate::declared::FILE_NAME;
+use crate::declared::read::{DeclaredError, read};
 use crate::name::RecipeName;
-
-/// The file of an overlay that says so.
-const FILE_NAME: &str = "recipe-ci.yml";
 
 /// Why it cannot be known whether a recipe is enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -21,19 +18,9 @@ pub enum EnrolledError {
         #[source]
         source: std::io::Error,
     },
-    /// A file is none.
-    #[error("`{}` cannot be read as YAML: {reason}", path.display())]
-    Yaml {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-#[derive(Deserialize, Default)]
-struct Declared {
-    canonical: Option<bool>,
+    /// A `recipe-ci.yml` is wrong.
+    #[error(transparent)]
+    Declared(#[from] DeclaredError),
 }
 
 /// Returns whether the overlay of `recipe` below `overlays` says `canonical: true`.
@@ -42,8 +29,8 @@ struct Declared {
 /// [`EnrolledError`] when it is there and cannot be read.
 pub fn is_enrolled(overlays: &Path, recipe: &RecipeName) -> Result<bool, EnrolledError> {
     let path = overlays.join(recipe.as_str()).join(FILE_NAME);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    match path.symlink_metadata() {
+        Ok(_) => {}
         Err(error)
             if matches!(
                 error.kind(),
@@ -53,15 +40,10 @@ pub fn is_enrolled(overlays: &Path, recipe: &RecipeName) -> Result<bool, Enrolle
             return Ok(false);
         }
         Err(source) => return Err(EnrolledError::Read { path, source }),
-    };
-    if text.trim().is_empty() {
-        return Ok(false);
     }
-    let declared: Declared = serde_yaml::from_str(&text).map_err(|error| EnrolledError::Yaml {
-        path,
-        reason: error.to_string(),
-    })?;
-    Ok(declared.canonical.unwrap_or(false))
+    let shown = path.display().to_string();
+    let read = read(&path, &shown, Some(recipe.as_str()))?;
+    Ok(read.file.canonical.unwrap_or(false))
 }
 
 /// Returns every enrolled recipe, by name.
@@ -111,7 +93,7 @@ mod tests {
         write("broken", "canonical: [\n");
         assert!(matches!(
             enrolled(root.path()),
-            Err(EnrolledError::Yaml { .. })
+            Err(EnrolledError::Declared(_))
         ));
         let gone = root.path().join("nowhere");
         assert!(matches!(enrolled(&gone), Err(EnrolledError::Read { .. })));

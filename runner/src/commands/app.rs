@@ -90,7 +90,7 @@ impl App {
             .unwrap_or_default();
         let zone: Zone = zone.parse().map_err(|error| outside(format!("{error}")))?;
         let domain =
-            Domain::parse(&state.domain, &zone).map_err(|error| outside(error.to_string()))?;
+            Domain::of_app(&state.domain, &zone).map_err(|error| outside(error.to_string()))?;
         Ok(Self {
             stack: domain.stack(),
             domain,

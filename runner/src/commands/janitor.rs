@@ -14,6 +14,7 @@ use harness::janitor::{self, Decision, Finding, Sweep};
 use harness::name::{RunId, Zone};
 use harness::process::Processes;
 use harness::swarm::{Engine, EngineError};
+use harness::warm::Recovered;
 use serde_json::json;
 
 use super::{infra, usage};
@@ -47,7 +48,8 @@ async fn sweep(zone: &Zone, by: Sweeper, dry_run: bool) -> Result<Sweep, EngineE
     let processes = Processes::new(crate::env::for_children());
     let abra = Abra::find(&processes, &host.abra, &docker_host()).await;
     let abra = abra.as_ref().ok();
-    let sweep = janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra).await?;
+    let mut sweep = janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra).await?;
+    janitor::rest_warm_apps(&engine, &host, zone, &own_id(), dry_run, &mut sweep).await;
     if !dry_run && let Err(error) = SweepRecord::of(&sweep, by, zone).store(&host.state) {
         ui::say(&format!(
             "!! this sweep could not be recorded in `{}`: {error}; `ps` and `doctor` will miss it",
@@ -103,6 +105,7 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
         .iter()
         .map(|finding| format!("{}: {}", finding.domain, in_words(finding, dry_run)))
         .collect();
+    lines.extend(warm_lines(sweep, dry_run));
     lines.extend(
         sweep
             .unreadable
@@ -110,6 +113,24 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
             .map(|place| format!("skipping {place}")),
     );
     lines
+}
+
+fn warm_lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
+    let line = |(recipe, became): &(String, Recovered)| {
+        let what = match became {
+            Recovered::Yes if dry_run => {
+                "owner is dead, its last good data would be put back".to_owned()
+            }
+            Recovered::Yes => "owner was dead, its last good data is back".to_owned(),
+            Recovered::Live => "live, left alone".to_owned(),
+            Recovered::AtRest => "at rest".to_owned(),
+            Recovered::Failed(error) => {
+                format!("not at rest: {}; {}", chain(error), error.advice())
+            }
+        };
+        format!("warm {recipe}: {what}")
+    };
+    sweep.warm.iter().map(line).collect()
 }
 
 fn in_words(finding: &Finding, dry_run: bool) -> String {
@@ -161,6 +182,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
         "dry_run": dry_run,
         "findings": findings,
         "tidied": sweep.tidied,
+        "warm": warm_lines(sweep, dry_run),
         "unreadable": sweep.unreadable,
         "exit_code": exit.code(),
     })
@@ -184,6 +206,7 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> String {
                 .iter()
                 .filter_map(|finding| finding.long_held(deadline)),
         )
+        .chain(warm_lines(&sweep, false))
         .chain(
             sweep
                 .unreadable

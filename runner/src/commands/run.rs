@@ -11,11 +11,13 @@ use harness::janitor::{self, Decision};
 use harness::lifetime::supervisor::{self, Ended, Request, SupervisorError};
 use harness::lifetime::worker::{self, Notes, PARENT_VARIABLE, Signals};
 use harness::lifetime::{Note, domains};
+use harness::name::RecipeName;
 use harness::outcome::{Residual, Verdict};
 use harness::report::file::{Closing, close_as_orphaned};
 use harness::report::redact::Redactor;
 use harness::run::settings::Settings;
 use harness::swarm::Engine;
+use harness::warm::{self, Recovered};
 
 use super::{block_on, infra, usage};
 use crate::cli::RunArgs;
@@ -174,6 +176,27 @@ fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsS
     }
 }
 
+/// Brings the warm app that a dead worker was at to rest; returns why it is not, if so.
+async fn rest_warm_app(settings: &Settings, recipe: &RecipeName) -> Option<String> {
+    let engine = match Engine::connect(&settings.docker_host) {
+        Ok(engine) => engine,
+        Err(error) => return Some(harness::error::chain(&error)),
+    };
+    let (host, zone) = (&settings.host, &settings.zone);
+    match warm::recover(&engine, host, zone, recipe, &settings.run_id, false).await {
+        Recovered::Yes => ui::say(&format!(
+            "== the warm app of {recipe} is undeployed and has its last good data =="
+        )),
+        // Another run waited for its lock; it does the same.
+        Recovered::Live | Recovered::AtRest => {}
+        Recovered::Failed(error) => {
+            let error = format!("{}; {}", harness::error::chain(&error), error.advice());
+            return Some(format!("the warm app of {recipe} is not at rest: {error}"));
+        }
+    }
+    None
+}
+
 /// Removes what a dead worker may have made, and closes its report.
 async fn reap(
     settings: &Settings,
@@ -221,9 +244,18 @@ async fn reap(
         };
         ui::say(&format!("!! {complaint}; run `recipe-ci janitor`"));
     }
+    for recipe in notes.iter().filter_map(|note| match note {
+        Note::Warm { recipe } => recipe.parse::<RecipeName>().ok(),
+        _ => None,
+    }) {
+        if let Some(left) = rest_warm_app(settings, &recipe).await {
+            ui::say(&format!("!! {left}; run `recipe-ci janitor`"));
+            residual = None;
+        }
+    }
     let roots = notes.iter().filter_map(|note| match note {
         Note::Run { root } => Some(root),
-        Note::App { .. } => None,
+        Note::App { .. } | Note::Warm { .. } => None,
     });
     let mut exit = exit;
     for root in roots {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::event::{Event, Planned, RunFinished, RunStarted};
+use harness::event::{Event, Planned, Promotion, RunFinished, RunStarted};
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
 use harness::report::level::Rungs;
@@ -76,6 +76,10 @@ impl Renderer {
     pub(crate) fn event(&mut self, event: &Event, at: Duration) -> String {
         let text = match event {
             Event::RunStarted(run) => self.started(run),
+            Event::Moved { quick, domain } => self.moved(*quick, domain, at),
+            // A promotion that failed is a warning as well.
+            Event::Promotion(Promotion::Failed(_)) => String::new(),
+            Event::Promotion(said) => self.line(at, "promotion", &self.clean(&said.to_string())),
             Event::Planned(plan) => self.planned(plan),
             Event::Notice(text) => format!("{}{}\n", clock(at), self.clean(text)),
             Event::Warning(text) => self.line(at, "warning", &paint(YELLOW, &self.clean(text))),
@@ -157,13 +161,25 @@ impl Renderer {
         )
     }
 
+    fn moved(&self, quick: bool, domain: &str, at: Duration) -> String {
+        let (label, what) = if quick {
+            ("quick", "the head over the warm app")
+        } else {
+            ("cold", "a new app")
+        };
+        self.line(at, label, &format!("{what}: {}", self.clean(domain)))
+    }
+
     fn planned(&mut self, plan: &Planned) -> String {
         self.tiers
             .extend(plan.stages.iter().map(|stage| (*stage, None)));
-        let base = plan
-            .base_version
-            .as_ref()
-            .map_or_else(String::new, |base| format!("base {base} → "));
+        let base = plan.base_version.as_ref().map_or_else(String::new, |base| {
+            match plan.base_kind.as_deref() {
+                // Most bases are tags.
+                Some("tag") | None => format!("base {base} → "),
+                Some(kind) => format!("base {base} ({kind}) → "),
+            }
+        });
         let head = plan.head_version.as_deref().unwrap_or("without a version");
         let commit: String = plan.head_commit.chars().take(8).collect();
         let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();

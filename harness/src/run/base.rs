@@ -1,0 +1,335 @@
+//! Which version an upgrade starts from.
+//!
+//! The first that exists of: the one that somebody named; the recipe's canonical, the last release that a cold
+//! run found green; the newest tag that is older than the head; the tip of the default branch. A base that
+//! equals the head is never one: an upgrade to itself proves nothing.
+
+use serde::Serialize;
+
+use super::RunError;
+use super::plan::Checkout;
+use super::settings::Settings;
+use crate::declared::Declared;
+use crate::error::chain;
+use crate::recipe::version::{TagList, Version};
+use crate::warm::canonical::Place;
+
+/// How a base was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseKind {
+    /// Somebody named it.
+    Declared,
+    /// It is the last release that a cold run found green.
+    Canonical,
+    /// It is the newest tag that is older than the head.
+    Tag,
+    /// It is the tip of the branch that the head would be merged into.
+    Ref,
+}
+
+impl BaseKind {
+    /// Returns the word for it in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Canonical => "canonical",
+            Self::Tag => "tag",
+            Self::Ref => "ref",
+        }
+    }
+}
+
+/// The version that somebody wants as base.
+pub(super) struct Wanted<'a> {
+    version: &'a str,
+    /// Where that is written, for messages; empty for the command line.
+    place: String,
+}
+
+impl<'a> Wanted<'a> {
+    /// The command line wins over the declared one.
+    pub(super) fn of(settings: &'a Settings, declared: &'a Declared) -> Option<Self> {
+        if let Some(version) = settings.base.as_deref() {
+            let place = String::new();
+            return Some(Self { version, place });
+        }
+        let version = declared.base()?;
+        let place = format!("{}: ", declared.place("base"));
+        Some(Self { version, place })
+    }
+}
+
+/// A version that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// Its tag; of a commit without one `default branch (1a2b3c4d)`.
+    pub(super) version: String,
+    /// Its commit.
+    pub(super) commit: String,
+    /// How it was chosen.
+    pub(super) kind: BaseKind,
+}
+
+impl Chosen {
+    /// Returns what messages call it.
+    pub(super) fn in_words(&self) -> String {
+        match self.kind {
+            BaseKind::Ref => format!("the {}", self.version),
+            _ => format!("published version {}", self.version),
+        }
+    }
+}
+
+/// Chooses the version to upgrade from.
+///
+/// The inner error is the reason why the upgrade does not apply.
+///
+/// # Errors
+/// [`RunError::Usage`] when a version was named that is no tag.
+pub(super) fn choose(
+    settings: &Settings,
+    wanted: Option<Wanted<'_>>,
+    checkout: &Checkout,
+    head_version: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Result<Chosen, String>, RunError> {
+    if let Some(wanted) = &wanted {
+        let chosen = named(wanted, checkout, head_version)?;
+        // A quick run names the canonical itself.
+        let kind = match settings.kept_env {
+            Some(_) => BaseKind::Canonical,
+            None => BaseKind::Declared,
+        };
+        return Ok(chosen.map(|chosen| Chosen { kind, ..chosen }));
+    }
+    let head = match head_version.map(str::parse::<Version>) {
+        Some(Ok(head)) => Some(head),
+        Some(Err(error)) => {
+            warnings.push(format!(
+                "the head's version label cannot be ordered: {error}; the newest tag is the base"
+            ));
+            None
+        }
+        None => None,
+    };
+    let canonical = match Place::of(&settings.host, &settings.recipe).read() {
+        Ok(canonical) => canonical.filter(|canonical| canonical.snapshot.is_some()),
+        Err(error) => {
+            warnings.push(format!(
+                "the last-green version is not known, the newest older tag is the base: {}; {}",
+                chain(&error),
+                error.advice()
+            ));
+            None
+        }
+    };
+    if let Some(canonical) = canonical {
+        match last_green(
+            &canonical.version,
+            &canonical.commit,
+            checkout,
+            head.as_ref(),
+        ) {
+            Ok(Some(chosen)) => return Ok(Ok(chosen)),
+            // It is the head, or newer: one steps back to the newest older tag.
+            Ok(None) => {}
+            Err(remark) => warnings.push(remark),
+        }
+    }
+    // The head's own tag is no base, also where no label says which version the head is.
+    let others = checkout
+        .tags
+        .iter()
+        .filter(|(_, commit)| !is_head(checkout, commit));
+    let list = TagList::from_names(others.map(|(name, _)| name.as_str()));
+    if !list.ignored.is_empty() {
+        warnings.push(format!(
+            "tags that are no recipe versions were ignored: {}",
+            list.ignored.join(", ")
+        ));
+    }
+    let (tag, reason) = match (&head, head_version) {
+        _ if list.versions.is_empty() => (
+            None,
+            "the recipe has no published version to upgrade from".to_owned(),
+        ),
+        (Some(head), _) => (
+            list.newest_older_than(head),
+            format!("no published version is older than the head's {head}"),
+        ),
+        (None, label) => {
+            if label.is_none() {
+                warnings
+                    .push("the head has no version label; the newest tag is the base".to_owned());
+            }
+            (list.versions.last(), String::new())
+        }
+    };
+    if let Some(tag) = tag {
+        let commit = commit_of(checkout, tag.as_str());
+        return Ok(Ok(Chosen {
+            version: tag.to_string(),
+            commit: commit.expect("a version of the list is the name of a tag"),
+            kind: BaseKind::Tag,
+        }));
+    }
+    // Uncommitted changes over the tip are no other commit: nothing was ever proposed to be merged there.
+    match checkout
+        .tip
+        .as_ref()
+        .filter(|tip| **tip != checkout.tree.commit)
+    {
+        Some(tip) => Ok(Ok(Chosen {
+            version: format!("default branch ({})", tip.get(..8).unwrap_or(tip)),
+            commit: tip.clone(),
+            kind: BaseKind::Ref,
+        })),
+        None => Ok(Err(reason)),
+    }
+}
+
+fn named(
+    wanted: &Wanted<'_>,
+    checkout: &Checkout,
+    head_version: Option<&str>,
+) -> Result<Result<Chosen, String>, RunError> {
+    let Wanted {
+        version: wanted,
+        place,
+    } = wanted;
+    match commit_of(checkout, wanted) {
+        Some(commit) if is_head(checkout, &commit) || head_version == Some(*wanted) => Ok(Err(
+            format!("the base {wanted} is the head itself: that would be no upgrade"),
+        )),
+        Some(commit) => Ok(Ok(Chosen {
+            version: (*wanted).to_owned(),
+            commit,
+            kind: BaseKind::Declared,
+        })),
+        None => {
+            let tags = &checkout.tags;
+            let known: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
+            let known = if known.is_empty() {
+                "it has no tags".to_owned()
+            } else {
+                known.join(", ")
+            };
+            Err(RunError::Usage {
+                error: format!("{place}base version `{wanted}` is not a tag of this recipe").into(),
+                hints: vec![format!("its tags: {known}")],
+            })
+        }
+    }
+}
+
+/// Returns the canonical as a base, or `None` when it is the head or newer.
+///
+/// # Errors
+/// A remark for the report when its tag is not what it was.
+pub(super) fn last_green(
+    version: &str,
+    commit: &str,
+    checkout: &Checkout,
+    head: Option<&Version>,
+) -> Result<Option<Chosen>, String> {
+    match commit_of(checkout, version) {
+        Some(there) if there == commit => {}
+        Some(_) => {
+            return Err(format!(
+                "the last-green version {version} is not the base: its tag was moved since"
+            ));
+        }
+        None => {
+            return Err(format!(
+                "the last-green version {version} is not the base: the source has no such tag"
+            ));
+        }
+    }
+    let older = match (head, version.parse::<Version>()) {
+        // By the order, not by the text: `1.0.0+1.02` is `1.0.0+1.2`.
+        (Some(head), Ok(version)) => version < *head,
+        _ => true,
+    };
+    Ok((older && !is_head(checkout, commit)).then(|| Chosen {
+        version: version.to_owned(),
+        commit: commit.to_owned(),
+        kind: BaseKind::Canonical,
+    }))
+}
+
+fn commit_of(checkout: &Checkout, name: &str) -> Option<String> {
+    checkout
+        .tags
+        .iter()
+        .find(|(tag, _)| tag == name)
+        .map(|(_, commit)| commit.clone())
+}
+
+fn is_head(checkout: &Checkout, commit: &str) -> bool {
+    !checkout.tree.dirty && checkout.tree.commit == commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::release::Tree;
+
+    fn checkout(head: &str, tags: &[(&str, &str)]) -> Checkout {
+        Checkout {
+            tree: Tree {
+                root: "/nowhere".into(),
+                commit: head.to_owned(),
+                dirty: false,
+            },
+            tags: tags
+                .iter()
+                .map(|(name, commit)| ((*name).to_owned(), (*commit).to_owned()))
+                .collect(),
+            tip: None,
+        }
+    }
+
+    fn green(head: &str, version: &str, canonical: (&str, &str)) -> Result<Option<String>, String> {
+        let tags = [("1.0.0+1", "a"), ("1.1.0+1", "b"), ("1.2.0+1", "c")];
+        let head_version = version.parse().ok();
+        last_green(
+            canonical.0,
+            canonical.1,
+            &checkout(head, &tags),
+            head_version.as_ref(),
+        )
+        .map(|chosen| chosen.map(|chosen| chosen.version))
+    }
+
+    #[test]
+    fn the_canonical_is_the_base_unless_it_is_the_head_or_newer() {
+        assert_eq!(
+            green("h", "1.3.0+1", ("1.1.0+1", "b")).unwrap().as_deref(),
+            Some("1.1.0+1")
+        );
+        // 8.8: promoted, and swept again.
+        assert_eq!(green("c", "1.2.0+1", ("1.2.0+1", "c")).unwrap(), None);
+        // Another commit with the same version label.
+        assert_eq!(green("h", "1.2.0+1", ("1.2.0+1", "c")).unwrap(), None);
+        assert_eq!(green("h", "1.1.0+2", ("1.2.0+1", "c")).unwrap(), None);
+        // No label says what the head is.
+        assert_eq!(green("c", "none", ("1.2.0+1", "c")).unwrap(), None);
+        assert!(green("h", "none", ("1.2.0+1", "c")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_tag_that_moved_or_went_is_said() {
+        assert!(
+            green("h", "1.3.0+1", ("1.1.0+1", "x"))
+                .unwrap_err()
+                .contains("moved")
+        );
+        assert!(
+            green("h", "1.3.0+1", ("0.9.0+1", "x"))
+                .unwrap_err()
+                .contains("no such tag")
+        );
+    }
+}

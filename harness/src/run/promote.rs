@@ -1,0 +1,389 @@
+//! Promotion: a release that a cold run found green becomes the recipe's canonical.
+//!
+//! It comes after the run's own teardown and never changes its verdict. The release is deployed onto the data
+//! of the canonical before it, as an operator would upgrade; the first one is a new app. Then the app is
+//! undeployed and its snapshot taken. Whatever goes wrong leaves the canonical of before, or nothing.
+
+use std::rc::Rc;
+
+use super::body::{self, wait_for_lock};
+use super::plan::{Checkout, Plan};
+use super::quick::{kept_secrets, stack_driver};
+use super::settings::{Keep, Settings};
+use super::{AnyError, Context, RunError, tiers};
+use crate::driver::stack::{HostTraits, Stamp};
+use crate::error::chain;
+use crate::event::Event;
+use crate::event::Promotion;
+use crate::lifetime::Note;
+use crate::lifetime::worker::Signals;
+use crate::name::Domain;
+use crate::outcome::{Phase, Stage, Status, TierOutcome};
+use crate::recipe::version::Version;
+use crate::swarm::Engine;
+use crate::tier::{self, timed};
+use crate::wait::Deadline;
+use crate::warm::canonical::{Canonical, Status as WarmStatus};
+use crate::warm::enrolled::is_enrolled;
+use crate::warm::snapshot::{Snapshot, Take};
+use crate::warm::{WarmApp, WarmError};
+
+/// A release that may become the canonical.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// Its tag.
+    version: String,
+    /// Its repository, at the tag's commit.
+    checkout: Checkout,
+    /// What the host can do.
+    traits: HostTraits,
+}
+
+/// Returns the head as a candidate, if it is the release of an enrolled recipe in a whole cold run.
+pub(super) fn candidate(
+    context: &Context<'_>,
+    checkout: &Checkout,
+    plan: &Plan,
+    traits: HostTraits,
+) -> Option<Candidate> {
+    let settings = &context.settings;
+    let overlays = settings.overlays.as_deref()?;
+    match is_enrolled(overlays, &settings.recipe) {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            let error = chain(&error);
+            context.events.warn(format!(
+                "whether the recipe keeps a canonical is not known: {error}"
+            ));
+            return None;
+        }
+    }
+    let whole =
+        settings.stages == Stage::ALL && settings.pr.is_none() && settings.keep == Keep::Never;
+    let version = plan.head_version.clone()?;
+    // The tag's commit is recorded, so it must be what was tested: 8.28 recorded a branch's.
+    let tagged = checkout
+        .tags
+        .iter()
+        .any(|(name, commit)| *name == version && *commit == checkout.tree.commit);
+    if !whole || !tagged || checkout.tree.dirty {
+        return None;
+    }
+    if !settings.promotable {
+        context.events.emit(&Event::Promotion(Promotion::Skipped(
+            "the source is not the published recipe".to_owned(),
+        )));
+        return None;
+    }
+    Some(Candidate {
+        version,
+        checkout: checkout.clone(),
+        traits,
+    })
+}
+
+/// Returns whether every tier ran, or did not apply.
+pub(super) fn nothing_left_out(tiers: &[TierOutcome]) -> bool {
+    tiers
+        .iter()
+        .all(|tier| matches!(tier.status, Status::Pass | Status::Skip))
+}
+
+/// What is to be undone when a promotion does not end well.
+struct Begun {
+    app: WarmApp,
+    before: Option<Canonical>,
+}
+
+/// Makes the candidate the canonical, and says what came of it.
+pub(super) async fn promote(
+    context: &Context<'_>,
+    candidate: Candidate,
+    signals: &mut Signals,
+    deadline: Deadline,
+) {
+    let version = candidate.version.clone();
+    let mut begun = None;
+    let came = {
+        let work = timed(
+            &context.events,
+            Phase::Promote,
+            version.clone(),
+            work(context, candidate, &mut begun),
+        );
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            signal = signals.next() => Err(format!("{} received", signal.name())),
+            () = tokio::time::sleep_until(deadline.instant()) => Err("the hard deadline passed".to_owned()),
+            done = &mut work => done.map_err(|error| chain(&*error)),
+        }
+    };
+    let promotion = match came {
+        Ok(promotion) => promotion,
+        Err(reason) => {
+            let mut reason = format!("{version}: {reason}");
+            if let Some(begun) = begun.take() {
+                drop(context.processes.end_all(super::teardown::GRACE).await);
+                if let Err(error) = undo(begun, context, signals).await {
+                    reason.push_str(&format!("; and then: {error}"));
+                }
+            }
+            Promotion::Failed(reason)
+        }
+    };
+    if let Promotion::Failed(reason) = &promotion {
+        context.events.warn(format!("promotion: failed: {reason}"));
+    }
+    context.events.emit(&Event::Promotion(promotion));
+}
+
+/// Brings back what was there before: the canonical with its data, or nothing at all.
+async fn undo(begun: Begun, context: &Context<'_>, signals: &mut Signals) -> Result<(), String> {
+    let app = begun.app;
+    context.held.borrow_mut().rested.push(Rc::clone(&app.lock));
+    let work = async {
+        match begun.before {
+            Some(before) => app.settle(before, false).await.map(drop),
+            None => app.discard().await,
+        }
+    };
+    let deadline = Deadline::after(context.settings.teardown_budget);
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                return done.map_err(|error| format!("{}; {}", chain(&error), error.advice()));
+            }
+            signal = signals.next() => {
+                context.events.notice(format!("{} received while the warm app is undeployed: noted", signal.name()));
+            }
+            () = tokio::time::sleep_until(deadline.instant()) => {
+                return Err("the warm app was not at rest in time; run `recipe-ci janitor`".to_owned());
+            }
+        }
+    }
+}
+
+async fn work(
+    run: &Context<'_>,
+    candidate: Candidate,
+    begun: &mut Option<Begun>,
+) -> Result<Promotion, AnyError> {
+    let Candidate {
+        version,
+        checkout,
+        traits,
+    } = candidate;
+    let settings = &run.settings;
+    let engine = Engine::connect(&settings.docker_host)?;
+    let domain = Domain::warm(&settings.recipe, &settings.zone)?;
+    // The run's own app is gone, and no quick run waits for a run app's lock while it holds a warm one.
+    let lock = wait_for_lock(run, &domain).await.map_err(in_words)?;
+    let lock = Rc::new(lock);
+    run.held.borrow_mut().rested.push(Rc::clone(&lock));
+    run.notes.borrow_mut().tell(&Note::Warm {
+        recipe: settings.recipe.to_string(),
+    });
+    let app = WarmApp::new(&engine, &settings.host, &settings.recipe, lock);
+    app.place.ensure_writable()?;
+    let before = before(run, &app).await?;
+    if let Some((canonical, _)) = &before
+        && let Some(reason) = not_newer(&version, canonical, &checkout.tree.commit)
+    {
+        return Ok(Promotion::Skipped(reason));
+    }
+    // An upgrade keeps the env file, so that secrets keep the versions that the data was made with.
+    let (stages, base, kept_env) = match &before {
+        Some((canonical, snapshot)) => (
+            vec![Stage::Upgrade],
+            Some(canonical.version.clone()),
+            Some(snapshot.env()?),
+        ),
+        None => (vec![Stage::Install], None, None),
+    };
+    let context = Context {
+        settings: Rc::new(Settings {
+            domain: domain.clone(),
+            stages,
+            base,
+            kept_env,
+            ..Settings::clone(settings)
+        }),
+        ..run.clone()
+    };
+    body::start_over(run).map_err(in_words)?;
+    let commit = checkout.tree.commit.clone();
+    let plan = body::make_plan(&context, checkout)
+        .await
+        .map_err(in_words)?;
+    let release = match (&before, plan.base) {
+        (None, _) => plan.head.clone(),
+        (Some(_), Some(base)) => base.upgraded,
+        (Some((canonical, _)), None) => {
+            let reason = format!(
+                "the canonical {} cannot be upgraded to it",
+                canonical.version
+            );
+            return Err(reason.into());
+        }
+    };
+    let laid = tiers::Laid {
+        suite: plan.suite,
+        declared: plan.declared,
+        head_root: plan.head.root,
+    };
+    let mut values = before
+        .as_ref()
+        .map(|(_, snapshot)| snapshot.secret_values())
+        .unwrap_or_default();
+    values.iter().for_each(|value| run.redactor.add(value));
+
+    *begun = Some(Begun {
+        app: app.clone(),
+        before: before.as_ref().map(|(canonical, _)| canonical.clone()),
+    });
+    let mut canonical = Canonical::new(
+        &settings.recipe,
+        &version,
+        &commit,
+        domain.as_str(),
+        &settings.server,
+    );
+    let snapshot = match before {
+        Some((before, snapshot)) => {
+            app.begin(before).await?;
+            Some(snapshot)
+        }
+        None => {
+            app.place.write(&canonical)?;
+            None
+        }
+    };
+    let images = release.project.images();
+    for image in &images {
+        engine
+            .ensure_image(&settings.host, &run.processes, image)
+            .await?;
+    }
+    let stamp = Stamp {
+        recipe: settings.recipe.clone(),
+        version: Some(version.clone()),
+        chaos: false,
+    };
+    let driver = stack_driver(&context, engine, traits);
+    let lock = Rc::clone(&app.lock);
+    let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
+    let supplied: Vec<&String> = settings.supplied_secrets.values().collect();
+    let redactor = run.redactor.clone();
+    let mut keep = |value: &str| {
+        redactor.add(value);
+        if !supplied.iter().any(|supplied| *supplied == value) {
+            values.push(value.to_owned());
+        }
+    };
+    let up = match &snapshot {
+        Some(snapshot) => {
+            let mut secrets = kept_secrets(&bench, snapshot);
+            tier::install::reattach(&mut bench, &stamp, &mut secrets, &mut keep).await?
+        }
+        None => {
+            let mut secrets = Vec::new();
+            tier::install::bring_up(&mut bench, &stamp, &mut secrets, &mut keep).await?
+        }
+    };
+    if let Err(not_up) = up {
+        return Err(format!("{}: {}", not_up.what, not_up.reason).into());
+    }
+    let take = Take {
+        version: &version,
+        images,
+        secret_values: &values,
+    };
+    canonical.snapshot = Some(app.take(&canonical, take).await?);
+    canonical.status = WarmStatus::Idle;
+    // This is the promotion: before it the old canonical is the good one, after it the new one is.
+    app.place.write(&canonical)?;
+    *begun = None;
+    if let Err(error) = app.place.sweep(Some(&canonical)) {
+        let error = chain(&error);
+        run.events.warn(format!("an old snapshot is left: {error}"));
+    }
+    Ok(Promotion::Promoted(version))
+}
+
+fn in_words(error: RunError) -> AnyError {
+    match error {
+        RunError::Usage { error, .. } | RunError::Infra { error, .. } => error,
+    }
+}
+
+/// Returns the canonical of before with its snapshot. One whose data is lost counts as none.
+async fn before(
+    run: &Context<'_>,
+    app: &WarmApp,
+) -> Result<Option<(Canonical, Snapshot)>, WarmError> {
+    let found = async {
+        match app.recover().await? {
+            Some(canonical) => {
+                let snapshot = app.verified(&canonical).await?;
+                Ok::<_, WarmError>(Some((canonical, snapshot)))
+            }
+            None => Ok(None),
+        }
+    };
+    match found.await {
+        Err(error) if error.is_lost_data() => {
+            run.events.warn(format!(
+                "promotion: the canonical of before cannot be built on, a new app is made: {}",
+                chain(&error)
+            ));
+            app.discard().await?;
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// Returns why `version` does not replace `canonical`, if it does not.
+fn not_newer(version: &str, canonical: &Canonical, commit: &str) -> Option<String> {
+    if canonical.commit == commit && canonical.version == version {
+        return Some(format!("{version} is the canonical already"));
+    }
+    match (
+        version.parse::<Version>(),
+        canonical.version.parse::<Version>(),
+    ) {
+        (Ok(ours), Ok(theirs)) if ours < theirs => {
+            Some(format!("the canonical {} is newer", canonical.version))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_release_never_replaces_a_newer_one() {
+        let recipe = "notes".parse().unwrap();
+        let canonical = Canonical::new(&recipe, "0.9.0+1", "c", "warm-notes.z", "default");
+        assert!(not_newer("0.10.0+1", &canonical, "d").is_none());
+        assert!(not_newer("0.8.0+1", &canonical, "b").is_some());
+        assert!(not_newer("0.9.0+1", &canonical, "c").is_some());
+        // The tag was moved, and what it names now is green.
+        assert!(not_newer("0.9.0+1", &canonical, "e").is_none());
+    }
+
+    #[test]
+    fn a_tier_that_proved_nothing_is_left_out() {
+        let tier = |status| tier::without(Stage::Upgrade, status, "because");
+        assert!(nothing_left_out(&[tier(Status::Pass), tier(Status::Skip)]));
+        assert!(!nothing_left_out(&[
+            tier(Status::Pass),
+            tier(Status::Unver)
+        ]));
+    }
+}

@@ -1,0 +1,373 @@
+//! A quick run: the head is deployed over the recipe's canonical, with the data that it has.
+//!
+//! It asserts what the upgrade tier asserts and runs the custom tests. It proves less than a cold run and
+//! says so: install, backup and restore are `unver`. It never changes what is known to be good: a head that
+//! passed leaves its data until the next quick run, anything else gets the snapshot back.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::body;
+use super::plan::{Checkout, Plan};
+use super::settings::Settings;
+use super::{Context, RunError, base, tiers};
+use crate::driver::stack::{HostTraits, StackDriver};
+use crate::driver::{Chosen, Driver};
+use crate::event::Event;
+use crate::lifetime::Note;
+use crate::name::Domain;
+use crate::outcome::{Phase, Stage, Status};
+use crate::recipe::backup::BackupPlan;
+use crate::recipe::secret::{self, SecretSpec};
+use crate::recipe::version::Version;
+use crate::swarm::Engine;
+use crate::tier::{self, timed, without};
+use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
+use crate::warm::snapshot::Snapshot;
+use crate::warm::{WarmApp, WarmError};
+
+/// Why the stages of a quick run that do not run do not.
+pub(super) const LEFT_OUT: &str = "quick";
+
+/// The warm app while a run is at it.
+#[derive(Debug, Clone)]
+pub(super) struct AtWork {
+    /// The app.
+    pub(super) app: WarmApp,
+    /// Its record, whose snapshot is what it goes back to.
+    pub(super) canonical: Canonical,
+}
+
+/// What a quick run came to.
+pub(super) enum Quick {
+    /// It is over; the plan's JSON for a dry run.
+    Done(Option<String>),
+    /// It cannot be made, for this reason, and nothing of the warm app is deployed.
+    Cold(String),
+}
+
+impl From<WarmError> for RunError {
+    fn from(error: WarmError) -> Self {
+        let hints = vec![error.advice()];
+        let theirs = match &error {
+            WarmError::Io { source, .. } => crate::dirs::is_usage(source),
+            WarmError::Name(_) => true,
+            _ => false,
+        };
+        let error = error.into();
+        if theirs {
+            Self::Usage { error, hints }
+        } else {
+            Self::Infra { error, hints }
+        }
+    }
+}
+
+/// Refuses a place that cannot be used, before anything is done.
+///
+/// # Errors
+/// [`RunError`] with the path and what to do.
+pub(super) fn check_place(context: &Context<'_>) -> Result<(), RunError> {
+    let settings = &context.settings;
+    Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
+    let place = Place::of(&settings.host, &settings.recipe);
+    if !settings.dry_run {
+        place.ensure_writable()?;
+    }
+    place.read()?;
+    Ok(())
+}
+
+/// Makes the quick run, or says why it cannot be made.
+pub(super) async fn go(
+    cold: &Context<'_>,
+    checkout: &Checkout,
+    traits: HostTraits,
+) -> Result<Quick, RunError> {
+    let settings = &cold.settings;
+    let place = Place::of(&settings.host, &settings.recipe);
+    let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
+    let Some(canonical) = place
+        .read()?
+        .filter(|canonical| canonical.snapshot.is_some())
+    else {
+        return Ok(no_canonical(&place));
+    };
+    if let Some(reason) = unfit(&canonical, &domain, settings, checkout) {
+        return Ok(Quick::Cold(reason));
+    }
+    if settings.dry_run {
+        let kept = Snapshot::read(&place, &canonical).and_then(|snapshot| snapshot.env());
+        let Ok(kept) = kept else {
+            return Ok(Quick::Cold(format!(
+                "the snapshot in `{}` is corrupt",
+                place.dir.display()
+            )));
+        };
+        let context = on_warm_app(cold, &domain, &canonical, kept);
+        let plan = body::make_plan(&context, checkout.clone()).await?;
+        let lines = traits.deviations(&plan.head);
+        body::announce(&context, &plan, &embedded(), &lines);
+        return Ok(Quick::Done(Some(body::view(
+            &context,
+            &plan,
+            &embedded(),
+            lines,
+        ))));
+    }
+
+    let engine = body::engine(cold).await?;
+    body::sweep(cold, &engine).await;
+    let lock = Rc::new(body::wait_for_lock(cold, &domain).await?);
+    cold.notes.borrow_mut().tell(&Note::Warm {
+        recipe: settings.recipe.to_string(),
+    });
+    let app = WarmApp::new(&engine, &settings.host, &settings.recipe, lock);
+    let found = timed(
+        &cold.events,
+        Phase::Warm,
+        "looking at the canonical",
+        async {
+            let Some(canonical) = app.recover().await? else {
+                return Ok(None);
+            };
+            let snapshot = app.verified(&canonical).await?;
+            Ok::<_, WarmError>(Some((canonical, snapshot)))
+        },
+    );
+    let (canonical, snapshot) = match found.await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(no_canonical(&place)),
+        Err(error) if error.is_lost_data() => {
+            return Ok(Quick::Cold(crate::error::chain(&error)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Another run may have promoted another version while this one waited.
+    if let Some(reason) = unfit(&canonical, &domain, settings, checkout) {
+        return Ok(Quick::Cold(reason));
+    }
+    for value in snapshot.secret_values() {
+        cold.redactor.add(&value);
+    }
+    let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
+    let plan = body::make_plan(&context, checkout.clone()).await?;
+    body::can_test(&context, &plan)?;
+    let version = canonical.version.clone();
+    if plan.base.is_none() || newer(&version, plan.head_version.as_deref()) {
+        body::start_over(&context)?;
+        return Ok(Quick::Cold(format!(
+            "the head is no upgrade of the canonical {version}"
+        )));
+    }
+    context.events.emit(&Event::Moved {
+        quick: true,
+        domain: domain.to_string(),
+    });
+    let lines = traits.deviations(&plan.head);
+    body::announce(&context, &plan, &embedded(), &lines);
+    body::lint(&context, &plan).await?;
+    if let Some(reason) = &plan.masks {
+        tiers::red_before_the_deploy(&context, reason);
+        return Ok(Quick::Done(None));
+    }
+    body::prepull(&context, &engine, &plan).await?;
+    let at_work = AtWork {
+        app: app.clone(),
+        canonical: canonical.clone(),
+    };
+    {
+        let mut held = context.held.borrow_mut();
+        held.warm = Some(at_work);
+        held.touched = true;
+    }
+    let used = canonical.status == WarmStatus::Used;
+    let what = if used {
+        "putting its last good data back"
+    } else {
+        ""
+    };
+    timed(&context.events, Phase::Warm, what, app.begin(canonical)).await?;
+    let driver = stack_driver(&context, engine, traits);
+    match tiers(&context, plan, driver, &app, &snapshot).await? {
+        None => Ok(Quick::Done(None)),
+        Some(reason) => {
+            // The canonical is broken, which is not the head's fault; a new app may well work.
+            let at_work = context.held.borrow().warm.clone();
+            if let Some(at_work) = at_work {
+                app.settle(at_work.canonical, false).await?;
+            }
+            {
+                let mut held = context.held.borrow_mut();
+                held.warm = None;
+                held.touched = false;
+            }
+            body::start_over(&context)?;
+            cold.events.emit(&Event::Moved {
+                quick: false,
+                domain: settings.domain.to_string(),
+            });
+            Ok(Quick::Cold(format!(
+                "base-broken: the canonical {version} did not come up: {reason}"
+            )))
+        }
+    }
+}
+
+fn no_canonical(place: &Place) -> Quick {
+    Quick::Cold(format!(
+        "`{}` has no canonical of this recipe",
+        place.dir.display()
+    ))
+}
+
+/// Returns why the head cannot be deployed over the canonical, if it cannot.
+fn unfit(
+    canonical: &Canonical,
+    domain: &Domain,
+    settings: &Settings,
+    checkout: &Checkout,
+) -> Option<String> {
+    let version = &canonical.version;
+    if canonical.domain != domain.as_str() || canonical.server != settings.server {
+        return Some(format!(
+            "the canonical {version} is the app {} of server `{}`, not {domain} of `{}`",
+            canonical.domain, canonical.server, settings.server
+        ));
+    }
+    match base::last_green(version, &canonical.commit, checkout, None) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(format!("the canonical {version} is the head itself")),
+        Err(remark) => Some(remark),
+    }
+}
+
+fn newer(canonical: &str, head: Option<&str>) -> bool {
+    let parse = |text: &str| text.parse::<Version>().ok();
+    match (parse(canonical), head.and_then(parse)) {
+        (Some(canonical), Some(head)) => canonical > head,
+        _ => false,
+    }
+}
+
+/// Returns the context of the warm app: its domain, its stages, its base, and the env file that it has.
+fn on_warm_app<'a>(
+    cold: &Context<'a>,
+    domain: &Domain,
+    canonical: &Canonical,
+    kept_env: String,
+) -> Context<'a> {
+    let stages = [Stage::Upgrade, Stage::Custom];
+    let asked = cold.settings.stages.iter().copied();
+    let settings = Settings {
+        domain: domain.clone(),
+        stages: asked.filter(|stage| stages.contains(stage)).collect(),
+        base: Some(canonical.version.clone()),
+        kept_env: Some(kept_env),
+        ..Settings::clone(&cold.settings)
+    };
+    Context {
+        settings: Rc::new(settings),
+        ..cold.clone()
+    }
+}
+
+/// Returns the driver of warm apps: the embedded one, because only it deploys onto kept volumes and secrets.
+pub(super) fn stack_driver(context: &Context<'_>, engine: Engine, traits: HostTraits) -> Driver {
+    let site = body::site(context, engine, traits);
+    Driver::Stack(Box::new(StackDriver { site }))
+}
+
+fn embedded() -> Chosen {
+    Chosen {
+        abra: None,
+        reason: "warm apps are deployed by the embedded driver".to_owned(),
+    }
+}
+
+/// Reattaches the canonical and runs the tiers; returns why it did not come up, if it did not.
+async fn tiers(
+    context: &Context<'_>,
+    plan: Plan,
+    driver: Driver,
+    app: &WarmApp,
+    snapshot: &Snapshot,
+) -> Result<Option<String>, RunError> {
+    let settings = &context.settings;
+    let head_stamp = plan.head_stamp(settings);
+    let base_stamp = plan.base_stamp(settings);
+    let images: BTreeMap<String, String> = plan.head_images();
+    let Plan {
+        head,
+        base,
+        suite,
+        declared,
+        ..
+    } = plan;
+    let laid = tiers::Laid {
+        suite,
+        declared,
+        head_root: head.root,
+    };
+    let (Some(base), Some(base_stamp)) = (base, base_stamp) else {
+        return Ok(Some("it has no base".to_owned()));
+    };
+    let mut bench = tiers::bench(
+        context,
+        driver,
+        Rc::clone(&app.lock),
+        laid,
+        base.release.clone(),
+    )?;
+    let mut secrets = kept_secrets(&bench, snapshot);
+    let redactor = context.redactor.clone();
+    let mut keep_secret = |value: &str| redactor.add(value);
+    let mut deploys = 0;
+    tiers::count_deploy(context, &mut deploys)?;
+    let up = tier::install::reattach(&mut bench, &base_stamp, &mut secrets, &mut keep_secret);
+    if let Err(not_up) = up.await? {
+        return Ok(Some(format!("{}: {}", not_up.what, not_up.reason)));
+    }
+    tiers::record(context, left_out(Stage::Install));
+    let target = tiers::target(base, images, head_stamp);
+    let backups = Some(BackupPlan::from_project(&bench.current.project))
+        .filter(BackupPlan::is_backup_capable);
+    let run = tier::upgrade::run(
+        &mut bench,
+        target,
+        backups.as_ref(),
+        &mut secrets,
+        &mut keep_secret,
+    );
+    let upgrade = timed(&context.events, Phase::Upgrade, "", run).await?;
+    bench.note_state()?;
+    let upgraded = upgrade.status != Status::Fail;
+    tiers::record(context, upgrade);
+    tiers::record(context, left_out(Stage::Backup));
+    tiers::record(context, left_out(Stage::Restore));
+    let custom = if !settings.stages.contains(&Stage::Custom) {
+        left_out(Stage::Custom)
+    } else if upgraded {
+        let run = tier::custom::run(&bench);
+        timed(&context.events, Phase::Custom, "", run).await?
+    } else {
+        without(Stage::Custom, Status::Unver, "the upgrade failed")
+    };
+    tiers::record(context, custom);
+    tiers::check_deploys(bench.driver.site().deploys.get(), deploys + 1)?;
+    Ok(None)
+}
+
+/// Returns the secrets of the bench's release that the app has: those are never made again.
+pub(super) fn kept_secrets(bench: &tier::Bench, snapshot: &Snapshot) -> Vec<SecretSpec> {
+    let release = &bench.current;
+    let planned = secret::plan(&release.project, &release.env, &release.vars).unwrap_or_default();
+    planned
+        .into_iter()
+        .filter(|spec| snapshot.meta.secrets.contains(&spec.full_name))
+        .collect()
+}
+
+fn left_out(stage: Stage) -> crate::outcome::TierOutcome {
+    without(stage, Status::Unver, LEFT_OUT)
+}
