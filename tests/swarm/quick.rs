@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cancel::worker_of;
+use crate::cancel::child_of;
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::support::{Done, Run, command, read_results};
 use crate::wait::wait_until;
@@ -297,7 +298,7 @@ fn every_end_of_a_quick_run_brings_the_good_data_back() {
     let reached = scene.hold("ops/verify_upgrade");
     let run = scene.start("kill", &["--quick"]);
     wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
-    kill(worker_of(run.pid), Signal::SIGKILL).unwrap();
+    kill(child_of(run.pid), Signal::SIGKILL).unwrap();
     let done = run.finish();
     done.expect(137);
     assert_eq!(
@@ -314,7 +315,7 @@ fn every_end_of_a_quick_run_brings_the_good_data_back() {
         let reached = scene.hold("ops/pre_upgrade");
         let run = scene.start(id, &["--quick"]);
         wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
-        let worker = worker_of(run.pid);
+        let worker = child_of(run.pid);
         let pids: Vec<_> = scene
             .env
             .processes()
@@ -323,12 +324,12 @@ fn every_end_of_a_quick_run_brings_the_good_data_back() {
             .collect();
         assert!(pids.contains(&worker.as_raw()));
         for pid in pids {
-            let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGSTOP);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
         }
         kill(run.pid, Signal::SIGKILL).unwrap();
         kill(worker, Signal::SIGKILL).unwrap();
         for (pid, _) in scene.env.processes() {
-            let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         run.finish();
         assert!(!scene.objects("service").is_empty());

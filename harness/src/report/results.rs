@@ -421,7 +421,7 @@ mod tests {
         keys(&value, "", &mut all);
         assert_eq!(
             all.join(" "),
-            "schema run_id recipe pr ref head_commit head_version base_version domain driver driver_reason \
+            "schema run_id recipe pr ref head_commit head_version base_version base_kind quick promotion domain driver driver_reason \
              verdict exit_code reason hints level \
              rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
              lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
@@ -431,9 +431,9 @@ mod tests {
              lint.abra[].severity \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
-             phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.prepull_ms phases.deploy_ms \
+             phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
-             phases.teardown_ms deploy_count teardown teardown.clean teardown.residual \
+             phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \
              customization deviations warnings resources resources.peak_rss_bytes \
              run_dir started_at finished_at"
         );
