@@ -438,7 +438,7 @@ fn a_record_or_snapshot_that_is_not_sound_is_left_alone() {
     );
     assert_eq!(
         (&results["quick"], &results["level"]),
-        (&false.into(), &4.into()),
+        (&false.into(), &5.into()),
         "{}",
         done.stderr
     );

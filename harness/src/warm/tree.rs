@@ -25,8 +25,9 @@ pub(super) fn digest(archive: impl Read) -> io::Result<String> {
             header.uid()?,
             header.gid()?,
             header.mtime()?,
-            header.device_major()?,
-            header.device_minor()?,
+            // Empty for anything but devices.
+            header.device_major().unwrap_or(None),
+            header.device_minor().unwrap_or(None),
         );
         let link = entry.link_name_bytes().map(|link| link.into_owned());
         let mut attributes = Vec::new();
@@ -97,6 +98,7 @@ mod tests {
             header.set_size(content.len() as u64);
             header.set_mode(*mode);
             header.set_uid(*uid);
+            header.set_gid(0);
             header.set_mtime(1);
             header.set_cksum();
             builder
