@@ -431,9 +431,7 @@ mod tests {
         };
         assert_eq!(stacks("notes"), "warm-notes.ci.localhost");
         // Six hex digits: with one dash the janitor would remove it.
-        assert!(
-            zone().is_run_app("warm-facade.ci.localhost")
-        );
+        assert!(zone().is_run_app("warm-facade.ci.localhost"));
         assert_eq!(stacks("facade"), "warm--facade.ci.localhost");
         assert_eq!(stacks("a-0a1b2c"), "warm-a-0a1b2c.ci.localhost");
         let run = "note-012345.ci.localhost";

@@ -21,6 +21,7 @@ fn planned() -> Event {
         head_commit: "1a2b3c4d".repeat(5),
         head_version: Some("0.2.0+1.1.0".to_owned()),
         base_version: Some("0.1.0+1.0.0".to_owned()),
+        base_kind: Some("tag".to_owned()),
         driver: "stack".to_owned(),
         driver_reason: "no abra on PATH".to_owned(),
         stages: Stage::ALL.to_vec(),
