@@ -1,6 +1,8 @@
 //! From what was typed and what the environment says to what a run does. Refuses what is wrong before
 //! anything is touched.
 
+mod releases;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +19,10 @@ use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
-use crate::cli::{DriverChoice, KeepChoice, ReleasesArgs, RunArgs};
+use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
+
+pub(crate) use releases::{Releases, releases};
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -304,53 +308,6 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
         dry_run: args.dry_run,
-    })
-}
-
-/// Everything that a sweep was asked to do.
-#[derive(Debug)]
-pub(crate) struct Releases {
-    /// The operator's overlays.
-    pub(crate) overlays: PathBuf,
-    /// The host's places.
-    pub(crate) host: HostDirs,
-    /// The zone.
-    pub(crate) zone: Zone,
-    /// The deadline of each run.
-    pub(crate) deadline: Duration,
-    /// The forge of the published recipes.
-    pub(crate) forge: String,
-    /// Its token.
-    pub(crate) token: Option<Token>,
-    /// How many runs at once.
-    pub(crate) parallel: usize,
-    /// This program.
-    pub(crate) exe: PathBuf,
-}
-
-/// Resolves the arguments of `sweep`.
-///
-/// # Errors
-/// [`UsageError`].
-pub(crate) fn releases(args: &ReleasesArgs) -> Result<Releases, UsageError> {
-    let overlays = args.overlays.clone();
-    let Some(overlays) = overlays.filter(|dir| !dir.as_os_str().is_empty()) else {
-        return Err(wrong(
-            "nothing says which recipes are enrolled",
-            "give the directory of overlays with `--overlays` (CCCI_TESTS_DIR)",
-        ));
-    };
-    let forge = env::var("CCCI_FORGE_URL");
-    Ok(Releases {
-        overlays: absolute(overlays),
-        host: host_dirs(),
-        zone: zone(&args.zone)?,
-        deadline: deadline_or_default(&args.deadline)?,
-        token: token(forge.as_deref())?,
-        forge: forge.unwrap_or_else(|| PUBLIC_FORGE.to_owned()),
-        parallel: usize::from(args.parallel),
-        exe: own_program()
-            .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
     })
 }
 
