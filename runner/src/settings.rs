@@ -22,7 +22,7 @@ use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
-pub(crate) use releases::{Releases, releases};
+pub(crate) use releases::{Releases, published, published_name, releases};
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -387,21 +387,6 @@ fn source(
     // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
     // checkout of anybody's proposal.
     Ok((recipe, origin, path.is_some()))
-}
-
-/// Returns the name of the published `recipe` on its forge.
-pub(crate) fn published_name(recipe: &RecipeName) -> String {
-    format!("{PUBLIC_OWNER}/{recipe}")
-}
-
-/// Returns where the published `recipe` is.
-///
-/// # Errors
-/// [`UsageError`] when the forge's address is none.
-pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Source, UsageError> {
-    let forge = forge.unwrap_or(PUBLIC_FORGE);
-    Source::parse(&published_name(recipe), Some(forge), Path::new("/"))
-        .map_err(|error| wrong(error, "CCCI_FORGE_URL must be the address of a forge"))
 }
 
 /// Returns whether a quick run is wanted, and refuses what a quick run cannot do.

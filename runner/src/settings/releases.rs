@@ -1,15 +1,16 @@
 //! What a sweep of releases was asked to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::dirs::HostDirs;
+use harness::git::source::Source;
 use harness::git::token::Token;
-use harness::name::Zone;
+use harness::name::{RecipeName, Zone};
 
 use super::{
-    PUBLIC_FORGE, UsageError, absolute, deadline_or_default, host_dirs, own_program, token, wrong,
-    zone,
+    PUBLIC_FORGE, PUBLIC_OWNER, UsageError, absolute, deadline_or_default, host_dirs, own_program,
+    token, wrong, zone,
 };
 use crate::cli::ReleasesArgs;
 use crate::env;
@@ -59,4 +60,19 @@ pub(crate) fn releases(args: &ReleasesArgs) -> Result<Releases, UsageError> {
         exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
     })
+}
+
+/// Returns the name of the published `recipe` on its forge.
+pub(crate) fn published_name(recipe: &RecipeName) -> String {
+    format!("{PUBLIC_OWNER}/{recipe}")
+}
+
+/// Returns where the published `recipe` is.
+///
+/// # Errors
+/// [`UsageError`] when the forge's address is none.
+pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Source, UsageError> {
+    let forge = forge.unwrap_or(PUBLIC_FORGE);
+    Source::parse(&published_name(recipe), Some(forge), Path::new("/"))
+        .map_err(|error| wrong(error, "CCCI_FORGE_URL must be the address of a forge"))
 }
