@@ -26,6 +26,9 @@ const MEDIUM: Duration = Duration::from_secs(120);
 /// How long a deploy may take: it does not wait for convergence, but it asks a registry about every image.
 const DEPLOY: Duration = Duration::from_secs(300);
 
+/// How long it may take to lint: it reads files and tags, and asks nobody.
+const LINT: Duration = Duration::from_secs(30);
+
 /// How long an undeploy may take; what it does not get done the harness does.
 const UNDEPLOY: Duration = Duration::from_secs(60);
 
@@ -348,7 +351,7 @@ impl Abra {
     /// [`AbraError`] when it cannot lint.
     pub async fn recipe_lint(&self, recipe: &str) -> Result<Vec<String>, AbraError> {
         let args = [recipe, "-n", "-C", "-o"];
-        let finished = self.call("recipe lint", &args, SHORT * 3, true).await?;
+        let finished = self.call("recipe lint", &args, LINT, true).await?;
         Ok(clean(&finished.stdout))
     }
 

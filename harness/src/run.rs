@@ -10,6 +10,7 @@
 mod advice;
 mod base;
 mod body;
+mod lint;
 mod overlaid;
 pub mod plan;
 mod promote;

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::support::{Done, TestEnv, command};
+use crate::wait::wait_until;
 
 fn env(quirks: &str, hang: &str) -> TestEnv {
     let mut env = TestEnv::new("unix:///nowhere/docker.sock");
@@ -76,6 +78,86 @@ fn an_abra_that_hangs_is_killed_and_its_call_is_named() {
         done.stderr
     );
     assert!(start.elapsed() < Duration::from_secs(60));
+    env.assert_quiet();
+}
+
+/// Runs with abra on a host without an engine, to which the lint does not come any more; returns what the lint
+/// says. abra's word about it is `said`, or nothing.
+fn lint_with(quirk: &str, hang: &str, status: &str, said: Option<&str>) {
+    let env = env(quirk, hang);
+    let done = run(&env, &["--driver", "abra"]);
+    done.expect(3);
+    let results = env.results();
+    let lint = &results["lint"];
+    assert_eq!(lint["status"], status, "{quirk}{hang}: {lint:#}");
+    assert_eq!(lint["reason"].as_str(), said, "{quirk}{hang}");
+    assert_eq!(results["rungs"]["lint"], status);
+    let sides = lint["abra"].as_array().unwrap();
+    let side = sides.iter().find(|side| side["id"] == "R014");
+    assert_eq!(
+        side.map(|side| (side["ours"].as_str(), side["abra"].as_str())),
+        (status != "unver").then_some((Some("pass"), Some("pass"))),
+        "{lint:#}"
+    );
+    let said = said.unwrap_or("pass — 0 errors, ");
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+    env.assert_quiet();
+}
+
+#[test]
+fn abras_lint_is_beside_ours_and_one_that_cannot_be_read_is_no_pass() {
+    lint_with("", "", "pass", None);
+    lint_with(
+        "+lint-fails",
+        "",
+        "fail",
+        Some("abra's own lint fails R099"),
+    );
+    let unknown = "abra's own lint cannot be read: a line of abra's table has an unknown form: \
+                   ┃ number ┃ what is asked ┃ well? ┃";
+    lint_with("+lint-mumbles", "", "unver", Some(unknown));
+    let refused = "abra's own lint did not run: `abra recipe lint` failed: unknown flag: -o";
+    lint_with("+no-offline", "", "unver", Some(refused));
+}
+
+#[test]
+fn an_abra_that_hangs_over_its_lint_is_killed_and_the_rung_is_not_verified() {
+    let line = "abra's own lint did not run: `abra recipe lint` did not end within 30 s";
+    lint_with("", "recipe lint", "unver", Some(line));
+}
+
+#[test]
+fn what_our_lint_found_is_not_lost_to_the_silence_of_abras() {
+    let env = env("+lint-mumbles", "");
+    let recipe = env.recipe("notes");
+    env.edit(
+        &recipe.join("compose.yml"),
+        "interval: 1s",
+        "interval: ${EVERY:-1s}",
+    );
+    run(&env, &["--driver", "abra"]).expect(3);
+    let lint = env.results()["lint"].clone();
+    assert_eq!(lint["status"], "fail", "{lint:#}");
+    let reason = lint["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("rules that must hold do not: C004; abra's own lint cannot be read: "),
+        "{reason}"
+    );
+}
+
+/// Who hangs is ended with the run.
+#[test]
+fn a_cancel_while_abra_lints_leaves_no_process() {
+    let env = env("", "recipe lint");
+    let recipe = env.recipe("notes");
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    let hangs = env.root.join("abra/hangs");
+    wait_until(Duration::from_secs(60), "abra hangs", || {
+        hangs.exists().then_some(())
+    });
+    kill(run.pid, Signal::SIGTERM).unwrap();
+    run.finish().expect(143);
+    assert_eq!(env.results()["verdict"], "cancelled");
     env.assert_quiet();
 }
 

@@ -155,6 +155,7 @@ fn notes_and_how_abra_was_called() {
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
     let shown = lines.join("\n");
     for (command, times) in [
+        ("recipe lint", 1),
         ("app new", 1),
         ("app deploy", 2),
         ("app secret generate", 1),
@@ -358,6 +359,24 @@ fn a_base_that_lint_refuses_is_deployed_by_chaos_and_said() {
     assert!(done.stderr.contains("R099"), "{}", done.stderr);
     assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
     assert_eq!(results["deploy_count"], 1);
+    env.assert_nothing_left();
+}
+
+/// A rule that only abra has fails the rung and not the run, though abra itself ends with 0.
+#[test]
+fn a_rule_that_only_abra_has_fails_the_rung_and_not_the_run() {
+    let mut env = with_abra("+lint-fails");
+    env.set("STAGES", "install");
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    assert_eq!(results["verdict"], "passed");
+    assert_eq!(results["rungs"]["lint"], "fail", "{results:#}");
+    let sides = results["lint"]["abra"].as_array().unwrap();
+    let side = sides.iter().find(|side| side["id"] == "R099").unwrap();
+    assert_eq!(
+        (&side["ours"], &side["abra"]),
+        (&Value::Null, &"fail".into())
+    );
     env.assert_nothing_left();
 }
 

@@ -366,32 +366,8 @@ impl AbraDriver {
 
     /// Makes abra's checkout exactly what `release` is: the head with everything uncommitted, or a commit.
     async fn place(&self, release: &Release) -> Result<(), DriverError> {
-        let checkout_dir = self.abra.dir.join("recipes").join(self.recipe.as_str());
-        let repository = self.repository.clone();
-        let commit = (release.root != repository).then(|| release.commit.clone());
-        let work = move || -> Result<(), DriverError> {
-            match std::fs::remove_dir_all(&checkout_dir) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(DriverError::Write {
-                        path: checkout_dir,
-                        source,
-                    });
-                }
-                _ => {}
-            }
-            snapshot::copy_tree(&repository, &checkout_dir)?;
-            if let Some(commit) = commit {
-                checkout::checkout(&checkout_dir, &commit)?;
-            }
-            Ok(())
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) => Err(DriverError::Write {
-                path: self.abra.dir.clone(),
-                source: std::io::Error::other(error),
-            }),
-        }
+        let commit = (release.root != self.repository).then(|| release.commit.clone());
+        place(&self.abra.dir, &self.recipe, &self.repository, commit).await
     }
 
     /// Returns what `COMPOSE_FILE` must say where files have to be added; they lie outside of the checkout, so
@@ -426,6 +402,41 @@ impl AbraDriver {
             added = true;
         }
         Ok(added.then(|| files.join(":")))
+    }
+}
+
+/// Makes abra's checkout of `recipe` below its `dir` anew: a copy of `repository` with everything uncommitted,
+/// or of its `commit`.
+///
+/// # Errors
+/// [`DriverError::Write`] or [`DriverError::Git`] when it cannot be made.
+pub(crate) async fn place(
+    dir: &Path,
+    recipe: &RecipeName,
+    repository: &Path,
+    commit: Option<String>,
+) -> Result<(), DriverError> {
+    let copy = dir.join("recipes").join(recipe.as_str());
+    let repository = repository.to_owned();
+    let work = move || -> Result<(), DriverError> {
+        match std::fs::remove_dir_all(&copy) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(DriverError::Write { path: copy, source });
+            }
+            _ => {}
+        }
+        snapshot::copy_tree(&repository, &copy)?;
+        if let Some(commit) = commit {
+            checkout::checkout(&copy, &commit)?;
+        }
+        Ok(())
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(DriverError::Write {
+            path: dir.to_owned(),
+            source: std::io::Error::other(error),
+        }),
     }
 }
 

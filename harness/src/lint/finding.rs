@@ -135,6 +135,20 @@ impl Lint {
         self
     }
 
+    /// Notes that abra's table could not be had, and why. What passed without it is not verified; what failed
+    /// stays failed.
+    #[must_use]
+    pub fn without_abra(mut self, why: &str) -> Self {
+        if self.status == Status::Pass {
+            self.status = Status::Unver;
+        }
+        self.reason = Some(match self.reason {
+            Some(reason) => format!("{reason}; {why}"),
+            None => why.to_owned(),
+        });
+        self
+    }
+
     /// Returns the findings' sum in words: `2 errors, 1 warning; 20 rules passed, 3 skipped`.
     #[must_use]
     pub fn summary(&self) -> String {

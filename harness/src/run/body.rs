@@ -18,7 +18,6 @@ use crate::host;
 use crate::janitor::record::{SweepRecord, Sweeper};
 use crate::janitor::{self, Decision};
 use crate::lifetime::Note;
-use crate::lint::{self, Lint};
 use crate::lock::{Attempt, DomainLock};
 use crate::name::Domain;
 use crate::outcome::Phase;
@@ -85,7 +84,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     if context.settings.dry_run {
         return Ok(Some(view(context, &plan, &chosen, deviations)));
     }
-    lint(context, &plan).await?;
+    super::lint::go(context, &plan, chosen.abra.as_ref()).await?;
     if let Some(reason) = &plan.masks {
         super::tiers::red_before_the_deploy(context, reason);
         return Ok(None);
@@ -205,36 +204,13 @@ pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
 }
 
 /// Runs blocking work beside the worker's thread. It cannot be cancelled, and it makes nothing of the app.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
 ) -> Result<T, RunError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(RunError::infra(error)),
     }
-}
-
-/// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
-pub(super) async fn lint(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
-    let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
-    let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
-    let check = move || {
-        Ok(lint::check(&lint::Subject {
-            root: &root,
-            repository: Some(lint::Repository {
-                path: &root,
-                commit: &commit,
-                dirty,
-            }),
-            stack: stack.as_str(),
-        }))
-    };
-    let checked = timed(&context.events, Phase::Lint, "", blocking(check)).await?;
-    let found = checked.unwrap_or_else(|error| {
-        Lint::unverified(format!("the lint could not run: {}", chain(&error)))
-    });
-    context.events.emit(&Event::LintFinished(Box::new(found)));
-    Ok(())
 }
 
 async fn host_traits(context: &Context<'_>) -> HostTraits {

@@ -332,8 +332,8 @@ impl Renderer {
             &format!("{} {}", self.charset.sign(lint.status), lint.status),
         );
         let said = match &lint.reason {
-            // A lint that did not run has nothing to count.
-            Some(reason) if lint.status == Status::Unver => reason.clone(),
+            // Where the reason is none of our rules there is nothing to count.
+            Some(reason) if lint.count(Severity::Error) == 0 => reason.clone(),
             _ => lint.summary(),
         };
         text + &self.line(at, "lint", &format!("{status} — {}", self.clean(&said)))

@@ -1,0 +1,71 @@
+//! The lint rung: our rules, and beside them abra's own where abra deploys.
+
+use super::body::blocking;
+use super::plan::Plan;
+use super::{Context, RunError};
+use crate::abra::Abra;
+use crate::driver::abra::place;
+use crate::error::chain;
+use crate::event::Event;
+use crate::lint::{self, Lint, abra as table};
+use crate::outcome::Phase;
+use crate::tier::timed;
+
+/// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
+pub(super) async fn go(
+    context: &Context<'_>,
+    plan: &Plan,
+    abra: Option<&Abra>,
+) -> Result<(), RunError> {
+    let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
+    let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
+    let check = move || {
+        Ok(lint::check(&lint::Subject {
+            root: &root,
+            repository: Some(lint::Repository {
+                path: &root,
+                commit: &commit,
+                dirty,
+            }),
+            stack: stack.as_str(),
+        }))
+    };
+    let found = timed(&context.events, Phase::Lint, "", async {
+        let checked = blocking(check).await?;
+        let ours = checked.unwrap_or_else(|error| {
+            Lint::unverified(format!("the lint could not run: {}", chain(&error)))
+        });
+        let found = match abra {
+            None => ours,
+            Some(abra) => with_abra(ours, ask(context, plan, abra).await),
+        };
+        Ok::<_, RunError>(found)
+    })
+    .await?;
+    context.events.emit(&Event::LintFinished(Box::new(found)));
+    Ok(())
+}
+
+/// Has abra lint a copy of the head; returns what it printed, or why there is nothing.
+async fn ask(context: &Context<'_>, plan: &Plan, abra: &Abra) -> Result<String, String> {
+    let recipe = &context.settings.recipe;
+    place(&abra.dir, recipe, &plan.head.root, None)
+        .await
+        .map_err(|error| format!("abra's own lint got no checkout: {}", chain(&error)))?;
+    let printed = abra.recipe_lint(recipe.as_str()).await;
+    printed
+        .map(|lines| lines.join("\n"))
+        .map_err(|error| format!("abra's own lint did not run: {}", chain(&error)))
+}
+
+/// Puts what abra printed beside ours. Where that is nothing to read a lint that passed is not verified; one
+/// that failed stays failed, and says both.
+fn with_abra(ours: Lint, printed: Result<String, String>) -> Lint {
+    let table = printed.and_then(|text| {
+        table::parse(&text).map_err(|error| format!("abra's own lint cannot be read: {error}"))
+    });
+    match table {
+        Ok(table) => ours.beside(&table),
+        Err(line) => ours.without_abra(&line),
+    }
+}
