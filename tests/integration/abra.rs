@@ -122,7 +122,8 @@ fn abras_lint_is_beside_ours_and_one_that_cannot_be_read_is_no_pass() {
 
 #[test]
 fn an_abra_that_hangs_over_its_lint_is_killed_and_the_rung_is_not_verified() {
-    let line = "abra's own lint did not run: `abra recipe lint` did not end within 30 s";
+    let line =
+        "abra's own lint did not run: `abra recipe lint` did not end within 30 s and was killed";
     lint_with("", "recipe lint", "unver", Some(line));
 }
 

@@ -21,3 +21,4 @@ mod usage;
 #[path = "../support/wait.rs"]
 mod wait;
 mod watch;
+mod wild;

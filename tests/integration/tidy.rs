@@ -153,18 +153,68 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// Returns the cells of every row of a page's tables.
+fn table_rows(page: &str) -> Vec<Vec<&str>> {
+    page.lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// All that has tests, as one text.
+fn sources() -> String {
+    let dirs = ["tests", "harness/src", "runner/src"];
+    let paths = dirs.map(|dir| files(dir, "rs")).concat();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+/// Every bug of the predecessor has a row, and what stands for a test in it is one.
+#[test]
+fn every_past_bug_has_a_test_that_exists_or_a_reason() {
+    let page = read(&repository().join("docs/regressions.md"));
+    let rows = table_rows(&page);
+    let rows: Vec<_> = rows.iter().filter(|row| row[0].starts_with("8.")).collect();
+    let numbers: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let wanted: Vec<String> = (1..=55).map(|number| format!("8.{number}")).collect();
+    assert_eq!(numbers, wanted);
+    let sources = sources();
+    for row in rows {
+        let names = quoted(row[2]).into_iter();
+        // A name of a test has an underscore; flags, commands and words do not look like one.
+        let tests: Vec<&str> = names
+            .filter(|name| {
+                name.contains('_') && *name != "start_period" && *name != "reason_contains"
+            })
+            .collect();
+        for test in &tests {
+            assert!(
+                defines(&sources, test) || is_fixture(&sources, test),
+                "{}: there is no test `{test}`",
+                row[0]
+            );
+        }
+        let plain = row[2].split('`').step_by(2).collect::<String>();
+        assert!(
+            !tests.is_empty() || plain.len() > 20,
+            "{}: neither a test nor a reason",
+            row[0]
+        );
+    }
+}
+
+/// Whether a macro makes a test of this name for a fixture: `name: "fixture",`.
+fn is_fixture(sources: &str, name: &str) -> bool {
+    let fixture = name.replace('_', "-");
+    sources.contains(&format!("{name}: \"{fixture}\","))
+}
+
 #[test]
 fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
     let page = read(&repository().join("docs/concurrency.md"));
-    let rows: Vec<Vec<&str>> = page
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let rows = table_rows(&page);
 
     // The last column of the table of failures has names of tests.
-    let sources = [files("tests", "rs"), files("harness/src", "rs")].concat();
-    let sources: String = sources.iter().map(|path| read(path)).collect();
+    let sources = sources();
     let tests: Vec<&str> = rows
         .iter()
         .filter(|row| row.len() == 4)

@@ -13,6 +13,7 @@ mod gateway;
 mod hold;
 mod infra;
 mod janitor;
+mod past;
 mod ps;
 mod quick;
 mod stop;
