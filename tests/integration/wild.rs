@@ -86,7 +86,7 @@ fn an_env_sample_in_another_place_is_none() {
     refused(
         &[
             "secret `admin_token` has no version: `SECRET_ADMIN_TOKEN_VERSION` is not set",
-            "hint     mend the secret's line in .env.sample",
+            "hint     put a .env.sample into the root of the recipe",
         ],
         move_away,
     );

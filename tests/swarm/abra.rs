@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::fixtures::{hides_its_secret, judge_in};
+use crate::fixtures::{hides_its_secret, judge, judge_in};
 use crate::support::{Done, command};
 use crate::wait::wait_until;
 
@@ -46,12 +46,8 @@ fn essence(results: &Value) -> BTreeMap<String, Value> {
 }
 
 /// Runs a fixture with both drivers and compares.
-fn equal(name: &str) -> (SwarmEnv, Value) {
-    let stack = {
-        // It gives back its place on the engine before the other takes one.
-        let (_env, _done, stack) = judge_in(SwarmEnv::new(), name);
-        stack
-    };
+fn equal(name: &'static str) -> (SwarmEnv, Value) {
+    let stack = judge(name);
     assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
     let (env, done, abra) = judge_in(with_abra(""), name);
     if abra["verdict"] != "usage" {

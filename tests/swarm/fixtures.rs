@@ -1,9 +1,12 @@
 //! Every fixture recipe ends as its `fixture.json` says, and leaves nothing.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::support::{Done, TestEnv, command, read_results, repository};
+use crate::support::{Done, TestEnv, command, locked, read_results, repository};
 
 fn expected(name: &str) -> Value {
     let path = repository().join(format!("tests/recipes/{name}/fixture.json"));
@@ -17,9 +20,14 @@ fn tier<'a>(results: &'a Value, name: &Value) -> &'a Value {
     found.unwrap_or_else(|| panic!("no tier {name} in {results:#}"))
 }
 
-/// Runs a fixture and compares; returns what else a test may want to look at.
-fn judge(name: &str) -> (SwarmEnv, Done, Value) {
-    judge_in(SwarmEnv::new(), name)
+/// Runs a fixture with the embedded driver and compares; returns its results. All tests that want them share one
+/// run, so nobody may ask who holds a place on the engine.
+pub(crate) fn judge(name: &'static str) -> Value {
+    static RUNS: Mutex<BTreeMap<&str, Arc<OnceLock<Value>>>> = Mutex::new(BTreeMap::new());
+    let run = Arc::clone(locked(&RUNS).entry(name).or_default());
+    // A run that fails its test leaves nothing, so the next who asks fails by itself.
+    run.get_or_init(|| judge_in(SwarmEnv::new(), name).2)
+        .clone()
 }
 
 /// The same in an environment that was prepared for it.
@@ -120,8 +128,8 @@ fixtures! {
 }
 
 /// What a good recipe with a base must show beyond its verdict.
-fn whole(name: &str, base: &str, services: &str, rows: &[(&str, &str)]) {
-    let (_env, _done, results) = judge(name);
+fn whole(name: &'static str, base: &str, services: &str, rows: &[(&str, &str)]) {
+    let results = judge(name);
     assert_eq!(results["base_version"], base);
     // The upgrade is no deploy of its own.
     assert_eq!(results["deploy_count"], 1);

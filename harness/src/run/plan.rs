@@ -291,12 +291,16 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
 }
 
 fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
-    secret::plan(&head.project, &head.env, &head.vars).map_err(|error| RunError::Usage {
-        error: error.into(),
-        hints: vec![
+    secret::plan(&head.project, &head.env, &head.vars).map_err(|error| {
+        let hint = if head.root.join(".env.sample").exists() {
             "mend the secret's line in .env.sample: `SECRET_<NAME>_VERSION=v1 # length=32`"
-                .to_owned(),
-        ],
+        } else {
+            "put a .env.sample into the root of the recipe, with `SECRET_<NAME>_VERSION=v1 # length=32` for every secret"
+        };
+        RunError::Usage {
+            error: error.into(),
+            hints: vec![hint.to_owned()],
+        }
     })
 }
 
