@@ -127,6 +127,23 @@ fn an_abra_that_hangs_over_its_lint_is_killed_and_the_rung_is_not_verified() {
     lint_with("", "recipe lint", "unver", Some(line));
 }
 
+/// abra lints every compose file that it finds; one that a run laid beside them has no image.
+#[test]
+fn abra_lints_the_recipe_and_not_what_is_laid_over_it() {
+    let mut env = env("", "");
+    env.write(
+        "overlays/notes/compose.ccci.yml",
+        "services: {app: {environment: {A: b}}}\n",
+    );
+    let overlays = env.root.join("overlays").display().to_string();
+    env.set("CCCI_TESTS_DIR", overlays);
+    run(&env, &["--driver", "abra"]).expect(3);
+    let results = env.results();
+    assert_eq!(results["lint"]["status"], "pass", "{:#}", results["lint"]);
+    let laid_over = results["customization"].to_string();
+    assert!(laid_over.contains("compose.ccci.yml"), "{laid_over}");
+}
+
 #[test]
 fn what_our_lint_found_is_not_lost_to_the_silence_of_abras() {
     let env = env("+lint-mumbles", "");
