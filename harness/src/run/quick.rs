@@ -166,7 +166,8 @@ pub(super) async fn go(
     });
     let lines = traits.deviations(&plan.head);
     body::announce(&context, &plan, &embedded(), &lines);
-    body::lint(&context, &plan).await?;
+    // A quick run deploys with the embedded driver, whatever the host has.
+    super::lint::go(&context, &plan, None).await?;
     if let Some(reason) = &plan.masks {
         tiers::red_before_the_deploy(&context, reason);
         return Ok(Quick::Done(None));
