@@ -114,6 +114,12 @@ impl HostDirs {
         Domain::parse(domain, zone).ok()
     }
 
+    /// Returns where the clones of recipes are that all runs share.
+    #[must_use]
+    pub fn clones(&self) -> PathBuf {
+        self.state.join("clones")
+    }
+
     /// Returns the canonical env file of a domain on a server.
     #[must_use]
     pub fn env_file(&self, server: &str, domain: &Domain) -> PathBuf {

@@ -397,6 +397,21 @@ impl SectionLock {
         names(&self.path, &self.file)
     }
 
+    /// Unlinks the lock file and lets go, in this order, after what it guards has been removed. Who waits for
+    /// it then finds that the path names another file, and tries again on that.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`] when the file cannot be unlinked.
+    pub fn unlink(self) -> Result<(), LockError> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LockError::Unusable {
+                path: self.path.clone(),
+                source: error,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the device and inode of the locked file, which tell it from every other one.
     ///
     /// # Errors

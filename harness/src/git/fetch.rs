@@ -29,6 +29,8 @@ pub struct FetchRequest {
     pub destination: PathBuf,
     /// Opens private repositories of the forge; it is sent nowhere else.
     pub token: Option<Token>,
+    /// The host's directory of shared clones, for what comes over the network: [`super::clones`].
+    pub clones: Option<PathBuf>,
 }
 
 /// A repository of our own with the wanted commit checked out.
@@ -48,6 +50,8 @@ pub struct Fetched {
     pub described: Option<String>,
     /// All tags of the source.
     pub tags: Vec<Tag>,
+    /// What was odd on the way and did no harm, in sentences for the report.
+    pub remarks: Vec<String>,
 }
 
 /// A repository could not be fetched; [`FetchError::fault`] says whose turn it is.
@@ -241,6 +245,8 @@ pub(super) struct Landing {
     pub(super) branch: Option<String>,
     /// A work tree and what is not committed in it.
     pub(super) overlay: Option<(PathBuf, Vec<worktree::Change>)>,
+    /// As in [`Fetched`].
+    pub(super) remarks: Vec<String>,
 }
 
 /// Fetches a repository into a new one at the request's destination, which is complete on its own: all tags, all
@@ -295,6 +301,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         reference,
         destination,
         token,
+        clones,
     } = request;
     let (reference, token) = (reference.as_ref(), token.as_ref());
     let failed = |doing| move |source| FetchError::git(doing, destination, source);
@@ -303,7 +310,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         Source::Path(path) => local::bring(&repo, path, reference, Extent::WorkTree)?,
         Source::Url(url) | Source::Forge { url, .. } => match url.local_path() {
             Some(path) => local::bring(&repo, &path, reference, Extent::Committed)?,
-            None => remote::bring(&repo, url, reference, token)?,
+            None => remote::bring(&repo, url, reference, token, clones.as_deref())?,
         },
     };
     checkout::force(&repo, landing.commit).map_err(failed("check out"))?;
@@ -323,6 +330,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         branch: landing.branch,
         described: describe(&repo, landing.commit),
         tags: tags::list(&repo).map_err(failed("list the tags of"))?,
+        remarks: landing.remarks,
     })
 }
 

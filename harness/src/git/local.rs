@@ -60,7 +60,12 @@ pub(super) fn bring(
         .iter()
         .map(|(_, target)| *target)
         .chain([resolved.commit]);
-    copy_objects(&source, into, roots).map_err(failed("copy the objects of"))?;
+    let cut = copy_objects(&source, into, roots).map_err(failed("copy the objects of"))?;
+    cut_off(into, &cut).map_err(|e| FetchError::Io {
+        doing: "write",
+        path: into.path().join("shallow"),
+        source: e,
+    })?;
     for (name, target) in refs {
         // A local branch `x` and a remote one `x/y` cannot both be there; the one that came first stays.
         if let Err(error) = into.reference(&name, target, false, "fetch") {
@@ -81,6 +86,7 @@ pub(super) fn bring(
         commit: resolved.commit,
         branch,
         overlay: Some((root, changes)).filter(|(_, c)| !c.is_empty()),
+        remarks: Vec::new(),
     })
 }
 
@@ -206,12 +212,13 @@ fn default_branch(source: &Repository) -> Option<String> {
     target.starts_with(ORIGIN).then_some(target)
 }
 
-/// Copies every object that is reachable from `roots`. Where the source's history is cut off, so is the copy's.
-fn copy_objects(
+/// Copies every object that is reachable from `roots`; returns the commits at which the source's history is
+/// cut off, because a parent is not there.
+pub(super) fn copy_objects(
     from: &Repository,
     to: &Repository,
     roots: impl Iterator<Item = Oid>,
-) -> Result<(), git2::Error> {
+) -> Result<Vec<Oid>, git2::Error> {
     let odb = from.odb()?;
     let mut pack = from.packbuilder()?;
     let mut seen = HashSet::new();
@@ -271,12 +278,16 @@ fn copy_objects(
     // The cause, not the abort that it led to.
     failure.map_or(walked, |e| Err(git2::Error::from_str(&e.to_string())))?;
     writer.commit()?;
-    if !cut.is_empty() {
-        let lines: String = cut.iter().map(|id| format!("{id}\n")).collect();
-        let written = fs::write(to.path().join("shallow"), lines);
-        written.map_err(|e| git2::Error::from_str(&e.to_string()))?;
+    Ok(cut)
+}
+
+/// Notes in the copy where its history ends before its beginning.
+fn cut_off(copy: &Repository, cut: &[Oid]) -> std::io::Result<()> {
+    if cut.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let lines: String = cut.iter().map(|id| format!("{id}\n")).collect();
+    fs::write(copy.path().join("shallow"), lines)
 }
 
 fn parents(commit: &[u8]) -> Vec<Oid> {

@@ -1,9 +1,11 @@
 //! Fetching from a server over HTTP.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
+use super::clones::{Clones, Served};
 use super::fetch::{FetchError, Landing};
 use super::reference::{self, Resolved, Unresolved, is_hex};
 use super::source::RemoteUrl;
@@ -13,6 +15,7 @@ use crate::name::GitRef;
 
 const BRANCHES: &str = "refs/heads/";
 const TAGS: &str = "refs/tags/";
+const ORIGIN: &str = "refs/remotes/origin/";
 
 /// A ref that the server says it has.
 struct Advertised {
@@ -37,12 +40,26 @@ struct Server<'a> {
     origin: String,
 }
 
+/// A ref that the new repository gets.
+pub(super) struct Mapped {
+    /// What the server calls it.
+    pub(super) there: String,
+    /// What the new repository calls it.
+    pub(super) here: String,
+    /// Where it points.
+    pub(super) target: Oid,
+}
+
 /// Brings every branch and tag of the server's repository, and whatever the reference needs besides.
+///
+/// The server is always asked, with this token, which refs it has. Their objects come from the clone that
+/// the host shares, where there is a directory for those.
 pub(super) fn bring(
     into: &Repository,
     url: &RemoteUrl,
     reference: Option<&GitRef>,
     token: Option<&Token>,
+    clones: Option<&Path>,
 ) -> Result<Landing, FetchError> {
     let session = Session::new(url.url(), token.cloned())?;
     let _entered = session.enter();
@@ -54,12 +71,28 @@ pub(super) fn bring(
     let mut remote = server.remote(url)?;
     let refs = server.list(&mut remote)?;
     let wanted = server.pick(&refs, reference)?;
-    let mut specs = vec![
-        format!("+{BRANCHES}*:refs/remotes/origin/*"),
-        format!("+{TAGS}*:{TAGS}*"),
-    ];
-    specs.extend(extra(&refs, &wanted));
-    server.fetch(&mut remote, &specs)?;
+    let extra = extra(&refs, &wanted);
+    let mut remarks = Vec::new();
+    let served = match clones {
+        Some(dir) => {
+            let fetch = |clone: &Repository| server.fill_clone(clone, url, extra.as_ref());
+            let clones = Clones::new(dir, url, &fetch);
+            match clones.serve(into, &mapped(&refs, extra.as_ref()), &mut remarks) {
+                Served::Done => true,
+                Served::Not => false,
+                Served::Refused(failure) => return Err(failure),
+            }
+        }
+        None => false,
+    };
+    if !served {
+        let mut specs = vec![
+            format!("+{BRANCHES}*:{ORIGIN}*"),
+            format!("+{TAGS}*:{TAGS}*"),
+        ];
+        specs.extend(extra.map(|(there, here)| format!("+{there}:{here}")));
+        server.fetch(&mut remote, &specs)?;
+    }
     let head = refs
         .iter()
         .find(|found| found.name == "HEAD")
@@ -82,6 +115,7 @@ pub(super) fn bring(
         commit,
         branch: branch.map(str::to_owned),
         overlay: None,
+        remarks,
     })
 }
 
@@ -104,8 +138,28 @@ pub(super) fn tag_names(url: &RemoteUrl, token: Option<&Token>) -> Result<Vec<St
         .collect())
 }
 
-/// Returns what to fetch besides branches and tags so that the wanted commit is among it, if that is known yet.
-fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<String> {
+/// Returns the refs that the new repository gets: branches as remote ones, tags, and the one that is wanted.
+fn mapped(refs: &[Advertised], extra: Option<&(String, String)>) -> Vec<Mapped> {
+    let here = |name: &str| {
+        if let Some(branch) = name.strip_prefix(BRANCHES) {
+            return Some(format!("{ORIGIN}{branch}"));
+        }
+        let tag = name.starts_with(TAGS).then(|| name.to_owned());
+        tag.or_else(|| extra.filter(|(there, _)| there == name).map(|(_, here)| here.clone()))
+    };
+    let mapped = refs.iter().filter_map(|found| {
+        Some(Mapped {
+            there: found.name.clone(),
+            here: here(&found.name)?,
+            target: found.target,
+        })
+    });
+    mapped.collect()
+}
+
+/// Returns what to fetch besides branches and tags so that the wanted commit is among it, if that is known yet:
+/// its name there and here.
+fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<(String, String)> {
     let usual = |name: &str| name.starts_with(BRANCHES) || name.starts_with(TAGS);
     let name = match wanted {
         Wanted::Ref(name) => name,
@@ -114,7 +168,7 @@ fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<String> {
             let detached = !refs
                 .iter()
                 .any(|found| usual(&found.name) && found.target == head.target);
-            return detached.then(|| "+HEAD:refs/fetched/HEAD".to_owned());
+            return detached.then(|| ("HEAD".to_owned(), "refs/fetched/HEAD".to_owned()));
         }
         Wanted::Commit(id) => {
             let mut fitting = refs
@@ -123,7 +177,7 @@ fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<String> {
             &fitting.find(|found| found.name.starts_with("refs/"))?.name
         }
     };
-    (!usual(name)).then(|| format!("+{name}:{name}"))
+    (!usual(name)).then(|| (name.clone(), name.clone()))
 }
 
 impl Server<'_> {
@@ -140,17 +194,45 @@ impl Server<'_> {
         if remote.url() == Ok(url.as_str()) {
             return Ok(remote);
         }
-        // The user's configuration rewrites the address, as those do who push over ssh. What is fetched has to
-        // be what was asked for, on every host; the longest rule wins, and this one is the whole address.
-        let mut config = self
-            .repo
+        self.insist(self.repo, url)?;
+        self.repo.find_remote("origin").map_err(failed)
+    }
+
+    /// Overrules the user's configuration where it rewrites the address, as those do who push over ssh.
+    ///
+    /// What is fetched has to be what was asked for, on every host; the longest rule wins, and this one is
+    /// the whole address.
+    fn insist(&self, repo: &Repository, url: &RemoteUrl) -> Result<(), FetchError> {
+        let failed = |e| self.failed("set up", e);
+        let mut config = repo
             .config()
             .and_then(|c| c.open_level(git2::ConfigLevel::Local))
             .map_err(failed)?;
         config
             .set_str(&format!("url.{url}.insteadOf"), url.as_str())
-            .map_err(failed)?;
-        self.repo.find_remote("origin").map_err(failed)
+            .map_err(failed)
+    }
+
+    /// Fetches into a shared clone, under the server's own names; they tell it what is there already.
+    fn fill_clone(
+        &self,
+        clone: &Repository,
+        url: &RemoteUrl,
+        extra: Option<&(String, String)>,
+    ) -> Result<(), FetchError> {
+        let failed = |e| self.failed("set up", e);
+        let anonymous = || clone.remote_anonymous(url.as_str()).map_err(failed);
+        let mut remote = anonymous()?;
+        if remote.url() != Ok(url.as_str()) {
+            self.insist(clone, url)?;
+            remote = anonymous()?;
+        }
+        let mut specs = vec![
+            format!("+{BRANCHES}*:{BRANCHES}*"),
+            format!("+{TAGS}*:{TAGS}*"),
+        ];
+        specs.extend(extra.map(|(there, here)| format!("+{there}:{here}")));
+        self.fetch(&mut remote, &specs)
     }
 
     fn list(&self, remote: &mut Remote<'_>) -> Result<Vec<Advertised>, FetchError> {

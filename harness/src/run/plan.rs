@@ -91,6 +91,8 @@ pub struct Checkout {
     pub tags: Vec<(String, String)>,
     /// The commit of the source's default branch, if it has one.
     pub tip: Option<String>,
+    /// Remarks about the fetch, for the report.
+    pub remarks: Vec<String>,
 }
 
 /// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
@@ -106,6 +108,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 reference: settings.reference.clone(),
                 destination,
                 token: settings.token.clone(),
+                clones: Some(settings.host.clones()),
             };
             let fetched = fetch::fetch(&request).map_err(|error| {
                 let hints = vec![advice::on_fetch(&error).to_owned()];
@@ -131,7 +134,12 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 dirty: fetched.dirty,
             };
             let tip = tip_of(&tree.root);
-            Ok(Checkout { tree, tags, tip })
+            Ok(Checkout {
+                tree,
+                tags,
+                tip,
+                remarks: fetched.remarks,
+            })
         }
         Origin::Staged => {
             let staged = settings
@@ -158,6 +166,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 },
                 tags,
                 tip,
+                remarks: Vec::new(),
             })
         }
     }
@@ -199,7 +208,8 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     check_names(settings, &head)?;
     check_secrets(settings, &head)?;
     let head_version = head.version_label(&settings.domain);
-    let mut warnings = head.remarks.clone();
+    let mut warnings = checkout.remarks.clone();
+    warnings.extend(head.remarks.iter().cloned());
     overlaid::check_services(&found.declared, &head)?;
 
     let (mut base, mut no_base) = if !settings.stages.contains(&Stage::Upgrade) {

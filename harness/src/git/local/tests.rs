@@ -19,6 +19,7 @@ fn from(source: Source, reference: Option<&str>, to: &Path) -> Result<Fetched, F
         reference,
         destination: to.to_owned(),
         token: None,
+        clones: None,
     })
 }
 

@@ -23,6 +23,7 @@ fn request(url: &str, reference: Option<&str>, to: &Path) -> FetchRequest {
         reference: reference.map(|name| name.parse().unwrap()),
         destination: to.to_owned(),
         token: None,
+        clones: None,
     }
 }
 
