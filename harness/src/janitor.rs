@@ -14,6 +14,7 @@ use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
 use crate::error::chain;
+use crate::git::clones;
 use crate::lock::{Attempt, DomainLock, Left, LockError, Probe, refuse_network_file_system};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
@@ -94,6 +95,8 @@ pub struct Sweep {
     pub tidied: usize,
     /// Warm apps whose last holder died, by recipe, with what became of each.
     pub warm: Vec<(String, Recovered)>,
+    /// How many shared clones that nobody has used for long were removed.
+    pub clones: usize,
     /// What could not be read.
     pub unreadable: Vec<String>,
 }
@@ -163,6 +166,7 @@ pub async fn sweep_with(
         }
     }
     if !dry_run {
+use crate::git::clones;
         tidy(engine, host, zone, &mut sweep).await;
     }
     Ok(sweep)

@@ -227,8 +227,7 @@ impl<'a> Clones<'a> {
             None => (self.make()?, true),
         };
         // For the janitor, and before anything is read: what is in use does not look unused.
-        let used =
-            File::open(self.path()).and_then(|dir| dir.set_modified(SystemTime::now()));
+        let used = File::open(self.path()).and_then(|dir| dir.set_modified(SystemTime::now()));
         used.map_err(Trouble::io(&self.path()))?;
         loop {
             if has_all(&clone, refs) {
@@ -277,7 +276,10 @@ impl<'a> Clones<'a> {
         let (path, new, old) = (self.path(), self.beside("new"), self.beside("old"));
         let mut options = RepositoryInitOptions::new();
         // No template: it could bring hooks of this host.
-        options.bare(true).external_template(false).initial_head("main");
+        options
+            .bare(true)
+            .external_template(false)
+            .initial_head("main");
         private(&new).map_err(Trouble::io(&new))?;
         Repository::init_opts(&new, &options).map_err(|e| Trouble::Other(chain(&e)))?;
         // The old one goes when the new one is there: both exist for a moment, so they differ for sure.
@@ -356,7 +358,10 @@ fn packs(clone: &Repository) -> io::Result<usize> {
     let entries = fs::read_dir(clone.path().join("objects/pack"))?;
     let names = entries.map(|entry| Ok(entry?.path()));
     let names: Vec<PathBuf> = names.collect::<io::Result<_>>()?;
-    Ok(names.iter().filter(|name| name.extension().is_some_and(|end| end == "pack")).count())
+    Ok(names
+        .iter()
+        .filter(|name| name.extension().is_some_and(|end| end == "pack"))
+        .count())
 }
 
 /// Removes what fetches that were killed left: unfinished packs.

@@ -145,7 +145,11 @@ fn mapped(refs: &[Advertised], extra: Option<&(String, String)>) -> Vec<Mapped> 
             return Some(format!("{ORIGIN}{branch}"));
         }
         let tag = name.starts_with(TAGS).then(|| name.to_owned());
-        tag.or_else(|| extra.filter(|(there, _)| there == name).map(|(_, here)| here.clone()))
+        tag.or_else(|| {
+            extra
+                .filter(|(there, _)| there == name)
+                .map(|(_, here)| here.clone())
+        })
     };
     let mapped = refs.iter().filter_map(|found| {
         Some(Mapped {

@@ -183,6 +183,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
         "findings": findings,
         "tidied": sweep.tidied,
         "warm": warm_lines(sweep, dry_run),
+        "clones": sweep.clones,
         "unreadable": sweep.unreadable,
         "exit_code": exit.code(),
     })

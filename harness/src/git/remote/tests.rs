@@ -272,6 +272,7 @@ fn a_redirect_within_the_host_is_followed_with_the_token() {
         reference: None,
         destination: to,
         token,
+        clones: None,
     })
     .unwrap();
     assert_eq!(fetched.commit, head.to_string());
