@@ -195,7 +195,7 @@ impl<'a> Clones<'a> {
                 }
             }
         };
-        let shared = once::shared(self.dir, &self.id, work);
+        let shared = once::shared::<Trouble>(self.dir, &self.id, work);
         let waited = runtime.block_on(async { tokio::time::timeout(WAIT, shared).await });
         let outcome = waited.map_err(|_| {
             let lock = self.beside("lock");
@@ -385,7 +385,7 @@ fn has_all(clone: &Repository, refs: &[Mapped]) -> bool {
 /// Their objects stay.
 fn prune(clone: &Repository, refs: &[Mapped]) -> Result<(), FetchError> {
     let there: HashSet<&str> = refs.iter().map(|wanted| wanted.there.as_str()).collect();
-    let remove = || {
+    let remove = || -> Result<(), git2::Error> {
         for found in clone.references()?.collect::<Result<Vec<_>, _>>()? {
             let gone = found.name().is_ok_and(|name| {
                 let usual = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
