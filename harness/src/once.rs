@@ -38,6 +38,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use end::{Ending, forget, kill, reset};
 pub use shared::{Outcome, shared};
+pub(crate) use shared::{Turn, turn};
 pub use start::{Ask, Started, Starter, start, wait};
 pub use state::{Condition, Row, list, peek};
 

@@ -11,7 +11,6 @@
 //! - `<digest>.lock`, `<digest>.exit`: [`once::shared`] of its refresh. Whoever writes to the clone holds the lock.
 //! - `<digest>.new`, `<digest>.old`: a clone that is made or thrown away; litter unless the lock is held.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
@@ -28,7 +27,7 @@ use super::remote::Mapped;
 use super::source::RemoteUrl;
 use crate::error::chain;
 use crate::lock::{SectionLock, refuse_network_file_system};
-use crate::once::{self, OnceError, TaskId};
+use crate::once::{self, OnceError, TaskId, Turn};
 
 /// How long a clone is kept that nobody uses. A recipe that is tested at all is tested more often.
 pub const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -178,26 +177,16 @@ impl<'a> Clones<'a> {
         broken: Option<Identity>,
         remarks: &mut Vec<String>,
     ) -> Result<Refreshed, Trouble> {
-        // The caller is a thread that blocks, so this needs an event loop of its own. What waits in it is only
-        // the lock: the work is done in one go, on this thread, which is the one that libgit2 calls back on.
+        // The caller is a thread that blocks, so this needs an event loop of its own to wait for the lock. The
+        // work is done outside of it: the HTTP client has one, too, and they do not nest.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(Trouble::io(self.dir))?;
-        let failure = RefCell::new(None);
-        let work = async {
-            match self.work(refs, broken, remarks)? {
-                Ok(()) => Ok(Ok(())),
-                Err(error) => {
-                    let text = chain(&error);
-                    failure.replace(Some(error));
-                    Ok(Err(text))
-                }
-            }
-        };
-        let shared = once::shared::<Trouble>(self.dir, &self.id, work);
-        let waited = runtime.block_on(async { tokio::time::timeout(WAIT, shared).await });
-        let outcome = waited.map_err(|_| {
+        let turn = once::turn(self.dir, &self.id);
+        let waited = runtime.block_on(async { tokio::time::timeout(WAIT, turn).await });
+        drop(runtime);
+        let turn = waited.map_err(|_| {
             let lock = self.beside("lock");
             Trouble::Other(format!(
                 "`{}` is held for more than {} s",
@@ -205,10 +194,20 @@ impl<'a> Clones<'a> {
                 WAIT.as_secs()
             ))
         })??;
-        Ok(match (outcome, failure.into_inner()) {
-            (_, Some(failure)) => Refreshed::Refused(failure),
-            (Ok(()), None) => Refreshed::Yes,
-            (Err(failure), None) => Refreshed::ForAnother(failure),
+        let mine = match turn {
+            Turn::Told(Ok(())) => return Ok(Refreshed::Yes),
+            Turn::Told(Err(failure)) => return Ok(Refreshed::ForAnother(failure)),
+            Turn::Mine(mine) => mine,
+        };
+        Ok(match self.work(refs, broken, remarks)? {
+            Ok(()) => {
+                mine.note(&Ok(()));
+                Refreshed::Yes
+            }
+            Err(failure) => {
+                mine.note(&Err(chain(&failure)));
+                Refreshed::Refused(failure)
+            }
         })
     }
 

@@ -31,7 +31,7 @@ impl Place {
     }
 
     /// The only clone that there is.
-    fn clone(&self) -> PathBuf {
+    fn shared(&self) -> PathBuf {
         let url = format!("{}/notes", self.server.url());
         self.clones().join(format!("{}.git", TaskId::digest(&url)))
     }
@@ -60,7 +60,7 @@ impl Place {
     }
 
     fn pack_files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.clone().join("objects/pack")).unwrap();
+        let entries = fs::read_dir(self.shared().join("objects/pack")).unwrap();
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "pack"));
         paths
@@ -232,7 +232,7 @@ fn the_clone_gives_nothing_that_the_server_does_not_show_to_this_run() {
         place.fetch(Some("x/y"), "other").unwrap().commit,
         other.to_string()
     );
-    let odb = Repository::open_bare(place.clone()).unwrap();
+    let odb = Repository::open_bare(place.shared()).unwrap();
     assert!(odb.odb().unwrap().exists(hidden), "the test proves nothing");
     let error = place
         .fetch(Some(&hidden.to_string()), "hidden")
@@ -265,7 +265,7 @@ fn a_private_repository_is_not_served_to_a_run_without_its_token_and_no_file_has
         })
     };
     assert_eq!(with(Some(SECRET), "with").unwrap().commit, head);
-    assert!(has_objects(&place.clone()));
+    assert!(has_objects(&place.shared()));
     for (secret, to) in [(None, "without"), (Some("another"), "another")] {
         let error = with(secret, to).unwrap_err();
         assert!(matches!(error, FetchError::Transport(_)), "{error}");
@@ -275,7 +275,7 @@ fn a_private_repository_is_not_served_to_a_run_without_its_token_and_no_file_has
 
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(
-        (mode(&place.clones()), mode(&place.clone())),
+        (mode(&place.clones()), mode(&place.shared())),
         (0o700, 0o700)
     );
     for entry in walkdir::WalkDir::new(place.clones()) {
@@ -344,13 +344,13 @@ fn a_damaged_clone_is_thrown_away_and_made_again_and_said_so() {
                 file.set_len(40).unwrap();
             }
         }),
-        ("hole", &|| without(&place.clone(), first)),
+        ("hole", &|| without(&place.shared(), first)),
         ("headless", &|| {
-            fs::remove_file(place.clone().join("HEAD")).unwrap()
+            fs::remove_file(place.shared().join("HEAD")).unwrap()
         }),
         ("file", &|| {
-            fs::remove_dir_all(place.clone()).unwrap();
-            fs::write(place.clone(), "").unwrap();
+            fs::remove_dir_all(place.shared()).unwrap();
+            fs::write(place.shared(), "").unwrap();
         }),
     ];
     for (name, damage) in damages {
