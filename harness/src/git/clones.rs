@@ -281,6 +281,9 @@ impl<'a> Clones<'a> {
             .initial_head("main");
         private(&new).map_err(Trouble::io(&new))?;
         Repository::init_opts(&new, &options).map_err(|e| Trouble::Other(chain(&e)))?;
+        // libgit2 puts a sample there.
+        let hooks = new.join("hooks");
+        remove(&hooks).map_err(Trouble::io(&hooks))?;
         // The old one goes when the new one is there: both exist for a moment, so they differ for sure.
         match fs::rename(&path, &old) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
