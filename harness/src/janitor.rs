@@ -166,8 +166,8 @@ pub async fn sweep_with(
         }
     }
     if !dry_run {
-use crate::git::clones;
         tidy(engine, host, zone, &mut sweep).await;
+        sweep.clones = clones::tidy(&host.clones(), SystemTime::now(), &mut sweep.unreadable);
     }
     Ok(sweep)
 }
