@@ -56,6 +56,7 @@ async fn own(locks: &str, domain: &str, hold: bool) {
         runs: PathBuf::new(),
         state: PathBuf::new(),
         abra: PathBuf::new(),
+        warm: PathBuf::new(),
     };
     let run = "bench".parse().unwrap();
     let _lock = match DomainLock::try_acquire(&host, &domain, &run).unwrap() {

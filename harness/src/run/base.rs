@@ -287,6 +287,7 @@ mod tests {
                 .iter()
                 .map(|(name, commit)| ((*name).to_owned(), (*commit).to_owned()))
                 .collect(),
+            remarks: Vec::new(),
             tip: None,
         }
     }
