@@ -21,6 +21,7 @@ mod storm;
 #[path = "../support/support.rs"]
 mod support;
 mod surroundings;
+mod sweep;
 mod tidy;
 mod together;
 #[path = "../support/wait.rs"]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cancel::child_of;
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{Done, Run, command, read_results};
+use crate::support::{Done, Mount, Run, command, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -21,13 +21,13 @@ const LONG: Duration = Duration::from_secs(120);
 type Files = BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>;
 
 /// An enrolled recipe with two releases and a head.
-struct Scene {
-    env: SwarmEnv,
-    recipe: PathBuf,
+pub(crate) struct Scene {
+    pub(crate) env: SwarmEnv,
+    pub(crate) recipe: PathBuf,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut env = SwarmEnv::new();
         let recipe = env.recipe("notes");
         env.overlay("notes", "recipe-ci.yml", "canonical: true\n");
@@ -104,7 +104,7 @@ impl Scene {
 
     /// Asserts that nothing of anything is deployed: a warm app at rest is volumes and secrets.
     #[track_caller]
-    fn assert_at_rest(&self, status: &str) {
+    pub(crate) fn assert_at_rest(&self, status: &str) {
         let all = objects_of(&self.env.zone);
         let stays = |object: &&String| {
             (object.starts_with("volume ") || object.starts_with("secret "))
@@ -118,7 +118,7 @@ impl Scene {
     }
 
     /// Makes the upgrade write into the app's data and stay there; returns the file that says that it does.
-    fn hold(&mut self, hook: &str) -> PathBuf {
+    pub(crate) fn hold(&mut self, hook: &str) -> PathBuf {
         let (reached, fifo) = (self.env.root.join("reached"), self.env.root.join("fifo"));
         drop(std::fs::remove_file(&reached));
         if !fifo.exists() {
@@ -166,7 +166,7 @@ fn tier<'a>(results: &'a Value, name: &str) -> &'a Value {
     tiers.iter().find(|tier| tier["name"] == name).unwrap()
 }
 
-fn git(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
     let output = command("git")
         .arg("-C")
         .arg(dir)
@@ -464,32 +464,10 @@ fn a_record_or_snapshot_that_is_not_sound_is_left_alone() {
     assert_eq!(scene.good(), good);
 }
 
-/// A file system of its own, small enough to be filled.
-struct Tiny(PathBuf);
-
-impl Tiny {
-    fn mount(at: PathBuf) -> Self {
-        std::fs::create_dir_all(&at).unwrap();
-        let args = ["-t", "tmpfs", "-o", "size=2m", "tmpfs"];
-        let mounted = command("mount").args(args).arg(&at).status().unwrap();
-        assert!(
-            mounted.success(),
-            "these tests need to mount a tmpfs, as root may"
-        );
-        Self(at)
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        drop(command("umount").arg(&self.0).status());
-    }
-}
-
 #[test]
 fn a_promotion_that_fails_leaves_what_was_there_before() {
     let mut scene = Scene::new();
-    let _tiny = Tiny::mount(scene.env.root.join("warm"));
+    let _tiny = Mount::tmpfs(scene.env.root.join("warm"), "size=2m");
     // There was nothing before: nothing is left. Green all the same.
     let only_cold = "#!/bin/sh\ncase $CCCI_APP_DOMAIN in warm-*) echo no; exit 9;; esac\n";
     scene.env.overlay("notes", "install_steps.sh", only_cold);
@@ -550,121 +528,4 @@ fn a_promotion_that_fails_leaves_what_was_there_before() {
     );
     let (_, results) = scene.run("proposal", &["--pr", "7"]);
     assert_eq!(results["promotion"], Value::Null);
-}
-
-#[test]
-fn a_sweep_runs_the_newest_releases_and_nothing_twice() {
-    let mut scene = Scene::new();
-    let forge = scene.env.root.join("forge");
-    let clone = |name: &str, from: &Path| {
-        let at = forge.join(format!("coop-cloud/{name}.git"));
-        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
-        let from = from.to_str().unwrap();
-        git(
-            Path::new("/"),
-            &["clone", "-q", "--bare", from, at.to_str().unwrap()],
-        );
-        at
-    };
-    clone("notes", &scene.recipe);
-    let unreleased = scene.env.recipe("no-upgrade-base");
-    for tag in git(&unreleased, &["tag"]).lines() {
-        git(&unreleased, &["tag", "-d", tag]);
-    }
-    clone("fresh", &unreleased);
-    scene
-        .env
-        .set("CCCI_FORGE_URL", format!("file://{}", forge.display()));
-    scene
-        .env
-        .overlay("fresh", "recipe-ci.yml", "canonical: true\n");
-    scene
-        .env
-        .overlay("other", "custom/test_x.sh", "#!/bin/sh\nexit 0\n");
-    let done = scene.env.run(["sweep", "--dry-run"]);
-    done.expect(0);
-    assert!(
-        done.stdout.contains("would run") && !done.stdout.contains("other"),
-        "{}",
-        done.stdout
-    );
-    assert!(scene.env.run_dirs().is_empty());
-    let row = |done: &Done, recipe: &str| {
-        let line = done.stdout.lines().find(|line| line.starts_with(recipe));
-        let words: Vec<String> = line
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
-        words.join(" ")
-    };
-    let done = scene.env.run(["sweep"]);
-    done.expect(0);
-    assert_eq!(
-        row(&done, "notes"),
-        "notes 0.2.0+1.1.0 0.2.0+1.1.0 run:passed",
-        "{}",
-        done.stderr
-    );
-    assert_eq!(row(&done, "fresh"), "fresh - - skip:never-released");
-    scene.assert_at_rest("idle");
-    let done = scene.env.run(["sweep"]);
-    done.expect(0);
-    assert_eq!(
-        row(&done, "notes"),
-        "notes 0.2.0+1.1.0 0.2.0+1.1.0 skip:no-new-version"
-    );
-
-    // A source that is gone, and a record that is none, are no skips.
-    scene
-        .env
-        .overlay("gone", "recipe-ci.yml", "canonical: true\n");
-    let done = scene.env.run(["sweep"]);
-    done.expect(3);
-    assert!(row(&done, "gone").contains("error: "), "{}", done.stdout);
-
-    // Nobody enrolled is a mistake, not a green sweep.
-    let empty = scene.env.root.join("empty");
-    std::fs::create_dir(&empty).unwrap();
-    let done = scene
-        .env
-        .run(["sweep", "--overlays", empty.to_str().unwrap()]);
-    done.expect(2);
-    assert!(
-        done.stderr.contains(empty.to_str().unwrap()) && done.stderr.contains("canonical: true"),
-        "{}",
-        done.stderr
-    );
-    let nowhere = scene.env.root.join("nowhere");
-    let done = scene
-        .env
-        .run(["sweep", "--overlays", nowhere.to_str().unwrap()]);
-    done.expect(3);
-    assert!(
-        done.stderr.contains(nowhere.to_str().unwrap()),
-        "{}",
-        done.stderr
-    );
-}
-
-#[test]
-fn a_cancelled_sweep_takes_its_run_with_it() {
-    let mut scene = Scene::new();
-    let at = scene.env.root.join("forge/coop-cloud/notes.git");
-    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
-    let from = scene.recipe.to_str().unwrap();
-    git(
-        Path::new("/"),
-        &["clone", "-q", "--bare", from, at.to_str().unwrap()],
-    );
-    let forge = format!("file://{}/forge", scene.env.root.display());
-    scene.env.set("CCCI_FORGE_URL", forge);
-    let reached = scene.hold("ops/pre_upgrade");
-    let sweep = scene.env.start(["sweep"]);
-    wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
-    kill(sweep.pid, Signal::SIGTERM).unwrap();
-    sweep.finish().expect(143);
-    let run = scene.env.results();
-    assert_eq!(run["verdict"], "cancelled", "{run:#}");
-    scene.env.assert_nothing_left();
 }

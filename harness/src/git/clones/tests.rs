@@ -340,7 +340,7 @@ fn a_damaged_clone_is_thrown_away_and_made_again_and_said_so() {
         }),
         ("hole", &|| without(&place.shared(), first)),
         ("headless", &|| {
-            fs::remove_file(place.shared().join("HEAD")).unwrap()
+            fs::remove_file(place.shared().join("HEAD")).unwrap();
         }),
         ("file", &|| {
             fs::remove_dir_all(place.shared()).unwrap();
