@@ -11,6 +11,9 @@ use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
 
 mod execute;
+mod needs;
+
+pub use needs::Needs;
 
 use execute::{executable, run_executable, run_pytest};
 
@@ -84,6 +87,8 @@ pub struct Means<'a> {
     pub logs: &'a Path,
     /// What must not be shown.
     pub redactor: &'a Redactor,
+    /// The dependencies; what needs one that is not up does not run.
+    pub needs: &'a Needs,
 }
 
 /// The outcome of a hook that did not succeed.
@@ -149,6 +154,76 @@ impl Suite {
             .find(|line| line.ends_with(".py") && line.contains("test_")))
     }
 
+    /// Returns the hooks that will not run, each with the reason: they need a dependency that is not up.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn left_out(&self, needs: &Needs) -> Result<Vec<(String, String)>, SuiteError> {
+        let mut left_out = Vec::new();
+        for source in &self.sources {
+            for line in describe(source.origin, &source.dir)? {
+                let (_, path) = line.split_once(": ").unwrap_or(("", &line));
+                let name = path.rsplit('/').next().unwrap_or(path);
+                if !name.starts_with("test_")
+                    && let Some(reason) = needs.unmet_by(&source.dir.join(path))
+                {
+                    left_out.push((format!("{} {path}", source.origin.name()), reason));
+                }
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// Runs the hook `provide` wherever it exists; returns the JSON object that it prints, the overlay's laid
+    /// over the recipe's. What it prints may be secret, so no failure shows any of it.
+    ///
+    /// # Errors
+    /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
+    pub async fn provide(
+        &self,
+        means: Means<'_>,
+    ) -> Result<Result<serde_json::Map<String, serde_json::Value>, HookFailure>, SuiteError> {
+        let mut provided = serde_json::Map::new();
+        for source in &self.sources {
+            for file in list(&source.dir)? {
+                if stem(&file) != "provide" {
+                    continue;
+                }
+                let name = format!("{} {file}", source.origin.name());
+                let cmd = executable(&source.dir.join(&file), &source.dir)
+                    .envs(means.env.iter().cloned())
+                    .label(name.clone());
+                let failed = |how: String, tail| HookFailure {
+                    name: name.clone(),
+                    how,
+                    tail,
+                };
+                let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
+                    Ok(finished) => finished,
+                    Err(ProcessError::TimedOut { limit, .. }) => {
+                        let how = format!("not ended after {} s", limit.as_secs());
+                        return Ok(Err(failed(how, Vec::new())));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                if !finished.success() {
+                    let printed = String::from_utf8_lossy(&finished.stdout);
+                    let mut tail = finished.tail.clone();
+                    tail.retain(|line| !printed.lines().any(|own| own == line));
+                    return Ok(Err(failed(finished.how(), tail)));
+                }
+                match serde_json::from_slice(&finished.stdout) {
+                    Ok(serde_json::Value::Object(more)) => provided.extend(more),
+                    _ => {
+                        let how = "it printed something that is no JSON object".to_owned();
+                        return Ok(Err(failed(how, Vec::new())));
+                    }
+                }
+            }
+        }
+        Ok(Ok(provided))
+    }
+
     /// Runs the hook of this name wherever it exists, the overlay's after the recipe's.
     ///
     /// # Errors
@@ -165,7 +240,7 @@ impl Suite {
                 None => (source.dir.clone(), name),
             };
             for file in list(&dir)? {
-                if stem(&file) != label {
+                if stem(&file) != label || means.needs.unmet_by(&dir.join(&file)).is_some() {
                     continue;
                 }
                 ran += 1;
@@ -247,8 +322,7 @@ pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
     };
     add("", &|name| {
         Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
-            || stem(name) == "install_steps"
-            || stem(name) == "setup_custom_tests"
+            || ["install_steps", "setup_custom_tests", "provide"].contains(&stem(name))
     })?;
     add("ops", &|name| {
         stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
@@ -346,7 +420,13 @@ mod tests {
             env: &[],
             logs,
             redactor,
+            needs: no_needs(),
         }
+    }
+
+    fn no_needs() -> &'static Needs {
+        static NONE: std::sync::LazyLock<Needs> = std::sync::LazyLock::new(Needs::default);
+        &NONE
     }
 
     fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
@@ -464,6 +544,79 @@ mod tests {
                 .contains("collected no test"),
             "{ran:?}"
         );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_needs_a_dependency_that_is_not_up_is_unverified_and_the_rest_runs() {
+        let (root, suite) = suite(&[
+            ("custom/test_a.sh", "# requires: deps\nexit 1"),
+            ("custom/test_b.sh", "# requires: deps gitea\nexit 0"),
+            (
+                "custom/test_c.py",
+                "import pytest\n@pytest.mark.requires_deps\ndef test_all(): assert 0\n\
+                 @pytest.mark.requires_deps('gitea')\ndef test_gitea(): pass\n\
+                 def test_none(): pass\n",
+            ),
+            // The recipe's own markers must stay its own.
+            (
+                "pytest.ini",
+                "[pytest]\naddopts = --strict-markers\nmarkers = slow\n",
+            ),
+            ("install_steps.sh", "# requires: deps keycloak\nexit 1"),
+        ]);
+        let mut needs = Needs::default();
+        needs.note("gitea", None);
+        needs.note("keycloak", Some("no".to_owned()));
+        let (processes, redactor) = (with_pytest(), Redactor::default());
+        let means = Means {
+            needs: &needs,
+            ..means(&processes, root.path(), &redactor)
+        };
+        let ran = suite.run(Stage::Custom, means).await.unwrap();
+        let mut seen: Vec<_> = ran
+            .iter()
+            .map(|ran| (ran.outcome.name.as_str(), ran.outcome.status))
+            .collect();
+        seen.sort_by_key(|(name, _)| *name);
+        assert_eq!(
+            seen,
+            [
+                ("custom.test_c::test_all", Status::Unver),
+                ("custom.test_c::test_gitea", Status::Pass),
+                ("custom.test_c::test_none", Status::Pass),
+                ("custom/test_a.sh", Status::Unver),
+                ("custom/test_b.sh", Status::Pass),
+            ]
+        );
+        let reason = Some("dependency `keycloak` failed: no");
+        for ran in ran.iter().filter(|ran| ran.outcome.status == Status::Unver) {
+            assert_eq!(ran.outcome.message.as_deref(), reason);
+        }
+        let (ran, failure) = suite.hook("install_steps", means).await.unwrap();
+        assert!(ran == 0 && failure.is_none());
+        assert_eq!(
+            suite.left_out(&needs).unwrap()[0].0,
+            "recipe install_steps.sh"
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_provide_prints_is_never_shown() {
+        for (text, how) in [
+            ("echo sesame; echo why >&2; exit 4", "exit code 4"),
+            ("echo sesame", "it printed something that is no JSON object"),
+            ("echo '[1]'", "it printed something that is no JSON object"),
+        ] {
+            let (root, suite) = suite(&[("provide.sh", text)]);
+            let (processes, redactor) = (processes(), Redactor::default());
+            let means = means(&processes, root.path(), &redactor);
+            let failure = suite.provide(means).await.unwrap().unwrap_err();
+            assert_eq!(
+                (failure.name.as_str(), failure.how.as_str()),
+                ("recipe provide.sh", how)
+            );
+            assert!(!failure.tail.join("").contains("sesame"), "{failure:?}");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

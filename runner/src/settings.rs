@@ -15,7 +15,7 @@ use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
-use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{Keep, Origin, Published, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
@@ -258,10 +258,13 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     }
     let run_id = args.run_id.clone().or_else(env::build_number);
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
+    let approved = approved_list(overlays.as_deref());
     Ok(Settings {
-        trusted: by_hand || approved(&recipe, overlays.as_deref())?,
+        trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
         recipe,
         origin,
+        published: published(forge.as_deref()),
+        approved,
         reference,
         pr,
         stages,
@@ -360,7 +363,7 @@ fn source(
         Origin::Repository(Source::Path(path))
     } else if let Some(src) = src {
         Origin::Repository(parse(src, forge)?)
-    } else if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
+    } else if published(forge) == Published::Staged {
         Origin::Staged
     } else if has_ref {
         return Err(wrong(
@@ -478,17 +481,33 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
         .map_err(|error| wrong(error, "CCCI_FORGE_URL must be an http(s) URL"))
 }
 
-/// Whether this host lets the recipe's own code run when it did not come from a path given by hand.
-fn approved(recipe: &RecipeName, overlays: Option<&Path>) -> Result<bool, UsageError> {
-    let list = match (env::path("CCCI_APPROVED_FILE"), overlays) {
-        (Some(list), _) => list,
-        // Only one that is named has to exist.
-        (None, Some(dir)) if std::fs::symlink_metadata(dir.join(LIST_NAME)).is_ok() => {
-            dir.join(LIST_NAME)
-        }
-        (None, _) => return Ok(false),
+/// Where published recipes come from, by their names.
+fn published(forge: Option<&str>) -> Published {
+    if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
+        return Published::Staged;
+    }
+    Published::Forge {
+        url: forge.unwrap_or(PUBLIC_FORGE).to_owned(),
+        owner: PUBLIC_OWNER.to_owned(),
+    }
+}
+
+/// Returns the list of recipes whose own code may run when it did not come from a path given by hand.
+fn approved_list(overlays: Option<&Path>) -> Option<PathBuf> {
+    // Only one that is named has to exist.
+    let beside = |dir: &Path| {
+        let list = dir.join(LIST_NAME);
+        std::fs::symlink_metadata(&list).is_ok().then_some(list)
     };
-    is_approved(&list, recipe).map_err(|error| {
+    env::path("CCCI_APPROVED_FILE").or_else(|| overlays.and_then(beside))
+}
+
+/// Whether a recipe is on the list.
+fn is_on(list: Option<&Path>, recipe: &RecipeName) -> Result<bool, UsageError> {
+    let Some(list) = list else {
+        return Ok(false);
+    };
+    is_approved(list, recipe).map_err(|error| {
         let hint = match &error {
             ListError::Read { .. } => {
                 "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE"

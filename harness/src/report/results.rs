@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::level::Rungs;
 use super::redact::Redactor;
 use crate::lint::Lint;
-use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+use crate::outcome::{
+    DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
+};
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -68,6 +70,9 @@ pub struct Results {
     pub lint: Lint,
     /// Every tier that was planned or decided, in the order of a run.
     pub tiers: Vec<Tier>,
+    /// The dependencies that were brought up or failed, in the order of their deploys.
+    #[serde(default)]
+    pub dependencies: Vec<DependencyOutcome>,
     /// How long each phase took.
     pub phases: Phases,
     /// How often an app was deployed, dependencies included; an upgrade's redeploy does not count.
@@ -176,6 +181,7 @@ impl Default for Results {
             rungs: Rungs::default(),
             lint: Lint::default(),
             tiers: Vec::new(),
+            dependencies: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
             teardown: Teardown::default(),
@@ -257,6 +263,9 @@ impl Results {
         clean.lint.reason.iter_mut().for_each(text);
         for found in &mut clean.lint.findings {
             text(&mut found.message);
+        }
+        for dependency in &mut clean.dependencies {
+            dependency.reason.iter_mut().for_each(text);
         }
         for tier in &mut clean.tiers {
             tier.reason.iter_mut().for_each(text);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::dependencies::{self, Dependency, Named};
 use super::plan::{self, NoBase, Plan, PlanView};
 use super::settings::DEFAULT_DEADLINE;
 use super::{Context, RunError};
@@ -19,6 +20,7 @@ use crate::janitor::{self, Decision};
 use crate::lifetime::Note;
 use crate::lint::{self, Lint};
 use crate::lock::{Attempt, DomainLock};
+use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::{Engine, EngineError};
@@ -78,7 +80,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             futures_util::join!(fetch, host_traits(context), choose(context));
         (checkout?, traits, chosen?)
     };
-    let plan = {
+    let mut plan = {
         let (settings, dirs) = (settings.clone(), context.dirs.clone());
         timed(
             &context.events,
@@ -92,9 +94,18 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         context.redactor.add(secret);
     }
     let deviations = deviations(context, &plan, traits, &chosen)?;
-    announce(context, &plan, &chosen, &deviations);
+    let named = dependencies::named(settings, &plan.declared)?;
+    let mut needed = Vec::new();
+    if !settings.dry_run {
+        needed = read_dependencies(context, &named).await?;
+    }
+    for dependency in &needed {
+        plan.customization.extend(dependency.customization());
+        plan.warnings.extend(dependency.warnings());
+    }
+    announce(context, &plan, named.len(), &chosen, &deviations);
     if settings.dry_run {
-        return Ok(Some(view(context, &plan, &chosen, deviations)));
+        return Ok(Some(view(context, &plan, &named, &chosen, deviations)));
     }
     lint(context, &plan).await?;
     if let Some(reason) = &plan.masks {
@@ -136,9 +147,13 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         }
     }
     sweep(context, &engine).await;
-    let lock = acquire(context, &engine).await?;
-    prepull(context, &engine, &plan).await?;
-    super::tiers::all(context, plan, driver, lock).await?;
+    let lock = acquire(context, &engine, &settings.domain).await?;
+    let mut locks = Vec::new();
+    for named in &named {
+        locks.push(acquire(context, &engine, &named.domain).await?);
+    }
+    prepull(context, &engine, &plan, &mut needed).await?;
+    super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     Ok(None)
 }
 
@@ -150,6 +165,25 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(RunError::infra(error)),
     }
+}
+
+/// Reads the dependencies one after the other; all of their secrets are known afterwards.
+async fn read_dependencies(
+    context: &Context<'_>,
+    named: &[Named],
+) -> Result<Vec<Dependency>, RunError> {
+    let mut all = Vec::new();
+    for one in named {
+        let (settings, dirs) = (context.settings.clone(), context.dirs.clone());
+        let (one, what) = (one.clone(), one.recipe.to_string());
+        let read = blocking(move || dependencies::read(&settings, &dirs, one));
+        let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
+        for secret in dependency.secrets() {
+            context.redactor.add(secret);
+        }
+        all.push(dependency);
+    }
+    Ok(all)
 }
 
 /// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
@@ -236,7 +270,13 @@ fn deviations(
     Ok(lines)
 }
 
-fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[String]) {
+fn announce(
+    context: &Context<'_>,
+    plan: &Plan,
+    dependencies: usize,
+    chosen: &Chosen,
+    deviations: &[String],
+) {
     let settings = context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
         head_commit: plan.head.commit.clone(),
@@ -246,7 +286,7 @@ fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[S
         driver_reason: chosen.reason.clone(),
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
-        deploys_expected: 1,
+        deploys_expected: deploy_count(dependencies),
     })));
     for line in deviations {
         context.events.emit(&Event::Deviation(line.clone()));
@@ -256,7 +296,18 @@ fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[S
     }
 }
 
-fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<String>) -> String {
+/// Each app is deployed once.
+fn deploy_count(dependencies: usize) -> u32 {
+    1 + u32::try_from(dependencies).unwrap_or(u32::MAX - 1)
+}
+
+fn view(
+    context: &Context<'_>,
+    plan: &Plan,
+    named: &[Named],
+    chosen: &Chosen,
+    deviations: Vec<String>,
+) -> String {
     let settings = context.settings;
     let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
@@ -287,14 +338,14 @@ fn view(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: Vec<Str
         customization: &plan.customization,
         deviations,
         warnings: &plan.warnings,
-        dependencies: plan.declared.dependencies(),
+        dependencies: named.iter().map(Into::into).collect(),
         canonical: plan.declared.canonical(),
         deploy_timeout_s: plan
             .declared
             .deploy_timeout()
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
-        deploy_count: 1,
+        deploy_count: deploy_count(named.len()),
     };
     serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")
 }
@@ -364,10 +415,13 @@ async fn sweep(context: &Context<'_>, engine: &Engine) {
     }
 }
 
-/// Takes the app's lock before anything of it exists, and removes what a dead holder left.
-async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock>, RunError> {
-    let settings = context.settings;
-    let (domain, run) = (&settings.domain, &context.dirs.id);
+/// Takes an app's lock before anything of it exists, and removes what a dead holder left.
+async fn acquire(
+    context: &Context<'_>,
+    engine: &Engine,
+    domain: &Domain,
+) -> Result<Rc<DomainLock>, RunError> {
+    let (settings, run) = (context.settings, &context.dirs.id);
     let lock =
         match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
             Attempt::Acquired(lock) => lock,
@@ -399,7 +453,7 @@ async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock
     });
     {
         let mut held = context.held.borrow_mut();
-        held.lock = Some(Rc::clone(&lock));
+        held.locks.push(Rc::clone(&lock));
         held.touched = true;
     }
     if app::exists(engine, &settings.host, domain).await? {
@@ -422,15 +476,31 @@ async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock
     Ok(lock)
 }
 
-async fn prepull(context: &Context<'_>, engine: &Engine, plan: &Plan) -> Result<(), RunError> {
+async fn prepull(
+    context: &Context<'_>,
+    engine: &Engine,
+    plan: &Plan,
+    needed: &mut [Dependency],
+) -> Result<(), RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
+    let get = async |image: &String| {
+        context.events.emit(&Event::Progress(image.clone()));
+        let host = &context.settings.host;
+        let got = engine.ensure_image(host, &context.processes, image).await;
+        got.map(drop)
+    };
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {
-            context.events.emit(&Event::Progress(image.clone()));
-            engine
-                .ensure_image(&context.settings.host, &context.processes, image)
-                .await?;
+            get(image).await?;
+        }
+        for dependency in needed {
+            for image in &dependency.images() {
+                if let Err(error) = get(image).await {
+                    dependency.broken(dependencies::missing_image(error)?);
+                    break;
+                }
+            }
         }
         Ok(())
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::dependencies::NamedView;
 use super::settings::{Origin, Settings};
 use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
@@ -218,12 +219,6 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         ..
     } = found;
     warnings.extend(remarks);
-    if !declared.dependencies().is_empty() {
-        warnings.push(format!(
-            "dependencies ({}) are declared and not deployed by this version: what needs them will fail",
-            declared.dependencies().join(", ")
-        ));
-    }
     let asked = |stage| settings.stages.contains(&stage);
     let has_custom = suite.has_custom_tests().map_err(RunError::infra)?;
     warnings.extend(declared.surprises(|rung| match rung {
@@ -519,8 +514,8 @@ pub struct PlanView<'a> {
     pub backed_up_volumes: Vec<String>,
     /// Settings, tests, hooks and overlays.
     pub customization: &'a [String],
-    /// Recipes that are needed beside it.
-    pub dependencies: &'a [String],
+    /// Recipes that are deployed before it.
+    pub dependencies: Vec<NamedView>,
     /// Whether a green run is kept as the warm canonical.
     pub canonical: bool,
     /// Departures from the recipe that this host forces.

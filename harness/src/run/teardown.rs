@@ -1,5 +1,6 @@
 //! The end of a run: children, app, files; then the audit.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Context;
@@ -38,10 +39,10 @@ pub(super) async fn tear_down(
     keep: bool,
     signals: &mut Signals,
 ) -> TornDown {
-    let (lock, engine, abra, touched) = {
+    let (locks, engine, abra, touched) = {
         let held = context.held.borrow();
         let abra = held.abra.clone();
-        (held.lock.clone(), held.engine.clone(), abra, held.touched)
+        (held.locks.clone(), held.engine.clone(), abra, held.touched)
     };
     // A run that made nothing and was not interrupted has nothing to announce.
     if touched || why != "finished" {
@@ -54,23 +55,34 @@ pub(super) async fn tear_down(
         let stubborn = context.processes.end_all(GRACE).await;
         let mut residual = Residual::default();
         residual.add("processes", stubborn);
-        let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
+        let (Some(engine), true) = (engine, touched) else {
             return Ok((residual, Vec::new()));
         };
         if keep {
-            return Ok((
-                residual,
-                vec![format!("the app {} was kept", lock.domain())],
-            ));
+            let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
+            return Ok((residual, locks.iter().map(kept).collect()));
         }
-        if let Some(abra) = abra {
-            undeploy(context, &abra, &lock).await;
+        // The app first, then what it depends on. One that cannot be removed keeps no other.
+        let mut complaints = Vec::new();
+        let mut failed = None;
+        for lock in locks {
+            if let Some(abra) = &abra {
+                undeploy(context, abra, &lock).await;
+            }
+            match app::remove(&engine, &context.settings.host, &lock, deadline).await {
+                Ok(removal) => {
+                    for (kind, names) in removal.residual.left {
+                        residual.add(&kind, names);
+                    }
+                    complaints.extend(removal.complaints);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
-        for (kind, names) in removal.residual.left {
-            residual.add(&kind, names);
+        match failed {
+            Some(error) => Err::<_, EngineError>(error),
+            None => Ok((residual, complaints)),
         }
-        Ok::<_, EngineError>((residual, removal.complaints))
     });
     let mut work = std::pin::pin!(work);
     let done = loop {
