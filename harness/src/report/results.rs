@@ -407,6 +407,14 @@ mod tests {
             rule: None,
             severity: None,
         });
+        results.dependencies.push(DependencyOutcome {
+            recipe: String::new(),
+            domain: String::new(),
+            version: None,
+            required: false,
+            status: Status::Pass,
+            reason: None,
+        });
         let value = serde_json::to_value(&results).unwrap();
         let mut all = Vec::new();
         keys(&value, "", &mut all);
@@ -422,6 +430,8 @@ mod tests {
              lint.abra[].severity \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+             dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
+             dependencies[].required dependencies[].status dependencies[].reason \
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
              phases.teardown_ms deploy_count teardown teardown.clean teardown.residual \
