@@ -58,10 +58,8 @@ impl Pair {
         let client = copy(&notes, env.root.join("recipes/client"));
         std::fs::remove_dir_all(client.join("tests")).unwrap();
         copy(&notes, env.root.join("forge/coop-cloud/notes.git"));
-        env.set(
-            "CCCI_FORGE_URL",
-            format!("file://{}/forge", env.root.display()),
-        );
+        let forge = format!("file://{}/forge", env.root.display());
+        env.set("CCCI_FORGE_URL", forge);
         env.set("STAGES", "install,custom");
         env.overlay(
             "client",

@@ -226,7 +226,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// For the schema.
+/// A recipe's name, or a name with settings.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
