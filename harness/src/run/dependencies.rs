@@ -165,6 +165,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         reference: None,
         base: None,
         stages: vec![Stage::Install],
+        is_dependency: true,
         ..settings.clone()
     };
     let dirs = dirs.of_dependency(recipe).map_err(RunError::infra)?;
@@ -178,10 +179,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         tree.dirty = false;
     }
     let plan = match plan::make(&theirs, &dirs, &checkout) {
-        Ok(plan) => match plan.masks {
-            Some(reason) => Err(reason),
-            None => Ok(Box::new(plan)),
-        },
+        Ok(plan) => Ok(Box::new(plan)),
         Err(RunError::Usage { error, .. }) if error.is::<ReleaseError>() => {
             Err(crate::error::chain(&*error))
         }

@@ -200,7 +200,9 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     };
-    let laid = overlaid::lay(&found, checkout, app, &mut head, base.as_mut(), &additions)?;
+    let proposal = !settings.is_dependency;
+    let over = base.as_mut();
+    let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
     if let Some(reason) = laid.base_broken {
         base = None;
         no_base = Some(NoBase::Broken(reason));

@@ -107,6 +107,8 @@ pub struct Settings {
     pub exe: PathBuf,
     /// Values of secrets that recipes do not let anyone generate, by their name in lower case.
     pub supplied_secrets: BTreeMap<String, String>,
+    /// Whether this is not about the recipe under test but about one that it needs.
+    pub is_dependency: bool,
     /// Makes the plan, prints it and stops.
     pub dry_run: bool,
 }
