@@ -69,11 +69,7 @@ fn a_file_that_is_wrong_is_refused_with_its_place_and_the_right_key() {
         ),
         (
             "dependencies: [{recipe: gitea, requried: true}]\n",
-            vec![
-                "recipe-ci.yml:1:",
-                "`requried`",
-                "`dependencies[].required`",
-            ],
+            vec!["recipe-ci.yml:1:", "`requried`", "did you mean `required`?"],
         ),
         (
             "ready: [{tcp: 5, service: db}]\n",
