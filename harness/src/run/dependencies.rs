@@ -508,7 +508,7 @@ mod tests {
         };
         let mut hidden = Vec::new();
         hide(&provided, "key.test", &mut |text| {
-            hidden.push(text.to_owned())
+            hidden.push(text.to_owned());
         });
         hidden.sort();
         assert_eq!(
