@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::name::{Domain, RecipeName};
 use crate::recipe::compose::Location;
-use file::{Check, DeclaredFile, Probe, Verify};
+use file::{Check, DeclaredFile, Dependency, Probe, Verify};
 use read::{DeclaredError, Read};
 
 /// The name of the file, in an overlay and in a recipe's `tests/`.
@@ -90,9 +90,11 @@ impl Declared {
         all.ready.extend(ready);
         win(&mut all.backup.capable, backup.capable);
         win(&mut all.backup.verify, backup.verify);
-        for name in dependencies {
-            if !all.dependencies.contains(&name) {
-                all.dependencies.push(name);
+        for more in dependencies {
+            let there = all.dependencies.iter_mut();
+            match there.into_iter().find(|one| one.recipe == more.recipe) {
+                Some(one) => win(&mut one.required, more.required),
+                None => all.dependencies.push(more),
             }
         }
         win(&mut all.canonical, canonical);
@@ -181,9 +183,9 @@ impl Declared {
         self.all.backup.verify.as_ref()
     }
 
-    /// Returns the recipes that this one needs beside it.
+    /// Returns the recipes that are deployed before this one.
     #[must_use]
-    pub fn dependencies(&self) -> &[String] {
+    pub fn dependencies(&self) -> &[Dependency] {
         &self.all.dependencies
     }
 

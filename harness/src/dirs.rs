@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::name::{Domain, RunId, Zone};
+use crate::name::{Domain, RecipeName, RunId, Zone};
 
 /// Places of this host that all runs share.
 #[derive(Debug, Clone)]
@@ -237,6 +237,25 @@ impl RunDirs {
             }
         }
         Ok(())
+    }
+
+    /// Returns the run's places for the app of a dependency: its own state, tests and backups, so that nothing of
+    /// two apps has one name, and the run's for everything else.
+    ///
+    /// # Errors
+    /// [`DirsError`] when they cannot be made.
+    pub fn of_dependency(&self, recipe: &RecipeName) -> Result<Self, DirsError> {
+        let below = |dir: &Path| dir.join("dependencies").join(recipe.as_str());
+        let dirs = Self {
+            state: below(&self.state),
+            tests: below(&self.tests),
+            backups: below(&self.backups),
+            ..self.clone()
+        };
+        for path in [&dirs.state, &dirs.tests, &dirs.backups] {
+            make("run directory", path)?;
+        }
+        Ok(dirs)
     }
 
     /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record.

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use crate::abra::{Abra, AbraError};
 use crate::dirs::{HostDirs, RunDirs};
 use crate::lock::DomainLock;
+use crate::name::RecipeName;
 use crate::process::{ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
 use crate::recipe::release::Release;
@@ -185,6 +186,21 @@ impl Driver {
             Self::Stack(driver) => &driver.site,
             Self::Abra(driver) => &driver.site,
         }
+    }
+
+    /// Returns the driver for another app of the same run: `recipe` at the head of its checkout in `dirs`.
+    #[must_use]
+    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs) -> Self {
+        let mut driver = self.clone();
+        match &mut driver {
+            Self::Stack(stack) => stack.site.dirs = dirs.clone(),
+            Self::Abra(abra) => {
+                abra.site.dirs = dirs.clone();
+                abra.repository = dirs.recipe(recipe.as_str());
+                abra.recipe = recipe.clone();
+            }
+        }
+        driver
     }
 
     /// Makes the app's env file.

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::lint::Lint;
-use crate::outcome::{Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict};
+use crate::outcome::{
+    DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
+};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub enum Event {
     },
     /// The static checks of the head ended, or could not run.
     LintFinished(Box<Lint>),
+    /// A dependency is up, or will not be.
+    DependencyFinished(Box<DependencyOutcome>),
     /// A tier began.
     TierStarted(Stage),
     /// A test within a tier ended.

@@ -280,6 +280,13 @@ impl Domain {
         Ok(Self(format!("{label}.{zone}")))
     }
 
+    /// Returns the domain that `recipe` has as a dependency of the app `of`: a run app's, with a hash of its own, so
+    /// that two apps which need the same recipe each get one.
+    #[must_use]
+    pub fn for_dependency(recipe: &RecipeName, of: &Self, zone: &Zone) -> Self {
+        Self::for_run(recipe, "dependency", of.as_str(), zone)
+    }
+
     /// Returns `text` as a domain when it is a run app of `zone`.
     ///
     /// # Errors
@@ -464,6 +471,20 @@ mod tests {
             domain.stack().as_str(),
             format!("note-{}_ci_localhost", &digest[..6])
         );
+    }
+
+    #[test]
+    fn a_dependency_has_a_run_apps_domain_for_each_app_that_needs_it() {
+        let notes: RecipeName = "notes".parse().unwrap();
+        let [one, other] = ["4", "5"].map(|pr| {
+            let app = Domain::for_run(&"wiki".parse().unwrap(), pr, "main", &zone());
+            Domain::for_dependency(&notes, &app, &zone())
+        });
+        assert_ne!(one, other);
+        assert!(one.as_str().starts_with("note-"), "{one}");
+        assert_eq!(Domain::parse(one.as_str(), &zone()).unwrap(), one);
+        // Nobody's own run of the recipe has it.
+        assert_ne!(one, Domain::for_run(&notes, "", "", &zone()));
     }
 
     #[test]

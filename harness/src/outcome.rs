@@ -256,6 +256,23 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// A dependency that was brought up, or was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DependencyOutcome {
+    /// The recipe.
+    pub recipe: String,
+    /// Its app's domain in this run.
+    pub domain: String,
+    /// The published version that was deployed; null where there is none and the default branch was taken.
+    pub version: Option<String>,
+    /// Whether the run is red without it.
+    pub required: bool,
+    /// `pass` when it is up, else `fail`.
+    pub status: Status,
+    /// Why it is not up.
+    pub reason: Option<String>,
+}
+
 /// What teardown found when it listed every kind again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residual {

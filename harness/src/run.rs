@@ -10,6 +10,7 @@
 mod advice;
 mod base;
 mod body;
+mod dependencies;
 mod lint;
 mod overlaid;
 pub mod plan;
@@ -80,8 +81,8 @@ fn usage(error: impl Into<AnyError>) -> RunError {
 /// What a run holds beyond its body's life.
 #[derive(Default)]
 struct Held {
-    /// The lock of the app. It is never released before the process ends.
-    lock: Option<Rc<DomainLock>>,
+    /// The locks: the app's, then those of its dependencies by name. None is released before the process ends.
+    locks: Vec<Rc<DomainLock>>,
     /// The connection, once there is one.
     engine: Option<Engine>,
     /// abra, where it deploys.
@@ -96,6 +97,8 @@ struct Held {
     rested: Vec<Rc<DomainLock>>,
     /// What becomes the recipe's canonical if the run is green.
     candidate: Option<promote::Candidate>,
+    /// Why a required dependency is missing.
+    missing: Option<String>,
 }
 
 /// What the run's parts share.
@@ -205,7 +208,7 @@ pub async fn run(
             done = &mut body => Ending::Body(done),
         }
     };
-    let verdict = decide(&ending, &context.held.borrow().tiers).verdict;
+    let verdict = decide(&ending, &context.held.borrow()).verdict;
     let ending = match ending {
         Ending::Body(_) if matches!(verdict, Verdict::Failed | Verdict::Infra) => {
             match tokio::time::timeout(SIGNAL_GRACE, signals.next()).await {
@@ -254,7 +257,7 @@ async fn finish(
         Ending::Deadline => format!("run exceeded {limit} hard deadline"),
         Ending::Body(_) => "finished".to_owned(),
     };
-    let mut decision = decide(&ending, &context.held.borrow().tiers);
+    let mut decision = decide(&ending, &context.held.borrow());
     let plan_json = match ending {
         Ending::Body(Ok(plan)) => plan,
         _ => None,
@@ -309,7 +312,7 @@ struct Decision {
     hints: Vec<String>,
 }
 
-fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
+fn decide(ending: &Ending, held: &Held) -> Decision {
     let decision = |verdict, exit_code, reason: Option<String>, hints: &[String]| Decision {
         verdict,
         exit_code,
@@ -339,7 +342,8 @@ fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
             decision(Verdict::Infra, 3, Some(chain(&**error)), hints)
         }
         Ending::Body(Ok(_)) => {
-            let red = tiers
+            let red = held
+                .tiers
                 .iter()
                 .find(|tier| tier.blames_recipe && tier.status != Status::Pass);
             match red {
@@ -355,7 +359,10 @@ fn decide(ending: &Ending, tiers: &[TierOutcome]) -> Decision {
                         &[],
                     )
                 }
-                None => decision(Verdict::Passed, 0, None, &[]),
+                None => match &held.missing {
+                    Some(reason) => decision(Verdict::Failed, 1, Some(reason.clone()), &[]),
+                    None => decision(Verdict::Passed, 0, None, &[]),
+                },
             }
         }
     }
@@ -414,6 +421,13 @@ mod tests {
         }
     }
 
+    fn held(tiers: &[TierOutcome]) -> Held {
+        Held {
+            tiers: tiers.to_vec(),
+            ..Held::default()
+        }
+    }
+
     fn done() -> Ending {
         Ending::Body(Ok(None))
     }
@@ -424,31 +438,47 @@ mod tests {
             tier(Stage::Install, Status::Pass, false),
             tier(Stage::Upgrade, Status::Unver, false),
         ];
-        assert_eq!(decide(&done(), &broken_base).exit_code, 0);
+        assert_eq!(decide(&done(), &held(&broken_base)).exit_code, 0);
         let skipped_tests = [tier(Stage::Custom, Status::Unver, true)];
-        assert_eq!(decide(&done(), &skipped_tests).exit_code, 1);
+        assert_eq!(decide(&done(), &held(&skipped_tests)).exit_code, 1);
+    }
+
+    #[test]
+    fn a_required_dependency_that_is_missing_reddens_a_green_run_alone() {
+        let mut held = held(&[tier(Stage::Custom, Status::Unver, false)]);
+        held.missing = Some("no keycloak".to_owned());
+        let red = decide(&done(), &held);
+        assert_eq!(
+            (red.exit_code, red.reason.as_deref()),
+            (1, Some("no keycloak"))
+        );
+        held.tiers[0].blames_recipe = true;
+        assert_eq!(decide(&done(), &held).reason.unwrap(), "custom: because");
     }
 
     #[test]
     fn every_ending_has_its_own_code() {
         let red = [tier(Stage::Install, Status::Fail, true)];
-        assert_eq!(decide(&done(), &red).exit_code, 1);
+        assert_eq!(decide(&done(), &held(&red)).exit_code, 1);
         assert_eq!(
-            decide(&Ending::Signal(EndSignal::Terminate), &red).exit_code,
+            decide(&Ending::Signal(EndSignal::Terminate), &held(&red)).exit_code,
             143
         );
         assert_eq!(
-            decide(&Ending::Signal(EndSignal::Interrupt), &red).exit_code,
+            decide(&Ending::Signal(EndSignal::Interrupt), &held(&red)).exit_code,
             130
         );
         assert_eq!(
-            decide(&Ending::Signal(EndSignal::Hangup), &red).exit_code,
+            decide(&Ending::Signal(EndSignal::Hangup), &held(&red)).exit_code,
             129
         );
-        assert_eq!(decide(&Ending::Deadline, &red).exit_code, 142);
-        assert_eq!(decide(&Ending::Body(Err(usage("x"))), &[]).exit_code, 2);
+        assert_eq!(decide(&Ending::Deadline, &held(&red)).exit_code, 142);
         assert_eq!(
-            decide(&Ending::Body(Err(RunError::infra("x"))), &[]).exit_code,
+            decide(&Ending::Body(Err(usage("x"))), &held(&[])).exit_code,
+            2
+        );
+        assert_eq!(
+            decide(&Ending::Body(Err(RunError::infra("x"))), &held(&[])).exit_code,
             3
         );
     }
@@ -457,16 +487,16 @@ mod tests {
     fn a_leak_reddens_a_green_run_and_never_hides_a_first_failure() {
         let mut residual = Residual::default();
         residual.add("volumes", vec!["v".to_owned()]);
-        let mut green = decide(&done(), &[]);
+        let mut green = decide(&done(), &held(&[]));
         green.after(teardown::TornDown::Left(residual.clone()));
         assert_eq!((green.verdict, green.exit_code), (Verdict::Failed, 4));
-        let mut red = decide(&done(), &[tier(Stage::Install, Status::Fail, true)]);
+        let mut red = decide(&done(), &held(&[tier(Stage::Install, Status::Fail, true)]));
         red.after(teardown::TornDown::Left(residual));
         assert_eq!(
             (red.exit_code, red.reason.as_deref()),
             (1, Some("install: because"))
         );
-        let mut cancelled = decide(&Ending::Signal(EndSignal::Terminate), &[]);
+        let mut cancelled = decide(&Ending::Signal(EndSignal::Terminate), &held(&[]));
         cancelled.after(teardown::TornDown::Unknown("engine gone".to_owned()));
         assert_eq!(cancelled.exit_code, 143);
     }

@@ -11,6 +11,9 @@ use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
 
 mod execute;
+mod needs;
+
+pub use needs::Needs;
 
 use execute::{executable, run_executable, run_pytest};
 
@@ -84,6 +87,8 @@ pub struct Means<'a> {
     pub logs: &'a Path,
     /// What must not be shown.
     pub redactor: &'a Redactor,
+    /// The dependencies; what needs one that is not up does not run.
+    pub needs: &'a Needs,
 }
 
 /// The outcome of a hook that did not succeed.
@@ -149,6 +154,82 @@ impl Suite {
             .find(|line| line.ends_with(".py") && line.contains("test_")))
     }
 
+    /// Returns the hooks that will not run, each with the reason: they need a dependency that is not up.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn left_out(&self, needs: &Needs) -> Result<Vec<(String, String)>, SuiteError> {
+        let mut left_out = Vec::new();
+        for source in &self.sources {
+            for line in describe(source.origin, &source.dir)? {
+                let (_, path) = line.split_once(": ").unwrap_or(("", &line));
+                let name = path.rsplit('/').next().unwrap_or(path);
+                if !name.starts_with("test_")
+                    && let Some(reason) = needs.unmet_by(&source.dir.join(path))
+                {
+                    left_out.push((format!("{} {path}", source.origin.name()), reason));
+                }
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// Runs the hook `provide` wherever it exists; returns the JSON object that it prints, the overlay's laid
+    /// over the recipe's. What it prints may be secret, so no failure shows any of it.
+    ///
+    /// # Errors
+    /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
+    pub async fn provide(
+        &self,
+        means: Means<'_>,
+    ) -> Result<Result<serde_json::Map<String, serde_json::Value>, HookFailure>, SuiteError> {
+        let mut provided = serde_json::Map::new();
+        for source in &self.sources {
+            for file in list(&source.dir)? {
+                if stem(&file) != "provide" {
+                    continue;
+                }
+                let name = format!("{} {file}", source.origin.name());
+                let cmd = executable(&source.dir.join(&file), &source.dir)
+                    .envs(means.env.iter().cloned())
+                    .label(name.clone());
+                let failed = |how: String, tail| HookFailure {
+                    name: name.clone(),
+                    how,
+                    tail,
+                };
+                let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
+                    Ok(finished) => finished,
+                    Err(ProcessError::TimedOut { limit, .. }) => {
+                        let how = format!("not ended after {} s", limit.as_secs());
+                        return Ok(Err(failed(how, Vec::new())));
+                    }
+                    Err(ProcessError::Spawn { source, .. }) => {
+                        return Ok(Err(failed(
+                            format!("cannot be started: {source}"),
+                            Vec::new(),
+                        )));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                if !finished.success() {
+                    let printed = String::from_utf8_lossy(&finished.stdout);
+                    let mut tail = finished.tail.clone();
+                    tail.retain(|line| !printed.lines().any(|own| own == line));
+                    return Ok(Err(failed(finished.how(), tail)));
+                }
+                match serde_json::from_slice(&finished.stdout) {
+                    Ok(serde_json::Value::Object(more)) => provided.extend(more),
+                    _ => {
+                        let how = "it printed something that is no JSON object".to_owned();
+                        return Ok(Err(failed(how, Vec::new())));
+                    }
+                }
+            }
+        }
+        Ok(Ok(provided))
+    }
+
     /// Runs the hook of this name wherever it exists, the overlay's after the recipe's.
     ///
     /// # Errors
@@ -165,7 +246,7 @@ impl Suite {
                 None => (source.dir.clone(), name),
             };
             for file in list(&dir)? {
-                if stem(&file) != label {
+                if stem(&file) != label || means.needs.unmet_by(&dir.join(&file)).is_some() {
                     continue;
                 }
                 ran += 1;
@@ -247,8 +328,7 @@ pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
     };
     add("", &|name| {
         Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
-            || stem(name) == "install_steps"
-            || stem(name) == "setup_custom_tests"
+            || ["install_steps", "setup_custom_tests", "provide"].contains(&stem(name))
     })?;
     add("ops", &|name| {
         stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
@@ -327,191 +407,4 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outcome::Status;
-    use std::collections::BTreeMap;
-    use std::ffi::OsString;
-
-    fn processes() -> Processes {
-        Processes::new(BTreeMap::from([(
-            OsString::from("PATH"),
-            OsString::from("/usr/local/bin:/usr/bin:/bin"),
-        )]))
-    }
-
-    fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -> Means<'a> {
-        Means {
-            processes,
-            env: &[],
-            logs,
-            redactor,
-        }
-    }
-
-    fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
-        let root = tempfile::tempdir().unwrap();
-        let from = root.path().join("from");
-        for (name, text) in files {
-            let path = from.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-        }
-        let mut suite = Suite::default();
-        suite
-            .add(Origin::Recipe, &from, &root.path().join("run"))
-            .unwrap();
-        (root, suite)
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn exit_codes_are_pass_skip_and_fail() {
-        let (root, suite) = suite(&[
-            ("custom/test_a.sh", "exit 0"),
-            ("custom/test_b.sh", "echo 'needs a camera'; exit 77"),
-            ("custom/test_c.sh", "echo boom; exit 3"),
-            ("custom/test_install.sh", "exit 1"),
-            ("custom/helper.sh", "exit 1"),
-        ]);
-        let ran = suite
-            .run(
-                Stage::Custom,
-                means(&processes(), root.path(), &Redactor::default()),
-            )
-            .await
-            .unwrap();
-        let seen: Vec<_> = ran
-            .iter()
-            .map(|ran| {
-                (
-                    ran.outcome.name.as_str(),
-                    ran.outcome.status,
-                    ran.outcome.message.as_deref(),
-                )
-            })
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("custom/test_a.sh", Status::Pass, None),
-                ("custom/test_b.sh", Status::Skip, Some("needs a camera")),
-                ("custom/test_c.sh", Status::Fail, Some("exit code 3")),
-            ]
-        );
-        assert_eq!(ran[2].tail, ["boom"]);
-    }
-
-    /// Real pytest; `tests/run` installs it where it is missing.
-    fn with_pytest() -> Processes {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "pytest is wherever the developer has it"
-        )]
-        let vars = ["PATH", "HOME"].map(|name| {
-            (
-                OsString::from(name),
-                std::env::var_os(name).unwrap_or_default(),
-            )
-        });
-        Processes::new(BTreeMap::from(vars))
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn pytest_has_a_row_per_test_and_an_empty_file_is_a_failure() {
-        let (root, suite) = suite(&[
-            (
-                "custom/test_rows.py",
-                "import pytest\ndef test_good(): pass\ndef test_bad(): assert 1 == 2\n\
-                 @pytest.mark.skip(reason='no camera')\ndef test_later(): pass\n",
-            ),
-            ("test_upgrade.py", "import os\n"),
-        ]);
-        let (processes, redactor) = (with_pytest(), Redactor::default());
-        let ran = suite
-            .run(Stage::Custom, means(&processes, root.path(), &redactor))
-            .await
-            .unwrap();
-        let mut seen: Vec<_> = ran
-            .iter()
-            .map(|ran| {
-                (
-                    ran.outcome.name.rsplit("::").next().unwrap(),
-                    ran.outcome.status,
-                )
-            })
-            .collect();
-        seen.sort_by_key(|(name, _)| *name);
-        assert_eq!(
-            seen,
-            [
-                ("test_bad", Status::Fail),
-                ("test_good", Status::Pass),
-                ("test_later", Status::Skip)
-            ]
-        );
-        let ran = suite
-            .run(Stage::Upgrade, means(&processes, root.path(), &redactor))
-            .await
-            .unwrap();
-        assert_eq!(ran.len(), 1);
-        assert_eq!(ran[0].outcome.status, Status::Fail);
-        assert!(
-            ran[0]
-                .outcome
-                .message
-                .as_deref()
-                .unwrap()
-                .contains("collected no test"),
-            "{ran:?}"
-        );
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
-        let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
-        let (ran, failure) = suite
-            .hook(
-                "ops/pre_backup",
-                means(&processes(), Path::new("/nowhere"), &Redactor::default()),
-            )
-            .await
-            .unwrap();
-        let failure = failure.unwrap();
-        assert_eq!(
-            (ran, failure.how.as_str(), failure.tail.as_slice()),
-            (1, "exit code 4", &["no disk".to_owned()][..])
-        );
-        let (ran, failure) = suite
-            .hook(
-                "ops/pre_upgrade",
-                means(&processes(), Path::new("/nowhere"), &Redactor::default()),
-            )
-            .await
-            .unwrap();
-        assert!(ran == 0 && failure.is_none());
-    }
-
-    #[test]
-    fn what_will_run_is_listed() {
-        let (_root, suite) = suite(&[
-            ("test_install.py", ""),
-            ("ops/verify_restore", ""),
-            ("custom/test_x.py", ""),
-            ("custom/conftest.py", ""),
-            ("notes.txt", ""),
-        ]);
-        let lines = suite.describe().unwrap();
-        assert_eq!(
-            lines,
-            [
-                "recipe: test_install.py",
-                "recipe: ops/verify_restore",
-                "recipe: custom/test_x.py"
-            ]
-        );
-        assert_eq!(
-            suite.first_python_test().unwrap().as_deref(),
-            Some("recipe: test_install.py")
-        );
-    }
-}
+mod tests;

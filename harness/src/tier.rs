@@ -28,7 +28,7 @@ use crate::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::report::redact::Redactor;
-use crate::suite::{Means, Ran, Suite, SuiteError};
+use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
 use crate::swarm::converge::{Crashes, NotConverged, converge};
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
@@ -106,6 +106,8 @@ pub struct Bench {
     pub current: Release,
     /// The markers that have been seeded.
     pub seeds: seed::Seeds,
+    /// The dependencies, and which of them are up.
+    pub needs: Needs,
 }
 
 impl Bench {
@@ -361,10 +363,21 @@ impl<'a> Tally<'a> {
             ),
             None => test.name.clone(),
         });
-        let status = if failed.is_some() {
-            Status::Fail
-        } else {
-            Status::Pass
+        let unverified: Vec<_> = (self.tests.iter())
+            .filter(|test| test.status == Status::Unver)
+            .collect();
+        let (status, reason) = match unverified.first() {
+            _ if failed.is_some() => (Status::Fail, reason),
+            // They should have run. Who is to blame is said where the dependency failed.
+            Some(first) => {
+                let why = first.message.as_deref().unwrap_or("no reason given");
+                let count = unverified.len();
+                (
+                    Status::Unver,
+                    Some(format!("{count} tests not verified: {why}")),
+                )
+            }
+            None => (Status::Pass, None),
         };
         TierOutcome {
             stage: self.stage,
@@ -478,6 +491,7 @@ impl Bench {
             env,
             logs: &self.dirs().logs,
             redactor: &self.redactor,
+            needs: &self.needs,
         }
     }
 

@@ -1,6 +1,7 @@
 //! From what was typed and what the environment says to what a run does. Refuses what is wrong before
 //! anything is touched.
 
+mod places;
 mod releases;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +18,13 @@ use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
-use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{Keep, Origin, Published, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
-pub(crate) use releases::{Releases, published, published_name, releases};
+pub(crate) use places::places;
+pub(crate) use releases::{Releases, published, published_by, published_name, releases};
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -113,24 +115,6 @@ pub(crate) fn duration(
             hint,
         )),
     }
-}
-
-/// Returns the variables that make another process of this program mean the same host.
-pub(crate) fn places(host: &HostDirs) -> Vec<(&'static str, std::ffi::OsString)> {
-    let mut places = vec![
-        ("CCCI_APP_LOCK_DIR", host.locks.clone().into_os_string()),
-        ("CCCI_RUNS_DIR", host.runs.clone().into_os_string()),
-        ("CCCI_STATE_DIR", host.state.clone().into_os_string()),
-        ("CCCI_WARM_DIR", host.warm.clone().into_os_string()),
-        ("ABRA_DIR", host.abra.clone().into_os_string()),
-        ("DOCKER_HOST", docker_host().into()),
-    ];
-    places.extend(
-        ["CCCI_DEADLINE", "RECIPE_CI_LOG"]
-            .into_iter()
-            .filter_map(|name| Some((name, env::var(name)?.into()))),
-    );
-    places
 }
 
 /// Returns the places of this host.
@@ -269,10 +253,13 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     };
     let run_id = args.run_id.clone().or_else(env::build_number);
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
+    let approved = approved_list(overlays.as_deref());
     Ok(Settings {
-        trusted: by_hand || approved(&recipe, overlays.as_deref())?,
+        trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
         recipe,
         origin,
+        published: published_by(forge.as_deref()),
+        approved,
         reference,
         pr,
         stages,
@@ -307,6 +294,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
+        is_dependency: false,
         dry_run: args.dry_run,
     })
 }
@@ -374,7 +362,7 @@ fn source(
         Origin::Repository(Source::Path(path))
     } else if let Some(src) = src {
         Origin::Repository(parse(src, forge)?)
-    } else if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
+    } else if published_by(forge) == Published::Staged {
         Origin::Staged
     } else if has_ref {
         return Err(wrong(
@@ -531,17 +519,22 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
         .map_err(|error| wrong(error, "CCCI_FORGE_URL must be an http(s) URL"))
 }
 
-/// Whether this host lets the recipe's own code run when it did not come from a path given by hand.
-fn approved(recipe: &RecipeName, overlays: Option<&Path>) -> Result<bool, UsageError> {
-    let list = match (env::path("CCCI_APPROVED_FILE"), overlays) {
-        (Some(list), _) => list,
-        // Only one that is named has to exist.
-        (None, Some(dir)) if std::fs::symlink_metadata(dir.join(LIST_NAME)).is_ok() => {
-            dir.join(LIST_NAME)
-        }
-        (None, _) => return Ok(false),
+/// Returns the list of recipes whose own code may run when it did not come from a path given by hand.
+fn approved_list(overlays: Option<&Path>) -> Option<PathBuf> {
+    // Only one that is named has to exist.
+    let beside = |dir: &Path| {
+        let list = dir.join(LIST_NAME);
+        std::fs::symlink_metadata(&list).is_ok().then_some(list)
     };
-    is_approved(&list, recipe).map_err(|error| {
+    env::path("CCCI_APPROVED_FILE").or_else(|| overlays.and_then(beside))
+}
+
+/// Whether a recipe is on the list.
+fn is_on(list: Option<&Path>, recipe: &RecipeName) -> Result<bool, UsageError> {
+    let Some(list) = list else {
+        return Ok(false);
+    };
+    is_approved(list, recipe).map_err(|error| {
         let hint = match &error {
             ListError::Read { .. } => {
                 "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE"

@@ -64,6 +64,14 @@ fn a_file_that_is_wrong_is_refused_with_its_place_and_the_right_key() {
             vec!["recipe-ci.yml:1:7", "`9.9.9+1` is not a tag", "0.2.0+1.1.0"],
         ),
         (
+            "dependencies: [gitea, notes]\n",
+            vec!["recipe-ci.yml:1:23", "`notes` cannot need itself"],
+        ),
+        (
+            "dependencies: [{recipe: gitea, requried: true}]\n",
+            vec!["recipe-ci.yml:1:", "`requried`", "did you mean `required`?"],
+        ),
+        (
             "ready: [{tcp: 5, service: db}]\n",
             vec!["recipe-ci.yml:1:27", "no service `db`", "its services: app"],
         ),
@@ -92,10 +100,15 @@ fn what_is_declared_is_in_the_plan() {
     );
     assert_eq!(plan["deploy_timeout_s"], 1234);
     assert_eq!(plan["base_version"], "0.1.0+1.0.0");
-    assert_eq!(plan["dependencies"], json!(["keycloak"]));
+    // Two apps of this run; nothing was fetched to know it.
+    assert_eq!(plan["deploy_count"], 2);
+    let dependency = &plan["dependencies"][0];
+    assert_eq!(dependency["recipe"], "keycloak");
+    assert_eq!(dependency["required"], false);
+    let domain = dependency["domain"].as_str().unwrap();
+    assert!(domain.starts_with("keyc-"), "{domain}");
     assert_eq!(plan["canonical"], true);
     let warnings = plan["warnings"].to_string();
-    assert!(warnings.contains("keycloak"), "{warnings}");
     assert!(
         warnings.contains("stale: `expected_na.custom`"),
         "{warnings}"

@@ -7,6 +7,7 @@
 mod abra;
 mod cancel;
 mod declared;
+mod dependencies;
 mod engine;
 mod fixtures;
 mod gateway;

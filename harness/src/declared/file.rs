@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Settings and checks for one recipe, in its `tests/` or in the operator's overlay.
@@ -35,9 +36,13 @@ pub struct DeclaredFile {
     /// How the recipe is backed up.
     #[serde(skip_serializing_if = "is_default")]
     pub backup: Backup,
-    /// Recipes that this one needs beside it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dependencies: Vec<String>,
+    /// Recipes that are deployed before this one, for its tests and hooks: each a name, or a name with settings.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "names_or_dependencies"
+    )]
+    #[schemars(with = "Vec<NameOrDependency>")]
+    pub dependencies: Vec<Dependency>,
     /// Keep the app of a green run as the recipe's warm canonical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canonical: Option<bool>,
@@ -156,6 +161,18 @@ pub struct ExpectedNa {
     pub custom: Option<String>,
 }
 
+/// A recipe that is deployed before this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// The recipe's name.
+    #[schemars(length(min = 1))]
+    pub recipe: String,
+    /// Whether the run is red when it does not come up. Default: false; what needs it is unverified either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+}
+
 /// An HTTP check: everything that is named must hold. Redirects are not followed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +224,49 @@ enum Scalar {
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
+}
+
+/// A recipe's name, or a name with settings.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum NameOrDependency {
+    Name(String),
+    Dependency(Dependency),
+}
+
+fn names_or_dependencies<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Dependency>, D::Error> {
+    /// One of the list. Not `untagged`: that forgets the place of a wrong key.
+    struct Either(Dependency);
+    impl<'de> Deserialize<'de> for Either {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Form;
+            impl<'de> Visitor<'de> for Form {
+                type Value = Either;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a recipe's name, or a mapping with `recipe`")
+                }
+
+                fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Either, E> {
+                    Ok(Either(Dependency {
+                        recipe: name.to_owned(),
+                        required: None,
+                    }))
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Either, A::Error> {
+                    Dependency::deserialize(MapAccessDeserializer::new(map)).map(Either)
+                }
+            }
+            deserializer.deserialize_any(Form)
+        }
+    }
+    let list = Vec::<Either>::deserialize(deserializer)?;
+    Ok(list.into_iter().map(|Either(one)| one).collect())
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

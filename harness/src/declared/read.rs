@@ -9,7 +9,7 @@ use super::file::DeclaredFile;
 use crate::recipe::compose::{ComposeError, Location, locate, yaml};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 39] = [
     "recipe",
     "health",
     "health.path",
@@ -33,6 +33,8 @@ pub const KEYS: [&str; 37] = [
     "backup.verify.service",
     "backup.verify.attempts",
     "dependencies",
+    "dependencies[].recipe",
+    "dependencies[].required",
     "canonical",
     "expected_na",
     "expected_na.upgrade",
@@ -346,13 +348,14 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
             );
         }
     }
-    for (index, name) in file.dependencies.iter().enumerate() {
-        let at = format!("dependencies[{index}]");
+    for (index, one) in file.dependencies.iter().enumerate() {
+        let (at, name) = (format!("dependencies[{index}]"), &one.recipe);
+        let earlier = &file.dependencies[..index];
         if let Err(error) = name.parse::<crate::name::RecipeName>() {
             wrong(at, error.to_string());
         } else if file.recipe.as_ref() == Some(name) {
             wrong(at, "a recipe cannot need itself".to_owned());
-        } else if file.dependencies[..index].contains(name) {
+        } else if earlier.iter().any(|other| other.recipe == *name) {
             wrong(at, format!("`{name}` is named twice"));
         }
     }

@@ -30,7 +30,7 @@ ready:
 backup:
   capable: true
   verify: {command: "gzip -t /dump.gz", service: app, attempts: 2}
-dependencies: [keycloak]
+dependencies: [keycloak, {recipe: gitea, required: true}]
 canonical: true
 expected_na: {custom: nothing to test}
 base: 1.0.0+2
@@ -66,10 +66,9 @@ checks:
     );
     assert_eq!(declared.backup_capable(), Some(true));
     assert_eq!(declared.verify().unwrap().attempts, Some(2));
-    assert_eq!(
-        (declared.dependencies(), declared.canonical()),
-        (&["keycloak".to_owned()][..], true)
-    );
+    let names: Vec<_> = declared.dependencies().iter().map(shown).collect();
+    assert_eq!(names, ["keycloak None", "gitea Some(true)"]);
+    assert!(declared.canonical());
     assert_eq!(
         declared.not_applicable(Rung::Custom),
         Some("nothing to test")
@@ -137,7 +136,8 @@ fn wrong_types_and_values_have_a_place() {
         ),
         ("ready: [{tcp: 5, port: 6}]\n", "it belongs to `http`"),
         ("backup: {verify: {command: ls, attempts: 9}}\n", "1 to 3"),
-        ("dependencies: [a, a]\n", "named twice"),
+        ("dependencies: [a, {recipe: a}]\n", "named twice"),
+        ("dependencies: [{required: true}]\n", "recipe"),
         ("dependencies: [../x]\n", "dependencies[0]"),
         ("expected_na: {custom: ''}\n", "give the reason"),
         ("checks: [{path: /, json: {a: 1}}]\n", "no JSON pointer"),
@@ -174,11 +174,15 @@ fn values_that_contradict_each_other_are_refused() {
     );
 }
 
+fn shown(one: &file::Dependency) -> String {
+    format!("{} {:?}", one.recipe, one.required)
+}
+
 #[test]
 fn the_operators_values_win_one_by_one_and_checks_are_added() {
     let declared = merged(&[
-        "health: {path: /a, statuses: [200]}\nenv: {A: '1', B: '1'}\nchecks: [{path: /x}]\ndependencies: [x]\n",
-        "health: {path: /b}\nenv: {B: '2'}\nchecks: [{path: /y}]\ndependencies: [x, y]\n",
+        "health: {path: /a, statuses: [200]}\nenv: {A: '1', B: '1'}\nchecks: [{path: /x}]\ndependencies: [x, {recipe: z, required: true}]\n",
+        "health: {path: /b}\nenv: {B: '2'}\nchecks: [{path: /y}]\ndependencies: [{recipe: x, required: true}, y, z]\n",
     ])
     .unwrap();
     assert_eq!(
@@ -200,7 +204,8 @@ fn the_operators_values_win_one_by_one_and_checks_are_added() {
     assert_eq!(paths, ["/x", "/y"]);
     assert_eq!(declared.place("checks[0].path"), "0.yml:3:17");
     assert_eq!(declared.place("checks[1].path"), "1.yml:3:17");
-    assert_eq!(declared.dependencies(), ["x", "y"]);
+    let names: Vec<_> = declared.dependencies().iter().map(shown).collect();
+    assert_eq!(names, ["x Some(true)", "z Some(true)", "y None"]);
 }
 
 #[test]

@@ -454,8 +454,11 @@ mod tests {
                 .count(),
             0
         );
+        // Its own copy may be there already; a file of the recipe's may not.
+        put_beside(root.path(), "compose.ccci-overlay.yml", &copy).unwrap();
+        let theirs = serde_json::json!({ "services": {} });
         assert!(matches!(
-            put_beside(root.path(), "compose.ccci-overlay.yml", &copy),
+            put_beside(root.path(), "compose.ccci-overlay.yml", &theirs),
             Err(OverlayError::Taken { .. })
         ));
     }

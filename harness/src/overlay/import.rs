@@ -7,7 +7,7 @@ mod python;
 
 use std::collections::BTreeMap;
 
-use crate::declared::file::{DeclaredFile, Probe};
+use crate::declared::file::{DeclaredFile, Dependency, Probe};
 use crate::declared::read::{DeclaredError, PREDECESSORS, parse};
 use python::{Statement, Value};
 
@@ -117,7 +117,12 @@ fn take(declared: &mut DeclaredFile, name: &str, value: Value) -> Result<(), Str
         "BACKUP_CAPABLE" => declared.backup.capable = optional(value, flag)?,
         "DEPS" => {
             let names: Result<Vec<String>, String> = list(value)?.into_iter().map(text).collect();
-            declared.dependencies = names?;
+            // The predecessor failed a run whose dependency was not verified.
+            let required = |recipe| Dependency {
+                recipe,
+                required: Some(true),
+            };
+            declared.dependencies = names?.into_iter().map(required).collect();
         }
         "WARM_CANONICAL" => declared.canonical = Some(flag(value)?),
         "UPGRADE_BASE_VERSION" => declared.base = optional(value, text)?,
@@ -289,8 +294,8 @@ HTTP_TIMEOUTS = 5
             (Some(64738), Some(3))
         );
         assert_eq!(
-            (file.dependencies.as_slice(), file.canonical),
-            (&["keycloak".to_owned()][..], Some(true))
+            (file.dependencies[0].recipe.as_str(), file.canonical),
+            ("keycloak", Some(true))
         );
         assert_eq!(file.expected_na.custom.as_deref(), Some("no tests yet"));
         let left: Vec<String> = imported

@@ -51,6 +51,20 @@ pub(super) fn lines(file: &DeclaredFile) -> Vec<String> {
                 };
                 lines.push(format!("{} {what}", items.len()));
             }
+            ("dependencies", Value::Array(_)) => {
+                let names = file.dependencies.iter().map(|one| {
+                    let required = if one.required == Some(true) {
+                        " (required)"
+                    } else {
+                        ""
+                    };
+                    format!("{}{required}", one.recipe)
+                });
+                lines.push(format!(
+                    "dependencies: {}",
+                    names.collect::<Vec<_>>().join(", ")
+                ));
+            }
             _ => leaves(key, value, &mut lines),
         }
     }

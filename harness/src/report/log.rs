@@ -111,6 +111,16 @@ fn lines(event: &Event) -> String {
             format!("phase {phase} ended after {}", human(*elapsed))
         }
         Event::LintFinished(lint) => lint_lines(lint),
+        Event::DependencyFinished(one) => {
+            let reason = one.reason.as_ref().map(|reason| format!(": {reason}"));
+            format!(
+                "dependency {} {} at {}{}",
+                one.recipe,
+                one.status,
+                one.domain,
+                reason.unwrap_or_default()
+            )
+        }
         Event::TierStarted(stage) => format!("tier {stage} started"),
         Event::TestFinished { stage, test } => {
             let what = format!(

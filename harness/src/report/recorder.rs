@@ -88,6 +88,7 @@ impl Results {
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.
             Event::TierStarted(stage) => self.tier_mut(*stage).reason = Some(RUNNING.to_owned()),
             Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
+            Event::DependencyFinished(dependency) => self.dependencies.push((**dependency).clone()),
             Event::TeardownFinished { residual } => self.teardown = residual.clone().into(),
             Event::RunFinished(finished) => self.finish(finished),
             Event::TestFinished { stage, test } => {

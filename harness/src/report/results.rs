@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::level::Rungs;
 use super::redact::Redactor;
 use crate::lint::Lint;
-use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+use crate::outcome::{
+    DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
+};
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -78,6 +80,9 @@ pub struct Results {
     pub lint: Lint,
     /// Every tier that was planned or decided, in the order of a run.
     pub tiers: Vec<Tier>,
+    /// The dependencies that were brought up or failed, in the order of their deploys.
+    #[serde(default)]
+    pub dependencies: Vec<DependencyOutcome>,
     /// How long each phase took.
     pub phases: Phases,
     /// How often an app was deployed, dependencies included; an upgrade's redeploy does not count.
@@ -191,6 +196,7 @@ impl Default for Results {
             rungs: Rungs::default(),
             lint: Lint::default(),
             tiers: Vec::new(),
+            dependencies: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
             teardown: Teardown::default(),
@@ -273,6 +279,9 @@ impl Results {
         clean.lint.reason.iter_mut().for_each(text);
         for found in &mut clean.lint.findings {
             text(&mut found.message);
+        }
+        for dependency in &mut clean.dependencies {
+            dependency.reason.iter_mut().for_each(text);
         }
         for tier in &mut clean.tiers {
             tier.reason.iter_mut().for_each(text);
@@ -416,6 +425,14 @@ mod tests {
             rule: None,
             severity: None,
         });
+        results.dependencies.push(DependencyOutcome {
+            recipe: String::new(),
+            domain: String::new(),
+            version: None,
+            required: false,
+            status: Status::Pass,
+            reason: None,
+        });
         let value = serde_json::to_value(&results).unwrap();
         let mut all = Vec::new();
         keys(&value, "", &mut all);
@@ -431,6 +448,8 @@ mod tests {
              lint.abra[].severity \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+             dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
+             dependencies[].required dependencies[].status dependencies[].reason \
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
              phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::dependencies::{self, Dependency, Named};
 use super::plan::{self, Checkout, NoBase, Plan, PlanView};
 use super::quick::{self, Quick};
 use super::settings::{DEFAULT_DEADLINE, Settings};
@@ -78,11 +79,20 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             }
         }
     }
-    let plan = make_plan(context, checkout.clone()).await?;
+    let mut plan = make_plan(context, checkout.clone()).await?;
     let deviations = deviations(context, &plan, traits, &chosen)?;
-    announce(context, &plan, &chosen, &deviations);
+    let named = dependencies::named(&context.settings, &plan.declared)?;
+    let mut needed = Vec::new();
+    if !context.settings.dry_run {
+        needed = read_dependencies(context, &named).await?;
+    }
+    for dependency in &needed {
+        plan.customization.extend(dependency.customization());
+        plan.warnings.extend(dependency.warnings());
+    }
+    announce(context, &plan, named.len(), &chosen, &deviations);
     if context.settings.dry_run {
-        return Ok(Some(view(context, &plan, &chosen, deviations)));
+        return Ok(Some(view(context, &plan, &named, &chosen, deviations)));
     }
     super::lint::go(context, &plan, chosen.abra.as_ref()).await?;
     if let Some(reason) = &plan.masks {
@@ -102,9 +112,13 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     }
     sweep(context, &engine).await;
     let candidate = promote::candidate(context, &checkout, &plan, traits);
-    let lock = acquire(context, &engine).await?;
-    prepull(context, &engine, &plan).await?;
-    super::tiers::all(context, plan, driver, lock).await?;
+    let lock = acquire(context, &engine, &context.settings.domain).await?;
+    let mut locks = Vec::new();
+    for named in &named {
+        locks.push(acquire(context, &engine, &named.domain).await?);
+    }
+    prepull(context, &engine, &plan, &mut needed).await?;
+    super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     let mut held = context.held.borrow_mut();
     held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
     Ok(None)
@@ -213,6 +227,25 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Reads the dependencies one after the other; all of their secrets are known afterwards.
+async fn read_dependencies(
+    context: &Context<'_>,
+    named: &[Named],
+) -> Result<Vec<Dependency>, RunError> {
+    let mut all = Vec::new();
+    for one in named {
+        let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+        let (one, what) = (one.clone(), one.recipe.to_string());
+        let read = blocking(move || dependencies::read(&settings, &dirs, one));
+        let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
+        for secret in dependency.secrets() {
+            context.redactor.add(secret);
+        }
+        all.push(dependency);
+    }
+    Ok(all)
+}
+
 async fn host_traits(context: &Context<'_>) -> HostTraits {
     let client = host::client_version(&context.processes).await;
     HostTraits {
@@ -274,7 +307,13 @@ fn deviations(
     Ok(lines)
 }
 
-pub(super) fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, deviations: &[String]) {
+pub(super) fn announce(
+    context: &Context<'_>,
+    plan: &Plan,
+    dependencies: usize,
+    chosen: &Chosen,
+    deviations: &[String],
+) {
     let settings = &context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
         head_commit: plan.head.commit.clone(),
@@ -285,7 +324,7 @@ pub(super) fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, devi
         driver_reason: chosen.reason.clone(),
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
-        deploys_expected: 1,
+        deploys_expected: deploy_count(dependencies),
     })));
     for line in deviations {
         context.events.emit(&Event::Deviation(line.clone()));
@@ -295,9 +334,15 @@ pub(super) fn announce(context: &Context<'_>, plan: &Plan, chosen: &Chosen, devi
     }
 }
 
+/// Each app is deployed once.
+fn deploy_count(dependencies: usize) -> u32 {
+    1 + u32::try_from(dependencies).unwrap_or(u32::MAX - 1)
+}
+
 pub(super) fn view(
     context: &Context<'_>,
     plan: &Plan,
+    named: &[Named],
     chosen: &Chosen,
     deviations: Vec<String>,
 ) -> String {
@@ -333,14 +378,14 @@ pub(super) fn view(
         customization: &plan.customization,
         deviations,
         warnings: &plan.warnings,
-        dependencies: plan.declared.dependencies(),
+        dependencies: named.iter().map(Into::into).collect(),
         canonical: plan.declared.canonical(),
         deploy_timeout_s: plan
             .declared
             .deploy_timeout()
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
-        deploy_count: 1,
+        deploy_count: deploy_count(named.len()),
     };
     serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")
 }
@@ -438,10 +483,13 @@ pub(super) async fn wait_for_lock(
     Ok(lock)
 }
 
-/// Takes the app's lock before anything of it exists, and removes what a dead holder left.
-async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock>, RunError> {
+/// Takes an app's lock before anything of it exists, and removes what a dead holder left.
+async fn acquire(
+    context: &Context<'_>,
+    engine: &Engine,
+    domain: &Domain,
+) -> Result<Rc<DomainLock>, RunError> {
     let settings = &context.settings;
-    let domain = &settings.domain;
     let lock = wait_for_lock(context, domain).await?;
     let lock = Rc::new(lock);
     // The supervisor must know before anything can exist.
@@ -450,7 +498,7 @@ async fn acquire(context: &Context<'_>, engine: &Engine) -> Result<Rc<DomainLock
     });
     {
         let mut held = context.held.borrow_mut();
-        held.lock = Some(Rc::clone(&lock));
+        held.locks.push(Rc::clone(&lock));
         held.touched = true;
     }
     if app::exists(engine, &settings.host, domain).await? {
@@ -477,15 +525,27 @@ pub(super) async fn prepull(
     context: &Context<'_>,
     engine: &Engine,
     plan: &Plan,
+    needed: &mut [Dependency],
 ) -> Result<(), RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
+    let get = async |image: &String| {
+        context.events.emit(&Event::Progress(image.clone()));
+        let host = &context.settings.host;
+        let got = engine.ensure_image(host, &context.processes, image).await;
+        got.map(drop)
+    };
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {
-            context.events.emit(&Event::Progress(image.clone()));
-            engine
-                .ensure_image(&context.settings.host, &context.processes, image)
-                .await?;
+            get(image).await?;
+        }
+        for dependency in needed {
+            for image in &dependency.images() {
+                if let Err(error) = get(image).await {
+                    dependency.broken(dependencies::missing_image(error)?);
+                    break;
+                }
+            }
         }
         Ok(())
     })

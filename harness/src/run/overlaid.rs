@@ -94,7 +94,8 @@ pub(super) fn departures(settings: &Settings) -> Vec<String> {
     lines
 }
 
-/// Lays the compose files of overlays over head and base, and reads both again with them.
+/// Lays the compose files of overlays over head and base, and reads both again with them. `proposal` says that the
+/// head is under test, and not a dependency.
 ///
 /// # Errors
 /// [`RunError`] when an overlay does what it may not, or the head cannot be read with it.
@@ -105,6 +106,7 @@ pub(super) fn lay(
     head: &mut Release,
     mut base: Option<&mut Base>,
     additions: &Additions,
+    proposal: bool,
 ) -> Result<Laid, RunError> {
     let mut laid = Laid::default();
     let version = base.as_ref().map(|base| base.version.clone());
@@ -119,7 +121,12 @@ pub(super) fn lay(
     if found.tunings.is_empty() && repairs.is_empty() {
         return Ok(laid);
     }
-    let published = base.as_ref().map(|base| &base.release.project);
+    let published = if proposal {
+        base.as_ref().map(|base| &base.release.project)
+    } else {
+        // Nothing was changed in it, so nothing that was can be hidden.
+        Some(&head.project)
+    };
     for tuning in &found.tunings {
         if let Judged::Masks(reason) = tuning.judge(&head.project, published).map_err(wrong)? {
             laid.masks = Some(reason);

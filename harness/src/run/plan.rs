@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::base::{self, BaseKind, Chosen, Wanted};
+use super::dependencies::NamedView;
 use super::settings::{Origin, Settings};
 use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
@@ -235,7 +236,9 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     };
-    let laid = overlaid::lay(&found, checkout, app, &mut head, base.as_mut(), &additions)?;
+    let proposal = !settings.is_dependency;
+    let over = base.as_mut();
+    let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
     if let Some(reason) = laid.base_broken {
         base = None;
         no_base = Some(NoBase::Broken(reason));
@@ -254,12 +257,6 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         ..
     } = found;
     warnings.extend(remarks);
-    if !declared.dependencies().is_empty() {
-        warnings.push(format!(
-            "dependencies ({}) are declared and not deployed by this version: what needs them will fail",
-            declared.dependencies().join(", ")
-        ));
-    }
     let asked = |stage| settings.stages.contains(&stage);
     let has_custom = suite.has_custom_tests().map_err(RunError::infra)?;
     warnings.extend(declared.surprises(|rung| match rung {
@@ -476,8 +473,8 @@ pub struct PlanView<'a> {
     pub backed_up_volumes: Vec<String>,
     /// Settings, tests, hooks and overlays.
     pub customization: &'a [String],
-    /// Recipes that are needed beside it.
-    pub dependencies: &'a [String],
+    /// Recipes that are deployed before it.
+    pub dependencies: Vec<NamedView>,
     /// Whether a green run is kept as the warm canonical.
     pub canonical: bool,
     /// Departures from the recipe that this host forces.

@@ -20,6 +20,7 @@ use crate::lifetime::worker::Signals;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::recipe::version::Version;
+use crate::suite::Needs;
 use crate::swarm::Engine;
 use crate::tier::{self, timed};
 use crate::wait::Deadline;
@@ -58,6 +59,12 @@ pub(super) fn candidate(
             ));
             return None;
         }
+    }
+    if !plan.declared.dependencies().is_empty() {
+        context.events.warn(
+            "no canonical is kept: the warm app of a recipe with dependencies would come up without them",
+        );
+        return None;
     }
     let whole =
         settings.stages == Stage::ALL && settings.pr.is_none() && settings.keep == Keep::Never;
@@ -233,6 +240,7 @@ async fn work(
         suite: plan.suite,
         declared: plan.declared,
         head_root: plan.head.root,
+        needs: Needs::default(),
     };
     let mut values = before
         .as_ref()

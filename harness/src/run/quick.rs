@@ -20,6 +20,7 @@ use crate::outcome::{Phase, Stage, Status};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::secret::{self, SecretSpec};
 use crate::recipe::version::Version;
+use crate::suite::Needs;
 use crate::swarm::Engine;
 use crate::tier::{self, timed, without};
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
@@ -107,10 +108,11 @@ pub(super) async fn go(
         let context = on_warm_app(cold, &domain, &canonical, kept);
         let plan = body::make_plan(&context, checkout.clone()).await?;
         let lines = traits.deviations(&plan.head);
-        body::announce(&context, &plan, &embedded(), &lines);
+        body::announce(&context, &plan, 0, &embedded(), &lines);
         return Ok(Quick::Done(Some(body::view(
             &context,
             &plan,
+            &[],
             &embedded(),
             lines,
         ))));
@@ -153,6 +155,12 @@ pub(super) async fn go(
     let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
     let plan = body::make_plan(&context, checkout.clone()).await?;
     body::can_test(&context, &plan)?;
+    if !plan.declared.dependencies().is_empty() {
+        body::start_over(&context)?;
+        return Ok(Quick::Cold(
+            "the recipe has dependencies, which a quick run does not bring up".to_owned(),
+        ));
+    }
     let version = canonical.version.clone();
     if plan.base.is_none() || newer(&version, plan.head_version.as_deref()) {
         body::start_over(&context)?;
@@ -165,14 +173,14 @@ pub(super) async fn go(
         domain: domain.to_string(),
     });
     let lines = traits.deviations(&plan.head);
-    body::announce(&context, &plan, &embedded(), &lines);
+    body::announce(&context, &plan, 0, &embedded(), &lines);
     // A quick run deploys with the embedded driver, whatever the host has.
     super::lint::go(&context, &plan, None).await?;
     if let Some(reason) = &plan.masks {
         tiers::red_before_the_deploy(&context, reason);
         return Ok(Quick::Done(None));
     }
-    body::prepull(&context, &engine, &plan).await?;
+    body::prepull(&context, &engine, &plan, &mut []).await?;
     let at_work = AtWork {
         app: app.clone(),
         canonical: canonical.clone(),
@@ -309,6 +317,7 @@ async fn tiers(
         suite,
         declared,
         head_root: head.root,
+        needs: Needs::default(),
     };
     let (Some(base), Some(base_stamp)) = (base, base_stamp) else {
         return Ok(Some("it has no base".to_owned()));

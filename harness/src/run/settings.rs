@@ -28,6 +28,20 @@ pub enum Origin {
     Staged,
 }
 
+/// Where published recipes come from, by their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// The checkouts that an earlier step staged in the canonical abra directory (`CCCI_SKIP_FETCH=1`).
+    Staged,
+    /// The repositories of one owner on a forge.
+    Forge {
+        /// The forge.
+        url: String,
+        /// Whose repositories.
+        owner: String,
+    },
+}
+
 /// When the app is left standing after the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
@@ -47,6 +61,10 @@ pub struct Settings {
     pub recipe: RecipeName,
     /// Where it comes from.
     pub origin: Origin,
+    /// Where its dependencies come from.
+    pub published: Published,
+    /// The list of recipes whose own code may run, where there is one; it says so of dependencies.
+    pub approved: Option<PathBuf>,
     /// The ref under test; without one the work tree or the default branch.
     pub reference: Option<GitRef>,
     /// The pull request, as the forge numbers it.
@@ -96,6 +114,8 @@ pub struct Settings {
     pub exe: PathBuf,
     /// Values of secrets that recipes do not let anyone generate, by their name in lower case.
     pub supplied_secrets: BTreeMap<String, String>,
+    /// Whether this is not about the recipe under test but about one that it needs.
+    pub is_dependency: bool,
     /// Makes the plan, prints it and stops.
     pub dry_run: bool,
 }

@@ -1,5 +1,6 @@
 //! The end of a run: children, app, files; then the audit.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{AnyError, Context};
@@ -49,14 +50,14 @@ pub(super) async fn tear_down(
     signals: &mut Signals,
 ) -> TornDown {
     let keep = left.app;
-    let (lock, engine, abra, touched, warm) = {
+    let (locks, engine, abra, touched, warm) = {
         let mut held = context.held.borrow_mut();
         let warm = held.warm.take();
         held.rested
             .extend(warm.iter().map(|warm| warm.app.lock.clone()));
         let abra = held.abra.clone();
         (
-            held.lock.clone(),
+            held.locks.clone(),
             held.engine.clone(),
             abra,
             held.touched,
@@ -88,23 +89,34 @@ pub(super) async fn tear_down(
                 Err(error) => Err(error.into()),
             };
         }
-        let (Some(lock), Some(engine), true) = (lock, engine, touched) else {
+        let (Some(engine), true) = (engine, touched) else {
             return Ok((residual, Vec::new()));
         };
         if keep {
-            return Ok((
-                residual,
-                vec![format!("the app {} was kept", lock.domain())],
-            ));
+            let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
+            return Ok((residual, locks.iter().map(kept).collect()));
         }
-        if let Some(abra) = abra {
-            undeploy(context, &abra, &lock).await;
+        // The app first, then what it depends on. One that cannot be removed keeps no other.
+        let mut complaints = Vec::new();
+        let mut failed = None;
+        for lock in locks {
+            if let Some(abra) = &abra {
+                undeploy(context, abra, &lock).await;
+            }
+            match app::remove(&engine, &context.settings.host, &lock, deadline).await {
+                Ok(removal) => {
+                    for (kind, names) in removal.residual.left {
+                        residual.add(&kind, names);
+                    }
+                    complaints.extend(removal.complaints);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        let removal = app::remove(&engine, &context.settings.host, &lock, deadline).await?;
-        for (kind, names) in removal.residual.left {
-            residual.add(&kind, names);
+        match failed {
+            Some(error) => Err::<_, AnyError>(error.into()),
+            None => Ok((residual, complaints)),
         }
-        Ok::<_, AnyError>((residual, removal.complaints))
     });
     let mut work = std::pin::pin!(work);
     let done = loop {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::dependencies::{self, Dependency};
 use super::plan::{Base, NoBase, Plan};
 use super::{Context, RunError};
 use crate::app;
@@ -16,19 +17,27 @@ use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
-use crate::suite::Suite;
+use crate::suite::{Needs, Suite};
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, TierError, timed, without};
 use crate::wait::Stopwatch;
 
-/// Brings the app up and runs every tier that makes sense.
+/// Brings the dependencies and the app up and runs every tier that makes sense.
 pub(super) async fn all(
     context: &Context<'_>,
     plan: Plan,
     driver: Driver,
     lock: Rc<DomainLock>,
+    needed: (Vec<Dependency>, Vec<Rc<DomainLock>>),
 ) -> Result<(), RunError> {
     let settings = &*context.settings;
+    let mut deploys = 0;
+    let needs = dependencies::bring_up(context, needed.0, needed.1, &driver, &mut deploys).await?;
+    for (hook, reason) in plan.suite.left_out(&needs).map_err(RunError::infra)? {
+        context
+            .events
+            .warn(format!("{hook} does not run: {reason}"));
+    }
     let head_stamp = plan.head_stamp(settings);
     let base_stamp = plan.base_stamp(settings);
     let images = plan.head_images();
@@ -45,12 +54,12 @@ pub(super) async fn all(
         suite,
         declared,
         head_root: head.root.clone(),
+        needs,
     };
     let mut bench = bench(context, driver, lock, laid, first)?;
     let redactor = context.redactor.clone();
     let mut keep_secret = |value: &str| redactor.add(value);
     let mut secrets: Vec<SecretSpec> = Vec::new();
-    let mut deploys = 0;
     count_deploy(context, &mut deploys)?;
     let stamp = base_stamp.as_ref().unwrap_or(&head_stamp);
     let mut watch = Stopwatch::start();
@@ -148,7 +157,7 @@ pub(super) async fn all(
         without(Stage::Custom, Status::Unver, why_not)
     };
     record(context, custom);
-    // One deploy, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
+    // One deploy of each app, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
     check_deploys(
         bench.driver.site().deploys.get(),
         deploys + u32::from(upgrade_ran),
@@ -164,6 +173,8 @@ pub(super) struct Laid {
     pub(super) declared: Declared,
     /// The head's work tree.
     pub(super) head_root: std::path::PathBuf,
+    /// The dependencies, as far as they are up.
+    pub(super) needs: Needs,
 }
 
 /// Returns what tiers work with, `current` being what is deployed first.
@@ -191,6 +202,7 @@ pub(super) fn bench(
         http,
         current,
         seeds: tier::seed::Seeds::default(),
+        needs: laid.needs,
     })
 }
 
@@ -231,7 +243,7 @@ async fn backup_and_restore(
         None => {
             let run = tier::backup::run(bench, &plan);
             let (outcome, taken) = timed(&context.events, Phase::Backup, "", run).await?;
-            snapshot = taken.filter(|_| outcome.status == Status::Pass);
+            snapshot = taken.filter(|_| outcome.status != Status::Fail);
             outcome
         }
     };
@@ -315,7 +327,7 @@ pub(super) fn count_deploy(context: &Context<'_>, deploys: &mut u32) -> Result<(
 }
 
 /// What every test and hook gets in its environment.
-fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, RunError> {
+pub(super) fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, RunError> {
     let (settings, dirs) = (&context.settings, &context.dirs);
     let link = dirs.bin.join("recipe-ci");
     match std::os::unix::fs::symlink(&settings.exe, &link) {

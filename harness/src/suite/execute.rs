@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::needs::{PLUGIN, unverified};
 use super::{Means, Ran, Source, SuiteError, TEST_LIMIT};
 use crate::outcome::{Stage, Status, TestOutcome};
 use crate::process::{Cmd, Finished, ProcessError};
@@ -49,14 +50,19 @@ pub(super) async fn run_executable(
         .label(name.clone())
         .log_to(&log);
     let watch = Stopwatch::start();
-    let finished = means.processes.run(&cmd, TEST_LIMIT).await;
     let outcome = |status, message| TestOutcome {
         name: name.clone(),
         status,
         duration: watch.elapsed(),
         message,
     };
-    Ok(match finished {
+    if let Some(reason) = means.needs.unmet_by(file) {
+        return Ok(Ran {
+            outcome: outcome(Status::Unver, Some(reason)),
+            tail: Vec::new(),
+        });
+    }
+    Ok(match means.processes.run(&cmd, TEST_LIMIT).await {
         Ok(finished) if finished.success() => Ran {
             outcome: outcome(Status::Pass, None),
             tail: Vec::new(),
@@ -123,11 +129,18 @@ pub(super) async fn run_pytest(
     let log = means
         .logs
         .join(format!("pytest-{}-{stage}.log", source.origin.name()));
+    let tests = source.dir.parent().unwrap_or(&source.dir);
+    let mut path = means.needs.write_plugin(tests)?.into_os_string();
+    if let Some(inherited) = means.processes.base_var("PYTHONPATH") {
+        path.push(":");
+        path.push(inherited);
+    }
     let cmd = Cmd::new("pytest", &source.dir)
-        .args(["-q", "-p", "no:cacheprovider", "--junitxml"])
+        .args(["-q", "-p", "no:cacheprovider", "-p", PLUGIN, "--junitxml"])
         .arg(&junit)
         .args(files)
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONPATH", path)
         .envs(means.env.iter().cloned())
         .label(format!("pytest {name}"))
         .log_to(&log);
@@ -183,7 +196,14 @@ pub(super) async fn run_pytest(
     }
     Ok(outcomes
         .into_iter()
-        .map(|outcome| {
+        .map(|mut outcome| {
+            let kept = outcome.message.as_deref().and_then(unverified);
+            if outcome.status == Status::Skip
+                && let Some(reason) = kept.map(str::to_owned)
+            {
+                outcome.status = Status::Unver;
+                outcome.message = Some(reason);
+            }
             let tail = if outcome.status == Status::Fail {
                 outcome
                     .message

@@ -4,6 +4,7 @@ use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
 use crate::driver::stack::Stamp;
 use crate::outcome::{Phase, Stage, TierOutcome};
 use crate::recipe::secret::SecretSpec;
+use crate::suite::HookFailure;
 use crate::swarm::converge::{Crashes, NotConverged};
 use crate::wait::Deadline;
 
@@ -155,6 +156,19 @@ async fn install_steps(bench: &Bench) -> Result<(), Stop> {
             });
             Err(Stop::Hook(reason))
         }
+    }
+}
+
+impl Bench {
+    /// Asks the app's hook `provide` what others need to use it; without one that is nothing.
+    ///
+    /// # Errors
+    /// [`TierError`] when the hook cannot be run; one that fails is returned.
+    pub async fn provide(
+        &self,
+    ) -> Result<Result<serde_json::Map<String, serde_json::Value>, HookFailure>, TierError> {
+        let env = self.env_for(Stage::Install);
+        Ok(self.suite.provide(self.means(&env)).await?)
     }
 }
 

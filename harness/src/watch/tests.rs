@@ -1,6 +1,3 @@
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
 
 fn claim(state: &Path) -> Option<Watcher> {
@@ -11,35 +8,6 @@ fn claim(state: &Path) -> Option<Watcher> {
         Duration::from_millis(5),
     )
     .unwrap()
-}
-
-#[test]
-fn of_forty_contenders_for_a_stale_lock_exactly_one_wins_a_thousand_times() {
-    const CONTENDERS: usize = 40;
-    const ROUNDS: usize = 1000;
-    let root = tempfile::tempdir().unwrap();
-    // What a dead watcher leaves: a lock file that nobody holds, and its record.
-    drop(claim(root.path()));
-    let state = root.path();
-    let (start, done) = (Barrier::new(CONTENDERS), Barrier::new(CONTENDERS));
-    let winners: Vec<AtomicUsize> = (0..ROUNDS).map(|_| AtomicUsize::new(0)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..CONTENDERS {
-            scope.spawn(|| {
-                for won in &winners {
-                    start.wait();
-                    // Each opens the file for itself, so the kernel treats them as it treats processes.
-                    let lock = SectionLock::try_acquire(&lock_file(state)).unwrap();
-                    won.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
-                    // Nobody lets go before all have tried.
-                    done.wait();
-                }
-            });
-        }
-    });
-    for won in winners {
-        assert_eq!(won.into_inner(), 1);
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -7,6 +7,7 @@ use harness::dirs::HostDirs;
 use harness::git::source::Source;
 use harness::git::token::Token;
 use harness::name::{RecipeName, Zone};
+use harness::run::settings::Published;
 
 use super::{
     PUBLIC_FORGE, PUBLIC_OWNER, UsageError, absolute, deadline_or_default, host_dirs, own_program,
@@ -75,4 +76,15 @@ pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Sour
     let forge = forge.unwrap_or(PUBLIC_FORGE);
     Source::parse(&published_name(recipe), Some(forge), Path::new("/"))
         .map_err(|error| wrong(error, "CCCI_FORGE_URL must be the address of a forge"))
+}
+
+/// Where published recipes come from, by their names.
+pub(crate) fn published_by(forge: Option<&str>) -> Published {
+    if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
+        return Published::Staged;
+    }
+    Published::Forge {
+        url: forge.unwrap_or(PUBLIC_FORGE).to_owned(),
+        owner: PUBLIC_OWNER.to_owned(),
+    }
 }

@@ -88,6 +88,11 @@ impl Renderer {
             Event::Progress(text) => self.progress(text, at),
             Event::PhaseFinished { phase, elapsed } => self.phase_finished(*phase, *elapsed, at),
             Event::LintFinished(lint) => self.linted(lint, at),
+            // A failed one is a warning as well, with the reason.
+            Event::DependencyFinished(one) => {
+                let text = format!("{} {} at {}", one.recipe, one.status, one.domain);
+                self.line(at, "dependency", &self.clean(&text))
+            }
             Event::TierStarted(stage) => {
                 self.running = Some(*stage);
                 self.tiers.entry(*stage).or_default();

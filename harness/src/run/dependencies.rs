@@ -1,0 +1,534 @@
+//! Recipes that the one under test needs beside it: named, read, deployed before it, made known to its tests.
+//!
+//! Each is an app of its own with a run app's domain and lock, so that the supervisor and the janitor know what
+//! to do with it. What goes wrong with one is never the fault of the recipe under test: it costs the tests that
+//! need it, and the verdict only where it is declared required.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::plan::{self, Plan};
+use super::settings::{Origin, Published, Settings};
+use super::{Context, RunError, tiers};
+use crate::declared::Declared;
+use crate::dirs::RunDirs;
+use crate::driver::Driver;
+use crate::driver::stack::Stamp;
+use crate::event::Event;
+use crate::git::checkout;
+use crate::git::source::Source;
+use crate::http::Http;
+use crate::lock::DomainLock;
+use crate::name::{Domain, RecipeName};
+use crate::outcome::{DependencyOutcome, Stage, Status};
+use crate::overlay::manifest::looks_secret;
+use crate::overlay::trust;
+use crate::recipe::release::{Release, ReleaseError};
+use crate::recipe::version::TagList;
+use crate::suite::Needs;
+use crate::swarm::EngineError;
+use crate::tier::{self, Bench, TierError};
+
+/// A dependency as it is declared, with the domain that it will have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The recipe.
+    pub(super) recipe: RecipeName,
+    /// Whether the run is red without it.
+    pub(super) required: bool,
+    /// Its app's domain in this run.
+    pub(super) domain: Domain,
+}
+
+/// A dependency as `--dry-run` prints it.
+#[derive(Debug, Serialize)]
+pub struct NamedView {
+    recipe: String,
+    required: bool,
+    domain: String,
+}
+
+impl From<&Named> for NamedView {
+    fn from(named: &Named) -> Self {
+        Self {
+            recipe: named.recipe.to_string(),
+            required: named.required,
+            domain: named.domain.to_string(),
+        }
+    }
+}
+
+/// A dependency that was read.
+#[derive(Debug)]
+pub(super) struct Dependency {
+    /// Which.
+    pub(super) named: Named,
+    /// Its newest published version; without one its default branch is deployed.
+    version: Option<String>,
+    /// What its deploy needs, or why it cannot be deployed.
+    plan: Result<Box<Plan>, String>,
+    /// Its own places within the run's.
+    dirs: RunDirs,
+}
+
+/// Returns the declared dependencies in the order of their names, which is also that of their locks.
+///
+/// # Errors
+/// [`RunError::Usage`] when the recipe needs itself, or two apps would share a domain.
+pub(super) fn named(settings: &Settings, declared: &Declared) -> Result<Vec<Named>, RunError> {
+    let wrong = |index: usize, reason: String| RunError::Usage {
+        error: format!(
+            "{}: {reason}",
+            declared.place(&format!("dependencies[{index}]"))
+        )
+        .into(),
+        hints: vec!["mend `dependencies` in recipe-ci.yml".to_owned()],
+    };
+    let mut all: Vec<Named> = Vec::new();
+    for (index, one) in declared.dependencies().iter().enumerate() {
+        let recipe: RecipeName = (one.recipe.parse())
+            .map_err(|error: crate::name::NameError| wrong(index, error.to_string()))?;
+        if recipe == settings.recipe {
+            return Err(wrong(index, format!("`{recipe}` cannot need itself")));
+        }
+        let domain = Domain::for_dependency(&recipe, &settings.domain, &settings.zone);
+        // A run would wait for its own lock.
+        if domain == settings.domain || all.iter().any(|other| other.domain == domain) {
+            let reason = format!("`{recipe}` gets the domain {domain}, which this run has already");
+            return Err(wrong(index, reason));
+        }
+        all.push(Named {
+            recipe,
+            required: one.required.unwrap_or(false),
+            domain,
+        });
+    }
+    all.sort_by(|one, other| one.recipe.cmp(&other.recipe));
+    Ok(all)
+}
+
+/// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
+///
+/// # Errors
+/// [`RunError`] when it cannot be fetched, or what the operator wrote about it is wrong. A published version that
+/// cannot be read is a broken dependency.
+pub(super) fn read(
+    settings: &Settings,
+    dirs: &RunDirs,
+    named: Named,
+) -> Result<Dependency, RunError> {
+    let recipe = &named.recipe;
+    read_it(settings, dirs, &named).map_err(|error| about(recipe, error))
+}
+
+fn about(recipe: &RecipeName, error: RunError) -> RunError {
+    let text = |error: &super::AnyError| {
+        format!("dependency `{recipe}`: {}", crate::error::chain(&**error)).into()
+    };
+    match error {
+        RunError::Usage { error, hints } => RunError::Usage {
+            error: text(&error),
+            hints,
+        },
+        RunError::Infra { error, hints } => RunError::Infra {
+            error: text(&error),
+            hints,
+        },
+    }
+}
+
+fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
+    let recipe = &named.recipe;
+    let origin = match &settings.published {
+        Published::Staged => Origin::Staged,
+        Published::Forge { url, owner } => {
+            let source = Source::parse(&format!("{owner}/{recipe}"), Some(url), Path::new("/"));
+            Origin::Repository(source.map_err(super::usage)?)
+        }
+    };
+    let trusted = match &settings.approved {
+        Some(list) => trust::is_approved(list, recipe).map_err(super::usage)?,
+        None => false,
+    };
+    // A dependency is planned as a run would be that only installs it.
+    let theirs = Settings {
+        recipe: recipe.clone(),
+        domain: named.domain.clone(),
+        origin,
+        trusted,
+        reference: None,
+        base: None,
+        stages: vec![Stage::Install],
+        is_dependency: true,
+        ..settings.clone()
+    };
+    let dirs = dirs.of_dependency(recipe).map_err(RunError::infra)?;
+    let mut checkout = plan::fetch(&theirs, &dirs)?;
+    let tags = TagList::from_names(checkout.tags.iter().map(|(name, _)| name.as_str()));
+    let version = tags.newest().map(ToString::to_string);
+    if let Some(version) = &version {
+        let tree = &mut checkout.tree;
+        let tag = format!("refs/tags/{version}");
+        tree.commit = checkout::checkout(&tree.root, &tag).map_err(RunError::infra)?;
+        tree.dirty = false;
+    }
+    let plan = match plan::make(&theirs, &dirs, &checkout) {
+        Ok(plan) => Ok(Box::new(plan)),
+        Err(RunError::Usage { error, .. }) if error.is::<ReleaseError>() => {
+            Err(crate::error::chain(&*error))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Dependency {
+        named: named.clone(),
+        version,
+        plan,
+        dirs,
+    })
+}
+
+impl Dependency {
+    /// Returns what it is: `notes 0.2.0+1.1.0`.
+    fn shown(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("its default branch");
+        format!("{} {version}", self.named.recipe)
+    }
+
+    /// Returns the values that nobody may see.
+    pub(super) fn secrets(&self) -> &[String] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
+    }
+
+    /// Returns the images that it needs.
+    pub(super) fn images(&self) -> Vec<String> {
+        self.plan
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |plan| plan.images())
+    }
+
+    /// Notes why it cannot be deployed.
+    pub(super) fn broken(&mut self, reason: String) {
+        self.plan = Err(reason);
+    }
+
+    /// Returns what is laid over it, for the report.
+    pub(super) fn customization(&self) -> Vec<String> {
+        let mut lines = vec![format!("dependency: {}", self.shown())];
+        if let Ok(plan) = &self.plan {
+            let line = |line: &String| format!("dependency {}: {line}", self.named.recipe);
+            lines.extend(
+                plan.customization
+                    .iter()
+                    .filter(|line| !line.starts_with("setting: "))
+                    .map(line),
+            );
+        }
+        lines
+    }
+
+    /// Returns remarks for the report.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let recipe = &self.named.recipe;
+        let mut lines = Vec::new();
+        if self.version.is_none() {
+            lines.push(format!(
+                "dependency `{recipe}` has no published version; its default branch is deployed"
+            ));
+        }
+        if let Ok(plan) = &self.plan {
+            lines.extend(
+                plan.warnings
+                    .iter()
+                    .map(|line| format!("dependency `{recipe}`: {line}")),
+            );
+            let theirs = plan.declared.dependencies();
+            if !theirs.is_empty() {
+                let names: Vec<&str> = theirs.iter().map(|one| one.recipe.as_str()).collect();
+                lines.push(format!(
+                    "dependency `{recipe}` has dependencies of its own ({}), which are not deployed: name them in the recipe under test as well",
+                    names.join(", ")
+                ));
+            }
+        }
+        lines
+    }
+}
+
+/// What the tests learn of a dependency that is up.
+#[derive(Debug, Serialize)]
+struct Entry {
+    domain: String,
+    url: String,
+    stack: String,
+    version: Option<String>,
+    state_file: String,
+    env: BTreeMap<String, String>,
+    provided: serde_json::Map<String, Value>,
+}
+
+/// Deploys every dependency in turn and writes what tests and hooks may know of them; returns which are up.
+///
+/// # Errors
+/// [`RunError`] when the host fails; a dependency that does not come up is no error.
+pub(super) async fn bring_up(
+    context: &Context<'_>,
+    dependencies: Vec<Dependency>,
+    locks: Vec<Rc<DomainLock>>,
+    driver: &Driver,
+    deploys: &mut u32,
+) -> Result<Needs, RunError> {
+    let mut needs = Needs::default();
+    if dependencies.is_empty() {
+        return Ok(needs);
+    }
+    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+    for (dependency, lock) in dependencies.into_iter().zip(locks) {
+        let named = dependency.named.clone();
+        let version = dependency.version.clone();
+        let recipe = named.recipe.to_string();
+        context.events.notice(format!(
+            "== dependency {} at {} ==",
+            dependency.shown(),
+            named.domain
+        ));
+        let failed = match deploy(context, dependency, lock, driver, deploys).await? {
+            Ok(entry) => {
+                entries.insert(recipe.clone(), entry);
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = &failed {
+            context.events.warn(format!(
+                "dependency `{recipe}` failed: {reason}; what needs it is not verified"
+            ));
+            if named.required {
+                let mut held = context.held.borrow_mut();
+                held.missing
+                    .get_or_insert(format!("required dependency `{recipe}` failed: {reason}"));
+            }
+        }
+        let status = if failed.is_none() {
+            Status::Pass
+        } else {
+            Status::Fail
+        };
+        let outcome = DependencyOutcome {
+            recipe: recipe.clone(),
+            domain: named.domain.to_string(),
+            version,
+            required: named.required,
+            status,
+            reason: failed.clone(),
+        };
+        context
+            .events
+            .emit(&Event::DependencyFinished(Box::new(outcome)));
+        needs.note(&recipe, failed);
+    }
+    let text = serde_json::to_string_pretty(&entries).expect("texts are valid JSON");
+    write_private(&context.dirs.state_file("deps"), &text)?;
+    write_private(&context.dirs.state_file("deps-skip"), &needs.to_json())?;
+    Ok(needs)
+}
+
+/// Deploys one dependency and asks what it provides; the inner error is why it is not up.
+async fn deploy(
+    context: &Context<'_>,
+    dependency: Dependency,
+    lock: Rc<DomainLock>,
+    driver: &Driver,
+    deploys: &mut u32,
+) -> Result<Result<Entry, String>, RunError> {
+    let settings = &context.settings;
+    let Dependency {
+        named,
+        version,
+        plan,
+        dirs,
+    } = dependency;
+    let plan = match plan {
+        Ok(plan) => *plan,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let stamp = Stamp {
+        recipe: named.recipe.clone(),
+        chaos: version.is_none(),
+        version: version.clone().or(plan.head_version),
+    };
+    let mut bench = Bench {
+        driver: driver.for_app(&named.recipe, &dirs),
+        lock,
+        recipe: named.recipe.clone(),
+        zone: settings.zone.clone(),
+        events: context.events.clone(),
+        redactor: context.redactor.clone(),
+        suite: plan.suite,
+        declared: plan.declared,
+        head_root: plan.head.root.clone(),
+        test_env: env_of(context, &named, &dirs)?,
+        gateway: settings.gateway.clone(),
+        http: Http::new(&named.domain, settings.gateway.as_ref()).map_err(RunError::infra)?,
+        current: plan.head,
+        seeds: tier::seed::Seeds::default(),
+        needs: Needs::default(),
+    };
+    tiers::count_deploy(context, deploys)?;
+    let redactor = context.redactor.clone();
+    let mut keep = |value: &str| redactor.add(value);
+    let up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+    if let Err(not_up) = up {
+        return Ok(Err(format!("{}: {}", not_up.what, not_up.reason)));
+    }
+    bench.note_state()?;
+    let provided = match bench.provide().await? {
+        Ok(provided) => provided,
+        Err(failure) => {
+            context.events.emit(&Event::FailureOutput {
+                title: failure.name.clone(),
+                lines: failure.tail,
+            });
+            return Ok(Err(format!("{}: {}", failure.name, failure.how)));
+        }
+    };
+    hide(&provided, named.domain.as_str(), &mut keep);
+    Ok(Ok(Entry {
+        domain: named.domain.to_string(),
+        url: format!("https://{}", named.domain),
+        stack: named.domain.stack().to_string(),
+        version,
+        state_file: dirs.state_file("op-state").display().to_string(),
+        env: public_env(&bench.current),
+        provided,
+    }))
+}
+
+/// Returns what the dependency's own hooks get: they see it as any recipe's hooks see their app, and for whom it
+/// is.
+fn env_of(
+    context: &Context<'_>,
+    named: &Named,
+    dirs: &RunDirs,
+) -> Result<Vec<(String, String)>, RunError> {
+    let settings = &context.settings;
+    let mut env = tiers::test_env(context)?;
+    env.retain(|(name, _)| !name.starts_with("CCCI_DEPS_"));
+    let state = dirs.state_file("op-state").display().to_string();
+    let ours = [
+        ("CCCI_RECIPE", named.recipe.to_string()),
+        ("RECIPE", named.recipe.to_string()),
+        ("CCCI_APP_DOMAIN", named.domain.to_string()),
+        ("CCCI_OP_STATE_FILE", state),
+        ("CCCI_FOR_RECIPE", settings.recipe.to_string()),
+        ("CCCI_FOR_DOMAIN", settings.domain.to_string()),
+    ];
+    // The last one of a name counts.
+    env.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+    Ok(env)
+}
+
+/// Returns the app's env file without what looks like a secret: that belongs into what `provide` prints.
+fn public_env(release: &Release) -> BTreeMap<String, String> {
+    let names = release.env.keys().into_iter();
+    let vars = names.filter_map(|name| release.vars.get_key_value(name));
+    vars.filter(|(name, _)| !looks_secret(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Hands every text that may be a secret to `keep`: all but those that name the domain under a harmless key.
+/// An address with a password or a query is none of these.
+fn hide(provided: &serde_json::Map<String, Value>, domain: &str, keep: &mut dyn FnMut(&str)) {
+    fn walk(key: &str, value: &Value, domain: &str, keep: &mut dyn FnMut(&str)) {
+        match value {
+            Value::String(text) => {
+                let address = text.contains(domain) && !text.contains(['@', '?']);
+                if !address || looks_secret(key) {
+                    keep(text);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(key, item, domain, keep)),
+            Value::Object(map) => map
+                .iter()
+                .for_each(|(key, item)| walk(key, item, domain, keep)),
+            // Numbers and flags are too short to be told from any other.
+            _ => {}
+        }
+    }
+    provided
+        .iter()
+        .for_each(|(key, value)| walk(key, value, domain, keep));
+}
+
+/// Writes a file that only its owner may read; it is removed with the run's state.
+fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| {
+        RunError::infra(TierError::State {
+            path: path.to_owned(),
+            source,
+        })
+    })
+}
+
+/// Splits what kept an image away: a registry that does not have it is the dependency's failure.
+///
+/// # Errors
+/// [`RunError`] when the engine fails.
+pub(super) fn missing_image(error: EngineError) -> Result<String, RunError> {
+    match error {
+        EngineError::Pull { .. } => Ok(crate::error::chain(&error)),
+        error => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_provided_is_hidden_but_addresses() {
+        let Value::Object(provided) = json!({
+            "token": "sesame", "issuer": "https://key.test/realms/x", "n": 4711,
+            "deep": [{"user": "admin"}, "https://u:pw@key.test/"],
+            "client_secret": "key.test", "hook": "https://key.test/?t=1",
+        }) else {
+            unreachable!()
+        };
+        let mut hidden = Vec::new();
+        hide(&provided, "key.test", &mut |text| {
+            hidden.push(text.to_owned());
+        });
+        hidden.sort();
+        assert_eq!(
+            hidden,
+            [
+                "admin",
+                "https://key.test/?t=1",
+                "https://u:pw@key.test/",
+                "key.test",
+                "sesame"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deps");
+        write_private(&path, "{}").unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

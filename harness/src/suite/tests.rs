@@ -1,0 +1,265 @@
+use super::*;
+use crate::outcome::Status;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+fn processes() -> Processes {
+    Processes::new(BTreeMap::from([(
+        OsString::from("PATH"),
+        OsString::from("/usr/local/bin:/usr/bin:/bin"),
+    )]))
+}
+
+fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -> Means<'a> {
+    Means {
+        processes,
+        env: &[],
+        logs,
+        redactor,
+        needs: no_needs(),
+    }
+}
+
+fn no_needs() -> &'static Needs {
+    static NONE: std::sync::LazyLock<Needs> = std::sync::LazyLock::new(Needs::default);
+    &NONE
+}
+
+fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
+    let root = tempfile::tempdir().unwrap();
+    let from = root.path().join("from");
+    for (name, text) in files {
+        let path = from.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let mut suite = Suite::default();
+    suite
+        .add(Origin::Recipe, &from, &root.path().join("run"))
+        .unwrap();
+    (root, suite)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn exit_codes_are_pass_skip_and_fail() {
+    let (root, suite) = suite(&[
+        ("custom/test_a.sh", "exit 0"),
+        ("custom/test_b.sh", "echo 'needs a camera'; exit 77"),
+        ("custom/test_c.sh", "echo boom; exit 3"),
+        ("custom/test_install.sh", "exit 1"),
+        ("custom/helper.sh", "exit 1"),
+    ]);
+    let ran = suite
+        .run(
+            Stage::Custom,
+            means(&processes(), root.path(), &Redactor::default()),
+        )
+        .await
+        .unwrap();
+    let seen: Vec<_> = ran
+        .iter()
+        .map(|ran| {
+            (
+                ran.outcome.name.as_str(),
+                ran.outcome.status,
+                ran.outcome.message.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("custom/test_a.sh", Status::Pass, None),
+            ("custom/test_b.sh", Status::Skip, Some("needs a camera")),
+            ("custom/test_c.sh", Status::Fail, Some("exit code 3")),
+        ]
+    );
+    assert_eq!(ran[2].tail, ["boom"]);
+}
+
+/// Real pytest; `tests/run` installs it where it is missing.
+fn with_pytest() -> Processes {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "pytest is wherever the developer has it"
+    )]
+    let vars = ["PATH", "HOME"].map(|name| {
+        (
+            OsString::from(name),
+            std::env::var_os(name).unwrap_or_default(),
+        )
+    });
+    Processes::new(BTreeMap::from(vars))
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn pytest_has_a_row_per_test_and_an_empty_file_is_a_failure() {
+    let (root, suite) = suite(&[
+        (
+            "custom/test_rows.py",
+            "import pytest\ndef test_good(): pass\ndef test_bad(): assert 1 == 2\n\
+             @pytest.mark.skip(reason='no camera')\ndef test_later(): pass\n",
+        ),
+        ("test_upgrade.py", "import os\n"),
+    ]);
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    let ran = suite
+        .run(Stage::Custom, means(&processes, root.path(), &redactor))
+        .await
+        .unwrap();
+    let mut seen: Vec<_> = ran
+        .iter()
+        .map(|ran| {
+            (
+                ran.outcome.name.rsplit("::").next().unwrap(),
+                ran.outcome.status,
+            )
+        })
+        .collect();
+    seen.sort_by_key(|(name, _)| *name);
+    assert_eq!(
+        seen,
+        [
+            ("test_bad", Status::Fail),
+            ("test_good", Status::Pass),
+            ("test_later", Status::Skip)
+        ]
+    );
+    let ran = suite
+        .run(Stage::Upgrade, means(&processes, root.path(), &redactor))
+        .await
+        .unwrap();
+    assert_eq!(ran.len(), 1);
+    assert_eq!(ran[0].outcome.status, Status::Fail);
+    assert!(
+        ran[0]
+            .outcome
+            .message
+            .as_deref()
+            .unwrap()
+            .contains("collected no test"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_needs_a_dependency_that_is_not_up_is_unverified_and_the_rest_runs() {
+    let (root, suite) = suite(&[
+        ("custom/test_a.sh", "# requires: deps\nexit 1"),
+        ("custom/test_b.sh", "# requires: deps gitea\nexit 0"),
+        (
+            "custom/test_c.py",
+            "import pytest\n@pytest.mark.requires_deps\ndef test_all(): assert 0\n\
+             @pytest.mark.requires_deps('gitea')\ndef test_gitea(): pass\n\
+             def test_none(): pass\n",
+        ),
+        // The recipe's own markers must stay its own.
+        (
+            "pytest.ini",
+            "[pytest]\naddopts = --strict-markers\nmarkers = slow\n",
+        ),
+        ("install_steps.sh", "# requires: deps keycloak\nexit 1"),
+    ]);
+    let mut needs = Needs::default();
+    needs.note("gitea", None);
+    needs.note("keycloak", Some("no".to_owned()));
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    let means = Means {
+        needs: &needs,
+        ..means(&processes, root.path(), &redactor)
+    };
+    let ran = suite.run(Stage::Custom, means).await.unwrap();
+    let mut seen: Vec<_> = ran
+        .iter()
+        .map(|ran| (ran.outcome.name.as_str(), ran.outcome.status))
+        .collect();
+    seen.sort_by_key(|(name, _)| *name);
+    assert_eq!(
+        seen,
+        [
+            ("custom.test_c::test_all", Status::Unver),
+            ("custom.test_c::test_gitea", Status::Pass),
+            ("custom.test_c::test_none", Status::Pass),
+            ("custom/test_a.sh", Status::Unver),
+            ("custom/test_b.sh", Status::Pass),
+        ]
+    );
+    let reason = Some("dependency `keycloak` failed: no");
+    for ran in ran.iter().filter(|ran| ran.outcome.status == Status::Unver) {
+        assert_eq!(ran.outcome.message.as_deref(), reason);
+    }
+    let (ran, failure) = suite.hook("install_steps", means).await.unwrap();
+    assert!(ran == 0 && failure.is_none());
+    assert_eq!(
+        suite.left_out(&needs).unwrap()[0].0,
+        "recipe install_steps.sh"
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_provide_prints_is_never_shown() {
+    for (text, how) in [
+        ("echo sesame; echo why >&2; exit 4", "exit code 4"),
+        ("echo sesame", "it printed something that is no JSON object"),
+        ("echo '[1]'", "it printed something that is no JSON object"),
+    ] {
+        let (root, suite) = suite(&[("provide.sh", text)]);
+        let (processes, redactor) = (processes(), Redactor::default());
+        let means = means(&processes, root.path(), &redactor);
+        let failure = suite.provide(means).await.unwrap().unwrap_err();
+        assert_eq!(
+            (failure.name.as_str(), failure.how.as_str()),
+            ("recipe provide.sh", how)
+        );
+        assert!(!failure.tail.join("").contains("sesame"), "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
+    let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
+    let (ran, failure) = suite
+        .hook(
+            "ops/pre_backup",
+            means(&processes(), Path::new("/nowhere"), &Redactor::default()),
+        )
+        .await
+        .unwrap();
+    let failure = failure.unwrap();
+    assert_eq!(
+        (ran, failure.how.as_str(), failure.tail.as_slice()),
+        (1, "exit code 4", &["no disk".to_owned()][..])
+    );
+    let (ran, failure) = suite
+        .hook(
+            "ops/pre_upgrade",
+            means(&processes(), Path::new("/nowhere"), &Redactor::default()),
+        )
+        .await
+        .unwrap();
+    assert!(ran == 0 && failure.is_none());
+}
+
+#[test]
+fn what_will_run_is_listed() {
+    let (_root, suite) = suite(&[
+        ("test_install.py", ""),
+        ("ops/verify_restore", ""),
+        ("custom/test_x.py", ""),
+        ("custom/conftest.py", ""),
+        ("notes.txt", ""),
+    ]);
+    let lines = suite.describe().unwrap();
+    assert_eq!(
+        lines,
+        [
+            "recipe: test_install.py",
+            "recipe: ops/verify_restore",
+            "recipe: custom/test_x.py"
+        ]
+    );
+    assert_eq!(
+        suite.first_python_test().unwrap().as_deref(),
+        Some("recipe: test_install.py")
+    );
+}
