@@ -130,16 +130,6 @@ mod tests {
     use super::*;
     use crate::janitor::Sweep;
 
-    fn host(root: &Path) -> HostDirs {
-        HostDirs {
-            locks: root.join("lock"),
-            runs: root.join("runs"),
-            state: root.join("state"),
-            warm: root.join("warm"),
-            abra: root.join("abra"),
-        }
-    }
-
     fn swept(host: &HostDirs, by: Sweeper, zone: &str, minutes: i64) {
         let mut record = SweepRecord::of(&Sweep::default(), by, &zone.parse().unwrap());
         record.at = (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();
@@ -149,7 +139,7 @@ mod tests {
     #[test]
     fn only_a_recent_sweep_of_this_zone_by_other_than_a_run_counts() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         let zone: Zone = "ci.localhost".parse().unwrap();
         let gap = || Coverage::of(&host, &zone, root.path()).gap();
         assert_eq!(
@@ -172,7 +162,7 @@ mod tests {
     #[test]
     fn a_live_watcher_of_this_zone_is_enough_and_a_timer_that_does_not_come_is_said() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         let zone: Zone = "ci.localhost".parse().unwrap();
         let wants = root.path().join("etc/systemd/system/timers.target.wants");
         std::fs::create_dir_all(&wants).unwrap();

@@ -100,6 +100,18 @@ pub fn ensure_writable(what: &'static str, path: &Path) -> Result<(), DirsError>
 }
 
 impl HostDirs {
+    /// Returns places of their own below `root`, none of which exists yet.
+    #[cfg(test)]
+    pub(crate) fn below(root: &Path) -> Self {
+        Self {
+            locks: root.join("lock"),
+            runs: root.join("runs"),
+            state: root.join("state"),
+            abra: root.join("abra"),
+            warm: root.join("warm"),
+        }
+    }
+
     /// Returns the lock file of a domain. The name is the predecessor's.
     #[must_use]
     pub fn lock_file(&self, domain: &Domain) -> PathBuf {
@@ -304,20 +316,10 @@ impl RunDirs {
 mod tests {
     use super::*;
 
-    fn host(root: &Path) -> HostDirs {
-        HostDirs {
-            locks: root.join("lock"),
-            runs: root.join("runs"),
-            state: root.join("state"),
-            warm: root.join("warm"),
-            abra: root.join("home/.abra"),
-        }
-    }
-
     #[test]
     fn a_used_run_id_gets_a_suffix_and_nothing_is_overwritten() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         let id: RunId = "7".parse().unwrap();
         let first = RunDirs::create(&host, &id).unwrap();
         let second = RunDirs::create(&host, &id).unwrap();
@@ -329,7 +331,7 @@ mod tests {
     #[test]
     fn a_runs_directory_that_is_a_file_is_a_usage_error() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         fs::write(&host.runs, "").unwrap();
         let error = RunDirs::create(&host, &"x".parse().unwrap()).unwrap_err();
         assert!(error.is_usage(), "{error}");

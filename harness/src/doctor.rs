@@ -214,13 +214,7 @@ mod tests {
     fn subject(root: &std::path::Path) -> Subject {
         Subject {
             docker_host: format!("unix://{}/absent.sock", root.display()),
-            dirs: HostDirs {
-                locks: root.join("lock"),
-                runs: root.join("runs"),
-                state: root.join("state"),
-                warm: root.join("warm"),
-                abra: root.join("abra"),
-            },
+            dirs: HostDirs::below(root),
             processes: Processes::new(BTreeMap::from([(
                 "PATH".into(),
                 root.join("bin").into_os_string(),

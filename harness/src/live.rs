@@ -204,16 +204,6 @@ fn read(path: &Path) -> io::Result<Option<LiveRun>> {
 mod tests {
     use super::*;
 
-    fn host(root: &Path) -> HostDirs {
-        HostDirs {
-            locks: root.join("lock"),
-            runs: root.join("runs"),
-            state: root.join("state"),
-            warm: root.join("warm"),
-            abra: root.join("abra"),
-        }
-    }
-
     fn started(dirs: &RunDirs) -> Event {
         Event::RunStarted(Box::new(RunStarted {
             run_id: dirs.id.to_string(),
@@ -229,7 +219,7 @@ mod tests {
     #[test]
     fn a_run_is_listed_with_its_phase_as_long_as_its_lock_is_held() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         assert!(list(&host).runs.is_empty() && list(&host).unreadable.is_empty());
         let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
         let mut live = consumer(&dirs, Duration::from_secs(3600)).unwrap();
@@ -257,7 +247,7 @@ mod tests {
     #[test]
     fn a_live_run_whose_record_is_garbled_is_said_and_not_left_out() {
         let root = tempfile::tempdir().unwrap();
-        let host = host(root.path());
+        let host = HostDirs::below(root.path());
         let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
         std::fs::write(host.runs.join("a-file"), "").unwrap();
         let _live = consumer(&dirs, Duration::from_secs(3600)).unwrap();

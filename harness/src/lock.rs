@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod model;
 mod protocol;
+#[cfg(test)]
+mod tests;
 
 pub(crate) mod file;
 
@@ -53,7 +55,7 @@ pub enum LockError {
 #[derive(Debug)]
 #[must_use = "the domain is owned only as long as this lives"]
 pub struct DomainLock {
-    file: File,
+    file: Locked,
     path: PathBuf,
     domain: Domain,
 }
@@ -107,7 +109,10 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         // Shared, so that two who look do not take each other for a holder.
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         match file.try_lock_shared() {
-            Ok(()) => return Ok(Probe::Free),
+            Ok(()) => {
+                drop(Locked(file));
+                return Ok(Probe::Free);
+            }
             Err(TryLockError::WouldBlock) => {
                 let since = file.metadata().and_then(|meta| meta.modified()).ok();
                 return Ok(Probe::Held {
@@ -236,7 +241,7 @@ impl DomainLock {
         unlinked.map_err(|source| LockError::Unusable { path, source })
     }
 
-    fn own(file: File, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
+    fn own(file: Locked, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
         // For messages only; writing sets the modification time. What was longer is cut afterwards: ext4
         // writes a file through to the disk when it is closed, if it was truncated to nothing before.
         let text = format!("run {run} (pid {})\n", std::process::id());
@@ -247,12 +252,6 @@ impl DomainLock {
             path: path.to_owned(),
             domain: domain.clone(),
         })
-    }
-}
-
-impl std::os::fd::AsFd for DomainLock {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -269,8 +268,30 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// How an acquisition ended; both have what is open.
 enum Taken {
-    Owned(File),
+    Owned(Locked),
     Held(File),
+}
+
+/// A locked file that is let go when this is dropped, at once.
+///
+/// To close it is not enough: the child of another thread's fork has a copy of the descriptor until it
+/// executes its program, and as long as it has, the lock is held.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // It cannot fail on a file that was locked, and closing it follows.
+        drop(self.0.unlock());
+    }
+}
+
+impl std::ops::Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
 }
 
 /// Carries out the steps to the lock of `path`, on the kernel.
@@ -286,7 +307,7 @@ fn take(path: &Path, patience: Patience) -> io::Result<Taken> {
             Acquire::Lock => flock(&file, patience)?,
             Acquire::Compare if names(path, &file)? => Found::Same,
             Acquire::Compare => Found::Other,
-            Acquire::Own => return Ok(Taken::Owned(file)),
+            Acquire::Own => return Ok(Taken::Owned(Locked(file))),
             Acquire::Held => return Ok(Taken::Held(file)),
         };
         step = step.next(found);
@@ -313,7 +334,7 @@ fn flock(file: &File, patience: Patience) -> io::Result<Found> {
 ///
 /// A thread cannot be cancelled: when the future is dropped, the thread may still win the lock, finds
 /// nobody who wants it and lets go. It is not `spawn_blocking`: the runtime would wait for it at its end.
-async fn wait_for(path: &Path) -> io::Result<File> {
+async fn wait_for(path: &Path) -> io::Result<Locked> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let wanted = path.to_owned();
     std::thread::Builder::new()
@@ -350,7 +371,7 @@ fn read_holder(file: &mut File) -> String {
 #[derive(Debug)]
 #[must_use = "the section is exclusive only as long as this lives"]
 pub struct SectionLock {
-    file: File,
+    file: Locked,
     path: PathBuf,
 }
 
@@ -442,125 +463,4 @@ fn is_network(kind: FsType) -> bool {
     const CIFS: FsType = FsType(0xff53_4d42);
     const SMB2: FsType = FsType(0xfe53_4d42);
     [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
-        let root = tempfile::tempdir().unwrap();
-        let host = HostDirs {
-            locks: root.path().to_owned(),
-            runs: root.path().join("runs"),
-            state: root.path().join("state"),
-            warm: root.path().join("warm"),
-            abra: root.path().join("abra"),
-        };
-        let domain =
-            Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
-        (root, host, domain, "7".parse().unwrap())
-    }
-
-    fn acquired(attempt: Attempt) -> DomainLock {
-        match attempt {
-            Attempt::Acquired(lock) => lock,
-            Attempt::Held { holder, .. } => panic!("held by {holder}"),
-        }
-    }
-
-    #[test]
-    fn a_second_try_finds_the_holder_and_a_drop_frees_it() {
-        let (_root, host, domain, run) = host();
-        let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-        let Attempt::Held { holder, .. } = DomainLock::try_acquire(&host, &domain, &run).unwrap()
-        else {
-            panic!("two own it")
-        };
-        assert_eq!(holder, format!("run 7 (pid {})", std::process::id()));
-        drop(lock);
-        let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-    }
-
-    #[test]
-    fn a_look_makes_no_file_and_takes_nothing() {
-        let (_root, host, domain, run) = host();
-        assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
-        assert!(!host.lock_file(&domain).exists());
-        let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-        let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
-            panic!("a held lock looks free")
-        };
-        assert!(holder.starts_with("run 7 (pid "), "{holder}");
-        assert!(since.is_some());
-        drop(lock);
-        assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
-    }
-
-    #[test]
-    fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
-        let (_root, host, domain, run) = host();
-        let path = host.lock_file(&domain);
-        std::fs::write(&path, "run 4711-of-somebody-else (pid 123456)\nand more\n").unwrap();
-        let old = SystemTime::UNIX_EPOCH;
-        let file = File::options().write(true).open(&path).unwrap();
-        file.set_modified(old).unwrap();
-        let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-        let text = format!("run 7 (pid {})\n", std::process::id());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        let age = path.metadata().unwrap().modified().unwrap().elapsed();
-        assert!(age.is_ok_and(|age| age.as_secs() < 60));
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
-        let (_root, host, domain, run) = host();
-        let reaper = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
-        let mut waiting = std::pin::pin!(DomainLock::acquire(&host, &domain, &run));
-        assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(50), waiting.as_mut())
-                .await
-                .is_err()
-        );
-        reaper.unlink().unwrap();
-        let lock = waiting.await.unwrap();
-        assert!(names(&host.lock_file(&domain), &lock.file).unwrap());
-    }
-
-    #[test]
-    fn a_directory_as_lock_file_and_a_missing_directory_are_errors_that_name_the_path() {
-        let (root, mut host, domain, run) = host();
-        std::fs::create_dir(host.lock_file(&domain)).unwrap();
-        let error = DomainLock::try_acquire(&host, &domain, &run).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("cc-ci-app-note-012345.ci.localhost.lock"),
-            "{error}"
-        );
-        host.locks = root.path().join("absent");
-        assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
-    }
-
-    /// None of them can be mounted in a test, so this holds the numbers against those of `statfs(2)`.
-    #[test]
-    fn t29_network_file_systems_are_known() {
-        for (magic, name) in [
-            (0x6969, "nfs"),
-            (0x517b, "smb"),
-            (0xff53_4d42, "cifs"),
-            (0xfe53_4d42, "smb2"),
-        ] {
-            assert!(is_network(FsType(magic)), "{name}");
-        }
-        for (magic, name) in [
-            (0x0102_1994, "tmpfs"),
-            (0xef53, "ext4"),
-            (0x794c_7630, "overlay"),
-        ] {
-            assert!(!is_network(FsType(magic)), "{name}");
-        }
-        let root = tempfile::tempdir().unwrap();
-        refuse_network_file_system(root.path()).unwrap();
-    }
 }

@@ -1,0 +1,138 @@
+use super::*;
+
+fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
+    let root = tempfile::tempdir().unwrap();
+    let host = HostDirs {
+        locks: root.path().to_owned(),
+        runs: root.path().join("runs"),
+        state: root.path().join("state"),
+        warm: root.path().join("warm"),
+        abra: root.path().join("abra"),
+    };
+    let domain =
+        Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
+    (root, host, domain, "7".parse().unwrap())
+}
+
+fn acquired(attempt: Attempt) -> DomainLock {
+    match attempt {
+        Attempt::Acquired(lock) => lock,
+        Attempt::Held { holder, .. } => panic!("held by {holder}"),
+    }
+}
+
+#[test]
+fn a_second_try_finds_the_holder_and_a_drop_frees_it() {
+    let (_root, host, domain, run) = host();
+    let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    let Attempt::Held { holder, .. } = DomainLock::try_acquire(&host, &domain, &run).unwrap()
+    else {
+        panic!("two own it")
+    };
+    assert_eq!(holder, format!("run 7 (pid {})", std::process::id()));
+    drop(lock);
+    let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+}
+
+#[test]
+fn a_look_makes_no_file_and_takes_nothing() {
+    let (_root, host, domain, run) = host();
+    assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
+    assert!(!host.lock_file(&domain).exists());
+    let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
+        panic!("a held lock looks free")
+    };
+    assert!(holder.starts_with("run 7 (pid "), "{holder}");
+    assert!(since.is_some());
+    drop(lock);
+    assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
+}
+
+/// As between fork and exec of another thread's child, which made every test that looked for a lock
+/// just let go fail now and then.
+#[test]
+fn a_lock_is_let_go_at_once_though_a_forked_child_still_has_a_copy() {
+    let (_root, host, domain, run) = host();
+    let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    let _copy = lock.file.try_clone().unwrap();
+    drop(lock);
+    assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
+    let section = SectionLock::try_acquire(&host.locks.join("s"))
+        .unwrap()
+        .unwrap();
+    let _copy = section.file.try_clone().unwrap();
+    drop(section);
+    assert!(
+        SectionLock::try_acquire(&host.locks.join("s"))
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
+fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
+    let (_root, host, domain, run) = host();
+    let path = host.lock_file(&domain);
+    std::fs::write(&path, "run 4711-of-somebody-else (pid 123456)\nand more\n").unwrap();
+    let old = SystemTime::UNIX_EPOCH;
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    let text = format!("run 7 (pid {})\n", std::process::id());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    let age = path.metadata().unwrap().modified().unwrap().elapsed();
+    assert!(age.is_ok_and(|age| age.as_secs() < 60));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
+    let (_root, host, domain, run) = host();
+    let reaper = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    let mut waiting = std::pin::pin!(DomainLock::acquire(&host, &domain, &run));
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(50), waiting.as_mut())
+            .await
+            .is_err()
+    );
+    reaper.unlink().unwrap();
+    let lock = waiting.await.unwrap();
+    assert!(names(&host.lock_file(&domain), &lock.file).unwrap());
+}
+
+#[test]
+fn a_directory_as_lock_file_and_a_missing_directory_are_errors_that_name_the_path() {
+    let (root, mut host, domain, run) = host();
+    std::fs::create_dir(host.lock_file(&domain)).unwrap();
+    let error = DomainLock::try_acquire(&host, &domain, &run).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cc-ci-app-note-012345.ci.localhost.lock"),
+        "{error}"
+    );
+    host.locks = root.path().join("absent");
+    assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
+}
+
+/// None of them can be mounted in a test, so this holds the numbers against those of `statfs(2)`.
+#[test]
+fn t29_network_file_systems_are_known() {
+    for (magic, name) in [
+        (0x6969, "nfs"),
+        (0x517b, "smb"),
+        (0xff53_4d42, "cifs"),
+        (0xfe53_4d42, "smb2"),
+    ] {
+        assert!(is_network(FsType(magic)), "{name}");
+    }
+    for (magic, name) in [
+        (0x0102_1994, "tmpfs"),
+        (0xef53, "ext4"),
+        (0x794c_7630, "overlay"),
+    ] {
+        assert!(!is_network(FsType(magic)), "{name}");
+    }
+    let root = tempfile::tempdir().unwrap();
+    refuse_network_file_system(root.path()).unwrap();
+}
