@@ -3,19 +3,18 @@
 //! A lock that can be had is the only proof of death. Whatever cannot be read is said and left alone,
 //! never taken for nothing. Names that are not run apps of the zone are not even looked at.
 
+mod candidates;
 pub mod record;
+mod tidy;
 pub mod units;
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
-use crate::error::chain;
 use crate::git::clones;
-use crate::lock::{Attempt, DomainLock, Left, LockError, Probe, refuse_network_file_system};
+use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
@@ -24,9 +23,6 @@ use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
 const REAP_LIMIT: Duration = Duration::from_secs(120);
-
-/// How many lock files are tidied with one listing of the engine, at the most.
-const TIDY_BATCH: u64 = 256;
 
 /// What the janitor decided about a candidate, and what came of it.
 #[derive(Debug)]
@@ -147,7 +143,11 @@ pub async fn sweep_with(
     abra: Option<&Abra>,
 ) -> Result<Sweep, EngineError> {
     let mut sweep = Sweep::default();
-    let mut found = candidates(engine, host, zone, &mut sweep.unreadable).await?;
+    let mut found = if dry_run {
+        candidates::of_zone(engine, host, zone, &mut sweep.unreadable).await?
+    } else {
+        tidy::tidy(engine, host, zone, &mut sweep).await?
+    };
     if let Some(abra) = abra {
         match abra.app_ls().await {
             Ok(names) => found.extend(
@@ -158,6 +158,10 @@ pub async fn sweep_with(
             Err(error) => sweep.unreadable.push(crate::error::chain(&error)),
         }
     }
+    // Their lock files could not be used; it has been said.
+    for finding in &sweep.findings {
+        found.remove(&finding.domain);
+    }
     for domain in found {
         match decide(engine, host, &domain, run, dry_run).await {
             // Whoever removed it says so.
@@ -165,8 +169,8 @@ pub async fn sweep_with(
             decision => sweep.findings.push(Finding { domain, decision }),
         }
     }
+    sweep.findings.sort_by(|a, b| a.domain.cmp(&b.domain));
     if !dry_run {
-        tidy(engine, host, zone, &mut sweep).await;
         sweep.clones = clones::tidy(&host.clones(), SystemTime::now(), &mut sweep.unreadable);
     }
     Ok(sweep)
@@ -239,167 +243,6 @@ pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decisio
     }
 }
 
-/// Finds every run app of `zone`: by objects of every kind, by their stack label, and by env files.
-async fn candidates(
-    engine: &Engine,
-    host: &HostDirs,
-    zone: &Zone,
-    unreadable: &mut Vec<String>,
-) -> Result<BTreeSet<Domain>, EngineError> {
-    let mut found = BTreeSet::new();
-    for object in engine.all_objects().await? {
-        found.extend(
-            object
-                .namespace
-                .as_deref()
-                .and_then(|stack| domain_of_stack(stack, zone)),
-        );
-        found.extend(domain_of_object(&object.name, zone));
-    }
-    let servers = host.abra.join("servers");
-    match std::fs::read_dir(&servers) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => unreadable.push(format!("`{}`: {error}", servers.display())),
-        Ok(entries) => {
-            for entry in readable(entries, &servers, unreadable) {
-                let path = entry.path();
-                // What cannot be told from a directory is not taken for a file.
-                let files = match std::fs::metadata(&path) {
-                    Ok(meta) if !meta.is_dir() => continue,
-                    Ok(_) => std::fs::read_dir(&path),
-                    Err(error) => Err(error),
-                };
-                match files {
-                    Err(error) => unreadable.push(format!("`{}`: {error}", path.display())),
-                    Ok(files) => found.extend(
-                        readable(files, &path, unreadable)
-                            .iter()
-                            .filter_map(|file| {
-                                let name = file.file_name();
-                                Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
-                            }),
-                    ),
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Returns the entries of a directory; one that cannot be read is noted, never skipped in silence.
-fn readable(
-    entries: std::fs::ReadDir,
-    dir: &Path,
-    unreadable: &mut Vec<String>,
-) -> Vec<std::fs::DirEntry> {
-    let mut found = Vec::new();
-    for entry in entries {
-        match entry {
-            Ok(entry) => found.push(entry),
-            Err(error) => unreadable.push(format!("an entry of `{}`: {error}", dir.display())),
-        }
-    }
-    found
-}
-
-/// Returns the run app whose stack has this name. `_` stands for the zone's dots and cannot occur in it.
-fn domain_of_stack(stack: &str, zone: &Zone) -> Option<Domain> {
-    Domain::parse(&stack.replace('_', "."), zone).ok()
-}
-
-/// Returns the run app whose stack an object's name begins with.
-fn domain_of_object(name: &str, zone: &Zone) -> Option<Domain> {
-    let tail = format!("_{}_", zone.as_str().replace('.', "_"));
-    let end = name.find(&tail)?;
-    Domain::parse(&format!("{}.{zone}", &name[..end]), zone).ok()
-}
-
-/// Unlinks free lock files that have no app behind them.
-async fn tidy(engine: &Engine, host: &HostDirs, zone: &Zone, sweep: &mut Sweep) {
-    let entries = match std::fs::read_dir(&host.locks) {
-        Ok(entries) => entries,
-        Err(error) => {
-            sweep
-                .unreadable
-                .push(format!("`{}`: {error}", host.locks.display()));
-            return;
-        }
-    };
-    // Once for all of them: it is the directory that counts.
-    if let Err(error) = refuse_network_file_system(&host.locks) {
-        sweep.unreadable.push(chain(&error));
-        return;
-    }
-    let done: BTreeSet<_> = sweep.findings.iter().map(|f| f.domain.clone()).collect();
-    let domains: Vec<_> = readable(entries, &host.locks, &mut sweep.unreadable)
-        .iter()
-        .filter_map(|entry| HostDirs::domain_of_lock_file(&entry.file_name(), zone))
-        .filter(|domain| !done.contains(domain))
-        .collect();
-    for batch in domains.chunks(batch_size()) {
-        tidy_batch(engine, host, zone, batch, sweep).await;
-    }
-}
-
-/// Returns how many lock files are taken at once: each is an open file until the listing has been read, and
-/// the listing needs some of its own.
-fn batch_size() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    usize::try_from((files / 4).clamp(1, TIDY_BATCH)).unwrap_or(1)
-}
-
-/// Takes the free locks among `domains`, lists once, and unlinks the files of those without an app.
-///
-/// The listing comes after the locks: between one that came before and the probe a run may have come,
-/// made its app and died. Only while the lock is held nobody can.
-async fn tidy_batch(
-    engine: &Engine,
-    host: &HostDirs,
-    zone: &Zone,
-    domains: &[Domain],
-    sweep: &mut Sweep,
-) {
-    let mut free = Vec::new();
-    for domain in domains {
-        match DomainLock::try_claim(host, domain) {
-            Ok(Some(lock)) => free.push(lock),
-            Ok(None) => {}
-            Err(error) => sweep.findings.push(Finding {
-                domain: domain.clone(),
-                decision: Decision::Skipped(error),
-            }),
-        }
-    }
-    if free.is_empty() {
-        return;
-    }
-    let mut unreadable = Vec::new();
-    let apps = match candidates(engine, host, zone, &mut unreadable).await {
-        Ok(apps) => apps,
-        Err(error) => {
-            unreadable.push(chain(&error));
-            BTreeSet::new()
-        }
-    };
-    for lock in free {
-        // Whatever could not be read may be its app.
-        let clear = unreadable.is_empty() && !apps.contains(lock.domain());
-        let left = if clear {
-            Left::Nothing
-        } else {
-            Left::Something
-        };
-        let let_go = lock.leave(left);
-        sweep.tidied += usize::from(clear && let_go.is_ok());
-    }
-    for place in unreadable {
-        if !sweep.unreadable.contains(&place) {
-            sweep.unreadable.push(place);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,26 +265,5 @@ mod tests {
             )
         );
         assert_eq!(held(119).long_held(hour), None);
-    }
-
-    #[test]
-    fn candidates_are_run_apps_of_the_zone_and_nothing_else() {
-        let zone: Zone = "ci.localhost".parse().unwrap();
-        let found = domain_of_object("note-0a1b2c_ci_localhost_data", &zone).unwrap();
-        assert_eq!(found.as_str(), "note-0a1b2c.ci.localhost");
-        assert_eq!(
-            domain_of_stack("note-0a1b2c_ci_localhost", &zone),
-            Some(found)
-        );
-        for foreign in [
-            "warm-notes_ci_localhost_data",
-            "mynote-0a1b2c_ci_localhost_data",
-            "note-0a1b2c_example_org_data",
-            "note-0a1b2c_ci_localhost",
-            "note_data",
-        ] {
-            assert_eq!(domain_of_object(foreign, &zone), None, "{foreign}");
-        }
-        assert_eq!(domain_of_stack("warm-notes_ci_localhost", &zone), None);
     }
 }

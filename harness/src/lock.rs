@@ -156,14 +156,16 @@ impl DomainLock {
     /// Takes the lock of `domain` for the moment that unlinking its file needs, or returns nothing when
     /// somebody holds it. Who holds it is not written down: of a thousand stale files that was half the time.
     ///
-    /// The file's time is set even so: who looks meanwhile must not take it for held since the last owner.
+    /// The last owner's text is cut and the file's time set: who looks meanwhile must not take it for held by
+    /// that owner, and since then. A byte is left, because ext4 writes a file through to the disk when it is
+    /// closed, if it was truncated to nothing before.
     ///
     /// # Errors
     /// [`LockError`] when the lock file cannot be opened or locked at all.
     pub(crate) fn try_claim(host: &HostDirs, domain: &Domain) -> Result<Option<Self>, LockError> {
         let path = host.lock_file(domain);
         let claimed = take(&path, Patience::Try).and_then(|taken| match taken {
-            Taken::Owned(file) => file.set_modified(SystemTime::now()).map(|()| Some(file)),
+            Taken::Owned(file) => file.set_len(1).map(|()| Some(file)),
             Taken::Held(_) => Ok(None),
         });
         match claimed {
@@ -359,10 +361,14 @@ fn names(path: &Path, file: &File) -> io::Result<bool> {
     }
 }
 
+/// Returns what the holder says about itself. A line without an end is not a holder's, see
+/// [`DomainLock::try_claim`].
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     match file.take(200).read_to_string(&mut text) {
-        Ok(_) => text.lines().next().unwrap_or_default().trim().to_owned(),
+        Ok(_) => text
+            .split_once('\n')
+            .map_or_else(String::new, |(line, _)| line.trim().to_owned()),
         Err(_) => String::new(),
     }
 }

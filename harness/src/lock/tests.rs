@@ -71,6 +71,25 @@ fn a_lock_is_let_go_at_once_though_a_forked_child_still_has_a_copy() {
 }
 
 #[test]
+fn who_looks_at_a_claimed_lock_sees_neither_the_last_owner_nor_its_time() {
+    let (_root, host, domain, _run) = host();
+    let path = host.lock_file(&domain);
+    for text in ["run 4711 (pid 123456)\n", ""] {
+        std::fs::write(&path, text).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let claim = DomainLock::try_claim(&host, &domain).unwrap().unwrap();
+        let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
+            panic!("a claimed lock looks free")
+        };
+        assert_eq!(holder, "");
+        assert!(since.unwrap().elapsed().unwrap().as_secs() < 60);
+        claim.unlink().unwrap();
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
     let (_root, host, domain, run) = host();
     let path = host.lock_file(&domain);

@@ -1,0 +1,169 @@
+//! The sweep of lock files that no app is behind.
+//!
+//! Hosts gather them: a run that is killed cannot remove its own, and a thousand must cost a sweep nothing
+//! that anybody waits for.
+
+use std::collections::BTreeSet;
+
+use super::candidates::{self, readable};
+use super::{Decision, Finding, Sweep};
+use crate::dirs::HostDirs;
+use crate::error::chain;
+use crate::lock::{DomainLock, Left, refuse_network_file_system};
+use crate::name::{Domain, Zone};
+use crate::swarm::{Engine, EngineError};
+
+/// How many lock files are tidied with one listing of the engine, at the most.
+const TIDY_BATCH: u64 = 4096;
+
+/// How many files a sweep has open beside them, rounded up: about 20, and a connection for each kind of object.
+const OTHER_FILES: u64 = 128;
+
+/// Unlinks the free lock files that have no app behind them, and returns the apps that it saw while it
+/// looked: with the first listing the candidates, so that a sweep asks the engine once.
+///
+/// # Errors
+/// [`EngineError`] when the engine's objects cannot be listed at all.
+pub(super) async fn tidy(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    sweep: &mut Sweep,
+) -> Result<BTreeSet<Domain>, EngineError> {
+    let domains = lock_files(host, zone, &mut sweep.unreadable);
+    let mut batches = domains.chunks(batch_size());
+    let mut apps = tidy_batch(engine, host, zone, batches.next().unwrap_or(&[]), sweep).await?;
+    for batch in batches {
+        match tidy_batch(engine, host, zone, batch, sweep).await {
+            Ok(more) => apps.extend(more),
+            Err(error) => {
+                sweep.unreadable.push(chain(&error));
+                break;
+            }
+        }
+    }
+    Ok(apps)
+}
+
+/// Returns the domains of the lock files of run apps; none where no lock proves anything.
+fn lock_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> Vec<Domain> {
+    let entries = match std::fs::read_dir(&host.locks) {
+        Ok(entries) => entries,
+        Err(error) => {
+            unreadable.push(format!("`{}`: {error}", host.locks.display()));
+            return Vec::new();
+        }
+    };
+    // Once for all of them: it is the directory that counts.
+    if let Err(error) = refuse_network_file_system(&host.locks) {
+        unreadable.push(chain(&error));
+        return Vec::new();
+    }
+    readable(entries, &host.locks, unreadable)
+        .iter()
+        .filter_map(|entry| HostDirs::domain_of_lock_file(&entry.file_name(), zone))
+        .collect()
+}
+
+/// Returns how many lock files are taken at once: each is an open file until the listing has been read, and
+/// the process and the listing need some of their own.
+fn batch_size() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let batch = (files / 4).max(files.saturating_sub(OTHER_FILES));
+    usize::try_from(batch.clamp(1, TIDY_BATCH)).unwrap_or(1)
+}
+
+/// Takes the free locks among `domains`, lists once, and unlinks the files of those without an app. Returns
+/// the apps that are there.
+///
+/// The listing comes after the locks: between one that came before and the probe a run may have come,
+/// made its app and died. Only while the lock is held nobody can.
+///
+/// # Errors
+/// [`EngineError`] when the engine's objects cannot be listed; no file is unlinked then.
+async fn tidy_batch(
+    engine: &Engine,
+    host: &HostDirs,
+    zone: &Zone,
+    domains: &[Domain],
+    sweep: &mut Sweep,
+) -> Result<BTreeSet<Domain>, EngineError> {
+    let mut free = Vec::new();
+    let claims = in_parallel(domains.iter().collect(), |domain| {
+        (domain, DomainLock::try_claim(host, domain))
+    });
+    for (domain, claim) in claims {
+        match claim {
+            Ok(Some(lock)) => free.push(lock),
+            Ok(None) => {}
+            Err(error) => sweep.findings.push(Finding {
+                domain: domain.clone(),
+                decision: Decision::Skipped(error),
+            }),
+        }
+    }
+    let mut unreadable = Vec::new();
+    let apps = candidates::of_zone(engine, host, zone, &mut unreadable).await?;
+    let tidied = in_parallel(free, |lock| {
+        // Whatever could not be read may be its app.
+        let clear = unreadable.is_empty() && !apps.contains(lock.domain());
+        let left = if clear {
+            Left::Nothing
+        } else {
+            Left::Something
+        };
+        lock.leave(left).is_ok() && clear
+    });
+    sweep.tidied += tidied.into_iter().filter(|tidied| *tidied).count();
+    for place in unreadable {
+        if !sweep.unreadable.contains(&place) {
+            sweep.unreadable.push(place);
+        }
+    }
+    Ok(apps)
+}
+
+/// Does `work` on each of `items`, on every core when they are many: it is the kernel that takes the time,
+/// a few microseconds for each call. Returns the results in the order of the items.
+fn in_parallel<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+    const WORTH_A_THREAD: usize = 64;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = items.len().div_ceil(cores).max(WORTH_A_THREAD);
+    let mut items = items.into_iter();
+    let shares: Vec<Vec<I>> = std::iter::from_fn(|| {
+        let share: Vec<I> = items.by_ref().take(share).collect();
+        (!share.is_empty()).then_some(share)
+    })
+    .collect();
+    let do_share = |share: Vec<I>| share.into_iter().map(&work).collect::<Vec<O>>();
+    std::thread::scope(|scope| {
+        let mut shares = shares.into_iter();
+        let own = shares.next();
+        let others: Vec<_> = shares
+            .map(|share| scope.spawn(|| do_share(share)))
+            .collect();
+        let mut done = own.map(do_share).unwrap_or_default();
+        for other in others {
+            match other.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_in_parallel_is_done_once_for_each_and_in_order() {
+        for count in [0, 1, 64, 65, 1000] {
+            let items: Vec<usize> = (0..count).collect();
+            let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(in_parallel(items, |item| item * 2), doubled);
+        }
+    }
+}
