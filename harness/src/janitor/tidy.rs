@@ -90,11 +90,9 @@ async fn tidy_batch(
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut free = Vec::new();
-    let claims = in_parallel(domains.iter().collect(), |domain| {
-        (domain, DomainLock::try_claim(host, domain))
-    });
-    for (domain, claim) in claims {
-        match claim {
+    // One after the other: two threads were slower, the kernel has one lock for the directory's entries.
+    for domain in domains {
+        match DomainLock::try_claim(host, domain) {
             Ok(Some(lock)) => free.push(lock),
             Ok(None) => {}
             Err(error) => sweep.findings.push(Finding {
@@ -105,7 +103,7 @@ async fn tidy_batch(
     }
     let mut unreadable = Vec::new();
     let apps = candidates::of_zone(engine, host, zone, &mut unreadable).await?;
-    let tidied = in_parallel(free, |lock| {
+    for lock in free {
         // Whatever could not be read may be its app.
         let clear = unreadable.is_empty() && !apps.contains(lock.domain());
         let left = if clear {
@@ -113,57 +111,13 @@ async fn tidy_batch(
         } else {
             Left::Something
         };
-        lock.leave(left).is_ok() && clear
-    });
-    sweep.tidied += tidied.into_iter().filter(|tidied| *tidied).count();
+        let let_go = lock.leave(left);
+        sweep.tidied += usize::from(clear && let_go.is_ok());
+    }
     for place in unreadable {
         if !sweep.unreadable.contains(&place) {
             sweep.unreadable.push(place);
         }
     }
     Ok(apps)
-}
-
-/// Does `work` on each of `items`, on every core when they are many: it is the kernel that takes the time,
-/// a few microseconds for each call. Returns the results in the order of the items.
-fn in_parallel<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
-    const WORTH_A_THREAD: usize = 64;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = items.len().div_ceil(cores).max(WORTH_A_THREAD);
-    let mut items = items.into_iter();
-    let shares: Vec<Vec<I>> = std::iter::from_fn(|| {
-        let share: Vec<I> = items.by_ref().take(share).collect();
-        (!share.is_empty()).then_some(share)
-    })
-    .collect();
-    let do_share = |share: Vec<I>| share.into_iter().map(&work).collect::<Vec<O>>();
-    std::thread::scope(|scope| {
-        let mut shares = shares.into_iter();
-        let own = shares.next();
-        let others: Vec<_> = shares
-            .map(|share| scope.spawn(|| do_share(share)))
-            .collect();
-        let mut done = own.map(do_share).unwrap_or_default();
-        for other in others {
-            match other.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_in_parallel_is_done_once_for_each_and_in_order() {
-        for count in [0, 1, 64, 65, 1000] {
-            let items: Vec<usize> = (0..count).collect();
-            let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
-            assert_eq!(in_parallel(items, |item| item * 2), doubled);
-        }
-    }
 }
