@@ -41,9 +41,19 @@ pub enum AbraError {
     /// It is not on `PATH`.
     #[error("abra is not on PATH")]
     Missing,
-    /// It could not be run, or did not end in time.
+    /// It could not be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// It did not end in time, and was killed with everything that it had started.
+    #[error("`abra {call}` did not end within {} s and was killed{}", .limit.as_secs(), said_last(.tail))]
+    Hung {
+        /// The command.
+        call: &'static str,
+        /// How long it had.
+        limit: Duration,
+        /// The last lines that it wrote.
+        tail: Vec<String>,
+    },
     /// It gave up, and said why.
     #[error("`abra {call}` failed: {line}")]
     Fatal {
@@ -74,6 +84,11 @@ pub enum AbraError {
     },
 }
 
+fn said_last(tail: &[String]) -> String {
+    let line = tail.last();
+    line.map_or_else(String::new, |line| format!("; it said last: {line}"))
+}
+
 impl AbraError {
     /// Returns whether abra itself refused what it was asked for, because of the recipe or the app, rather than
     /// because of the host or because it does not know the command.
@@ -99,6 +114,9 @@ impl AbraError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Missing => "install abra, or choose `--driver stack`, which needs only Docker",
+            Self::Hung { .. } => {
+                "see whether the engine and its registries answer (`docker info`, `docker pull`), and what the call does by hand with `--debug`; `--driver stack` does without abra"
+            }
             Self::Fatal { line, .. } if line.contains("backupbot") => {
                 "deploy backup-bot-two on this host, or choose `--driver stack`, which saves volumes itself"
             }
@@ -145,6 +163,7 @@ pub struct Abra {
     pub dir: PathBuf,
     processes: Processes,
     docker_host: String,
+    deploy_limit: Duration,
 }
 
 impl Abra {
@@ -164,6 +183,7 @@ impl Abra {
             dir: dir.to_owned(),
             processes: processes.clone(),
             docker_host: docker_host.to_owned(),
+            deploy_limit: DEPLOY,
         };
         let finished = abra.call("--version", &["--version"], SHORT, false).await?;
         let lines = clean(&finished.stdout);
@@ -265,7 +285,7 @@ impl Abra {
         }
         // -D: names of run apps lead nowhere. -c: its own wait gives up while a heavy image still starts.
         args.extend(["-n", "-o", "-f", "-D", "-c"]);
-        self.call("app deploy", &args, DEPLOY, false)
+        self.call("app deploy", &args, self.deploy_limit, false)
             .await
             .map(drop)
     }
@@ -403,7 +423,14 @@ impl Abra {
         if pty {
             cmd = cmd.pty().env("TERM", "xterm");
         }
-        let finished = self.processes.run(&cmd, limit).await?;
+        let finished = match self.processes.run(&cmd, limit).await {
+            Ok(finished) => finished,
+            Err(ProcessError::TimedOut { limit, tail, .. }) => {
+                let tail = clean(tail.join("\n").as_bytes());
+                return Err(AbraError::Hung { call, limit, tail });
+            }
+            Err(error) => return Err(error.into()),
+        };
         if finished.success() {
             return Ok(finished);
         }
@@ -429,6 +456,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
     /// The stand-in of the tests in a directory of its own, with `quirks` and a call that hangs.
     async fn stand_in(dir: &Path, quirks: &str, hang: &str) -> Result<Abra, AbraError> {
@@ -484,23 +512,47 @@ mod tests {
         );
     }
 
+    /// What it started ignores TERM, and would hold the app long after abra is dead.
     #[tokio::test(flavor = "current_thread")]
-    async fn a_call_that_hangs_is_killed_and_named_and_an_unknown_answer_is_shown() {
+    async fn a_deploy_that_hangs_is_killed_with_its_children_and_the_error_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let abra = stand_in(dir.path(), "+garbage", "app undeploy")
-            .await
-            .unwrap();
-        let limit = Duration::from_millis(1500);
-        let error = abra
-            .call("app undeploy", &["x", "-n", "-o"], limit, true)
-            .await
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("`abra app undeploy` did not end within"),
-            "{error}"
+        let mut abra = stand_in(dir.path(), "", "app deploy").await.unwrap();
+        assert_eq!(abra.deploy_limit, DEPLOY);
+        abra.deploy_limit = Duration::from_secs(3);
+        let error = abra.app_deploy("x", Deploy::Chaos).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`abra app deploy` did not end within 3 s and was killed; it said last: INFO waiting for a registry"
         );
+        assert!(!error.is_refusal(), "the recipe is not to blame");
+        let hint = error.hint();
+        assert!(
+            hint.contains("`docker pull`") && hint.contains("--driver stack"),
+            "{hint}"
+        );
+        let child = std::fs::read_to_string(dir.path().join("fake/hangs")).unwrap();
+        let gone = || async {
+            let stat = Path::new("/proc").join(&child).join("stat");
+            let stat = std::fs::read_to_string(stat).unwrap_or_default();
+            Ok(if stat.is_empty() || stat.contains(") Z ") {
+                Poll::Ready(())
+            } else {
+                Poll::NotYet(stat)
+            })
+        };
+        let waited: Result<(), WaitError<std::convert::Infallible>> = poll_until(
+            Deadline::after(Duration::from_secs(5)),
+            Duration::from_millis(10),
+            gone,
+        )
+        .await;
+        waited.unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_unknown_answer_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let abra = stand_in(dir.path(), "+garbage", "").await.unwrap();
         let error = abra.app_ls().await.unwrap_err();
         assert!(
             matches!(&error, AbraError::Unknown { line, .. } if line.contains("elsewhere today")),

@@ -149,8 +149,19 @@ pub struct Planned {
     pub stages: Vec<Stage>,
     /// Every hook, test and overlay beyond the recipe as shipped.
     pub customization: Vec<String>,
+    /// The apps that are deployed before the recipe's own, in that order.
+    pub dependencies: Vec<PlannedDependency>,
     /// How many deploys the run should count.
     pub deploys_expected: u32,
+}
+
+/// An app that is deployed before the recipe's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedDependency {
+    /// Its recipe.
+    pub recipe: String,
+    /// Its domain in this run.
+    pub domain: String,
 }
 
 /// The facts known when a run has ended.

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{HostDirs, RunDirs};
-use crate::event::{Consumer, Event, RunStarted};
+use crate::event::{Consumer, Event, PlannedDependency, RunStarted};
 use crate::lock::{DomainLock, LockError, Probe, SectionLock, probe};
 use crate::name::{Domain, Zone};
-use crate::outcome::Phase;
+use crate::outcome::{Phase, Status};
 use crate::process::Identity;
 use crate::record::{Durability, replace};
 
@@ -41,6 +41,23 @@ pub struct LiveRun {
     pub started_at: String,
     /// When its hard deadline ends it, RFC 3339 in UTC.
     pub deadline_at: String,
+    /// The domain whose lock it waits for, while it does. Records of older versions do not say it.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
+    /// The apps that it deploys before its own, in that order. Records of older versions have none.
+    #[serde(default)]
+    pub dependencies: Vec<LiveDependency>,
+}
+
+/// An app that a run deploys before its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveDependency {
+    /// Its recipe.
+    pub recipe: String,
+    /// Its domain.
+    pub domain: String,
+    /// `pass` when it is up, `fail` when it will not be; null until that is known.
+    pub status: Option<Status>,
 }
 
 impl LiveRun {
@@ -48,6 +65,26 @@ impl LiveRun {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.phase == Phase::LockWait.name()
+    }
+
+    /// Returns the domain whose lock it waits for.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        let domain = self.waiting_for.as_deref().unwrap_or(&self.domain);
+        self.is_waiting().then_some(domain)
+    }
+
+    /// Returns the domains of the apps that are its own: a lock of one of these is held by it. One that waits for
+    /// its app's lock has none yet; one that waits for a dependency's has the others.
+    #[must_use]
+    pub fn domains(&self) -> Vec<&str> {
+        let waits_for = self.waits_for();
+        if waits_for == Some(self.domain.as_str()) {
+            return Vec::new();
+        }
+        let all = self.dependencies.iter().map(|one| one.domain.as_str());
+        let all = std::iter::once(self.domain.as_str()).chain(all);
+        all.filter(|domain| Some(*domain) != waits_for).collect()
     }
 }
 
@@ -81,29 +118,55 @@ pub(crate) fn consumer(dirs: &RunDirs, deadline: Duration) -> Result<Consumer, L
     let mut record = None;
     Ok(Box::new(move |event| {
         let _held = &lock;
-        let doing = match event {
-            Event::RunStarted(started) => {
-                record = begin(started, deadline);
-                record.as_ref().map(|record| record.phase.clone())
-            }
-            Event::Moved { domain, .. } => record.as_mut().map(|record| {
-                record.domain.clone_from(domain);
-                record.phase.clone()
-            }),
-            Event::PhaseStarted { phase, .. } => Some(phase.name().to_owned()),
-            Event::TierStarted(stage) => Some(stage.to_string()),
-            Event::TeardownStarted { .. } => Some(Phase::Teardown.name().to_owned()),
-            _ => None,
-        };
-        let (Some(record), Some(doing)) = (record.as_mut(), doing) else {
+        if let Event::RunStarted(started) = event {
+            record = begin(started, deadline);
+        }
+        let Some(record) = record.as_mut() else {
             return;
         };
-        record.phase = doing;
-        record.phase_since = Timestamp::now().to_string();
-        if let Ok(text) = serde_json::to_vec_pretty(record) {
+        if note(record, event)
+            && let Ok(text) = serde_json::to_vec_pretty(record)
+        {
             drop(replace(&path, &text, Durability::Kill));
         }
     }))
+}
+
+/// Notes what an event says of the run; returns whether it says anything.
+fn note(record: &mut LiveRun, event: &Event) -> bool {
+    let phase = match event {
+        Event::RunStarted(_) => return true,
+        Event::Moved { domain, .. } => {
+            record.domain.clone_from(domain);
+            return true;
+        }
+        Event::Planned(plan) => {
+            let dependency = |one: &PlannedDependency| LiveDependency {
+                recipe: one.recipe.clone(),
+                domain: one.domain.clone(),
+                status: None,
+            };
+            record.dependencies = plan.dependencies.iter().map(dependency).collect();
+            return true;
+        }
+        Event::DependencyFinished(outcome) => {
+            let mut all = record.dependencies.iter_mut();
+            if let Some(one) = all.find(|one| one.domain == outcome.domain) {
+                one.status = Some(outcome.status);
+            }
+            return true;
+        }
+        Event::PhaseStarted { phase, detail } => {
+            record.waiting_for = (*phase == Phase::LockWait).then(|| detail.clone());
+            phase.name().to_owned()
+        }
+        Event::TierStarted(stage) => stage.to_string(),
+        Event::TeardownStarted { .. } => Phase::Teardown.name().to_owned(),
+        _ => return false,
+    };
+    record.phase = phase;
+    record.phase_since = Timestamp::now().to_string();
+    true
 }
 
 fn begin(started: &RunStarted, deadline: Duration) -> Option<LiveRun> {
@@ -119,6 +182,8 @@ fn begin(started: &RunStarted, deadline: Duration) -> Option<LiveRun> {
         phase_since: now.to_string(),
         started_at: started.started_at.clone(),
         deadline_at: now.saturating_add(deadline).unwrap_or(now).to_string(),
+        waiting_for: None,
+        dependencies: Vec::new(),
     })
 }
 
@@ -203,6 +268,8 @@ fn read(path: &Path) -> io::Result<Option<LiveRun>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Planned;
+    use crate::outcome::DependencyOutcome;
 
     fn started(dirs: &RunDirs) -> Event {
         Event::RunStarted(Box::new(RunStarted {
@@ -226,7 +293,7 @@ mod tests {
         live(&started(&dirs));
         live(&Event::PhaseStarted {
             phase: Phase::LockWait,
-            detail: String::new(),
+            detail: "note-012345.ci.localhost".to_owned(),
         });
         let roster = list(&host);
         assert_eq!(roster.unreadable, Vec::<String>::new());
@@ -237,11 +304,67 @@ mod tests {
             (run.run_id.as_str(), run.phase.as_str()),
             ("7", "lock_wait")
         );
-        assert!(run.is_waiting());
+        assert_eq!(run.waits_for(), Some("note-012345.ci.localhost"));
+        assert_eq!(run.domains(), Vec::<&str>::new(), "it has not even its own");
         assert_eq!(run.process, Identity::own().unwrap());
         drop(live);
         assert!(list(&host).runs.is_empty(), "a dead run is listed");
         assert!(record_path(&dirs.state).exists());
+    }
+
+    #[test]
+    fn dependencies_are_part_of_the_run_that_deploys_them() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
+        let mut live = consumer(&dirs, Duration::from_secs(3600)).unwrap();
+        live(&started(&dirs));
+        let planned = |recipe: &str| PlannedDependency {
+            recipe: recipe.to_owned(),
+            domain: format!("{recipe}-0a1b2c.ci.localhost"),
+        };
+        live(&Event::Planned(Box::new(Planned {
+            dependencies: vec![planned("gite"), planned("keyc")],
+            ..Planned::default()
+        })));
+        let own = "note-012345.ci.localhost";
+        let (gitea, keycloak) = ("gite-0a1b2c.ci.localhost", "keyc-0a1b2c.ci.localhost");
+        let seen = |host: &HostDirs| list(host).runs.remove(0);
+        assert_eq!(seen(&host).domains(), [own, gitea, keycloak]);
+        // Whoever holds the lock that it waits for, it is not this run.
+        live(&Event::PhaseStarted {
+            phase: Phase::LockWait,
+            detail: keycloak.to_owned(),
+        });
+        assert_eq!(seen(&host).waits_for(), Some(keycloak));
+        assert_eq!(seen(&host).domains(), [own, gitea]);
+        live(&Event::PhaseStarted {
+            phase: Phase::Deploy,
+            detail: String::new(),
+        });
+        live(&Event::DependencyFinished(Box::new(DependencyOutcome {
+            recipe: "keyc".to_owned(),
+            domain: keycloak.to_owned(),
+            version: None,
+            required: false,
+            status: Status::Fail,
+            reason: None,
+        })));
+        let run = seen(&host);
+        assert_eq!((run.phase.as_str(), run.waits_for()), ("deploy", None));
+        let statuses: Vec<_> = run.dependencies.iter().map(|one| one.status).collect();
+        assert_eq!(statuses, [None, Some(Status::Fail)]);
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_read() {
+        let old = r#"{"run_id": "7", "process": PROCESS, "recipe": "notes", "pr": null, "reference": null,
+            "domain": "note-012345.ci.localhost", "phase": "lock_wait", "phase_since": "2026-01-02T03:04:05Z",
+            "started_at": "2026-01-02T03:04:05Z", "deadline_at": "2026-01-02T04:04:05Z"}"#;
+        let process = serde_json::to_string(&Identity::own().unwrap()).unwrap();
+        let run: LiveRun = serde_json::from_str(&old.replace("PROCESS", &process)).unwrap();
+        assert_eq!(run.waits_for(), Some("note-012345.ci.localhost"));
+        assert!(run.dependencies.is_empty() && run.domains().is_empty());
     }
 
     #[test]

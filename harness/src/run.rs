@@ -97,8 +97,15 @@ struct Held {
     rested: Vec<Rc<DomainLock>>,
     /// What becomes the recipe's canonical if the run is green.
     candidate: Option<promote::Candidate>,
-    /// Why a required dependency is missing.
-    missing: Option<String>,
+    /// The first required dependency that is missing.
+    missing: Option<Missing>,
+}
+
+/// A required dependency that did not come up.
+#[derive(Debug, Clone)]
+struct Missing {
+    recipe: String,
+    reason: String,
 }
 
 /// What the run's parts share.
@@ -360,7 +367,14 @@ fn decide(ending: &Ending, held: &Held) -> Decision {
                     )
                 }
                 None => match &held.missing {
-                    Some(reason) => decision(Verdict::Failed, 1, Some(reason.clone()), &[]),
+                    Some(Missing { recipe, reason }) => decision(
+                        Verdict::Failed,
+                        1,
+                        Some(format!("required dependency `{recipe}` failed: {reason}")),
+                        &[format!(
+                            "the recipe under test need not be to blame: `recipe-ci run {recipe}` shows what is wrong with `{recipe}` itself"
+                        )],
+                    ),
                     None => decision(Verdict::Passed, 0, None, &[]),
                 },
             }
@@ -446,11 +460,22 @@ mod tests {
     #[test]
     fn a_required_dependency_that_is_missing_reddens_a_green_run_alone() {
         let mut held = held(&[tier(Stage::Custom, Status::Unver, false)]);
-        held.missing = Some("no keycloak".to_owned());
+        held.missing = Some(Missing {
+            recipe: "keycloak".to_owned(),
+            reason: "converged: no".to_owned(),
+        });
         let red = decide(&done(), &held);
         assert_eq!(
             (red.exit_code, red.reason.as_deref()),
-            (1, Some("no keycloak"))
+            (
+                1,
+                Some("required dependency `keycloak` failed: converged: no")
+            )
+        );
+        assert!(
+            red.hints[0].contains("`recipe-ci run keycloak`"),
+            "{:?}",
+            red.hints
         );
         held.tiers[0].blames_recipe = true;
         assert_eq!(decide(&done(), &held).reason.unwrap(), "custom: because");

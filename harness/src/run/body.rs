@@ -86,11 +86,13 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     if !context.settings.dry_run {
         needed = read_dependencies(context, &named).await?;
     }
+    let names = named.iter().map(|one| &one.recipe);
+    let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
     for dependency in &needed {
         plan.customization.extend(dependency.customization());
-        plan.warnings.extend(dependency.warnings());
+        plan.warnings.extend(dependency.warnings(&there));
     }
-    announce(context, &plan, named.len(), &chosen, &deviations);
+    announce(context, &plan, &named, &chosen, &deviations);
     if context.settings.dry_run {
         return Ok(Some(view(context, &plan, &named, &chosen, deviations)));
     }
@@ -310,7 +312,7 @@ fn deviations(
 pub(super) fn announce(
     context: &Context<'_>,
     plan: &Plan,
-    dependencies: usize,
+    dependencies: &[Named],
     chosen: &Chosen,
     deviations: &[String],
 ) {
@@ -324,7 +326,8 @@ pub(super) fn announce(
         driver_reason: chosen.reason.clone(),
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
-        deploys_expected: deploy_count(dependencies),
+        dependencies: dependencies.iter().map(Into::into).collect(),
+        deploys_expected: deploy_count(dependencies.len()),
     })));
     for line in deviations {
         context.events.emit(&Event::Deviation(line.clone()));

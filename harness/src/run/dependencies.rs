@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use super::plan::{self, Plan};
 use super::settings::{Origin, Published, Settings};
-use super::{Context, RunError, tiers};
+use super::{Context, Missing, RunError, tiers};
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
 use crate::driver::Driver;
 use crate::driver::stack::Stamp;
-use crate::event::Event;
+use crate::event::{Event, PlannedDependency};
 use crate::git::checkout;
 use crate::git::source::Source;
 use crate::http::Http;
@@ -30,6 +30,7 @@ use crate::outcome::{DependencyOutcome, Stage, Status};
 use crate::overlay::manifest::looks_secret;
 use crate::overlay::trust;
 use crate::recipe::release::{Release, ReleaseError};
+use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
@@ -64,13 +65,24 @@ impl From<&Named> for NamedView {
     }
 }
 
+impl From<&Named> for PlannedDependency {
+    fn from(named: &Named) -> Self {
+        Self {
+            recipe: named.recipe.to_string(),
+            domain: named.domain.to_string(),
+        }
+    }
+}
+
 /// A dependency that was read.
 #[derive(Debug)]
 pub(super) struct Dependency {
     /// Which.
     pub(super) named: Named,
-    /// Its newest published version; without one its default branch is deployed.
+    /// Its newest published version, if there is one.
     version: Option<String>,
+    /// What is deployed where there is none.
+    otherwise: &'static str,
     /// What its deploy needs, or why it cannot be deployed.
     plan: Result<Box<Plan>, String>,
     /// Its own places within the run's.
@@ -145,11 +157,12 @@ fn about(recipe: &RecipeName, error: RunError) -> RunError {
 
 fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
     let recipe = &named.recipe;
-    let origin = match &settings.published {
-        Published::Staged => Origin::Staged,
+    let (origin, otherwise) = match &settings.published {
+        Published::Staged => (Origin::Staged, "its staged checkout"),
         Published::Forge { url, owner } => {
             let source = Source::parse(&format!("{owner}/{recipe}"), Some(url), Path::new("/"));
-            Origin::Repository(source.map_err(super::usage)?)
+            let source = source.map_err(super::usage)?;
+            (Origin::Repository(source), "its default branch")
         }
     };
     let trusted = match &settings.approved {
@@ -180,7 +193,9 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
     }
     let plan = match plan::make(&theirs, &dirs, &checkout) {
         Ok(plan) => Ok(Box::new(plan)),
-        Err(RunError::Usage { error, .. }) if error.is::<ReleaseError>() => {
+        Err(RunError::Usage { error, .. })
+            if error.is::<ReleaseError>() || error.is::<SecretError>() =>
+        {
             Err(crate::error::chain(&*error))
         }
         Err(error) => return Err(error),
@@ -188,6 +203,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
     Ok(Dependency {
         named: named.clone(),
         version,
+        otherwise,
         plan,
         dirs,
     })
@@ -196,7 +212,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
 impl Dependency {
     /// Returns what it is: `notes 0.2.0+1.1.0`.
     fn shown(&self) -> String {
-        let version = self.version.as_deref().unwrap_or("its default branch");
+        let version = self.version.as_deref().unwrap_or(self.otherwise);
         format!("{} {version}", self.named.recipe)
     }
 
@@ -232,13 +248,14 @@ impl Dependency {
         lines
     }
 
-    /// Returns remarks for the report.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// Returns remarks for the report; `there` are the recipes that the run deploys.
+    pub(super) fn warnings(&self, there: &[&RecipeName]) -> Vec<String> {
         let recipe = &self.named.recipe;
         let mut lines = Vec::new();
         if self.version.is_none() {
             lines.push(format!(
-                "dependency `{recipe}` has no published version; its default branch is deployed"
+                "dependency `{recipe}` has no published version; {} is deployed",
+                self.otherwise
             ));
         }
         if let Ok(plan) = &self.plan {
@@ -247,9 +264,12 @@ impl Dependency {
                     .iter()
                     .map(|line| format!("dependency `{recipe}`: {line}")),
             );
-            let theirs = plan.declared.dependencies();
-            if !theirs.is_empty() {
-                let names: Vec<&str> = theirs.iter().map(|one| one.recipe.as_str()).collect();
+            let theirs = plan.declared.dependencies().iter();
+            let names: Vec<&str> = theirs
+                .map(|one| one.recipe.as_str())
+                .filter(|name| there.iter().all(|recipe| recipe.as_str() != *name))
+                .collect();
+            if !names.is_empty() {
                 lines.push(format!(
                     "dependency `{recipe}` has dependencies of its own ({}), which are not deployed: name them in the recipe under test as well",
                     names.join(", ")
@@ -310,8 +330,10 @@ pub(super) async fn bring_up(
             ));
             if named.required {
                 let mut held = context.held.borrow_mut();
-                held.missing
-                    .get_or_insert(format!("required dependency `{recipe}` failed: {reason}"));
+                held.missing.get_or_insert_with(|| Missing {
+                    recipe: recipe.clone(),
+                    reason: reason.clone(),
+                });
             }
         }
         let status = if failed.is_none() {
@@ -352,6 +374,7 @@ async fn deploy(
         version,
         plan,
         dirs,
+        ..
     } = dependency;
     let plan = match plan {
         Ok(plan) => *plan,

@@ -108,7 +108,7 @@ pub(super) async fn go(
         let context = on_warm_app(cold, &domain, &canonical, kept);
         let plan = body::make_plan(&context, checkout.clone()).await?;
         let lines = traits.deviations(&plan.head);
-        body::announce(&context, &plan, 0, &embedded(), &lines);
+        body::announce(&context, &plan, &[], &embedded(), &lines);
         return Ok(Quick::Done(Some(body::view(
             &context,
             &plan,
@@ -173,7 +173,7 @@ pub(super) async fn go(
         domain: domain.to_string(),
     });
     let lines = traits.deviations(&plan.head);
-    body::announce(&context, &plan, 0, &embedded(), &lines);
+    body::announce(&context, &plan, &[], &embedded(), &lines);
     // A quick run deploys with the embedded driver, whatever the host has.
     super::lint::go(&context, &plan, None).await?;
     if let Some(reason) = &plan.masks {

@@ -9,9 +9,10 @@ use harness::dirs::HostDirs;
 use harness::error::chain;
 use harness::janitor::{self, Decision, Sweep};
 use harness::lifetime::worker::Signals;
-use harness::live::{self, LiveRun, Roster};
+use harness::live::{self, LiveDependency, LiveRun, Roster};
 use harness::lock::{LockError, Probe};
 use harness::name::Zone;
+use harness::outcome::Status;
 use harness::report::printable;
 use harness::swarm::{Engine, EngineError};
 use harness::wait::pause;
@@ -95,11 +96,11 @@ async fn look(host: &HostDirs, zone: &Zone, deadline: Duration) -> Look {
 
 /// Finds the locks of run apps whose holder is not on the roster.
 fn others(host: &HostDirs, zone: &Zone, roster: &mut Roster) -> Vec<Other> {
-    let known: BTreeSet<&str> = roster
+    let known: BTreeSet<String> = roster
         .runs
         .iter()
-        .filter(|run| !run.is_waiting())
-        .map(|run| run.domain.as_str())
+        .flat_map(LiveRun::domains)
+        .map(str::to_owned)
         .collect();
     let mut others = Vec::new();
     match live::held_locks(host, zone) {
@@ -136,17 +137,12 @@ impl Look {
         }
     }
 
-    /// Returns whom a waiting run waits for: the run of its domain that does not wait, or what the lock says.
+    /// Returns whom a waiting run waits for: the run whose app has that domain, or what the lock says.
     fn waits_for(&self, run: &LiveRun) -> Option<String> {
-        if !run.is_waiting() {
-            return None;
-        }
-        let owner = self
-            .roster
-            .runs
-            .iter()
-            .find(|other| other.domain == run.domain && !other.is_waiting());
-        let other = || self.others.iter().find(|other| other.domain == run.domain);
+        let domain = run.waits_for()?;
+        let runs = &mut self.roster.runs.iter();
+        let owner = runs.find(|other| other.domains().contains(&domain));
+        let other = || self.others.iter().find(|other| other.domain == domain);
         Some(match (owner, other()) {
             (Some(owner), _) => format!("run {}", owner.run_id),
             (None, Some(other)) if !other.holder.is_empty() => other.holder.clone(),
@@ -180,6 +176,7 @@ impl Look {
                 until(&run.deadline_at).map_or_else(|| "over".to_owned(), |left| span(Some(left))),
                 self.waits_for(run).unwrap_or_else(|| "-".to_owned()),
             ]);
+            rows.extend(run.dependencies.iter().map(dependency_row));
         }
         if self.roster.runs.is_empty() {
             lines.push("no run is alive".to_owned());
@@ -303,6 +300,17 @@ impl Look {
             "sweeping": coverage_json(&self.coverage),
         })
     }
+}
+
+/// Returns the line of an app that the run above it needs.
+fn dependency_row(dependency: &LiveDependency) -> [String; 8] {
+    let phase = match dependency.status {
+        None => "needed",
+        Some(Status::Pass) => "needed: up",
+        Some(_) => "needed: failed",
+    };
+    let LiveDependency { recipe, domain, .. } = dependency;
+    ["└", recipe, "", domain, phase, "", "", ""].map(str::to_owned)
 }
 
 /// Returns when the janitor last swept, in words.

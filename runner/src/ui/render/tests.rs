@@ -26,6 +26,7 @@ fn planned() -> Event {
         driver_reason: "no abra on PATH".to_owned(),
         stages: Stage::ALL.to_vec(),
         customization: vec!["tests/test_install.py".to_owned()],
+        dependencies: Vec::new(),
         deploys_expected: 1,
     }))
 }
