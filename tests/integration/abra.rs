@@ -77,6 +77,7 @@ fn an_abra_that_hangs_is_killed_and_its_call_is_named() {
         "{}",
         done.stderr
     );
+    assert!(done.stderr.contains("`docker info`"), "{}", done.stderr);
     assert!(start.elapsed() < Duration::from_secs(60));
     env.assert_quiet();
 }
@@ -122,8 +123,8 @@ fn abras_lint_is_beside_ours_and_one_that_cannot_be_read_is_no_pass() {
 
 #[test]
 fn an_abra_that_hangs_over_its_lint_is_killed_and_the_rung_is_not_verified() {
-    let line =
-        "abra's own lint did not run: `abra recipe lint` did not end within 30 s and was killed";
+    let line = "abra's own lint did not run: `abra recipe lint` did not end within 30 s and was killed; \
+                it said last: INFO waiting for a registry";
     lint_with("", "recipe lint", "unver", Some(line));
 }
 

@@ -6,6 +6,7 @@
 
 mod abra;
 mod cli;
+mod dependencies;
 mod dry_run;
 mod install;
 mod lint;

@@ -312,6 +312,11 @@ fn what_abra_gets_wrong_does_not_blame_the_recipe() {
         ("+table", "install", "not JSON in spite of `-m`"),
         ("+no-offline", "install", "unknown flag: -o"),
         (
+            "+ignores-offline",
+            "install",
+            "authentication required: Unauthorized",
+        ),
+        (
             "+docker-gone",
             "install",
             "Cannot connect to the Docker daemon",
@@ -331,6 +336,42 @@ fn what_abra_gets_wrong_does_not_blame_the_recipe() {
         );
         env.assert_nothing_left();
     }
+}
+
+/// abra writes the version that it deploys into the env file. Were it still there at the next deploy, and did it
+/// count, the upgrade would deploy the base once more.
+#[test]
+fn a_version_that_abra_wrote_into_the_env_file_decides_nothing() {
+    let mut env = with_abra("+pin-wins");
+    env.set("STAGES", "upgrade,custom");
+    let root = env.root.display().to_string();
+    let test = format!("#!/bin/sh\nrecipe-ci app env TYPE >{root}/type\n");
+    env.overlay("notes", "custom/test_type.sh", &test);
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
+    // It did write it.
+    let kind = std::fs::read_to_string(env.root.join("type")).unwrap();
+    let commit = results["head_commit"].as_str().unwrap();
+    assert_eq!(kind.trim(), format!("notes:{}", &commit[..8]));
+    env.assert_nothing_left();
+}
+
+/// An app that abra does not take down is taken down all the same, and that is said.
+#[test]
+fn an_undeploy_that_abra_refuses_leaves_nothing() {
+    let mut env = with_abra("+undeploy-refuses");
+    env.set("STAGES", "install");
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    assert_eq!(results["teardown"]["clean"], true);
+    let said = "`abra app undeploy` failed: ";
+    assert!(
+        done.stderr.contains(said) && done.stderr.contains("removed through the engine"),
+        "{}",
+        done.stderr
+    );
+    env.assert_nothing_left();
 }
 
 #[test]

@@ -1,17 +1,11 @@
 //! Apps that need another app beside them: deployed before, known to the tests, gone after, whatever happens.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::cancel::child_of;
-use crate::engine::{SwarmEnv, objects_of};
+use crate::engine::SwarmEnv;
 use crate::support::{Run, command, read_results};
-use crate::wait::wait_until;
-
-const LONG: Duration = Duration::from_secs(120);
 
 /// Prints the token of the notes app, which its recipe lets only its own container read.
 const PROVIDE: &str = "#!/bin/sh\nset -eu\n\
@@ -37,23 +31,25 @@ CCCI_OP_STATE_FILE=$(entry state_file) recipe-ci app http /cgi-bin/notes | grep 
 const PLAIN: &str = "#!/bin/sh\nrecipe-ci app http / >/dev/null\n";
 
 /// A host with a forge that has the published recipe `notes`, and a recipe `client` that needs it.
-struct Pair {
-    env: SwarmEnv,
+pub(crate) struct Pair {
+    pub(crate) env: SwarmEnv,
     client: PathBuf,
 }
 
+#[track_caller]
+fn copy(from: &Path, to: PathBuf) -> PathBuf {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
+    assert!(copied.success());
+    to
+}
+
 impl Pair {
-    fn new(dependency: &str) -> Self {
-        Self::on(SwarmEnv::new(), dependency)
+    pub(crate) fn new(dependencies: &str) -> Self {
+        Self::on(SwarmEnv::new(), dependencies)
     }
 
-    fn on(mut env: SwarmEnv, dependency: &str) -> Self {
-        let copy = |from: &Path, to: PathBuf| {
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
-            assert!(copied.success());
-            to
-        };
+    fn on(mut env: SwarmEnv, dependencies: &str) -> Self {
         let notes = env.recipe("notes");
         let client = copy(&notes, env.root.join("recipes/client"));
         std::fs::remove_dir_all(client.join("tests")).unwrap();
@@ -64,7 +60,7 @@ impl Pair {
         env.overlay(
             "client",
             "recipe-ci.yml",
-            &format!("dependencies: [{dependency}]\n"),
+            &format!("dependencies: [{dependencies}]\n"),
         );
         let root = env.root.display().to_string();
         env.overlay(
@@ -77,11 +73,65 @@ impl Pair {
         Self { env, client }
     }
 
-    fn start(&self, more: &[&str]) -> Run {
+    pub(crate) fn start(&self, more: &[&str]) -> Run {
         let path = self.client.display().to_string();
         let args = ["run", &path].into_iter().chain(more.iter().copied());
         self.env.start(args)
     }
+
+    fn published(&self, name: &str) -> PathBuf {
+        self.env.root.join(format!("forge/coop-cloud/{name}.git"))
+    }
+
+    /// Publishes `notes` under another name as well.
+    pub(crate) fn publish(&self, name: &str) {
+        copy(&self.published("notes"), self.published(name));
+    }
+
+    /// Publishes the recipe's tree as it stands as a version that is newer than any.
+    pub(crate) fn release(&self, name: &str) {
+        let repository = self.published(name);
+        git(&repository, &["add", "-A", "-f"]);
+        git(&repository, &["commit", "-q", "-m", "chore: publish"]);
+        git(&repository, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
+    }
+
+    /// Publishes a version of the recipe whose image nobody has.
+    pub(crate) fn without_image(&self, name: &str) {
+        let compose = self.published(name).join("compose.yml");
+        self.env.edit(&compose, "recipe-ci/notes:2", ABSENT);
+        self.release(name);
+    }
+
+    /// Returns what the client's tests saw in `CCCI_DEPS_FILE`, in the run of that id.
+    #[track_caller]
+    fn seen(&self, run: &str) -> Value {
+        let file = std::fs::read(self.env.root.join(format!("deps-{run}"))).unwrap();
+        serde_json::from_slice(&file).unwrap()
+    }
+}
+
+/// An image of a registry that refuses connections.
+pub(crate) const ABSENT: &str = "127.0.0.1:1/recipe-ci/absent:1";
+
+#[track_caller]
+fn git(repository: &Path, args: &[&str]) -> String {
+    let done = command("git")
+        .arg("-C")
+        .arg(repository)
+        .args([
+            "-c",
+            "safe.directory=*",
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@localhost",
+        ])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "git {args:?}: {done:?}");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
 #[track_caller]
@@ -124,7 +174,7 @@ fn an_app_logs_in_to_the_recipe_that_it_needs_and_both_are_gone_after() {
         std::fs::read_to_string(root.join("mode-1")).unwrap(),
         "600\n"
     );
-    let file: Value = serde_json::from_slice(&std::fs::read(root.join("deps-1")).unwrap()).unwrap();
+    let file = pair.seen("1");
     let notes = &file["notes"];
     assert_eq!(notes["domain"], dependency["domain"]);
     assert_eq!(
@@ -247,44 +297,188 @@ fn abra_deploys_the_dependency_too() {
     pair.env.assert_nothing_left();
 }
 
-/// A run whose dependency is there and stays in its hook `provide`.
-fn held() -> (Pair, Run) {
-    let mut pair = Pair::new("notes");
-    let root = pair.env.root.display().to_string();
-    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let hook = format!("#!/bin/sh\n: >{root}/reached\nread -r never <{root}/fifo\n");
-    pair.env.overlay("notes", "provide", &hook);
-    let run = pair.start(&[]);
-    wait_until(LONG, "the dependency is up", || {
-        pair.env.root.join("reached").exists().then_some(())
-    });
-    assert!(!objects_of(&pair.env.zone).is_empty());
-    (pair, run)
+/// Returns the statuses of the custom tests by name, without `custom/test_` and `.sh`.
+#[track_caller]
+fn statuses(results: &Value) -> Vec<String> {
+    let short = |name: &str| {
+        let name = name.rsplit_once("test_").map_or(name, |(_, name)| name);
+        name.trim_end_matches(".sh").to_owned()
+    };
+    let rows = rows(results).into_iter();
+    rows.map(|(name, status, _)| format!("{} {status}", short(&name)))
+        .collect()
 }
 
 #[test]
-fn a_cancel_while_a_dependency_is_deployed_leaves_nothing() {
-    let (pair, run) = held();
-    kill(run.pid, Signal::SIGTERM).unwrap();
-    run.finish().expect(143);
-    assert_eq!(pair.env.results()["teardown"]["clean"], true);
+fn two_dependencies_are_up_at_once_and_both_are_gone_after() {
+    let mut pair = Pair::new("notes, board");
+    pair.publish("board");
+    let both = "#!/bin/sh\n# requires: deps\nset -eu\n\
+        python3 -c 'import json, os\n\
+        for one in json.load(open(os.environ[\"CCCI_DEPS_FILE\"])).values(): print(one[\"state_file\"])' |\n\
+        while read -r file; do CCCI_OP_STATE_FILE=$file recipe-ci app http / >/dev/null; done\n";
+    pair.env.overlay("client", "custom/test_both.sh", both);
+    let done = pair.start(&["--run-id", "1"]).finish();
+    done.expect(0);
+    let results = pair.env.results();
+    assert_eq!(
+        statuses(&results),
+        ["both pass", "login pass", "plain pass"]
+    );
+    assert_eq!(results["deploy_count"], 3);
+    let (file, listed) = (pair.seen("1"), &results["dependencies"]);
+    assert_eq!(file.as_object().unwrap().len(), 2, "{file:#}");
+    // In the order of their names, which is also that of their locks.
+    for (index, name) in ["board", "notes"].into_iter().enumerate() {
+        assert_eq!(listed[index]["recipe"], name);
+        assert_eq!(listed[index]["status"], "pass");
+        assert_eq!(file[name]["domain"], listed[index]["domain"]);
+    }
+    assert_ne!(listed[0]["domain"], listed[1]["domain"]);
+    assert_eq!(results["teardown"]["clean"], true);
     pair.env.assert_nothing_left();
 }
 
+/// Of the app itself a missing image is exit 3, because nothing can be said about the recipe then. Without a
+/// dependency all of it can be said that does not need that one.
 #[test]
-fn a_killed_worker_leaves_neither_app_nor_dependency() {
+fn a_dependency_whose_image_cannot_be_had_costs_only_the_tests_that_need_it() {
+    for (declared, code) in [
+        ("board, notes", 0),
+        ("{recipe: board, required: true}, notes", 1),
+    ] {
+        let mut pair = Pair::new(declared);
+        pair.publish("board");
+        pair.without_image("board");
+        for name in ["board", "notes"] {
+            let test = format!("#!/bin/sh\n# requires: deps {name}\n");
+            pair.env
+                .overlay("client", &format!("custom/test_{name}.sh"), &test);
+        }
+        let done = pair.start(&[]).finish();
+        done.expect(code);
+        let results = pair.env.results();
+        assert_eq!(
+            statuses(&results),
+            ["board unver", "login unver", "notes pass", "plain pass"]
+        );
+        let rows = rows(&results);
+        let why = "dependency `board` failed: ";
+        assert!(
+            rows[0].2.starts_with(why) && rows[0].2.contains(ABSENT),
+            "{rows:?}"
+        );
+        // What was never deployed is not counted.
+        assert_eq!(results["deploy_count"], 2);
+        let both: Vec<_> = (0..2)
+            .map(|index| &results["dependencies"][index]["status"])
+            .collect();
+        assert_eq!(both, ["fail", "pass"]);
+        assert_eq!(results["rungs"]["install"], "pass");
+        let reason = results["reason"].as_str().unwrap_or_default();
+        assert_eq!(
+            reason.contains("required dependency `board` failed"),
+            code == 1,
+            "{reason}"
+        );
+        assert_eq!(
+            done.stderr.contains("`recipe-ci run board` shows"),
+            code == 1,
+            "{}",
+            done.stderr
+        );
+        pair.env.assert_nothing_left();
+    }
+}
+
+/// What a dependency ships is somebody's code, as the head's is.
+#[test]
+fn a_dependencys_own_hooks_run_when_the_operator_approved_it_and_its_tests_never() {
     let mut pair = Pair::new("notes");
     let root = pair.env.root.display().to_string();
-    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let test = format!("#!/bin/sh\n: >{root}/reached\nread -r never <{root}/fifo\n");
-    pair.env.overlay("client", "custom/test_stays.sh", &test);
-    let run = pair.start(&[]);
-    wait_until(LONG, "both are up", || {
-        pair.env.root.join("reached").exists().then_some(())
-    });
-    kill(child_of(run.pid), Signal::SIGKILL).unwrap();
-    let done = run.finish();
-    done.expect(137);
-    assert_eq!(pair.env.results()["verdict"], "orphaned");
+    let own = |name: &str, text: &str| {
+        let text = format!("#!/bin/sh\necho {name} >>{root}/ran-$CCCI_RUN_ID\n{text}");
+        pair.env
+            .write(&format!("forge/coop-cloud/notes.git/tests/{name}"), &text);
+    };
+    own("provide", "echo '{\"own\": \"given\"}'\n");
+    own("install_steps.sh", "");
+    own("test_install.sh", "exit 1\n");
+    own("custom/test_own.sh", "exit 1\n");
+    pair.release("notes");
+    let approved = pair
+        .env
+        .write("approved", "# nobody\n")
+        .display()
+        .to_string();
+    pair.env.set("CCCI_APPROVED_FILE", approved);
+    let ran = |run: &str| {
+        let text = std::fs::read_to_string(pair.env.root.join(format!("ran-{run}")));
+        text.unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let done = pair.start(&["--run-id", "1"]).finish();
+    done.expect(0);
+    assert_eq!(ran("1"), Vec::<String>::new());
+    assert_eq!(pair.seen("1")["notes"]["provided"]["own"], Value::Null);
+    let warnings = read_results(&pair.env.root.join("runs/1"))["warnings"].to_string();
+    assert!(
+        warnings.contains("dependency `notes`: ") && warnings.contains("approved"),
+        "{warnings}"
+    );
+
+    pair.env.write("approved", "notes\n");
+    let done = pair.start(&["--run-id", "2"]).finish();
+    done.expect(0);
+    assert_eq!(ran("2"), ["install_steps.sh", "provide"]);
+    let provided = &pair.seen("2")["notes"]["provided"];
+    // What the operator provides is there as well.
+    assert_eq!(
+        (&provided["own"], provided["token"].is_string()),
+        (&"given".into(), true)
+    );
+    pair.env.assert_nothing_left();
+}
+
+/// With `CCCI_SKIP_FETCH=1` a dependency is what the operator staged: its newest version, or what lies there when
+/// there is none. What lies there stays as it is.
+#[test]
+fn dependencies_are_taken_from_the_staged_checkouts_which_stay_as_they_are() {
+    let mut pair = Pair::new("board, {recipe: notes, required: true}");
+    pair.env.set("CCCI_SKIP_FETCH", "1");
+    pair.env.set("CCCI_FORGE_URL", "file:///nowhere");
+    let stage = |name: &str| {
+        let to = pair.env.root.join(format!("home/.abra/recipes/{name}"));
+        copy(&pair.published("notes"), to)
+    };
+    let (notes, board) = (stage("notes"), stage("board"));
+    git(&board, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
+    // Work that the operator has not committed.
+    std::fs::write(notes.join("compose.yml"), "services: [").unwrap();
+    let state = |at: &Path| {
+        (
+            git(at, &["rev-parse", "HEAD"]),
+            git(at, &["status", "--porcelain"]),
+        )
+    };
+    let before = (state(&notes), state(&board));
+    let done = pair.start(&["--run-id", "1"]).finish();
+    done.expect(0);
+    let results = pair.env.results();
+    assert_eq!(
+        statuses(&results),
+        ["login pass", "plain pass"],
+        "{results:#}"
+    );
+    let versions: Vec<_> = (0..2)
+        .map(|index| results["dependencies"][index]["version"].clone())
+        .collect();
+    assert_eq!(versions, [Value::Null, "0.2.0+1.1.0".into()]);
+    let warnings = results["warnings"].to_string();
+    let said = "dependency `board` has no published version; its staged checkout is deployed";
+    assert!(warnings.contains(said), "{warnings}");
+    assert_eq!((state(&notes), state(&board)), before);
     pair.env.assert_nothing_left();
 }

@@ -5,6 +5,7 @@
 )]
 
 mod abra;
+mod beside;
 mod cancel;
 mod declared;
 mod dependencies;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
+use crate::dependencies::Pair;
 use crate::engine::{SwarmEnv, objects_of};
 use crate::support::{Run, pids};
 use crate::wait::wait_until;
@@ -125,6 +126,43 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
     second.finish().expect(0);
     assert_eq!(ps(&env)["runs"], Value::Array(Vec::new()));
     env.assert_nothing_left();
+}
+
+/// A dependency's app is its run's: not one that somebody unknown holds.
+#[test]
+fn ps_shows_dependencies_as_part_of_the_run_that_needs_them() {
+    let mut pair = Pair::new("board, notes");
+    pair.publish("board");
+    pair.without_image("board");
+    let root = pair.env.root.display().to_string();
+    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let test = format!("#!/bin/sh\n: >{root}/reached; read -r go <{root}/fifo\n");
+    pair.env.overlay("client", "custom/test_hold.sh", &test);
+    let run = pair.start(&[]);
+    wait_held(&pair.env);
+    let seen = ps(&pair.env);
+    assert_eq!(seen["held_by_others"], Value::Array(Vec::new()), "{seen:#}");
+    assert_eq!(seen["runs"].as_array().unwrap().len(), 1, "{seen:#}");
+    let listed = &seen["runs"][0]["dependencies"];
+    let shown = |index: usize| (&listed[index]["recipe"], &listed[index]["status"]);
+    assert_eq!(shown(0), (&"board".into(), &"fail".into()), "{seen:#}");
+    assert_eq!(shown(1), (&"notes".into(), &"pass".into()));
+    let domain = listed[1]["domain"].as_str().unwrap();
+    let table = pair.env.run(["ps"]).stdout;
+    let below: Vec<&str> = table.lines().skip(2).take(2).collect();
+    assert!(
+        below[0].starts_with("└") && below[0].ends_with("needed: failed"),
+        "{table}"
+    );
+    assert!(
+        below[1].contains("notes") && below[1].contains(domain) && below[1].ends_with("needed: up"),
+        "{table}"
+    );
+    assert!(!table.contains("held:"), "{table}");
+    release(&pair.env);
+    run.finish().expect(0);
+    assert_eq!(ps(&pair.env)["runs"], Value::Array(Vec::new()));
+    pair.env.assert_nothing_left();
 }
 
 #[test]

@@ -276,6 +276,17 @@ fn a_green_release_is_promoted_and_quick_runs_leave_it_as_it_is() {
         (&quick["quick"], &quick["base_version"]),
         (&true.into(), &"0.2.0+1.1.0".into())
     );
+    // A plan says what the run would be: with dependencies a cold one.
+    scene.env.write(
+        "overlays/notes/recipe-ci.yml",
+        "canonical: true\ndependencies: [board]\n",
+    );
+    let cold = plan(&["--quick", "--stages", "upgrade"]);
+    assert_eq!(
+        (&cold["quick"], &cold["dependencies"][0]["recipe"]),
+        (&false.into(), &"board".into())
+    );
+    assert_eq!(cold["tiers"][2]["reason"], "not asked for");
     assert_eq!(scene.good(), good);
 }
 

@@ -69,6 +69,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         quick::check_place(context)?;
     }
     let (checkout, traits, chosen) = fetch(context).await?;
+    let cold;
+    let mut context = context;
     if context.settings.quick {
         match quick::go(context, &checkout, traits).await? {
             Quick::Done(plan) => return Ok(plan),
@@ -76,6 +78,15 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
                 context.events.warn(format!(
                     "no quick run: {reason}; a full cold run is made instead"
                 ));
+                let settings = Settings {
+                    quick: false,
+                    ..Settings::clone(&context.settings)
+                };
+                cold = Context {
+                    settings: Rc::new(settings),
+                    ..context.clone()
+                };
+                context = &cold;
             }
         }
     }

@@ -107,6 +107,10 @@ pub(super) async fn go(
         };
         let context = on_warm_app(cold, &domain, &canonical, kept);
         let plan = body::make_plan(&context, checkout.clone()).await?;
+        if let Some(reason) = unfit_plan(&plan, &canonical.version) {
+            body::start_over(&context)?;
+            return Ok(Quick::Cold(reason));
+        }
         let lines = traits.deviations(&plan.head);
         body::announce(&context, &plan, &[], &embedded(), &lines);
         return Ok(Quick::Done(Some(body::view(
@@ -155,18 +159,10 @@ pub(super) async fn go(
     let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
     let plan = body::make_plan(&context, checkout.clone()).await?;
     body::can_test(&context, &plan)?;
-    if !plan.declared.dependencies().is_empty() {
-        body::start_over(&context)?;
-        return Ok(Quick::Cold(
-            "the recipe has dependencies, which a quick run does not bring up".to_owned(),
-        ));
-    }
     let version = canonical.version.clone();
-    if plan.base.is_none() || newer(&version, plan.head_version.as_deref()) {
+    if let Some(reason) = unfit_plan(&plan, &version) {
         body::start_over(&context)?;
-        return Ok(Quick::Cold(format!(
-            "the head is no upgrade of the canonical {version}"
-        )));
+        return Ok(Quick::Cold(reason));
     }
     context.events.emit(&Event::Moved {
         quick: true,
@@ -249,6 +245,17 @@ fn unfit(
         Ok(None) => Some(format!("the canonical {version} is the head itself")),
         Err(remark) => Some(remark),
     }
+}
+
+/// Returns why the head's plan is none of a quick run, if it is none.
+fn unfit_plan(plan: &Plan, canonical: &str) -> Option<String> {
+    if !plan.declared.dependencies().is_empty() {
+        // The canonical's data would hold accounts and secrets of a dependency that is gone.
+        let reason = "the recipe has dependencies, which a quick run does not bring up";
+        return Some(reason.to_owned());
+    }
+    let is_upgrade = plan.base.is_some() && !newer(canonical, plan.head_version.as_deref());
+    (!is_upgrade).then(|| format!("the head is no upgrade of the canonical {canonical}"))
 }
 
 fn newer(canonical: &str, head: Option<&str>) -> bool {

@@ -1,0 +1,179 @@
+//! Dependencies without an engine: what is wrong with them is known before anything is made, and what is deployed
+//! is said.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::{Done, TestEnv, command};
+
+/// An environment whose engine does not answer, with a recipe `client` and a forge that has `notes` and `board`.
+fn env() -> (TestEnv, PathBuf) {
+    let mut env = TestEnv::new("unix:///nowhere/docker.sock");
+    let notes = env.recipe("notes");
+    let client = copy(&notes, env.root.join("recipes/client"));
+    std::fs::remove_dir_all(client.join("tests")).unwrap();
+    for name in ["notes", "board"] {
+        copy(&notes, published(&env, name));
+    }
+    let root = env.root.display().to_string();
+    env.set("CCCI_FORGE_URL", format!("file://{root}/forge"));
+    env.set("CCCI_TESTS_DIR", format!("{root}/overlays"));
+    (env, client)
+}
+
+fn published(env: &TestEnv, name: &str) -> PathBuf {
+    env.root.join(format!("forge/coop-cloud/{name}.git"))
+}
+
+fn copy(from: &Path, to: PathBuf) -> PathBuf {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
+    assert!(copied.success());
+    to
+}
+
+fn git(repository: &Path, args: &[&str]) {
+    let done = command("git")
+        .arg("-C")
+        .arg(repository)
+        .args([
+            "-c",
+            "safe.directory=*",
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@localhost",
+        ])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "git {args:?}: {done:?}");
+}
+
+fn declare(env: &TestEnv, recipe: &str, dependencies: &str) {
+    env.write(
+        &format!("overlays/{recipe}/recipe-ci.yml"),
+        &format!("dependencies: [{dependencies}]\n"),
+    );
+}
+
+fn run(env: &TestEnv, client: &Path) -> Done {
+    env.run(["run", client.to_str().unwrap(), "--stages", "install"])
+}
+
+/// Returns the warnings of the only run, which came as far as the engine that does not answer.
+#[track_caller]
+fn warnings(env: &TestEnv, client: &Path) -> Vec<String> {
+    run(env, client).expect(3);
+    let results = env.results();
+    let warnings = results["warnings"].as_array().unwrap().iter();
+    warnings
+        .map(|line| line.as_str().unwrap().to_owned())
+        .filter(|line| line.starts_with("dependency "))
+        .collect()
+}
+
+#[test]
+fn a_need_that_cannot_be_met_is_refused_before_anything_is_made() {
+    for (file, said) in [
+        (
+            "dependencies: [notes, client]\n",
+            "`client` cannot need itself",
+        ),
+        (
+            "recipe: client\ndependencies: [client]\n",
+            "a recipe cannot need itself",
+        ),
+        (
+            "dependencies: [notes, {recipe: notes, required: true}]\n",
+            "`notes` is named twice",
+        ),
+    ] {
+        let (env, client) = env();
+        env.write("overlays/client/recipe-ci.yml", file);
+        let done = run(&env, &client);
+        // An engine that was asked for would be exit 3.
+        done.expect(2);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+        let place = "overlays/client/recipe-ci.yml:";
+        assert!(done.stderr.contains(place), "{}", done.stderr);
+        assert!(done.stderr.contains("hint"), "{}", done.stderr);
+        let locks = std::fs::read_dir(env.root.join("locks")).unwrap();
+        assert_eq!(locks.count(), 0, "a lock file was made");
+        env.assert_quiet();
+    }
+}
+
+#[test]
+fn a_dependency_that_nobody_has_is_wrong_input() {
+    let (mut env, client) = env();
+    declare(&env, "client", "nobody");
+    let done = run(&env, &client);
+    done.expect(2);
+    assert!(
+        done.stderr.contains("dependency `nobody`: "),
+        "{}",
+        done.stderr
+    );
+    env.set("CCCI_SKIP_FETCH", "1");
+    let done = run(&env, &client);
+    done.expect(2);
+    assert!(
+        done.stderr.contains("dependency `nobody`: ") && done.stderr.contains("stage the recipe's"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn without_a_published_version_the_default_branch_is_taken_and_said() {
+    let (env, client) = env();
+    let board = published(&env, "board");
+    git(&board, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
+    // A tag that is no version of a recipe is none.
+    git(&board, &["tag", "-a", "-m", "x", "v7"]);
+    declare(&env, "client", "board, notes");
+    assert_eq!(
+        warnings(&env, &client),
+        ["dependency `board` has no published version; its default branch is deployed"]
+    );
+    let customization = env.results()["customization"].to_string();
+    for line in [
+        "dependency: board its default branch",
+        "dependency: notes 0.2.0+1.1.0",
+    ] {
+        assert!(customization.contains(line), "{customization}");
+    }
+}
+
+/// One level is deployed, and what is left out is said: but not of what is there anyway.
+#[test]
+fn dependencies_of_a_dependency_are_said_to_be_left_out_where_they_are() {
+    let (env, client) = env();
+    declare(&env, "client", "board, notes");
+    declare(&env, "board", "notes, elsewhere, client");
+    declare(&env, "notes", "board");
+    assert_eq!(
+        warnings(&env, &client),
+        [
+            "dependency `board` has dependencies of its own (elsewhere), which are not deployed: name them in the recipe under test as well"
+        ]
+    );
+}
+
+/// It is the dependency that fails, later and for those who need it; the input of this run is not wrong.
+#[test]
+fn a_published_version_that_cannot_be_read_is_a_broken_dependency_and_not_wrong_input() {
+    for (file, from, to) in [
+        ("compose.yml", "services:", "services: ["),
+        (".env.sample", "length=32", "size=32"),
+    ] {
+        let (env, client) = env();
+        let board = published(&env, "board");
+        env.edit(&board.join(file), from, to);
+        git(&board, &["commit", "-q", "-a", "-m", "chore: publish"]);
+        git(&board, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
+        declare(&env, "client", "board");
+        // As far as the engine, which does not answer.
+        run(&env, &client).expect(3);
+    }
+}

@@ -1,0 +1,124 @@
+//! Every end of a run while a dependency of it is there: neither app nor dependency stays, nor a lock.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::cancel::child_of;
+use crate::dependencies::Pair;
+use crate::engine::objects_of;
+use crate::support::{Run, is_locked};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Where a run is when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// The dependency's services are there and never become healthy.
+    Deploys,
+    /// The dependency is up and stays in its hook `provide`.
+    Provides,
+    /// The app runs beside the dependency.
+    Both,
+}
+
+/// Starts a run and waits until it is there.
+fn at(moment: Moment) -> (Pair, Run) {
+    let mut pair = Pair::new("notes");
+    let root = pair.env.root.display().to_string();
+    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let stay = format!("#!/bin/sh\n: >{root}/reached\nread -r never <{root}/fifo\n");
+    match moment {
+        Moment::Deploys => {
+            let sick = "services:\n  app:\n    healthcheck:\n      test: [CMD, 'false']\n      start_period: 10m\n";
+            pair.env.overlay("notes", "compose.ccci.yml", sick);
+            pair.env
+                .overlay("notes", "recipe-ci.yml", "timeouts: {deploy: 600}\n");
+        }
+        Moment::Provides => pair.env.overlay("notes", "provide", &stay),
+        Moment::Both => pair.env.overlay("client", "custom/test_stays.sh", &stay),
+    }
+    let run = pair.start(&[]);
+    wait_until(LONG, "the run is there", || {
+        let reached = match moment {
+            Moment::Deploys => containers(&pair) == 1,
+            _ => pair.env.root.join("reached").exists(),
+        };
+        reached.then_some(())
+    });
+    (pair, run)
+}
+
+fn containers(pair: &Pair) -> usize {
+    let objects = objects_of(&pair.env.zone);
+    objects
+        .iter()
+        .filter(|object| object.starts_with("container "))
+        .count()
+}
+
+/// Returns the lock files of the run's apps, all of which are held.
+fn held_locks(pair: &Pair) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(pair.env.root.join("locks")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| is_locked(path)).collect()
+}
+
+fn ends(moment: Moment, code: i32, verdict: &str, end: impl Fn(&Run)) {
+    let (pair, run) = at(moment);
+    // Both locks are taken before anything of either app exists.
+    let locks = held_locks(&pair);
+    assert_eq!(locks.len(), 2, "{moment:?}: {locks:?}");
+    let there = if moment == Moment::Both { 2 } else { 1 };
+    assert_eq!(containers(&pair), there, "{moment:?}");
+    end(&run);
+    run.finish().expect(code);
+    assert_eq!(pair.env.results()["verdict"], verdict, "{moment:?}");
+    for lock in locks {
+        assert!(!is_locked(&lock), "{moment:?}: {} is held", lock.display());
+    }
+    pair.env.assert_nothing_left();
+}
+
+#[test]
+fn a_cancel_leaves_neither_app_nor_dependency() {
+    for moment in [Moment::Deploys, Moment::Provides, Moment::Both] {
+        ends(moment, 143, "cancelled", |run| {
+            kill(run.pid, Signal::SIGTERM).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_killed_worker_leaves_neither_app_nor_dependency() {
+    for moment in [Moment::Deploys, Moment::Both] {
+        ends(moment, 137, "orphaned", |run| {
+            kill(child_of(run.pid), Signal::SIGKILL).unwrap();
+        });
+    }
+}
+
+/// Supervisor and worker at once: then the next sweep is what finds both.
+#[test]
+fn a_sweep_finds_app_and_dependency_of_a_run_of_which_nothing_lives() {
+    let (pair, run) = at(Moment::Both);
+    let worker = child_of(run.pid);
+    // Stopped first, so that it cannot see its worker's end.
+    kill(run.pid, Signal::SIGSTOP).unwrap();
+    kill(worker, Signal::SIGKILL).unwrap();
+    kill(run.pid, Signal::SIGKILL).unwrap();
+    assert_eq!(run.finish().signal, Some(9));
+    assert_eq!(containers(&pair), 2);
+    let swept = pair.env.run(["janitor", "--json"]);
+    swept.expect(0);
+    let swept: Value = serde_json::from_str(&swept.stdout).unwrap();
+    let findings = swept["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 2, "{swept:#}");
+    for finding in findings {
+        assert_eq!(finding["decision"], "reaped", "{swept:#}");
+    }
+    pair.env.assert_nothing_left();
+}
