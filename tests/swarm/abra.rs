@@ -365,7 +365,7 @@ fn an_undeploy_that_abra_refuses_leaves_nothing() {
     let (done, results) = run_notes(&env);
     done.expect(0);
     assert_eq!(results["teardown"]["clean"], true);
-    let said = "`abra app undeploy` failed: ";
+    let said = "`abra app undeploy` failed: unable to remove";
     assert!(
         done.stderr.contains(said) && done.stderr.contains("removed through the engine"),
         "{}",
