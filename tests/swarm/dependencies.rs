@@ -283,12 +283,31 @@ fn two_runs_that_need_the_same_recipe_have_one_each_at_the_same_time() {
 
 #[test]
 fn abra_deploys_the_dependency_too() {
-    let mut pair = Pair::new("{recipe: notes, required: true}");
-    pair.env.with_abra("", "");
+    for lightweight in [false, true] {
+        let mut pair = Pair::new("{recipe: notes, required: true}");
+        pair.env.with_abra("", "");
+        if lightweight {
+            git(&pair.published("notes"), &["tag", "snapshot"]);
+        }
+        by_abra(&pair, lightweight);
+    }
+}
+
+fn by_abra(pair: &Pair, lightweight: bool) {
     let done = pair.start(&[]).finish();
     done.expect(0);
     let results = pair.env.results();
     assert_eq!(results["driver"], "abra", "{results:#}");
+    let deviations = results["deviations"].to_string();
+    let said = "dependency `notes`: tag snapshot is lightweight";
+    assert_eq!(deviations.contains(said), lightweight, "{deviations}");
+    let calls = std::fs::read_to_string(pair.env.root.join("abra/calls.jsonl")).unwrap();
+    let pinned = |call: &&str| call.contains("\"deploy\"") && call.contains("\"0.2.0+1.1.0\"");
+    assert_eq!(
+        calls.lines().filter(pinned).count(),
+        usize::from(!lightweight),
+        "{calls}"
+    );
     assert_eq!(results["deploy_count"], 2);
     assert!(
         rows(&results).iter().all(|(_, status, _)| status == "pass"),

@@ -51,7 +51,7 @@ pub fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
         .find(|tag| !tag.annotated);
     Ok(lightweight.map(|tag| {
         format!(
-            "tag {} is lightweight, which abra's lint refuses: the base is deployed by chaos",
+            "tag {} is lightweight, which abra's lint refuses: published versions are deployed by chaos",
             tag.name
         )
     }))
@@ -193,7 +193,7 @@ impl AbraDriver {
         match self.abra.app_deploy(domain, what).await {
             Ok(()) => {}
             Err(error) if pinned.is_some() && error.is_lint() => {
-                remark = Some(format!("{error}: the base is deployed by chaos"));
+                remark = Some(format!("{error}: it is deployed by chaos"));
                 chaos = true;
                 self.prepare(lock, release).await?;
                 let again = self.abra.app_deploy(domain, Deploy::Chaos).await;

@@ -91,7 +91,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         }
     }
     let mut plan = make_plan(context, checkout.clone()).await?;
-    let deviations = deviations(context, &plan, traits, &chosen)?;
+    let mut deviations = deviations(context, &plan, traits, &chosen)?;
     let named = dependencies::named(&context.settings, &plan.declared)?;
     let mut needed = Vec::new();
     if !context.settings.dry_run {
@@ -102,6 +102,9 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     for dependency in &needed {
         plan.customization.extend(dependency.customization());
         plan.warnings.extend(dependency.warnings(&there));
+        if chosen.abra.is_some() {
+            deviations.extend(dependency.deviation()?);
+        }
     }
     announce(context, &plan, &named, &chosen, &deviations);
     if context.settings.dry_run {

@@ -18,8 +18,8 @@ use super::settings::{Origin, Published, Settings};
 use super::{Context, Missing, RunError, tiers};
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
-use crate::driver::Driver;
 use crate::driver::stack::Stamp;
+use crate::driver::{self, Driver};
 use crate::event::{Event, PlannedDependency};
 use crate::git::checkout;
 use crate::git::source::Source;
@@ -246,6 +246,18 @@ impl Dependency {
             );
         }
         lines
+    }
+
+    /// Returns the departure from how it was published that abra forces, if it does.
+    ///
+    /// # Errors
+    /// [`RunError`] when its tags cannot be read.
+    pub(super) fn deviation(&self) -> Result<Option<String>, RunError> {
+        let (Ok(plan), Some(_)) = (&self.plan, &self.version) else {
+            return Ok(None);
+        };
+        let line = driver::abra::only_by_chaos(&plan.head.root).map_err(RunError::infra)?;
+        Ok(line.map(|line| format!("dependency `{}`: {line}", self.named.recipe)))
     }
 
     /// Returns remarks for the report; `there` are the recipes that the run deploys.
