@@ -1,5 +1,6 @@
 //! Every end of a run while a dependency of it is there: neither app nor dependency stays, nor a lock.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -120,5 +121,38 @@ fn a_sweep_finds_app_and_dependency_of_a_run_of_which_nothing_lives() {
     for finding in findings {
         assert_eq!(finding["decision"], "reaped", "{swept:#}");
     }
+    pair.env.assert_nothing_left();
+}
+
+/// As when a janitor is at the dependency that a dead run of the same app left.
+#[test]
+fn a_run_that_waits_for_the_lock_of_its_dependency_has_its_own_and_says_whom_it_waits_for() {
+    let mut pair = Pair::new("notes");
+    pair.env.set("STAGES", "install");
+    let plan = pair.start(&["--dry-run"]).finish();
+    plan.expect(0);
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    let needed = plan["dependencies"][0]["domain"].as_str().unwrap();
+    let path = format!("locks/cc-ci-app-{needed}.lock");
+    let lock = File::open(pair.env.write(&path, "somebody else\n")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test is a live owner")]
+    lock.lock().unwrap();
+    let run = pair.start(&["--run-id", "waits"]);
+    let line = run.wait_line("— waiting ==");
+    assert!(
+        line.contains(needed) && line.contains("somebody else"),
+        "{line}"
+    );
+    let seen = wait_until(LONG, "it is listed as waiting", || {
+        let seen: Value = serde_json::from_str(&pair.env.run(["ps", "--json"]).stdout).unwrap();
+        (seen["runs"][0]["phase"] == "lock_wait").then_some(seen)
+    });
+    assert_eq!(seen["runs"][0]["waits_for"], "somebody else", "{seen:#}");
+    // Its own lock is its own, and that of the dependency is not.
+    let others = seen["held_by_others"].as_array().unwrap();
+    assert_eq!(others.len(), 1, "{seen:#}");
+    assert_eq!(others[0]["domain"], needed);
+    drop(lock);
+    run.finish().expect(0);
     pair.env.assert_nothing_left();
 }
