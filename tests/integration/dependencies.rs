@@ -166,14 +166,31 @@ fn a_published_version_that_cannot_be_read_is_a_broken_dependency_and_not_wrong_
     for (file, from, to) in [
         ("compose.yml", "services:", "services: ["),
         (".env.sample", "length=32", "size=32"),
+        ("tests/recipe-ci.yml", "", "helth: {path: /}\n"),
     ] {
         let (env, client) = env();
         let board = published(&env, "board");
-        env.edit(&board.join(file), from, to);
-        git(&board, &["commit", "-q", "-a", "-m", "chore: publish"]);
+        let path = board.join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let edited = text.replacen(from, to, 1);
+        assert_ne!(text, edited);
+        std::fs::write(path, edited).unwrap();
+        git(&board, &["add", "-A", "-f"]);
+        git(&board, &["commit", "-q", "-m", "chore: publish"]);
         git(&board, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
         declare(&env, "client", "board");
         // As far as the engine, which does not answer.
         run(&env, &client).expect(3);
+        // What the operator wrote about it is input.
+        env.write("overlays/board/recipe-ci.yml", "helth: {path: /}\n");
+        if file != "tests/recipe-ci.yml" {
+            std::fs::write(board.join(file), text).unwrap();
+            git(&board, &["commit", "-q", "-a", "-m", "chore: publish"]);
+            git(&board, &["tag", "-a", "-m", "it", "9.0.1+9.0.0"]);
+            let done = run(&env, &client);
+            done.expect(2);
+            let said = "overlays/board/recipe-ci.yml:1:1: there is no key `helth`";
+            assert!(done.stderr.contains(said), "{}", done.stderr);
+        }
     }
 }

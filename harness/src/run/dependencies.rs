@@ -4,34 +4,31 @@
 //! to do with it. What goes wrong with one is never the fault of the recipe under test: it costs the tests that
 //! need it, and the verdict only where it is declared required.
 
+mod published;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 
+pub(super) use published::{Dependency, read};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::plan::{self, Plan};
-use super::settings::{Origin, Published, Settings};
+use super::settings::Settings;
 use super::{Context, Missing, RunError, tiers};
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
+use crate::driver::Driver;
 use crate::driver::stack::Stamp;
-use crate::driver::{self, Driver};
 use crate::event::{Event, PlannedDependency};
-use crate::git::checkout;
-use crate::git::source::Source;
 use crate::http::Http;
 use crate::lock::DomainLock;
 use crate::name::{Domain, RecipeName};
-use crate::outcome::{DependencyOutcome, Stage, Status};
+use crate::outcome::{DependencyOutcome, Status};
 use crate::overlay::manifest::looks_secret;
-use crate::overlay::trust;
-use crate::recipe::release::{Release, ReleaseError};
-use crate::recipe::secret::SecretError;
-use crate::recipe::version::TagList;
+use crate::recipe::release::Release;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
 use crate::tier::{self, Bench, TierError};
@@ -74,21 +71,6 @@ impl From<&Named> for PlannedDependency {
     }
 }
 
-/// A dependency that was read.
-#[derive(Debug)]
-pub(super) struct Dependency {
-    /// Which.
-    pub(super) named: Named,
-    /// Its newest published version, if there is one.
-    version: Option<String>,
-    /// What is deployed where there is none.
-    otherwise: &'static str,
-    /// What its deploy needs, or why it cannot be deployed.
-    plan: Result<Box<Plan>, String>,
-    /// Its own places within the run's.
-    dirs: RunDirs,
-}
-
 /// Returns the declared dependencies in the order of their names, which is also that of their locks.
 ///
 /// # Errors
@@ -123,173 +105,6 @@ pub(super) fn named(settings: &Settings, declared: &Declared) -> Result<Vec<Name
     }
     all.sort_by(|one, other| one.recipe.cmp(&other.recipe));
     Ok(all)
-}
-
-/// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
-///
-/// # Errors
-/// [`RunError`] when it cannot be fetched, or what the operator wrote about it is wrong. A published version that
-/// cannot be read is a broken dependency.
-pub(super) fn read(
-    settings: &Settings,
-    dirs: &RunDirs,
-    named: Named,
-) -> Result<Dependency, RunError> {
-    let recipe = &named.recipe;
-    read_it(settings, dirs, &named).map_err(|error| about(recipe, error))
-}
-
-fn about(recipe: &RecipeName, error: RunError) -> RunError {
-    let text = |error: &super::AnyError| {
-        format!("dependency `{recipe}`: {}", crate::error::chain(&**error)).into()
-    };
-    match error {
-        RunError::Usage { error, hints } => RunError::Usage {
-            error: text(&error),
-            hints,
-        },
-        RunError::Infra { error, hints } => RunError::Infra {
-            error: text(&error),
-            hints,
-        },
-    }
-}
-
-fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
-    let recipe = &named.recipe;
-    let (origin, otherwise) = match &settings.published {
-        Published::Staged => (Origin::Staged, "its staged checkout"),
-        Published::Forge { url, owner } => {
-            let source = Source::parse(&format!("{owner}/{recipe}"), Some(url), Path::new("/"));
-            let source = source.map_err(super::usage)?;
-            (Origin::Repository(source), "its default branch")
-        }
-    };
-    let trusted = match &settings.approved {
-        Some(list) => trust::is_approved(list, recipe).map_err(super::usage)?,
-        None => false,
-    };
-    // A dependency is planned as a run would be that only installs it.
-    let theirs = Settings {
-        recipe: recipe.clone(),
-        domain: named.domain.clone(),
-        origin,
-        trusted,
-        reference: None,
-        base: None,
-        stages: vec![Stage::Install],
-        is_dependency: true,
-        ..settings.clone()
-    };
-    let dirs = dirs.of_dependency(recipe).map_err(RunError::infra)?;
-    let mut checkout = plan::fetch(&theirs, &dirs)?;
-    let tags = TagList::from_names(checkout.tags.iter().map(|(name, _)| name.as_str()));
-    let version = tags.newest().map(ToString::to_string);
-    if let Some(version) = &version {
-        let tree = &mut checkout.tree;
-        let tag = format!("refs/tags/{version}");
-        tree.commit = checkout::checkout(&tree.root, &tag).map_err(RunError::infra)?;
-        tree.dirty = false;
-    }
-    let plan = match plan::make(&theirs, &dirs, &checkout) {
-        Ok(plan) => Ok(Box::new(plan)),
-        Err(RunError::Usage { error, .. })
-            if error.is::<ReleaseError>() || error.is::<SecretError>() =>
-        {
-            Err(crate::error::chain(&*error))
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Dependency {
-        named: named.clone(),
-        version,
-        otherwise,
-        plan,
-        dirs,
-    })
-}
-
-impl Dependency {
-    /// Returns what it is: `notes 0.2.0+1.1.0`.
-    fn shown(&self) -> String {
-        let version = self.version.as_deref().unwrap_or(self.otherwise);
-        format!("{} {version}", self.named.recipe)
-    }
-
-    /// Returns the values that nobody may see.
-    pub(super) fn secrets(&self) -> &[String] {
-        self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
-    }
-
-    /// Returns the images that it needs.
-    pub(super) fn images(&self) -> Vec<String> {
-        self.plan
-            .as_ref()
-            .map_or_else(|_| Vec::new(), |plan| plan.images())
-    }
-
-    /// Notes why it cannot be deployed.
-    pub(super) fn broken(&mut self, reason: String) {
-        self.plan = Err(reason);
-    }
-
-    /// Returns what is laid over it, for the report.
-    pub(super) fn customization(&self) -> Vec<String> {
-        let mut lines = vec![format!("dependency: {}", self.shown())];
-        if let Ok(plan) = &self.plan {
-            let line = |line: &String| format!("dependency {}: {line}", self.named.recipe);
-            lines.extend(
-                plan.customization
-                    .iter()
-                    .filter(|line| !line.starts_with("setting: "))
-                    .map(line),
-            );
-        }
-        lines
-    }
-
-    /// Returns the departure from how it was published that abra forces, if it does.
-    ///
-    /// # Errors
-    /// [`RunError`] when its tags cannot be read.
-    pub(super) fn deviation(&self) -> Result<Option<String>, RunError> {
-        let (Ok(plan), Some(_)) = (&self.plan, &self.version) else {
-            return Ok(None);
-        };
-        let line = driver::abra::only_by_chaos(&plan.head.root).map_err(RunError::infra)?;
-        Ok(line.map(|line| format!("dependency `{}`: {line}", self.named.recipe)))
-    }
-
-    /// Returns remarks for the report; `there` are the recipes that the run deploys.
-    pub(super) fn warnings(&self, there: &[&RecipeName]) -> Vec<String> {
-        let recipe = &self.named.recipe;
-        let mut lines = Vec::new();
-        if self.version.is_none() {
-            lines.push(format!(
-                "dependency `{recipe}` has no published version; {} is deployed",
-                self.otherwise
-            ));
-        }
-        if let Ok(plan) = &self.plan {
-            lines.extend(
-                plan.warnings
-                    .iter()
-                    .map(|line| format!("dependency `{recipe}`: {line}")),
-            );
-            let theirs = plan.declared.dependencies().iter();
-            let names: Vec<&str> = theirs
-                .map(|one| one.recipe.as_str())
-                .filter(|name| there.iter().all(|recipe| recipe.as_str() != *name))
-                .collect();
-            if !names.is_empty() {
-                lines.push(format!(
-                    "dependency `{recipe}` has dependencies of its own ({}), which are not deployed: name them in the recipe under test as well",
-                    names.join(", ")
-                ));
-            }
-        }
-        lines
-    }
 }
 
 /// What the tests learn of a dependency that is up.

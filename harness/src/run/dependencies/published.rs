@@ -1,0 +1,218 @@
+//! A dependency as it was published: fetched, read, and what is said of it before it is deployed.
+
+use std::path::Path;
+
+use super::Named;
+use crate::dirs::RunDirs;
+use crate::driver;
+use crate::git::checkout;
+use crate::git::source::Source;
+use crate::name::RecipeName;
+use crate::outcome::Stage;
+use crate::overlay::{self, OverlayError, Places, trust};
+use crate::recipe::release::ReleaseError;
+use crate::recipe::secret::SecretError;
+use crate::recipe::version::TagList;
+use crate::run::plan::{self, Checkout, Plan};
+use crate::run::settings::{Origin, Published, Settings};
+use crate::run::{AnyError, RunError, usage};
+
+/// A dependency that was read.
+#[derive(Debug)]
+pub(in crate::run) struct Dependency {
+    /// Which.
+    pub(super) named: Named,
+    /// Its newest published version, if there is one.
+    pub(super) version: Option<String>,
+    /// What is deployed where there is none.
+    otherwise: &'static str,
+    /// What its deploy needs, or why it cannot be deployed.
+    pub(super) plan: Result<Box<Plan>, String>,
+    /// Its own places within the run's.
+    pub(super) dirs: RunDirs,
+}
+
+/// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
+///
+/// # Errors
+/// [`RunError`] when it cannot be fetched, or what the operator wrote about it is wrong. A published version that
+/// cannot be read is a broken dependency.
+pub(in crate::run) fn read(
+    settings: &Settings,
+    dirs: &RunDirs,
+    named: Named,
+) -> Result<Dependency, RunError> {
+    let recipe = &named.recipe;
+    read_it(settings, dirs, &named).map_err(|error| about(recipe, error))
+}
+
+fn about(recipe: &RecipeName, error: RunError) -> RunError {
+    let text = |error: &AnyError| {
+        format!("dependency `{recipe}`: {}", crate::error::chain(&**error)).into()
+    };
+    match error {
+        RunError::Usage { error, hints } => RunError::Usage {
+            error: text(&error),
+            hints,
+        },
+        RunError::Infra { error, hints } => RunError::Infra {
+            error: text(&error),
+            hints,
+        },
+    }
+}
+
+fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
+    let recipe = &named.recipe;
+    let (origin, otherwise) = match &settings.published {
+        Published::Staged => (Origin::Staged, "its staged checkout"),
+        Published::Forge { url, owner } => {
+            let source = Source::parse(&format!("{owner}/{recipe}"), Some(url), Path::new("/"));
+            let source = source.map_err(usage)?;
+            (Origin::Repository(source), "its default branch")
+        }
+    };
+    let trusted = match &settings.approved {
+        Some(list) => trust::is_approved(list, recipe).map_err(usage)?,
+        None => false,
+    };
+    // A dependency is planned as a run would be that only installs it.
+    let theirs = Settings {
+        recipe: recipe.clone(),
+        domain: named.domain.clone(),
+        origin,
+        trusted,
+        reference: None,
+        base: None,
+        stages: vec![Stage::Install],
+        is_dependency: true,
+        ..settings.clone()
+    };
+    let dirs = dirs.of_dependency(recipe).map_err(RunError::infra)?;
+    let mut checkout = plan::fetch(&theirs, &dirs)?;
+    let tags = TagList::from_names(checkout.tags.iter().map(|(name, _)| name.as_str()));
+    let version = tags.newest().map(ToString::to_string);
+    if let Some(version) = &version {
+        let tree = &mut checkout.tree;
+        let tag = format!("refs/tags/{version}");
+        tree.commit = checkout::checkout(&tree.root, &tag).map_err(RunError::infra)?;
+        tree.dirty = false;
+    }
+    let plan = match plan::make(&theirs, &dirs, &checkout) {
+        Ok(plan) => Ok(Box::new(plan)),
+        Err(RunError::Usage { error, .. })
+            if error.is::<ReleaseError>()
+                || error.is::<SecretError>()
+                || (error.is::<OverlayError>() && ships_nonsense(&theirs, &checkout, &dirs)) =>
+        {
+            Err(crate::error::chain(&*error))
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Dependency {
+        named: named.clone(),
+        version,
+        otherwise,
+        plan,
+        dirs,
+    })
+}
+
+/// Returns whether what the version itself ships in `tests/` cannot be read, without what the operator laid over
+/// it: that is nobody's input.
+fn ships_nonsense(theirs: &Settings, checkout: &Checkout, dirs: &RunDirs) -> bool {
+    let Ok(copies) = tempfile::tempdir_in(&dirs.state) else {
+        return false;
+    };
+    let alone = Places {
+        recipe: &theirs.recipe,
+        tree: &checkout.tree.root,
+        trusted: theirs.trusted,
+        overlays: None,
+        tests: copies.path(),
+    };
+    overlay::find(alone).is_err_and(|error| !error.is_the_hosts())
+}
+
+impl Dependency {
+    /// Returns what it is: `notes 0.2.0+1.1.0`.
+    pub(super) fn shown(&self) -> String {
+        let version = self.version.as_deref().unwrap_or(self.otherwise);
+        format!("{} {version}", self.named.recipe)
+    }
+
+    /// Returns the values that nobody may see.
+    pub(in crate::run) fn secrets(&self) -> &[String] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
+    }
+
+    /// Returns the images that it needs.
+    pub(in crate::run) fn images(&self) -> Vec<String> {
+        self.plan
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |plan| plan.images())
+    }
+
+    /// Notes why it cannot be deployed.
+    pub(in crate::run) fn broken(&mut self, reason: String) {
+        self.plan = Err(reason);
+    }
+
+    /// Returns what is laid over it, for the report.
+    pub(in crate::run) fn customization(&self) -> Vec<String> {
+        let mut lines = vec![format!("dependency: {}", self.shown())];
+        if let Ok(plan) = &self.plan {
+            let line = |line: &String| format!("dependency {}: {line}", self.named.recipe);
+            lines.extend(
+                plan.customization
+                    .iter()
+                    .filter(|line| !line.starts_with("setting: "))
+                    .map(line),
+            );
+        }
+        lines
+    }
+
+    /// Returns the departure from how it was published that abra forces, if it does.
+    ///
+    /// # Errors
+    /// [`RunError`] when its tags cannot be read.
+    pub(in crate::run) fn deviation(&self) -> Result<Option<String>, RunError> {
+        let (Ok(plan), Some(_)) = (&self.plan, &self.version) else {
+            return Ok(None);
+        };
+        let line = driver::abra::only_by_chaos(&plan.head.root).map_err(RunError::infra)?;
+        Ok(line.map(|line| format!("dependency `{}`: {line}", self.named.recipe)))
+    }
+
+    /// Returns remarks for the report; `there` are the recipes that the run deploys.
+    pub(in crate::run) fn warnings(&self, there: &[&RecipeName]) -> Vec<String> {
+        let recipe = &self.named.recipe;
+        let mut lines = Vec::new();
+        if self.version.is_none() {
+            lines.push(format!(
+                "dependency `{recipe}` has no published version; {} is deployed",
+                self.otherwise
+            ));
+        }
+        if let Ok(plan) = &self.plan {
+            lines.extend(
+                plan.warnings
+                    .iter()
+                    .map(|line| format!("dependency `{recipe}`: {line}")),
+            );
+            let theirs = plan.declared.dependencies().iter();
+            let names: Vec<&str> = theirs
+                .map(|one| one.recipe.as_str())
+                .filter(|name| there.iter().all(|recipe| recipe.as_str() != *name))
+                .collect();
+            if !names.is_empty() {
+                lines.push(format!(
+                    "dependency `{recipe}` has dependencies of its own ({}), which are not deployed: name them in the recipe under test as well",
+                    names.join(", ")
+                ));
+            }
+        }
+        lines
+    }
+}
