@@ -87,6 +87,7 @@ pub(super) struct Clones<'a> {
     id: TaskId,
     url: &'a RemoteUrl,
     fetch: Fetch<'a>,
+    wait: Duration,
 }
 
 impl<'a> Clones<'a> {
@@ -97,6 +98,7 @@ impl<'a> Clones<'a> {
             id: TaskId::digest(url.as_str()),
             url,
             fetch,
+            wait: WAIT,
         }
     }
 
@@ -184,14 +186,14 @@ impl<'a> Clones<'a> {
             .build()
             .map_err(Trouble::io(self.dir))?;
         let turn = once::turn(self.dir, &self.id);
-        let waited = runtime.block_on(async { tokio::time::timeout(WAIT, turn).await });
+        let waited = runtime.block_on(async { tokio::time::timeout(self.wait, turn).await });
         drop(runtime);
         let turn = waited.map_err(|_| {
             let lock = self.beside("lock");
             Trouble::Other(format!(
                 "`{}` is held for more than {} s",
                 lock.display(),
-                WAIT.as_secs()
+                self.wait.as_secs()
             ))
         })??;
         let mine = match turn {

@@ -453,3 +453,111 @@ fn clones_that_nobody_uses_are_removed_and_no_others() {
     );
     assert_eq!(problems.len(), 1, "what cannot be listed is said");
 }
+
+/// A refresh that hangs, because its process was stopped, hangs nobody else.
+#[test]
+fn who_waits_too_long_for_another_process_fetches_by_itself_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let clones = dir.path().join("clones");
+    private(&clones).unwrap();
+    let Source::Url(url) = Source::parse("http://127.0.0.1:9/notes", None, Path::new("/")).unwrap()
+    else {
+        panic!("a URL is remote")
+    };
+    let asked = std::cell::Cell::new(false);
+    let fetch = |_: &Repository| {
+        asked.set(true);
+        Ok(())
+    };
+    let limit = Duration::from_secs(1);
+    let shared = Clones {
+        wait: limit,
+        ..Clones::new(&clones, &url, &fetch)
+    };
+    assert_eq!(
+        Clones::new(&clones, &url, &fetch).wait,
+        Duration::from_secs(120)
+    );
+    let lock = shared.beside("lock");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "another process that holds the lock"
+    )]
+    let mut holder = std::process::Command::new("flock")
+        .arg("--no-fork")
+        .arg(&lock)
+        .args(["sleep", "600"])
+        .spawn()
+        .unwrap();
+    let held = || {
+        matches!(
+            crate::lock::probe(&lock),
+            Ok(crate::lock::Probe::Held { .. })
+        )
+    };
+    let started = std::time::Instant::now();
+    while !held() {
+        assert!(started.elapsed() < Duration::from_secs(20), "never locked");
+        std::thread::yield_now();
+    }
+
+    let into = Repository::init_bare(dir.path().join("run.git")).unwrap();
+    let mut remarks = Vec::new();
+    let started = std::time::Instant::now();
+    let served = shared.serve(&into, &[], &mut remarks);
+    let waited = started.elapsed();
+    assert!(matches!(served, Served::Not));
+    assert!(waited >= limit && waited < limit * 10, "{waited:?}");
+    assert_eq!(remarks.len(), 1, "{remarks:?}");
+    for word in [
+        "fetched directly",
+        lock.to_str().unwrap(),
+        "held for more than 1 s",
+    ] {
+        assert!(remarks[0].contains(word), "no `{word}` in {remarks:?}");
+    }
+    assert!(
+        !asked.get(),
+        "who does not hold the lock wrote to the clone"
+    );
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    remarks.clear();
+    assert!(matches!(
+        shared.serve(&into, &[], &mut remarks),
+        Served::Done
+    ));
+    assert_eq!(remarks, [""; 0]);
+}
+
+#[test]
+fn a_clone_with_too_many_packs_is_made_again_and_one_with_as_many_as_it_may_have_is_not() {
+    let fixture = Fixture::new();
+    fixture.commit(&[("a", "0")]);
+    let place = Place::new(fixture, Rules::default());
+    let push_and_fetch = |number: usize| {
+        let text = number.to_string();
+        let commit = place.fixture.commit(&[("a", &text)]).to_string();
+        let fetched = place.fetch(None, &format!("copy{number}")).unwrap();
+        assert_eq!(fetched.commit, commit);
+        assert_eq!(fetched.remarks, [""; 0]);
+    };
+    push_and_fetch(1);
+    let first = identity(&place.shared());
+    for number in 2..=MAX_PACKS + 1 {
+        push_and_fetch(number);
+        assert_eq!(place.pack_files().len(), number);
+    }
+    assert_eq!(identity(&place.shared()), first, "it was made again early");
+
+    let asked = place.packs_asked();
+    push_and_fetch(MAX_PACKS + 2);
+    assert_eq!(place.packs_asked(), asked + 1, "nothing to negotiate about");
+    assert_ne!(identity(&place.shared()), first);
+    let packs = place.pack_files();
+    assert_eq!(packs.len(), 1);
+    // With all that there was: a commit, a tree and a blob for each push, and the first three.
+    let all = u32::try_from(3 * (MAX_PACKS + 3)).unwrap();
+    assert_eq!(objects_of_pack(&packs[0]), all);
+}
