@@ -58,6 +58,15 @@ in
       description = "The host's own state (CCCI_STATE_DIR).";
     };
 
+    warmDir = lib.mkOption {
+      type = lib.types.path;
+      default = "/var/lib/ci-warm";
+      description = ''
+        Where the warm apps' records and snapshots are (CCCI_WARM_DIR): a local directory that survives a boot,
+        with room for the data of every enrolled recipe twice.
+      '';
+    };
+
     settings = lib.mkOption {
       type = lib.types.attrsOf lib.types.str;
       default = { };
@@ -131,6 +140,7 @@ in
       CCCI_APP_LOCK_DIR = toString cfg.lockDir;
       CCCI_RUNS_DIR = toString cfg.runsDir;
       CCCI_STATE_DIR = toString cfg.stateDir;
+      CCCI_WARM_DIR = toString cfg.warmDir;
       ABRA_DIR = "${toString cfg.home}/.abra";
     }
     // cfg.settings;
@@ -146,6 +156,8 @@ in
       "d ${toString cfg.lockDir} 0755 root root -"
       "d ${toString cfg.runsDir} 0755 root root -"
       "d ${toString cfg.stateDir} 0755 root root -"
+      # Snapshots are an app's data, and its secrets are with them.
+      "d ${toString cfg.warmDir} 0700 root root -"
     ];
 
     virtualisation.docker.enable = true;

@@ -38,6 +38,7 @@ fn it_writes_every_place_in_force_and_says_what_is_next() {
         format!("Environment=\"CCCI_APP_LOCK_DIR={root}/locks\""),
         format!("Environment=\"CCCI_RUNS_DIR={root}/runs\""),
         format!("Environment=\"CCCI_STATE_DIR={root}/state\""),
+        format!("Environment=\"CCCI_WARM_DIR={root}/warm\""),
         format!("Environment=\"CCCI_ZONE={zone}\""),
         "Environment=\"CCCI_DEADLINE=45m\"".to_owned(),
         "Environment=\"DOCKER_HOST=unix:///nowhere/docker.sock\"".to_owned(),

@@ -159,6 +159,7 @@ fn every_unit_has_the_same_tools_home_and_places() {
                 ("CCCI_APP_LOCK_DIR", "/run/lock"),
                 ("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs"),
                 ("CCCI_STATE_DIR", "/var/lib/recipe-ci"),
+                ("CCCI_WARM_DIR", "/var/lib/ci-warm"),
                 ("ABRA_DIR", "/home/op/.abra"),
                 ("CCCI_FORGE_URL", "https://git.example.org"),
             ] {
@@ -182,6 +183,24 @@ fn every_unit_has_the_same_tools_home_and_places() {
             "{dir}: {tmpfiles:?}"
         );
     }
+    assert!(
+        tmpfiles.contains(&"d /var/lib/ci-warm 0700 root root -"),
+        "{tmpfiles:?}"
+    );
+    // One option moves the directory for everybody.
+    let moved = nix.host(&ALL.replace(
+        "zone = \"ci.example.org\";",
+        "zone = \"ci.example.org\"; warmDir = \"/srv/warm\";",
+    ));
+    for name in ["recipe-ci-host.service", "recipe-ci-janitor.service"] {
+        assert_eq!(variable(unit(&moved, name), "CCCI_WARM_DIR"), "/srv/warm");
+    }
+    assert!(
+        moved["tmpfiles"]
+            .as_array()
+            .unwrap()
+            .contains(&"d /srv/warm 0700 root root -".into())
+    );
 }
 
 #[test]
@@ -277,7 +296,8 @@ fn drones_capacity_is_the_one_knob_and_a_stop_waits_for_teardown() {
     assert_eq!(
         steps,
         "ABRA_DIR='/home/op/.abra'\nCCCI_APP_LOCK_DIR='/run/lock'\nCCCI_FORGE_URL='https://git.example.org'\n\
-         CCCI_RUNS_DIR='/var/lib/cc-ci-runs'\nCCCI_STATE_DIR='/var/lib/recipe-ci'\nCCCI_ZONE='ci.example.org'\n"
+         CCCI_RUNS_DIR='/var/lib/cc-ci-runs'\nCCCI_STATE_DIR='/var/lib/recipe-ci'\n\
+         CCCI_WARM_DIR='/var/lib/ci-warm'\nCCCI_ZONE='ci.example.org'\n"
     );
 }
 

@@ -1,5 +1,6 @@
 //! Directories: can they be written, is there room, and is the zone short enough for names.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
@@ -12,6 +13,12 @@ use crate::name::{OBJECT_NAME_LIMIT, Zone};
 
 const GIB: u64 = 1 << 30;
 
+/// Not `docker system prune`: that would take the network `proxy`, too, where no app uses it just then.
+const PRUNE: &str = "docker image prune --all --filter until=720h";
+
+/// The check of the directory that only the quick lane needs.
+const WARM: &str = "warm";
+
 /// What a run app adds to its zone at most: `abcd-012345.`.
 const APP_PREFIX: usize = 12;
 
@@ -23,29 +30,35 @@ struct Place<'a> {
     id: &'static str,
     title: &'static str,
     path: &'a Path,
-    /// Whether a run makes it by itself.
-    made_by_runs: bool,
+    /// Who makes it: `the first run`; nobody for one that a person has to make.
+    maker: Option<&'static str>,
 }
 
-fn places(dirs: &HostDirs) -> [Place<'_>; 3] {
+fn places(dirs: &HostDirs) -> [Place<'_>; 4] {
     [
         Place {
             id: "locks",
             title: "lock directory",
             path: &dirs.locks,
-            made_by_runs: false,
+            maker: None,
         },
         Place {
             id: "runs",
             title: "runs directory",
             path: &dirs.runs,
-            made_by_runs: true,
+            maker: Some("the first run"),
         },
         Place {
             id: "state",
             title: "state directory",
             path: &dirs.state,
-            made_by_runs: true,
+            maker: Some("the first run"),
+        },
+        Place {
+            id: WARM,
+            title: "warm directory",
+            path: &dirs.warm,
+            maker: Some("the first promotion"),
         },
     ]
 }
@@ -53,9 +66,21 @@ fn places(dirs: &HostDirs) -> [Place<'_>; 3] {
 pub(super) fn checks(dirs: &HostDirs, engine_root: Option<&Path>) -> Vec<Check> {
     let mut checks: Vec<Check> = places(dirs).iter().map(writable).collect();
     if let Some(root) = engine_root {
-        checks.push(room("disk_engine", "disk of the engine", root));
+        checks.push(room("disk_engine", "disk of the engine", root, PRUNE));
     }
-    checks.push(room("disk_runs", "disk of the runs", &nearest(&dirs.runs)));
+    // As docs/operating.md has it: no version removes them by itself.
+    let old = format!(
+        "find '{}' -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {{}} +",
+        dirs.runs.display()
+    );
+    let runs = nearest(&dirs.runs);
+    checks.push(room("disk_runs", "disk of the runs", &runs, &old));
+    let (warm, look) = (
+        nearest(&dirs.warm),
+        format!("du -sh '{}'/*", dirs.warm.display()),
+    );
+    let disk = room("disk_warm", "disk of warm apps", &warm, &look);
+    checks.push(at_most_a_warning(disk));
     checks
 }
 
@@ -67,7 +92,27 @@ pub(super) fn make(dirs: &HostDirs, id: &str) -> Result<(), String> {
     }
 }
 
+/// Without warm apps every run is a cold one, which takes longer and proves the same.
+fn at_most_a_warning(mut check: Check) -> Check {
+    if check.status == Status::Fail {
+        check.status = Status::Warn;
+        check
+            .found
+            .push_str("; runs work, but none is quick and no canonical is kept");
+    }
+    check
+}
+
 fn writable(place: &Place<'_>) -> Check {
+    let check = look(place);
+    if place.id == WARM {
+        at_most_a_warning(check)
+    } else {
+        check
+    }
+}
+
+fn look(place: &Place<'_>) -> Check {
     let shown = place.path.display();
     let check = |status, found: String| Check::new(place.id, place.title, status, found);
     let take = format!("sudo install -d -o \"$USER\" '{shown}'");
@@ -85,12 +130,14 @@ fn writable(place: &Place<'_>) -> Check {
         }
         let can_make = access(&parent, AccessFlags::W_OK | AccessFlags::X_OK);
         return match can_make {
-            Ok(()) if place.made_by_runs => check(
-                Status::Ok,
-                format!("`{shown}` is not there yet; the first run makes it"),
-            ),
-            Ok(()) => check(Status::Fail, format!("`{shown}` is missing"))
-                .safely(format!("mkdir -p '{shown}'")),
+            Ok(()) => match place.maker {
+                Some(maker) => check(
+                    Status::Ok,
+                    format!("`{shown}` is not there yet; {maker} makes it"),
+                ),
+                None => check(Status::Fail, format!("`{shown}` is missing"))
+                    .safely(format!("mkdir -p '{shown}'")),
+            },
             Err(error) => check(
                 Status::Fail,
                 format!(
@@ -112,7 +159,37 @@ fn writable(place: &Place<'_>) -> Check {
         return check(Status::Fail, in_full(&error))
             .by_hand("export CCCI_APP_LOCK_DIR=/run/lock   # or another local directory");
     }
+    if place.id == WARM
+        && let Some(why) = not_for_warm_apps(place.path)
+    {
+        return check(Status::Fail, format!("`{shown}` {why}"))
+            .by_hand("export CCCI_WARM_DIR=…   # a local directory of this user");
+    }
     check(Status::Ok, format!("`{shown}` is writable"))
+}
+
+/// Returns why a directory that can be written is still no place for snapshots and their records: they are what
+/// is deployed, so nobody else may put others in their place, and a record is only as good as its rename.
+fn not_for_warm_apps(path: &Path) -> Option<String> {
+    if let Err(error) = lock::refuse_network_file_system(path) {
+        return Some(match error {
+            lock::LockError::NetworkFileSystem { .. } => {
+                "is on a network file system, where a snapshot and its record may part".to_owned()
+            }
+            error => format!("cannot be looked at: {}", in_full(&error)),
+        });
+    }
+    match path.metadata() {
+        Err(error) => Some(format!("cannot be looked at: {error}")),
+        Ok(meta) if meta.uid() != nix::unistd::geteuid().as_raw() => {
+            Some(format!("belongs to another user (uid {})", meta.uid()))
+        }
+        Ok(meta) if meta.mode() & 0o022 != 0 => Some(format!(
+            "may be written by others (mode {:o})",
+            meta.mode() & 0o7777
+        )),
+        Ok(_) => None,
+    }
 }
 
 /// Returns `path`, or what is there of it.
@@ -123,8 +200,7 @@ fn nearest(path: &Path) -> PathBuf {
         .to_owned()
 }
 
-fn room(id: &'static str, title: &'static str, path: &Path) -> Check {
-    let fix = "docker system prune; recipe-ci gc";
+fn room(id: &'static str, title: &'static str, path: &Path, fix: &str) -> Check {
     match statvfs(path) {
         // The engine may live in another mount namespace (a virtual machine, a container).
         Err(error) => Check::new(
@@ -206,11 +282,12 @@ mod tests {
     use super::*;
 
     fn place(path: &Path, made_by_runs: bool) -> Check {
+        let maker = made_by_runs.then_some("somebody");
         writable(&Place {
             id: "locks",
             title: "lock directory",
             path,
-            made_by_runs,
+            maker,
         })
     }
 
@@ -229,6 +306,46 @@ mod tests {
         assert_eq!(under_a_file.status, Status::Fail, "{under_a_file:?}");
         assert!(!under_a_file.fix.unwrap().safe);
         assert_eq!(place(&root.path().join("file"), true).status, Status::Fail);
+    }
+
+    #[test]
+    fn a_warm_directory_that_snapshots_are_not_safe_in_warns_and_fails_no_host() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let check = |dirs: &HostDirs| {
+            let mut found = checks(dirs, None).into_iter();
+            found.find(|check| check.id == WARM).unwrap()
+        };
+        let mut dirs = HostDirs::below(root.path());
+        assert_eq!(check(&dirs).status, Status::Ok);
+        assert!(!dirs.warm.exists(), "a look makes nothing");
+        std::fs::create_dir(&dirs.warm).unwrap();
+        let set = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&dirs.warm, mode).unwrap();
+        };
+        set(0o700);
+        assert_eq!(check(&dirs).status, Status::Ok);
+        set(0o777);
+        let open = check(&dirs);
+        assert_eq!(open.status, Status::Warn);
+        assert!(open.found.contains("(mode 777)"), "{open:?}");
+        assert!(open.fix.unwrap().command.contains("CCCI_WARM_DIR"));
+        if nix::unistd::geteuid().is_root() {
+            set(0o700);
+            std::os::unix::fs::chown(&dirs.warm, Some(65534), None).unwrap();
+            let foreign = check(&dirs);
+            assert_eq!(foreign.status, Status::Warn);
+            assert!(foreign.found.contains("uid 65534"), "{foreign:?}");
+        }
+        std::fs::write(root.path().join("file"), "").unwrap();
+        dirs.warm = root.path().join("file/warm");
+        let impossible = check(&dirs);
+        assert_eq!(impossible.status, Status::Warn);
+        assert!(impossible.found.contains("none is quick"), "{impossible:?}");
+        // Room is judged where the directory is, or will be.
+        let ids: Vec<_> = checks(&dirs, None).iter().map(|check| check.id).collect();
+        assert!(ids.contains(&"disk_warm"), "{ids:?}");
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn plan(args: &InstallArgs) -> Result<Plan, UsageError> {
         exe,
         user: user(),
         environment,
-        writable: vec![dirs.locks, dirs.runs, dirs.state, dirs.abra],
+        writable: vec![dirs.locks, dirs.runs, dirs.state, dirs.warm, dirs.abra],
         every,
     })
 }
