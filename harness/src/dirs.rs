@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::name::{Domain, RecipeName, RunId, Zone};
 
+/// The directory of a run's state, below the run's own.
+const STATE: &str = "state";
+
 /// Places of this host that all runs share.
 #[derive(Debug, Clone)]
 pub struct HostDirs {
@@ -197,7 +200,7 @@ impl RunDirs {
             abra_work: root.join("abra-work"),
             logs: root.join("logs"),
             backups: root.join("backups"),
-            state: root.join("state"),
+            state: root.join(STATE),
             tests: root.join("tests"),
             bin: root.join("bin"),
             root,
@@ -270,7 +273,8 @@ impl RunDirs {
         Ok(dirs)
     }
 
-    /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record.
+    /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record. The
+    /// state comes last, because it holds the proof of whose all this is.
     #[must_use]
     pub fn working(root: &Path) -> [PathBuf; 7] {
         [
@@ -279,10 +283,61 @@ impl RunDirs {
             "abra-work",
             "tests",
             "bin",
-            "state",
             "base",
+            STATE,
         ]
         .map(|name| root.join(name))
+    }
+
+    /// Returns the lock that the worker of the run at `root` holds while it lives.
+    #[must_use]
+    pub fn live_lock(root: &Path) -> PathBuf {
+        root.join(STATE).join("live.lock")
+    }
+
+    /// Returns where the run at `root` says how its children are marked.
+    #[must_use]
+    pub fn mark(root: &Path) -> PathBuf {
+        root.join(STATE).join("mark.json")
+    }
+
+    /// Removes what [`RunDirs::working`] names; returns what would not go. What is not there is fine.
+    ///
+    /// The mark and then the lock go last, and only when nothing else is left: whoever is killed in the middle
+    /// of this leaves a directory that the next janitor still knows for a dead run's.
+    pub fn remove_working(root: &Path) -> Vec<(PathBuf, io::Error)> {
+        let mut left = Vec::new();
+        let mut remove = |path: &Path| {
+            let removed = match fs::symlink_metadata(path) {
+                Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+                Ok(_) => fs::remove_file(path),
+                Err(error) => Err(error),
+            };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    left.push((path.to_owned(), error));
+                    false
+                }
+                _ => true,
+            }
+        };
+        let state = root.join(STATE);
+        let mut clear = true;
+        for path in Self::working(root) {
+            clear &= path == state || remove(&path);
+        }
+        let (mark, lock) = (Self::mark(root), Self::live_lock(root));
+        let entries =
+            fs::read_dir(&state).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        // What cannot be listed is kept by the mark, which is then not removed either: `state` does not go.
+        for entry in entries.iter().flatten() {
+            let path = entry.path();
+            clear &= path == mark || path == lock || remove(&path);
+        }
+        if clear && (entries.is_err() || (remove(&mark) && remove(&lock))) {
+            remove(&state);
+        }
+        left
     }
 
     /// Returns the run's checkout of its recipe.

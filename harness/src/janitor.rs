@@ -4,11 +4,14 @@
 //! never taken for nothing. Names that are not run apps of the zone are not even looked at.
 
 mod candidates;
+mod dead;
 pub mod record;
 mod tidy;
 pub mod units;
 
 use std::time::{Duration, SystemTime};
+
+pub use dead::DeadRun;
 
 use crate::abra::Abra;
 use crate::app;
@@ -87,6 +90,8 @@ impl Finding {
 pub struct Sweep {
     /// One finding per candidate, by name.
     pub findings: Vec<Finding>,
+    /// Runs whose processes are all dead, with what was ended and removed of them.
+    pub dead: Vec<DeadRun>,
     /// How many free lock files without an app were unlinked.
     pub tidied: usize,
     /// Warm apps whose last holder died, by recipe, with what became of each.
@@ -102,6 +107,7 @@ impl Sweep {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.unreadable.is_empty()
+            && self.dead.iter().all(|run| run.left.is_empty())
             && !self
                 .warm
                 .iter()
@@ -143,6 +149,8 @@ pub async fn sweep_with(
     abra: Option<&Abra>,
 ) -> Result<Sweep, EngineError> {
     let mut sweep = Sweep::default();
+    // First what may still work on an app, as at the end of a run that lives to see it.
+    sweep.dead = dead::clear(host, dry_run, &mut sweep.unreadable).await;
     let mut found = if dry_run {
         candidates::of_zone(engine, host, zone, &mut sweep.unreadable).await?
     } else {

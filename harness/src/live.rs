@@ -3,11 +3,14 @@
 //! Each run keeps a small record beside its state, and a lock on it for as long as its process lives: the
 //! kernel says who is alive, the record only says what it does. Nothing is ever removed on its word.
 
+mod mark;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub(crate) use mark::Mark;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{HostDirs, RunDirs};
@@ -97,26 +100,40 @@ pub struct Roster {
     pub unreadable: Vec<String>,
 }
 
-fn lock_path(state: &Path) -> PathBuf {
-    state.join("live.lock")
-}
-
 fn record_path(state: &Path) -> PathBuf {
     state.join("live.json")
 }
 
-/// Returns the consumer that keeps the record of a run whose hard deadline is `deadline` after its start.
-///
-/// It holds the record's lock until it is dropped, which is when the process ends. A record that cannot be
-/// written is no reason to fail a run.
+/// How long the lock of a run that begins may be held by those who look at it.
+const LOOKED_AT: Duration = Duration::from_secs(5);
+
+/// Takes the lock that says that this process is the run of `dirs` and lives.
 ///
 /// # Errors
 /// [`LockError`] when the lock cannot be made.
-pub(crate) fn consumer(dirs: &RunDirs, deadline: Duration) -> Result<Consumer, LockError> {
-    let lock = SectionLock::try_acquire(&lock_path(&dirs.state))?;
+pub(crate) async fn hold(dirs: &RunDirs) -> Result<SectionLock, LockError> {
+    let path = RunDirs::live_lock(&dirs.root);
+    if let Some(lock) = SectionLock::try_acquire(&path)? {
+        return Ok(lock);
+    }
+    // Nobody else runs in this directory; somebody looks whether anybody does, and a look takes the lock.
+    match tokio::time::timeout(LOOKED_AT, SectionLock::acquire(&path)).await {
+        Ok(lock) => lock,
+        Err(_) => Err(LockError::Unusable {
+            path,
+            source: io::ErrorKind::TimedOut.into(),
+        }),
+    }
+}
+
+/// Returns the consumer that keeps the record of a run whose hard deadline is `deadline` after its start.
+///
+/// It holds `lock` until it is dropped, which is when the process ends. A record that cannot be written is no
+/// reason to fail a run.
+pub(crate) fn consumer(dirs: &RunDirs, lock: SectionLock, deadline: Duration) -> Consumer {
     let path = record_path(&dirs.state);
     let mut record = None;
-    Ok(Box::new(move |event| {
+    Box::new(move |event| {
         let _held = &lock;
         if let Event::RunStarted(started) = event {
             record = begin(started, deadline);
@@ -129,7 +146,7 @@ pub(crate) fn consumer(dirs: &RunDirs, deadline: Duration) -> Result<Consumer, L
         {
             drop(replace(&path, &text, Durability::Kill));
         }
-    }))
+    })
 }
 
 /// Notes what an event says of the run; returns whether it says anything.
@@ -208,14 +225,15 @@ pub fn list(host: &HostDirs) -> Roster {
         }
     };
     for entry in entries {
-        let state = match entry {
-            Ok(entry) => entry.path().join("state"),
+        let root = match entry {
+            Ok(entry) => entry.path(),
             Err(error) => {
                 unreadable(&host.runs, &error);
                 continue;
             }
         };
-        match probe(&lock_path(&state)) {
+        let state = root.join("state");
+        match probe(&RunDirs::live_lock(&root)) {
             Ok(Probe::Free) => {}
             Ok(Probe::Held { .. }) => match read(&record_path(&state)) {
                 Ok(Some(run)) => roster.runs.push(run),
@@ -283,13 +301,17 @@ mod tests {
         }))
     }
 
-    #[test]
-    fn a_run_is_listed_with_its_phase_as_long_as_its_lock_is_held() {
+    async fn alive(dirs: &RunDirs) -> Consumer {
+        consumer(dirs, hold(dirs).await.unwrap(), Duration::from_secs(3600))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_run_is_listed_with_its_phase_as_long_as_its_lock_is_held() {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs::below(root.path());
         assert!(list(&host).runs.is_empty() && list(&host).unreadable.is_empty());
         let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
-        let mut live = consumer(&dirs, Duration::from_secs(3600)).unwrap();
+        let mut live = alive(&dirs).await;
         live(&started(&dirs));
         live(&Event::PhaseStarted {
             phase: Phase::LockWait,
@@ -312,12 +334,12 @@ mod tests {
         assert!(record_path(&dirs.state).exists());
     }
 
-    #[test]
-    fn dependencies_are_part_of_the_run_that_deploys_them() {
+    #[tokio::test(flavor = "current_thread")]
+    async fn dependencies_are_part_of_the_run_that_deploys_them() {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs::below(root.path());
         let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
-        let mut live = consumer(&dirs, Duration::from_secs(3600)).unwrap();
+        let mut live = alive(&dirs).await;
         live(&started(&dirs));
         let planned = |recipe: &str| PlannedDependency {
             recipe: recipe.to_owned(),
@@ -367,13 +389,38 @@ mod tests {
         assert!(run.dependencies.is_empty() && run.domains().is_empty());
     }
 
-    #[test]
-    fn a_live_run_whose_record_is_garbled_is_said_and_not_left_out() {
+    /// A look takes the lock for a moment. A run that lost it then would look dead to the next one.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_run_that_is_looked_at_as_it_begins_has_its_lock_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
+        let path = RunDirs::live_lock(&dirs.root);
+        #[expect(clippy::disallowed_methods, reason = "another process that looks")]
+        let mut looker = std::process::Command::new("flock")
+            .args(["--shared", "--no-fork"])
+            .arg(&path)
+            .args(["sleep", "0.5"])
+            .spawn()
+            .unwrap();
+        let limit = crate::wait::Deadline::after(Duration::from_secs(10));
+        while !path.exists() || SectionLock::try_acquire(&path).unwrap().is_some() {
+            assert!(!limit.passed(), "nobody looks");
+        }
+        let lock = hold(&dirs).await.unwrap();
+        assert!(matches!(probe(&path), Ok(Probe::Held { .. })));
+        let mark = Mark::make(&dirs, &lock).unwrap();
+        assert_eq!(Mark::read(&dirs.root).unwrap(), Some(mark));
+        looker.wait().unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_live_run_whose_record_is_garbled_is_said_and_not_left_out() {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs::below(root.path());
         let dirs = RunDirs::create(&host, &"7".parse().unwrap()).unwrap();
         std::fs::write(host.runs.join("a-file"), "").unwrap();
-        let _live = consumer(&dirs, Duration::from_secs(3600)).unwrap();
+        let _live = alive(&dirs).await;
         std::fs::write(record_path(&dirs.state), "{").unwrap();
         let roster = list(&host);
         assert_eq!(roster.unreadable.len(), 1, "{:?}", roster.unreadable);

@@ -279,7 +279,7 @@ enum Taken {
 /// To close it is not enough: the child of another thread's fork has a copy of the descriptor until it
 /// executes its program, and as long as it has, the lock is held.
 #[derive(Debug)]
-struct Locked(File);
+pub(crate) struct Locked(File);
 
 impl Drop for Locked {
     fn drop(&mut self) {

@@ -33,7 +33,8 @@ use tokio::process::Child;
 pub use cmd::Cmd;
 pub use daemon::Daemon;
 pub use identity::{Identity, Process};
-pub(crate) use marked::{kill_marked, marked};
+pub use marked::{RUN_MARK, shed};
+pub(crate) use marked::{end_marked, kill_marked, marked, search};
 pub use output::{Output, Stream, Tail};
 pub(crate) use task::Task;
 

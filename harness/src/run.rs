@@ -30,6 +30,7 @@ use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
 use crate::lifetime::Note;
 use crate::lifetime::worker::{EndSignal, Notes, Signals};
+use crate::live;
 use crate::lock::DomainLock;
 use crate::outcome::{Status, TierOutcome, Verdict};
 use crate::process::Processes;
@@ -181,15 +182,26 @@ pub async fn run(
     if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {
         events.add(log.consumer());
     }
-    match crate::live::consumer(&dirs, settings.deadline) {
-        Ok(consumer) => events.add(consumer),
+    let mut child_env = settings.child_env.clone();
+    match live::hold(&dirs).await {
+        Ok(lock) => {
+            match live::Mark::make(&dirs, &lock) {
+                Ok(mark) => {
+                    let (name, value) = mark.variable();
+                    child_env.insert(name.into(), value.into());
+                }
+                // If all of this run's processes are killed, nobody will know which children were its own.
+                Err(error) => tracing::warn!(%error, "children are not marked"),
+            }
+            events.add(live::consumer(&dirs, lock, settings.deadline));
+        }
         // `ps` will not list the run; that is no reason to refuse it.
         Err(error) => tracing::warn!(error = %chain(&error), "no live record"),
     }
     attach(&events, &redactor);
     let context = Context {
         settings: Rc::new(settings.clone()),
-        processes: Processes::new(settings.child_env.clone()),
+        processes: Processes::new(child_env),
         held: Rc::default(),
         notes: Rc::new(RefCell::new(notes)),
         redactor,

@@ -16,6 +16,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use harness::error::chain;
 use harness::report::redact::Redactor;
 
 use crate::cli::{Cli, Command};
@@ -40,6 +41,9 @@ pub(crate) fn dispatch() -> ExitCode {
             return exit.into();
         }
     };
+    if goes_on_alone(&cli.command) {
+        shed_mark();
+    }
     match cli.command {
         Command::Run(args) => run::run(&args).into(),
         Command::Demo(args) => demo(&args).into(),
@@ -61,6 +65,29 @@ pub(crate) fn dispatch() -> ExitCode {
         .into(),
         Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)).into(),
     }
+}
+
+/// Returns whether a command is no part of the run whose hook or test starts it: it has apps of its own and
+/// tears them down itself, or cares for the host.
+fn goes_on_alone(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Run(_) | Command::Demo(_) | Command::Sweep(_) | Command::Janitor(_)
+    )
+}
+
+/// Takes the mark of the run around this one away: when that is dead, a janitor ends whatever carries it.
+fn shed_mark() {
+    if crate::env::var(harness::process::RUN_MARK).is_none() {
+        return;
+    }
+    let failed = settings::own_program()
+        .map_err(|error| chain(&error))
+        .map(|exe| chain(&harness::process::shed(&exe, harness::process::RUN_MARK)));
+    let (Ok(why) | Err(why)) = failed;
+    ui::say(&format!(
+        "!! this command counts as a part of the run around it, and ends with it: {why}"
+    ));
 }
 
 /// Prepares the host, then runs the bundled recipe as `recipe-ci run` would.

@@ -7,6 +7,7 @@
 mod abra;
 mod beside;
 mod cancel;
+mod dead;
 mod declared;
 mod dependencies;
 mod engine;

@@ -60,6 +60,9 @@ pub struct SweepRecord {
     pub failed: usize,
     /// How many runs were alive.
     pub live: usize,
+    /// How many dead runs left processes or files, which are gone now.
+    #[serde(default)]
+    pub dead_runs: usize,
 }
 
 impl SweepRecord {
@@ -71,14 +74,16 @@ impl SweepRecord {
             decisions.filter(|decision| wanted(decision)).count()
         };
         let reaped = count(|decision| matches!(decision, Decision::Reaped));
+        let stuck = sweep.dead.iter().filter(|run| !run.left.is_empty()).count();
         let live = count(|decision| matches!(decision, Decision::Live { .. }));
         Self {
             by,
             at: Timestamp::now().to_string(),
             zone: zone.to_string(),
             reaped,
-            failed: sweep.findings.len() - reaped - live + sweep.unreadable.len(),
+            failed: sweep.findings.len() - reaped - live + sweep.unreadable.len() + stuck,
             live,
+            dead_runs: sweep.dead.len() - stuck,
         }
     }
 

@@ -35,6 +35,23 @@ pub(crate) fn own(file: &File) -> io::Result<()> {
     file.try_lock().map_err(io::Error::from)
 }
 
+/// Takes an exclusive lock of `file`, or returns nothing when somebody has one. It is let go when what is
+/// returned is dropped.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn try_exclusive(file: File) -> io::Result<Option<super::Locked>> {
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(super::Locked(file))),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
 /// Returns whether somebody has an exclusive lock of `file`.
 ///
 /// # Errors

@@ -1,10 +1,19 @@
 //! Processes that are not our children: whether they live, how to wait for them, and how to end all that
-//! carry a mark in their environment.
+//! carry a mark in their environment; and how this one sheds such a mark.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
-use super::{Identity, Process};
+use super::{Identity, Process, TERM_GRACE};
 use crate::wait::{self, Deadline};
+
+/// The variable that marks every child of a run, with a value that no other run has.
+pub const RUN_MARK: &str = "RECIPE_CI_RUN";
+
+/// How long processes that got KILL may take to go away.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Identity {
     /// Returns whether it lives; one that is dead and waits to be reaped does not.
@@ -27,6 +36,13 @@ impl Identity {
             .map(String::from_utf8_lossy)
             .collect();
         words.join(" ")
+    }
+
+    /// Returns `sleep (pid 12)`: not its command line, which may hold a secret.
+    fn in_words(&self) -> String {
+        let name = std::fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name);
+        format!("{} (pid {})", name.trim_end(), self.pid)
     }
 }
 
@@ -98,4 +114,135 @@ pub(crate) async fn kill_marked(name: &str, value: &str, deadline: Deadline) -> 
         }
         wait::pause(std::time::Duration::from_millis(2)).await;
     }
+}
+
+/// Becomes this program anew, with the same pid and arguments and without `variable`, so that nobody takes it
+/// for what carries it: the environment that others see of a process is the one that it began with.
+///
+/// Returns only when that is not possible, with what the system says.
+#[must_use]
+pub fn shed(exe: &Path, variable: &str) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    let mut args = std::env::args_os();
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let mut command = std::process::Command::new(exe);
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    command.args(args).env_remove(variable).exec()
+}
+
+/// What a search for marked processes found, and what became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Marked {
+    /// Those that carry the mark, as `sleep (pid 12)`.
+    pub(crate) found: Vec<String>,
+    /// Those of them that would not end.
+    pub(crate) left: Vec<String>,
+    /// Processes of this user that may carry it, because the kernel hides their environment even from him
+    /// (`ssh-agent` asks for that). Of other users' nothing is known at all; root sees everything.
+    pub(crate) hidden: Vec<String>,
+}
+
+/// Finds the processes with `name` set to `value` that are no older than `since`. To list `/proc` may fail;
+/// nothing found must mean that there is nothing.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn search(name: &str, value: &str, since: &Identity) -> io::Result<Marked> {
+    let (found, hidden) = look(name, value, since)?;
+    let in_words = |all: Vec<Identity>| all.iter().map(Identity::in_words).collect();
+    Ok(Marked {
+        found: in_words(found),
+        hidden: in_words(hidden),
+        left: Vec::new(),
+    })
+}
+
+/// Ends what [`search`] finds: TERM, [`TERM_GRACE`] later KILL. Each signal goes to a descriptor of the very
+/// process whose mark was read after that was opened, so that one that got its pid is never hit.
+///
+/// # Errors
+/// As [`search`].
+pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io::Result<Marked> {
+    let grace = Deadline::after(TERM_GRACE);
+    let limit = Deadline::after(TERM_GRACE + KILL_LIMIT);
+    let mut told = BTreeSet::new();
+    let mut marked = Marked::default();
+    loop {
+        let (found, hidden) = look(name, value, since)?;
+        if found.is_empty() || limit.passed() {
+            marked.left = found.iter().map(Identity::in_words).collect();
+            marked.hidden = hidden.iter().map(Identity::in_words).collect();
+            return Ok(marked);
+        }
+        for identity in found {
+            let Ok(Some(process)) = identity.open() else {
+                continue;
+            };
+            // An execve(2) may have taken the mark away meanwhile.
+            if !is_marked(identity.pid, name, value) {
+                continue;
+            }
+            let words = identity.in_words();
+            // One that may not be signalled is still there at the limit, and said then.
+            if told.insert((identity.pid, identity.started)) {
+                marked.found.push(words);
+                drop(process.terminate());
+            } else if grace.passed() {
+                drop(process.kill());
+            }
+        }
+        // What is marked begets marked ones, so a look at all of them is the only proof of the end.
+        wait::pause(Duration::from_millis(20)).await;
+    }
+}
+
+/// Returns the marked processes, and those of this user that cannot be looked into.
+fn look(name: &str, value: &str, since: &Identity) -> io::Result<(Vec<Identity>, Vec<Identity>)> {
+    let own = nix::unistd::getpid().as_raw();
+    let wanted = format!("{name}={value}");
+    let (mut found, mut hidden) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
+        let identity = match Identity::of(pid) {
+            Ok(identity) => identity,
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let older = identity.boot != since.boot || identity.started < since.started;
+        if pid == own || older {
+            continue;
+        }
+        match std::fs::read(format!("/proc/{pid}/environ")) {
+            Ok(environ) => {
+                let mut entries = environ.split(|byte| *byte == 0);
+                if entries.any(|entry| entry == wanted.as_bytes()) {
+                    found.push(identity);
+                }
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(_) if is_ours(pid) => hidden.push(identity),
+            Err(_) => {}
+        }
+    }
+    Ok((found, hidden))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
+/// Returns whether a process runs as this user. The owner of its `/proc` entry does not say so: the kernel
+/// gives what is hidden to root.
+fn is_ours(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|line| {
+        let ids = line.strip_prefix("Uid:")?;
+        ids.split_whitespace().nth(1)?.parse::<u32>().ok()
+    });
+    uid == Some(nix::unistd::geteuid().as_raw())
 }

@@ -461,6 +461,20 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
                     }
                 }
             }
+            for dead in sweep.dead {
+                let run = &dead.run;
+                if !dead.ended.is_empty() {
+                    let ended = dead.ended.join(", ");
+                    let said = format!("== janitor: ended what run {run} had left: {ended} ==");
+                    context.events.notice(said);
+                }
+                if !dead.left.is_empty() {
+                    let left = dead.left.join(", ");
+                    context
+                        .events
+                        .warn(format!("janitor: of run {run} would not go: {left}"));
+                }
+            }
             for place in sweep.unreadable {
                 context.events.warn(format!("janitor: skipping {place}"));
             }

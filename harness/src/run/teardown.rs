@@ -182,14 +182,10 @@ pub(super) fn clean_up(context: &Context<'_>) {
 
 /// Removes what is not part of the record: checkouts, snapshots, state.
 pub(super) fn remove_working_dirs(context: &Context<'_>) {
-    for path in RunDirs::working(&context.dirs.root) {
-        if let Err(error) = std::fs::remove_dir_all(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            context
-                .events
-                .warn(format!("failed to remove `{}`: {error}", path.display()));
-        }
+    for (path, error) in RunDirs::remove_working(&context.dirs.root) {
+        context
+            .events
+            .warn(format!("failed to remove `{}`: {error}", path.display()));
     }
 }
 

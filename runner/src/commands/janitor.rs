@@ -5,14 +5,16 @@ mod watch;
 
 pub(crate) use watch::watcher_json;
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use harness::abra::Abra;
 use harness::error::chain;
 use harness::janitor::record::{SweepRecord, Sweeper};
-use harness::janitor::{self, Decision, Finding, Sweep};
+use harness::janitor::{self, DeadRun, Decision, Finding, Sweep};
 use harness::name::{RunId, Zone};
 use harness::process::Processes;
+use harness::report::printable;
 use harness::swarm::{Engine, EngineError};
 use harness::warm::Recovered;
 use serde_json::json;
@@ -22,6 +24,9 @@ use crate::cli::{JanitorArgs, JanitorCommand, SweepArgs};
 use crate::exit::Exit;
 use crate::settings::{self, docker_host, host_dirs};
 use crate::ui;
+
+/// How many names a line has; `--json` has them all. A run has seven kinds of working files.
+const SHOWN: usize = 7;
 
 pub(crate) async fn janitor(args: JanitorArgs) -> Exit {
     match args.command {
@@ -89,7 +94,13 @@ async fn sweep_once(args: &SweepArgs) -> Exit {
                 ui::say(&warning);
             }
         }
-        lines(&sweep, args.dry_run).join("\n")
+        let lines = lines(&sweep, args.dry_run);
+        if lines.is_empty() && std::io::stdout().is_terminal() {
+            // A timer's journal and a script get no line; a person wants to see that something happened.
+            format!("nothing to reap in {zone}: no dead run left anything")
+        } else {
+            lines.join("\n")
+        }
     };
     if !text.is_empty() && ui::print_data(&text).is_err() {
         // What was to be done is done; who reads the table is gone.
@@ -105,7 +116,10 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
         .iter()
         .map(|finding| format!("{}: {}", finding.domain, in_words(finding, dry_run)))
         .collect();
+    lines.extend(dead_lines(sweep, dry_run));
     lines.extend(warm_lines(sweep, dry_run));
+    lines.extend(counted(sweep.tidied, "stale lock file"));
+    lines.extend(counted(sweep.clones, "unused shared clone"));
     lines.extend(
         sweep
             .unreadable
@@ -113,6 +127,48 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
             .map(|place| format!("skipping {place}")),
     );
     lines
+}
+
+/// Returns `3 stale lock files removed`, or nothing for none.
+fn counted(number: usize, what: &str) -> Option<String> {
+    match number {
+        0 => None,
+        1 => Some(format!("1 {what} removed")),
+        _ => Some(format!("{number} {what}s removed")),
+    }
+}
+
+/// Returns what dead runs left beside their apps, a line for each run.
+pub(crate) fn dead_lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
+    let (were, ended, removed) = if dry_run {
+        ("are", "would end", "would remove")
+    } else {
+        ("were", "ended", "removed")
+    };
+    let line = |dead: &DeadRun| {
+        let mut line = format!("run {}: its processes {were} dead", dead.run);
+        let mut add = |what: &str, of: &[String]| {
+            if !of.is_empty() {
+                line.push_str(&format!("; {what} {}", first_of(of)));
+            }
+        };
+        add(&format!("{ended} what it had left running:"), &dead.ended);
+        add(&format!("{removed} its working files:"), &dead.removed);
+        add("would not go:", &dead.left);
+        add("may be its own, but cannot be looked into:", &dead.hidden);
+        printable(&line).to_string()
+    };
+    sweep.dead.iter().map(line).collect()
+}
+
+/// Names the first of many: a daemon that starts a child again and again has dozens until it is gone.
+pub(crate) fn first_of(names: &[String]) -> String {
+    match names.split_at_checked(SHOWN) {
+        Some((first, more)) if !more.is_empty() => {
+            format!("{} and {} more", first.join(", "), more.len())
+        }
+        _ => names.join(", "),
+    }
 }
 
 fn warm_lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
@@ -176,11 +232,25 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
             row
         })
         .collect();
+    let dead: Vec<_> = sweep
+        .dead
+        .iter()
+        .map(|dead| {
+            json!({
+                "run": dead.run,
+                "processes": dead.ended,
+                "files": dead.removed,
+                "left": dead.left,
+                "hidden": dead.hidden,
+            })
+        })
+        .collect();
     json!({
         "schema": 1,
         "zone": zone.as_str(),
         "dry_run": dry_run,
         "findings": findings,
+        "dead_runs": dead,
         "tidied": sweep.tidied,
         "warm": warm_lines(sweep, dry_run),
         "clones": sweep.clones,
@@ -207,7 +277,10 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> String {
                 .iter()
                 .filter_map(|finding| finding.long_held(deadline)),
         )
+        .chain(dead_lines(&sweep, false))
         .chain(warm_lines(&sweep, false))
+        .chain(counted(sweep.tidied, "stale lock file"))
+        .chain(counted(sweep.clones, "unused shared clone"))
         .chain(
             sweep
                 .unreadable
@@ -224,5 +297,69 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> String {
         format!("nothing to do, {live} live")
     } else {
         said.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_tidied_is_counted_and_nothing_is_not_said() {
+        let mut sweep = Sweep {
+            tidied: 1,
+            clones: 3,
+            ..Sweep::default()
+        };
+        assert_eq!(
+            lines(&sweep, false),
+            [
+                "1 stale lock file removed",
+                "3 unused shared clones removed"
+            ]
+        );
+        assert_eq!(
+            summary(Ok(sweep), Duration::from_secs(3600)),
+            "1 stale lock file removed; 3 unused shared clones removed"
+        );
+        sweep = Sweep::default();
+        assert_eq!(lines(&sweep, false), [""; 0]);
+    }
+
+    #[test]
+    fn a_dead_run_is_one_line_that_says_all_and_names_no_dozens() {
+        let names = |count: usize| (1..=count).map(|n| format!("sh (pid {n})")).collect();
+        let sweep = Sweep {
+            dead: vec![DeadRun {
+                run: "7".to_owned(),
+                ended: names(9),
+                removed: vec!["abra".to_owned(), "state".to_owned()],
+                left: Vec::new(),
+                hidden: vec!["ssh-agent (pid 50)".to_owned()],
+            }],
+            ..Sweep::default()
+        };
+        let [line] = dead_lines(&sweep, false).try_into().unwrap();
+        assert!(line.starts_with(
+            "run 7: its processes were dead; ended what it had left running: sh (pid 1), "
+        ));
+        assert!(line.contains("sh (pid 7) and 2 more; removed its working files: abra, state; "));
+        assert!(line.ends_with("may be its own, but cannot be looked into: ssh-agent (pid 50)"));
+        let [dry] = dead_lines(&sweep, true).try_into().unwrap();
+        assert!(
+            dry.contains("would end what") && dry.contains("would remove its"),
+            "{dry}"
+        );
+        assert!(sweep.is_clean());
+        let stuck = Sweep {
+            dead: vec![DeadRun {
+                left: names(1),
+                ..DeadRun::default()
+            }],
+            ..Sweep::default()
+        };
+        assert!(!stuck.is_clean());
+        let record = SweepRecord::of(&stuck, Sweeper::Janitor, &"ci.localhost".parse().unwrap());
+        assert_eq!((record.failed, record.dead_runs), (1, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! `recipe-ci once`: background tasks that are done once, with one result for everybody.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -139,6 +140,12 @@ async fn list(json: bool) -> Result<ExitCode, OnceError> {
     };
     if !text.is_empty() {
         drop(ui::print_data(&text));
+    } else if std::io::stdout().is_terminal() {
+        // A script reads rows; a person wants to know that this is where there are none.
+        drop(ui::print_data(&format!(
+            "no tasks in `{}`",
+            once_dir().display()
+        )));
     }
     Ok(Exit::Passed.into())
 }

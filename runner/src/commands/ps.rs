@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::coverage::{Coverage, rough};
 use harness::dirs::HostDirs;
 use harness::error::chain;
-use harness::janitor::{self, Decision, Sweep};
+use harness::janitor::{self, DeadRun, Decision, Sweep};
 use harness::lifetime::worker::Signals;
 use harness::live::{self, LiveDependency, LiveRun, Roster};
 use harness::lock::{LockError, Probe};
@@ -19,7 +19,7 @@ use harness::wait::pause;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::janitor::watcher_json;
+use super::janitor::{first_of, watcher_json};
 use super::{infra, usage};
 use crate::cli::PsArgs;
 use crate::exit::Exit;
@@ -127,10 +127,13 @@ fn others(host: &HostDirs, zone: &Zone, roster: &mut Roster) -> Vec<Other> {
 impl Look {
     /// A question that was not fully answered is not a success.
     fn exit(&self) -> Exit {
-        if self.sweep.is_ok()
-            && self.roster.unreadable.is_empty()
-            && self.coverage.unreadable.is_empty()
-        {
+        let known = self.sweep.as_ref().is_ok_and(|sweep| {
+            let mut decisions = sweep.findings.iter().map(|finding| &finding.decision);
+            sweep.unreadable.is_empty()
+                && !decisions
+                    .any(|decision| matches!(decision, Decision::Skipped(_) | Decision::Failed(_)))
+        });
+        if known && self.roster.unreadable.is_empty() && self.coverage.unreadable.is_empty() {
             Exit::Passed
         } else {
             Exit::Infra
@@ -211,6 +214,7 @@ impl Look {
                     }
                     lines.extend(finding.long_held(self.deadline));
                 }
+                lines.extend(sweep.dead.iter().map(left_by));
                 lines.extend(
                     sweep
                         .unreadable
@@ -266,6 +270,10 @@ impl Look {
                 })
             })
             .collect();
+        let dead = self.sweep.as_ref().ok().map(|sweep| {
+            let of = |dead: &DeadRun| json!({ "run": dead.run, "processes": dead.ended });
+            sweep.dead.iter().map(of).collect::<Vec<_>>()
+        });
         let (leaked, long_held, error) = match &self.sweep {
             Ok(sweep) => {
                 let named = |wanted: &dyn Fn(&janitor::Finding) -> bool| -> Vec<String> {
@@ -295,6 +303,7 @@ impl Look {
             "held_by_others": others,
             "leaked": leaked,
             "long_held": long_held,
+            "dead_runs": dead,
             "error": error,
             "unreadable": unreadable,
             "sweeping": coverage_json(&self.coverage),
@@ -316,14 +325,20 @@ fn dependency_row(dependency: &LiveDependency) -> [String; 8] {
 /// Returns when the janitor last swept, in words.
 pub(crate) fn last_sweep(coverage: &Coverage) -> String {
     match coverage.newest() {
-        Some((sweep, age)) => format!(
-            "last sweep: {} ago by {}; removed {}, failed {}, live {}",
-            rough(age),
-            sweep.by.name(),
-            sweep.reaped,
-            sweep.failed,
-            sweep.live
-        ),
+        Some((sweep, age)) => {
+            let mut text = format!(
+                "last sweep: {} ago by {}; removed {}, failed {}, live {}",
+                rough(age),
+                sweep.by.name(),
+                sweep.reaped,
+                sweep.failed,
+                sweep.live
+            );
+            if sweep.dead_runs > 0 {
+                text.push_str(&format!(", cleaned up after {}", sweep.dead_runs));
+            }
+            text
+        }
         None => "last sweep: never".to_owned(),
     }
 }
@@ -338,6 +353,19 @@ pub(crate) fn coverage_json(coverage: &Coverage) -> Value {
         "last_sweeps": coverage.sweeps,
         "unreadable": coverage.unreadable,
     })
+}
+
+/// Returns what a dead run left beside its app, in words.
+fn left_by(dead: &DeadRun) -> String {
+    let running = match dead.ended.as_slice() {
+        [] => String::new(),
+        left => format!(", and {} still running", first_of(left)),
+    };
+    let line = format!(
+        "left: run {} is dead: its working files{running}; `recipe-ci janitor` removes them",
+        dead.run
+    );
+    printable(&line).to_string()
 }
 
 fn since(at: &str) -> Option<Duration> {

@@ -274,9 +274,8 @@ async fn reap(
                 harness::error::chain(&error)
             )),
         }
-        for dir in RunDirs::working(root) {
-            drop(std::fs::remove_dir_all(dir));
-        }
+        // What would not go is found again by the janitor, and said there.
+        drop(RunDirs::remove_working(root));
     }
     exit
 }

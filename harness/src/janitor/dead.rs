@@ -1,0 +1,214 @@
+//! What a run leaves whose supervisor and worker were both killed, beside its app: daemons that its hooks and
+//! tests started, and its working files.
+//!
+//! A run says how its children are marked only after it has locked its record, and gives the lock back only by
+//! ending. So a mark that is there and a lock that is free prove that it is over. Whatever is less than that
+//! (no mark, no lock file, a worker that lives) proves nothing, and is left alone. Decision 0080 says why.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::candidates::readable;
+use crate::dirs::{HostDirs, RunDirs};
+use crate::error::chain;
+use crate::live::Mark;
+use crate::lock::{LockError, Probe, file, probe, refuse_network_file_system};
+use crate::process::{RUN_MARK, end_marked, search};
+
+/// A run whose processes are dead, and what became of what it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadRun {
+    /// The name of its directory.
+    pub run: String,
+    /// Processes that were ended (or would be, in a dry run), as `sleep (pid 12)`.
+    pub ended: Vec<String>,
+    /// Working files that were removed (or would be), by their name in the directory.
+    pub removed: Vec<String>,
+    /// What would not go. As long as there is any of it, the next janitor tries again.
+    pub left: Vec<String>,
+    /// Processes of this user whose environment the kernel hides; they may be the run's.
+    pub hidden: Vec<String>,
+}
+
+/// Ends what dead runs of this host left running and removes their working files. Their record stays: report,
+/// logs and artifacts.
+pub(super) async fn clear(
+    host: &HostDirs,
+    dry_run: bool,
+    unreadable: &mut Vec<String>,
+) -> Vec<DeadRun> {
+    let mut cleared = Vec::new();
+    let entries = match std::fs::read_dir(&host.runs) {
+        Ok(entries) => entries,
+        // A host that never had a run.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return cleared,
+        Err(error) => {
+            unreadable.push(format!("`{}`: {error}", host.runs.display()));
+            return cleared;
+        }
+    };
+    let mut roots: Vec<PathBuf> = readable(entries, &host.runs, unreadable)
+        .iter()
+        .map(std::fs::DirEntry::path)
+        .collect();
+    roots.sort();
+    let mut sure_of_locks = None;
+    for root in roots {
+        let sure = || *sure_of_locks.get_or_insert_with(|| is_sure(&host.runs, unreadable));
+        match find(&root, sure) {
+            Ok(None) => {}
+            Ok(Some(dead)) => cleared.extend(dead.clear(dry_run, unreadable).await),
+            Err(error) => unreadable.push(format!("`{}`: {error}", root.display())),
+        }
+    }
+    cleared
+}
+
+/// Returns whether a free lock below `runs` proves a dead owner; if not, that is said once.
+fn is_sure(runs: &Path, unreadable: &mut Vec<String>) -> bool {
+    match refuse_network_file_system(runs) {
+        Ok(()) => true,
+        Err(error) => {
+            unreadable.push(chain(&error));
+            false
+        }
+    }
+}
+
+/// A run that is over, by its directory: the very one that was looked at, whatever is at its path by now.
+struct Dead {
+    root: PathBuf,
+    dir: File,
+    mark: Mark,
+}
+
+/// Returns the run at `root` if it is proven dead. `sure` is asked before a lock is believed.
+fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
+    // The files of a run may be replaced while this looks (removed by hand, and its id used again): everything
+    // below is done through the one directory that is opened here.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .open(root);
+    let dir = match opened {
+        Ok(dir) => dir,
+        // Plain files and links are no runs; a directory may be gone since it was listed.
+        Err(error) if is_no_run(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let here = through(&dir);
+    // The mark before the lock: one that begins meanwhile has the lock when its mark can be read.
+    let Some(mark) = Mark::read(&here)? else {
+        return Ok(None);
+    };
+    if !sure() {
+        return Ok(None);
+    }
+    let lock = RunDirs::live_lock(&here);
+    let held = match probe(&lock) {
+        Ok(probe) => probe != Probe::Free,
+        Err(LockError::Unusable { source, .. }) => return Err(source),
+        Err(error) => return Err(io::Error::other(chain(&error))),
+    };
+    if held || mark.process.is_alive() {
+        return Ok(None);
+    }
+    if !lock.try_exists()? {
+        // It has ended since its mark was read; or somebody removed the lock, and nothing proves anything.
+        return match Mark::read(&here)? {
+            None => Ok(None),
+            Some(_) => Err(io::Error::other(
+                "it has a mark but no lock, so whether it lives is not known; remove the directory if it does not",
+            )),
+        };
+    }
+    Ok(Some(Dead {
+        root: root.to_owned(),
+        dir,
+        mark,
+    }))
+}
+
+fn is_no_run(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    ) || error.raw_os_error() == Some(nix::libc::ELOOP)
+}
+
+/// Returns a path to an open directory, which stays its path when it is renamed or removed.
+fn through(dir: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+}
+
+impl Dead {
+    /// Ends its processes, then removes its working files, in this order: without its mark nobody could find
+    /// the processes any more.
+    async fn clear(self, dry_run: bool, unreadable: &mut Vec<String>) -> Option<DeadRun> {
+        let Self { root, dir, mark } = self;
+        let here = through(&dir);
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        let mut dead = DeadRun {
+            run: name.into_owned(),
+            ..DeadRun::default()
+        };
+        let unsearched = |error| format!("the processes of `{}`: {error}", root.display());
+        let work = |at: &Path| at.strip_prefix(&here).unwrap_or(at).display().to_string();
+        dead.removed = RunDirs::working(&here)
+            .iter()
+            .filter(|path| path.symlink_metadata().is_ok())
+            .map(|path| work(path))
+            .collect();
+        if dry_run {
+            match search(RUN_MARK, &mark.token, &mark.process) {
+                Ok(marked) => (dead.ended, dead.hidden) = (marked.found, marked.hidden),
+                Err(error) => unreadable.push(unsearched(error)),
+            }
+            return Some(dead);
+        }
+        // One janitor at a time: two would each count what both remove.
+        let _claim = match dir.try_clone().and_then(file::try_exclusive) {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return None,
+            Err(error) => {
+                unreadable.push(format!("`{}`: {error}", root.display()));
+                return None;
+            }
+        };
+        match Mark::read(&here) {
+            Ok(Some(now)) if now == mark => {}
+            // Another one has just done it.
+            Ok(_) => return None,
+            Err(error) => {
+                unreadable.push(format!("`{}`: {error}", root.display()));
+                return None;
+            }
+        }
+        match end_marked(RUN_MARK, &mark.token, &mark.process).await {
+            Ok(marked) => {
+                dead.ended = marked.found;
+                dead.ended.retain(|process| !marked.left.contains(process));
+                (dead.left, dead.hidden) = (marked.left, marked.hidden);
+            }
+            Err(error) => dead.left.push(unsearched(error)),
+        }
+        if dead.left.is_empty() {
+            let left = RunDirs::remove_working(&here);
+            dead.left = left
+                .iter()
+                .map(|(path, error)| format!("{}: {error}", work(path)))
+                .collect();
+            dead.removed
+                .retain(|name| here.join(name).symlink_metadata().is_err());
+        } else {
+            dead.removed.clear();
+        }
+        Some(dead)
+    }
+}
+
+#[cfg(test)]
+mod tests;
