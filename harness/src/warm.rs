@@ -27,7 +27,7 @@ use crate::outcome::Residual;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
 use canonical::{Canonical, Place, Status};
-use snapshot::Snapshot;
+use snapshot::Verified;
 
 /// How long an undeploy may take; it is the janitor's limit for an orphan.
 const UNDEPLOY_LIMIT: Duration = Duration::from_secs(120);
@@ -166,7 +166,8 @@ impl WarmApp {
         }
     }
 
-    /// Brings the app to rest after whatever the last holder of its lock died of, and returns its record.
+    /// Brings the app to rest after whatever the last holder of its lock died of; returns its record and its
+    /// snapshot, whose checksums have been compared.
     ///
     /// Nothing of it is deployed afterwards. Its data is the snapshot's, or, when the status is `used`, what a
     /// passed quick run left. `None` means that there is no canonical, and nothing of an app either where the
@@ -174,7 +175,7 @@ impl WarmApp {
     ///
     /// # Errors
     /// [`WarmError`]; the record is as it was, so that the next holder tries again.
-    pub async fn recover(&self) -> Result<Option<Canonical>, WarmError> {
+    pub async fn recover(&self) -> Result<Option<(Canonical, Verified)>, WarmError> {
         let Some(canonical) = self.place.read()? else {
             return Ok(None);
         };
@@ -185,17 +186,34 @@ impl WarmApp {
                 Ok(None)
             }
             Status::Busy => {
-                self.undeploy().await?;
-                self.put_back(&canonical).await?;
-                self.place.sweep(Some(&canonical))?;
-                self.rest(canonical, Status::Idle).map(Some)
+                let (canonical, snapshot) = self.restore(canonical).await?;
+                Ok(Some((canonical, snapshot)))
             }
             Status::Idle | Status::Used => {
-                self.undeploy().await?;
+                let snapshot = self.undeployed(&canonical).await?;
                 self.place.sweep(Some(&canonical))?;
-                Ok(Some(canonical))
+                Ok(Some((canonical, snapshot)))
             }
         }
+    }
+
+    /// Undeploys the app while the checksums of its snapshot are compared.
+    ///
+    /// It is undeployed whatever they are, so that a canonical whose snapshot is corrupt is at rest, too.
+    async fn undeployed(&self, canonical: &Canonical) -> Result<Verified, WarmError> {
+        let (undeployed, snapshot) = futures_util::join!(self.undeploy(), self.verified(canonical));
+        // What is deployed would write into what is put back.
+        undeployed?;
+        snapshot
+    }
+
+    /// Undeploys the app and puts its last good data back.
+    async fn restore(&self, canonical: Canonical) -> Result<(Canonical, Verified), WarmError> {
+        let snapshot = self.undeployed(&canonical).await?;
+        self.put_back(&canonical, &snapshot).await?;
+        self.place.sweep(Some(&canonical))?;
+        let canonical = self.rest(canonical, Status::Idle)?;
+        Ok((canonical, snapshot))
     }
 
     fn check_domain(&self, canonical: &Canonical) -> Result<(), WarmError> {
@@ -212,35 +230,21 @@ impl WarmApp {
         })
     }
 
-    /// Returns the snapshot of `canonical`, after every checksum of it has been compared.
-    ///
-    /// # Errors
-    /// [`WarmError::Corrupt`].
-    pub async fn verified(&self, canonical: &Canonical) -> Result<Snapshot, WarmError> {
-        let snapshot = Snapshot::read(&self.place, canonical)?;
-        let checked = tokio::task::spawn_blocking(move || {
-            snapshot.verify()?;
-            Ok(snapshot)
-        });
-        match checked.await {
-            Ok(result) => result,
-            Err(error) => Err(WarmError::Io {
-                doing: "verify",
-                path: self.place.dir.clone(),
-                source: std::io::Error::other(error),
-            }),
-        }
-    }
-
     /// Announces that the app is about to change, and makes its data the snapshot's if it is not.
+    ///
+    /// The app and its `snapshot` are as [`Self::recover`] returned them, with the lock held ever since.
     ///
     /// # Errors
     /// [`WarmError`].
-    pub async fn begin(&self, canonical: Canonical) -> Result<Canonical, WarmError> {
+    pub async fn begin(
+        &self,
+        canonical: Canonical,
+        snapshot: &Verified,
+    ) -> Result<Canonical, WarmError> {
         let used = canonical.status == Status::Used;
         let canonical = self.rest(canonical, Status::Busy)?;
         if used {
-            self.put_back(&canonical).await?;
+            self.put_back(&canonical, snapshot).await?;
         }
         Ok(canonical)
     }
@@ -267,16 +271,17 @@ impl WarmApp {
 
     /// Ends a quick run: with `keep` its data stays until the next one, else the snapshot is put back.
     ///
+    /// Its checksums are compared again: a run is long, and has had tests of a recipe on this host.
+    ///
     /// # Errors
     /// [`WarmError`]; the record still says `busy` then.
     pub async fn settle(&self, canonical: Canonical, keep: bool) -> Result<Canonical, WarmError> {
-        self.undeploy().await?;
         if keep {
+            self.undeploy().await?;
             return self.rest(canonical, Status::Used);
         }
-        self.put_back(&canonical).await?;
-        self.place.sweep(Some(&canonical))?;
-        self.rest(canonical, Status::Idle)
+        let (canonical, _) = self.restore(canonical).await?;
+        Ok(canonical)
     }
 
     /// Removes the app and its record: nothing of it was good.

@@ -26,7 +26,7 @@ use crate::tier::{self, timed};
 use crate::wait::Deadline;
 use crate::warm::canonical::{Canonical, Status as WarmStatus};
 use crate::warm::enrolled::is_enrolled;
-use crate::warm::snapshot::{Snapshot, Take};
+use crate::warm::snapshot::{Take, Verified};
 use crate::warm::{WarmApp, WarmError};
 
 /// A release that may become the canonical.
@@ -261,7 +261,7 @@ async fn work(
     );
     let snapshot = match before {
         Some((before, snapshot)) => {
-            app.begin(before).await?;
+            app.begin(before, &snapshot).await?;
             Some(snapshot)
         }
         None => {
@@ -331,17 +331,8 @@ fn in_words(error: RunError) -> AnyError {
 async fn before(
     run: &Context<'_>,
     app: &WarmApp,
-) -> Result<Option<(Canonical, Snapshot)>, WarmError> {
-    let found = async {
-        match app.recover().await? {
-            Some(canonical) => {
-                let snapshot = app.verified(&canonical).await?;
-                Ok::<_, WarmError>(Some((canonical, snapshot)))
-            }
-            None => Ok(None),
-        }
-    };
-    match found.await {
+) -> Result<Option<(Canonical, Verified)>, WarmError> {
+    match app.recover().await {
         Err(error) if error.is_lost_data() => {
             run.events.warn(format!(
                 "promotion: the canonical of before cannot be built on, a new app is made: {}",

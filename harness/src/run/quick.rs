@@ -133,13 +133,7 @@ pub(super) async fn go(
         &cold.events,
         Phase::Warm,
         "looking at the canonical",
-        async {
-            let Some(canonical) = app.recover().await? else {
-                return Ok(None);
-            };
-            let snapshot = app.verified(&canonical).await?;
-            Ok::<_, WarmError>(Some((canonical, snapshot)))
-        },
+        app.recover(),
     );
     let (canonical, snapshot) = match found.await {
         Ok(Some(found)) => found,
@@ -176,7 +170,6 @@ pub(super) async fn go(
         tiers::red_before_the_deploy(&context, reason);
         return Ok(Quick::Done(None));
     }
-    body::prepull(&context, &engine, &plan, &mut []).await?;
     let at_work = AtWork {
         app: app.clone(),
         canonical: canonical.clone(),
@@ -192,7 +185,17 @@ pub(super) async fn go(
     } else {
         ""
     };
-    timed(&context.events, Phase::Warm, what, app.begin(canonical)).await?;
+    // A proposal mostly has a new image, and the engine can pull it while it unpacks the data.
+    let begin = async {
+        let begun = timed(
+            &context.events,
+            Phase::Warm,
+            what,
+            app.begin(canonical, &snapshot),
+        );
+        begun.await.map(drop).map_err(RunError::from)
+    };
+    futures_util::try_join!(body::prepull(&context, &engine, &plan, &mut []), begin)?;
     let driver = stack_driver(&context, engine, traits);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),

@@ -1,8 +1,8 @@
 //! The data of a warm app: a tar archive per volume, its env file, and the names of its secrets.
 //!
 //! It is taken and put back only while nothing of the app is deployed, through containers that are never
-//! started. Every checksum is compared before anything is touched, and every volume is read again after it
-//! was put back.
+//! started. Every checksum is compared once before it is used, and so before anything is touched, which the type
+//! [`Verified`] sees to; every volume is read again after it was put back.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,7 @@ use super::{WarmApp, WarmError, tree};
 use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
 use crate::swarm::volume::{MOUNT_POINT, VolumeSpec};
+use crate::wait::Stopwatch;
 
 /// What `meta.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +151,19 @@ impl Snapshot {
     }
 }
 
+/// A snapshot whose every checksum has been compared. Nothing else is ever put back, and [`WarmApp::verified`]
+/// alone makes one, so that whoever has one need not compare them again.
+#[derive(Debug, Clone)]
+pub struct Verified(Snapshot);
+
+impl std::ops::Deref for Verified {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// What a new snapshot is of.
 #[derive(Debug)]
 pub struct Take<'a> {
@@ -161,6 +176,26 @@ pub struct Take<'a> {
 }
 
 impl WarmApp {
+    /// Returns the snapshot of `canonical`, after every checksum of it has been compared.
+    ///
+    /// # Errors
+    /// [`WarmError::Corrupt`].
+    pub async fn verified(&self, canonical: &Canonical) -> Result<Verified, WarmError> {
+        let snapshot = Snapshot::read(&self.place, canonical)?;
+        let checked = tokio::task::spawn_blocking(move || {
+            snapshot.verify()?;
+            Ok(Verified(snapshot))
+        });
+        match checked.await {
+            Ok(result) => result,
+            Err(error) => Err(WarmError::Io {
+                doing: "verify",
+                path: self.place.dir.clone(),
+                source: io::Error::other(error),
+            }),
+        }
+    }
+
     /// Takes a snapshot of the undeployed app into a new directory. The record does not name it yet.
     ///
     /// # Errors
@@ -281,14 +316,17 @@ impl WarmApp {
         ))
     }
 
-    /// Makes volumes, secrets and env file of the undeployed app what the snapshot of `canonical` has.
+    /// Makes volumes, secrets and env file of the app, of which nothing is deployed, what `snapshot` has.
+    ///
+    /// The volumes are independent of each other, and the engine unpacks two at once where it has two cores.
     ///
     /// # Errors
-    /// [`WarmError`]; nothing was touched if the snapshot is corrupt or a secret of it is gone.
-    pub async fn put_back(&self, canonical: &Canonical) -> Result<(), WarmError> {
-        let snapshot = self.verified(canonical).await?;
-        // What is deployed would write into what is put back.
-        self.undeploy().await?;
+    /// [`WarmError`]; nothing was touched if a secret of it is gone.
+    pub async fn put_back(
+        &self,
+        canonical: &Canonical,
+        snapshot: &Verified,
+    ) -> Result<(), WarmError> {
         let objects = self.objects().await?;
         let named = |kind, name: &str| {
             objects
@@ -304,40 +342,57 @@ impl WarmApp {
             return Err(WarmError::SecretGone { name: name.clone() });
         }
         let image = self.engine.some_image(&snapshot.meta.images).await?;
-        for object in &objects {
-            let stale = match object.kind {
-                Kind::Volume => true,
-                // Those that the failed head added.
-                Kind::Secret => !snapshot.meta.secrets.contains(&object.name),
-                _ => false,
-            };
-            if stale {
-                self.engine.remove(object).await?;
-            }
-        }
-        for volume in &snapshot.meta.volumes {
-            self.engine.create_volume(&volume.spec).await?;
-            let holder = self.hold(&volume.spec.name, &image).await?;
-            let put = async {
-                self.engine
-                    .upload(&holder.id, "/", &snapshot.archive(volume))
-                    .await?;
-                self.tree_of(&holder).await
-            }
-            .await;
-            self.engine.remove(&holder).await?;
-            if put? != volume.tree {
-                return Err(WarmError::NotRestored {
-                    volume: volume.spec.name.clone(),
-                });
-            }
-        }
+        let watch = Stopwatch::start();
+        let stale = objects.iter().filter(|object| match object.kind {
+            Kind::Volume => true,
+            // Those that the failed head added.
+            Kind::Secret => !snapshot.meta.secrets.contains(&object.name),
+            _ => false,
+        });
+        // Every one is waited for, so that an error leaves no other volume half done and no holder behind.
+        let removed = join_all(stale.map(|object| self.engine.remove(object))).await;
+        removed.into_iter().collect::<Result<(), _>>()?;
+        tracing::debug!(elapsed = ?watch.elapsed(), "removed what is replaced");
+        let volumes = snapshot.meta.volumes.iter();
+        let put = join_all(volumes.map(|volume| self.put_volume(snapshot, volume, &image))).await;
+        put.into_iter().collect::<Result<(), _>>()?;
         let env = self.host.env_file(&canonical.server, self.lock.domain());
         let text = snapshot.env()?;
         if let Some(parent) = env.parent() {
             std::fs::create_dir_all(parent).map_err(WarmError::io("create", parent))?;
         }
         std::fs::write(&env, text).map_err(WarmError::io("write", &env))
+    }
+
+    /// Makes a volume of the snapshot again, and compares what it holds then.
+    async fn put_volume(
+        &self,
+        snapshot: &Verified,
+        volume: &VolumePart,
+        image: &str,
+    ) -> Result<(), WarmError> {
+        let watch = Stopwatch::start();
+        self.engine.create_volume(&volume.spec).await?;
+        let holder = self.hold(&volume.spec.name, image).await?;
+        let held = watch.elapsed();
+        let put = async {
+            self.engine
+                .upload(&holder.id, "/", &snapshot.archive(volume))
+                .await?;
+            let uploaded = watch.elapsed();
+            let tree = self.tree_of(&holder).await;
+            let name = &volume.spec.name;
+            tracing::debug!(volume = %name, ?held, ?uploaded, compared = ?watch.elapsed(), "put back");
+            tree
+        }
+        .await;
+        self.engine.remove(&holder).await?;
+        if put? != volume.tree {
+            return Err(WarmError::NotRestored {
+                volume: volume.spec.name.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Returns the hash of what a volume holds now.
