@@ -122,6 +122,7 @@ parity! {
         pull_missing: "pull-missing",
         restore_does_not_restore: "restore-does-not-restore",
         serves_404: "serves-404",
+        slow_start: "slow-start",
         test_fails: "test-fails",
         test_skipped: "test-skipped",
         wild_web_elsewhere: "wild-web-elsewhere",

@@ -115,6 +115,7 @@ fixtures! {
     restore_does_not_restore: "restore-does-not-restore",
     restore_ignores_dump: "restore-ignores-dump",
     serves_404: "serves-404",
+    slow_start: "slow-start",
     test_fails: "test-fails",
     test_skipped: "test-skipped",
     upgrade_loses_volume: "upgrade-loses-volume",
