@@ -1,10 +1,13 @@
 //! What holds a run in a phase until the test has done what it came for.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read as _, Write as _, copy};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::engine::SOCKET;
 use crate::support::locked;
 
 /// A server that keeps whoever asks waiting for ever.
@@ -63,4 +66,86 @@ fn serve(mut stream: TcpStream, asked: &AtomicBool, waiting: &Mutex<Vec<TcpStrea
     }
     locked(waiting).push(stream);
     asked.store(true, Ordering::SeqCst);
+}
+
+/// The engine's socket through this process, which can cut it, or keep one request for itself.
+pub(crate) struct Proxy {
+    path: PathBuf,
+    open: Arc<Mutex<Option<Vec<UnixStream>>>>,
+    reached: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    pub(crate) fn start(path: PathBuf) -> Self {
+        Self::holding(path, &[])
+    }
+
+    /// Holds the first request of the harness whose head has all of `words`: it is never answered, and the engine
+    /// never hears of it. The docker client's requests pass.
+    pub(crate) fn holding(path: PathBuf, words: &'static [&'static str]) -> Self {
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let reached = Arc::new(AtomicBool::new(false));
+        let (streams, held) = (Arc::clone(&open), Arc::clone(&reached));
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let mut open = locked(&streams);
+                let Some(open) = open.as_mut() else { return };
+                let far = UnixStream::connect(SOCKET).unwrap();
+                let (mut back, mut out) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    drop(copy(&mut back, &mut out));
+                    drop(out.shutdown(Shutdown::Write));
+                });
+                let (from, to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                let held = Arc::clone(&held);
+                std::thread::spawn(move || pass_on(from, to, words, &held));
+                open.extend([near, far]);
+            }
+        });
+        Self {
+            path,
+            open,
+            reached,
+        }
+    }
+
+    /// What `DOCKER_HOST` has to be.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    /// Whether the request came.
+    pub(crate) fn reached(&self) -> bool {
+        self.reached.load(Ordering::SeqCst)
+    }
+
+    /// The engine is gone: connections end, and there is nothing to connect to.
+    pub(crate) fn cut(&self) {
+        std::fs::remove_file(&self.path).unwrap();
+        for stream in locked(&self.open).take().into_iter().flatten() {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+fn pass_on(mut from: UnixStream, mut to: UnixStream, words: &[&str], reached: &AtomicBool) {
+    let mut buffer = [0; 64 << 10];
+    while let Ok(count) = from.read(&mut buffer)
+        && count > 0
+    {
+        // A request without a body is one write of the client.
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        let wanted = !words.is_empty()
+            && words.iter().all(|word| text.contains(word))
+            && !text.contains("Docker-Client");
+        if wanted && !reached.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Write));
 }

@@ -1,62 +1,20 @@
 //! The host fails: exit 3, never the recipe's fault. (A swarm that is not active cannot be tested here
 //! without ending the swarm of every other test.)
 
-use std::io::copy;
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, child_of, stop};
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
-use crate::support::{Mount, binary, command, locked};
-
-/// The engine's socket through this process, which can cut it.
-struct Proxy {
-    path: PathBuf,
-    open: Arc<Mutex<Option<Vec<UnixStream>>>>,
-}
-
-impl Proxy {
-    fn start(path: PathBuf) -> Self {
-        let listener = UnixListener::bind(&path).unwrap();
-        let open = Arc::new(Mutex::new(Some(Vec::new())));
-        let streams = Arc::clone(&open);
-        std::thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                let mut open = locked(&streams);
-                let Some(open) = open.as_mut() else { return };
-                let far = UnixStream::connect(SOCKET).unwrap();
-                for (from, to) in [(&near, &far), (&far, &near)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    std::thread::spawn(move || {
-                        drop(copy(&mut from, &mut to));
-                        drop(to.shutdown(Shutdown::Write));
-                    });
-                }
-                open.extend([near, far]);
-            }
-        });
-        Self { path, open }
-    }
-
-    /// The engine is gone: connections end, and there is nothing to connect to.
-    fn cut(&self) {
-        std::fs::remove_file(&self.path).unwrap();
-        for stream in locked(&self.open).take().into_iter().flatten() {
-            drop(stream.shutdown(Shutdown::Both));
-        }
-    }
-}
+use crate::hold::Proxy;
+use crate::support::{Mount, binary, command};
 
 /// Cuts the engine off in a phase; returns the scene after the run's end, with the engine back.
 fn cut_during(phase: Phase) -> Scene {
     let mut scene = Scene::new(phase);
     let proxy = Proxy::start(scene.env.root.join("engine.sock"));
-    let address = format!("unix://{}", proxy.path.display());
-    scene.env.set("DOCKER_HOST", address);
+    scene.env.set("DOCKER_HOST", proxy.address());
     let run = scene.start(&[]);
     scene.wait_reached(&run);
     let worker = child_of(run.pid);

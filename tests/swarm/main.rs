@@ -5,13 +5,16 @@
 )]
 
 mod abra;
+mod base;
 mod beside;
 mod cancel;
+mod cut;
 mod dead;
 mod declared;
 mod dependencies;
 mod engine;
 mod fixtures;
+mod forge;
 mod gateway;
 mod hold;
 mod infra;

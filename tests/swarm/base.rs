@@ -1,0 +1,70 @@
+//! Which version an upgrade starts from, where the recipe has no older release.
+
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::forge::Forge;
+use crate::quick::git;
+
+#[test]
+fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,upgrade");
+    let recipe = env.recipe("notes");
+    let commit = |name: &str| git(&recipe, &["rev-parse", &format!("{name}^{{commit}}")]);
+    // The published versions become plain commits: `main` is what was 0.2.0, the proposal is on top of it.
+    let (old, tip) = (commit("0.1.0+1.0.0"), commit("0.2.0+1.1.0"));
+    git(&recipe, &["checkout", "-q", "-b", "proposal"]);
+    git(&recipe, &["branch", "-q", "-f", "main", &tip]);
+    git(&recipe, &["checkout", "-q", "main"]);
+    git(&recipe, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
+    let head = commit("proposal");
+    // A forge says which branch is the default one, as a work tree does not.
+    let forge = Forge::start(env.root.join("forge"));
+    let published = forge.publish("notes", &recipe);
+    let url = format!("{}/coop-cloud/notes.git", forge.url());
+    let args = ["run", "--src", &url, "--ref", "proposal"];
+
+    let done = env.run(args);
+    done.expect(0);
+    let results = env.results();
+    let report = format!("{results:#}\n{}", done.stderr);
+    let shown = format!("default branch ({})", &tip[..8]);
+    assert_eq!(results["base_kind"], "ref", "{report}");
+    assert_eq!(results["base_version"], shown.as_str(), "{report}");
+    assert_eq!(results["ref"], "proposal", "{report}");
+    assert_eq!(results["head_commit"], head.as_str(), "{report}");
+    let tiers = results["tiers"].as_array().unwrap();
+    let upgrade = tiers.iter().find(|tier| tier["name"] == "upgrade").unwrap();
+    assert_eq!(upgrade["status"], "pass", "{report}");
+    let rows = upgrade["tests"].as_array().unwrap();
+    for name in ["generic: it moved", "generic: data survived"] {
+        let row = rows.iter().find(|row| row["name"] == name);
+        assert_eq!(row.unwrap()["status"], "pass", "{report}");
+    }
+    env.assert_nothing_left();
+
+    // An older release comes first, a newer one or the head's own is none, and the tip itself has no base.
+    let plan = |reference: &str| {
+        let done = env.run(["run", "--src", &url, "--ref", reference, "--dry-run"]);
+        done.expect(0);
+        serde_json::from_str::<Value>(&done.stdout).unwrap()
+    };
+    git(&published, &["tag", "0.9.0+2.0.0", &old]);
+    git(&published, &["tag", "0.3.0+1.2.0", &head]);
+    let newer = plan("proposal");
+    assert_eq!(
+        (&newer["base_kind"], &newer["base_version"]),
+        (&"ref".into(), &shown.as_str().into())
+    );
+    let itself = plan("main");
+    assert_eq!(itself["base_version"], Value::Null);
+    let reason = itself["no_base"].as_str().unwrap();
+    assert!(reason.contains("no published version is older"), "{reason}");
+    git(&published, &["tag", "0.1.0+1.0.0", &old]);
+    let older = plan("proposal");
+    assert_eq!(
+        (&older["base_kind"], &older["base_version"]),
+        (&"tag".into(), &"0.1.0+1.0.0".into())
+    );
+}
