@@ -19,7 +19,7 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     git(&recipe, &["checkout", "-q", "main"]);
     git(&recipe, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
     let head = commit("proposal");
-    // A forge says which branch is the default one, as a work tree does not.
+    // A forge says which branch is the default one; a work tree that came from none has `main`, see below.
     let forge = Forge::start(env.root.join("forge"));
     let published = forge.publish("notes", &recipe);
     let url = format!("{}/coop-cloud/notes.git", forge.url());
@@ -67,4 +67,23 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
         (&older["base_kind"], &older["base_version"]),
         (&"tag".into(), &"0.1.0+1.0.0".into())
     );
+
+    // The same of a work tree without any remote; changes over the tip that are not committed are no proposal.
+    let local = |reference: &str| {
+        git(&recipe, &["checkout", "-q", reference]);
+        let done = env.run(["run", recipe.to_str().unwrap(), "--dry-run"]);
+        done.expect(0);
+        serde_json::from_str::<Value>(&done.stdout).unwrap()
+    };
+    let proposal = local("proposal");
+    assert_eq!(
+        (&proposal["base_kind"], &proposal["base_version"]),
+        (&"ref".into(), &shown.as_str().into())
+    );
+    std::fs::write(recipe.join("NOTE"), "not committed").unwrap();
+    assert_eq!(local("main")["base_version"], Value::Null);
+    std::fs::remove_file(recipe.join("NOTE")).unwrap();
+    // What the branch has gone beyond is no proposal either: to deploy it over the tip would be a downgrade.
+    let passed = local(&old);
+    assert_eq!(passed["base_version"], Value::Null, "{passed:#}");
 }

@@ -51,13 +51,14 @@ pub fn commit_of(repo_dir: &Path, name: &str) -> Result<String, GitError> {
     find(&open(repo_dir)?, repo_dir, name).map(|commit| commit.to_string())
 }
 
-/// Returns the tip of `main`, else `master`, else the branch that is the remote's `HEAD`, as far as there is one.
+/// Returns the tip of the branch that is the remote's `HEAD`, else of `main`, else of `master`, as far as there is
+/// one. A repository that was made on this host and never pushed has no remote that says which it is.
 ///
 /// # Errors
 /// [`GitError`] when the repository cannot be read.
 pub fn target_branch_tip(repo_dir: &Path) -> Result<Option<Tip>, GitError> {
     let repo = open(repo_dir)?;
-    for name in ["main", "master", "HEAD"] {
+    for name in ["HEAD", "main", "master"] {
         let full = format!("refs/remotes/origin/{name}");
         match reference::resolve(&repo, &full, &[]) {
             Ok(Resolved { commit, .. }) => {
@@ -80,6 +81,23 @@ pub fn target_branch_tip(repo_dir: &Path) -> Result<Option<Tip>, GitError> {
         }
     }
     Ok(None)
+}
+
+/// Returns whether the history of `commit` holds `ancestor`; a commit is its own ancestor.
+///
+/// # Errors
+/// [`GitError`] when a commit is unknown or cannot be read.
+pub fn is_ancestor(repo_dir: &Path, ancestor: &str, commit: &str) -> Result<bool, GitError> {
+    let repo = open(repo_dir)?;
+    let (ancestor, commit) = (
+        find(&repo, repo_dir, ancestor)?,
+        find(&repo, repo_dir, commit)?,
+    );
+    if ancestor == commit {
+        return Ok(true);
+    }
+    repo.graph_descendant_of(commit, ancestor)
+        .map_err(GitError::git("follow the history of a commit", repo_dir))
 }
 
 /// Returns the paths that differ between two commits; of a moved file, both its old and its new one.
@@ -185,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_branch_is_main_then_master_then_the_remotes_head() {
+    fn the_target_branch_is_the_remotes_head_then_main_then_master() {
         let fixture = Fixture::new();
         let tip = fixture.commit(&[("a", "1")]);
         assert_eq!(target_branch_tip(fixture.path()).unwrap(), None);
@@ -196,6 +214,16 @@ mod tests {
                 .unwrap();
         };
         let name = || target_branch_tip(fixture.path()).unwrap().unwrap().name;
+        set("master");
+        assert_eq!(name(), "master");
+        set("main");
+        assert_eq!(
+            target_branch_tip(fixture.path()).unwrap(),
+            Some(Tip {
+                name: "main".into(),
+                commit: tip.to_string()
+            })
+        );
         set("trunk");
         fixture
             .repo
@@ -207,16 +235,17 @@ mod tests {
             )
             .unwrap();
         assert_eq!(name(), "trunk");
-        set("master");
-        assert_eq!(name(), "master");
-        set("main");
-        assert_eq!(
-            target_branch_tip(fixture.path()).unwrap(),
-            Some(Tip {
-                name: "main".into(),
-                commit: tip.to_string()
-            })
-        );
+    }
+
+    #[test]
+    fn a_commit_is_an_ancestor_of_what_is_on_top_of_it_and_of_itself() {
+        let fixture = Fixture::new();
+        let first = fixture.commit(&[("a", "1")]).to_string();
+        let second = fixture.commit(&[("a", "2")]).to_string();
+        let is = |one: &str, other: &str| is_ancestor(fixture.path(), one, other).unwrap();
+        assert!(is(&first, &second) && is(&first, &first));
+        assert!(!is(&second, &first));
+        assert!(is_ancestor(fixture.path(), &"0".repeat(40), &first).is_err());
     }
 
     #[test]

@@ -175,12 +175,7 @@ pub(super) fn choose(
             kind: BaseKind::Tag,
         }));
     }
-    // Uncommitted changes over the tip are no other commit: nothing was ever proposed to be merged there.
-    match checkout
-        .tip
-        .as_ref()
-        .filter(|tip| **tip != checkout.tree.commit)
-    {
+    match &checkout.tip {
         Some(tip) => Ok(Ok(Chosen {
             version: format!("default branch ({})", tip.get(..8).unwrap_or(tip)),
             commit: tip.clone(),

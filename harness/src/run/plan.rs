@@ -1,7 +1,6 @@
 //! The plan: everything that can be known before anything is made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -134,7 +133,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 commit: fetched.commit,
                 dirty: fetched.dirty,
             };
-            let tip = tip_of(&tree.root);
+            let tip = tip_of(&tree)?;
             Ok(Checkout {
                 tree,
                 tags,
@@ -158,13 +157,14 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
-            let tip = tip_of(&destination);
+            let tree = Tree {
+                root: destination,
+                commit,
+                dirty: false,
+            };
+            let tip = tip_of(&tree)?;
             Ok(Checkout {
-                tree: Tree {
-                    root: destination,
-                    commit,
-                    dirty: false,
-                },
+                tree,
                 tags,
                 tip,
                 remarks: Vec::new(),
@@ -173,9 +173,16 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
     }
 }
 
-/// Returns the commit of the default branch that was fetched, if there is one.
-fn tip_of(root: &Path) -> Option<String> {
-    checkout::commit_of(root, "refs/remotes/origin/HEAD").ok()
+/// Returns the tip of the branch that the head would be merged into, if there is one to which the head is
+/// something new: from a tip that has the head in its history it would be a downgrade.
+fn tip_of(head: &Tree) -> Result<Option<String>, RunError> {
+    let is_merged =
+        |tip: &checkout::Tip| checkout::is_ancestor(&head.root, &head.commit, &tip.commit);
+    let tip = checkout::target_branch_tip(&head.root).map_err(RunError::infra)?;
+    match tip {
+        Some(tip) if is_merged(&tip).map_err(RunError::infra)? => Ok(None),
+        tip => Ok(tip.map(|tip| tip.commit)),
+    }
 }
 
 /// Makes the plan. Nothing of the app exists afterwards. Blocking, like [`fetch`].
