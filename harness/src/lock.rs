@@ -142,7 +142,7 @@ impl DomainLock {
             source,
         };
         refuse_network_file_system(&host.locks)?;
-        match take(&path, Patience::Try).map_err(unusable)? {
+        match take(&path, Patience::Try, open).map_err(unusable)? {
             Taken::Owned(file) => Self::own(file, &path, domain, run)
                 .map(Attempt::Acquired)
                 .map_err(unusable),
@@ -154,7 +154,7 @@ impl DomainLock {
     }
 
     /// Takes the lock of `domain` for the moment that unlinking its file needs, or returns nothing when
-    /// somebody holds it. Who holds it is not written down: of a thousand stale files that was half the time.
+    /// somebody holds it or has unlinked it already: none is made only to be removed. Who holds it is not written down: of a thousand stale files that was half the time.
     ///
     /// The last owner's text is cut and the file's time set: who looks meanwhile must not take it for held by
     /// that owner, and since then. A byte is left, because ext4 writes a file through to the disk when it is
@@ -164,10 +164,12 @@ impl DomainLock {
     /// [`LockError`] when the lock file cannot be opened or locked at all.
     pub(crate) fn try_claim(host: &HostDirs, domain: &Domain) -> Result<Option<Self>, LockError> {
         let path = host.lock_file(domain);
-        let claimed = take(&path, Patience::Try).and_then(|taken| match taken {
-            Taken::Owned(file) => file.set_len(1).map(|()| Some(file)),
-            Taken::Held(_) => Ok(None),
-        });
+        let claimed = match take(&path, Patience::Try, open_existing) {
+            Ok(Taken::Owned(file)) => file.set_len(1).map(|()| Some(file)),
+            Ok(Taken::Held(_)) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
         match claimed {
             Ok(file) => Ok(file.map(|file| Self {
                 file,
@@ -268,6 +270,10 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+fn open_existing(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
 /// How an acquisition ended; both have what is open.
 enum Taken {
     Owned(Locked),
@@ -297,7 +303,7 @@ impl std::ops::Deref for Locked {
 }
 
 /// Carries out the steps to the lock of `path`, on the kernel.
-fn take(path: &Path, patience: Patience) -> io::Result<Taken> {
+fn take(path: &Path, patience: Patience, open: fn(&Path) -> io::Result<File>) -> io::Result<Taken> {
     let mut file = open(path)?;
     let mut step = Acquire::FIRST.next(Found::Opened);
     loop {
@@ -342,7 +348,7 @@ async fn wait_for(path: &Path) -> io::Result<Locked> {
     std::thread::Builder::new()
         .name("lock-wait".to_owned())
         .stack_size(64 << 10)
-        .spawn(move || drop(sender.send(take(&wanted, Patience::Wait))))?;
+        .spawn(move || drop(sender.send(take(&wanted, Patience::Wait, open))))?;
     match receiver.await {
         Ok(Ok(Taken::Owned(file))) => Ok(file),
         Ok(Ok(Taken::Held(_))) => Err(io::Error::other("the lock was waited for and is held")),
@@ -406,7 +412,7 @@ impl SectionLock {
             path: path.to_owned(),
             source,
         };
-        Ok(match take(path, Patience::Try).map_err(unusable)? {
+        Ok(match take(path, Patience::Try, open).map_err(unusable)? {
             Taken::Owned(file) => Some(Self {
                 file,
                 path: path.to_owned(),

@@ -86,6 +86,9 @@ fn who_looks_at_a_claimed_lock_sees_neither_the_last_owner_nor_its_time() {
         assert!(since.unwrap().elapsed().unwrap().as_secs() < 60);
         claim.unlink().unwrap();
         assert!(!path.exists());
+        // Another janitor was first.
+        assert!(DomainLock::try_claim(&host, &domain).unwrap().is_none());
+        assert!(!path.exists());
     }
 }
 
