@@ -110,7 +110,7 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         match file.try_lock_shared() {
             Ok(()) => {
-                drop(Locked(file));
+                drop(Locked::new(file));
                 return Ok(Probe::Free);
             }
             Err(TryLockError::WouldBlock) => {
@@ -233,7 +233,11 @@ impl DomainLock {
                 // The caller's part, done with this lock in hand.
                 Leave::Clear | Leave::Gone => {}
                 Leave::Unlink => {
-                    unlinked = std::fs::remove_file(&path).or_else(|error| match error.kind() {
+                    let unlink = std::fs::remove_file(&path);
+                    if let Some(file) = &mut file {
+                        file.is_unlinked = unlink.is_ok();
+                    }
+                    unlinked = unlink.or_else(|error| match error.kind() {
                         io::ErrorKind::NotFound => Ok(()),
                         _ => Err(error),
                     });
@@ -285,12 +289,28 @@ enum Taken {
 /// To close it is not enough: the child of another thread's fork has a copy of the descriptor until it
 /// executes its program, and as long as it has, the lock is held.
 #[derive(Debug)]
-pub(crate) struct Locked(File);
+pub(crate) struct Locked {
+    file: File,
+    /// No path leads to it any more, so nobody can come and find it held; who waits already may wait for that
+    /// child, too.
+    is_unlinked: bool,
+}
+
+impl Locked {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            is_unlinked: false,
+        }
+    }
+}
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // It cannot fail on a file that was locked, and closing it follows.
-        drop(self.0.unlock());
+        if !self.is_unlinked {
+            // It cannot fail on a file that was locked, and closing it follows.
+            drop(self.file.unlock());
+        }
     }
 }
 
@@ -298,7 +318,7 @@ impl std::ops::Deref for Locked {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.0
+        &self.file
     }
 }
 
@@ -315,7 +335,7 @@ fn take(path: &Path, patience: Patience, open: fn(&Path) -> io::Result<File>) ->
             Acquire::Lock => flock(&file, patience)?,
             Acquire::Compare if names(path, &file)? => Found::Same,
             Acquire::Compare => Found::Other,
-            Acquire::Own => return Ok(Taken::Owned(Locked(file))),
+            Acquire::Own => return Ok(Taken::Owned(Locked::new(file))),
             Acquire::Held => return Ok(Taken::Held(file)),
         };
         step = step.next(found);

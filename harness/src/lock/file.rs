@@ -44,7 +44,7 @@ pub(crate) fn try_exclusive(file: File) -> io::Result<Option<super::Locked>> {
     loop {
         #[expect(clippy::disallowed_methods, reason = "this module is the door")]
         match file.try_lock() {
-            Ok(()) => return Ok(Some(super::Locked(file))),
+            Ok(()) => return Ok(Some(super::Locked::new(file))),
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(TryLockError::Error(error)) => return Err(error),
