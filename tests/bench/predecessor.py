@@ -95,8 +95,10 @@ def acquire(args):
 def apps(zone):
     """Names of every object of every kind, by the client."""
     names = set()
-    for kind in ("service", "network", "volume", "secret", "config"):
-        done = subprocess.run(["docker", kind, "ls", "--format", "{{.Name}}"], capture_output=True, text=True, check=True)
+    # The six kinds that recipe-ci's sweep asks for.
+    kinds = [(kind, "ls", "--format", "{{.Name}}") for kind in ("service", "network", "volume", "secret", "config")]
+    for words in [*kinds, ("ps", "--all", "--format", "{{.Names}}")]:
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
         names.update(done.stdout.split())
     tail = "_" + zone.replace(".", "_") + "_"
     return {name.split(tail)[0] + "." + zone for name in names if tail in name}
