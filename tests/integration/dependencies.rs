@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Done, TestEnv, command};
+use crate::support::{Done, TestEnv, copy, git};
 
 /// An environment whose engine does not answer, with a recipe `client` and a forge that has `notes` and `board`.
 fn env() -> (TestEnv, PathBuf) {
@@ -22,31 +22,6 @@ fn env() -> (TestEnv, PathBuf) {
 
 fn published(env: &TestEnv, name: &str) -> PathBuf {
     env.root.join(format!("forge/coop-cloud/{name}.git"))
-}
-
-fn copy(from: &Path, to: PathBuf) -> PathBuf {
-    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
-    assert!(copied.success());
-    to
-}
-
-fn git(repository: &Path, args: &[&str]) {
-    let done = command("git")
-        .arg("-C")
-        .arg(repository)
-        .args([
-            "-c",
-            "safe.directory=*",
-            "-c",
-            "user.name=x",
-            "-c",
-            "user.email=x@localhost",
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "git {args:?}: {done:?}");
 }
 
 fn declare(env: &TestEnv, recipe: &str, dependencies: &str) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, command};
+use crate::support::{TestEnv, git};
 
 fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
@@ -20,16 +20,6 @@ fn plan(env: &TestEnv, recipe: &Path, more: &[&str]) -> Value {
     assert!(env.run_dirs().is_empty(), "{:?}", env.run_dirs());
     env.assert_quiet();
     serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stdout))
-}
-
-fn git(repository: &Path, args: &[&str]) {
-    let output = command("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-C"])
-        .arg(repository)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {output:?}");
 }
 
 #[track_caller]

@@ -7,17 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, command};
-
-fn git(repository: &Path, args: &[&str]) {
-    let output = command("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-C"])
-        .arg(repository)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {output:?}");
-}
+use crate::support::{TestEnv, git};
 
 /// `notes` with `change`, committed.
 fn recipe(env: &TestEnv, change: impl FnOnce(&TestEnv, &Path)) -> String {

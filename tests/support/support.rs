@@ -35,6 +35,30 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
+/// Runs git in a repository, whoever owns that and whoever this host's git believes to be; returns what it prints.
+#[track_caller]
+pub(crate) fn git(repository: &Path, args: &[&str]) -> String {
+    const ANYWHERE: [&str; 3] = ["safe.directory=*", "user.name=t", "user.email=t@localhost"];
+    let output = command("git")
+        .args(ANYWHERE.iter().flat_map(|setting| ["-c", setting]))
+        .arg("-C")
+        .arg(repository)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Copies a tree to `to`, whose parents are made; returns `to`.
+#[track_caller]
+pub(crate) fn copy(from: &Path, to: PathBuf) -> PathBuf {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
+    assert!(copied.success());
+    to
+}
+
 /// Returns a variable of the tests' own environment.
 pub(crate) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the tests' door")]

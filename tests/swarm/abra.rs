@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::engine::SwarmEnv;
 use crate::fixtures::{hides_its_secret, judge, judge_in};
-use crate::support::{Done, command};
+use crate::support::{self, Done};
 use crate::wait::wait_until;
 
 fn with_abra(quirks: &str) -> SwarmEnv {
@@ -222,17 +222,7 @@ fn run_notes(env: &SwarmEnv) -> (Done, Value) {
 }
 
 fn git(env: &SwarmEnv, args: &[&str]) {
-    let done = command("git")
-        .arg("-C")
-        .arg(env.root.join("recipes/notes"))
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    support::git(&env.root.join("recipes/notes"), args);
 }
 
 /// A tag without an object of its own anywhere makes lint refuse every published version; and what is

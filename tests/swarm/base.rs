@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::engine::SwarmEnv;
 use crate::forge::Forge;
-use crate::quick::git;
+use crate::support::git;
 
 #[test]
 fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {

@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::engine::{SOCKET, docker};
 use crate::hold::Proxy;
-use crate::quick::{Scene, git};
-use crate::support::Run;
+use crate::quick::Scene;
+use crate::support::{Run, git};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -105,8 +105,10 @@ fn a_promotion_whose_processes_are_killed_is_undone_by_the_next_sweep() {
         let (_, run) = promotion.hold(at);
         promotion.scene.kill_both(run);
         let scene = &promotion.scene;
-        // A container that runs, or the one that holds the volume.
-        assert!(!scene.objects("container").is_empty(), "{at:?}");
+        // A container that runs, or the one that holds the volume. The engine makes the one when it comes to it.
+        wait_until(LONG, &format!("{at:?}: a container"), || {
+            (!scene.objects("container").is_empty()).then_some(())
+        });
         assert_ne!(scene.good().0, good.0, "{at:?}");
         let done = scene.env.run(["janitor"]);
         done.expect(0);

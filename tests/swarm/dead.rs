@@ -1,7 +1,7 @@
 //! What a run leaves beside its app when supervisor and worker are both killed: a daemon that a test started in
 //! a session of its own, and the working files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::cancel::{child_of, stop};
-use crate::engine::SwarmEnv;
+use crate::engine::{SwarmEnv, names};
 use crate::support::{Mount, Run, read_results};
 use crate::wait::wait_until;
 
@@ -81,15 +81,6 @@ fn kill_both(run: Run) {
     kill(worker, Signal::SIGKILL).unwrap();
     kill(run.pid, Signal::SIGKILL).unwrap();
     assert_eq!(run.finish().signal, Some(9));
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::support::{Run, command, read_results};
+use crate::support::{Run, command, copy, git, read_results};
 
 /// Prints the token of the notes app, which its recipe lets only its own container read.
 const PROVIDE: &str = "#!/bin/sh\nset -eu\n\
@@ -34,14 +34,6 @@ const PLAIN: &str = "#!/bin/sh\nrecipe-ci app http / >/dev/null\n";
 pub(crate) struct Pair {
     pub(crate) env: SwarmEnv,
     client: PathBuf,
-}
-
-#[track_caller]
-fn copy(from: &Path, to: PathBuf) -> PathBuf {
-    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let copied = command("cp").arg("-a").arg(from).arg(&to).status().unwrap();
-    assert!(copied.success());
-    to
 }
 
 impl Pair {
@@ -113,26 +105,6 @@ impl Pair {
 
 /// An image of a registry that refuses connections.
 pub(crate) const ABSENT: &str = "127.0.0.1:1/recipe-ci/absent:1";
-
-#[track_caller]
-fn git(repository: &Path, args: &[&str]) -> String {
-    let done = command("git")
-        .arg("-C")
-        .arg(repository)
-        .args([
-            "-c",
-            "safe.directory=*",
-            "-c",
-            "user.name=x",
-            "-c",
-            "user.email=x@localhost",
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "git {args:?}: {done:?}");
-    String::from_utf8_lossy(&done.stdout).trim().to_owned()
-}
 
 #[track_caller]
 fn rows(results: &Value) -> Vec<(String, String, String)> {

@@ -116,6 +116,17 @@ fn slot_file(number: usize) -> File {
     File::create(path).expect("the target directory is writable")
 }
 
+/// Returns the names in a directory, in order.
+#[track_caller]
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 /// Runs `docker` and returns what it prints.
 #[track_caller]
 pub(crate) fn docker(args: &[&str]) -> String {

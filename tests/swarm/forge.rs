@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use crate::quick::git;
-use crate::support::{command, locked};
+use crate::support::{command, git, locked};
 
 /// A server of bare repositories; its thread ends with the tests.
 pub(crate) struct Forge {

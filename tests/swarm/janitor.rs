@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, child_of, stop};
-use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::engine::{SwarmEnv, docker, names, objects_of};
 use crate::support::{Mount, Run, TestEnv, binary, is_locked};
 use crate::wait::wait_until;
 
@@ -59,14 +59,7 @@ fn lock_file(env: &TestEnv, domain: &str) -> PathBuf {
 
 /// Returns the names in the lock directory.
 fn lock_files(env: &TestEnv) -> Vec<String> {
-    let entries = std::fs::read_dir(env.root.join("locks")).into_iter();
-    let mut names: Vec<String> = entries
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
+    names(&env.root.join("locks"))
 }
 
 fn exists(env: &SwarmEnv, domain: &str) -> bool {

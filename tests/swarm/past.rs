@@ -3,16 +3,10 @@
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::support::{TestEnv, command};
+use crate::support::{self, TestEnv};
 
 fn git(env: &TestEnv, args: &[&str]) {
-    let done = command("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-C"])
-        .arg(env.root.join("recipes/notes"))
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "git {args:?}: {done:?}");
+    support::git(&env.root.join("recipes/notes"), args);
 }
 
 #[track_caller]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cancel::child_of;
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{Done, Mount, Run, command, read_results};
+use crate::support::{Done, Mount, Run, git, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -212,17 +212,6 @@ fn files(root: &Path, shown: &Path, found: &mut Files) {
 fn tier<'a>(results: &'a Value, name: &str) -> &'a Value {
     let tiers = results["tiers"].as_array().unwrap();
     tiers.iter().find(|tier| tier["name"] == name).unwrap()
-}
-
-pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
-    let output = command("git")
-        .arg("-C")
-        .arg(dir)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 #[test]

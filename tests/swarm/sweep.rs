@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::forge::Forge;
-use crate::quick::{Scene, git};
-use crate::support::Done;
+use crate::quick::Scene;
+use crate::support::{Done, git};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::engine::{SOCKET, SwarmEnv, docker};
+use crate::engine::{SOCKET, SwarmEnv, docker, names};
 use crate::support::binary;
 
 /// Starts a way to the engine on which every listing of the volumes is counted and `before` is called with
@@ -54,12 +54,7 @@ fn lock_file(env: &SwarmEnv, name: &str) -> PathBuf {
 }
 
 fn left(env: &SwarmEnv) -> Vec<String> {
-    let entries = std::fs::read_dir(env.root.join("locks")).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
+    names(&env.root.join("locks"))
 }
 
 #[test]

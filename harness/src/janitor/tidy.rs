@@ -19,6 +19,10 @@ use crate::swarm::{Engine, EngineError};
 /// How many lock files are tidied with one listing of the engine, at the most.
 const TIDY_BATCH: u64 = 4096;
 
+/// How many lock files a thread takes at once; a thread more is worth it only for more than that. Halves made
+/// beforehand were done in 11 and 27 ms, so whoever is free takes the next few.
+const AT_ONCE: usize = 32;
+
 /// How many files a sweep has open beside them, rounded up: about 20, and a connection for each kind of object.
 const OTHER_FILES: u64 = 128;
 
@@ -93,7 +97,9 @@ async fn tidy_batch(
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut free = Vec::new();
-    make_room(host, domains.len());
+    if domains.len() > AT_ONCE {
+        make_room(host, domains.len());
+    }
     let claims = in_parallel(domains.iter().collect(), |domain| {
         (domain, DomainLock::try_claim(host, domain))
     });
@@ -143,8 +149,6 @@ fn make_room(host: &HostDirs, count: usize) {
 /// Does `work` on each of `items`, on every core when they are many: it is the kernel that takes the time,
 /// a few microseconds for each call. Returns the results in any order.
 fn in_parallel<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
-    // Halves made beforehand were done in 11 and 27 ms: whoever is free takes the next few.
-    const AT_ONCE: usize = 32;
     if items.len() <= AT_ONCE {
         return items.into_iter().map(work).collect();
     }

@@ -4,10 +4,7 @@ fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
     let root = tempfile::tempdir().unwrap();
     let host = HostDirs {
         locks: root.path().to_owned(),
-        runs: root.path().join("runs"),
-        state: root.path().join("state"),
-        warm: root.path().join("warm"),
-        abra: root.path().join("abra"),
+        ..HostDirs::below(root.path())
     };
     let domain =
         Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();

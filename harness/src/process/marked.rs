@@ -87,12 +87,14 @@ pub(crate) fn marked(name: &str, value: &str) -> Vec<Identity> {
 }
 
 fn is_marked(pid: i32, name: &str, value: &str) -> bool {
+    has_mark(pid, name, value).unwrap_or(false)
+}
+
+fn has_mark(pid: i32, name: &str, value: &str) -> io::Result<bool> {
     let wanted = format!("{name}={value}");
-    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-        environ
-            .split(|byte| *byte == 0)
-            .any(|entry| entry == wanted.as_bytes())
-    })
+    let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
+    let mut entries = environ.split(|byte| *byte == 0);
+    Ok(entries.any(|entry| entry == wanted.as_bytes()))
 }
 
 /// Kills every process that is marked so, until none is left or `deadline` has passed; returns those that
@@ -201,7 +203,6 @@ pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io:
 /// Returns the marked processes, and those of this user that cannot be looked into.
 fn look(name: &str, value: &str, since: &Identity) -> io::Result<(Vec<Identity>, Vec<Identity>)> {
     let own = nix::unistd::getpid().as_raw();
-    let wanted = format!("{name}={value}");
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
@@ -217,13 +218,9 @@ fn look(name: &str, value: &str, since: &Identity) -> io::Result<(Vec<Identity>,
         if pid == own || older {
             continue;
         }
-        match std::fs::read(format!("/proc/{pid}/environ")) {
-            Ok(environ) => {
-                let mut entries = environ.split(|byte| *byte == 0);
-                if entries.any(|entry| entry == wanted.as_bytes()) {
-                    found.push(identity);
-                }
-            }
+        match has_mark(pid, name, value) {
+            Ok(true) => found.push(identity),
+            Ok(false) => {}
             Err(error) if is_gone(&error) => {}
             Err(_) if is_ours(pid) => hidden.push(identity),
             Err(_) => {}

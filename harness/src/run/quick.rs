@@ -17,7 +17,6 @@ use crate::event::Event;
 use crate::lifetime::Note;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status};
-use crate::recipe::backup::BackupPlan;
 use crate::recipe::secret::{self, SecretSpec};
 use crate::recipe::version::Version;
 use crate::suite::Needs;
@@ -350,17 +349,8 @@ async fn tiers(
     }
     tiers::record(context, left_out(Stage::Install));
     let target = tiers::target(base, images, head_stamp);
-    let backups = Some(BackupPlan::from_project(&bench.current.project))
-        .filter(BackupPlan::is_backup_capable);
-    let run = tier::upgrade::run(
-        &mut bench,
-        target,
-        backups.as_ref(),
-        &mut secrets,
-        &mut keep_secret,
-    );
-    let upgrade = timed(&context.events, Phase::Upgrade, "", run).await?;
-    bench.note_state()?;
+    let run = tiers::upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
+    let upgrade = run.await?;
     let upgraded = upgrade.status != Status::Fail;
     tiers::record(context, upgrade);
     tiers::record(context, left_out(Stage::Backup));

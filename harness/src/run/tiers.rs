@@ -105,19 +105,9 @@ pub(super) async fn all(
         (_, false, ..) => Some(without(Stage::Upgrade, Status::Unver, "the install failed")),
         (_, _, Some(base), _) => {
             let target = target(base, images, head_stamp.clone());
-            let current = bench.current.clone();
-            let backups = Some(BackupPlan::from_project(&current.project))
-                .filter(BackupPlan::is_backup_capable);
-            let run = tier::upgrade::run(
-                &mut bench,
-                target,
-                backups.as_ref(),
-                &mut secrets,
-                &mut keep_secret,
-            );
-            let outcome = timed(&context.events, Phase::Upgrade, "", run).await?;
+            let run = upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
+            let outcome = run.await?;
             upgrade_ran = true;
-            bench.note_state()?;
             Some(outcome)
         }
         (_, _, None, Some(NoBase::Broken(reason))) => Some(without(
@@ -162,6 +152,23 @@ pub(super) async fn all(
         bench.driver.site().deploys.get(),
         deploys + u32::from(upgrade_ran),
     )
+}
+
+/// Upgrades the app of the bench to `target`, with the backups that the release deployed now asks for, and notes
+/// what is deployed then.
+pub(super) async fn upgrade(
+    context: &Context<'_>,
+    bench: &mut Bench,
+    target: Target,
+    secrets: &mut Vec<SecretSpec>,
+    keep_secret: &mut dyn FnMut(&str),
+) -> Result<TierOutcome, RunError> {
+    let backups = Some(BackupPlan::from_project(&bench.current.project))
+        .filter(BackupPlan::is_backup_capable);
+    let run = tier::upgrade::run(bench, target, backups.as_ref(), secrets, keep_secret);
+    let outcome = timed(&context.events, Phase::Upgrade, "", run).await?;
+    bench.note_state()?;
+    Ok(outcome)
 }
 
 /// What is laid over the head.

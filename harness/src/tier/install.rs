@@ -1,8 +1,10 @@
 //! The install tier: the app converges and serves.
 
 use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
+use crate::driver::DriverError;
 use crate::driver::stack::Stamp;
 use crate::outcome::{Phase, Stage, TierOutcome};
+use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::HookFailure;
 use crate::swarm::converge::{Crashes, NotConverged};
@@ -38,11 +40,7 @@ pub async fn bring_up(
                 stamp.version.as_deref().unwrap_or("the head")
             ),
             async {
-                bench.driver.new_app(&bench.lock, &release, stamp).await?;
-                *secrets = bench
-                    .driver
-                    .make_secrets(&bench.lock, &release, secrets, keep_secret)
-                    .await?;
+                make_app(bench, &release, stamp, secrets, keep_secret).await?;
                 bench.note_state().map_err(Stop::Tier)?;
                 install_steps(bench).await?;
                 if let Some(remark) = bench.driver.deploy(&bench.lock, &release, stamp).await? {
@@ -80,11 +78,7 @@ pub async fn reattach(
     let version = stamp.version.as_deref().unwrap_or_default();
     let deployed = bench
         .phase(Phase::Deploy, format!("reattaching {version}"), async {
-            bench.driver.new_app(&bench.lock, &release, stamp).await?;
-            *secrets = bench
-                .driver
-                .make_secrets(&bench.lock, &release, secrets, keep_secret)
-                .await?;
+            make_app(bench, &release, stamp, secrets, keep_secret).await?;
             bench.driver.deploy(&bench.lock, &release, stamp).await
         })
         .await;
@@ -97,6 +91,22 @@ pub async fn reattach(
     }
     bench.note_state()?;
     come_up(bench).await
+}
+
+/// Writes the app's env file and makes the secrets that it does not have.
+async fn make_app(
+    bench: &Bench,
+    release: &Release,
+    stamp: &Stamp,
+    secrets: &mut Vec<SecretSpec>,
+    keep_secret: &mut dyn FnMut(&str),
+) -> Result<(), DriverError> {
+    let (driver, lock) = (&bench.driver, &bench.lock);
+    driver.new_app(lock, release, stamp).await?;
+    *secrets = driver
+        .make_secrets(lock, release, secrets, keep_secret)
+        .await?;
+    Ok(())
 }
 
 /// Waits until what was deployed has converged and serves.
@@ -131,12 +141,12 @@ async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierErr
 
 enum Stop {
     Hook(String),
-    Driver(crate::driver::DriverError),
+    Driver(DriverError),
     Tier(TierError),
 }
 
-impl From<crate::driver::DriverError> for Stop {
-    fn from(error: crate::driver::DriverError) -> Self {
+impl From<DriverError> for Stop {
+    fn from(error: DriverError) -> Self {
         Self::Driver(error)
     }
 }
