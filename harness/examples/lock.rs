@@ -2,7 +2,7 @@
 //!
 //!     lock LOCK-DIR DOMAIN [hold]
 //!
-//! A supervisor starts this binary again as its worker; both arm their guards as in a run. The worker says
+//! Supervisor and worker arm their guards as in a run. The worker says
 //! `waiting` when somebody has the lock and `acquired` when it is its own; then it ends, or holds it until a
 //! signal comes.
 
@@ -14,36 +14,32 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use harness::dirs::HostDirs;
-use harness::lifetime::supervisor::{Ended, Request, supervise};
-use harness::lifetime::worker::{PARENT_VARIABLE, Signals, arm};
+use harness::lifetime::supervisor::{Ended, Request, Side, supervise};
+use harness::lifetime::worker::Signals;
 use harness::lock::{Attempt, DomainLock};
 use harness::name::{Domain, Zone};
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    #[expect(clippy::disallowed_methods, reason = "an example has no `runner::env`")]
-    let parent = std::env::var(PARENT_VARIABLE);
-    let Ok(parent) = parent else {
-        let ended = supervise(&Request {
-            exe: std::env::current_exe().unwrap(),
-            args,
-            env: Vec::new(),
-            deadline: Duration::from_secs(600),
-            teardown_budget: Duration::from_secs(60),
-            detached: false,
-        });
-        return match ended {
-            Ok(Ended::Exited(code)) => ExitCode::from(code),
-            _ => ExitCode::FAILURE,
-        };
+    let side = supervise(&Request {
+        deadline: Duration::from_secs(600),
+        teardown_budget: Duration::from_secs(60),
+        detached: false,
+    });
+    let _notes = match side {
+        Ok(Side::Worker(notes)) => notes,
+        Ok(Side::Supervisor(Ended::Exited(code))) => return ExitCode::from(code),
+        _ => return ExitCode::FAILURE,
     };
-    let _notes = arm(parent.parse().unwrap()).unwrap();
-    let args: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    let args: Vec<_> = std::env::args().skip(1).collect();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
-        .block_on(own(args[0], args[1], args.get(2) == Some(&"hold")));
+        .block_on(own(
+            &args[0],
+            &args[1],
+            args.get(2).is_some_and(|word| word == "hold"),
+        ));
     ExitCode::SUCCESS
 }
 

@@ -118,7 +118,12 @@ impl HostDirs {
     /// Returns the lock file of a domain. The name is the predecessor's.
     #[must_use]
     pub fn lock_file(&self, domain: &Domain) -> PathBuf {
-        self.locks.join(format!("cc-ci-app-{domain}.lock"))
+        self.locks.join(Self::lock_file_name(domain))
+    }
+
+    /// Returns the name of the lock file of `domain`.
+    pub(crate) fn lock_file_name(domain: &Domain) -> String {
+        format!("cc-ci-app-{domain}.lock")
     }
 
     /// Returns the domain whose lock file has this name, if it is a run app of `zone`.

@@ -14,15 +14,18 @@ mod protocol;
 #[cfg(test)]
 mod tests;
 
+pub(crate) mod claim;
 pub(crate) mod file;
+mod place;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
+use place::Place;
 pub(crate) use protocol::Left;
 use protocol::{Acquire, Found, Leave, Patience};
 
@@ -142,7 +145,7 @@ impl DomainLock {
             source,
         };
         refuse_network_file_system(&host.locks)?;
-        match take(&path, Patience::Try, open).map_err(unusable)? {
+        match take(&Place::of(&path), Patience::Try).map_err(unusable)? {
             Taken::Owned(file) => Self::own(file, &path, domain, run)
                 .map(Attempt::Acquired)
                 .map_err(unusable),
@@ -150,33 +153,6 @@ impl DomainLock {
                 since: file.metadata().and_then(|meta| meta.modified()).ok(),
                 holder: read_holder(&mut file),
             }),
-        }
-    }
-
-    /// Takes the lock of `domain` for the moment that unlinking its file needs, or returns nothing when
-    /// somebody holds it or has unlinked it already: none is made only to be removed. Who holds it is not written down: of a thousand stale files that was half the time.
-    ///
-    /// The last owner's text is cut and the file's time set: who looks meanwhile must not take it for held by
-    /// that owner, and since then. A byte is left, because ext4 writes a file through to the disk when it is
-    /// closed, if it was truncated to nothing before.
-    ///
-    /// # Errors
-    /// [`LockError`] when the lock file cannot be opened or locked at all.
-    pub(crate) fn try_claim(host: &HostDirs, domain: &Domain) -> Result<Option<Self>, LockError> {
-        let path = host.lock_file(domain);
-        let claimed = match take(&path, Patience::Try, open_existing) {
-            Ok(Taken::Owned(file)) => file.set_len(1).map(|()| Some(file)),
-            Ok(Taken::Held(_)) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        match claimed {
-            Ok(file) => Ok(file.map(|file| Self {
-                file,
-                path,
-                domain: domain.clone(),
-            })),
-            Err(source) => Err(LockError::Unusable { path, source }),
         }
     }
 
@@ -225,28 +201,8 @@ impl DomainLock {
     /// [`LockError::Unusable`] when the file cannot be unlinked; it is let go even then.
     pub(crate) fn leave(self, left: Left) -> Result<(), LockError> {
         let Self { file, path, .. } = self;
-        let mut file = Some(file);
-        let mut unlinked = Ok(());
-        let mut step = Leave::FIRST;
-        while step != Leave::Gone {
-            match step {
-                // The caller's part, done with this lock in hand.
-                Leave::Clear | Leave::Gone => {}
-                Leave::Unlink => {
-                    let unlink = std::fs::remove_file(&path);
-                    if let Some(file) = &mut file {
-                        file.is_unlinked = unlink.is_ok();
-                    }
-                    unlinked = unlink.or_else(|error| match error.kind() {
-                        io::ErrorKind::NotFound => Ok(()),
-                        _ => Err(error),
-                    });
-                }
-                Leave::Close => drop(file.take()),
-            }
-            step = step.next(left);
-        }
-        unlinked.map_err(|source| LockError::Unusable { path, source })
+        give_up(file, left, || std::fs::remove_file(&path))
+            .map_err(|source| LockError::Unusable { path, source })
     }
 
     fn own(file: Locked, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
@@ -263,19 +219,31 @@ impl DomainLock {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // Never truncated here: somebody else may hold it. std opens with O_CLOEXEC: children never carry it.
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .open(path)
-}
-
-fn open_existing(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).open(path)
+/// Goes through the steps by which a reaper gives a lock up that has seen what is `left` of the app.
+fn give_up(file: Locked, left: Left, unlink: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let mut file = Some(file);
+    let mut unlink = Some(unlink);
+    let mut unlinked = Ok(());
+    let mut step = Leave::FIRST;
+    while step != Leave::Gone {
+        match step {
+            // The caller's part, done with this lock in hand.
+            Leave::Clear | Leave::Gone => {}
+            Leave::Unlink => {
+                let unlink = unlink.take().map_or(Ok(()), |unlink| unlink());
+                if let Some(file) = &mut file {
+                    file.is_unlinked = unlink.is_ok();
+                }
+                unlinked = unlink.or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                });
+            }
+            Leave::Close => drop(file.take()),
+        }
+        step = step.next(left);
+    }
+    unlinked
 }
 
 /// How an acquisition ended; both have what is open.
@@ -322,18 +290,18 @@ impl std::ops::Deref for Locked {
     }
 }
 
-/// Carries out the steps to the lock of `path`, on the kernel.
-fn take(path: &Path, patience: Patience, open: fn(&Path) -> io::Result<File>) -> io::Result<Taken> {
-    let mut file = open(path)?;
+/// Carries out the steps to the lock of the file at `place`, on the kernel.
+fn take(place: &Place<'_>, patience: Patience) -> io::Result<Taken> {
+    let mut file = place.open()?;
     let mut step = Acquire::FIRST.next(Found::Opened);
     loop {
         let found = match step {
             Acquire::Open => {
-                file = open(path)?;
+                file = place.open()?;
                 Found::Opened
             }
             Acquire::Lock => flock(&file, patience)?,
-            Acquire::Compare if names(path, &file)? => Found::Same,
+            Acquire::Compare if place.names(&file)? => Found::Same,
             Acquire::Compare => Found::Other,
             Acquire::Own => return Ok(Taken::Owned(Locked::new(file))),
             Acquire::Held => return Ok(Taken::Held(file)),
@@ -368,7 +336,7 @@ async fn wait_for(path: &Path) -> io::Result<Locked> {
     std::thread::Builder::new()
         .name("lock-wait".to_owned())
         .stack_size(64 << 10)
-        .spawn(move || drop(sender.send(take(&wanted, Patience::Wait, open))))?;
+        .spawn(move || drop(sender.send(take(&Place::of(&wanted), Patience::Wait))))?;
     match receiver.await {
         Ok(Ok(Taken::Owned(file))) => Ok(file),
         Ok(Ok(Taken::Held(_))) => Err(io::Error::other("the lock was waited for and is held")),
@@ -377,18 +345,8 @@ async fn wait_for(path: &Path) -> io::Result<Locked> {
     }
 }
 
-/// Returns whether `path` still names the inode behind `file`.
-fn names(path: &Path, file: &File) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match std::fs::metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// Returns what the holder says about itself. A line without an end is not a holder's, see
-/// [`DomainLock::try_claim`].
+/// [`claim`].
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     match file.take(200).read_to_string(&mut text) {
@@ -432,13 +390,15 @@ impl SectionLock {
             path: path.to_owned(),
             source,
         };
-        Ok(match take(path, Patience::Try, open).map_err(unusable)? {
-            Taken::Owned(file) => Some(Self {
-                file,
-                path: path.to_owned(),
-            }),
-            Taken::Held(_) => None,
-        })
+        Ok(
+            match take(&Place::of(path), Patience::Try).map_err(unusable)? {
+                Taken::Owned(file) => Some(Self {
+                    file,
+                    path: path.to_owned(),
+                }),
+                Taken::Held(_) => None,
+            },
+        )
     }
 
     /// Returns whether the path still names the file that is locked; when it does not, somebody else may
@@ -447,7 +407,7 @@ impl SectionLock {
     /// # Errors
     /// What the system says when that cannot be found out.
     pub fn is_current(&self) -> io::Result<bool> {
-        names(&self.path, &self.file)
+        Place::of(&self.path).names(&self.file)
     }
 
     /// Unlinks the lock file and lets go, in this order, after what it guards has been removed. Who waits for

@@ -123,6 +123,16 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
+/// Becomes another program, with `args`; the process and its children stay.
+///
+/// Returns only when that is not possible, with what the system says.
+#[must_use]
+pub fn exec(exe: &Path, args: &[OsString]) -> std::io::Error {
+    use std::os::unix::process::CommandExt as _;
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::process::Command::new(exe).args(args).exec()
+}
+
 /// A child whose caller went away before it had ended.
 #[derive(Debug)]
 struct Abandoned {
@@ -368,37 +378,6 @@ impl Drop for Running {
             });
         }
     }
-}
-
-/// Starts the worker process of a supervisor: own session, TERM when the supervisor dies.
-///
-/// The write end of `notes` becomes its standard input: a worker reads nothing, and a descriptor that is
-/// passed in a standard place needs no unsafe code to pick up.
-///
-/// # Errors
-/// What the system says when it cannot be started.
-pub(crate) fn spawn_worker(
-    exe: &Path,
-    args: &[OsString],
-    env: &[(OsString, OsString)],
-    notes: std::os::fd::OwnedFd,
-) -> std::io::Result<std::process::Child> {
-    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
-    let mut command = std::process::Command::new(exe);
-    command
-        .args(args)
-        .envs(env.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::from(notes));
-    sys::tie(
-        &mut command,
-        sys::Tie {
-            parent: getpid(),
-            death_signal: Some(Signal::SIGTERM),
-            own_session: true,
-            terminal: false,
-        },
-    );
-    command.spawn()
 }
 
 /// Kills every child of this process that is left, daemons that came back to it included, and reaps them.

@@ -1,20 +1,22 @@
-//! The only unsafe code: what a child does between `fork` and `exec`.
+//! The only unsafe code: `fork`, and what a child does between that and `exec`.
 //!
 //! Only system calls happen there. Logging, allocating or locking in that window can deadlock, because
-//! another thread may have held the lock when the process was copied.
+//! another thread may have held the lock when the process was copied. A copy that goes on without `exec` is
+//! made only of a process that has no other thread.
 
 #![expect(
     unsafe_code,
-    reason = "`pre_exec` is unsafe by its nature; each use says why it is sound"
+    reason = "`fork` and `pre_exec` are unsafe by their nature; each use says why it is sound"
 )]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, getppid, setsid};
+use nix::unistd::{ForkResult, Pid, getppid, setsid};
 
 /// How a child is tied to the process that spawns it.
 #[derive(Debug, Clone, Copy)]
@@ -62,5 +64,84 @@ pub(crate) fn tie(command: &mut Command, tie: Tie) {
     // into it. It neither allocates nor takes locks, so it is sound in a forked copy of a threaded process.
     unsafe {
         command.pre_exec(before_exec);
+    }
+}
+
+/// What the kernel says about this process.
+#[derive(Debug)]
+pub(crate) struct OwnStatus {
+    threads: u32,
+    ignored: u64,
+}
+
+impl OwnStatus {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What the system says, and `InvalidData` when a line that every kernel writes is not there.
+    pub(crate) fn read() -> io::Result<Self> {
+        // `std::fs` takes the size of such a file for its length, which is 0, and needs ten calls.
+        let mut text = String::with_capacity(4096);
+        File::open("/proc/self/status")?.read_to_string(&mut text)?;
+        Self::parse(&text).ok_or_else(|| {
+            let what = "`/proc/self/status` lacks its lines `Threads:` and `SigIgn:`";
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let value = |key| text.lines().find_map(|line| line.strip_prefix(key));
+        Some(Self {
+            threads: value("Threads:")?.trim().parse().ok()?,
+            ignored: u64::from_str_radix(value("SigIgn:")?.trim(), 16).ok()?,
+        })
+    }
+
+    /// Returns whether this process ignores `signal`.
+    pub(crate) fn ignores(&self, signal: Signal) -> bool {
+        self.ignored & (1 << (signal as i32 - 1)) != 0
+    }
+}
+
+/// Makes a copy of this process that goes on from here. Returns its pid, and nothing in the copy.
+///
+/// # Errors
+/// What the system says; and when there is another thread, because the copy would have what that one had locked
+/// at this moment locked for ever.
+pub(crate) fn fork(own: &OwnStatus) -> io::Result<Option<Pid>> {
+    if own.threads != 1 {
+        let why = format!("this process has {} threads, and may have one", own.threads);
+        return Err(io::Error::other(why));
+    }
+    // SAFETY: this is the only thread, so nothing is locked or half-way changed by another one, and the copy may do
+    // whatever this process may.
+    Ok(match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Some(child),
+        ForkResult::Child => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_whole_or_not_at_all() {
+        let text =
+            "Name:\tcat\nThreads:\t3\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000000\n";
+        let status = OwnStatus::parse(text).unwrap();
+        assert_eq!(status.threads, 3);
+        assert!(status.ignores(Signal::SIGHUP) && !status.ignores(Signal::SIGINT));
+        assert!(OwnStatus::parse("Name:\tcat\nThreads:\t3\n").is_none());
+        assert!(OwnStatus::parse("Threads:\tmany\nSigIgn:\t0\n").is_none());
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_copied() {
+        // The harness of this test has a thread for each test, and one that starts them.
+        let own = OwnStatus::read().unwrap();
+        assert!(own.threads > 1);
+        let error = fork(&own).unwrap_err().to_string();
+        assert!(error.contains("threads, and may have one"), "{error}");
     }
 }

@@ -103,22 +103,18 @@ fn demo(args: &demo::DemoArgs) -> Exit {
         Ok(path) => path,
         Err(exit) => return exit,
     };
+    // As a program of its own: what prepared the host may still have threads, which a supervisor must not have.
     let words = [
         "run".into(),
         path.into_os_string(),
         "--recipe".into(),
         harness::demo::RECIPE.into(),
     ];
-    match Cli::try_parse_from(std::iter::once("recipe-ci".into()).chain(words.iter().cloned()))
-        .map(|cli| cli.command)
-    {
-        Ok(Command::Run(run)) => run::run_with(&run, words.to_vec()),
-        Ok(_) => Exit::Usage,
-        Err(error) => {
-            drop(error.print());
-            Exit::Usage
-        }
-    }
+    let failed = match settings::own_program() {
+        Ok(exe) => harness::process::exec(&exe, &words),
+        Err(error) => error,
+    };
+    infra(&failed, &[])
 }
 
 /// What preparing came to, in a form that can also say that there is no runtime.

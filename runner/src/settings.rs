@@ -252,7 +252,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         Origin::Staged => false,
     };
     let run_id = args.run_id.clone().or_else(env::build_number);
-    let run_id = run_id.unwrap_or_else(|| format!("manual-{}", own_id()));
+    // What makes it unique is the pid of the supervisor: this is before the worker is made.
+    let run_id = run_id.unwrap_or_else(|| format!("manual-{}", std::process::id()));
     let approved = approved_list(overlays.as_deref());
     Ok(Settings {
         trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
@@ -305,12 +306,6 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
 /// What the system says.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
-}
-
-/// Returns what makes the id of a run by hand unique: the supervisor's pid, which its worker knows, too.
-fn own_id() -> String {
-    env::var(harness::lifetime::worker::PARENT_VARIABLE)
-        .unwrap_or_else(|| std::process::id().to_string())
 }
 
 /// Works out the recipe's name and where it comes from; the last value says that a path was given by hand.

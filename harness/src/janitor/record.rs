@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Sweep};
 use crate::name::Zone;
-use crate::record::replace_shared;
+use crate::record::{overwrite, read_overwritten};
 
 /// Who swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl SweepRecord {
     pub fn store(&self, state: &Path) -> io::Result<()> {
         std::fs::create_dir_all(state)?;
         let text = serde_json::to_vec_pretty(self)?;
-        replace_shared(&self.by.path(state), &text)
+        overwrite(&self.by.path(state), &text)
     }
 
     /// Returns when it ended, or nothing when the record says no time.
@@ -115,10 +115,8 @@ pub fn last(state: &Path) -> io::Result<Vec<SweepRecord>> {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
         };
-        match std::fs::read(&path) {
-            Ok(text) => found.push(
-                serde_json::from_slice(&text).map_err(|error| named(io::Error::from(error)))?,
-            ),
+        match read_overwritten(&path) {
+            Ok(record) => found.push(record),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(named(error)),
         }

@@ -12,7 +12,8 @@ use super::candidates::{self, readable};
 use super::{Decision, Finding, Sweep};
 use crate::dirs::HostDirs;
 use crate::error::chain;
-use crate::lock::{DomainLock, Left, refuse_network_file_system};
+use crate::lock::Left;
+use crate::lock::claim::LockDir;
 use crate::name::{Domain, Zone};
 use crate::swarm::{Engine, EngineError};
 
@@ -37,11 +38,20 @@ pub(super) async fn tidy(
     zone: &Zone,
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
+    let dir = match LockDir::open(host) {
+        Ok(dir) => dir,
+        Err(error) => {
+            sweep.unreadable.push(chain(&error));
+            // Where no lock can be taken, the apps are still to be told.
+            return candidates::of_zone(engine, host, zone, &mut sweep.unreadable).await;
+        }
+    };
     let domains = lock_files(host, zone, &mut sweep.unreadable);
     let mut batches = domains.chunks(batch_size());
-    let mut apps = tidy_batch(engine, host, zone, batches.next().unwrap_or(&[]), sweep).await?;
+    let first = batches.next().unwrap_or(&[]);
+    let mut apps = tidy_batch(engine, host, zone, &dir, first, sweep).await?;
     for batch in batches {
-        match tidy_batch(engine, host, zone, batch, sweep).await {
+        match tidy_batch(engine, host, zone, &dir, batch, sweep).await {
             Ok(more) => apps.extend(more),
             Err(error) => {
                 sweep.unreadable.push(chain(&error));
@@ -52,7 +62,7 @@ pub(super) async fn tidy(
     Ok(apps)
 }
 
-/// Returns the domains of the lock files of run apps; none where no lock proves anything.
+/// Returns the domains of the lock files of run apps.
 fn lock_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> Vec<Domain> {
     let entries = match std::fs::read_dir(&host.locks) {
         Ok(entries) => entries,
@@ -61,11 +71,6 @@ fn lock_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> Vec
             return Vec::new();
         }
     };
-    // Once for all of them: it is the directory that counts.
-    if let Err(error) = refuse_network_file_system(&host.locks) {
-        unreadable.push(chain(&error));
-        return Vec::new();
-    }
     readable(entries, &host.locks, unreadable)
         .iter()
         .filter_map(|entry| HostDirs::domain_of_lock_file(&entry.file_name(), zone))
@@ -93,19 +98,20 @@ async fn tidy_batch(
     engine: &Engine,
     host: &HostDirs,
     zone: &Zone,
+    dir: &LockDir,
     domains: &[Domain],
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut free = Vec::new();
     if domains.len() > AT_ONCE {
-        make_room(host, domains.len());
+        make_room(dir, domains.len());
     }
     let claims = in_parallel(domains.iter().collect(), |domain| {
-        (domain, DomainLock::try_claim(host, domain))
+        (domain, dir.try_claim(domain))
     });
     for (domain, claim) in claims {
         match claim {
-            Ok(Some(lock)) => free.push(lock),
+            Ok(Some(claim)) => free.push(claim),
             Ok(None) => {}
             Err(error) => sweep.findings.push(Finding {
                 domain: domain.clone(),
@@ -115,15 +121,15 @@ async fn tidy_batch(
     }
     let mut unreadable = Vec::new();
     let apps = candidates::of_zone(engine, host, zone, &mut unreadable).await?;
-    let tidied = in_parallel(free, |lock| {
+    let tidied = in_parallel(free, |claim| {
         // Whatever could not be read may be its app.
-        let clear = unreadable.is_empty() && !apps.contains(lock.domain());
+        let clear = unreadable.is_empty() && !apps.contains(claim.domain());
         let left = if clear {
             Left::Nothing
         } else {
             Left::Something
         };
-        lock.leave(left).is_ok() && clear
+        dir.leave(claim, left).is_ok() && clear
     });
     sweep.tidied += tidied.into_iter().filter(|tidied| *tidied).count();
     for place in unreadable {
@@ -136,12 +142,10 @@ async fn tidy_batch(
 
 /// Has the kernel make room for `count` more open files at once. It doubles the table when it is full, and waits
 /// for a grace period of all cores each time if there are threads: 30 ms for a thousand files, more than all else.
-fn make_room(host: &HostDirs, count: usize) {
+fn make_room(dir: &LockDir, count: usize) {
     let room = i32::try_from(count as u64 + OTHER_FILES).unwrap_or(i32::MAX);
     // It is only about time: where this fails, room is made as it is needed.
-    if let Ok(dir) = std::fs::File::open(&host.locks)
-        && let Ok(high) = fcntl(&dir, FcntlArg::F_DUPFD_CLOEXEC(room))
-    {
+    if let Ok(high) = fcntl(dir.file(), FcntlArg::F_DUPFD_CLOEXEC(room)) {
         let _ = nix::unistd::close(high);
     }
 }

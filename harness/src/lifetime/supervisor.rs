@@ -1,10 +1,8 @@
 //! The supervisor: what the step shell starts. One thread, no lock, no work.
 
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -15,9 +13,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid};
+use rustix::process::{WaitOptions, waitpid};
 
 use super::Note;
+use super::worker::{Notes, WorkerError};
 use crate::process;
+use crate::sys::{self, OwnStatus};
 use crate::wait::Deadline;
 
 /// What a worker may take beyond deadline and teardown budget before it counts as wedged.
@@ -41,18 +42,21 @@ const FORWARDED: [Signal; 4] = [
 /// What to supervise.
 #[derive(Debug)]
 pub struct Request {
-    /// The binary to run as the worker: this one.
-    pub exe: PathBuf,
-    /// Its arguments: this process's own.
-    pub args: Vec<OsString>,
-    /// What is added to its environment, so that it knows what it is.
-    pub env: Vec<(OsString, OsString)>,
     /// The run's hard deadline.
     pub deadline: Duration,
     /// How long its teardown may take.
     pub teardown_budget: Duration,
     /// The runs that are meant to be without a parent: `--detached`, or started by an init.
     pub detached: bool,
+}
+
+/// The two processes that come out of [`supervise`].
+#[derive(Debug)]
+pub enum Side {
+    /// This is the worker, with its guards armed.
+    Worker(Notes),
+    /// This is the supervisor, and its worker has ended.
+    Supervisor(Ended),
 }
 
 /// How a worker ended.
@@ -95,13 +99,20 @@ pub enum SupervisorError {
         #[source]
         source: std::io::Error,
     },
+    /// This is the worker, and it may not work.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
 }
 
-/// Starts a worker, forwards signals to it and waits for its end.
+/// Becomes two processes: a worker, for which this returns at once, and its supervisor, which forwards signals to
+/// it and waits for its end.
+///
+/// The worker is a copy of this process and does not execute the program again: that was half of the time to the
+/// lock, and the file may have been replaced meanwhile.
 ///
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
-pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
+pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
     let guard = |what| {
         move |error: Errno| SupervisorError::Guard {
             what,
@@ -113,7 +124,11 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
     if !request.detached && is_orphan(parent) {
         return Err(SupervisorError::Orphaned);
     }
-    let ignored = ignored_by_starter();
+    let own = OwnStatus::read().map_err(|source| SupervisorError::Guard {
+        what: "read what the kernel says about this process",
+        source,
+    })?;
+    let ignored = ignored_by_starter(&own);
     // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
     // deadline is one call, with no handler that could run in between.
     let mut signals = SigSet::empty();
@@ -137,25 +152,20 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
         what: "open a pipe",
         source,
     })?;
-    let mut env = request.env.clone();
-    env.push((
-        super::worker::PARENT_VARIABLE.into(),
-        getpid().to_string().into(),
-    ));
-    let mut worker =
-        process::spawn_worker(&request.exe, &request.args, &env, OwnedFd::from(write_end))
-            .map_err(|source| SupervisorError::Guard {
-                what: "start the worker",
-                source,
-            })?;
-    let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap_or(i32::MAX));
+    let supervisor = getpid();
+    let start = |source| SupervisorError::Guard {
+        what: "start the worker",
+        source,
+    };
+    let Some(pid) = sys::fork(&own).map_err(start)? else {
+        drop((notes, descriptor));
+        return Ok(Side::Worker(super::worker::arm(supervisor, write_end)?));
+    };
+    drop(write_end);
     let backstop = Deadline::after(request.deadline + request.teardown_budget + WEDGED_AFTER);
     let mut wedged = false;
     let status = loop {
-        if let Some(status) = worker.try_wait().map_err(|source| SupervisorError::Guard {
-            what: "wait",
-            source,
-        })? {
+        if let Some(status) = ended(pid).map_err(guard("wait for the worker"))? {
             break status;
         }
         if backstop.passed() {
@@ -185,7 +195,7 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
         }
     };
     let notes = read_notes(notes);
-    Ok(match (status.code(), wedged) {
+    Ok(Side::Supervisor(match (status.code(), wedged) {
         (_, true) => Ended::Wedged { notes },
         // 101 is a panic: the worker is as dead as after a signal.
         (Some(code), false) if code != 101 => Ended::Exited(u8::try_from(code).unwrap_or(3)),
@@ -197,7 +207,17 @@ pub fn supervise(request: &Request) -> Result<Ended, SupervisorError> {
             how: how(status),
             notes,
         },
-    })
+    }))
+}
+
+/// Returns how the worker ended, if it has.
+fn ended(worker: Pid) -> Result<Option<ExitStatus>, Errno> {
+    let pid = rustix::process::Pid::from_raw(worker.as_raw());
+    match waitpid(pid, WaitOptions::NOHANG) {
+        Ok(found) => Ok(found.map(|(_, status)| ExitStatus::from_raw(status.as_raw()))),
+        Err(rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error())),
+    }
 }
 
 /// Raises the soft limit of open files to what a run needs, for this process and the worker.
@@ -255,21 +275,14 @@ fn forwarded(number: u32) -> Option<Signal> {
 /// is ignored or not, so this must be known.
 ///
 /// SIGTERM is not among them: a cancel must reach every run.
-fn ignored_by_starter() -> Vec<Signal> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let terminals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+fn ignored_by_starter(own: &OwnStatus) -> Vec<Signal> {
+    let mut terminals = vec![Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+    terminals.retain(|signal| own.ignores(*signal));
     terminals
-        .into_iter()
-        .filter(|signal| mask & (1 << (*signal as i32 - 1)) != 0)
-        .collect()
 }
 
-/// Reads what the worker wrote until its end. Its children never have the write end: each gets a standard
-/// input of its own.
+/// Reads what the worker wrote until its end. Its children never have the write end: it is closed when they
+/// execute their program.
 fn read_notes(pipe: std::io::PipeReader) -> Vec<Note> {
     BufReader::new(pipe)
         .lines()

@@ -1,22 +1,19 @@
 //! The worker's side: its guards, its notes to the supervisor, the signals that end it.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::io::{PipeWriter, Write as _};
 
 use nix::sys::prctl;
-use nix::unistd::{Pid, getppid};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, dup2_stdin, getppid, setsid};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::Note;
 
-/// The variable by which a process knows that it is the worker of the supervisor with this pid.
-pub const PARENT_VARIABLE: &str = "RECIPE_CI_WORKER_OF";
-
 /// Why a worker refuses to work.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The supervisor is gone, or it never was this process's parent.
+    /// The supervisor is gone.
     #[error("the supervisor (pid {expected}) is not this worker's parent any more")]
     Orphaned {
         /// The supervisor's pid.
@@ -36,7 +33,7 @@ pub enum WorkerError {
 /// The worker's line to its supervisor.
 #[derive(Debug)]
 pub struct Notes {
-    pipe: File,
+    pipe: PipeWriter,
 }
 
 impl Notes {
@@ -48,31 +45,36 @@ impl Notes {
     }
 }
 
-/// Arms the guards of a worker whose supervisor is `expected`, and leaves the step's directory, which the
-/// runner may delete under us.
+/// Arms the guards of the worker whose supervisor is `expected`: TERM when that dies, a session of its own, no
+/// signal blocked, no standard input. And leaves the step's directory, which the runner may delete under us.
 ///
-/// The death signal was set between fork and exec, with the exact parent check; it is checked again here
-/// because the supervisor may have died since.
+/// The death signal belongs to the thread that forked (`PR_SET_PDEATHSIG(2const)`); the supervisor has only one.
 ///
 /// # Errors
 /// [`WorkerError`]; the worker must not do anything then.
-pub fn arm(expected: i32) -> Result<Notes, WorkerError> {
+pub(super) fn arm(expected: Pid, pipe: PipeWriter) -> Result<Notes, WorkerError> {
     let guard = |what| move |source: std::io::Error| WorkerError::Guard { what, source };
-    prctl::set_child_subreaper(true)
-        .map_err(|error| guard("become a child subreaper")(error.into()))?;
-    if getppid() != Pid::from_raw(expected) {
-        return Err(WorkerError::Orphaned { expected });
+    let refused = |what| move |error: nix::errno::Errno| guard(what)(error.into());
+    prctl::set_pdeathsig(Signal::SIGTERM).map_err(refused("arm the parent-death signal"))?;
+    // It may have died between fork and prctl: then no signal will ever come.
+    if getppid() != expected {
+        return Err(WorkerError::Orphaned {
+            expected: expected.as_raw(),
+        });
     }
+    setsid().map_err(refused("lead a session of its own"))?;
+    // A daemon that a hook starts comes back here instead of to init.
+    prctl::set_child_subreaper(true).map_err(refused("become a child subreaper"))?;
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     std::env::set_current_dir("/").map_err(guard("leave the step's directory"))?;
-    // The supervisor handed the pipe over as standard input.
-    let pipe = std::io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(guard("take over the supervisor's pipe"))?;
-    Ok(Notes {
-        pipe: File::from(pipe),
-    })
+    File::open("/dev/null")
+        .and_then(|null| Ok(dup2_stdin(null)?))
+        .map_err(guard("let go of standard input"))?;
+    // The supervisor blocks its signals to read them from a descriptor. One that waits comes now, and ends a
+    // worker that has made nothing.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(refused("unblock signals"))?;
+    Ok(Notes { pipe })
 }
 
 /// A signal that ends a run.

@@ -1,3 +1,4 @@
+use super::claim::LockDir;
 use super::*;
 
 fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
@@ -75,16 +76,17 @@ fn who_looks_at_a_claimed_lock_sees_neither_the_last_owner_nor_its_time() {
         std::fs::write(&path, text).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let claim = DomainLock::try_claim(&host, &domain).unwrap().unwrap();
+        let dir = LockDir::open(&host).unwrap();
+        let claim = dir.try_claim(&domain).unwrap().unwrap();
         let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
             panic!("a claimed lock looks free")
         };
         assert_eq!(holder, "");
         assert!(since.unwrap().elapsed().unwrap().as_secs() < 60);
-        claim.unlink().unwrap();
+        dir.leave(claim, Left::Nothing).unwrap();
         assert!(!path.exists());
         // Another janitor was first.
-        assert!(DomainLock::try_claim(&host, &domain).unwrap().is_none());
+        assert!(dir.try_claim(&domain).unwrap().is_none());
         assert!(!path.exists());
     }
 }
@@ -116,7 +118,7 @@ async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
     );
     reaper.unlink().unwrap();
     let lock = waiting.await.unwrap();
-    assert!(names(&host.lock_file(&domain), &lock.file).unwrap());
+    assert!(Place::of(&host.lock_file(&domain)).names(&lock.file).unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `recipe-ci run`: the supervisor, and the worker that it starts.
+//! `recipe-ci run`: the supervisor, and its worker.
 
 use std::cell::RefCell;
 use std::io::IsTerminal as _;
@@ -8,8 +8,8 @@ use std::rc::Rc;
 use harness::dirs::RunDirs;
 use harness::event::Event;
 use harness::janitor::{self, Decision};
-use harness::lifetime::supervisor::{self, Ended, Request, SupervisorError};
-use harness::lifetime::worker::{self, Notes, PARENT_VARIABLE, Signals};
+use harness::lifetime::supervisor::{self, Ended, Request, Side, SupervisorError};
+use harness::lifetime::worker::{Notes, Signals};
 use harness::lifetime::{Note, domains};
 use harness::name::RecipeName;
 use harness::outcome::{Residual, Verdict};
@@ -27,28 +27,11 @@ use crate::settings::resolve;
 use crate::ui::symbols::Charset;
 use crate::ui::{self, Console, Mode};
 
-/// Runs a recipe: as the supervisor when a person or a runner started this, as the worker when a
-/// supervisor did.
+/// Runs a recipe, as two processes: this one becomes the supervisor of a worker.
 pub(crate) fn run(args: &RunArgs) -> Exit {
-    run_with(args, std::env::args_os().skip(1).collect())
-}
-
-/// Runs a recipe with the arguments that its worker is to be started with.
-pub(crate) fn run_with(args: &RunArgs, worker_args: Vec<std::ffi::OsString>) -> Exit {
-    let settings = match resolve(args) {
-        Ok(settings) => settings,
-        Err(error) => return usage(&error),
-    };
-    match env::var(PARENT_VARIABLE).map(|pid| pid.parse::<i32>()) {
-        Some(Ok(supervisor)) => match worker::arm(supervisor) {
-            Ok(notes) => block_on(work(args, &settings, notes)),
-            Err(error) => infra(&error, &[]),
-        },
-        Some(Err(_)) => infra(
-            &std::io::Error::other(format!("{PARENT_VARIABLE} is not a pid")),
-            &[],
-        ),
-        None => supervise(args, &settings, worker_args),
+    match resolve(args) {
+        Ok(settings) => supervise(args, &settings),
+        Err(error) => usage(&error),
     }
 }
 
@@ -125,18 +108,16 @@ fn says_what_is_wrong(event: &Event) -> bool {
     }
 }
 
-fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsString>) -> Exit {
+fn supervise(args: &RunArgs, settings: &Settings) -> Exit {
     let request = Request {
-        exe: settings.exe.clone(),
-        args: worker_args,
-        env: Vec::new(),
         deadline: settings.deadline,
         teardown_budget: settings.teardown_budget,
         detached: args.detached || env::started_by_init(),
     };
     match supervisor::supervise(&request) {
-        Ok(Ended::Exited(code)) => Exit::from_code(code).unwrap_or(Exit::Infra),
-        Ok(Ended::Killed { how, notes }) => {
+        Ok(Side::Worker(notes)) => block_on(work(args, settings, notes)),
+        Ok(Side::Supervisor(Ended::Exited(code))) => Exit::from_code(code).unwrap_or(Exit::Infra),
+        Ok(Side::Supervisor(Ended::Killed { how, notes })) => {
             ui::say(&format!(
                 "== worker {how} — its app is torn down by the supervisor =="
             ));
@@ -149,7 +130,7 @@ fn supervise(args: &RunArgs, settings: &Settings, worker_args: Vec<std::ffi::OsS
                 reason,
             ))
         }
-        Ok(Ended::Wedged { notes }) => {
+        Ok(Side::Supervisor(Ended::Wedged { notes })) => {
             ui::say(
                 "== worker wedged long after its deadline — killed; its app is torn down by the supervisor ==",
             );
