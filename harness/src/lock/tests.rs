@@ -118,7 +118,11 @@ async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
     );
     reaper.unlink().unwrap();
     let lock = waiting.await.unwrap();
-    assert!(Place::of(&host.lock_file(&domain)).names(&lock.file).unwrap());
+    assert!(
+        Place::of(&host.lock_file(&domain))
+            .names(&lock.file)
+            .unwrap()
+    );
 }
 
 #[test]
