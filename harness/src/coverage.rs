@@ -76,13 +76,17 @@ impl Coverage {
     /// A sweep by hand counts for as long as one by a timer: what keeps the host clean is that it happens.
     #[must_use]
     pub fn gap(&self) -> Option<String> {
-        if matches!(self.watcher, State::Healthy(_)) {
+        if matches!(&self.watcher, State::Healthy(beat) if !beat.failed) {
             return None;
         }
         let cared = self.sweeps.iter().find(|sweep| sweep.by != Sweeper::Run);
         let swept = match cared.and_then(age) {
             Some(age) if age <= TOO_OLD => return None,
             Some(age) => format!("the janitor last swept {} ago", rough(age)),
+            // What cannot be read may be its record.
+            None if !self.unreadable.is_empty() => {
+                "when the janitor last swept is not known".to_owned()
+            }
             None => "the janitor never swept".to_owned(),
         };
         let timer = if self.timer {
@@ -91,8 +95,12 @@ impl Coverage {
             "no timer".to_owned()
         };
         let watcher = match &self.watcher {
-            State::Silent(_) => "a watcher that is silent",
-            _ => "no watcher",
+            State::Healthy(beat) => {
+                let last = beat.last.as_deref().unwrap_or("failed");
+                format!("a watcher whose last sweep {last}")
+            }
+            State::Silent(_) => "a watcher that is silent".to_owned(),
+            State::Absent => "no watcher".to_owned(),
         };
         Some(format!("{timer}, {watcher}, {swept}"))
     }
@@ -100,8 +108,12 @@ impl Coverage {
     /// Returns the banner for when nothing sweeps this zone.
     #[must_use]
     pub fn banner(&self) -> Option<String> {
-        self.gap()
-            .map(|gap| format!("!! nothing sweeps this host: {gap}; {FIX}"))
+        let nothing = if self.unreadable.is_empty() {
+            "nothing sweeps this host"
+        } else {
+            "nothing is known to sweep this host"
+        };
+        self.gap().map(|gap| format!("!! {nothing}: {gap}; {FIX}"))
     }
 }
 
@@ -157,6 +169,55 @@ mod tests {
         );
         swept(&host, Sweeper::Janitor, "ci.localhost", 59);
         assert_eq!(gap(), None);
+    }
+
+    /// Its lock is held and it says that it lives, at every poll; only the sweeps do not happen.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_watcher_that_lives_and_cannot_sweep_is_no_care() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let gap = || Coverage::of(&host, &zone, root.path()).gap();
+        let poll = Duration::from_millis(1);
+        for outcome in [Err("no engine".to_owned()), Ok("nothing to do".to_owned())] {
+            let claimed = watch::Watcher::claim(&host.state, zone.as_str(), TOO_OLD, poll);
+            let seen = std::cell::RefCell::new(None);
+            let looked = async {
+                let deadline = crate::wait::Deadline::after(Duration::from_secs(20));
+                crate::wait::poll_until(deadline, poll, || async {
+                    let swept = watch::state(&host.state).unwrap();
+                    Ok::<_, std::convert::Infallible>(match swept {
+                        State::Healthy(beat) if beat.sweeps > 0 => crate::wait::Poll::Ready(()),
+                        state => crate::wait::Poll::NotYet(format!("{state:?}")),
+                    })
+                })
+                .await
+                .unwrap();
+                *seen.borrow_mut() = Some(gap());
+            };
+            let watcher = claimed.unwrap().unwrap();
+            let ended = watcher.watch(|| async { outcome.clone() }, looked, |_| {});
+            ended.await.unwrap();
+            let wanted = outcome.is_err().then(|| {
+                "no timer, a watcher whose last sweep failed: no engine, the janitor never swept"
+                    .to_owned()
+            });
+            assert_eq!(seen.take(), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_never() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        std::fs::create_dir_all(host.state.join("last-sweep-janitor.json")).unwrap();
+        let banner = Coverage::of(&host, &zone, root.path()).banner().unwrap();
+        assert!(banner.contains("nothing is known to sweep"), "{banner}");
+        assert!(
+            banner.contains("when the janitor last swept is not known"),
+            "{banner}"
+        );
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn sweeping(subject: &Subject) -> Check {
     let check = |status, found: String| Check::new("sweeping", "janitor", status, found);
     let coverage = Coverage::of(&subject.dirs, &subject.zone, &subject.root);
     if let Some(place) = coverage.unreadable.first() {
-        return check(Status::Warn, format!("cannot read {place}"))
+        return check(Status::Warn, format!("not known: {place}"))
             .by_hand("recipe-ci janitor status");
     }
     match coverage.gap() {

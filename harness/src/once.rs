@@ -99,7 +99,9 @@ pub enum OnceError {
         asked: String,
     },
     /// There is neither a task nor a result, and no command to start one.
-    #[error("task `{id}` neither runs nor has a result, and no command was given")]
+    #[error(
+        "task `{id}` neither runs nor has a result that still counts, and no command was given"
+    )]
     NoCommand {
         /// The task.
         id: TaskId,

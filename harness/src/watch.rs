@@ -80,6 +80,9 @@ pub struct Heartbeat {
     pub sweeps: u64,
     /// What the last one came to.
     pub last: Option<String>,
+    /// Whether the last one failed: a watcher that lives and cannot sweep cares for nothing.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 impl Heartbeat {
@@ -222,6 +225,7 @@ impl Watcher {
             beat_at: String::new(),
             sweeps: 0,
             last: None,
+            failed: false,
         };
         Ok(Some(Self {
             state: state.to_owned(),
@@ -234,7 +238,7 @@ impl Watcher {
 
     /// Sweeps at once and then again and again until `stop` or until the lock file is replaced.
     ///
-    /// `sweep` returns what one sweep came to, in words.
+    /// `sweep` returns what one sweep came to, or why it failed, in words.
     ///
     /// # Errors
     /// [`WatchError`] when the lock cannot be looked at any more.
@@ -245,7 +249,7 @@ impl Watcher {
         mut tell: impl FnMut(Event),
     ) -> Result<Ended, WatchError>
     where
-        F: Future<Output = String>,
+        F: Future<Output = Result<String, String>>,
     {
         let mut stop = std::pin::pin!(stop);
         let mut due = Deadline::after(Duration::ZERO);
@@ -280,6 +284,8 @@ impl Watcher {
                 done = swept(sweeping.as_mut().as_pin_mut()) => {
                     sweeping.set(None);
                     self.beat.sweeps += 1;
+                    self.beat.failed = done.is_err();
+                    let done = done.unwrap_or_else(|why| format!("failed: {why}"));
                     self.beat.last = Some(done.clone());
                     tell(Event::Swept(done));
                 }
@@ -299,15 +305,14 @@ impl Watcher {
     }
 }
 
-async fn limited(sweep: impl Future<Output = String>) -> String {
-    match tokio::time::timeout(SWEEP_LIMIT, sweep).await {
-        Ok(done) => done,
-        Err(_) => format!("gave up after {} min", SWEEP_LIMIT.as_secs() / 60),
-    }
+async fn limited(sweep: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    let limit = format!("gave up after {} min", SWEEP_LIMIT.as_secs() / 60);
+    let done = tokio::time::timeout(SWEEP_LIMIT, sweep).await;
+    done.unwrap_or(Err(limit))
 }
 
 /// Waits for a sweep that is under way; without one it never ends.
-async fn swept<F: Future<Output = String>>(sweep: Option<std::pin::Pin<&mut F>>) -> String {
+async fn swept<F: Future>(sweep: Option<std::pin::Pin<&mut F>>) -> F::Output {
     match sweep {
         Some(sweep) => sweep.await,
         None => std::future::pending().await,

@@ -115,7 +115,8 @@ struct Begun {
     dir: OnceDir,
     task: Task,
     record: Record,
-    /// `<id>.pid` and `<id>.lock`, both held.
+    /// `<id>.lock` and `<id>.pid`, both held. They are let go in this order: who waited for the second, as all do
+    /// that can, finds that the task does not run any more.
     files: [File; 2],
     signals: Signals,
 }
@@ -166,7 +167,7 @@ async fn begin(orders: &Orders, log: &File) -> Result<Begun, String> {
     })();
     match begun {
         Ok((record, pid)) => Ok(Begun {
-            files: [pid, lock],
+            files: [lock, pid],
             dir,
             task,
             record,

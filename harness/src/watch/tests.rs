@@ -20,7 +20,7 @@ async fn a_watcher_sweeps_says_so_and_takes_its_record_back_when_it_is_told_to_s
     let (swept, stop) = tokio::sync::oneshot::channel::<()>();
     let mut swept = Some(swept);
     let watching = watcher.watch(
-        || async { "removed 2".to_owned() },
+        || async { Ok("removed 2".to_owned()) },
         async { drop(stop.await) },
         |event| {
             assert!(matches!(event, Event::Swept(ref done) if done == "removed 2"));
@@ -46,7 +46,7 @@ async fn a_watcher_whose_lock_file_is_replaced_leaves_quietly() {
     let _next = claim(dir).expect("the path is free");
     let ended = watcher
         .watch(
-            || async { String::new() },
+            || async { Ok(String::new()) },
             std::future::pending(),
             |_| panic!("a displaced watcher does nothing more"),
         )
@@ -77,7 +77,11 @@ async fn a_sweep_that_hangs_does_not_stop_the_heartbeat() {
         .unwrap();
     };
     let ended = watcher
-        .watch(std::future::pending::<String>, beats, |_| {})
+        .watch(
+            std::future::pending::<Result<String, String>>,
+            beats,
+            |_| {},
+        )
         .await;
     assert_eq!(ended.unwrap(), Ended::Stopped);
 }
@@ -92,6 +96,7 @@ fn record(dir: &Path, process: Identity, lock: (u64, u64), beat_at: Timestamp) {
         beat_at: beat_at.to_string(),
         sweeps: 0,
         last: None,
+        failed: false,
     };
     std::fs::write(
         heartbeat_file(dir),

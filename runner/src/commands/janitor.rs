@@ -261,11 +261,8 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
 }
 
 /// Returns a sweep in a few words, for a watcher's log and record.
-fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> String {
-    let sweep = match swept {
-        Ok(sweep) => sweep,
-        Err(error) => return format!("failed: {}", chain(&error)),
-    };
+fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> Result<String, String> {
+    let sweep = swept.map_err(|error| chain(&error))?;
     let said = sweep
         .findings
         .iter()
@@ -293,11 +290,11 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> String {
         .iter()
         .filter(|finding| matches!(finding.decision, Decision::Live { .. }))
         .count();
-    if said.is_empty() {
+    Ok(if said.is_empty() {
         format!("nothing to do, {live} live")
     } else {
         said.join("; ")
-    }
+    })
 }
 
 #[cfg(test)]
@@ -319,7 +316,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            summary(Ok(sweep), Duration::from_secs(3600)),
+            summary(Ok(sweep), Duration::from_secs(3600)).unwrap(),
             "1 stale lock file removed; 3 unused shared clones removed"
         );
         sweep = Sweep::default();

@@ -219,7 +219,7 @@ impl Look {
                     sweep
                         .unreadable
                         .iter()
-                        .map(|place| format!("cannot read {place}")),
+                        .map(|place| format!("not known: {place}")),
                 );
             }
             Err(error) => lines.push(format!(
@@ -231,13 +231,13 @@ impl Look {
             self.roster
                 .unreadable
                 .iter()
-                .map(|place| format!("cannot read {place}")),
+                .map(|place| format!("not known: {place}")),
         );
         lines.extend(
             self.coverage
                 .unreadable
                 .iter()
-                .map(|place| format!("cannot read {place}")),
+                .map(|place| format!("not known: {place}")),
         );
         lines.push(last_sweep(&self.coverage));
         lines.extend(self.coverage.banner());
@@ -339,7 +339,8 @@ pub(crate) fn last_sweep(coverage: &Coverage) -> String {
             }
             text
         }
-        None => "last sweep: never".to_owned(),
+        None if coverage.unreadable.is_empty() => "last sweep: never".to_owned(),
+        None => "last sweep: not known".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use harness::coverage::{Coverage, FIX, rough};
+use harness::coverage::{Coverage, rough};
 use harness::error::chain;
 use harness::janitor::record::Sweeper;
 use harness::lifetime::worker::Signals;
@@ -181,7 +181,8 @@ pub(super) fn status(zone: &Option<String>, in_json: bool) -> Exit {
             State::Silent(None) => {
                 "silent: the lock is held by a process that has said nothing".to_owned()
             }
-            State::Absent => "absent: no watcher".to_owned(),
+            State::Absent if coverage.unreadable.is_empty() => "absent: no watcher".to_owned(),
+            State::Absent => "absent: no watcher that could be read of".to_owned(),
         }];
         if let State::Healthy(Heartbeat {
             last: Some(last), ..
@@ -198,11 +199,9 @@ pub(super) fn status(zone: &Option<String>, in_json: bool) -> Exit {
             coverage
                 .unreadable
                 .iter()
-                .map(|place| format!("cannot read {place}")),
+                .map(|place| format!("not known: {place}")),
         );
-        if let Some(gap) = &gap {
-            lines.push(format!("!! nothing sweeps this host: {gap}; {FIX}"));
-        }
+        lines.extend(coverage.banner());
         lines.join("\n")
     };
     drop(ui::print_data(&text));
