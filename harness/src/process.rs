@@ -123,6 +123,15 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
+/// Has the kernel no longer ignore SIGCHLD and SIGTERM on the starter's behalf: with the first nobody can wait for a
+/// child, with the second nobody can cancel.
+///
+/// # Errors
+/// What the system says.
+pub fn stop_ignoring() -> std::io::Result<()> {
+    sys::stop_ignoring()
+}
+
 /// Becomes another program, with `args`; the process and its children stay.
 ///
 /// Returns only when that is not possible, with what the system says.

@@ -12,6 +12,7 @@ mod base;
 mod body;
 mod dependencies;
 mod lint;
+mod network;
 mod overlaid;
 pub mod plan;
 mod promote;

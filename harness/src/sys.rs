@@ -67,6 +67,19 @@ pub(crate) fn tie(command: &mut Command, tie: Tie) {
     }
 }
 
+/// Has the kernel do by default what the starter may have told it to ignore: SIGCHLD, without which no child can be
+/// waited for (a Python or Perl daemon hands that on), and SIGTERM, because a cancel must reach every run.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn stop_ignoring() -> io::Result<()> {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM] {
+        // SAFETY: no handler is installed, so no code runs in a signal's context.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}
+
 /// What the kernel says about this process.
 #[derive(Debug)]
 pub(crate) struct OwnStatus {

@@ -44,6 +44,12 @@ pub(crate) fn dispatch() -> ExitCode {
     if goes_on_alone(&cli.command) {
         shed_mark();
     }
+    if let Err(error) = settings::ensure_absolute_places() {
+        return usage(&error).into();
+    }
+    if let Err(error) = harness::process::stop_ignoring() {
+        return infra(&error, &[]).into();
+    }
     match cli.command {
         Command::Run(args) => run::run(&args).into(),
         Command::Demo(args) => demo(&args).into(),

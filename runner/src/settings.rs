@@ -117,6 +117,35 @@ pub(crate) fn duration(
     }
 }
 
+/// The variables that name places of the host, which every command must understand alike.
+const PLACES: [&str; 6] = [
+    "CCCI_APP_LOCK_DIR",
+    "CCCI_RUNS_DIR",
+    "CCCI_STATE_DIR",
+    "CCCI_WARM_DIR",
+    "CCCI_ONCE_DIR",
+    "ABRA_DIR",
+];
+
+/// Makes sure that the places of the host are the same from every working directory: of two commands with two lock
+/// directories one takes the other's live apps for orphans.
+///
+/// # Errors
+/// [`UsageError`] that names the variable.
+pub(crate) fn ensure_absolute_places() -> Result<(), UsageError> {
+    for name in PLACES {
+        if let Some(path) = env::path(name)
+            && path.is_relative()
+        {
+            return Err(wrong(
+                format!("{name} is the relative path `{}`", path.display()),
+                "give an absolute one: it must be the same place from every working directory",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Returns the places of this host.
 pub(crate) fn host_dirs() -> HostDirs {
     let root = nix_is_root();
@@ -259,7 +288,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
         recipe,
         origin,
-        published: published_by(forge.as_deref()),
+        published: published_by(forge.as_deref())?,
         approved,
         reference,
         pr,
@@ -322,6 +351,14 @@ fn source(
     let path = target.filter(|text| is_path(text));
     let url = target.filter(|text| text.contains("://"));
     let src = args.src.as_deref().filter(|src| !src.is_empty());
+    if let (Some(target), Some(src)) = (path.or(url), src)
+        && src != target
+    {
+        return Err(wrong(
+            format!("there are two sources: `{target}`, and `{src}` of `--src` (SRC)"),
+            "leave one of them out; without a path on the command line a pipeline's SRC, REF and RECIPE count",
+        ));
+    }
     let src = url.or(src);
     let text = path.or(src);
     let plain = target.filter(|text| !is_path(text) && !text.contains("://"));
@@ -357,7 +394,7 @@ fn source(
         Origin::Repository(Source::Path(path))
     } else if let Some(src) = src {
         Origin::Repository(parse(src, forge)?)
-    } else if published_by(forge) == Published::Staged {
+    } else if published_by(forge)? == Published::Staged {
         Origin::Staged
     } else if has_ref {
         return Err(wrong(

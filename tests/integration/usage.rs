@@ -297,3 +297,62 @@ fn every_variable_that_is_empty_counts_as_unset() {
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
     done.expect(0);
 }
+
+#[test]
+fn two_sources_are_refused_and_neither_is_taken() {
+    for (args, words) in [
+        (
+            vec!["run", "./notes", "--src", "./ledger"],
+            ["./notes", "./ledger"],
+        ),
+        (
+            vec!["run", "https://git.example.org/a/notes", "--src", "b/notes"],
+            ["a/notes", "b/notes"],
+        ),
+    ] {
+        let env = env();
+        refused(&env, &env.run(&args), &words);
+    }
+    // A pipeline's SRC, forgotten in a shell, would lend its REF and its RECIPE to another repository.
+    let mut env = env();
+    env.set("SRC", "./ledger");
+    let done = env.run(["run", "./notes"]);
+    refused(
+        &env,
+        &done,
+        &["two sources", "`./notes`", "`./ledger`", "SRC"],
+    );
+}
+
+#[test]
+fn a_flag_that_is_neither_yes_nor_no_is_refused() {
+    for name in ["CCCI_SKIP_FETCH", "CCCI_QUICK"] {
+        let mut env = env();
+        env.set(name, "yes");
+        let done = env.run(["run", "notes", "--dry-run"]);
+        refused(&env, &done, &[name, "`yes`"]);
+    }
+}
+
+/// From another working directory they would be other places, and other locks.
+#[test]
+fn places_that_depend_on_the_working_directory_are_refused() {
+    for name in [
+        "CCCI_APP_LOCK_DIR",
+        "CCCI_RUNS_DIR",
+        "CCCI_STATE_DIR",
+        "CCCI_WARM_DIR",
+        "CCCI_ONCE_DIR",
+        "ABRA_DIR",
+    ] {
+        for command in [
+            ["run", "./notes"],
+            ["janitor", "--dry-run"],
+            ["ps", "--json"],
+        ] {
+            let mut env = env();
+            env.set(name, "some/where");
+            refused(&env, &env.run(command), &[name, "`some/where`"]);
+        }
+    }
+}

@@ -50,13 +50,16 @@ fn arm_says_started_then_healthy_and_restart_replaces_the_recorded_one() {
     assert!(lives(&env, first));
     said(&env.run(["janitor", "arm"]), 0, "healthy: watcher pid ");
     assert_eq!(pid(&env), first);
-    let status = env.run(["janitor", "status"]);
-    status.expect(0);
-    assert!(status.stdout.starts_with("healthy: "), "{}", status.stdout);
     wait_until(LONG, "a sweep that fails is recorded", || {
         let beat = heartbeat(&env)?;
         beat["last"].as_str()?.starts_with("failed: ").then_some(())
     });
+    // It lives, and nothing is swept.
+    let status = env.run(["janitor", "status"]);
+    status.expect(3);
+    assert!(status.stdout.starts_with("healthy: "), "{}", status.stdout);
+    let why = "a watcher whose last sweep failed: the Docker engine";
+    assert!(status.stdout.contains(why), "{}", status.stdout);
     said(
         &env.run(["janitor", "arm", "--restart"]),
         0,

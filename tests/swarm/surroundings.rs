@@ -89,7 +89,8 @@ fn a_hangup_that_the_starter_ignores_ends_nothing() {
     env.assert_nothing_left();
 }
 
-/// A shell that ignores SIGTERM and SIGCHLD hands that on; a cancel must still come through.
+/// A shell that ignores SIGTERM and SIGCHLD hands that on, if it is bash; dash keeps the second for itself. A cancel
+/// must still come through, and the children that end must be seen to.
 #[test]
 fn a_starter_that_ignores_sigterm_cannot_make_a_run_that_nobody_can_cancel() {
     let scene = Scene::new(Phase::Converge);
@@ -97,7 +98,7 @@ fn a_starter_that_ignores_sigterm_cannot_make_a_run_that_nobody_can_cancel() {
     let script = "trap '' TERM CHLD; exec \"$0\" run \"$1\"";
     let run = scene
         .env
-        .follow(shell(&scene.env, &["sh"], script, &recipe));
+        .follow(shell(&scene.env, &["bash"], script, &recipe));
     scene.wait_reached(&run);
     kill(run.pid, Signal::SIGTERM).unwrap();
     run.finish().expect(143);

@@ -120,6 +120,23 @@ fn a_cancelled_sweep_takes_its_run_with_it() {
     );
     let forge = format!("file://{}/forge", scene.env.root.display());
     scene.env.set("CCCI_FORGE_URL", forge);
+    // The zone and the deadline of the sweep are those of its runs.
+    let zone = format!("part.{}", scene.env.zone);
+    let late = scene
+        .env
+        .run(["sweep", "--zone", &zone, "--deadline", "1s"]);
+    late.expect(3);
+    assert!(
+        row(&late, "notes").contains("exit code 142"),
+        "{}",
+        late.stdout
+    );
+    let run = scene.env.results();
+    assert_eq!(run["verdict"], "deadline", "{run:#}");
+    let domain = run["domain"].as_str().unwrap();
+    assert!(domain.ends_with(&format!(".{zone}")), "{domain}");
+    std::fs::remove_dir_all(scene.env.run_dirs().remove(0)).unwrap();
+
     let reached = scene.hold("ops/pre_upgrade");
     let sweep = scene.env.start(["sweep"]);
     wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));

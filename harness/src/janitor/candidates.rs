@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::dirs::HostDirs;
 use crate::name::{Domain, Zone};
+use crate::swarm::object::Object;
 use crate::swarm::{Engine, EngineError};
 
 /// Finds every run app of `zone`: by objects of every kind, by their stack label, and by env files.
@@ -15,15 +16,8 @@ pub(super) async fn of_zone(
     unreadable: &mut Vec<String>,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut found = BTreeSet::new();
-    for object in engine.all_objects().await? {
-        found.extend(
-            object
-                .namespace
-                .as_deref()
-                .and_then(|stack| domain_of_stack(stack, zone)),
-        );
-        found.extend(domain_of_object(&object.name, zone));
-    }
+    let objects = engine.all_objects().await?;
+    found.extend(objects.iter().filter_map(|object| domain_of(object, zone)));
     let servers = host.abra.join("servers");
     match std::fs::read_dir(&servers) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -70,6 +64,15 @@ pub(super) fn readable(
     found
 }
 
+/// Returns the run app that an object is of: what its label says, and its name where it has none. A name alone
+/// may be another zone's: `note-0a1b2c_ci_localhost_data` looks like an object of the zone `ci`.
+fn domain_of(object: &Object, zone: &Zone) -> Option<Domain> {
+    match &object.namespace {
+        Some(stack) => domain_of_stack(stack, zone),
+        None => domain_of_object(&object.name, zone),
+    }
+}
+
 /// Returns the run app whose stack has this name. `_` stands for the zone's dots and cannot occur in it.
 fn domain_of_stack(stack: &str, zone: &Zone) -> Option<Domain> {
     Domain::parse(&stack.replace('_', "."), zone).ok()
@@ -85,6 +88,25 @@ fn domain_of_object(name: &str, zone: &Zone) -> Option<Domain> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_app_of_a_zone_is_none_of_the_zone_that_its_name_begins_with() {
+        let make = |namespace: Option<&str>| Object {
+            kind: crate::swarm::object::Kind::Service,
+            id: "1".to_owned(),
+            name: "note-0a1b2c_ci_localhost_app".to_owned(),
+            namespace: namespace.map(str::to_owned),
+            labels: std::collections::BTreeMap::new(),
+        };
+        let labelled = make(Some("note-0a1b2c_ci_localhost"));
+        let app = |zone: &str| domain_of(&labelled, &zone.parse().unwrap());
+        assert_eq!(app("ci"), None);
+        assert_eq!(
+            app("ci.localhost").unwrap().as_str(),
+            "note-0a1b2c.ci.localhost"
+        );
+        assert!(domain_of(&make(None), &"ci.localhost".parse().unwrap()).is_some());
+    }
 
     #[test]
     fn candidates_are_run_apps_of_the_zone_and_nothing_else() {

@@ -129,6 +129,10 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
         source,
     })?;
     let ignored = ignored_by_starter(&own);
+    process::stop_ignoring().map_err(|source| SupervisorError::Guard {
+        what: "take back signals that the starter ignores",
+        source,
+    })?;
     // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
     // deadline is one call, with no handler that could run in between.
     let mut signals = SigSet::empty();

@@ -123,6 +123,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let driver = driver_of(context, site, chosen.abra)?;
     can_test(context, &plan)?;
     let engine = engine(context).await?;
+    super::network::proxy_is_there(&engine, &plan).await?;
     if let Driver::Abra(driver) = &driver {
         context.held.borrow_mut().abra = Some(driver.abra.clone());
     }

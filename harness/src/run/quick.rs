@@ -152,6 +152,7 @@ pub(super) async fn go(
     let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
     let plan = body::make_plan(&context, checkout.clone()).await?;
     body::can_test(&context, &plan)?;
+    super::network::proxy_is_there(&engine, &plan).await?;
     let version = canonical.version.clone();
     if let Some(reason) = unfit_plan(&plan, &version) {
         body::start_over(&context)?;

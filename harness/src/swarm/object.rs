@@ -70,12 +70,17 @@ pub struct Object {
 }
 
 impl Object {
-    /// Returns whether it belongs to `stack`, by its label or by its name.
+    /// Returns whether it belongs to `stack`: by its label, and by its name when it has none.
     ///
-    /// The name counts because abra labels neither secrets nor half-made objects.
+    /// The name counts because abra labels neither secrets nor half-made objects. It never counts against a label:
+    /// `note-0a1b2c_ci_localhost_app` begins like the objects of `note-0a1b2c.ci`, and a sweep of the zone `ci`
+    /// would have removed a live app of `ci.localhost`.
     #[must_use]
     pub fn belongs_to(&self, stack: &StackName) -> bool {
-        self.namespace.as_deref() == Some(stack.as_str()) || stack.owns(&self.name)
+        match &self.namespace {
+            Some(namespace) => namespace == stack.as_str(),
+            None => stack.owns(&self.name),
+        }
     }
 }
 
@@ -365,5 +370,13 @@ mod tests {
         assert!(make("note-012345_z_data", None).belongs_to(&stack));
         assert!(!make("note-012345_zz_data", None).belongs_to(&stack));
         assert!(!make("data", Some("note-012345_z2")).belongs_to(&stack));
+        // The zone `z.localhost` is another one.
+        assert!(
+            !make(
+                "note-012345_z_localhost_app",
+                Some("note-012345_z_localhost")
+            )
+            .belongs_to(&stack)
+        );
     }
 }

@@ -255,6 +255,8 @@ async fn run(
         .args(["--run-id", &id])
         .env("CCCI_FORGE_URL", &releases.forge)
         .env("CCCI_TESTS_DIR", &releases.overlays)
+        .env("CCCI_ZONE", releases.zone.as_str())
+        .env("CCCI_DEADLINE", format!("{}s", releases.deadline.as_secs()))
         .label(format!("recipe-ci run {recipe}"))
         .log_to(&log);
     let limit = releases.deadline + TEARDOWN_BUDGET + TEARDOWN_BUDGET;

@@ -79,12 +79,22 @@ pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Sour
 }
 
 /// Where published recipes come from, by their names.
-pub(crate) fn published_by(forge: Option<&str>) -> Published {
-    if env::var("CCCI_SKIP_FETCH").is_some_and(|flag| flag == "1") {
-        return Published::Staged;
+///
+/// # Errors
+/// [`UsageError`] when CCCI_SKIP_FETCH is neither yes nor no: taken for no, another tree would be tested.
+pub(crate) fn published_by(forge: Option<&str>) -> Result<Published, UsageError> {
+    match env::var("CCCI_SKIP_FETCH").as_deref() {
+        None | Some("0" | "false") => {}
+        Some("1" | "true") => return Ok(Published::Staged),
+        Some(other) => {
+            return Err(wrong(
+                format!("CCCI_SKIP_FETCH is `{other}`"),
+                "set it to 1 to test the checkouts in ~/.abra/recipes, or leave it unset",
+            ));
+        }
     }
-    Published::Forge {
+    Ok(Published::Forge {
         url: forge.unwrap_or(PUBLIC_FORGE).to_owned(),
         owner: PUBLIC_OWNER.to_owned(),
-    }
+    })
 }
