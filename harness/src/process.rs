@@ -332,7 +332,7 @@ impl Processes {
     /// A group gets TERM when it is abandoned; here it has until `grace` before KILL.
     pub async fn end_all(&self, grace: Duration) -> Vec<String> {
         self.end_abandoned(grace).await;
-        kill_strays().await
+        stray::kill_all(STRAYS_LIMIT, None).await
     }
 
     async fn end_abandoned(&self, grace: Duration) {
@@ -389,11 +389,15 @@ impl Drop for Running {
     }
 }
 
-/// Kills every child of this process that is left, daemons that came back to it included, and reaps them.
+/// How long strays that got KILL may take to go away.
+const STRAYS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Kills every child of this process that is left, but for those of its own session: daemons that came back to it
+/// included. And reaps them.
 ///
 /// Returns the command names of those that would not die. For the supervisor, once its worker is gone.
 pub(crate) async fn kill_strays() -> Vec<String> {
-    stray::kill_all(Duration::from_secs(5)).await
+    stray::kill_all(STRAYS_LIMIT, nix::unistd::getsid(None).ok()).await
 }
 
 #[cfg(test)]

@@ -168,7 +168,11 @@ pub async fn run(
     notes.tell(&Note::Run {
         root: dirs.root.clone(),
     });
-    dirs.link_abra(&settings.host)?;
+    if let Err(error) = dirs.link_abra(&settings.host) {
+        // Nobody could tell what it is: it has no report.
+        drop(std::fs::remove_dir_all(&dirs.root));
+        return Err(error);
+    }
 
     let events = Events::default();
     let redactor = Redactor::default();

@@ -356,3 +356,19 @@ fn places_that_depend_on_the_working_directory_are_refused() {
         }
     }
 }
+
+#[test]
+fn an_abra_directory_that_cannot_be_used_leaves_no_run_directory() {
+    let mut env = env();
+    env.set("HOME", "/dev/null/home");
+    let done = env.run(["run", "./notes", "--recipe", "notes", "--dry-run"]);
+    done.expect(2);
+    for word in ["/dev/null/home/.abra", "hint: ", "ABRA_DIR", "HOME"] {
+        assert!(
+            done.stderr.contains(word),
+            "no `{word}` in\n{}",
+            done.stderr
+        );
+    }
+    assert_eq!(env.run_dirs(), Vec::<std::path::PathBuf>::new());
+}

@@ -105,6 +105,28 @@ fn a_starter_that_ignores_sigterm_cannot_make_a_run_that_nobody_can_cancel() {
     scene.env.assert_nothing_left();
 }
 
+/// `exec` makes the jobs of the step's shell children of the supervisor, which takes what a dead worker leaves.
+#[test]
+fn a_job_of_the_step_is_no_stray_of_its_run() {
+    let scene = Scene::new(Phase::Converge);
+    let recipe = scene.env.root.join("recipes/notes");
+    let script = "sleep 600 >/dev/null 2>&1 & echo $! >\"$1/../job\"; exec \"$0\" run \"$1\"";
+    let command = shell(&scene.env, &["sh"], script, &recipe);
+    let run = scene.env.follow(command);
+    scene.wait_reached(&run);
+    let job = std::fs::read_to_string(scene.env.root.join("recipes/job")).unwrap();
+    let job: i32 = job.trim().parse().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", run.pid);
+    let children = std::fs::read_to_string(children).unwrap();
+    let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let worker = children.find(|pid: &i32| *pid != job).unwrap();
+    kill(nix::unistd::Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    run.finish().expect(137);
+    let job = nix::unistd::Pid::from_raw(job);
+    kill(job, Signal::SIGTERM).expect("the job lives on");
+    scene.env.assert_nothing_left();
+}
+
 #[test]
 fn a_working_directory_that_is_deleted_changes_nothing() {
     let mut env = SwarmEnv::new();

@@ -13,10 +13,14 @@ use crate::wait::{self, Deadline};
 ///
 /// It must run when no child is expected any more: whatever is a child then is a stray. Killing one hands
 /// its own children to this process, hence the loop.
-pub(super) async fn kill_all(limit: Duration) -> Vec<String> {
+///
+/// Those in the session `spared` are left alone. A worker's descendants are in its session or in one of their own;
+/// what is in the supervisor's was there before: a step that says `tunnel & exec recipe-ci run` made the tunnel its
+/// child.
+pub(super) async fn kill_all(limit: Duration, spared: Option<Pid>) -> Vec<String> {
     let deadline = Deadline::after(limit);
     loop {
-        let strays = children();
+        let strays = children(spared);
         if strays.is_empty() {
             return Vec::new();
         }
@@ -41,10 +45,10 @@ pub(super) async fn kill_all(limit: Duration) -> Vec<String> {
     }
 }
 
-/// Returns the pid and command name of every child of this process.
+/// Returns the pid and command name of every child of this process that is not in the session `spared`.
 ///
 /// `/proc` is read because `PROC_CHILDREN` is a kernel option and waitid cannot list.
-fn children() -> Vec<(Pid, String)> {
+fn children(spared: Option<Pid>) -> Vec<(Pid, String)> {
     let own = getpid();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -56,9 +60,13 @@ fn children() -> Vec<(Pid, String)> {
             let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
             // `pid (comm) state ppid …`, and comm may itself contain `) `.
             let (head, rest) = stat.rsplit_once(')')?;
-            let parent: i32 = rest.split_whitespace().nth(1)?.parse().ok()?;
+            let mut fields = rest.split_whitespace().skip(1);
+            let parent: i32 = fields.next()?.parse().ok()?;
+            let session: i32 = fields.nth(1)?.parse().ok()?;
             let name = head.split_once('(').map_or("?", |(_, name)| name);
-            (parent == own.as_raw()).then(|| (Pid::from_raw(pid), name.to_owned()))
+            let is_stray =
+                parent == own.as_raw() && spared.is_none_or(|own| own.as_raw() != session);
+            is_stray.then(|| (Pid::from_raw(pid), name.to_owned()))
         })
         .collect()
 }

@@ -73,7 +73,7 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
         Ok(end) => end,
         Err(error) if error.is_usage() => {
             let hint =
-                "choose other places with CCCI_RUNS_DIR, CCCI_STATE_DIR and CCCI_APP_LOCK_DIR"
+                "choose other places with CCCI_RUNS_DIR, CCCI_STATE_DIR, CCCI_APP_LOCK_DIR and ABRA_DIR (or HOME)"
                     .to_owned();
             ui::print_error(&error, &[hint], &Redactor::default());
             return Exit::Usage;
