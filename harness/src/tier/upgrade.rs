@@ -9,7 +9,7 @@ use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::swarm::converge::{Crashes, NotConverged};
-use crate::swarm::service::{StackState, UpdateState, without_digest};
+use crate::swarm::service::{StackState, UpdateState, familiar_image};
 use crate::wait::Deadline;
 
 /// What the app is to become.
@@ -166,21 +166,27 @@ fn moved(
             stamp.version.as_deref().unwrap_or_default()
         ));
     }
+    have_images(state, images)?;
+    Ok(Some(format!(
+        "chaos-version {chaos}, {} images",
+        images.len()
+    )))
+}
+
+/// The spec's image is what Docker's client made of the compose file's, which names the same in other words.
+fn have_images(state: &StackState, images: &BTreeMap<String, String>) -> Result<(), String> {
     for (name, image) in images {
         let Some(service) = state.services.get(name) else {
             continue;
         };
-        if service.image != without_digest(image) {
+        if service.image != familiar_image(image) {
             return Err(format!(
                 "service `{name}` still has image `{}`, a new app of the head has `{image}`",
                 service.image
             ));
         }
     }
-    Ok(Some(format!(
-        "chaos-version {chaos}, {} images",
-        images.len()
-    )))
+    Ok(())
 }
 
 /// A service whose container spec changed has no task from before the update.
@@ -220,5 +226,53 @@ fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, Strin
             "the head dropped `{}`, which still runs",
             left.join("`, `")
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::service::{Service, Task};
+    use serde_json::json;
+
+    fn service(image: &str) -> Service {
+        Service {
+            id: "id-app".to_owned(),
+            name: "app".to_owned(),
+            image: image.to_owned(),
+            labels: BTreeMap::new(),
+            container_spec: json!({"Image": image}),
+            desired: 1,
+            update: UpdateState::Settled,
+            update_message: String::new(),
+            update_started: None,
+            restarts_on_success: true,
+        }
+    }
+
+    fn state(service: Service, tasks: Vec<Task>) -> StackState {
+        StackState {
+            services: BTreeMap::from([(service.name.clone(), service)]),
+            tasks,
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_written_in_other_words_has_moved() {
+        let judge = |spec: &str, written: &str| {
+            let images = BTreeMap::from([("app".to_owned(), written.to_owned())]);
+            have_images(&state(service(spec), Vec::new()), &images)
+        };
+        for (spec, written) in [
+            ("redis:7", "docker.io/library/redis:7"),
+            ("valkey/valkey:8", "docker.io/valkey/valkey:8"),
+            ("foo:latest", "foo"),
+            ("host:5000/foo:latest", "host:5000/foo"),
+            ("redis:7", "redis:7@sha256:00ff"),
+        ] {
+            assert_eq!(judge(spec, written), Ok(()), "{written}");
+        }
+        let reason = judge("redis:6", "docker.io/library/redis:7").unwrap_err();
+        assert!(reason.contains("still has image `redis:6`"), "{reason}");
     }
 }
