@@ -120,6 +120,7 @@ fixtures! {
     test_skipped: "test-skipped",
     upgrade_loses_volume: "upgrade-loses-volume",
     upgrade_moves_nothing: "upgrade-moves-nothing",
+    upgrade_needs_variable: "upgrade-needs-variable",
     upgrade_rolls_back: "upgrade-rolls-back",
     wild_backup_v1: "wild-backup-v1",
     wild_no_abra_sh: "wild-no-abra-sh",
