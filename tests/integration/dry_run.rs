@@ -239,3 +239,28 @@ fn a_staged_checkout_is_taken_as_it_is() {
         done.stdout
     );
 }
+
+#[test]
+fn a_staged_checkout_with_changes_is_no_release() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    git(&recipe, &["tag", "0.3.0+1.2.0"]);
+    env.edit(
+        &recipe.join("compose.yml"),
+        "version=0.3.0+1.2.0",
+        "version=0.4.0+1.2.0",
+    );
+    let staged = env.root.join("home/.abra/recipes");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::rename(&recipe, staged.join("notes")).unwrap();
+    env.set("CCCI_SKIP_FETCH", "1");
+    env.set("RECIPE", "notes");
+    let done = env.run(["run", "--dry-run"]);
+    done.expect(0);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(plan["uncommitted_changes"], true, "{plan:#}");
+    assert_eq!(plan["head_version"], "0.4.0+1.2.0+U");
+    // The tag is of the commit below the changes: it is what they upgrade.
+    assert_eq!(plan["base_version"], "0.3.0+1.2.0", "{plan:#}");
+    assert_eq!(will(&plan, "upgrade"), "run");
+}

@@ -12,7 +12,7 @@ use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
 use crate::error::chain;
-use crate::git::{checkout, fetch, snapshot, tags};
+use crate::git::{checkout, fetch, snapshot, tags, worktree};
 use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
 use crate::recipe::backup::BackupPlan;
@@ -160,9 +160,10 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
             let tree = Tree {
+                // The copy has the changes as well.
+                dirty: worktree::is_dirty(&destination).map_err(RunError::infra)?,
                 root: destination,
                 commit,
-                dirty: false,
             };
             let tip = tip_of(&tree)?;
             Ok(Checkout {
