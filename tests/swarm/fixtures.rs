@@ -118,6 +118,7 @@ fixtures! {
     slow_start: "slow-start",
     test_fails: "test-fails",
     test_skipped: "test-skipped",
+    upgrade_image_of_the_hub: "upgrade-image-of-the-hub",
     upgrade_loses_volume: "upgrade-loses-volume",
     upgrade_moves_nothing: "upgrade-moves-nothing",
     upgrade_needs_variable: "upgrade-needs-variable",
