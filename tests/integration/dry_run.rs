@@ -137,6 +137,55 @@ fn a_base_by_hand() {
 }
 
 #[test]
+fn a_head_that_no_installed_app_can_be_upgraded_to_keeps_its_base() {
+    let mut env = env();
+    let needs = env.recipe("upgrade-needs-variable");
+    let refused = plan(&env, &needs, &[]);
+    // It is no base-broken, which would be `unver` and green.
+    assert_eq!(refused["no_base"], Value::Null, "{refused:#}");
+    assert_eq!(refused["base_version"], "0.2.0+1.1.0", "{refused:#}");
+    assert_eq!(will(&refused, "upgrade"), "run");
+    let warnings = refused["warnings"].to_string();
+    for words in [
+        "the env file of published version 0.2.0+1.1.0 cannot be upgraded to the head",
+        "`NOTES_MAX_BYTES` is missing a value",
+        "upgrade_env",
+    ] {
+        assert!(warnings.contains(words), "no `{words}` in {warnings}");
+    }
+    // What the operator is told to set, the upgrade has.
+    env.set(
+        "CCCI_TESTS_DIR",
+        env.root.join("overlays").display().to_string(),
+    );
+    env.write(
+        "overlays/upgrade-needs-variable/recipe-ci.yml",
+        "upgrade_env: {NOTES_MAX_BYTES: 4096}\n",
+    );
+    let told = plan(&env, &needs, &[]);
+    assert_eq!(told["base_version"], "0.2.0+1.1.0", "{told:#}");
+    let warnings = told["warnings"].to_string();
+    assert!(!warnings.contains("cannot be upgraded"), "{warnings}");
+
+    // A compose file that the env files of installed apps name is gone; what is laid over it does not change that.
+    env.write(
+        "overlays/ledger/compose.ccci.yml",
+        "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n",
+    );
+    let ledger = env.recipe("ledger");
+    env.edit(
+        &ledger.join(".env.sample"),
+        "compose.db.yml",
+        "compose.pg.yml",
+    );
+    std::fs::rename(ledger.join("compose.db.yml"), ledger.join("compose.pg.yml")).unwrap();
+    let dropped = plan(&env, &ledger, &[]);
+    assert_eq!(dropped["base_version"], "1.0.0+15.1", "{dropped:#}");
+    let warnings = dropped["warnings"].to_string();
+    assert!(warnings.contains("compose.db.yml"), "{warnings}");
+}
+
+#[test]
 fn uncommitted_changes_are_run_and_marked() {
     let env = env();
     let recipe = env.recipe("notes");
@@ -189,4 +238,29 @@ fn a_staged_checkout_is_taken_as_it_is() {
         "{}",
         done.stdout
     );
+}
+
+#[test]
+fn a_staged_checkout_with_changes_is_no_release() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    git(&recipe, &["tag", "0.3.0+1.2.0"]);
+    env.edit(
+        &recipe.join("compose.yml"),
+        "version=0.3.0+1.2.0",
+        "version=0.4.0+1.2.0",
+    );
+    let staged = env.root.join("home/.abra/recipes");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::rename(&recipe, staged.join("notes")).unwrap();
+    env.set("CCCI_SKIP_FETCH", "1");
+    env.set("RECIPE", "notes");
+    let done = env.run(["run", "--dry-run"]);
+    done.expect(0);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(plan["uncommitted_changes"], true, "{plan:#}");
+    assert_eq!(plan["head_version"], "0.4.0+1.2.0+U");
+    // The tag is of the commit below the changes: it is what they upgrade.
+    assert_eq!(plan["base_version"], "0.3.0+1.2.0", "{plan:#}");
+    assert_eq!(will(&plan, "upgrade"), "run");
 }

@@ -4,6 +4,10 @@ use crate::git::fetch::FetchError;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::release::ReleaseError;
 
+/// What to do about a head that cannot be read with the env file of an app that is to be upgraded.
+pub(super) const ON_UPGRADE: &str = "give a new variable a default, keep a compose file that env files name, \
+     or write into `upgrade_env` of recipe-ci.yml what every operator has to set first";
+
 /// Returns what to do about a recipe that cannot be fetched.
 pub(super) fn on_fetch(error: &FetchError) -> &'static str {
     match error {

@@ -175,11 +175,15 @@ pub(super) fn lay(
             return Ok(laid);
         }
     }
+    // Without any overlay it cannot be read either: the reason stays.
+    if base.upgraded.is_err() {
+        return Ok(laid);
+    }
     // The app keeps its env file through the upgrade; the repair goes, what is for the upgrade stays.
     for_head.env = std::mem::take(&mut base.upgrade_env);
     let env = base.release.env.clone();
     let again = Release::with_env(&checkout.tree, app, env, &for_head, Vec::new());
-    base.upgraded = again.map_err(unreadable)?;
+    base.upgraded = Ok(again.map_err(unreadable)?);
     base.upgrade_env = for_head.env;
     Ok(laid)
 }

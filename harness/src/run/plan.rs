@@ -11,7 +11,8 @@ use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
-use crate::git::{checkout, fetch, snapshot, tags};
+use crate::error::chain;
+use crate::git::{checkout, fetch, snapshot, tags, worktree};
 use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
 use crate::recipe::backup::BackupPlan;
@@ -56,8 +57,9 @@ pub struct Base {
     pub kind: BaseKind,
     /// Its release.
     pub release: Release,
-    /// The head as an operator's upgrade from it would be deployed: with the base's env file.
-    pub upgraded: Release,
+    /// The head as an operator's upgrade from it would be deployed: with the base's env file. Otherwise why no
+    /// operator's app could be upgraded to it, which is the head's fault and not the base's.
+    pub upgraded: Result<Release, String>,
     /// The variables that only the upgrade gets.
     pub upgrade_env: BTreeMap<String, String>,
 }
@@ -158,9 +160,10 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
             let tree = Tree {
+                // The copy has the changes as well.
+                dirty: worktree::is_dirty(&destination).map_err(RunError::infra)?,
                 root: destination,
                 commit,
-                dirty: false,
             };
             let tip = tip_of(&tree)?;
             Ok(Checkout {
@@ -252,6 +255,9 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     }
     if settings.stages.contains(&Stage::Upgrade) {
         warnings.extend(laid.stale);
+    }
+    if let Some(Err(reason)) = base.as_ref().map(|base| &base.upgraded) {
+        warnings.push(format!("the upgrade is going to fail: {reason}"));
     }
     let backups = BackupPlan::from_project(&head.project);
     warnings.extend(backups.problems.iter().map(ToString::to_string));
@@ -371,8 +377,15 @@ fn read_base(
         compose: Vec::new(),
     };
     let env = release.env.clone();
-    let upgraded = Release::with_env(&checkout.tree, app, env, &more, Vec::new())
-        .map_err(|error| format!("the head cannot be read with its env file: {error}"))?;
+    let upgraded = Release::with_env(&checkout.tree, app, env, &more, Vec::new());
+    let upgraded = upgraded.map_err(|error| {
+        format!(
+            "an app with the env file of {} cannot be upgraded to the head: {}; {}",
+            chosen.in_words(),
+            chain(&error),
+            advice::ON_UPGRADE
+        )
+    });
     let label = match chosen.kind {
         BaseKind::Ref => release.version_label(app.domain),
         _ => Some(chosen.version.clone()),
@@ -424,7 +437,9 @@ impl Plan {
         let mut images = self.head.project.images();
         if let Some(base) = &self.base {
             images.extend(base.release.project.images());
-            images.extend(base.upgraded.project.images());
+            if let Ok(upgraded) = &base.upgraded {
+                images.extend(upgraded.project.images());
+            }
         }
         images.sort();
         images.dedup();

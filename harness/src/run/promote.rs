@@ -227,7 +227,7 @@ async fn work(
         .map_err(in_words)?;
     let release = match (&before, plan.base) {
         (None, _) => plan.head.clone(),
-        (Some(_), Some(base)) => base.upgraded,
+        (Some(_), Some(base)) => base.upgraded?,
         (Some((canonical, _)), None) => {
             let reason = format!(
                 "the canonical {} cannot be upgraded to it",

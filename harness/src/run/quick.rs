@@ -257,6 +257,9 @@ fn unfit_plan(plan: &Plan, canonical: &str) -> Option<String> {
         let reason = "the recipe has dependencies, which a quick run does not bring up";
         return Some(reason.to_owned());
     }
+    if let Some(Err(reason)) = plan.base.as_ref().map(|base| &base.upgraded) {
+        return Some(reason.clone());
+    }
     let is_upgrade = plan.base.is_some() && !newer(canonical, plan.head_version.as_deref());
     (!is_upgrade).then(|| format!("the head is no upgrade of the canonical {canonical}"))
 }
@@ -349,7 +352,10 @@ async fn tiers(
         return Ok(Some(format!("{}: {}", not_up.what, not_up.reason)));
     }
     tiers::record(context, left_out(Stage::Install));
-    let target = tiers::target(base, images, head_stamp);
+    let target = match tiers::target(base, images, head_stamp) {
+        Ok(target) => target,
+        Err(reason) => return Ok(Some(reason)),
+    };
     let run = tiers::upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
     let upgrade = run.await?;
     let upgraded = upgrade.status != Status::Fail;

@@ -103,13 +103,19 @@ pub(super) async fn all(
     let upgraded = match (asked(Stage::Upgrade), installed, base, no_base) {
         (false, ..) => Some(not_asked(Stage::Upgrade)),
         (_, false, ..) => Some(without(Stage::Upgrade, Status::Unver, "the install failed")),
-        (_, _, Some(base), _) => {
-            let target = target(base, images, head_stamp.clone());
-            let run = upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
-            let outcome = run.await?;
-            upgrade_ran = true;
-            Some(outcome)
-        }
+        (_, _, Some(base), _) => match target(base, images, head_stamp.clone()) {
+            Ok(target) => {
+                let run = upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
+                let outcome = run.await?;
+                upgrade_ran = true;
+                Some(outcome)
+            }
+            Err(reason) => {
+                let mut tally = tier::Tally::start(&context.events, Stage::Upgrade);
+                tally.check("generic: deploy", Err(reason));
+                Some(tally.end())
+            }
+        },
         (_, _, None, Some(NoBase::Broken(reason))) => Some(without(
             Stage::Upgrade,
             Status::Unver,
@@ -271,16 +277,20 @@ async fn backup_and_restore(
     Ok(())
 }
 
+/// Returns what the upgrade of `base` is to arrive at.
+///
+/// # Errors
+/// The reason why no app of the base can be upgraded to it.
 pub(super) fn target(
     base: Base,
     images: std::collections::BTreeMap<String, String>,
     stamp: Stamp,
-) -> Target {
-    Target {
-        release: base.upgraded,
+) -> Result<Target, String> {
+    Ok(Target {
+        release: base.upgraded?,
         images,
         stamp,
-    }
+    })
 }
 
 /// Ends a run whose overlay hides what the head changed: it would prove something about another recipe.

@@ -17,7 +17,7 @@ pub struct Service {
     pub id: String,
     /// Its name without the stack's: `app`.
     pub name: String,
-    /// The image of its current spec, without a digest.
+    /// The image of its current spec, as [`familiar_image`] has it.
     pub image: String,
     /// Its service labels (`deploy.labels` of the compose file).
     pub labels: BTreeMap<String, String>,
@@ -171,7 +171,7 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
             .strip_prefix(prefix)
             .unwrap_or(&full_name)
             .to_owned(),
-        image: without_digest(container.image.as_deref().unwrap_or_default()).to_owned(),
+        image: familiar_image(container.image.as_deref().unwrap_or_default()),
         labels: spec.labels.unwrap_or_default().into_iter().collect(),
         container_spec: serde_json::to_value(&container).unwrap_or_default(),
         desired,
@@ -220,8 +220,60 @@ fn read_task(task: bollard::models::Task) -> Task {
     }
 }
 
-/// Returns an image reference without `@sha256:…`, which the engine adds when it resolves one.
+/// Returns an image reference as Docker's client writes it into a service's spec, without the digest that it
+/// adds when it resolves one: `redis:7` for `docker.io/library/redis:7`, `foo:latest` for `foo`.
+///
+/// The rules are those of `reference.FamiliarString(reference.TagNameOnly(…))` in github.com/distribution/reference.
 #[must_use]
-pub fn without_digest(image: &str) -> &str {
-    image.split_once('@').map_or(image, |(name, _)| name)
+pub fn familiar_image(image: &str) -> String {
+    let (name, has_digest) = match image.split_once('@') {
+        Some((name, _)) => (name, true),
+        None => (image, false),
+    };
+    let hub = ["docker.io/", "index.docker.io/"]
+        .iter()
+        .find_map(|domain| name.strip_prefix(domain));
+    let short = hub.unwrap_or(name);
+    // Only of two parts: `library/a/b` is a repository of that name.
+    let short = match short.strip_prefix("library/") {
+        Some(rest) if !rest.contains('/') => rest,
+        _ => short,
+    };
+    // A colon before the last slash belongs to the port of a registry.
+    let last = short.rsplit('/').next().unwrap_or(short);
+    if has_digest || last.is_empty() || last.contains(':') {
+        short.to_owned()
+    } else {
+        format!("{short}:latest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_called_as_dockers_client_calls_it() {
+        for (written, spec) in [
+            ("redis:7", "redis:7"),
+            ("docker.io/library/redis:7", "redis:7"),
+            ("index.docker.io/library/redis:7", "redis:7"),
+            ("docker.io/redis:7", "redis:7"),
+            ("library/redis:7", "redis:7"),
+            ("docker.io/valkey/valkey:8", "valkey/valkey:8"),
+            ("docker.io/library/a/b:1", "library/a/b:1"),
+            ("foo", "foo:latest"),
+            ("docker.io/foo/bar", "foo/bar:latest"),
+            ("host:5000/foo", "host:5000/foo:latest"),
+            ("host:5000/foo:2", "host:5000/foo:2"),
+            // Another registry's `library` is its own matter.
+            ("quay.io/library/redis:7", "quay.io/library/redis:7"),
+            ("redis:7@sha256:00ff", "redis:7"),
+            ("docker.io/library/redis:7@sha256:00ff", "redis:7"),
+            ("docker.io/library/redis@sha256:00ff", "redis"),
+            ("", ""),
+        ] {
+            assert_eq!(familiar_image(written), spec, "{written}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::swarm::converge::{Crashes, NotConverged};
-use crate::swarm::service::{StackState, UpdateState, without_digest};
+use crate::swarm::service::{Service, StackState, Task, UpdateState, familiar_image};
 use crate::wait::Deadline;
 
 /// What the app is to become.
@@ -88,12 +88,27 @@ pub async fn run(
     if !stayed {
         bench.show_logs(&rolled_back(&after)).await;
     }
+    let paused: Vec<&Service> = after
+        .services
+        .values()
+        .filter(|service| is_paused(&before, service))
+        .collect();
+    for service in &paused {
+        events.warn(format!(
+            "Swarm paused the update of service `{}`: {}",
+            service.name, service.update_message
+        ));
+    }
     let stack = bench.lock.domain().stack();
     tally.check(
         "generic: it moved",
         moved(&after, &images, &stamp, &release, stack.as_str()),
     );
-    tally.check("generic: no task of before", no_old_task(&before, &after));
+    let moved_on = tally.check("generic: no task of before", no_old_task(&before, &after));
+    if !moved_on {
+        let paused: Vec<String> = paused.iter().map(|service| service.name.clone()).collect();
+        bench.show_logs(&paused).await;
+    }
     tally.check(
         "generic: dropped services are gone",
         pruned(&after, &release),
@@ -103,12 +118,7 @@ pub async fn run(
 }
 
 fn rolled_back(state: &StackState) -> Vec<String> {
-    let gave_up = |update| {
-        matches!(
-            update,
-            UpdateState::RolledBack | UpdateState::RollingBack | UpdateState::Paused
-        )
-    };
+    let gave_up = |update| matches!(update, UpdateState::RolledBack | UpdateState::RollingBack);
     state
         .services
         .values()
@@ -118,18 +128,15 @@ fn rolled_back(state: &StackState) -> Vec<String> {
 }
 
 /// Swarm reverts a failed update, labels included, while the old task goes on serving: health alone would
-/// pass.
+/// pass. A paused update is none of these: one flicker pauses it for ever, though its tasks are the head's;
+/// [`no_old_task`] sees one that stopped half-way.
 fn not_rolled_back(state: &StackState) -> Result<Option<String>, String> {
     let names = rolled_back(state);
     let Some(service) = names.first().and_then(|name| state.services.get(name)) else {
         return Ok(None);
     };
-    let what = match service.update {
-        UpdateState::Paused => "paused the update of",
-        _ => "rolled back",
-    };
     Err(format!(
-        "Swarm {what} service `{}`: {}",
+        "Swarm rolled back service `{}`: {}",
         names.join("`, `"),
         service.update_message
     ))
@@ -166,39 +173,67 @@ fn moved(
             stamp.version.as_deref().unwrap_or_default()
         ));
     }
-    for (name, image) in images {
-        let Some(service) = state.services.get(name) else {
-            continue;
-        };
-        if service.image != without_digest(image) {
-            return Err(format!(
-                "service `{name}` still has image `{}`, a new app of the head has `{image}`",
-                service.image
-            ));
-        }
-    }
+    have_images(state, images)?;
     Ok(Some(format!(
         "chaos-version {chaos}, {} images",
         images.len()
     )))
 }
 
-/// A service whose container spec changed has no task from before the update.
+/// The spec's image is what Docker's client made of the compose file's, which names the same in other words.
+fn have_images(state: &StackState, images: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, image) in images {
+        let Some(service) = state.services.get(name) else {
+            continue;
+        };
+        if service.image != familiar_image(image) {
+            return Err(format!(
+                "service `{name}` still has image `{}`, a new app of the head has `{image}`",
+                service.image
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether Swarm paused the update of `service` that the upgrade began; an older one may have stayed so.
+fn is_paused(before: &StackState, service: &Service) -> bool {
+    let began = before
+        .services
+        .get(&service.name)
+        .and_then(|old| old.update_started.as_ref());
+    service.update == UpdateState::Paused && began != service.update_started.as_ref()
+}
+
+/// A service that was updated has no task from before the update.
+///
+/// That is one whose container spec changed, and one whose update was paused, whatever in its spec it was for.
+/// While an update is paused convergence counts tasks of either spec, so those are compared as well.
 fn no_old_task(before: &StackState, after: &StackState) -> Result<Option<String>, String> {
     for service in after.services.values() {
         let Some(old) = before.services.get(&service.name) else {
             continue;
         };
-        if old.container_spec == service.container_spec {
+        let paused = is_paused(before, service);
+        if old.container_spec == service.container_spec && !paused {
             continue;
         }
+        let is_old = |task: &&Task| {
+            before.tasks.iter().any(|old| old.id == task.id)
+                || (paused && task.container_spec != service.container_spec)
+        };
         let stale = after
             .tasks_of(service)
             .filter(|task| task.is_up())
-            .find(|task| before.tasks.iter().any(|old| old.id == task.id));
+            .find(is_old);
         if let Some(task) = stale {
+            let why = if paused {
+                format!(", which Swarm paused half-way: {}", service.update_message)
+            } else {
+                String::new()
+            };
             return Err(format!(
-                "service `{}` still runs task {} from before the update",
+                "service `{}` still runs task {} from before the update{why}",
                 service.name, task.id
             ));
         }
@@ -220,5 +255,121 @@ fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, Strin
             "the head dropped `{}`, which still runs",
             left.join("`, `")
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(image: &str) -> Service {
+        Service {
+            id: "id-app".to_owned(),
+            name: "app".to_owned(),
+            image: image.to_owned(),
+            labels: BTreeMap::new(),
+            container_spec: json!({"Image": image}),
+            desired: 1,
+            update: UpdateState::Settled,
+            update_message: String::new(),
+            update_started: None,
+            restarts_on_success: true,
+        }
+    }
+
+    fn state(service: Service, tasks: Vec<Task>) -> StackState {
+        StackState {
+            services: BTreeMap::from([(service.name.clone(), service)]),
+            tasks,
+        }
+    }
+
+    fn task(id: &str, image: &str) -> Task {
+        Task {
+            id: id.to_owned(),
+            service_id: "id-app".to_owned(),
+            state: "running".to_owned(),
+            desired: "running".to_owned(),
+            container_spec: json!({"Image": image}),
+            created_at: id.to_owned(),
+            error: String::new(),
+            exit_code: None,
+            container_id: None,
+        }
+    }
+
+    fn paused(image: &str) -> Service {
+        Service {
+            update: UpdateState::Paused,
+            update_message: "update paused due to failure of task 2".to_owned(),
+            update_started: Some("2026-01-02".to_owned()),
+            ..service(image)
+        }
+    }
+
+    #[test]
+    fn a_paused_update_passes_when_every_task_is_of_the_head() {
+        let before = state(service("x:1"), vec![task("1", "x:1")]);
+        // The flickering task is gone, the next one is up.
+        let mut flickered = task("2", "x:2");
+        "failed".clone_into(&mut flickered.state);
+        "shutdown".clone_into(&mut flickered.desired);
+        let after = state(paused("x:2"), vec![task("3", "x:2"), flickered]);
+        assert!(is_paused(&before, &after.services["app"]));
+        assert_eq!(not_rolled_back(&after), Ok(None));
+        assert_eq!(no_old_task(&before, &after), Ok(None));
+
+        for gave_up in [UpdateState::RolledBack, UpdateState::RollingBack] {
+            let update = Service {
+                update: gave_up,
+                ..paused("x:2")
+            };
+            not_rolled_back(&state(update, Vec::new())).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_paused_update_that_left_a_task_of_before_fails() {
+        let before = state(service("x:1"), vec![task("1", "x:1")]);
+        let judge = |service: Service, tasks: Vec<Task>| {
+            no_old_task(&before, &state(service, tasks)).map_err(|reason| {
+                assert!(
+                    reason.contains("paused half-way: update paused"),
+                    "{reason}"
+                );
+            })
+        };
+        // One of two replicas moved.
+        judge(paused("x:2"), vec![task("2", "x:2"), task("1", "x:1")]).unwrap_err();
+        // It came up between the two looks, so its id is new.
+        judge(paused("x:2"), vec![task("2", "x:2"), task("9", "x:1")]).unwrap_err();
+        // Something beside the container changed: a limit, a network.
+        judge(paused("x:1"), vec![task("2", "x:1"), task("1", "x:1")]).unwrap_err();
+
+        // The base's update was paused, and the head changes nothing in that service.
+        let before = state(paused("x:1"), vec![task("1", "x:1")]);
+        let after = before.clone();
+        assert!(!is_paused(&before, &after.services["app"]));
+        assert_eq!(no_old_task(&before, &after), Ok(None));
+    }
+
+    #[test]
+    fn an_image_that_is_written_in_other_words_has_moved() {
+        let judge = |spec: &str, written: &str| {
+            let images = BTreeMap::from([("app".to_owned(), written.to_owned())]);
+            have_images(&state(service(spec), Vec::new()), &images)
+        };
+        for (spec, written) in [
+            ("redis:7", "docker.io/library/redis:7"),
+            ("valkey/valkey:8", "docker.io/valkey/valkey:8"),
+            ("foo:latest", "foo"),
+            ("host:5000/foo:latest", "host:5000/foo"),
+            ("redis:7", "redis:7@sha256:00ff"),
+        ] {
+            assert_eq!(judge(spec, written), Ok(()), "{written}");
+        }
+        let reason = judge("redis:6", "docker.io/library/redis:7").unwrap_err();
+        assert!(reason.contains("still has image `redis:6`"), "{reason}");
     }
 }
