@@ -21,8 +21,9 @@ use crate::git::clones;
 use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
+use crate::swarm::teardown::{IN_FLIGHT, Maker};
 use crate::swarm::{Engine, EngineError};
-use crate::wait::{Deadline, Poll, poll_until};
+use crate::wait::{Deadline, Poll, pause, poll_until};
 use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
@@ -221,7 +222,7 @@ pub async fn decide(
         Ok(Attempt::Held { holder, since }) => live(holder, since),
         // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
         // then the file is this probe's own.
-        Ok(Attempt::Acquired(lock)) => match app::exists(engine, host, domain).await {
+        Ok(Attempt::Acquired(lock)) => match exists_or_comes(engine, host, domain).await {
             Ok(true) => reap(engine, host, lock).await,
             Ok(false) => match lock.unlink() {
                 Ok(()) => Decision::Gone,
@@ -230,6 +231,19 @@ pub async fn decide(
             Err(error) => Decision::Failed(error),
         },
     }
+}
+
+/// Returns whether anything of an app exists whose owner is dead, or comes from a request that he had made.
+async fn exists_or_comes(
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+) -> Result<bool, EngineError> {
+    if app::exists(engine, host, domain).await? {
+        return Ok(true);
+    }
+    pause(IN_FLIGHT).await;
+    app::exists(engine, host, domain).await
 }
 
 /// Removes one app whose owner is known to be dead, as [`decide`] does, and tries for up to `limit` again while its
@@ -262,7 +276,14 @@ fn live(holder: String, since: Option<SystemTime>) -> Decision {
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
 pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
-    let removal = app::remove(engine, host, &lock, Deadline::after(REAP_LIMIT)).await;
+    let removal = app::remove(
+        engine,
+        host,
+        &lock,
+        Maker::CutOff,
+        Deadline::after(REAP_LIMIT),
+    )
+    .await;
     let left = match &removal {
         Ok(removal) if removal.residual.is_empty() => Left::Nothing,
         _ => Left::Something,

@@ -24,6 +24,7 @@ use crate::dirs::HostDirs;
 use crate::lock::{Attempt, DomainLock, LockError, Probe};
 use crate::name::{Domain, NameError, RecipeName, RunId, Zone};
 use crate::outcome::Residual;
+use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
 use canonical::{Canonical, Place, Status};
@@ -290,7 +291,14 @@ impl WarmApp {
     /// [`WarmError`].
     pub async fn discard(&self) -> Result<(), WarmError> {
         let deadline = Deadline::after(UNDEPLOY_LIMIT);
-        let removal = app::remove(&self.engine, &self.host, &self.lock, deadline).await?;
+        let removal = app::remove(
+            &self.engine,
+            &self.host,
+            &self.lock,
+            Maker::CutOff,
+            deadline,
+        )
+        .await?;
         self.none_left(removal.residual)?;
         self.place.forget()
     }
