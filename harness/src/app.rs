@@ -8,7 +8,7 @@ use crate::dirs::HostDirs;
 use crate::lock::DomainLock;
 use crate::name::Domain;
 use crate::swarm::object::Kind;
-use crate::swarm::teardown::{Removal, remove_all_but, remove_stack};
+use crate::swarm::teardown::{Maker, Removal, remove_all_but, remove_stack};
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
 
@@ -22,6 +22,7 @@ pub async fn remove(
     engine: &Engine,
     host: &HostDirs,
     lock: &DomainLock,
+    maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let domain = lock.domain();
@@ -31,7 +32,7 @@ pub async fn remove(
             complaints.push(format!("failed to remove `{}`: {error}", file.display()));
         }
     }
-    let mut removal = remove_stack(engine, &domain.stack(), deadline).await?;
+    let mut removal = remove_stack(engine, &domain.stack(), maker, deadline).await?;
     removal.complaints.extend(complaints);
     let left = env_files(host, domain).map_err(|error| unreadable(host, error))?;
     removal.residual.add(
@@ -52,7 +53,7 @@ pub async fn undeploy(
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let kept = [Kind::Volume, Kind::Secret];
-    remove_all_but(engine, &lock.domain().stack(), &kept, deadline).await
+    remove_all_but(engine, &lock.domain().stack(), &kept, Maker::Done, deadline).await
 }
 
 /// Returns whether anything of `domain` exists on this host.

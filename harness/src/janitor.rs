@@ -9,6 +9,7 @@ pub mod record;
 mod tidy;
 pub mod units;
 
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 pub use dead::DeadRun;
@@ -20,8 +21,9 @@ use crate::git::clones;
 use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
+use crate::swarm::teardown::{IN_FLIGHT, Maker};
 use crate::swarm::{Engine, EngineError};
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Poll, pause, poll_until};
 use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
@@ -220,7 +222,7 @@ pub async fn decide(
         Ok(Attempt::Held { holder, since }) => live(holder, since),
         // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
         // then the file is this probe's own.
-        Ok(Attempt::Acquired(lock)) => match app::exists(engine, host, domain).await {
+        Ok(Attempt::Acquired(lock)) => match exists_or_comes(engine, host, domain).await {
             Ok(true) => reap(engine, host, lock).await,
             Ok(false) => match lock.unlink() {
                 Ok(()) => Decision::Gone,
@@ -231,6 +233,42 @@ pub async fn decide(
     }
 }
 
+/// Returns whether anything of an app exists whose owner is dead, or comes from a request that he had made.
+async fn exists_or_comes(
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+) -> Result<bool, EngineError> {
+    if app::exists(engine, host, domain).await? {
+        return Ok(true);
+    }
+    pause(IN_FLIGHT).await;
+    app::exists(engine, host, domain).await
+}
+
+/// Removes one app whose owner is known to be dead, as [`decide`] does, and tries for up to `limit` again while its
+/// lock is held: a look (`ps`, a dry run) or a janitor that tidies holds it for a moment only.
+pub async fn decide_within(
+    limit: Duration,
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+    run: &RunId,
+) -> Decision {
+    let limit = Deadline::after(limit);
+    let decided = poll_until::<_, Infallible, _>(limit, Duration::from_millis(20), || async {
+        Ok(match decide(engine, host, domain, run, false).await {
+            Decision::Live { .. } if !limit.passed() => Poll::NotYet(String::new()),
+            decision => Poll::Ready(decision),
+        })
+    });
+    match decided.await {
+        Ok(decision) => decision,
+        // Its lock was held when the limit passed.
+        Err(_) => decide(engine, host, domain, run, false).await,
+    }
+}
+
 fn live(holder: String, since: Option<SystemTime>) -> Decision {
     let held_for = since.and_then(|since| SystemTime::now().duration_since(since).ok());
     Decision::Live { holder, held_for }
@@ -238,7 +276,14 @@ fn live(holder: String, since: Option<SystemTime>) -> Decision {
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
 pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
-    let removal = app::remove(engine, host, &lock, Deadline::after(REAP_LIMIT)).await;
+    let removal = app::remove(
+        engine,
+        host,
+        &lock,
+        Maker::CutOff,
+        Deadline::after(REAP_LIMIT),
+    )
+    .await;
     let left = match &removal {
         Ok(removal) if removal.residual.is_empty() => Left::Nothing,
         _ => Left::Something,
@@ -273,5 +318,32 @@ mod tests {
             )
         );
         assert_eq!(held(119).long_held(hour), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_look_at_the_lock_does_not_keep_a_dead_runs_app() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs {
+            locks: root.path().to_owned(),
+            ..HostDirs::below(root.path())
+        };
+        let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let run: RunId = "7".parse().unwrap();
+        let socket = root.path().join("engine.sock");
+        // The engine has gone: to ask it for the app's objects proves that the lock was had.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let path = host.lock_file(&domain);
+        std::fs::write(&path, "").unwrap();
+        let look = std::fs::File::open(&path).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "as a look does")]
+        look.try_lock_shared().unwrap();
+        let decide = |ms| decide_within(Duration::from_millis(ms), &engine, &host, &domain, &run);
+        assert!(matches!(decide(1).await, Decision::Live { .. }));
+        let (decision, ()) = futures_util::join!(decide(60_000), async {
+            // The other one has tried for the first time.
+            look.unlock().unwrap();
+        });
+        assert!(matches!(decision, Decision::Failed(_)), "{decision:?}");
     }
 }

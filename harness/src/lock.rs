@@ -20,10 +20,11 @@ mod place;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
 use place::Place;
 pub(crate) use protocol::Left;
@@ -100,7 +101,12 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         path: path.to_owned(),
         source,
     };
-    let mut file = match File::open(path) {
+    // A link is refused, as by those who take the lock.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path);
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Probe::Free),
         Err(error) => return Err(unusable(error)),

@@ -20,7 +20,8 @@ use bollard::errors::Error as ApiError;
 /// The label by which every object of a stack names its stack.
 pub const NAMESPACE: &str = "com.docker.stack.namespace";
 
-/// How long the engine may take to begin an answer, in seconds. It covers headers only, not streams.
+/// How long the engine may take to begin an answer, in seconds. What streams afterwards takes as long as it
+/// takes; a request whose body is long is another matter, because its answer begins when all of it was taken.
 const ANSWER_LIMIT: u64 = 60;
 
 /// Why the engine could not do what was asked.

@@ -24,6 +24,7 @@ use crate::dirs::HostDirs;
 use crate::lock::{Attempt, DomainLock, LockError, Probe};
 use crate::name::{Domain, NameError, RecipeName, RunId, Zone};
 use crate::outcome::Residual;
+use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
 use canonical::{Canonical, Place, Status};
@@ -290,7 +291,14 @@ impl WarmApp {
     /// [`WarmError`].
     pub async fn discard(&self) -> Result<(), WarmError> {
         let deadline = Deadline::after(UNDEPLOY_LIMIT);
-        let removal = app::remove(&self.engine, &self.host, &self.lock, deadline).await?;
+        let removal = app::remove(
+            &self.engine,
+            &self.host,
+            &self.lock,
+            Maker::CutOff,
+            deadline,
+        )
+        .await?;
         self.none_left(removal.residual)?;
         self.place.forget()
     }
@@ -326,14 +334,14 @@ pub async fn recover(
     dry_run: bool,
 ) -> Recovered {
     let work = async {
-        let place = Place::of(host, recipe);
-        if place
-            .read()?
-            .is_none_or(|canonical| !canonical.status.is_unfinished())
-        {
+        let unfinished = |canonical: &Canonical| canonical.status.is_unfinished();
+        let Some(canonical) = Place::of(host, recipe).read()?.filter(unfinished) else {
+            return Ok(Recovered::AtRest);
+        };
+        let domain = Domain::warm(recipe, zone)?;
+        if is_of_another_zone(&canonical, &domain) {
             return Ok(Recovered::AtRest);
         }
-        let domain = Domain::warm(recipe, zone)?;
         if dry_run {
             return Ok(match DomainLock::probe(host, &domain)? {
                 Probe::Free => Recovered::Yes,
@@ -349,6 +357,13 @@ pub async fn recover(
         Ok(Recovered::Yes)
     };
     work.await.unwrap_or_else(Recovered::Failed)
+}
+
+/// Returns whether a record is of the same warm app in another zone, as its label says: zones share this directory
+/// unless they are told not to, and an app is for the janitor of its own zone, whose lock is another.
+fn is_of_another_zone(canonical: &Canonical, domain: &Domain) -> bool {
+    let label = |domain: &str| domain.split_once('.').map(|(label, _)| label.to_owned());
+    canonical.domain != domain.as_str() && label(&canonical.domain) == label(domain.as_str())
 }
 
 /// Looks through every record of the host, and brings those to rest whose last holder died.
@@ -384,4 +399,53 @@ pub async fn recover_all(
     }
     findings.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_unfinished_warm_app_of_another_zone_is_left_to_its_janitor() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs {
+            locks: root.path().join("locks"),
+            ..HostDirs::below(root.path())
+        };
+        std::fs::create_dir_all(&host.locks).unwrap();
+        let socket = root.path().join("engine.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let recipe: RecipeName = "notes".parse().unwrap();
+        let place = Place::of(&host, &recipe);
+        let record = |domain: &str| {
+            // It is `making`.
+            let canonical = Canonical::new(&recipe, "0.1.0+1", "abc", domain, "default");
+            place.write(&canonical).unwrap();
+        };
+        let ours: Zone = "ci.ours".parse().unwrap();
+        let run = "7".parse().unwrap();
+        let sweep = async |dry_run| {
+            recover_all(&engine, &host, &ours, &run, dry_run)
+                .await
+                .unwrap()
+        };
+        record("warm-notes.ci.theirs");
+        for dry_run in [false, true] {
+            let found = sweep(dry_run).await;
+            assert!(found.is_empty(), "{found:?}");
+        }
+        assert_eq!(std::fs::read_dir(&host.locks).unwrap().count(), 0);
+        // What is no name of this warm app at all is not passed over, nor is our own.
+        record("notes.ci.theirs");
+        assert!(matches!(
+            &sweep(false).await[..],
+            [(_, Recovered::Failed(WarmError::Garbled { .. }))]
+        ));
+        record("warm-notes.ci.ours");
+        assert!(matches!(
+            &sweep(false).await[..],
+            [(_, Recovered::Failed(WarmError::Engine(_)))]
+        ));
+    }
 }

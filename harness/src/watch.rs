@@ -18,7 +18,7 @@ pub use arm::{ArmError, Armed, arm};
 use crate::lock::{LockError, Probe, SectionLock, probe};
 use crate::process::{Identity, Process};
 use crate::record::{Durability, replace};
-use crate::wait::{Deadline, pause};
+use crate::wait::{Deadline, Poll, WaitError, pause, poll_until};
 
 /// How often a watcher looks at its lock and says that it lives.
 pub const POLL: Duration = Duration::from_secs(10);
@@ -29,6 +29,10 @@ pub const EVERY: Duration = Duration::from_secs(10 * 60);
 /// How long a sweep may take before it is given up and the next one gets its turn. An engine that hangs must
 /// not end the watch for good.
 const SWEEP_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How long a watcher's lock may be held by those who look at it (`arm` does so every 20 ms) before it counts as
+/// another watcher's.
+const LOOKED_AT: Duration = Duration::from_millis(500);
 
 /// How many polls a heartbeat may be old before the watcher does not count as alive.
 const MISSED_POLLS: u32 = 3;
@@ -205,7 +209,7 @@ impl Watcher {
     ///
     /// # Errors
     /// [`WatchError`] when the directory cannot be used.
-    pub fn claim(
+    pub async fn claim(
         state: &Path,
         zone: &str,
         every: Duration,
@@ -213,8 +217,19 @@ impl Watcher {
     ) -> Result<Option<Self>, WatchError> {
         std::fs::create_dir_all(state).map_err(system(format!("make `{}`", state.display())))?;
         crate::lock::refuse_network_file_system(state)?;
-        let Some(lock) = SectionLock::try_acquire(&lock_file(state))? else {
-            return Ok(None);
+        let lock = match poll_until(
+            Deadline::after(LOOKED_AT),
+            Duration::from_millis(7),
+            || async {
+                let taken = SectionLock::try_acquire(&lock_file(state))?;
+                Ok(taken.map_or_else(|| Poll::NotYet(String::new()), Poll::Ready))
+            },
+        )
+        .await
+        {
+            Ok(lock) => lock,
+            Err(WaitError::TimedOut { .. }) => return Ok(None),
+            Err(WaitError::Failed(error)) => return Err(WatchError::Lock(error)),
         };
         let beat = Heartbeat {
             process: Identity::own().map_err(system("read /proc"))?,

@@ -39,8 +39,10 @@ impl<'a> Place<'a> {
     }
 
     /// Opens the file. It is never truncated here, because somebody else may hold it, and no child gets it.
+    ///
+    /// A link is refused: anybody may make one in `/run/lock`, and its target would be written to.
     pub(super) fn open(&self) -> io::Result<File> {
-        let mut flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let mut flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         flags.set(OFlag::O_CREAT, self.make);
         let mode = Mode::from_bits_truncate(0o644);
         loop {
@@ -54,7 +56,7 @@ impl<'a> Place<'a> {
     /// Returns whether the place still names the inode behind `file`.
     pub(super) fn names(&self, file: &File) -> io::Result<bool> {
         let ours = fstat(file)?;
-        match fstatat(self.dir, self.path, AtFlags::empty()) {
+        match fstatat(self.dir, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),

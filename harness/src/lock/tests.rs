@@ -140,6 +140,38 @@ fn a_directory_as_lock_file_and_a_missing_directory_are_errors_that_name_the_pat
     assert!(DomainLock::try_acquire(&host, &domain, &run).is_err());
 }
 
+/// `/run/lock` is everybody's to write to.
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_it_is() {
+    let (root, host, domain, run) = host();
+    let foreign = root.path().join("foreign");
+    std::fs::write(&foreign, "of somebody else").unwrap();
+    let path = host.lock_file(&domain);
+    std::os::unix::fs::symlink(&foreign, &path).unwrap();
+    let unusable = [
+        DomainLock::try_acquire(&host, &domain, &run).map(drop),
+        DomainLock::acquire(&host, &domain, &run).await.map(drop),
+        DomainLock::probe(&host, &domain).map(drop),
+        LockDir::open(&host).unwrap().try_claim(&domain).map(drop),
+        SectionLock::try_acquire(&path).map(drop),
+        probe(&path).map(drop),
+    ];
+    for (at, result) in unusable.into_iter().enumerate() {
+        let error = result.expect_err(&format!("{at} followed the link"));
+        assert!(matches!(error, LockError::Unusable { .. }), "{at}: {error}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(&foreign).unwrap(),
+        "of somebody else"
+    );
+    // Nor is a link to the locked file that file.
+    std::fs::remove_file(&path).unwrap();
+    let lock = SectionLock::try_acquire(&path).unwrap().unwrap();
+    std::fs::rename(&path, &foreign).unwrap();
+    std::os::unix::fs::symlink(&foreign, &path).unwrap();
+    assert!(!lock.is_current().unwrap());
+}
+
 /// None of them can be mounted in a test, so this holds the numbers against those of `statfs(2)`.
 #[test]
 fn t29_network_file_systems_are_known() {

@@ -212,6 +212,7 @@ fn look(name: &str, value: &str, since: &Identity) -> io::Result<(Vec<Identity>,
         let identity = match Identity::of(pid) {
             Ok(identity) => identity,
             Err(error) if is_gone(&error) => continue,
+            Err(error) if is_anothers(&error, owner(pid)) => continue,
             Err(error) => return Err(error),
         };
         let older = identity.boot != since.boot || identity.started < since.started;
@@ -233,6 +234,20 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
+/// Returns whether `error`, of reading a process's `/proc/PID/stat`, only says that it is another user's: so it is
+/// where `/proc` is mounted with `hidepid=1`. One of this user, or of nobody knows whom, is an error still.
+fn is_anothers(error: &io::Error, owner: io::Result<u32>) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        && owner.is_ok_and(|owner| owner != nix::unistd::geteuid().as_raw())
+}
+
+/// Returns the user of a process, as the owner of its directory says: of these, and of nothing below them, the
+/// kernel tells the true one even of what it hides (`pid_getattr` in fs/proc/base.c).
+fn owner(pid: i32) -> io::Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata(format!("/proc/{pid}"))?.uid())
+}
+
 /// Returns whether a process runs as this user. The owner of its `/proc` entry does not say so: the kernel
 /// gives what is hidden to root.
 fn is_ours(pid: i32) -> bool {
@@ -242,4 +257,22 @@ fn is_ours(pid: i32) -> bool {
         ids.split_whitespace().nth(1)?.parse::<u32>().ok()
     });
     uid == Some(nix::unistd::geteuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_users_process_may_be_passed_over_because_it_is_hidden() {
+        let own = nix::unistd::geteuid().as_raw();
+        let hidden = || io::Error::from_raw_os_error(nix::libc::EPERM);
+        assert!(is_anothers(&hidden(), Ok(own + 1)));
+        assert!(!is_anothers(&hidden(), Ok(own)));
+        assert!(!is_anothers(&hidden(), Err(hidden())));
+        let broken = io::Error::from_raw_os_error(nix::libc::EIO);
+        assert!(!is_anothers(&broken, Ok(own + 1)));
+        let pid = nix::unistd::getpid().as_raw();
+        assert_eq!(owner(pid).unwrap(), own);
+    }
 }

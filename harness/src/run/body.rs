@@ -23,6 +23,7 @@ use crate::lock::{Attempt, DomainLock};
 use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::recipe::backup::BackupPlan;
+use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::{self, TierError, timed};
 use crate::wait::Stopwatch;
@@ -538,7 +539,7 @@ async fn acquire(
             "== {domain} is still there though its last run is dead: removing it first =="
         ));
         let deadline = crate::wait::Deadline::after(settings.teardown_budget);
-        let removal = app::remove(engine, &settings.host, &lock, deadline).await?;
+        let removal = app::remove(engine, &settings.host, &lock, Maker::CutOff, deadline).await?;
         if !removal.residual.is_empty() {
             return Err(RunError::Infra {
                 error: format!(

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::lifetime::worker::Signals;
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
+use crate::swarm::teardown::Maker;
 use crate::tier::timed;
 use crate::wait::Deadline;
 use crate::warm::WarmError;
@@ -96,6 +97,11 @@ pub(super) async fn tear_down(
             let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
             return Ok((residual, locks.iter().map(kept).collect()));
         }
+        let maker = if why == "finished" {
+            Maker::Done
+        } else {
+            Maker::CutOff
+        };
         // The app first, then what it depends on. One that cannot be removed keeps no other.
         let mut complaints = Vec::new();
         let mut failed = None;
@@ -103,7 +109,7 @@ pub(super) async fn tear_down(
             if let Some(abra) = &abra {
                 undeploy(context, abra, &lock).await;
             }
-            match app::remove(&engine, &context.settings.host, &lock, deadline).await {
+            match app::remove(&engine, &context.settings.host, &lock, maker, deadline).await {
                 Ok(removal) => {
                     for (kind, names) in removal.residual.left {
                         residual.add(&kind, names);

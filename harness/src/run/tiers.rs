@@ -18,6 +18,7 @@ use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::{Needs, Suite};
+use crate::swarm::teardown::Maker;
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, TierError, timed, without};
 use crate::wait::Stopwatch;
@@ -324,7 +325,7 @@ async fn start_over(
         super::teardown::undeploy(context, &driver.abra, &bench.lock).await;
     }
     let host = &context.settings.host;
-    let removal = app::remove(bench.engine(), host, &bench.lock, deadline).await?;
+    let removal = app::remove(bench.engine(), host, &bench.lock, Maker::Done, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
@@ -15,6 +16,10 @@ use super::{Engine, EngineError};
 
 /// Largest file that is read into memory, in bytes; markers are a few dozen.
 const SMALL_FILE_LIMIT: usize = 1 << 20;
+
+/// How long an upload may take. The engine answers when it has unpacked everything, so the limit of other
+/// answers would cut off whatever is large: 30 min are 18 GB at 10 MB/s. The run's deadline ends it sooner.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 impl Engine {
     /// Returns `path` of `container` as a tar archive, piece by piece.
@@ -85,7 +90,8 @@ impl Engine {
             }
         });
         let options = UploadToContainerOptionsBuilder::new().path(path).build();
-        self.docker
+        let patient = self.docker.clone().with_timeout(UPLOAD_LIMIT);
+        patient
             .upload_to_container(container, Some(options), bollard::body_try_stream(pieces))
             .await
             .map_err(|error| self.failed(about("write", path, container), error))
@@ -198,4 +204,65 @@ impl Engine {
 
 fn about(verb: &str, path: &str, container: &str) -> String {
     format!("{verb} `{path}` in container {}", short(container))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write as _};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    fn read_until(stream: &mut UnixStream, end: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(end) && stream.read(&mut byte).unwrap_or(0) == 1 {
+            bytes.push(byte[0]);
+        }
+        bytes
+    }
+
+    /// An engine that says when it has all of an upload, and answers it when it is told to; it accepts one other
+    /// request and never answers that.
+    fn slow_engine(
+        listener: &UnixListener,
+        arrived: tokio::sync::oneshot::Sender<()>,
+        answer: &Receiver<()>,
+    ) {
+        let (mut upload, _) = listener.accept().unwrap();
+        assert!(read_until(&mut upload, b"\r\n\r\n").starts_with(b"PUT "));
+        read_until(&mut upload, b"\r\n0\r\n\r\n");
+        arrived.send(()).unwrap();
+        let _other = listener.accept().unwrap();
+        answer.recv().unwrap();
+        drop(upload.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_upload_may_take_longer_than_any_other_answer() {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (arrived, has_arrived) = tokio::sync::oneshot::channel();
+        let (tell, answer): (Sender<()>, _) = channel();
+        std::thread::spawn(move || slow_engine(&listener, arrived, &answer));
+        let mut engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        engine.docker.set_timeout(Duration::from_secs(1));
+        let file = root.path().join("volume.tar");
+        std::fs::write(&file, [0; 1024]).unwrap();
+        let other = async {
+            has_arrived.await.unwrap();
+            let other = engine.has_image("recipe-ci/notes:1").await;
+            // The upload began before it, so it has waited for longer than the limit.
+            tell.send(()).unwrap();
+            other
+        };
+        let (uploaded, other) = futures_util::join!(engine.upload("holder", "/", &file), other);
+        assert!(
+            matches!(other, Err(EngineError::Unreachable { .. })),
+            "{other:?}"
+        );
+        uploaded.unwrap();
+    }
 }

@@ -9,10 +9,23 @@ use super::watch::Watch;
 use super::{Engine, EngineError};
 use crate::name::StackName;
 use crate::outcome::Residual;
-use crate::wait::{Deadline, Stopwatch};
+use crate::wait::{Deadline, Stopwatch, pause};
 
 /// How long an engine may be silent before a removal gives up: a restart of dockerd takes a few seconds.
 const RESTART_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a request of somebody who was cut off may still be on its way through the engine: what it makes is
+/// not listed before.
+pub const IN_FLIGHT: Duration = Duration::from_millis(200);
+
+/// How whoever made a stack came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// It has had the answer to its last request.
+    Done,
+    /// In the middle of whatever it did: killed, cancelled, past its deadline.
+    CutOff,
+}
 
 /// What a removal came to.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +36,8 @@ pub struct Removal {
     pub complaints: Vec<String>,
 }
 
-/// Removes everything of `stack` until two listings in a row are empty or `deadline` passes.
+/// Removes everything of `stack` until two listings in a row are empty or `deadline` passes. Where its maker was
+/// cut off, [`IN_FLIGHT`] lies between the two.
 ///
 /// The containers are killed: an app under test needs no grace, and Swarm would wait for each one's
 /// `stop_grace_period` (10 s by default) while it holds networks and volumes. They are killed before their
@@ -36,9 +50,10 @@ pub struct Removal {
 pub async fn remove_stack(
     engine: &Engine,
     stack: &StackName,
+    maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
-    remove_all_but(engine, stack, &[], deadline).await
+    remove_all_but(engine, stack, &[], maker, deadline).await
 }
 
 /// Removes everything of `stack` except objects of the kinds `kept`, as [`remove_stack`] does.
@@ -49,6 +64,7 @@ pub async fn remove_all_but(
     engine: &Engine,
     stack: &StackName,
     kept: &[Kind],
+    maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let mut watch = Watch::new(engine, stack);
@@ -75,6 +91,9 @@ pub async fn remove_all_but(
             empty_listings += 1;
             if empty_listings == 2 {
                 return Ok(Removal::default());
+            }
+            if maker == Maker::CutOff {
+                pause(IN_FLIGHT.min(deadline.left())).await;
             }
             continue;
         }
@@ -127,5 +146,72 @@ fn describe(error: &EngineError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// An engine that has nothing of the stack until a moment after it was first asked: then there is a network,
+    /// until that is removed.
+    fn late_engine(listener: &UnixListener, stack: &StackName, removed: &AtomicBool) {
+        let network = format!(
+            r#"[{{"Id": "n1", "Name": "{stack}_net", "Labels": {{"{}": "{stack}"}}}}]"#,
+            crate::swarm::NAMESPACE
+        );
+        let mut asked: Option<Stopwatch> = None;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = head.next().unwrap().unwrap();
+            head.find(|line| line.as_ref().is_ok_and(String::is_empty));
+            let asked = asked.get_or_insert_with(Stopwatch::start);
+            let there = asked.elapsed() >= IN_FLIGHT * 3 / 4 && !removed.load(Ordering::SeqCst);
+            let answer = if request.starts_with("DELETE ") {
+                assert!(request.contains("/networks/n1"), "{request}");
+                removed.store(true, Ordering::SeqCst);
+                ""
+            } else if request.contains("/events") {
+                // A stream that ends at once.
+                ""
+            } else if request.contains("/volumes") {
+                "{}"
+            } else if request.contains("/networks") && there {
+                &network
+            } else {
+                "[]"
+            };
+            let length = answer.len();
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
+            drop(write!(
+                stream,
+                "{head}\r\nContent-Length: {length}\r\n\r\n{answer}"
+            ));
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_a_request_makes_after_its_maker_was_cut_off_is_removed_too() {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let domain = crate::name::Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let removed = Arc::new(AtomicBool::new(false));
+        let (stack, seen) = (domain.stack(), Arc::clone(&removed));
+        std::thread::spawn(move || late_engine(&listener, &stack, &seen));
+        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let limit = Deadline::after(Duration::from_secs(20));
+        let removal = remove_stack(&engine, &domain.stack(), Maker::CutOff, limit).await;
+        assert!(removal.unwrap().residual.is_empty());
+        assert!(
+            removed.load(Ordering::SeqCst),
+            "it came after two empty listings"
+        );
     }
 }

@@ -1,22 +1,38 @@
 use super::*;
 
-fn claim(state: &Path) -> Option<Watcher> {
+async fn claim(state: &Path) -> Option<Watcher> {
     Watcher::claim(
         state,
         "ci.localhost",
         Duration::from_secs(600),
         Duration::from_millis(5),
     )
+    .await
     .unwrap()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_looks_at_the_lock_is_no_watcher() {
+    let root = tempfile::tempdir().unwrap();
+    let path = lock_file(root.path());
+    let look = std::fs::File::create(&path).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "as a look does")]
+    look.try_lock_shared().unwrap();
+    assert!(SectionLock::try_acquire(&path).unwrap().is_none());
+    let (claimed, ()) = futures_util::join!(claim(root.path()), async {
+        // The other one has tried for the first time.
+        look.unlock().unwrap();
+    });
+    assert!(claimed.is_some(), "a look is taken for a watcher");
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_watcher_sweeps_says_so_and_takes_its_record_back_when_it_is_told_to_stop() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();
-    let watcher = claim(dir).unwrap();
+    let watcher = claim(dir).await.unwrap();
     assert_eq!(state(dir).unwrap(), State::Silent(None));
-    assert!(claim(dir).is_none(), "two watch one directory");
+    assert!(claim(dir).await.is_none(), "two watch one directory");
     let (swept, stop) = tokio::sync::oneshot::channel::<()>();
     let mut swept = Some(swept);
     let watching = watcher.watch(
@@ -41,9 +57,9 @@ async fn a_watcher_sweeps_says_so_and_takes_its_record_back_when_it_is_told_to_s
 async fn a_watcher_whose_lock_file_is_replaced_leaves_quietly() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();
-    let watcher = claim(dir).unwrap();
+    let watcher = claim(dir).await.unwrap();
     std::fs::remove_file(lock_file(dir)).unwrap();
-    let _next = claim(dir).expect("the path is free");
+    let _next = claim(dir).await.expect("the path is free");
     let ended = watcher
         .watch(
             || async { Ok(String::new()) },
@@ -58,7 +74,7 @@ async fn a_watcher_whose_lock_file_is_replaced_leaves_quietly() {
 async fn a_sweep_that_hangs_does_not_stop_the_heartbeat() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();
-    let watcher = claim(dir).unwrap();
+    let watcher = claim(dir).await.unwrap();
     let beats = async {
         let first = heartbeat(dir).unwrap().map(|beat| beat.beat_at);
         crate::wait::poll_until(
@@ -145,11 +161,11 @@ fn only_the_process_that_wrote_the_record_under_this_lock_is_ended() {
     assert!(!spared(&mut bystander));
 }
 
-#[test]
-fn a_free_lock_means_that_nobody_is_ended_whatever_is_recorded() {
+#[tokio::test(flavor = "current_thread")]
+async fn a_free_lock_means_that_nobody_is_ended_whatever_is_recorded() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();
-    drop(claim(dir));
+    drop(claim(dir).await);
     let inode = inode(&lock_file(dir)).unwrap();
     record(dir, Identity::own().unwrap(), inode, Timestamp::now());
     assert_eq!(end(dir, Duration::ZERO).unwrap(), None);

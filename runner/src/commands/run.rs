@@ -1,9 +1,11 @@
 //! `recipe-ci run`: the supervisor, and its worker.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use harness::dirs::RunDirs;
 use harness::event::Event;
@@ -11,12 +13,13 @@ use harness::janitor::{self, Decision};
 use harness::lifetime::supervisor::{self, Ended, Request, Side, SupervisorError};
 use harness::lifetime::worker::{Notes, Signals};
 use harness::lifetime::{Note, domains};
-use harness::name::RecipeName;
+use harness::name::{Domain, RecipeName};
 use harness::outcome::{Residual, Verdict};
 use harness::report::file::{Closing, close_as_orphaned};
 use harness::report::redact::Redactor;
 use harness::run::settings::Settings;
 use harness::swarm::Engine;
+use harness::wait::{Deadline, Poll, poll_until};
 use harness::warm::{self, Recovered};
 
 use super::{block_on, infra, usage};
@@ -26,6 +29,9 @@ use crate::exit::Exit;
 use crate::settings::resolve;
 use crate::ui::symbols::Charset;
 use crate::ui::{self, Console, Mode};
+
+/// How long the lock of a dead worker's app may be held by somebody else before the supervisor leaves it to him.
+const HELD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs a recipe, as two processes: this one becomes the supervisor of a worker.
 pub(crate) fn run(args: &RunArgs) -> Exit {
@@ -164,18 +170,40 @@ async fn rest_warm_app(settings: &Settings, recipe: &RecipeName) -> Option<Strin
         Err(error) => return Some(harness::error::chain(&error)),
     };
     let (host, zone) = (&settings.host, &settings.zone);
-    match warm::recover(&engine, host, zone, recipe, &settings.run_id, false).await {
+    let limit = Deadline::after(HELD_LIMIT);
+    let recovered = poll_until::<_, Infallible, _>(limit, Duration::from_millis(20), || async {
+        let recovered = warm::recover(&engine, host, zone, recipe, &settings.run_id, false).await;
+        Ok(match recovered {
+            Recovered::Live if !limit.passed() => Poll::NotYet(String::new()),
+            recovered => Poll::Ready(recovered),
+        })
+    });
+    match recovered.await.unwrap_or(Recovered::Live) {
         Recovered::Yes => ui::say(&format!(
             "== the warm app of {recipe} is undeployed and has its last good data =="
         )),
-        // Another run waited for its lock; it does the same.
-        Recovered::Live | Recovered::AtRest => {}
+        Recovered::AtRest => {}
+        // Another run that waited for its lock does the same, but this process sees nothing of it.
+        Recovered::Live => {
+            return Some(format!(
+                "the warm app of {recipe} is held by somebody, so it is not known whether it is at rest"
+            ));
+        }
         Recovered::Failed(error) => {
             let error = format!("{}; {}", harness::error::chain(&error), error.advice());
             return Some(format!("the warm app of {recipe} is not at rest: {error}"));
         }
     }
     None
+}
+
+/// Says that `domain` could not be looked at, because somebody has had its lock all the time.
+fn held_by(domain: &Domain, holder: &str) -> String {
+    let holder = match holder {
+        "" => "somebody",
+        holder => holder,
+    };
+    format!("{domain} is held by {holder}, so it is not known whether it is torn down")
 }
 
 /// Removes what a dead worker may have made, and closes its report.
@@ -194,7 +222,8 @@ async fn reap(
     for domain in domains(&notes, &settings.zone) {
         let decision = match Engine::connect(&settings.docker_host) {
             Ok(engine) => {
-                janitor::decide(&engine, &settings.host, &domain, &settings.run_id, false).await
+                let (host, run) = (&settings.host, &settings.run_id);
+                janitor::decide_within(HELD_LIMIT, &engine, host, &domain, run).await
             }
             Err(error) => Decision::Failed(error),
         };
@@ -203,8 +232,11 @@ async fn reap(
                 ui::say(&format!("== {domain} torn down =="));
                 continue;
             }
-            // Another run waited for this lock; it removes what it finds.
-            Decision::Live { .. } => continue,
+            // Another run that waited for this lock removes what it finds, but this process sees nothing of it.
+            Decision::Live { holder, .. } => {
+                residual = None;
+                held_by(&domain, &holder)
+            }
             Decision::Incomplete(left) => {
                 let text = format!("{domain} is not torn down: {left}");
                 if let Some(residual) = residual.as_mut() {

@@ -50,7 +50,7 @@ pub(super) async fn watch(args: &WatchArgs) -> Exit {
         Err(error) => return infra(&error, &[]),
     };
     let zone = request.zone.as_str();
-    let watcher = match Watcher::claim(&state, zone, request.every, request.poll) {
+    let watcher = match Watcher::claim(&state, zone, request.every, request.poll).await {
         Ok(Some(watcher)) => watcher,
         Ok(None) => {
             ui::say(&format!(
