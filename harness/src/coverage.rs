@@ -195,7 +195,7 @@ mod tests {
                 .unwrap();
                 *seen.borrow_mut() = Some(gap());
             };
-            let watcher = claimed.unwrap().unwrap();
+            let watcher = claimed.await.unwrap().unwrap();
             let ended = watcher.watch(|| async { outcome.clone() }, looked, |_| {});
             ended.await.unwrap();
             let wanted = outcome.is_err().then(|| {

@@ -214,12 +214,28 @@ async fn reap(
     exit: Exit,
     reason: String,
 ) -> Exit {
-    let mut residual = Some(Residual::default());
     let strays = supervisor::kill_strays().await;
+    // Signals reach the worker's end only; an engine that stalls must not keep the supervisor for ever.
+    let budget = settings.teardown_budget;
+    let mut residual = tokio::time::timeout(budget, clean_up(settings, &notes))
+        .await
+        .unwrap_or_else(|_| {
+            let seconds = budget.as_secs();
+            ui::say(&format!(
+                "!! the teardown is not done after {seconds} s, and is given up; run `recipe-ci janitor`"
+            ));
+            None
+        });
     if let Some(residual) = residual.as_mut() {
         residual.add("processes", strays);
     }
-    for domain in domains(&notes, &settings.zone) {
+    close(&notes, verdict, exit, &reason, residual.as_ref())
+}
+
+/// Removes the apps that `notes` name; returns what is left, or nothing when that is not known.
+async fn clean_up(settings: &Settings, notes: &[Note]) -> Option<Residual> {
+    let mut residual = Some(Residual::default());
+    for domain in domains(notes, &settings.zone) {
         let decision = match Engine::connect(&settings.docker_host) {
             Ok(engine) => {
                 let (host, run) = (&settings.host, &settings.run_id);
@@ -266,17 +282,27 @@ async fn reap(
             residual = None;
         }
     }
+    residual
+}
+
+/// Closes the reports of a dead worker, and removes its working files; returns the exit code.
+fn close(
+    notes: &[Note],
+    verdict: Verdict,
+    mut exit: Exit,
+    reason: &str,
+    residual: Option<&Residual>,
+) -> Exit {
     let roots = notes.iter().filter_map(|note| match note {
         Note::Run { root } => Some(root),
         Note::App { .. } | Note::Warm { .. } => None,
     });
-    let mut exit = exit;
     for root in roots {
         let closing = Closing {
             verdict,
             exit_code: exit.code(),
-            reason: reason.clone(),
-            residual: residual.clone(),
+            reason: reason.to_owned(),
+            residual: residual.cloned(),
             finished_at: jiff::Timestamp::now().to_string(),
         };
         match close_as_orphaned(&root.join("results.json"), closing) {
