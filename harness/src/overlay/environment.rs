@@ -107,6 +107,7 @@ impl Tuning {
     }
 
     /// Holds the overlay against what the proposal changed from `base` to `head`, both as the recipe has them.
+    /// Without a base nobody knows what it changed: only images and services are judged then (decision 0031).
     ///
     /// # Errors
     /// [`OverlayError`] when it does what no overlay may, whatever was changed.
@@ -145,7 +146,9 @@ impl Tuning {
                     now.image.as_deref().unwrap_or_default()
                 ));
             }
-            if let Some(key) = hidden(value, now, before) {
+            if base.is_some()
+                && let Some(key) = hidden(value, now, before)
+            {
                 return masks(format!(
                     "overrides `services.{name}.{key}`, which the version under test changed"
                 ));
@@ -404,6 +407,19 @@ mod tests {
         ] {
             assert_eq!(judge(text).unwrap(), Judged::Fine, "{text}");
         }
+    }
+
+    #[test]
+    fn without_a_base_only_images_and_services_are_judged() {
+        let head = project(HEAD);
+        let judge = |text: &str| tuning(text).unwrap().judge(&head, None);
+        let tunes = "services: {app: {healthcheck: {start_period: 15m}, stop_grace_period: 1m, environment: {X: '1'}}}";
+        assert_eq!(judge(tunes).unwrap(), Judged::Fine);
+        assert!(matches!(
+            judge("services: {app: {image: 'a:1'}}").unwrap(),
+            Judged::Masks(_)
+        ));
+        assert!(judge("services: {old: {environment: {A: b}}}").is_err());
     }
 
     #[test]

@@ -225,6 +225,10 @@ async fn work(
     let plan = body::make_plan(&context, checkout)
         .await
         .map_err(in_words)?;
+    // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
+    if let Some(reason) = plan.masks {
+        return Err(reason.into());
+    }
     let release = match (&before, plan.base) {
         (None, _) => plan.head.clone(),
         (Some(_), Some(base)) => base.upgraded?,
