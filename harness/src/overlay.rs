@@ -84,7 +84,9 @@ impl OverlayError {
                 "mend the overlay; docs/recipe-tests.md says what compose.ccci.yml and previous/ may do"
             }
             Self::Read { .. } => "make the file a readable text in UTF-8, or remove it",
-            Self::Outside { .. } => "put the file itself there instead of a link",
+            Self::Outside { .. } | Self::Suite(SuiteError::Link { .. }) => {
+                "put the file itself there instead of a link"
+            }
             Self::Taken { .. } => "rename that file in the recipe",
             Self::Write { .. } | Self::Suite(_) => {
                 "`recipe-ci doctor` says what is wrong with this host"
@@ -95,7 +97,10 @@ impl OverlayError {
     /// Returns whether the host is at fault, not what somebody wrote.
     #[must_use]
     pub fn is_the_hosts(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Suite(_))
+        match self {
+            Self::Suite(error) => !matches!(error, SuiteError::Link { .. }),
+            _ => matches!(self, Self::Write { .. }),
+        }
     }
 }
 
@@ -170,6 +175,8 @@ pub struct Survey {
     pub lines: Vec<String>,
     /// Files at the top that nothing uses.
     pub unused: Vec<String>,
+    /// Files that are called like tests or hooks and cannot be.
+    pub misfits: Vec<String>,
 }
 
 /// Looks at the overlay in `dir`, for the recipe `name` where that is known.
@@ -179,7 +186,9 @@ pub struct Survey {
 pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
     let mut found = Found::default();
     found.add_settings(Origin::Overlay, dir, name, &|_| true)?;
+    suite::check_links(dir)?;
     let files = suite::describe(Origin::Overlay, dir)?;
+    let misfits = suite::misfits(Origin::Overlay, dir)?;
     let is_used = |file: &str| {
         [
             declared::FILE_NAME,
@@ -191,6 +200,7 @@ pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
             || files
                 .iter()
                 .any(|line| line.ends_with(&format!(": {file}")))
+            || file.starts_with("test_")
     };
     let unused = suite::files(dir)?
         .into_iter()
@@ -198,7 +208,11 @@ pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
         .collect();
     let mut lines = found.manifest;
     lines.extend(files);
-    Ok(Survey { lines, unused })
+    Ok(Survey {
+        lines,
+        unused,
+        misfits,
+    })
 }
 
 fn is_inside(path: &Path, tree: &Path) -> bool {
@@ -248,7 +262,8 @@ impl Found {
             self.manifest.push(counts(origin, &files));
         }
         self.manifest.extend(files);
-        self.suite.add(origin, dir, places.tests)?;
+        self.warnings.extend(suite::misfits(origin, dir)?);
+        self.suite.add(origin, dir, places.tests, inside)?;
         Ok(())
     }
 

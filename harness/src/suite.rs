@@ -12,10 +12,14 @@ use crate::report::redact::Redactor;
 
 mod execute;
 mod needs;
+mod tree;
 
 pub use needs::Needs;
 
-use execute::{executable, run_executable, run_pytest};
+use execute::{can_start, executable, run_executable, run_pytest};
+
+/// The hooks that are not of a tier.
+const TOP_HOOKS: [&str; 3] = ["install_steps", "setup_custom_tests", "provide"];
 
 /// How long one test file or hook may run.
 const TEST_LIMIT: Duration = Duration::from_secs(600);
@@ -31,6 +35,14 @@ pub enum SuiteError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// A link in a directory of tests cannot be followed.
+    #[error("`{}` is a link that {what}", path.display())]
+    Link {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// There are Python tests and no pytest.
     #[error("`{file}` needs pytest, which is not on PATH")]
@@ -103,19 +115,23 @@ pub struct HookFailure {
 }
 
 impl Suite {
-    /// Copies `dir` into `tests_dir` and adds it; a directory that does not exist adds nothing.
+    /// Copies `dir` into `tests_dir` and adds it; a directory that does not exist adds nothing. What links lead to
+    /// is copied, where it is `inside`.
     ///
     /// # Errors
-    /// [`SuiteError::Read`].
-    pub fn add(&mut self, origin: Origin, dir: &Path, tests_dir: &Path) -> Result<(), SuiteError> {
+    /// [`SuiteError::Read`], [`SuiteError::Link`].
+    pub fn add(
+        &mut self,
+        origin: Origin,
+        dir: &Path,
+        tests_dir: &Path,
+        inside: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), SuiteError> {
         if !dir.is_dir() {
             return Ok(());
         }
         let copy = tests_dir.join(origin.name());
-        copy_tree(dir, &copy).map_err(|source| SuiteError::Read {
-            path: dir.to_owned(),
-            source,
-        })?;
+        tree::copy(dir, &copy, inside)?;
         self.sources.push(Source { origin, dir: copy });
         Ok(())
     }
@@ -266,6 +282,12 @@ impl Suite {
                         how: format!("not ended after {} s", limit.as_secs()),
                         tail,
                     },
+                    // As of a test: no interpreter or not executable is the fault of who wrote it.
+                    Err(ProcessError::Spawn { source, .. }) => HookFailure {
+                        name: shown,
+                        how: format!("cannot be started: {source}"),
+                        tail: Vec::new(),
+                    },
                     Err(error) => return Err(error.into()),
                 };
                 return Ok((ran, Some(failure)));
@@ -327,14 +349,53 @@ pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
         Ok::<(), SuiteError>(())
     };
     add("", &|name| {
-        Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
-            || ["install_steps", "setup_custom_tests", "provide"].contains(&stem(name))
+        is_test_of_a_tier(name) || TOP_HOOKS.contains(&stem(name))
     })?;
-    add("ops", &|name| {
-        stem(name).starts_with("pre_") || stem(name).starts_with("verify_")
-    })?;
+    add("ops", &is_ops_hook)?;
     add("custom", &is_custom_test)?;
     Ok(lines)
+}
+
+/// Returns a line for each file in `dir` that is called like a test or a hook and that nothing runs, or that
+/// cannot be started.
+///
+/// # Errors
+/// [`SuiteError::Read`].
+pub fn misfits(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
+    let mut lines = Vec::new();
+    let runs = describe(origin, dir)?;
+    for below in ["", "ops", "custom"] {
+        for name in list(&dir.join(below))? {
+            let path = Path::new(below).join(&name);
+            let shown = format!("{}: {}", origin.name(), path.display());
+            let beginning = |beginnings: &[&str]| {
+                let mut beginnings = beginnings.iter();
+                beginnings.any(|beginning| name.starts_with(beginning))
+            };
+            if runs.contains(&shown) {
+                if !can_start(&dir.join(&path)) {
+                    lines.push(format!("{shown} is not executable: it cannot be started"));
+                }
+            } else if below.is_empty() && beginning(&["test_"]) {
+                lines.push(format!("{shown} is no test of a tier: nothing runs it"));
+            } else if below == "ops" && beginning(&["pre_", "verify_"]) {
+                lines.push(format!("{shown} is no hook: nothing runs it"));
+            } else if below == "custom" && beginning(&["test_"]) {
+                lines.push(format!(
+                    "{shown} is a test of a tier, whose place is beside `custom/`: nothing runs it"
+                ));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Says what adding `dir` would say of the links in it.
+///
+/// # Errors
+/// [`SuiteError::Read`], [`SuiteError::Link`].
+pub fn check_links(dir: &Path) -> Result<(), SuiteError> {
+    tree::check(dir, &|_| true)
 }
 
 /// Returns the names of the files in `dir`, hidden ones and backups of editors left out.
@@ -358,13 +419,30 @@ fn is_test_of(name: &str, stage: Stage) -> bool {
     stem(name).strip_prefix("test_") == Some(stage.name())
 }
 
+/// Whether a file beside `custom/` is a test. The custom tier's tests are in `custom/`.
+fn is_test_of_a_tier(name: &str) -> bool {
+    let mut stages = Stage::ALL.iter();
+    stages.any(|stage| *stage != Stage::Custom && is_test_of(name, *stage))
+}
+
 /// Whether a file under `custom/` is a test; a lifecycle test there would run twice.
 fn is_custom_test(name: &str) -> bool {
-    stem(name).starts_with("test_") && !Stage::ALL.iter().any(|stage| is_test_of(name, *stage))
+    stem(name).starts_with("test_") && !is_test_of_a_tier(name)
+}
+
+/// Whether a file under `ops/` is a hook of a tier.
+fn is_ops_hook(name: &str) -> bool {
+    let (kind, stage) = stem(name).split_once('_').unwrap_or_default();
+    ["pre", "verify"].contains(&kind) && Stage::ALL.iter().any(|known| known.name() == stage)
 }
 
 fn stem(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
+}
+
+/// Whether a file is nobody's business: hidden, or an editor's backup.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with('~')
 }
 
 /// Lists the files of a directory by name; one that does not exist has none.
@@ -382,28 +460,12 @@ fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_file() && !name.starts_with('.') && !name.ends_with('~') {
+        if entry.path().is_file() && !is_ignored(&name) {
             names.push(name);
         }
     }
     names.sort();
     Ok(names)
-}
-
-/// Copies a directory with modes; links are copied as links.
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.map_err(std::io::Error::from)?;
-        let target = to.join(entry.path().strip_prefix(from).unwrap_or(entry.path()));
-        if entry.file_type().is_dir() {
-            std::fs::create_dir_all(&target)?;
-        } else if entry.file_type().is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

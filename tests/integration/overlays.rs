@@ -226,6 +226,7 @@ fn overlays_are_checked_without_a_run() {
     env.write("overlays/notes/recipe-ci.yml", "canonical: true\n");
     env.write("overlays/notes/custom/test_x.sh", "");
     env.write("overlays/notes/tset_install.sh", "");
+    env.write("overlays/notes/ops/pre_instal", "");
     let overlays = env.root.join("overlays");
     let check =
         |dir: &std::path::Path| env.run(["overlay".as_ref(), "check".as_ref(), dir.as_os_str()]);
@@ -233,6 +234,7 @@ fn overlays_are_checked_without_a_run() {
         "canonical = true",
         "custom/test_x.sh",
         "not used: tset_install.sh",
+        "warning: overlay: ops/pre_instal is no hook: nothing runs it",
     ];
     has(&check(&overlays), 0, &words);
     has(&check(&overlays.join("notes")), 0, &words);

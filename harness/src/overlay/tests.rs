@@ -124,6 +124,105 @@ fn a_link_out_of_the_recipe_is_not_read() {
     }
 }
 
+/// Makes `at`, a path below the host's directory, a link to `to`.
+fn link(host: &Host, at: &str, to: &str) {
+    let at = host.dir.path().join(at);
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(to, at).unwrap();
+}
+
+#[test]
+fn what_links_of_an_overlay_lead_to_is_copied() {
+    let host = Host::new(&[
+        ("overlays/_shared/pg.sh", "pg"),
+        ("overlays/_shared/custom/test_x.sh", "x"),
+        ("overlays/notes/recipe-ci.yml", ""),
+        ("tree/scripts/seed.sh", "seed"),
+    ]);
+    link(
+        &host,
+        "overlays/notes/ops/pre_backup.sh",
+        "../../_shared/pg.sh",
+    );
+    link(&host, "overlays/notes/custom", "../_shared/custom");
+    // An editor's lock; hidden files are nobody's business.
+    link(&host, "overlays/notes/.#lock", "me@here.1234");
+    link(
+        &host,
+        "tree/tests/ops/pre_upgrade.sh",
+        "../../scripts/seed.sh",
+    );
+    let found = host.find(true).unwrap();
+    assert_eq!(
+        found.suite.describe().unwrap(),
+        [
+            "recipe: ops/pre_upgrade.sh",
+            "overlay: ops/pre_backup.sh",
+            "overlay: custom/test_x.sh"
+        ]
+    );
+    let copy = host.dir.path().join("copies/overlay/ops/pre_backup.sh");
+    assert_eq!(std::fs::read_to_string(copy).unwrap(), "pg");
+}
+
+#[test]
+fn a_link_that_cannot_be_followed_is_said() {
+    for (at, to) in [
+        ("tree/tests/ops/pre_backup.sh", "/bin/true"),
+        ("tree/tests/custom", "../../outside"),
+        ("tree/tests/ops/pre_backup", "gone"),
+        ("overlays/notes/ops/pre_backup", "gone"),
+        ("overlays/notes/custom", "../notes"),
+    ] {
+        let host = Host::new(&[
+            ("tree/tests/test_install.sh", ""),
+            ("overlays/notes/test_install.sh", ""),
+            ("outside/test_x.sh", ""),
+        ]);
+        link(&host, at, to);
+        let error = host.find(true).unwrap_err();
+        assert!(!error.is_the_hosts(), "{error}");
+        assert!(error.to_string().contains(at), "{error}");
+    }
+}
+
+#[test]
+fn what_nothing_runs_is_said_and_not_counted() {
+    let host = Host::new(&[
+        ("overlays/notes/ops/pre_instal", ""),
+        ("overlays/notes/ops/pre_restore", ""),
+        ("overlays/notes/ops/verify_install.sh", ""),
+        ("overlays/notes/ops/seed.sql", ""),
+        ("overlays/notes/test_instal.sh", ""),
+        ("overlays/notes/test_custom.py", ""),
+        ("overlays/notes/custom/test_upgrade.sh", ""),
+        ("overlays/notes/custom/test_list.txt", ""),
+        ("overlays/notes/custom/test_x.py", ""),
+    ]);
+    let found = host.find(true).unwrap();
+    assert_eq!(
+        found.manifest,
+        [
+            "overlay: 0 tests of tiers, 2 custom tests, 2 hooks",
+            "overlay: ops/pre_restore",
+            "overlay: ops/verify_install.sh",
+            "overlay: custom/test_list.txt",
+            "overlay: custom/test_x.py",
+        ]
+    );
+    assert_eq!(
+        found.warnings,
+        [
+            "overlay: test_custom.py is no test of a tier: nothing runs it",
+            "overlay: test_instal.sh is no test of a tier: nothing runs it",
+            "overlay: ops/pre_instal is no hook: nothing runs it",
+            "overlay: ops/pre_restore is not executable: it cannot be started",
+            "overlay: custom/test_list.txt is not executable: it cannot be started",
+            "overlay: custom/test_upgrade.sh is a test of a tier, whose place is beside `custom/`: nothing runs it",
+        ]
+    );
+}
+
 #[test]
 fn the_overlay_of_one_recipe_is_not_the_directory_of_all() {
     let host = Host::new(&[

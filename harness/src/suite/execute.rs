@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::needs::{PLUGIN, unverified};
 use super::{Means, Ran, Source, SuiteError, TEST_LIMIT};
@@ -19,15 +20,25 @@ const PYTEST_NOTHING: i32 = 5;
 /// A script that lost its executable bit (a forge's archive, a careless commit) is run by its kind's
 /// interpreter; everything else must be executable itself.
 pub(super) fn executable(file: &Path, dir: &Path) -> Cmd {
-    let runnable = file
-        .metadata()
-        .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
-    let extension = file.extension().and_then(|extension| extension.to_str());
-    match (runnable, extension) {
+    match (is_executable(file), extension(file)) {
         (false, Some("sh")) => Cmd::new("/bin/sh", dir).arg(file),
         (false, Some("py")) => Cmd::new("python3", dir).arg(file),
         _ => Cmd::new(file, dir),
     }
+}
+
+/// Whether a file has a way to be started; a bad first line is only found when it is.
+pub(super) fn can_start(file: &Path) -> bool {
+    is_executable(file) || matches!(extension(file), Some("sh" | "py"))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
+}
+
+fn extension(file: &Path) -> Option<&str> {
+    file.extension().and_then(|extension| extension.to_str())
 }
 
 pub(super) async fn run_executable(
@@ -194,6 +205,20 @@ pub(super) async fn run_pytest(
             finished.tail,
         ));
     }
+    let without = shown
+        .iter()
+        .filter(|file| !outcomes.iter().any(|outcome| is_of(outcome, file, means)));
+    let without: Vec<Ran> = without
+        .map(|file| Ran {
+            outcome: TestOutcome {
+                name: file.clone(),
+                status: Status::Fail,
+                duration: Duration::ZERO,
+                message: Some("pytest collected no test in it".to_owned()),
+            },
+            tail: finished.tail.clone(),
+        })
+        .collect();
     Ok(outcomes
         .into_iter()
         .map(|mut outcome| {
@@ -217,5 +242,16 @@ pub(super) async fn run_pytest(
             };
             Ran { outcome, tail }
         })
+        .chain(without)
         .collect())
+}
+
+/// Whether a row of pytest's report is of this file: `custom.test_x.TestIt::test_one` is of `custom/test_x.py`.
+fn is_of(outcome: &TestOutcome, file: &str, means: Means<'_>) -> bool {
+    let module = file.rsplit('/').next().unwrap_or(file);
+    let module = means
+        .redactor
+        .apply(module.strip_suffix(".py").unwrap_or(module));
+    let (class, _) = outcome.name.split_once("::").unwrap_or((&outcome.name, ""));
+    format!(".{class}.").contains(&format!(".{module}."))
 }

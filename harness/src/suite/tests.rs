@@ -35,7 +35,7 @@ fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
     }
     let mut suite = Suite::default();
     suite
-        .add(Origin::Recipe, &from, &root.path().join("run"))
+        .add(Origin::Recipe, &from, &root.path().join("run"), &|_| true)
         .unwrap();
     (root, suite)
 }
@@ -238,6 +238,57 @@ async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
         .await
         .unwrap();
     assert!(ran == 0 && failure.is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_python_file_without_a_test_is_a_failure_beside_one_that_has_some() {
+    let (root, suite) = suite(&[
+        ("custom/test_good.py", "def test_one(): pass\n"),
+        ("custom/test_empty.py", "def chekc_one(): assert 0\n"),
+        (
+            "custom/test_later.py",
+            "import pytest\npytest.skip('no camera', allow_module_level=True)\n",
+        ),
+        (
+            "custom/test_class.py",
+            "class TestIt:\n    def test_one(self): pass\n",
+        ),
+    ]);
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    let ran = suite
+        .run(Stage::Custom, means(&processes, root.path(), &redactor))
+        .await
+        .unwrap();
+    let failed: Vec<_> = ran
+        .iter()
+        .filter(|ran| ran.outcome.status == Status::Fail)
+        .map(|ran| ran.outcome.name.as_str())
+        .collect();
+    assert_eq!(failed, ["custom/test_empty.py"], "{ran:?}");
+    assert_eq!(ran.len(), 4, "{ran:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
+    let (_root, suite) = suite(&[
+        ("ops/pre_backup", "#!/bin/sh\nexit 0\n"),
+        ("install_steps.sh", "#!/no/such/interpreter\n"),
+    ]);
+    let script = suite.sources[0].dir.join("install_steps.sh");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (processes, redactor) = (processes(), Redactor::default());
+    for (name, why) in [
+        ("ops/pre_backup", "Permission denied"),
+        ("install_steps", "No such file"),
+    ] {
+        let means = means(&processes, Path::new("/nowhere"), &redactor);
+        let (ran, failure) = suite.hook(name, means).await.unwrap();
+        let how = failure.unwrap().how;
+        assert!(
+            ran == 1 && how.starts_with("cannot be started: ") && how.contains(why),
+            "{how}"
+        );
+    }
 }
 
 #[test]

@@ -80,10 +80,17 @@ fn check(dir: &Path) -> Exit {
     let mut worst = Exit::Passed;
     for (name, dir) in found {
         match survey(&dir, name.as_deref()) {
-            Ok(Survey { lines, unused }) => {
+            Ok(Survey {
+                lines,
+                unused,
+                misfits,
+            }) => {
                 drop(ui::print_data(&format!("ok    {}", dir.display())));
                 for line in lines {
                     drop(ui::print_data(&format!("      {line}")));
+                }
+                for line in misfits {
+                    drop(ui::print_data(&format!("      warning: {line}")));
                 }
                 for file in unused {
                     drop(ui::print_data(&format!("      not used: {file}")));
