@@ -159,6 +159,23 @@ impl Suite {
             .any(|line| line.contains(": custom/")))
     }
 
+    /// Returns whether there is anything that the custom tier runs, a hook included: one that fails is red.
+    ///
+    /// # Errors
+    /// [`SuiteError::Read`].
+    pub fn has_custom_tier(&self) -> Result<bool, SuiteError> {
+        let hooks = [
+            ": setup_custom_tests",
+            ": ops/pre_custom",
+            ": ops/verify_custom",
+        ];
+        Ok(self.has_custom_tests()?
+            || self
+                .describe()?
+                .iter()
+                .any(|line| hooks.iter().any(|hook| line.contains(hook))))
+    }
+
     /// Returns the first Python test, if there is one: it needs pytest.
     ///
     /// # Errors

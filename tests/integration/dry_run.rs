@@ -77,6 +77,10 @@ fn recipes_of_the_wild() {
         let plan = plan(&env, &env.recipe(name), &[]);
         assert_eq!(will(&plan, "upgrade"), "skip", "{name}");
         assert_eq!(will(&plan, "backup"), "skip", "{name}");
+        let custom = &plan["tiers"][4];
+        assert_eq!(custom["will"], "skip", "{name}");
+        let reason = custom["reason"].as_str().unwrap();
+        assert!(reason.contains("ships custom tests"), "{reason}");
         assert_eq!(plan["secrets"], json!([]), "{name}");
     }
     let none = plan(&env, &env.recipe("wild-no-abra-sh"), &[]);

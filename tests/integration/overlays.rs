@@ -240,6 +240,26 @@ fn overlays_are_checked_without_a_run() {
     has(&check(&overlays.join("notes")), 0, &words);
     env.write("overlays/ledger/recipe-ci.yml", "recipe: notes\n");
     has(&check(&overlays), 2, &["FAIL", "for `notes`", "ok  "]);
+    // The list is read as a run reads it, and what no run uses is not `ok`.
+    env.write("overlays/ledger/recipe-ci.yml", "");
+    env.write("overlays/_shared/pg.sh", "");
+    env.write("overlays/gitea/pg.sh", "");
+    env.write("overlays/approved.txt", "notes\n");
+    let done = check(&overlays);
+    let words = [
+        "none  ",
+        "`_shared` is no name of a recipe",
+        "nothing in it is used",
+        "not used: pg.sh",
+    ];
+    has(&done, 0, &words);
+    for dir in ["_shared", "gitea"] {
+        let ok = format!("ok    {}", overlays.join(dir).display());
+        assert!(!done.stdout.contains(&ok), "{}", done.stdout);
+    }
+    env.write("overlays/approved.txt", "a b\n");
+    let words = ["FAIL", "approved.txt:1: `a b` is no name", "hint", "ok  "];
+    has(&check(&overlays), 2, &words);
     std::fs::create_dir(env.root.join("empty")).unwrap();
     has(&check(&env.root.join("empty")), 2, &["no overlay", "hint"]);
 }

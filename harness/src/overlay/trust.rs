@@ -41,22 +41,29 @@ pub enum ListError {
 /// # Errors
 /// [`ListError`].
 pub fn is_approved(list: &Path, recipe: &RecipeName) -> Result<bool, ListError> {
+    Ok(approved(list)?.contains(recipe))
+}
+
+/// Returns the names on the list.
+///
+/// # Errors
+/// [`ListError`], as a run has it.
+pub fn approved(list: &Path) -> Result<Vec<RecipeName>, ListError> {
     let text = std::fs::read_to_string(list).map_err(|source| ListError::Read {
         path: list.to_owned(),
         source,
     })?;
-    let mut approved = false;
+    let mut approved = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let name = line.split('#').next().unwrap_or_default().trim();
         if name.is_empty() {
             continue;
         }
-        let name: RecipeName = name.parse().map_err(|_| ListError::NotAName {
+        approved.push(name.parse().map_err(|_| ListError::NotAName {
             path: list.to_owned(),
             line: index + 1,
             text: name.to_owned(),
-        })?;
-        approved |= name == *recipe;
+        })?);
     }
     Ok(approved)
 }

@@ -548,6 +548,11 @@ impl Plan {
                     (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
                         view(stage, "skip", no_backup.clone())
                     }
+                    // What cannot be read is for the run to say.
+                    (Stage::Custom, _) if !self.suite.has_custom_tier().unwrap_or(true) => {
+                        let reason = crate::tier::custom::none(&self.declared);
+                        view(stage, "skip", Some(reason))
+                    }
                     _ => view(stage, "run", None),
                 }
             })

@@ -1,8 +1,17 @@
 //! The custom tier: whatever the recipe and the overlay ship under `custom/`.
 
 use super::{Bench, Tally, TierError, hook, recipe_tests, without};
-use crate::declared::Rung;
+use crate::declared::{Declared, Rung};
 use crate::outcome::{Stage, Status, TierOutcome};
+
+/// Returns why there are no custom tests.
+#[must_use]
+pub fn none(declared: &Declared) -> String {
+    match declared.not_applicable(Rung::Custom) {
+        Some(reason) => format!("declared not applicable: {reason}"),
+        None => "neither the recipe nor an overlay ships custom tests".to_owned(),
+    }
+}
 
 /// Runs the set-up hook and every custom test.
 ///
@@ -39,11 +48,7 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
         )
     });
     if count == 0 && outcome.status == Status::Pass {
-        let reason = match bench.declared.not_applicable(Rung::Custom) {
-            Some(reason) => format!("declared not applicable: {reason}"),
-            None => "neither the recipe nor an overlay ships custom tests".to_owned(),
-        };
-        return Ok(without(Stage::Custom, Status::Skip, reason));
+        return Ok(without(Stage::Custom, Status::Skip, none(&bench.declared)));
     }
     if count == skipped && outcome.status == Status::Pass {
         // They are there and verified nothing: that is not a pass, whatever each one's reason.

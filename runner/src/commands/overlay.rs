@@ -6,8 +6,10 @@ use clap::Subcommand;
 use harness::declared::FILE_NAME;
 use harness::declared::file::schema;
 use harness::error::chain;
+use harness::name::RecipeName;
 use harness::overlay::import::import;
-use harness::overlay::{OverlayError, Survey, looks_like_one_recipe, survey};
+use harness::overlay::trust::{LIST_NAME, approved};
+use harness::overlay::{Survey, looks_like_one_recipe, survey};
 
 use super::{infra, usage};
 use crate::exit::Exit;
@@ -77,15 +79,31 @@ fn check(dir: &Path) -> Exit {
             );
         }
     };
-    let mut worst = Exit::Passed;
+    let mut worst = match looks_like_one_recipe(dir) {
+        None => check_list(&dir.join(LIST_NAME)),
+        Some(_) => Exit::Passed,
+    };
     for (name, dir) in found {
+        let none = |why: &str| drop(ui::print_data(&format!("none  {}: {why}", dir.display())));
+        if let Some(name) = name.as_deref()
+            && name.parse::<RecipeName>().is_err()
+        {
+            none(&format!(
+                "`{name}` is no name of a recipe, so no run takes it for an overlay"
+            ));
+            continue;
+        }
         match survey(&dir, name.as_deref()) {
             Ok(Survey {
                 lines,
                 unused,
                 misfits,
             }) => {
-                drop(ui::print_data(&format!("ok    {}", dir.display())));
+                if lines.is_empty() {
+                    none("nothing in it is used");
+                } else {
+                    drop(ui::print_data(&format!("ok    {}", dir.display())));
+                }
                 for line in lines {
                     drop(ui::print_data(&format!("      {line}")));
                 }
@@ -97,16 +115,31 @@ fn check(dir: &Path) -> Exit {
                 }
             }
             Err(error) => {
-                worst = said(&dir, &error);
+                worst = said(&dir, &error, error.advice());
             }
         }
     }
     worst
 }
 
-fn said(dir: &Path, error: &OverlayError) -> Exit {
-    drop(ui::print_data(&format!("FAIL  {}", dir.display())));
-    refuse(chain(error), error.advice())
+/// Reads the list of approved recipes, if there is one: with a wrong one no run begins.
+fn check_list(list: &Path) -> Exit {
+    if std::fs::symlink_metadata(list).is_err() {
+        return Exit::Passed;
+    }
+    match approved(list) {
+        Ok(_) => Exit::Passed,
+        Err(error) => said(
+            list,
+            &error,
+            "write one recipe's name a line, such as `custom-html`; `#` begins a comment",
+        ),
+    }
+}
+
+fn said(what: &Path, error: &(dyn std::error::Error + 'static), hint: &str) -> Exit {
+    drop(ui::print_data(&format!("FAIL  {}", what.display())));
+    refuse(chain(error), hint)
 }
 
 /// Returns the overlays in `dir` with the recipes that they are for; of a single one that is not known.
