@@ -16,7 +16,7 @@ mod tree;
 
 pub use needs::Needs;
 
-use execute::{can_start, executable, run_executable, run_pytest};
+use execute::{can_start, executable, is_the_files, run_executable, run_pytest};
 
 /// The hooks that are not of a tier.
 const TOP_HOOKS: [&str; 3] = ["install_steps", "setup_custom_tests", "provide"];
@@ -237,7 +237,7 @@ impl Suite {
                         let how = format!("not ended after {} s", limit.as_secs());
                         return Ok(Err(failed(how, Vec::new())));
                     }
-                    Err(ProcessError::Spawn { source, .. }) => {
+                    Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => {
                         return Ok(Err(failed(
                             format!("cannot be started: {source}"),
                             Vec::new(),
@@ -300,11 +300,13 @@ impl Suite {
                         tail,
                     },
                     // As of a test: no interpreter or not executable is the fault of who wrote it.
-                    Err(ProcessError::Spawn { source, .. }) => HookFailure {
-                        name: shown,
-                        how: format!("cannot be started: {source}"),
-                        tail: Vec::new(),
-                    },
+                    Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => {
+                        HookFailure {
+                            name: shown,
+                            how: format!("cannot be started: {source}"),
+                            tail: Vec::new(),
+                        }
+                    }
                     Err(error) => return Err(error.into()),
                 };
                 return Ok((ran, Some(failure)));

@@ -32,6 +32,14 @@ pub(super) fn can_start(file: &Path) -> bool {
     is_executable(file) || matches!(extension(file), Some("sh" | "py"))
 }
 
+/// Whether a file could not be started for its own sake, and not because the host has nothing left for a process.
+pub(super) fn is_the_files(error: &std::io::Error) -> bool {
+    use nix::libc::{EAGAIN, EMFILE, ENFILE, ENOMEM};
+    !error
+        .raw_os_error()
+        .is_some_and(|code| [EAGAIN, EMFILE, ENFILE, ENOMEM].contains(&code))
+}
+
 fn is_executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
@@ -98,7 +106,7 @@ pub(super) async fn run_executable(
             tail,
         },
         // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
-        Err(ProcessError::Spawn { source, .. }) => Ran {
+        Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => Ran {
             outcome: outcome(Status::Fail, Some(format!("cannot be started: {source}"))),
             tail: Vec::new(),
         },

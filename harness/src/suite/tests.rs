@@ -292,6 +292,18 @@ async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
 }
 
 #[test]
+fn a_host_without_room_for_a_process_is_not_the_files_fault() {
+    use nix::libc;
+    let fault = |code| is_the_files(&std::io::Error::from_raw_os_error(code));
+    for code in [libc::EAGAIN, libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+        assert!(!fault(code), "{code}");
+    }
+    for code in [libc::EACCES, libc::ENOENT, libc::ENOEXEC, libc::ELOOP] {
+        assert!(fault(code), "{code}");
+    }
+}
+
+#[test]
 fn what_will_run_is_listed() {
     let (_root, suite) = suite(&[
         ("test_install.py", ""),
