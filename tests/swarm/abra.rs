@@ -109,6 +109,7 @@ parity! {
         upgrade_loses_volume: "upgrade-loses-volume",
         upgrade_moves_nothing: "upgrade-moves-nothing",
         upgrade_rolls_back: "upgrade-rolls-back",
+        wild_backup_paths: "wild-backup-paths",
         wild_backup_v1: "wild-backup-v1",
         wild_no_abra_sh: "wild-no-abra-sh",
         wild_port: "wild-port",

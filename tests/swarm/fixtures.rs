@@ -123,6 +123,7 @@ fixtures! {
     upgrade_moves_nothing: "upgrade-moves-nothing",
     upgrade_needs_variable: "upgrade-needs-variable",
     upgrade_rolls_back: "upgrade-rolls-back",
+    wild_backup_paths: "wild-backup-paths",
     wild_backup_v1: "wild-backup-v1",
     wild_no_abra_sh: "wild-no-abra-sh",
     wild_port: "wild-port",

@@ -47,6 +47,8 @@ pub struct Part {
     pub service: String,
     /// Where it is inside the container.
     pub path: String,
+    /// The same below the volume's root, empty for all of it.
+    pub below: String,
     /// The archive.
     pub file: PathBuf,
     /// Its size in bytes.
@@ -209,9 +211,7 @@ pub async fn save(
                     return Ok(Err(Fault::new(format!(
                         "volume `{}` has no `{}`, which its backup label names",
                         volume.volume,
-                        path.strip_prefix(&target)
-                            .unwrap_or(&path)
-                            .trim_start_matches('/')
+                        below(&path, &target)
                     ))));
                 }
                 Err(error) => return Err(error),
@@ -219,6 +219,7 @@ pub async fn save(
             let mut part = Part {
                 volume: volume.volume.clone(),
                 service,
+                below: below(&path, &target),
                 path,
                 file: file.clone(),
                 size,
@@ -315,13 +316,17 @@ fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String
     }
 }
 
+/// Returns a saved path below the volume's root, which is mounted at `target`.
+fn below(path: &str, target: &str) -> String {
+    let rest = path.strip_prefix(target).unwrap_or(path);
+    rest.trim_matches('/').to_owned()
+}
+
 /// A part that an archive of all volumes must have.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// The volume's name on the engine.
     full_name: String,
-    /// The path below the volume's root, empty for all of it.
-    below: String,
     part: Part,
 }
 
@@ -330,13 +335,12 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
     let mut wanted: Vec<Wanted> = Vec::new();
     for volume in &plan.volumes {
         for (service, target, path) in saved_paths(volume, state) {
-            let below = path.strip_prefix(&target).unwrap_or(&path);
             wanted.push(Wanted {
                 full_name: format!("{stack}_{}", volume.volume),
-                below: below.trim_matches('/').to_owned(),
                 part: Part {
                     volume: volume.volume.clone(),
                     service,
+                    below: below(&path, &target),
                     path,
                     file: PathBuf::new(),
                     size: 0,
@@ -399,14 +403,15 @@ pub(super) fn unpack(
     let mut parts = Vec::new();
     for (wanted, builder, found) in open {
         drop(builder.into_inner()?);
-        let Wanted {
-            below, mut part, ..
-        } = wanted;
+        let Wanted { mut part, .. } = wanted;
         if found == 0 {
-            let what = if below.is_empty() {
+            let what = if part.below.is_empty() {
                 "the snapshot has nothing of it".to_owned()
             } else {
-                format!("the snapshot has no `{below}`, which its backup label names")
+                format!(
+                    "the snapshot has no `{}`, which its backup label names",
+                    part.below
+                )
             };
             return Ok(Err(Fault::new(format!("volume `{}`: {what}", part.volume))));
         }
@@ -425,7 +430,7 @@ fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
     names.find(|name| *name == wanted.full_name.as_str())?;
     let rest = names.as_path();
     let rest = rest.strip_prefix("_data").unwrap_or(rest);
-    let rest = rest.strip_prefix(&wanted.below).ok()?;
+    let rest = rest.strip_prefix(&wanted.part.below).ok()?;
     let top = Path::new(&wanted.part.path).file_name()?;
     // Joining nothing would end the name with a slash.
     Some(if rest.as_os_str().is_empty() {
@@ -476,11 +481,11 @@ mod tests {
         let path = format!("/data/{below}").trim_end_matches('/').to_owned();
         Wanted {
             full_name: "note_ci_data".to_owned(),
-            below: below.to_owned(),
             part: Part {
                 volume: "data".to_owned(),
                 service: "app".to_owned(),
                 path,
+                below: below.to_owned(),
                 file: PathBuf::new(),
                 size: 0,
                 files: 0,

@@ -38,10 +38,10 @@ pub async fn run(
         }
     };
     if !spoiled.is_empty() {
-        let untouched: Vec<&str> = spoiled
+        let untouched: Vec<String> = spoiled
             .iter()
             .filter(|(_, found)| **found == Found::Same)
-            .map(|(volume, _)| volume.as_str())
+            .map(|(place, _)| place.to_string())
             .collect();
         let result = if untouched.is_empty() {
             Ok(Some(format!("{} markers overwritten", spoiled.len())))
