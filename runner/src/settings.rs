@@ -486,6 +486,12 @@ fn stages(text: Option<&str>) -> Result<Vec<Stage>, UsageError> {
             "leave STAGES unset for all of them",
         ));
     }
+    if asked.contains(&Stage::Restore) && !asked.contains(&Stage::Backup) {
+        return Err(wrong(
+            "stage `restore` needs `backup`: a run restores what it saved itself",
+            "add `backup` to the stages, or leave `restore` out",
+        ));
+    }
     // Whatever the order on the command line, a run has its own.
     Ok(Stage::ALL
         .into_iter()
@@ -591,6 +597,9 @@ mod tests {
         );
         assert_eq!(stages(Some("")).unwrap().len(), 5);
         assert!(stages(Some(",")).is_err());
+        assert!(stages(Some("restore, backup")).is_ok());
+        let alone = stages(Some("install,restore")).unwrap_err();
+        assert!(alone.hints[0].contains("add `backup`"), "{alone:?}");
         let error = stages(Some("install,updrade"))
             .unwrap_err()
             .error
