@@ -126,6 +126,7 @@ parity! {
         slow_start: "slow-start",
         test_fails: "test-fails",
         test_skipped: "test-skipped",
+        wild_read_only: "wild-read-only",
         wild_web_elsewhere: "wild-web-elsewhere",
         wild_zero_replicas: "wild-zero-replicas",
     }

@@ -127,6 +127,7 @@ fixtures! {
     wild_backup_v1: "wild-backup-v1",
     wild_no_abra_sh: "wild-no-abra-sh",
     wild_port: "wild-port",
+    wild_read_only: "wild-read-only",
     wild_web_elsewhere: "wild-web-elsewhere",
     wild_zero_replicas: "wild-zero-replicas",
 }

@@ -205,13 +205,16 @@ pub async fn save(
             };
             let name = format!("{}-{}.tar", volume.volume, parts.len());
             let file = dir.join(name.replace('/', "_"));
-            let size = match engine.download(container, &path, &file).await {
+            let below = below(&path, &target);
+            let size = match engine
+                .download(container, &source(&path, &below), &file)
+                .await
+            {
                 Ok(size) => size,
                 Err(error) if error.is_gone() => {
                     return Ok(Err(Fault::new(format!(
                         "volume `{}` has no `{}`, which its backup label names",
-                        volume.volume,
-                        below(&path, &target)
+                        volume.volume, below
                     ))));
                 }
                 Err(error) => return Err(error),
@@ -219,8 +222,8 @@ pub async fn save(
             let mut part = Part {
                 volume: volume.volume.clone(),
                 service,
-                below: below(&path, &target),
                 path,
+                below,
                 file: file.clone(),
                 size,
                 files: 0,
@@ -275,15 +278,33 @@ pub async fn put_back(
                 part.service
             ))));
         };
-        let parent = Path::new(&part.path)
-            .parent()
-            .and_then(Path::to_str)
-            .filter(|text| !text.is_empty());
         engine
-            .upload(container, parent.unwrap_or("/"), &part.file)
+            .upload(container, destination(part), &part.file)
             .await?;
     }
     Ok(Ok(()))
+}
+
+/// Returns what to ask the engine for to save `path`.
+///
+/// Of a whole volume that is the mount point's content: an archive of the mount point itself would have to be
+/// unpacked in its parent directory, which the engine refuses where the container's own files are read-only.
+fn source(path: &str, below: &str) -> String {
+    if below.is_empty() {
+        format!("{path}/.")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// Returns the directory to unpack a part's archive in, which is always on the part's volume. Owner and mode of
+/// the volume's root stay as they are: the engine passes over the archive's entry for it.
+fn destination(part: &Part) -> &str {
+    if part.below.is_empty() {
+        return &part.path;
+    }
+    let parent = Path::new(&part.path).parent().and_then(Path::to_str);
+    parent.filter(|text| !text.is_empty()).unwrap_or("/")
 }
 
 /// Returns service, mount point and path inside the container for everything of a volume that is saved.
@@ -355,8 +376,8 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
     wanted
 }
 
-/// Takes an archive of whole volumes (`…/<volume>/_data/…`, gzip or not) apart into one archive per part, of the
-/// form that the engine's own have. Blocking.
+/// Takes an archive of whole volumes (`…/<volume>/_data/…`, gzip or not) apart into one archive per part: its
+/// names begin with one that stands for the part, as in the engine's own. Blocking.
 ///
 /// # Errors
 /// What the system says when it cannot be read; a part that is missing is a [`Fault`].
@@ -493,6 +514,19 @@ mod tests {
                 newest: 0,
                 digests: BTreeMap::new(),
             },
+        }
+    }
+
+    #[test]
+    fn an_archive_goes_back_onto_its_own_volume() {
+        for (below, from, to) in [
+            ("", "/data/.", "/data"),
+            ("dump.sql", "/data/dump.sql", "/data"),
+            ("a/b", "/data/a/b", "/data/a"),
+        ] {
+            let part = want(below).part;
+            assert_eq!(source(&part.path, &part.below), from);
+            assert_eq!(destination(&part), to);
         }
     }
 

@@ -259,7 +259,7 @@ fn holds_the_seed(seeds: &Seeds, snapshot: &Snapshot) -> Result<Option<String>, 
     Ok(Some(format!("{files} files, {} markers", proven.len())))
 }
 
-/// Reads the marker out of an archive; its path there begins with the last name of the saved path.
+/// Reads the marker out of an archive; its path there begins with the last name of the saved path, or `.`.
 fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
     let wanted = marker.rsplit('/').next().unwrap_or(marker);
     let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(&part.file)?));
