@@ -187,6 +187,7 @@ fn ledger() {
         "2 of 2 services",
         &[
             ("backup", "generic: backup pre-hooks"),
+            ("restore", "generic: saved files are back"),
             ("restore", "generic: restore post-hooks"),
         ],
     );
