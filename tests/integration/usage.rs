@@ -112,6 +112,10 @@ fn stages_deadlines_servers_gateways_and_runs() {
             ["stage `updrade` does not exist", "install, upgrade, backup"],
         ),
         (
+            ["--stages", "install,restore"],
+            ["stage `restore` needs `backup`", "hint: add `backup`"],
+        ),
+        (
             ["--deadline", "soon"],
             ["deadline `soon`", "hint: write it like"],
         ),

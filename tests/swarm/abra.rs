@@ -109,6 +109,7 @@ parity! {
         upgrade_loses_volume: "upgrade-loses-volume",
         upgrade_moves_nothing: "upgrade-moves-nothing",
         upgrade_rolls_back: "upgrade-rolls-back",
+        wild_backup_paths: "wild-backup-paths",
         wild_backup_v1: "wild-backup-v1",
         wild_no_abra_sh: "wild-no-abra-sh",
         wild_port: "wild-port",
@@ -125,6 +126,7 @@ parity! {
         slow_start: "slow-start",
         test_fails: "test-fails",
         test_skipped: "test-skipped",
+        wild_read_only: "wild-read-only",
         wild_web_elsewhere: "wild-web-elsewhere",
         wild_zero_replicas: "wild-zero-replicas",
     }
@@ -273,6 +275,28 @@ fn a_backup_that_succeeds_with_an_empty_dump_is_red() {
         assert!(reason.contains(words), "{reason}\n{}", done.stderr);
         env.assert_nothing_left();
     }
+}
+
+/// A restore that ends well and puts nothing back is red, though no hook of the recipe looks: its only saved path is a
+/// dump, so there is no marker either.
+#[test]
+fn a_restore_that_succeeds_and_restores_nothing_is_red() {
+    let mut env = with_abra("+restore-nothing");
+    let recipe = env.recipe("ledger");
+    for hook in ["pre_restore", "verify_restore"] {
+        std::fs::remove_file(recipe.join("tests/ops").join(hook)).unwrap();
+    }
+    env.set("STAGES", "backup,restore");
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(1);
+    let results = env.results();
+    let reason = results["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("backup.sql` was emptied before the restore and still is"),
+        "{reason}\n{}",
+        done.stderr
+    );
+    env.assert_nothing_left();
 }
 
 /// Where the archive cannot be had the restored marker is the proof, and the report says so.

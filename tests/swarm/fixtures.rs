@@ -123,9 +123,11 @@ fixtures! {
     upgrade_moves_nothing: "upgrade-moves-nothing",
     upgrade_needs_variable: "upgrade-needs-variable",
     upgrade_rolls_back: "upgrade-rolls-back",
+    wild_backup_paths: "wild-backup-paths",
     wild_backup_v1: "wild-backup-v1",
     wild_no_abra_sh: "wild-no-abra-sh",
     wild_port: "wild-port",
+    wild_read_only: "wild-read-only",
     wild_web_elsewhere: "wild-web-elsewhere",
     wild_zero_replicas: "wild-zero-replicas",
 }
@@ -185,6 +187,7 @@ fn ledger() {
         "2 of 2 services",
         &[
             ("backup", "generic: backup pre-hooks"),
+            ("restore", "generic: saved files are back"),
             ("restore", "generic: restore post-hooks"),
         ],
     );

@@ -47,6 +47,8 @@ pub struct Part {
     pub service: String,
     /// Where it is inside the container.
     pub path: String,
+    /// The same below the volume's root, empty for all of it.
+    pub below: String,
     /// The archive.
     pub file: PathBuf,
     /// Its size in bytes.
@@ -203,15 +205,16 @@ pub async fn save(
             };
             let name = format!("{}-{}.tar", volume.volume, parts.len());
             let file = dir.join(name.replace('/', "_"));
-            let size = match engine.download(container, &path, &file).await {
+            let below = below(&path, &target);
+            let size = match engine
+                .download(container, &source(&path, &below), &file)
+                .await
+            {
                 Ok(size) => size,
                 Err(error) if error.is_gone() => {
                     return Ok(Err(Fault::new(format!(
                         "volume `{}` has no `{}`, which its backup label names",
-                        volume.volume,
-                        path.strip_prefix(&target)
-                            .unwrap_or(&path)
-                            .trim_start_matches('/')
+                        volume.volume, below
                     ))));
                 }
                 Err(error) => return Err(error),
@@ -220,6 +223,7 @@ pub async fn save(
                 volume: volume.volume.clone(),
                 service,
                 path,
+                below,
                 file: file.clone(),
                 size,
                 files: 0,
@@ -274,15 +278,33 @@ pub async fn put_back(
                 part.service
             ))));
         };
-        let parent = Path::new(&part.path)
-            .parent()
-            .and_then(Path::to_str)
-            .filter(|text| !text.is_empty());
         engine
-            .upload(container, parent.unwrap_or("/"), &part.file)
+            .upload(container, destination(part), &part.file)
             .await?;
     }
     Ok(Ok(()))
+}
+
+/// Returns what to ask the engine for to save `path`.
+///
+/// Of a whole volume that is the mount point's content: an archive of the mount point itself would have to be
+/// unpacked in its parent directory, which the engine refuses where the container's own files are read-only.
+fn source(path: &str, below: &str) -> String {
+    if below.is_empty() {
+        format!("{path}/.")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// Returns the directory to unpack a part's archive in, which is always on the part's volume. Owner and mode of
+/// the volume's root stay as they are: the engine passes over the archive's entry for it.
+fn destination(part: &Part) -> &str {
+    if part.below.is_empty() {
+        return &part.path;
+    }
+    let parent = Path::new(&part.path).parent().and_then(Path::to_str);
+    parent.filter(|text| !text.is_empty()).unwrap_or("/")
 }
 
 /// Returns service, mount point and path inside the container for everything of a volume that is saved.
@@ -315,13 +337,17 @@ fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String
     }
 }
 
+/// Returns a saved path below the volume's root, which is mounted at `target`.
+fn below(path: &str, target: &str) -> String {
+    let rest = path.strip_prefix(target).unwrap_or(path);
+    rest.trim_matches('/').to_owned()
+}
+
 /// A part that an archive of all volumes must have.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// The volume's name on the engine.
     full_name: String,
-    /// The path below the volume's root, empty for all of it.
-    below: String,
     part: Part,
 }
 
@@ -330,13 +356,12 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
     let mut wanted: Vec<Wanted> = Vec::new();
     for volume in &plan.volumes {
         for (service, target, path) in saved_paths(volume, state) {
-            let below = path.strip_prefix(&target).unwrap_or(&path);
             wanted.push(Wanted {
                 full_name: format!("{stack}_{}", volume.volume),
-                below: below.trim_matches('/').to_owned(),
                 part: Part {
                     volume: volume.volume.clone(),
                     service,
+                    below: below(&path, &target),
                     path,
                     file: PathBuf::new(),
                     size: 0,
@@ -351,8 +376,8 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
     wanted
 }
 
-/// Takes an archive of whole volumes (`…/<volume>/_data/…`, gzip or not) apart into one archive per part, of the
-/// form that the engine's own have. Blocking.
+/// Takes an archive of whole volumes (`…/<volume>/_data/…`, gzip or not) apart into one archive per part: its
+/// names begin with one that stands for the part, as in the engine's own. Blocking.
 ///
 /// # Errors
 /// What the system says when it cannot be read; a part that is missing is a [`Fault`].
@@ -399,14 +424,15 @@ pub(super) fn unpack(
     let mut parts = Vec::new();
     for (wanted, builder, found) in open {
         drop(builder.into_inner()?);
-        let Wanted {
-            below, mut part, ..
-        } = wanted;
+        let Wanted { mut part, .. } = wanted;
         if found == 0 {
-            let what = if below.is_empty() {
+            let what = if part.below.is_empty() {
                 "the snapshot has nothing of it".to_owned()
             } else {
-                format!("the snapshot has no `{below}`, which its backup label names")
+                format!(
+                    "the snapshot has no `{}`, which its backup label names",
+                    part.below
+                )
             };
             return Ok(Err(Fault::new(format!("volume `{}`: {what}", part.volume))));
         }
@@ -425,7 +451,7 @@ fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
     names.find(|name| *name == wanted.full_name.as_str())?;
     let rest = names.as_path();
     let rest = rest.strip_prefix("_data").unwrap_or(rest);
-    let rest = rest.strip_prefix(&wanted.below).ok()?;
+    let rest = rest.strip_prefix(&wanted.part.below).ok()?;
     let top = Path::new(&wanted.part.path).file_name()?;
     // Joining nothing would end the name with a slash.
     Some(if rest.as_os_str().is_empty() {
@@ -476,11 +502,11 @@ mod tests {
         let path = format!("/data/{below}").trim_end_matches('/').to_owned();
         Wanted {
             full_name: "note_ci_data".to_owned(),
-            below: below.to_owned(),
             part: Part {
                 volume: "data".to_owned(),
                 service: "app".to_owned(),
                 path,
+                below: below.to_owned(),
                 file: PathBuf::new(),
                 size: 0,
                 files: 0,
@@ -488,6 +514,19 @@ mod tests {
                 newest: 0,
                 digests: BTreeMap::new(),
             },
+        }
+    }
+
+    #[test]
+    fn an_archive_goes_back_onto_its_own_volume() {
+        for (below, from, to) in [
+            ("", "/data/.", "/data"),
+            ("dump.sql", "/data/dump.sql", "/data"),
+            ("a/b", "/data/a/b", "/data/a"),
+        ] {
+            let part = want(below).part;
+            assert_eq!(source(&part.path, &part.below), from);
+            assert_eq!(destination(&part), to);
         }
     }
 

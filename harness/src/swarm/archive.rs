@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::query_parameters::{
-    DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -127,6 +128,24 @@ impl Engine {
             .upload_to_container(container, Some(options), bollard::body_full(bytes.into()))
             .await
             .map_err(|error| self.failed(about("write", dir, container), error))
+    }
+
+    /// Returns the size in bytes of the file `path` of `container`, which is not read; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// [`EngineError`] for anything but its absence.
+    pub async fn file_size(&self, container: &str, path: &str) -> Result<Option<u64>, EngineError> {
+        let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+        let info = self
+            .docker
+            .get_container_archive_info(container, Some(options))
+            .await
+            .map_err(|error| self.failed(about("look at", path, container), error));
+        match info {
+            Ok(info) => Ok(Some(info.size.unsigned_abs())),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns whether `path` of `container` is a directory; one that does not exist is none.

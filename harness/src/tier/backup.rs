@@ -1,9 +1,10 @@
 //! The backup tier: a snapshot by the convention that really holds what was seeded.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::time::Duration;
 
+use super::seed::{Place, Seeds};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
@@ -112,7 +113,7 @@ async fn back_up(
     }
     match &snapshot.sealed {
         None => {
-            let holds = holds_the_seed(bench, &snapshot);
+            let holds = holds_the_seed(&bench.seeds, &snapshot);
             tally.check(ARCHIVE, holds);
         }
         Some(why) => tally.skip(ARCHIVE, format!("{why}; the restore has to prove it")),
@@ -181,12 +182,12 @@ async fn take(
     }))
 }
 
-/// Returns the saved paths that are directories, so that a marker can go into them.
+/// Returns the saved paths that are directories, so that a marker can go into each of them.
 async fn named_directories(
     bench: &Bench,
     plan: &BackupPlan,
-) -> Result<BTreeMap<String, String>, EngineError> {
-    let mut found = BTreeMap::new();
+) -> Result<BTreeSet<Place>, EngineError> {
+    let mut found = BTreeSet::new();
     for volume in &plan.volumes {
         let BackupPaths::Named(paths) = &volume.paths else {
             continue;
@@ -200,29 +201,37 @@ async fn named_directories(
                 .is_directory(&container, &format!("{target}/{path}"))
                 .await?
             {
-                found.insert(volume.volume.clone(), path.trim_matches('/').to_owned());
-                break;
+                found.insert(Place {
+                    volume: volume.volume.clone(),
+                    dir: path.trim_matches('/').to_owned(),
+                });
             }
         }
     }
     Ok(found)
 }
 
-/// Every part must be non-empty and hold its marker; a part that is a single saved file must be newer
-/// than the seeding, or it is the dump of some earlier day.
-fn holds_the_seed(bench: &Bench, snapshot: &Snapshot) -> Result<Option<String>, String> {
+/// Every part must be non-empty and hold its marker; one that has none, because it is a single saved file,
+/// must be newer than the seeding, or it is the dump of some earlier day.
+fn holds_the_seed(seeds: &Seeds, snapshot: &Snapshot) -> Result<Option<String>, String> {
     if snapshot.parts.is_empty() {
         return Err("the backup labels select nothing".to_owned());
     }
+    let mut proven = BTreeSet::new();
     for part in &snapshot.parts {
-        let marker = bench.seeds.markers.get(&part.volume);
+        let place = Place {
+            volume: part.volume.clone(),
+            dir: part.below.clone(),
+        };
         let name = format!("`{}` of volume `{}`", part.path, part.volume);
         if part.content_bytes == 0 {
             return Err(format!("the archive of {name} is empty"));
         }
-        match marker {
-            Some(marker) => match read_marker(part, &marker.path()) {
-                Ok(Some(content)) if content == marker.content => {}
+        match seeds.markers.get(&place) {
+            Some(said) => match read_marker(part, &place.marker()) {
+                Ok(Some(content)) if content == *said => {
+                    proven.insert(place);
+                }
                 Ok(Some(_)) => return Err(format!("the archive of {name} holds an older marker")),
                 Ok(None) => {
                     return Err(format!(
@@ -233,7 +242,7 @@ fn holds_the_seed(bench: &Bench, snapshot: &Snapshot) -> Result<Option<String>, 
                     return Err(format!("the archive of {name} is not readable: {error}"));
                 }
             },
-            None if part.newest + CLOCK_SLACK < bench.seeds.at => {
+            None if part.newest + CLOCK_SLACK < seeds.at => {
                 return Err(format!(
                     "{name} was saved as it was before the data was seeded: nothing refreshed it"
                 ));
@@ -241,14 +250,16 @@ fn holds_the_seed(bench: &Bench, snapshot: &Snapshot) -> Result<Option<String>, 
             None => {}
         }
     }
+    if let Some(place) = seeds.markers.keys().find(|place| !proven.contains(place)) {
+        return Err(format!(
+            "no archive is of `{place}`, where a marker was seeded"
+        ));
+    }
     let files: usize = snapshot.parts.iter().map(|part| part.files).sum();
-    Ok(Some(format!(
-        "{files} files, {} markers",
-        bench.seeds.markers.len()
-    )))
+    Ok(Some(format!("{files} files, {} markers", proven.len())))
 }
 
-/// Reads the marker out of an archive; its path there begins with the last name of the saved path.
+/// Reads the marker out of an archive; its path there begins with the last name of the saved path, or `.`.
 fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
     let wanted = marker.rsplit('/').next().unwrap_or(marker);
     let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(&part.file)?));
@@ -262,4 +273,98 @@ fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The archive of one saved path, as the engine's is: everything lies behind the path's last name.
+    fn part(dir: &std::path::Path, below: &str, files: &[(&str, &str)], newest: u64) -> Part {
+        let (tar, file) = tempfile::NamedTempFile::new_in(dir)
+            .unwrap()
+            .keep()
+            .unwrap();
+        let mut archive = tar::Builder::new(tar);
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            archive
+                .append_data(&mut header, name, content.as_bytes())
+                .unwrap();
+        }
+        archive.into_inner().unwrap();
+        Part {
+            volume: "data".to_owned(),
+            service: "app".to_owned(),
+            path: format!("/data/{below}"),
+            below: below.to_owned(),
+            file,
+            size: 1,
+            files: files.len(),
+            content_bytes: 1,
+            newest,
+            digests: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn place(dir: &str) -> Place {
+        Place {
+            volume: "data".to_owned(),
+            dir: dir.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_saved_path_of_one_volume_is_held_to_its_own_marker() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each archive is a file of its own, also where two are of one path.
+        let make = |below: &str, files: &[(&str, &str)]| part(dir.path(), below, files, 100);
+        let seeds = Seeds {
+            markers: [
+                (place("a"), "one".to_owned()),
+                (place("b/c"), "two".to_owned()),
+            ]
+            .into(),
+            at: 100,
+        };
+        let of = |parts: Vec<Part>| Snapshot {
+            id: "x".to_owned(),
+            parts,
+            sealed: None,
+        };
+        let a = make("a", &[("a/.recipe-ci-marker", "one")]);
+        let c = make("b/c", &[("c/.recipe-ci-marker", "two")]);
+        let dump = make("dump.sql", &[("dump.sql", "insert")]);
+        let all = of(vec![a.clone(), c.clone(), dump.clone()]);
+        let said = holds_the_seed(&seeds, &all).unwrap().unwrap();
+        assert_eq!(said, "3 files, 2 markers");
+
+        // The other path's marker proves nothing, whichever of the two it is.
+        for (parts, words) in [
+            (
+                vec![a.clone(), make("b/c", &[("c/x", "y")])],
+                "`/data/b/c` of volume `data` does not hold",
+            ),
+            (
+                vec![make("a", &[("a/.recipe-ci-marker", "two")]), c.clone()],
+                "`/data/a` of volume `data` holds an older",
+            ),
+            (
+                vec![
+                    make("a", &[("a/.recipe-ci-marker", "one")]),
+                    c.clone(),
+                    part(dir.path(), "dump.sql", &[("dump.sql", "old")], 98),
+                ],
+                "`/data/dump.sql` of volume `data` was saved as it was before",
+            ),
+            (
+                vec![make("a", &[("a/.recipe-ci-marker", "one")])],
+                "`data/b/c`",
+            ),
+        ] {
+            let reason = holds_the_seed(&seeds, &of(parts)).unwrap_err();
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
 }

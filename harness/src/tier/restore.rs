@@ -3,12 +3,15 @@
 use super::seed::Found;
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, still_good};
 use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Snapshot, put_back};
+use crate::driver::backup::{HookKind, Part, Snapshot, put_back};
 use crate::outcome::{Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::EngineError;
 use crate::swarm::converge::{Crashes, NotConverged};
 use crate::wait::Deadline;
+
+/// The assertion about files that were saved by name.
+const FILES: &str = "generic: saved files are back";
 
 /// Spoils, restores and judges.
 ///
@@ -26,11 +29,11 @@ pub async fn run(
     }
     let spoiled = async {
         bench.spoil().await?;
-        spoil_files(bench, snapshot).await?;
-        bench.find_markers().await
+        let emptied = spoil_files(bench, snapshot).await?;
+        Ok((bench.find_markers().await?, emptied))
     }
     .await;
-    let spoiled = match app_fault(spoiled)? {
+    let (spoiled, emptied) = match app_fault(spoiled)? {
         Ok(spoiled) => spoiled,
         Err(reason) => {
             tally.check("generic: data wiped", Err(reason));
@@ -38,10 +41,10 @@ pub async fn run(
         }
     };
     if !spoiled.is_empty() {
-        let untouched: Vec<&str> = spoiled
+        let untouched: Vec<String> = spoiled
             .iter()
             .filter(|(_, found)| **found == Found::Same)
-            .map(|(volume, _)| volume.as_str())
+            .map(|(place, _)| place.to_string())
             .collect();
         let result = if untouched.is_empty() {
             Ok(Some(format!("{} markers overwritten", spoiled.len())))
@@ -84,6 +87,10 @@ pub async fn run(
         Ok(Some(format!("snapshot {}", snapshot.id))),
     );
     if !by_abra {
+        // A hook may delete what it has loaded.
+        if !saved_files_are_back(bench, &mut tally, &emptied).await? {
+            return Ok(tally.end());
+        }
         label_hooks(bench, &mut tally, plan, HookKind::RestorePost).await?;
     }
     let deadline = Deadline::after(bench.timeout(&bench.current));
@@ -97,6 +104,9 @@ pub async fn run(
             tally.check("generic: converged", Err(error.to_string()));
             return Ok(tally.end());
         }
+    }
+    if by_abra && !saved_files_are_back(bench, &mut tally, &emptied).await? {
+        return Ok(tally.end());
     }
     const DATA: &str = "generic: seeded data is back";
     still_good(bench, &mut tally, deadline, DATA).await?;
@@ -112,9 +122,13 @@ pub async fn run(
     Ok(outcome)
 }
 
-/// Empties every file that was saved by name, so that only a restore can bring its content back.
-async fn spoil_files(bench: &Bench, snapshot: &Snapshot) -> Result<(), EngineError> {
+/// Empties every file that was saved by name, so that only a restore can bring its content back; returns those.
+async fn spoil_files<'a>(
+    bench: &Bench,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<&'a Part>, EngineError> {
     let state = bench.state().await?;
+    let mut emptied = Vec::new();
     for part in snapshot.parts.iter().filter(|part| part.files == 1) {
         let Some(container) = state.container_of(&part.service) else {
             continue;
@@ -129,7 +143,65 @@ async fn spoil_files(bench: &Bench, snapshot: &Snapshot) -> Result<(), EngineErr
         // A single file in the archive may also be the only file of a saved directory.
         if part.digests.keys().next().is_some_and(|file| *file == name) {
             bench.engine().put_file(container, dir, &name, b"").await?;
+            emptied.push(part);
         }
     }
-    Ok(())
+    Ok(emptied)
+}
+
+/// Asserts that what was emptied has content again; returns whether it has.
+async fn saved_files_are_back(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    emptied: &[&Part],
+) -> Result<bool, TierError> {
+    if emptied.is_empty() {
+        return Ok(true);
+    }
+    let state = bench.state().await?;
+    let mut sizes = Vec::new();
+    for part in emptied {
+        let Some(container) = state.container_of(&part.service) else {
+            let reason = format!(
+                "service `{}`, which has `{}`, has no running container",
+                part.service, part.path
+            );
+            return Ok(tally.check(FILES, Err(reason)));
+        };
+        match app_fault(bench.engine().file_size(container, &part.path).await)? {
+            Ok(size) => sizes.push((part.path.as_str(), size)),
+            Err(reason) => return Ok(tally.check(FILES, Err(reason))),
+        }
+    }
+    Ok(tally.check(FILES, none_is_empty(&sizes)))
+}
+
+/// Judges the files that were emptied by their sizes in bytes. A restore makes no file disappear, so one that is
+/// gone was there again, and a post-hook removed it.
+fn none_is_empty(sizes: &[(&str, Option<u64>)]) -> Result<Option<String>, String> {
+    let empty: Vec<&str> = sizes
+        .iter()
+        .filter(|(_, size)| *size == Some(0))
+        .map(|(path, _)| *path)
+        .collect();
+    if empty.is_empty() {
+        return Ok(Some(format!("{} files", sizes.len())));
+    }
+    Err(format!(
+        "`{}` was emptied before the restore and still is: nothing was put back",
+        empty.join("`, `")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_stayed_empty_fails_and_one_that_is_gone_does_not() {
+        let back = ("/data/a.sql", Some(7));
+        assert!(none_is_empty(&[back, ("/data/b.sql", None)]).is_ok());
+        let reason = none_is_empty(&[back, ("/data/b.sql", Some(0))]).unwrap_err();
+        assert!(reason.starts_with("`/data/b.sql` was"), "{reason}");
+    }
 }

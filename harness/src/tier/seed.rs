@@ -4,7 +4,7 @@
 //! overwritten, not deleted, before a restore: the API cannot delete, and a wrong content that turns right
 //! again proves the same as an absent file that comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bench;
 use crate::recipe::backup::{BackupPaths, BackupPlan};
@@ -14,32 +14,52 @@ use crate::swarm::EngineError;
 /// The marker's name. Hidden, so that a program that lists its directory does not take it for data.
 const NAME: &str = ".recipe-ci-marker";
 
-/// What has been seeded, by the volume's compose name.
+/// What has been seeded.
 #[derive(Debug, Clone, Default)]
 pub struct Seeds {
-    /// The content of each volume's marker, and where it is below the volume's root.
-    pub markers: BTreeMap<String, Marker>,
+    /// What each marker says, by the directory that it is in.
+    pub markers: BTreeMap<Place, String>,
     /// When the last seeding was, in seconds since the epoch by the host's clock.
     pub at: u64,
 }
 
-/// A marker in one volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marker {
+/// A directory of a volume that a marker goes into. A volume has one for each directory that is saved by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The volume's compose name.
+    pub volume: String,
     /// The directory below the volume's root, empty for the root.
     pub dir: String,
-    /// What it says.
-    pub content: String,
 }
 
-impl Marker {
+impl Place {
+    /// Returns the root of `volume`.
+    #[must_use]
+    pub fn root(volume: &str) -> Self {
+        Self {
+            volume: volume.to_owned(),
+            dir: String::new(),
+        }
+    }
+
     /// Returns the marker's path below the volume's root.
     #[must_use]
-    pub fn path(&self) -> String {
+    pub fn marker(&self) -> String {
         if self.dir.is_empty() {
             NAME.to_owned()
         } else {
             format!("{}/{NAME}", self.dir)
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.volume)?;
+        if self.dir.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.dir)
         }
     }
 }
@@ -57,17 +77,17 @@ pub enum Found {
     Unmounted,
 }
 
-/// Returns the volumes to seed: those that are backed up, else all of the stack, with the directory that
-/// is saved. Volumes of which only files are saved get no marker.
+/// Returns the volumes to seed: those that are backed up as a whole, else all of the stack. Volumes of which
+/// only files are saved get no marker.
 #[must_use]
-pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeMap<String, String> {
-    let mut targets = BTreeMap::new();
+pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeSet<Place> {
+    let mut targets = BTreeSet::new();
     match plan {
         Some(plan) => {
             for volume in &plan.volumes {
                 match &volume.paths {
                     BackupPaths::Whole => {
-                        targets.insert(volume.volume.clone(), String::new());
+                        targets.insert(Place::root(&volume.volume));
                     }
                     // Whether a named path is a directory only the container knows; the backup tier asks.
                     BackupPaths::Named(_) => {}
@@ -82,7 +102,7 @@ pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeMap<String, Str
                     .filter(|mount| mount.kind == MountKind::Volume)
                 {
                     if let Some(source) = &mount.source {
-                        targets.insert(source.clone(), String::new());
+                        targets.insert(Place::root(source));
                     }
                 }
             }
@@ -92,24 +112,20 @@ pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeMap<String, Str
 }
 
 impl Bench {
-    /// Writes a new marker into every volume of `targets` that a running container mounts.
+    /// Writes a new marker into every place of `targets` whose volume a running container mounts.
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn seed(
         &mut self,
-        targets: &BTreeMap<String, String>,
+        targets: &BTreeSet<Place>,
         word: &str,
     ) -> Result<usize, EngineError> {
         let mut markers = BTreeMap::new();
-        for (volume, dir) in targets {
-            let content = format!("{word} {volume} {:016x}\n", rand::random::<u64>());
-            let marker = Marker {
-                dir: dir.clone(),
-                content,
-            };
-            if self.write_marker(volume, &marker).await? {
-                markers.insert(volume.clone(), marker);
+        for place in targets {
+            let content = format!("{word} {place} {:016x}\n", rand::random::<u64>());
+            if self.write_marker(place, &content).await? {
+                markers.insert(place.clone(), content);
             }
         }
         let count = markers.len();
@@ -125,27 +141,23 @@ impl Bench {
     /// # Errors
     /// [`EngineError`].
     pub async fn spoil(&self) -> Result<(), EngineError> {
-        for (volume, marker) in &self.seeds.markers {
-            let spoiled = Marker {
-                dir: marker.dir.clone(),
-                content: "wiped by recipe-ci\n".to_owned(),
-            };
-            self.write_marker(volume, &spoiled).await?;
+        for place in self.seeds.markers.keys() {
+            self.write_marker(place, "wiped by recipe-ci\n").await?;
         }
         Ok(())
     }
 
-    async fn write_marker(&self, volume: &str, marker: &Marker) -> Result<bool, EngineError> {
-        let Some((container, target)) = self.mounted(volume).await? else {
+    async fn write_marker(&self, place: &Place, content: &str) -> Result<bool, EngineError> {
+        let Some((container, target)) = self.mounted(&place.volume).await? else {
             return Ok(false);
         };
-        let dir = if marker.dir.is_empty() {
+        let dir = if place.dir.is_empty() {
             target
         } else {
-            format!("{target}/{}", marker.dir)
+            format!("{target}/{}", place.dir)
         };
         self.engine()
-            .put_file(&container, &dir, NAME, marker.content.as_bytes())
+            .put_file(&container, &dir, NAME, content.as_bytes())
             .await?;
         Ok(true)
     }
@@ -154,24 +166,24 @@ impl Bench {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn find_markers(&self) -> Result<BTreeMap<String, Found>, EngineError> {
+    pub async fn find_markers(&self) -> Result<BTreeMap<Place, Found>, EngineError> {
         let mut found = BTreeMap::new();
-        for (volume, marker) in &self.seeds.markers {
-            let what = match self.mounted(volume).await? {
+        for (place, said) in &self.seeds.markers {
+            let what = match self.mounted(&place.volume).await? {
                 None => Found::Unmounted,
                 Some((container, target)) => {
                     match self
                         .engine()
-                        .get_file(&container, &format!("{target}/{}", marker.path()))
+                        .get_file(&container, &format!("{target}/{}", place.marker()))
                         .await?
                     {
                         None => Found::Missing,
-                        Some(content) if content == marker.content.as_bytes() => Found::Same,
+                        Some(content) if content == said.as_bytes() => Found::Same,
                         Some(_) => Found::Different,
                     }
                 }
             };
-            found.insert(volume.clone(), what);
+            found.insert(place.clone(), what);
         }
         Ok(found)
     }
@@ -202,21 +214,21 @@ impl Bench {
 ///
 /// # Errors
 /// What is wrong with which volume, in one line.
-pub fn all_same(found: &BTreeMap<String, Found>) -> Result<Option<String>, String> {
+pub fn all_same(found: &BTreeMap<Place, Found>) -> Result<Option<String>, String> {
     let wrong: Vec<String> = found
         .iter()
-        .filter_map(|(volume, found)| {
+        .filter_map(|(place, found)| {
             let what = match found {
                 Found::Same => return None,
                 Found::Different => "holds something else",
                 Found::Missing => "lost it",
                 Found::Unmounted => "is not mounted by any running service any more",
             };
-            Some(format!("volume `{volume}` {what}"))
+            Some(format!("volume `{place}` {what}"))
         })
         .collect();
     if wrong.is_empty() {
-        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        let names: Vec<String> = found.keys().map(Place::to_string).collect();
         return Ok(Some(format!("markers in {}", names.join(", "))));
     }
     Err(format!("data seeded before is gone: {}", wrong.join("; ")))
@@ -228,10 +240,10 @@ mod tests {
 
     #[test]
     fn one_lost_marker_fails_them_all() {
-        let mut found = BTreeMap::from([("a".to_owned(), Found::Same)]);
+        let mut found = BTreeMap::from([(Place::root("a"), Found::Same)]);
         assert!(all_same(&found).is_ok());
         for wrong in [Found::Different, Found::Missing, Found::Unmounted] {
-            found.insert("b".to_owned(), wrong);
+            found.insert(Place::root("b"), wrong);
             let reason = all_same(&found).unwrap_err();
             assert!(
                 reason.contains("`b`") && !reason.contains("`a`"),

@@ -1,0 +1,39 @@
+use super::*;
+
+#[test]
+fn stages_are_put_in_order_and_unknown_ones_refused() {
+    assert_eq!(
+        stages(Some("custom, install")).unwrap(),
+        [Stage::Install, Stage::Custom]
+    );
+    assert_eq!(stages(Some("")).unwrap().len(), 5);
+    assert!(stages(Some(",")).is_err());
+    assert!(stages(Some("restore, backup")).is_ok());
+    let alone = stages(Some("install,restore")).unwrap_err();
+    assert!(alone.hints[0].contains("add `backup`"), "{alone:?}");
+    let error = stages(Some("install,updrade"))
+        .unwrap_err()
+        .error
+        .to_string();
+    assert!(
+        error.contains("`updrade`") && error.contains("upgrade"),
+        "{error}"
+    );
+}
+
+#[test]
+fn deadlines_are_durations_within_reason() {
+    assert_eq!(deadline("60m").unwrap(), Duration::from_secs(3600));
+    assert_eq!(deadline("1h 30m").unwrap(), Duration::from_secs(5400));
+    for bad in ["", "0s", "-5m", "sixty", "400d"] {
+        assert!(deadline(bad).is_err(), "{bad} was accepted");
+    }
+}
+
+#[test]
+fn a_name_comes_from_the_last_part_of_a_source() {
+    let base = Path::new("/srv/notes");
+    assert_eq!(last_part("https://x/y/notes.git", base), "notes");
+    assert_eq!(last_part("./a/b/", base), "b");
+    assert_eq!(last_part(".", base), "notes");
+}
