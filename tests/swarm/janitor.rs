@@ -444,3 +444,37 @@ fn t29_a_janitor_with_a_read_only_lock_directory_removes_nothing() {
     env.run(["janitor"]).expect(0);
     env.assert_nothing_left();
 }
+
+/// Kills a worker and holds its app's lock as who looks at it does for a moment, before the supervisor can have it;
+/// returns the run and the file.
+fn killed_while_looked_at(scene: &Scene) -> (Run, File) {
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    let worker = child_of(run.pid);
+    // Stopped, so that the look comes first.
+    stop(run.pid);
+    let name = lock_files(&scene.env).remove(0);
+    let look = File::open(scene.env.root.join("locks").join(name)).unwrap();
+    kill(worker, Signal::SIGKILL).unwrap();
+    wait_until(LONG, "the worker's lock is free", || {
+        #[expect(clippy::disallowed_methods, reason = "as a look does")]
+        look.try_lock_shared().ok()
+    });
+    kill(run.pid, Signal::SIGCONT).unwrap();
+    (run, look)
+}
+
+#[test]
+fn a_supervisor_says_so_when_the_lock_of_its_dead_workers_app_is_held() {
+    let scene = Scene::new(Phase::Converge);
+    let (run, look) = killed_while_looked_at(&scene);
+    let done = run.finish();
+    done.expect(137);
+    assert!(done.stderr.contains(" is held by "), "{}", done.stderr);
+    assert!(!done.stderr.contains(" torn down =="), "{}", done.stderr);
+    assert!(scene.env.results()["teardown"]["clean"].is_null());
+    assert!(!objects_of(&scene.env.zone).is_empty());
+    look.unlock().unwrap();
+    scene.env.run(["janitor"]).expect(0);
+    scene.env.assert_nothing_left();
+}
