@@ -101,10 +101,10 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         path: path.to_owned(),
         source,
     };
-    // A link is refused, as by those who take the lock.
+    // A link is refused, as by those who take the lock; and a pipe must not keep whoever looks until it is written to.
     let opened = File::options()
         .read(true)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path);
     let mut file = match opened {
         Ok(file) => file,

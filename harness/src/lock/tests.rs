@@ -172,6 +172,15 @@ async fn a_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_i
     assert!(!lock.is_current().unwrap());
 }
 
+#[test]
+fn a_pipe_in_the_place_of_a_lock_file_keeps_nobody() {
+    let (_root, host, domain, _run) = host();
+    let path = host.lock_file(&domain);
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = DomainLock::probe(&host, &domain).unwrap_err();
+    assert!(matches!(error, LockError::Unusable { .. }), "{error}");
+}
+
 /// None of them can be mounted in a test, so this holds the numbers against those of `statfs(2)`.
 #[test]
 fn t29_network_file_systems_are_known() {
