@@ -151,10 +151,13 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_is_not_copied() {
-        // The harness of this test has a thread for each test, and one that starts them.
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || stopped.recv());
         let own = OwnStatus::read().unwrap();
         assert!(own.threads > 1);
         let error = fork(&own).unwrap_err().to_string();
         assert!(error.contains("threads, and may have one"), "{error}");
+        drop(stop);
+        assert!(other.join().unwrap().is_err());
     }
 }
