@@ -182,7 +182,7 @@ pub async fn apply(subject: &Subject, checks: &[Check]) -> Vec<Applied> {
     if swarm_is_new && !applied.iter().any(|fix| fix.id == "proxy") {
         applied.push(Applied {
             id: "proxy",
-            command: engine::PROXY_COMMAND.to_owned(),
+            command: crate::host::set_up::PROXY_COMMAND.to_owned(),
             error: engine::create_proxy(subject).await.err(),
         });
     }

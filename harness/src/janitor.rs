@@ -9,7 +9,6 @@ pub mod record;
 mod tidy;
 pub mod units;
 
-use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 pub use dead::DeadRun;
@@ -23,7 +22,7 @@ use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::teardown::{IN_FLIGHT, Maker};
 use crate::swarm::{Engine, EngineError};
-use crate::wait::{Deadline, Poll, pause, poll_until};
+use crate::wait::{Deadline, pause, retry_while};
 use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
@@ -255,18 +254,13 @@ pub async fn decide_within(
     domain: &Domain,
     run: &RunId,
 ) -> Decision {
-    let limit = Deadline::after(limit);
-    let decided = poll_until::<_, Infallible, _>(limit, Duration::from_millis(20), || async {
-        Ok(match decide(engine, host, domain, run, false).await {
-            Decision::Live { .. } if !limit.passed() => Poll::NotYet(String::new()),
-            decision => Poll::Ready(decision),
-        })
-    });
-    match decided.await {
-        Ok(decision) => decision,
-        // Its lock was held when the limit passed.
-        Err(_) => decide(engine, host, domain, run, false).await,
-    }
+    retry_while(
+        Deadline::after(limit),
+        Duration::from_millis(20),
+        |decision| matches!(decision, Decision::Live { .. }),
+        || decide(engine, host, domain, run, false),
+    )
+    .await
 }
 
 fn live(holder: String, since: Option<SystemTime>) -> Decision {
@@ -329,10 +323,8 @@ mod tests {
         };
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
         let run: RunId = "7".parse().unwrap();
-        let socket = root.path().join("engine.sock");
-        // The engine has gone: to ask it for the app's objects proves that the lock was had.
-        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        // To ask it for the app's objects proves that the lock was had.
+        let engine = Engine::gone(root.path());
         let path = host.lock_file(&domain);
         std::fs::write(&path, "").unwrap();
         let look = std::fs::File::open(&path).unwrap();

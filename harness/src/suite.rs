@@ -164,16 +164,15 @@ impl Suite {
     /// # Errors
     /// [`SuiteError::Read`].
     pub fn has_custom_tier(&self) -> Result<bool, SuiteError> {
-        let hooks = [
+        let parts = [
+            ": custom/",
             ": setup_custom_tests",
             ": ops/pre_custom",
             ": ops/verify_custom",
         ];
-        Ok(self.has_custom_tests()?
-            || self
-                .describe()?
-                .iter()
-                .any(|line| hooks.iter().any(|hook| line.contains(hook))))
+        let lines = self.describe()?;
+        let mut lines = lines.iter();
+        Ok(lines.any(|line| parts.iter().any(|part| line.contains(part))))
     }
 
     /// Returns the first Python test, if there is one: it needs pytest.

@@ -154,6 +154,14 @@ impl Engine {
         })
     }
 
+    /// Returns the engine of a socket in `dir` that nobody listens at any more: whatever it is asked fails.
+    #[cfg(test)]
+    pub(crate) fn gone(dir: &std::path::Path) -> Self {
+        let socket = dir.join("engine.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).expect("it can be made"));
+        Self::connect(&format!("unix://{}", socket.display())).expect("the socket is there")
+    }
+
     /// Returns the host that this connection is to.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -118,6 +118,26 @@ where
     }
 }
 
+/// Does `work` at once, and every `interval` again while `again` says so of its result, until `deadline` has passed;
+/// returns the last result.
+pub async fn retry_while<T, F>(
+    deadline: Deadline,
+    interval: Duration,
+    again: impl Fn(&T) -> bool,
+    mut work: impl FnMut() -> F,
+) -> T
+where
+    F: Future<Output = T>,
+{
+    loop {
+        let result = work().await;
+        if !again(&result) || deadline.passed() {
+            return result;
+        }
+        pause(interval.min(deadline.left())).await;
+    }
+}
+
 /// Waits for `span`: the one timer behind every poll.
 pub async fn pause(span: Duration) {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]

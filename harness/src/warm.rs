@@ -413,9 +413,7 @@ mod tests {
             ..HostDirs::below(root.path())
         };
         std::fs::create_dir_all(&host.locks).unwrap();
-        let socket = root.path().join("engine.sock");
-        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let engine = Engine::gone(root.path());
         let recipe: RecipeName = "notes".parse().unwrap();
         let place = Place::of(&host, &recipe);
         let record = |domain: &str| {

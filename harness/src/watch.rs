@@ -18,7 +18,7 @@ pub use arm::{ArmError, Armed, arm};
 use crate::lock::{LockError, Probe, SectionLock, probe};
 use crate::process::{Identity, Process};
 use crate::record::{Durability, replace};
-use crate::wait::{Deadline, Poll, WaitError, pause, poll_until};
+use crate::wait::{Deadline, pause, retry_while};
 
 /// How often a watcher looks at its lock and says that it lives.
 pub const POLL: Duration = Duration::from_secs(10);
@@ -217,19 +217,14 @@ impl Watcher {
     ) -> Result<Option<Self>, WatchError> {
         std::fs::create_dir_all(state).map_err(system(format!("make `{}`", state.display())))?;
         crate::lock::refuse_network_file_system(state)?;
-        let lock = match poll_until(
+        let taken = retry_while(
             Deadline::after(LOOKED_AT),
             Duration::from_millis(7),
-            || async {
-                let taken = SectionLock::try_acquire(&lock_file(state))?;
-                Ok(taken.map_or_else(|| Poll::NotYet(String::new()), Poll::Ready))
-            },
-        )
-        .await
-        {
-            Ok(lock) => lock,
-            Err(WaitError::TimedOut { .. }) => return Ok(None),
-            Err(WaitError::Failed(error)) => return Err(WatchError::Lock(error)),
+            |taken| matches!(taken, Ok(None)),
+            || async { SectionLock::try_acquire(&lock_file(state)) },
+        );
+        let Some(lock) = taken.await? else {
+            return Ok(None);
         };
         let beat = Heartbeat {
             process: Identity::own().map_err(system("read /proc"))?,

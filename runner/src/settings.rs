@@ -146,7 +146,19 @@ pub(crate) fn ensure_absolute_places() -> Result<(), UsageError> {
     Ok(())
 }
 
-/// Returns the places of this host.
+/// Returns whether a variable says yes; one that is not set says no.
+///
+/// # Errors
+/// [`UsageError`] when it says neither: whichever it was taken for, something else would be tested than was meant.
+fn flag(name: &str, hint: &str) -> Result<bool, UsageError> {
+    match env::var(name).as_deref() {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true") => Ok(true),
+        Some(other) => Err(wrong(format!("{name} is `{other}`"), hint)),
+    }
+}
+
+/// Returns the places of this host, all of them absolute: see [`ensure_absolute_places`].
 pub(crate) fn host_dirs() -> HostDirs {
     let root = nix_is_root();
     let home = env::home();
@@ -154,22 +166,20 @@ pub(crate) fn host_dirs() -> HostDirs {
         .unwrap_or_else(|| home.join(".local/state"))
         .join("recipe-ci");
     let or = |name: &str, system: &str, user: PathBuf| {
-        env::path(name)
-            .map(absolute)
-            .unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
+        env::path(name).unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
     };
     HostDirs {
-        locks: env::path("CCCI_APP_LOCK_DIR").map_or_else(|| PathBuf::from("/run/lock"), absolute),
+        locks: env::path("CCCI_APP_LOCK_DIR").unwrap_or_else(|| PathBuf::from("/run/lock")),
         runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
         warm: or("CCCI_WARM_DIR", "/var/lib/ci-warm", xdg.join("warm")),
         state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
-        abra: env::path("ABRA_DIR").map_or_else(|| home.join(".abra"), absolute),
+        abra: env::path("ABRA_DIR").unwrap_or_else(|| home.join(".abra")),
     }
 }
 
 /// Returns where background tasks are.
 pub(crate) fn once_dir() -> PathBuf {
-    env::path("CCCI_ONCE_DIR").map_or_else(|| host_dirs().state.join("once"), absolute)
+    env::path("CCCI_ONCE_DIR").unwrap_or_else(|| host_dirs().state.join("once"))
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
@@ -411,17 +421,8 @@ fn source(
 
 /// Returns whether a quick run is wanted, and refuses what a quick run cannot do.
 fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
-    let wanted = args.quick
-        || match env::var("CCCI_QUICK").as_deref() {
-            None | Some("0" | "false") => false,
-            Some("1" | "true") => true,
-            Some(other) => {
-                return Err(wrong(
-                    format!("CCCI_QUICK is `{other}`"),
-                    "set it to 1 for a quick run, or leave it unset",
-                ));
-            }
-        };
+    let hint = "set it to 1 for a quick run, or leave it unset";
+    let wanted = args.quick || flag("CCCI_QUICK", hint)?;
     if !wanted {
         return Ok(false);
     }

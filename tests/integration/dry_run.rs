@@ -213,15 +213,20 @@ fn stages_that_are_not_asked_for_say_so() {
     assert_eq!(plan["base_version"], Value::Null);
 }
 
+/// Puts `notes` where an earlier step of a pipeline leaves it.
+fn stage(env: &mut TestEnv, recipe: &Path) {
+    let staged = env.root.join("home/.abra/recipes");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::rename(recipe, staged.join("notes")).unwrap();
+    env.set("CCCI_SKIP_FETCH", "1");
+    env.set("RECIPE", "notes");
+}
+
 #[test]
 fn a_staged_checkout_is_taken_as_it_is() {
     let mut env = env();
     let recipe = env.recipe("notes");
-    let staged = env.root.join("home/.abra/recipes");
-    std::fs::create_dir_all(&staged).unwrap();
-    std::fs::rename(&recipe, staged.join("notes")).unwrap();
-    env.set("CCCI_SKIP_FETCH", "1");
-    env.set("RECIPE", "notes");
+    stage(&mut env, &recipe);
     let done = env.run(["run", "--dry-run"]);
     done.expect(0);
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();
@@ -254,11 +259,7 @@ fn a_staged_checkout_with_changes_is_no_release() {
         "version=0.3.0+1.2.0",
         "version=0.4.0+1.2.0",
     );
-    let staged = env.root.join("home/.abra/recipes");
-    std::fs::create_dir_all(&staged).unwrap();
-    std::fs::rename(&recipe, staged.join("notes")).unwrap();
-    env.set("CCCI_SKIP_FETCH", "1");
-    env.set("RECIPE", "notes");
+    stage(&mut env, &recipe);
     let done = env.run(["run", "--dry-run"]);
     done.expect(0);
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();

@@ -28,7 +28,6 @@ const EARLIEST: i64 = 1_704_067_200;
 
 const SWARM_COMMAND: &str =
     "docker swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1:2377";
-pub(super) const PROXY_COMMAND: &str = "docker network create --driver overlay proxy";
 
 /// What is known of the engine.
 pub(super) struct Examined {
@@ -162,12 +161,15 @@ async fn proxy(engine: &Engine) -> Check {
             Status::Fail,
             format!("it is a {driver} network, and services need an overlay"),
         )
-        .by_hand(format!("docker network rm proxy && {PROXY_COMMAND}")),
+        .by_hand(format!(
+            "docker network rm proxy && {}",
+            set_up::PROXY_COMMAND
+        )),
         Ok(None) => check(
             Status::Fail,
             "missing; recipes share it with their gateway".to_owned(),
         )
-        .safely(PROXY_COMMAND),
+        .safely(set_up::PROXY_COMMAND),
         Err(error) => check(Status::Fail, in_full(&error)).by_hand("docker network ls"),
     }
 }

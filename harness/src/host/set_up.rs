@@ -17,6 +17,9 @@ use crate::swarm::{Engine, EngineError};
 /// The overlay network that Co-op Cloud's recipes share with their gateway.
 pub const PROXY: &str = "proxy";
 
+/// What a person types to make it.
+pub const PROXY_COMMAND: &str = "docker network create --driver overlay proxy";
+
 /// Where the engine of a Debian host listens.
 const SYSTEM_SOCKET: &str = "unix:///var/run/docker.sock";
 

@@ -110,6 +110,8 @@ pub enum SupervisorError {
 /// The worker is a copy of this process and does not execute the program again: that was half of the time to the
 /// lock, and the file may have been replaced meanwhile.
 ///
+/// The caller has called [`process::stop_ignoring`]: of a child whose end is ignored nobody hears.
+///
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
 pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
@@ -129,10 +131,6 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
         source,
     })?;
     let ignored = ignored_by_starter(&own);
-    process::stop_ignoring().map_err(|source| SupervisorError::Guard {
-        what: "take back signals that the starter ignores",
-        source,
-    })?;
     // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
     // deadline is one call, with no handler that could run in between.
     let mut signals = SigSet::empty();

@@ -2,7 +2,7 @@
 
 use super::RunError;
 use super::plan::Plan;
-use crate::host::set_up::PROXY;
+use crate::host::set_up::{PROXY, PROXY_COMMAND};
 use crate::recipe::compose::Project;
 use crate::swarm::Engine;
 
@@ -19,7 +19,7 @@ pub(super) async fn proxy_is_there(engine: &Engine, plan: &Plan) -> Result<(), R
     Err(RunError::Infra {
         error: format!("this host has no network `{PROXY}`, to which the recipe is attached")
             .into(),
-        hints: vec![format!("docker network create --driver overlay {PROXY}")],
+        hints: vec![PROXY_COMMAND.to_owned()],
     })
 }
 

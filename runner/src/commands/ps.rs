@@ -215,30 +215,15 @@ impl Look {
                     lines.extend(finding.long_held(self.deadline));
                 }
                 lines.extend(sweep.dead.iter().map(left_by));
-                lines.extend(
-                    sweep
-                        .unreadable
-                        .iter()
-                        .map(|place| format!("not known: {place}")),
-                );
+                lines.extend(not_known(&sweep.unreadable));
             }
             Err(error) => lines.push(format!(
                 "!! leaked apps are not known: {}; `recipe-ci doctor` says what is wrong",
                 chain(error)
             )),
         }
-        lines.extend(
-            self.roster
-                .unreadable
-                .iter()
-                .map(|place| format!("not known: {place}")),
-        );
-        lines.extend(
-            self.coverage
-                .unreadable
-                .iter()
-                .map(|place| format!("not known: {place}")),
-        );
+        lines.extend(not_known(&self.roster.unreadable));
+        lines.extend(not_known(&self.coverage.unreadable));
         lines.push(last_sweep(&self.coverage));
         lines.extend(self.coverage.banner());
         lines.join("\n")
@@ -342,6 +327,11 @@ pub(crate) fn last_sweep(coverage: &Coverage) -> String {
         None if coverage.unreadable.is_empty() => "last sweep: never".to_owned(),
         None => "last sweep: not known".to_owned(),
     }
+}
+
+/// Returns a line for each place that could not be read.
+pub(crate) fn not_known(places: &[String]) -> impl Iterator<Item = String> {
+    places.iter().map(|place| format!("not known: {place}"))
 }
 
 /// Returns what sweeps the host, for machines.

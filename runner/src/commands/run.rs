@@ -1,7 +1,6 @@
 //! `recipe-ci run`: the supervisor, and its worker.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -19,7 +18,7 @@ use harness::report::file::{Closing, close_as_orphaned};
 use harness::report::redact::Redactor;
 use harness::run::settings::Settings;
 use harness::swarm::Engine;
-use harness::wait::{Deadline, Poll, poll_until};
+use harness::wait::{Deadline, retry_while};
 use harness::warm::{self, Recovered};
 
 use super::{block_on, infra, usage};
@@ -170,15 +169,13 @@ async fn rest_warm_app(settings: &Settings, recipe: &RecipeName) -> Option<Strin
         Err(error) => return Some(harness::error::chain(&error)),
     };
     let (host, zone) = (&settings.host, &settings.zone);
-    let limit = Deadline::after(HELD_LIMIT);
-    let recovered = poll_until::<_, Infallible, _>(limit, Duration::from_millis(20), || async {
-        let recovered = warm::recover(&engine, host, zone, recipe, &settings.run_id, false).await;
-        Ok(match recovered {
-            Recovered::Live if !limit.passed() => Poll::NotYet(String::new()),
-            recovered => Poll::Ready(recovered),
-        })
-    });
-    match recovered.await.unwrap_or(Recovered::Live) {
+    let recovered = retry_while(
+        Deadline::after(HELD_LIMIT),
+        Duration::from_millis(20),
+        |recovered| matches!(recovered, Recovered::Live),
+        || warm::recover(&engine, host, zone, recipe, &settings.run_id, false),
+    );
+    match recovered.await {
         Recovered::Yes => ui::say(&format!(
             "== the warm app of {recipe} is undeployed and has its last good data =="
         )),

@@ -10,8 +10,8 @@ use harness::name::{RecipeName, Zone};
 use harness::run::settings::Published;
 
 use super::{
-    PUBLIC_FORGE, PUBLIC_OWNER, UsageError, absolute, deadline_or_default, host_dirs, own_program,
-    token, wrong, zone,
+    PUBLIC_FORGE, PUBLIC_OWNER, UsageError, absolute, deadline_or_default, flag, host_dirs,
+    own_program, token, wrong, zone,
 };
 use crate::cli::ReleasesArgs;
 use crate::env;
@@ -81,17 +81,11 @@ pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Sour
 /// Where published recipes come from, by their names.
 ///
 /// # Errors
-/// [`UsageError`] when CCCI_SKIP_FETCH is neither yes nor no: taken for no, another tree would be tested.
+/// [`UsageError`] when CCCI_SKIP_FETCH is neither yes nor no.
 pub(crate) fn published_by(forge: Option<&str>) -> Result<Published, UsageError> {
-    match env::var("CCCI_SKIP_FETCH").as_deref() {
-        None | Some("0" | "false") => {}
-        Some("1" | "true") => return Ok(Published::Staged),
-        Some(other) => {
-            return Err(wrong(
-                format!("CCCI_SKIP_FETCH is `{other}`"),
-                "set it to 1 to test the checkouts in ~/.abra/recipes, or leave it unset",
-            ));
-        }
+    let hint = "set it to 1 to test the checkouts in ~/.abra/recipes, or leave it unset";
+    if flag("CCCI_SKIP_FETCH", hint)? {
+        return Ok(Published::Staged);
     }
     Ok(Published::Forge {
         url: forge.unwrap_or(PUBLIC_FORGE).to_owned(),

@@ -195,12 +195,7 @@ pub(super) fn status(zone: &Option<String>, in_json: bool) -> Exit {
             if coverage.timer { "enabled" } else { "none" }
         ));
         lines.push(super::super::ps::last_sweep(&coverage));
-        lines.extend(
-            coverage
-                .unreadable
-                .iter()
-                .map(|place| format!("not known: {place}")),
-        );
+        lines.extend(super::super::ps::not_known(&coverage.unreadable));
         lines.extend(coverage.banner());
         lines.join("\n")
     };
