@@ -226,6 +226,8 @@ impl Watcher {
         let Some(lock) = taken.await? else {
             return Ok(None);
         };
+        // What a dead watcher said may be fresh still; under this lock it would be taken for ours.
+        forget(state).map_err(system("remove the last watcher's record"))?;
         let beat = Heartbeat {
             process: Identity::own().map_err(system("read /proc"))?,
             lock: lock.inode().map_err(system("look at the lock"))?,
@@ -288,7 +290,8 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = &mut stop => {
-                    self.forget();
+                    // While the lock is held; the lock file stays, as one that nobody holds.
+                    drop(forget(&self.state));
                     return Ok(Ended::Stopped);
                 }
                 done = swept(sweeping.as_mut().as_pin_mut()) => {
@@ -308,10 +311,13 @@ impl Watcher {
         let text = serde_json::to_vec_pretty(&self.beat)?;
         replace(&heartbeat_file(&self.state), &text, Durability::Kill)
     }
+}
 
-    /// Takes back the record, while the lock is held; the lock file stays, as one that nobody holds.
-    fn forget(&self) {
-        drop(std::fs::remove_file(heartbeat_file(&self.state)));
+/// Removes what is recorded of a watcher.
+fn forget(state: &Path) -> io::Result<()> {
+    match std::fs::remove_file(heartbeat_file(state)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

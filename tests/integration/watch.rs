@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{Done, TestEnv, command};
+use crate::support::{Done, TestEnv, command, is_locked};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -82,7 +82,11 @@ fn a_killed_watcher_is_absent_at_once_and_its_record_fools_nobody() {
     env.run(["janitor", "arm"]).expect(0);
     let first = pid(&env);
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    wait_until(LONG, "it is gone", || (!lives(&env, first)).then_some(()));
+    // A process that ends shows no environment any more a moment before it lets its lock go.
+    let lock = env.root.join("state/watcher.lock");
+    wait_until(LONG, "it is gone", || {
+        (!lives(&env, first) && !is_locked(&lock)).then_some(())
+    });
     assert!(heartbeat(&env).is_some(), "the record is still there");
     let status = env.run(["janitor", "status"]);
     status.expect(3);

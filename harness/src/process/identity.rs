@@ -48,7 +48,8 @@ impl Identity {
         })
     }
 
-    /// Returns a hold on the process, or nothing when it is gone.
+    /// Returns a hold on the process, or nothing when it has ended. One whose parent has not waited for it has, too:
+    /// in a container whose first process waits for nobody it would live for ever.
     ///
     /// # Errors
     /// What the system says when that cannot be found out.
@@ -64,7 +65,11 @@ impl Identity {
         // In this order: what the descriptor means cannot change any more, so if the process that has the
         // pid now is the recorded one, the descriptor is the recorded one's.
         match Self::of(self.pid) {
-            Ok(now) if now == *self => Ok(Some(Process { descriptor })),
+            Ok(now) if now == *self => {
+                let process = Process { descriptor };
+                let ended = process.wait(Duration::ZERO)?;
+                Ok((!ended).then_some(process))
+            }
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
@@ -159,6 +164,19 @@ mod tests {
         child.wait().unwrap();
         assert!(identity.open().unwrap().is_none());
         process.kill().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_nobody_waited_for_has_ended() {
+        let mut child = child();
+        let identity = identity(&child);
+        let process = identity.open().unwrap().unwrap();
+        process.kill().unwrap();
+        assert!(process.wait(Duration::from_secs(10)).unwrap());
+        // `/proc` and `pidfd_open` have it still.
+        assert_eq!(Identity::of(identity.pid).unwrap(), identity);
+        assert!(identity.open().unwrap().is_none());
+        child.wait().unwrap();
     }
 
     #[test]

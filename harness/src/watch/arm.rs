@@ -96,8 +96,14 @@ fn look(
     log: &Path,
     before: u64,
 ) -> Result<Poll<Heartbeat>, ArmError> {
+    let ended = daemon.ended();
+    // Looked at after that, so that another's heartbeat is one that our own watcher gave way to.
+    let gave_way = matches!(&ended, Ok(Some(status)) if status.success());
     let seen = match state(dir)? {
-        State::Healthy(beat) => return Ok(Poll::Ready(beat)),
+        State::Healthy(beat) if gave_way || beat.process.pid == daemon.pid() => {
+            return Ok(Poll::Ready(beat));
+        }
+        State::Healthy(beat) => format!("pid {} seems to watch, too", beat.process.pid),
         State::Silent(Some(beat)) => format!(
             "the lock is held, and pid {} last said so {} s ago; `recipe-ci janitor arm --restart` replaces it",
             beat.process.pid,
@@ -106,16 +112,15 @@ fn look(
         State::Silent(None) => "the lock is held by a process that has said nothing".to_owned(),
         State::Absent => "nobody holds the lock".to_owned(),
     };
-    match daemon.ended() {
+    match ended {
         // It found another watcher: whether that one lives will show.
-        Ok(Some(status)) if status.success() => {}
-        Ok(Some(status)) => {
+        Ok(Some(status)) if !status.success() => {
             return Err(ArmError::Ended {
                 how: describe(status),
                 log: tail(log, before),
             });
         }
-        Ok(None) | Err(_) => {}
+        _ => {}
     }
     Ok(Poll::NotYet(seen))
 }

@@ -161,6 +161,39 @@ fn only_the_process_that_wrote_the_record_under_this_lock_is_ended() {
     assert!(!spared(&mut bystander));
 }
 
+/// As the next watcher finds it between its lock and its first heartbeat.
+#[test]
+fn a_fresh_record_of_a_killed_watcher_that_nobody_waited_for_is_no_life() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let lock = SectionLock::try_acquire(&lock_file(dir)).unwrap().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the watcher that was killed")]
+    let mut killed = std::process::Command::new("/bin/sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let theirs = Identity::of(i32::try_from(killed.id()).unwrap()).unwrap();
+    record(dir, theirs.clone(), lock.inode().unwrap(), Timestamp::now());
+    assert!(matches!(state(dir).unwrap(), State::Healthy(_)));
+    let process = theirs.open().unwrap().unwrap();
+    process.kill().unwrap();
+    assert!(process.wait(Duration::from_secs(10)).unwrap());
+    assert!(matches!(state(dir).unwrap(), State::Silent(Some(_))));
+    killed.wait().unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_takes_the_lock_removes_what_the_last_one_said() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    drop(claim(dir).await);
+    let inode = inode(&lock_file(dir)).unwrap();
+    // This process lives, and it is not the one that watched.
+    record(dir, Identity::own().unwrap(), inode, Timestamp::now());
+    let _watcher = claim(dir).await.unwrap();
+    assert_eq!(state(dir).unwrap(), State::Silent(None));
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_free_lock_means_that_nobody_is_ended_whatever_is_recorded() {
     let root = tempfile::tempdir().unwrap();
