@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod read;
+mod types;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

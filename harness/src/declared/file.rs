@@ -302,3 +302,8 @@ pub fn schema() -> String {
     text.push('\n');
     text
 }
+
+/// Returns the same as a value, in another order.
+pub(super) fn schema_value() -> serde_json::Value {
+    schemars::schema_for!(DeclaredFile).to_value()
+}

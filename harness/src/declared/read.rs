@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_yaml::Error;
 
-use super::file::DeclaredFile;
+use super::file::{self, DeclaredFile};
+use super::types;
 use crate::recipe::compose::{ComposeError, Location, locate, yaml};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
@@ -109,11 +110,11 @@ pub enum DeclaredError {
         message: String,
     },
     /// A value that cannot be meant.
-    #[error("{location}: {path}: {reason}")]
+    #[error("{location}: {}{reason}", lead(path))]
     Value {
         /// Where.
         location: Location,
-        /// The keys that lead to it.
+        /// The keys that lead to it; empty for all of the file.
         path: String,
         /// What is wrong.
         reason: String,
@@ -122,6 +123,14 @@ pub enum DeclaredError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |key| format!("; did you mean `{key}`?"))
+}
+
+fn lead(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}: ")
+    }
 }
 
 impl DeclaredError {
@@ -175,6 +184,14 @@ pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, Decl
             marks,
         });
     }
+    let wrong = |(path, reason): (String, String)| DeclaredError::Value {
+        location: place(&marks, &path),
+        path,
+        reason,
+    };
+    if let Some(fault) = types::fault(&file::schema_value(), &document.value) {
+        return Err(wrong(fault));
+    }
     let options = serde_yaml::options! {
         strict_booleans: true,
         with_snippet: false,
@@ -182,11 +199,6 @@ pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, Decl
     };
     let file: DeclaredFile = serde_yaml::from_str_with_options(text, options)
         .map_err(|error: Error| translate(error.without_snippet(), shown))?;
-    let wrong = |(path, reason): (String, String)| DeclaredError::Value {
-        location: place(&marks, &path),
-        path,
-        reason,
-    };
     if let (Some(named), Some(recipe)) = (&file.recipe, recipe)
         && named != recipe
     {
@@ -267,7 +279,8 @@ fn nearest(key: &str, here: &[&str]) -> Option<String> {
     }
 }
 
-/// Returns every value that cannot be meant, with the keys that lead to it.
+/// Returns every value that cannot be meant though it is of the right type and in its range, with the keys that
+/// lead to it.
 fn values(file: &DeclaredFile) -> Vec<(String, String)> {
     let mut faults = Vec::new();
     let mut wrong = |path: String, reason: String| faults.push((path, reason));
@@ -278,17 +291,6 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
     }
     if let Some((index, reason)) = bad_statuses(file.health.statuses.as_deref()) {
         wrong(format!("health.statuses{index}"), reason);
-    }
-    for (name, seconds) in [
-        ("deploy", file.timeouts.deploy),
-        ("http", file.timeouts.http),
-    ] {
-        if seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
-            wrong(
-                format!("timeouts.{name}"),
-                "give seconds, from 1 to 86400".to_owned(),
-            );
-        }
     }
     for (key, vars) in [("env", &file.env), ("upgrade_env", &file.upgrade_env)] {
         for name in vars.keys() {
@@ -305,7 +307,6 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
                     wrong(at(".http"), reason);
                 }
             }
-            (None, Some(0)) => wrong(at(".tcp"), "0 is no port".to_owned()),
             (None, Some(_)) => {
                 for (key, given) in [
                     (".port", probe.port.is_some()),
@@ -321,32 +322,14 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
             }
             _ => wrong(at(""), "give exactly one of `http` and `tcp`".to_owned()),
         }
-        if probe.port == Some(0) {
-            wrong(at(".port"), "0 is no port".to_owned());
-        }
         if let Some((item, reason)) = bad_statuses(probe.statuses.as_deref()) {
             wrong(at(&format!(".statuses{item}")), reason);
         }
-        if probe
-            .stable
-            .is_some_and(|times| !(1..=100).contains(&times))
-        {
-            wrong(at(".stable"), "give a number from 1 to 100".to_owned());
-        }
     }
-    if let Some(verify) = &file.backup.verify {
-        if verify.command.trim().is_empty() {
-            wrong("backup.verify.command".to_owned(), "it is empty".to_owned());
-        }
-        if verify
-            .attempts
-            .is_some_and(|n| !(1..=MOST_ATTEMPTS).contains(&n))
-        {
-            wrong(
-                "backup.verify.attempts".to_owned(),
-                format!("give a number from 1 to {MOST_ATTEMPTS}"),
-            );
-        }
+    if let Some(verify) = &file.backup.verify
+        && verify.command.trim().is_empty()
+    {
+        wrong("backup.verify.command".to_owned(), "it is empty".to_owned());
     }
     for (index, one) in file.dependencies.iter().enumerate() {
         let (at, name) = (format!("dependencies[{index}]"), &one.recipe);
@@ -384,9 +367,6 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         if let Some(reason) = bad_path(&check.path) {
             wrong(at("path"), reason);
         }
-        if check.status.is_some_and(|s| !(100..=599).contains(&s)) {
-            wrong(at("status"), "no status has this number".to_owned());
-        }
         if check.contains.iter().any(String::is_empty) {
             wrong(
                 at("contains"),
@@ -422,14 +402,9 @@ fn bad_statuses(statuses: Option<&[u16]>) -> Option<(String, String)> {
     if statuses.is_empty() {
         return Some((String::new(), "it accepts no status at all".to_owned()));
     }
-    statuses.iter().enumerate().find_map(|(index, status)| {
-        let reason = match status {
-            404 => "404 is what a gateway without a route says; it can never be accepted",
-            100..=599 => return None,
-            _ => "no status has this number",
-        };
-        Some((format!("[{index}]"), reason.to_owned()))
-    })
+    let index = statuses.iter().position(|status| *status == 404)?;
+    let reason = "404 is what a gateway without a route says; it can never be accepted";
+    Some((format!("[{index}]"), reason.to_owned()))
 }
 
 fn bad_variable(name: &str) -> Option<String> {

@@ -105,9 +105,71 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
 #[test]
 fn wrong_types_and_values_have_a_place() {
     for (text, words) in [
-        ("timeouts:\n  deploy: soon\n", "recipe-ci.yml:2:11:"),
-        ("checks: {path: /}\n", "recipe-ci.yml:1:9:"),
-        ("checks:\n  - status: 200\n", "path"),
+        (
+            "timeouts:\n  deploy: soon\n",
+            "recipe-ci.yml:2:11: timeouts.deploy: give a whole number, and this is the text `soon`",
+        ),
+        (
+            "checks: {path: /}\n",
+            "recipe-ci.yml:1:9: checks: give a list, and this is a mapping",
+        ),
+        (
+            "checks:\n  - status: 200\n",
+            "recipe-ci.yml:2:5: checks[0]: `path` is missing",
+        ),
+        (
+            "only words\n",
+            "recipe-ci.yml:1:1: give a mapping, and this is the text",
+        ),
+        ("health:\n", "health: give a mapping, and this is empty"),
+        (
+            "health: {statuses: [200, x]}\n",
+            "health.statuses[1]: give a whole",
+        ),
+        (
+            "health: {statuses: [99]}\n",
+            "health.statuses[0]: give a whole number from 100 to 599",
+        ),
+        (
+            "timeouts: {deploy: 1.5}\n",
+            "a whole number, and this is `1.5`",
+        ),
+        ("timeouts: {deploy: -1}\n", "1 to 86400"),
+        ("ready: [{tcp: 70000}]\n", "1 to 65535"),
+        ("ready: [{tcp: 1, stable: 0}]\n", "1 to 100"),
+        (
+            "env: {A: [1]}\n",
+            "env.A: give a text or a number or true or false, and this is a list",
+        ),
+        (
+            "base: 1.0\n",
+            "base: give a text, and this is `1.0`; put it in quotes",
+        ),
+        (
+            "backup: {verify: ls}\n",
+            "backup.verify: give a mapping, and this is the text `ls`",
+        ),
+        (
+            "dependencies: [5]\n",
+            "dependencies[0]: give a text or a mapping, and this is `5`",
+        ),
+        (
+            "checks: [{path: /, contains: 5}]\n",
+            "checks[0].contains: give a text or a list",
+        ),
+        // What a reader that knows the types would take for one another, and an editor with the schema refuses.
+        (
+            "expected_na: {custom: true}\n",
+            "expected_na.custom: give a text, and this is `true`",
+        ),
+        (
+            "canonical: 'true'\n",
+            "canonical: give true or false, and this is the text `true`",
+        ),
+        (
+            "canonical: yes\n",
+            "give true or false, and this is the text `yes`",
+        ),
         ("health: [\n", "recipe-ci.yml:"),
         (
             "health: {}\nhealth: {}\n",
