@@ -51,6 +51,12 @@ pub struct Repository<'a> {
 /// Why a recipe cannot be linted.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
+    /// There is no such directory.
+    #[error("there is no directory `{}`", path.display())]
+    NoDirectory {
+        /// Where one was expected.
+        path: PathBuf,
+    },
     /// There is no recipe.
     #[error("`{}` is no recipe: it has no compose.yml", root.display())]
     NoRecipe {
@@ -137,8 +143,8 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
     let has_repository = path.join(".git").exists();
     let Some(reference) = reference else {
         if !path.is_dir() {
-            let root = path.to_owned();
-            return Err(LintError::NoRecipe { root });
+            let path = path.to_owned();
+            return Err(LintError::NoDirectory { path });
         }
         // A repository without a commit has no history, and is linted as a directory.
         let commit = match has_repository {

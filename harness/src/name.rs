@@ -14,6 +14,13 @@ pub const OBJECT_NAME_LIMIT: usize = 64;
 /// Longest service name that Docker accepts, in bytes: it becomes a DNS label (RFC 1035).
 pub const SERVICE_NAME_LIMIT: usize = 63;
 
+/// Longest name of a recipe, in bytes: Forgejo's and Gitea's limit for the name of a repository.
+pub const RECIPE_NAME_LIMIT: usize = 100;
+
+/// Longest part of a ref between two `/`, in bytes: git keeps it as a file `<part>.lock` for a moment, and no file
+/// system's name is longer than 255.
+pub const REF_PART_LIMIT: usize = 250;
+
 /// A name that was refused, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -123,6 +130,9 @@ impl FromStr for RecipeName {
         {
             return refuse("only `a-z`, `0-9`, `.`, `_` and `-` are allowed");
         }
+        if name.len() > RECIPE_NAME_LIMIT {
+            return refuse("it is longer than 100 bytes");
+        }
         Ok(Self(name.to_owned()))
     }
 }
@@ -155,6 +165,9 @@ impl FromStr for GitRef {
             .any(|c| c.is_ascii_control() || c.is_whitespace() || "~^:?*[\\".contains(c))
         {
             return refuse("it contains a character that git does not allow in a ref");
+        }
+        if name.split('/').any(|part| part.len() > REF_PART_LIMIT) {
+            return refuse("a part of it is longer than 250 bytes, which no repository can have");
         }
         Ok(Self(name.to_owned()))
     }
@@ -383,6 +396,8 @@ mod tests {
         for bad in ["", "a/b", "..", "a..b", "Notes", "-x", ".x", "a b", "ü"] {
             assert!(bad.parse::<RecipeName>().is_err(), "{bad:?} was accepted");
         }
+        assert!("a".repeat(101).parse::<RecipeName>().is_err());
+        assert!("a".repeat(100).parse::<RecipeName>().is_ok());
         for good in ["notes", "custom-html", "lasuite_docs", "n8n", "0x.y"] {
             assert!(good.parse::<RecipeName>().is_ok(), "{good:?} was refused");
         }
@@ -393,6 +408,8 @@ mod tests {
         for bad in ["", "-x", "--upload-pack=x", "a b", "a..b", "a:b", "x\n"] {
             assert!(bad.parse::<GitRef>().is_err(), "{bad:?} was accepted");
         }
+        assert!(format!("x/{}", "a".repeat(251)).parse::<GitRef>().is_err());
+        assert!("a/".repeat(200).parse::<GitRef>().is_ok());
         for good in [
             "main",
             "feature/x",

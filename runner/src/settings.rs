@@ -3,6 +3,7 @@
 
 mod places;
 mod releases;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use harness::dirs::HostDirs;
 use harness::doctor::Subject;
 use harness::driver::Choice;
-use harness::git::source::Source;
 use harness::git::token::Token;
 use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
@@ -18,13 +18,15 @@ use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
-use harness::run::settings::{Keep, Origin, Published, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
 pub(crate) use places::places;
 pub(crate) use releases::{Releases, published, published_by, published_name, releases};
+use source::source;
+pub(crate) use source::taken_for_a_name;
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -347,78 +349,6 @@ pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Works out the recipe's name and where it comes from; the last value says that a path was given by hand.
-fn source(
-    args: &RunArgs,
-    forge: Option<&str>,
-    has_ref: bool,
-) -> Result<(RecipeName, Origin, bool), UsageError> {
-    let base = env::working_dir();
-    let target = args.target.as_deref();
-    let is_path =
-        |text: &str| !text.contains("://") && (text.contains('/') || text == "." || text == "..");
-    let name_given = args.recipe.as_deref().filter(|name| !name.is_empty());
-    let path = target.filter(|text| is_path(text));
-    let url = target.filter(|text| text.contains("://"));
-    let src = args.src.as_deref().filter(|src| !src.is_empty());
-    if let (Some(target), Some(src)) = (path.or(url), src)
-        && src != target
-    {
-        return Err(wrong(
-            format!("there are two sources: `{target}`, and `{src}` of `--src` (SRC)"),
-            "leave one of them out; without a path on the command line a pipeline's SRC, REF and RECIPE count",
-        ));
-    }
-    let src = url.or(src);
-    let text = path.or(src);
-    let plain = target.filter(|text| !is_path(text) && !text.contains("://"));
-    let name = match (plain, name_given) {
-        (Some(name), _) | (None, Some(name)) => name.to_owned(),
-        (None, None) => match text {
-            Some(text) => last_part(text, &base),
-            None => {
-                return Err(wrong(
-                    "there is nothing to run",
-                    "name a recipe or the path of its repository: `recipe-ci run ./my-recipe`, or set RECIPE",
-                ));
-            }
-        },
-    };
-    let recipe: RecipeName = name.parse().map_err(|error| {
-        wrong(
-            error,
-            if text.is_some() {
-                "give the recipe's name with `--recipe`"
-            } else {
-                "a recipe's name is like `custom-html`; a repository is given as `./path` or with `--src`"
-            },
-        )
-    })?;
-    let parse = |text: &str, forge: Option<&str>| {
-        Source::parse(text, forge, &base)
-            .map_err(|error| wrong(error, "see `recipe-ci run --help` for `--src`"))
-    };
-    let origin = if let Some(path) = path {
-        // A path needs no leading dot when it is plainly a directory.
-        let path = base.join(path);
-        Origin::Repository(Source::Path(path))
-    } else if let Some(src) = src {
-        Origin::Repository(parse(src, forge)?)
-    } else if published_by(forge)? == Published::Staged {
-        Origin::Staged
-    } else if has_ref {
-        return Err(wrong(
-            format!("REF is given without SRC: nothing says whose `{recipe}` it is a ref of"),
-            "set SRC to the OWNER/REPO, URL or path that has it, or leave REF unset for the published recipe",
-        ));
-    } else {
-        Origin::Repository(published(&recipe, forge)?)
-    };
-    // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
-    // checkout of anybody's proposal.
-    Ok((recipe, origin, path.is_some()))
-}
-
 /// Returns whether a quick run is wanted, and refuses what a quick run cannot do.
 fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
     let hint = "set it to 1 for a quick run, or leave it unset";
@@ -448,22 +378,6 @@ fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
         Some((what, hint)) => Err(wrong(what, hint)),
         None => Ok(true),
     }
-}
-
-/// Returns the name that a source suggests: its last part, without `.git`.
-fn last_part(text: &str, base: &Path) -> String {
-    let trimmed = text.trim_end_matches('/');
-    let last = trimmed.rsplit('/').next().unwrap_or(trimmed);
-    let last = if last.is_empty() || last == "." || last == ".." {
-        let path = base.join(text);
-        let path = path.canonicalize().unwrap_or(path);
-        path.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    } else {
-        last.to_owned()
-    };
-    last.strip_suffix(".git").map(str::to_owned).unwrap_or(last)
 }
 
 fn stages(text: Option<&str>) -> Result<Vec<Stage>, UsageError> {

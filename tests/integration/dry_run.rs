@@ -133,6 +133,11 @@ fn a_base_by_hand() {
     ]);
     done.expect(2);
     assert!(
+        env.run_dirs().is_empty(),
+        "a red plan left {:?}",
+        env.run_dirs()
+    );
+    assert!(
         done.stderr.contains("base version `7.0.0+1`"),
         "{}",
         done.stderr

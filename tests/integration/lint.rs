@@ -103,7 +103,14 @@ fn what_is_no_recipe_is_exit_2() {
     let empty = empty.to_str().unwrap();
     for (args, words) in [
         (vec!["lint", empty], "is no recipe"),
-        (vec!["lint", "/no/such/recipe"], "is no recipe"),
+        (
+            vec!["lint", "/no/such/recipe"],
+            "there is no directory `/no/such/recipe`",
+        ),
+        (
+            vec!["lint", "https://git.example.org/notes"],
+            "is an address, and lint reads a directory",
+        ),
         (
             vec!["lint", path, "--ref", "no-such"],
             "`no-such` is no tag",

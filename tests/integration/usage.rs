@@ -79,6 +79,8 @@ fn recipe_names() {
     }
     let done = env.run(["run"]);
     refused(&env, &done, &["nothing to run", "hint: ", "RECIPE"]);
+    let done = env.run(["run", &"a".repeat(300)]);
+    refused(&env, &done, &["longer than 100 bytes", "hint: "]);
 }
 
 #[test]
@@ -88,6 +90,8 @@ fn refs() {
         let done = env.run(["run", "/srv/notes", "--ref", name]);
         refused(&env, &done, &["ref `"]);
     }
+    let done = env.run(["run", "/srv/notes", "--ref", &"a".repeat(300)]);
+    refused(&env, &done, &["longer than 250 bytes", "hint: "]);
     let mut env = env;
     env.set("REF", "main");
     let done = env.run(["run", "notes"]);
@@ -264,6 +268,18 @@ fn an_unreadable_list_of_approved_recipes_approves_nothing() {
     env.set("CCCI_FORGE_URL", "http://127.0.0.1:1");
     let done = env.run(["run", "notes"]);
     refused(&env, &done, &["/no/such/list", "hint: "]);
+}
+
+/// A person who stands beside the directory may have meant it; a pipeline means the published recipe.
+#[test]
+fn a_name_beside_a_directory_of_that_name_is_said_to_be_the_published_recipe() {
+    let env = env();
+    std::fs::rename(env.recipe("notes"), env.root.join("notes")).unwrap();
+    let words = "`notes` is the published recipe; for the directory here: `recipe-ci run ./notes`";
+    for (name, said) in [("notes", true), ("./notes", false), ("ledger", false)] {
+        let done = env.run(["run", "--dry-run", name]);
+        assert_eq!(done.stderr.contains(words), said, "{name}: {}", done.stderr);
+    }
 }
 
 /// The report of a run that was refused can be read by its owner and nobody is locked out of the directory.

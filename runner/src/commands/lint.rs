@@ -33,6 +33,16 @@ pub(crate) struct LintArgs {
 
 /// Lints a recipe and prints what was found.
 pub(crate) fn lint(args: &LintArgs) -> Exit {
+    if args.path.to_string_lossy().contains("://") {
+        return super::usage(&UsageError {
+            error: format!(
+                "`{}` is an address, and lint reads a directory",
+                args.path.display()
+            )
+            .into(),
+            hints: vec!["clone the repository, and give the path of the clone".to_owned()],
+        });
+    }
     let path = env::working_dir().join(&args.path);
     let path = path.components().collect::<PathBuf>();
     let reference = args.reference.as_deref().filter(|name| !name.is_empty());
@@ -76,7 +86,7 @@ fn print(lint: &Lint, args: &LintArgs) -> Exit {
 
 fn refuse(error: LintError, path: &Path) -> Exit {
     let hint = match &error {
-        LintError::NoRecipe { .. } => {
+        LintError::NoRecipe { .. } | LintError::NoDirectory { .. } => {
             "give the path of a recipe's repository: `recipe-ci lint ./my-recipe`"
         }
         LintError::Git(GitError::UnknownRef { .. } | GitError::AmbiguousRef { .. }) => {

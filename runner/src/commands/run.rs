@@ -25,7 +25,7 @@ use super::{block_on, infra, usage};
 use crate::cli::RunArgs;
 use crate::env;
 use crate::exit::Exit;
-use crate::settings::resolve;
+use crate::settings::{self, resolve};
 use crate::ui::symbols::Charset;
 use crate::ui::{self, Console, Mode};
 
@@ -35,7 +35,12 @@ const HELD_LIMIT: Duration = Duration::from_secs(5);
 /// Runs a recipe, as two processes: this one becomes the supervisor of a worker.
 pub(crate) fn run(args: &RunArgs) -> Exit {
     match resolve(args) {
-        Ok(settings) => supervise(args, &settings),
+        Ok(settings) => {
+            if let Some(note) = settings::taken_for_a_name(args) {
+                ui::say(&note);
+            }
+            supervise(args, &settings)
+        }
         Err(error) => usage(&error),
     }
 }
@@ -92,15 +97,17 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
     };
     if let Some(plan) = &end.plan_json {
         drop(ui::print_data(plan));
-        if let Some(dir) = &run_dir {
-            // A dry run leaves nothing, not even its record.
-            drop(std::fs::remove_dir_all(dir));
-        }
     } else if args.json
         && let Some(dir) = &run_dir
         && let Ok(text) = std::fs::read_to_string(dir.join("results.json"))
     {
         drop(ui::print_data(text.trim_end()));
+    }
+    if settings.dry_run
+        && let Some(dir) = &run_dir
+    {
+        // A dry run leaves nothing, not even its record; also where it ends red.
+        drop(std::fs::remove_dir_all(dir));
     }
     Exit::from_code(end.exit_code).unwrap_or(Exit::Infra)
 }

@@ -29,11 +29,3 @@ fn deadlines_are_durations_within_reason() {
         assert!(deadline(bad).is_err(), "{bad} was accepted");
     }
 }
-
-#[test]
-fn a_name_comes_from_the_last_part_of_a_source() {
-    let base = Path::new("/srv/notes");
-    assert_eq!(last_part("https://x/y/notes.git", base), "notes");
-    assert_eq!(last_part("./a/b/", base), "b");
-    assert_eq!(last_part(".", base), "notes");
-}
