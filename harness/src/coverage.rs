@@ -178,13 +178,13 @@ mod tests {
         let host = HostDirs::below(root.path());
         let zone: Zone = "ci.localhost".parse().unwrap();
         let gap = || Coverage::of(&host, &zone, root.path()).gap();
-        let poll = Duration::from_millis(1);
         for outcome in [Err("no engine".to_owned()), Ok("nothing to do".to_owned())] {
-            let claimed = watch::Watcher::claim(&host.state, zone.as_str(), TOO_OLD, poll);
+            let claimed = watch::Watcher::claim(&host.state, zone.as_str(), TOO_OLD, watch::POLL);
             let seen = std::cell::RefCell::new(None);
             let looked = async {
                 let deadline = crate::wait::Deadline::after(Duration::from_secs(20));
-                crate::wait::poll_until(deadline, poll, || async {
+                let look = Duration::from_millis(1);
+                crate::wait::poll_until(deadline, look, || async {
                     let swept = watch::state(&host.state).unwrap();
                     Ok::<_, std::convert::Infallible>(match swept {
                         State::Healthy(beat) if beat.sweeps > 0 => crate::wait::Poll::Ready(()),

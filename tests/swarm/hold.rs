@@ -77,17 +77,44 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(path: PathBuf) -> Self {
-        Self::holding(path, &[])
+        Self::through(path, |_| true)
+    }
+
+    /// Every `from` of the harness's requests is a `to`, which must be as long.
+    pub(crate) fn renaming(path: PathBuf, from: &'static str, to: &'static str) -> Self {
+        assert_eq!(from.len(), to.len());
+        Self::through(path, move |request| {
+            let found: Vec<usize> = request
+                .windows(from.len())
+                .enumerate()
+                .filter(|(_, window)| *window == from.as_bytes())
+                .map(|(at, _)| at)
+                .collect();
+            for at in found {
+                request[at..at + to.len()].copy_from_slice(to.as_bytes());
+            }
+            true
+        })
     }
 
     /// Holds the first request of the harness whose head has all of `words`: it is never answered, and the engine
     /// never hears of it. The docker client's requests pass.
     pub(crate) fn holding(path: PathBuf, words: &'static [&'static str]) -> Self {
+        Self::through(path, |request| {
+            let text = String::from_utf8_lossy(request);
+            text.contains("Docker-Client") || !words.iter().all(|word| text.contains(word))
+        })
+    }
+
+    /// Shows `pass` every request; the first one that it does not let pass is held. A request without a body is one
+    /// write of the client.
+    fn through(path: PathBuf, pass: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static) -> Self {
         drop(std::fs::remove_file(&path));
         let listener = UnixListener::bind(&path).unwrap();
         let open = Arc::new(Mutex::new(Some(Vec::new())));
         let reached = Arc::new(AtomicBool::new(false));
         let (streams, held) = (Arc::clone(&open), Arc::clone(&reached));
+        let pass = Arc::new(pass);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let mut open = locked(&streams);
@@ -99,8 +126,8 @@ impl Proxy {
                     drop(out.shutdown(Shutdown::Write));
                 });
                 let (from, to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-                let held = Arc::clone(&held);
-                std::thread::spawn(move || pass_on(from, to, words, &held));
+                let (held, pass) = (Arc::clone(&held), Arc::clone(&pass));
+                std::thread::spawn(move || pass_on(from, to, &*pass, &held));
                 open.extend([near, far]);
             }
         });
@@ -130,20 +157,21 @@ impl Proxy {
     }
 }
 
-fn pass_on(mut from: UnixStream, mut to: UnixStream, words: &[&str], reached: &AtomicBool) {
+fn pass_on(
+    mut from: UnixStream,
+    mut to: UnixStream,
+    pass: &dyn Fn(&mut [u8]) -> bool,
+    reached: &AtomicBool,
+) {
     let mut buffer = [0; 64 << 10];
     while let Ok(count) = from.read(&mut buffer)
         && count > 0
     {
-        // A request without a body is one write of the client.
-        let text = String::from_utf8_lossy(&buffer[..count]);
-        let wanted = !words.is_empty()
-            && words.iter().all(|word| text.contains(word))
-            && !text.contains("Docker-Client");
-        if wanted && !reached.swap(true, Ordering::SeqCst) {
+        let request = &mut buffer[..count];
+        if !pass(request) && !reached.swap(true, Ordering::SeqCst) {
             return;
         }
-        if to.write_all(&buffer[..count]).is_err() {
+        if to.write_all(request).is_err() {
             break;
         }
     }

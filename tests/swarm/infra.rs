@@ -66,6 +66,29 @@ fn no_engine_at_all() {
     env.assert_nothing_left();
 }
 
+/// `docker system prune` removes it while no app is there; every recipe was red then.
+#[test]
+fn a_host_without_the_gateways_network() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let socket = env.root.join("engine.sock");
+    let proxy = Proxy::renaming(socket, "/networks/proxy", "/networks/prune");
+    env.set("DOCKER_HOST", proxy.address());
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(3);
+    let results = env.results();
+    assert_eq!(results["verdict"], "infra", "{results:#}");
+    let reason = results["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("this host has no network `proxy`"),
+        "{reason}"
+    );
+    let hints = results["hints"].to_string();
+    assert!(hints.contains("docker network create"), "{hints}");
+    assert_eq!(results["deploy_count"], 0, "{results:#}");
+    env.assert_nothing_left();
+}
+
 /// Writes into `file` until there is no room, as a shell command.
 fn fill(file: &Path) -> String {
     format!(
