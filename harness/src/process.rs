@@ -460,13 +460,13 @@ mod tests {
             "trap '' TERM; (while :; do sleep 0.1; done) & echo $! $$; while :; do sleep 0.1; done",
         );
         let error = processes()
-            .run(&cmd, Duration::from_millis(200))
+            .run(&cmd, Duration::from_secs(2))
             .await
             .unwrap_err();
         let ProcessError::TimedOut { tail, .. } = error else {
             panic!("{error}")
         };
-        assert!(watch.elapsed() < Duration::from_secs(8));
+        assert!(watch.elapsed() < Duration::from_secs(30));
         for pid in tail[0].split(' ') {
             assert!(!lives(pid), "{pid} lives");
         }
@@ -479,7 +479,7 @@ mod tests {
             .await
             .unwrap();
         assert!(finished.leaked_pipes);
-        assert!(finished.elapsed < Duration::from_secs(10));
+        assert!(finished.elapsed < Duration::from_secs(20));
         assert_eq!(finished.tail, ["done"]);
     }
 
@@ -493,8 +493,8 @@ mod tests {
             file.display()
         ));
         let pid = {
-            let mut run = std::pin::pin!(processes.run(&cmd, Duration::from_secs(30)));
-            let deadline = Deadline::after(Duration::from_secs(10));
+            let mut run = std::pin::pin!(processes.run(&cmd, Duration::from_secs(60)));
+            let deadline = Deadline::after(Duration::from_secs(30));
             loop {
                 assert!(!deadline.passed(), "the child never said its pid");
                 drop(tokio::time::timeout(Duration::from_millis(5), run.as_mut()).await);
@@ -542,14 +542,14 @@ mod tests {
         let watch = Stopwatch::start();
         let hangs = sh("trap '' TERM HUP; echo up; while :; do sleep 0.1; done").pty();
         let error = processes()
-            .run(&hangs, Duration::from_millis(300))
+            .run(&hangs, Duration::from_secs(2))
             .await
             .unwrap_err();
         assert!(
             matches!(&error, ProcessError::TimedOut { tail, .. } if tail == &["up"]),
             "{error:?}"
         );
-        assert!(watch.elapsed() < Duration::from_secs(8));
+        assert!(watch.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -117,7 +117,8 @@ mod tests {
     use super::*;
     use crate::wait;
 
-    const WORK: std::time::Duration = std::time::Duration::from_millis(100);
+    /// Long enough for all who ask at once to have asked, also on a busy machine.
+    const WORK: std::time::Duration = std::time::Duration::from_millis(500);
 
     async fn refused(dir: &Path, done: &Cell<u32>) -> Result<Outcome, OnceError> {
         let id = "x".parse()?;
