@@ -49,8 +49,11 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page, or that of a command: `man janitor arm`.
+    Man {
+        /// The command.
+        command: Vec<String>,
+    },
 }
 
 /// What to run. What a pipeline sets has an environment variable, so that its step needs no arguments; an

@@ -69,8 +69,31 @@ pub(crate) fn dispatch() -> ExitCode {
             Ok(())
         })
         .into(),
-        Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)).into(),
+        Command::Man { command } => match manual_of(&command) {
+            Ok(page) => print(|out| page.render(out)).into(),
+            Err(error) => usage(&error).into(),
+        },
     }
+}
+
+/// Returns the manual page of a command, whose words are given.
+///
+/// # Errors
+/// [`UsageError`](settings::UsageError) when there is no such command.
+fn manual_of(words: &[String]) -> Result<clap_mangen::Man, settings::UsageError> {
+    let mut command = Cli::command();
+    // Names of the pages are made by this: `recipe-ci-janitor-arm`.
+    command.build();
+    for word in words {
+        let Some(inner) = command.find_subcommand(word) else {
+            return Err(settings::UsageError {
+                error: format!("there is no command `{}`", words.join(" ")).into(),
+                hints: vec!["`recipe-ci --help` lists the commands".to_owned()],
+            });
+        };
+        command = inner.clone();
+    }
+    Ok(clap_mangen::Man::new(command))
 }
 
 /// Returns whether a command is no part of the run whose hook or test starts it: it has apps of its own and

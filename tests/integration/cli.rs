@@ -42,6 +42,20 @@ fn every_shell_has_completions_and_there_is_a_manual_page() {
     let done = env.run(["man"]);
     done.expect(0);
     assert!(done.stdout.contains(".TH recipe-ci 1"), "{}", done.stdout);
+    let done = env.run(["man", "janitor", "arm"]);
+    done.expect(0);
+    assert!(
+        done.stdout.contains(".TH recipe-ci-janitor-arm 1") && done.stdout.contains("restart"),
+        "{}",
+        done.stdout
+    );
+    let done = env.run(["man", "janitor", "harm"]);
+    done.expect(2);
+    assert!(
+        done.stderr.contains("no command `janitor harm`") && done.stderr.contains("--help"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
