@@ -518,11 +518,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut abra = stand_in(dir.path(), "", "app deploy").await.unwrap();
         assert_eq!(abra.deploy_limit, DEPLOY);
-        abra.deploy_limit = Duration::from_secs(5);
+        abra.deploy_limit = Duration::from_secs(10);
         let error = abra.app_deploy("x", Deploy::Chaos).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`abra app deploy` did not end within 5 s and was killed; it said last: INFO waiting for a registry"
+            "`abra app deploy` did not end within 10 s and was killed; it said last: INFO waiting for a registry"
         );
         assert!(!error.is_refusal(), "the recipe is not to blame");
         let hint = error.hint();

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::name::{Domain, RecipeName, RunId, Zone};
@@ -220,7 +220,20 @@ impl RunDirs {
         ] {
             make("run directory", path)?;
         }
+        // Tests and tools write into them what they like, secrets too, until the run's end replaces those.
+        fs::set_permissions(&dirs.logs, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
         Ok(dirs)
+    }
+
+    /// Lets everybody read the logs of a run, of which `root` is the directory. A run without any has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn open_logs(root: &Path) -> io::Result<()> {
+        match fs::set_permissions(root.join("logs"), fs::Permissions::from_mode(0o755)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Builds this run's `ABRA_DIR`: `servers` and `catalogue` are links to the canonical ones, `recipes`

@@ -400,18 +400,22 @@ mod tests {
         let mut looker = std::process::Command::new("flock")
             .args(["--shared", "--no-fork"])
             .arg(&path)
-            .args(["sleep", "0.5"])
+            .args(["sleep", "600"])
             .spawn()
             .unwrap();
-        let limit = crate::wait::Deadline::after(Duration::from_secs(10));
+        let limit = crate::wait::Deadline::after(Duration::from_secs(60));
         while !path.exists() || SectionLock::try_acquire(&path).unwrap().is_some() {
             assert!(!limit.passed(), "nobody looks");
         }
-        let lock = hold(&dirs).await.unwrap();
+        let (lock, ()) = futures_util::join!(hold(&dirs), async {
+            // The run has tried for the first time.
+            looker.kill().unwrap();
+            looker.wait().unwrap();
+        });
+        let lock = lock.unwrap();
         assert!(matches!(probe(&path), Ok(Probe::Held { .. })));
         let mark = Mark::make(&dirs, &lock).unwrap();
         assert_eq!(Mark::read(&dirs.root).unwrap(), Some(mark));
-        looker.wait().unwrap();
     }
 
     #[tokio::test(flavor = "current_thread")]

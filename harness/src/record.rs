@@ -4,6 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
+
+use crate::wait::Deadline;
 
 /// What a written record must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +72,9 @@ pub(crate) fn replace_shared(path: &Path, text: &[u8]) -> io::Result<()> {
 /// The length of a record that is overwritten; what it says is padded with spaces.
 const OVERWRITTEN: usize = 1024;
 
-/// How often a record that is overwritten is read before it counts as garbled.
-const LOOKS: usize = 5;
+/// How long a record that is overwritten may be half old and half new: a writer that loses its core in the middle of the
+/// copy gets it back before.
+const TORN: Duration = Duration::from_millis(500);
 
 /// Overwrites a JSON file that several processes write, of whom the last one wins; [`read_overwritten`] reads it.
 ///
@@ -99,12 +103,12 @@ pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Reads what [`overwrite`] writes. A reader may see half of the old record and half of the new one, for as long as
 /// a copy of a kilobyte takes, so it looks again before it says that the file is garbled.
 pub(crate) fn read_overwritten<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let mut looks = 1;
+    let torn = Deadline::after(TORN);
     loop {
         match serde_json::from_slice(&fs::read(path)?) {
             Ok(record) => return Ok(record),
-            Err(error) if looks == LOOKS => return Err(error.into()),
-            Err(_) => looks += 1,
+            Err(error) if torn.passed() => return Err(error.into()),
+            Err(_) => std::thread::yield_now(),
         }
     }
 }

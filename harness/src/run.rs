@@ -41,6 +41,7 @@ use crate::report::redact::Redactor;
 use crate::swarm::Engine;
 use crate::wait::{Deadline, Stopwatch};
 use settings::{Keep, Settings};
+pub use teardown::clean_logs;
 
 /// An error of any layer, for a person to read with its sources.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -175,13 +176,7 @@ pub async fn run(
     }
 
     let events = Events::default();
-    let redactor = Redactor::default();
-    if let Some(token) = &settings.token {
-        token.hide_by(|secret| redactor.add(secret));
-    }
-    for secret in settings.supplied_secrets.values() {
-        redactor.add(secret);
-    }
+    let redactor = settings.redactor();
     let recorder = Recorder::new(dirs.results(), redactor.clone());
     events.add(recorder.consumer());
     if let Ok(log) = RunLog::open(&dirs.log(), redactor.clone()) {

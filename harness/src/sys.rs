@@ -30,6 +30,9 @@ pub(crate) struct Tie {
     pub(crate) own_session: bool,
     /// Whether its standard input is a terminal that becomes its session's own.
     pub(crate) terminal: bool,
+    /// Whether it gets no descriptor above 2, whoever left it open: a daemon would keep the lock of the
+    /// `flock x.lock recipe-ci …` that started it.
+    pub(crate) alone: bool,
 }
 
 /// Arranges that the child of `command` is tied as `tie` says, with an empty signal mask.
@@ -56,11 +59,20 @@ pub(crate) fn tie(command: &mut Command, tie: Tie) {
                 return Err(io::Error::last_os_error());
             }
         }
+        if tie.alone {
+            // Closed by exec and not here: the pipe over which the parent hears of a failure is among them.
+            let all = nix::libc::c_uint::MAX;
+            let flags = nix::libc::CLOSE_RANGE_CLOEXEC as nix::libc::c_int;
+            // SAFETY: close_range takes numbers and no pointer.
+            if unsafe { nix::libc::close_range(3, all, flags) } == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
         // A supervisor blocks its signals to read them from a descriptor; its children must not.
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         Ok(())
     };
-    // SAFETY: the closure makes at most six system calls and touches only `tie`, which is `Copy` and was moved
+    // SAFETY: the closure makes at most seven system calls and touches only `tie`, which is `Copy` and was moved
     // into it. It neither allocates nor takes locks, so it is sound in a forked copy of a threaded process.
     unsafe {
         command.pre_exec(before_exec);

@@ -27,12 +27,13 @@ pub const POLL: Duration = Duration::from_secs(10);
 pub const EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// How long a sweep may take before it is given up and the next one gets its turn. An engine that hangs must
-/// not end the watch for good.
-const SWEEP_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// not end the watch for good; but the data of a warm app that is put back may take half of this to upload, and would
+/// be begun anew by the next sweep.
+const SWEEP_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How long a watcher's lock may be held by those who look at it (`arm` does so every 20 ms) before it counts as
 /// another watcher's.
-const LOOKED_AT: Duration = Duration::from_millis(500);
+const LOOKED_AT: Duration = Duration::from_secs(2);
 
 /// How many polls a heartbeat may be old before the watcher does not count as alive.
 const MISSED_POLLS: u32 = 3;
@@ -290,8 +291,11 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = &mut stop => {
-                    // While the lock is held; the lock file stays, as one that nobody holds.
-                    drop(forget(&self.state));
+                    // While the lock is held; the lock file stays, as one that nobody holds. Under another file's
+                    // lock the record is another watcher's.
+                    if self.lock.is_current().unwrap_or(false) {
+                        drop(forget(&self.state));
+                    }
                     return Ok(Ended::Stopped);
                 }
                 done = swept(sweeping.as_mut().as_pin_mut()) => {

@@ -39,8 +39,8 @@ in
       serviceConfig = {
         Type = "oneshot";
         ExecStart = "${lib.getExe host.package} janitor";
-        # Sixteen orphans that all take their whole time to go.
-        TimeoutStartSec = 2100;
+        # Eight orphans that all take their whole time to go, and a warm app whose data takes half an hour.
+        TimeoutStartSec = 3600;
       };
     };
 

@@ -5,13 +5,13 @@
 //! and `failure`.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
 use harness::event::{Consumer, Event};
 use harness::report::redact::Redactor;
 use harness::wait::Stopwatch;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::render::Renderer;
 use self::symbols::Charset;
@@ -19,6 +19,7 @@ use self::symbols::Charset;
 pub(crate) mod failure;
 pub(crate) mod lint;
 pub(crate) mod render;
+mod stderr;
 pub(crate) mod symbols;
 
 /// How a run is shown.
@@ -33,6 +34,9 @@ pub(crate) enum Mode {
 /// How often the live line moves.
 const TICK: Duration = Duration::from_millis(125);
 
+/// How often a second the live line is drawn at most, indicatif's own limit for terminals.
+const MOST_HZ: u8 = 20;
+
 /// Shows a run on stderr as it goes on.
 pub(crate) struct Console {
     renderer: Renderer,
@@ -45,7 +49,7 @@ pub(crate) struct Console {
 impl Console {
     /// Returns the console of a run that starts now.
     pub(crate) fn new(mode: Mode, charset: Charset, redactor: Redactor) -> Self {
-        Self::with_output(mode, charset, redactor, Box::new(anstream::stderr()))
+        Self::with_output(mode, charset, redactor, Box::new(stderr::coloured()))
     }
 
     fn with_output(mode: Mode, charset: Charset, redactor: Redactor, out: Box<dyn Write>) -> Self {
@@ -115,7 +119,12 @@ fn spinner(charset: Charset) -> ProgressBar {
                 write!(line, "{:6.1}s", state.elapsed().as_secs_f64()).ok();
             },
         );
-    let live = ProgressBar::new_spinner().with_style(style);
+    let terminal = if io::stderr().is_terminal() {
+        ProgressDrawTarget::term_like_with_hz(Box::new(stderr::Terminal), MOST_HZ)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let live = ProgressBar::with_draw_target(None, terminal).with_style(style);
     live.enable_steady_tick(TICK);
     live
 }
@@ -123,14 +132,14 @@ fn spinner(charset: Charset) -> ProgressBar {
 /// Prints `error`, what caused it and what to do about it.
 pub(crate) fn print_error(error: &dyn Error, hints: &[String], redactor: &Redactor) {
     let text = failure::render(error, hints);
-    anstream::stderr()
+    stderr::coloured()
         .write_all(redactor.apply(&text).as_bytes())
         .ok();
 }
 
 /// Prints `text` and a newline for people, outside of a run.
 pub(crate) fn say(text: &str) {
-    anstream::stderr()
+    stderr::coloured()
         .write_all(format!("{text}\n").as_bytes())
         .ok();
 }
@@ -156,7 +165,6 @@ pub(crate) fn print_data(text: &str) -> io::Result<()> {
 /// # Errors
 /// What the system says, a reader that went away included: there is no use in further looks then.
 pub(crate) fn print_look(text: &str, replaces: bool) -> io::Result<()> {
-    use std::io::IsTerminal as _;
     /// Home, and clear from there: no flicker of an empty screen.
     const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
     let mut out = io::stdout().lock();

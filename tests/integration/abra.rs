@@ -1,7 +1,7 @@
 //! abra without an engine: choosing it, what it says that is not understood, its contract, its stand-in.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -68,7 +68,6 @@ fn an_abra_that_was_asked_for_and_is_not_to_be_had_ends_the_run_with_what_to_do(
 #[test]
 fn an_abra_that_hangs_is_killed_and_its_call_is_named() {
     let env = env("", "--version");
-    let start = Instant::now();
     let done = run(&env, &["--driver", "abra"]);
     done.expect(3);
     assert!(
@@ -78,7 +77,6 @@ fn an_abra_that_hangs_is_killed_and_its_call_is_named() {
         done.stderr
     );
     assert!(done.stderr.contains("`docker info`"), "{}", done.stderr);
-    assert!(start.elapsed() < Duration::from_secs(60));
     env.assert_quiet();
 }
 

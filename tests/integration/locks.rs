@@ -196,8 +196,8 @@ fn t03_a_child_that_outlives_the_holder_does_not_keep_the_lock() {
     );
     drop(acquired(place.attempt()));
     kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
-    wait_until(LONG, "the child is reaped", || {
-        stat().is_empty().then_some(())
+    wait_until(LONG, "the child has ended", || {
+        (stat().is_empty() || stat().contains(") Z")).then_some(())
     });
 }
 

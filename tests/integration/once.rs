@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{Done, Run, TestEnv, binary};
+use crate::support::{Done, Run, TestEnv, binary, copy};
 
 /// A directory of tasks with a task that counts its runs and ends when it is let go.
 struct Tasks {
@@ -336,6 +336,8 @@ fn a_reset_ends_and_forgets_one_task() {
     let tasks = Tasks::new();
     let waiter = tasks.task(&["-w"]);
     waiter.wait_line("waiting for task");
+    // Ended before it counted itself, it would never be three runs.
+    until("the first run", || tasks.runs() == 1);
     tasks.once(&["-r", "-i", "x"]).finish().expect(0);
     // It was ended on purpose: nobody runs it again for those who waited.
     waiter.finish().expect(143);
@@ -526,8 +528,7 @@ fn another_user_may_wait() {
     let open =
         |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o711)).unwrap();
     open(&tasks.env.root);
-    let program = tasks.env.root.join("recipe-ci");
-    std::fs::copy(binary(), &program).unwrap();
+    let program = copy(Path::new(binary()), tasks.env.root.join("recipe-ci"));
     let nobody = |words: &[&str]| {
         let mut command = tasks.env.program("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -545,6 +546,7 @@ fn another_user_may_wait() {
         format!("running {}", tasks.pid())
     );
     // Killed and run again: the waiter stays with it.
+    until("the first run", || tasks.runs() == 1);
     kill9(tasks.pid());
     until("it to be dead", || {
         nobody(&["-p", "-i", "x"]).finish().stdout == "dead"

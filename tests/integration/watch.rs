@@ -130,6 +130,10 @@ fn restart_never_touches_the_watcher_of_another_directory() {
     let mut env = env();
     env.run(["janitor", "arm"]).expect(0);
     let first = pid(&env);
+    // It writes again after its first sweep, and then not for ten seconds.
+    wait_until(LONG, "a first sweep has ended", || {
+        heartbeat(&env)?["last"].is_string().then_some(())
+    });
     // The whole state directory is copied, record and all: it names a live watcher, with the right start time.
     let copied = command("cp")
         .arg("-a")
@@ -142,6 +146,23 @@ fn restart_never_touches_the_watcher_of_another_directory() {
     env.set("CCCI_STATE_DIR", copy);
     said(&env.run(["janitor", "arm", "--restart"]), 0, "started: ");
     assert!(lives(&env, first), "another directory's watcher was ended");
+}
+
+#[test]
+fn a_watcher_of_another_zone_is_not_taken_for_one_of_this() {
+    let env = env();
+    let arm = |zone: &str| env.run(["janitor", "arm", "--zone", zone]);
+    said(&arm("a.localhost"), 0, "started: ");
+    let first = pid(&env);
+    let other = arm("b.localhost");
+    said(&other, 3, "FAILED: this state directory's watcher (pid ");
+    assert!(
+        other.stdout.contains("sweeps the zone `a.localhost`"),
+        "{}",
+        other.stdout
+    );
+    assert!(lives(&env, first), "it was ended");
+    said(&arm("a.localhost"), 0, "healthy: ");
 }
 
 #[test]

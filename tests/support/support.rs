@@ -68,7 +68,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Whether somebody holds an exclusive `flock` of the file.
 pub(crate) fn is_locked(path: &Path) -> bool {
     #[expect(clippy::disallowed_methods, reason = "the tests' door")]
-    File::open(path).is_ok_and(|file| file.try_lock().is_err())
+    File::open(path).is_ok_and(|file| match file.try_lock_shared() {
+        // To close it is not enough: the child of another test's fork has a copy until it executes its program.
+        Ok(()) => file.unlock().is_err(),
+        Err(_) => true,
+    })
 }
 
 /// A mutex that a failed test may have poisoned.
@@ -163,14 +167,25 @@ impl TestEnv {
 
     /// Writes a file below the root, with its directories; one that begins with `#!` becomes executable.
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().expect("it is below the root"))
             .expect("directories can be made");
-        std::fs::write(&path, text).expect("a file can be written");
         if text.starts_with("#!") {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
-                .expect("its mode can be set");
+            // By a child: another test's fork would keep a file open that this process wrote, and what somebody has open
+            // for writing cannot be executed.
+            const WRITE: &str = r#"printf %s "$2" >"$1" && chmod 755 "$1""#;
+            let mut write = command("sh");
+            let written = write
+                .args(["-c", WRITE, "sh"])
+                .arg(&path)
+                .arg(text)
+                .status();
+            assert!(
+                written.is_ok_and(|status| status.success()),
+                "it can be written"
+            );
+        } else {
+            std::fs::write(&path, text).expect("a file can be written");
         }
         path
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::engine::SwarmEnv;
 use crate::hold::Server;
-use crate::support::{Run, pids};
+use crate::support::{Run, binary, command, pids};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -105,7 +106,17 @@ impl Scene {
                 env.overlay("notes", "custom/test_hang.sh", &stubborn);
                 "custom"
             }
-            Phase::Teardown => "install",
+            Phase::Teardown => {
+                // Somebody else's container has the app's volume, so that teardown goes on until `unblock`.
+                let hold = format!(
+                    "#!/bin/sh\nset -eu\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
+                     exec docker run --detach --name {} --volume \"${{stack}}_data:/data\" \
+                     recipe-ci/notes:1 sleep 9999\n",
+                    blocker(&env)
+                );
+                env.overlay("notes", "test_install.sh", &hold);
+                "install"
+            }
         };
         env.set("STAGES", stages);
         Self {
@@ -117,9 +128,27 @@ impl Scene {
         }
     }
 
+    /// Lets a teardown end that this scene holds up.
+    pub(crate) fn unblock(&self) {
+        let remove = ["rm", "--force", &blocker(&self.env)];
+        drop(command("docker").args(remove).output());
+    }
+
     pub(crate) fn start(&self, more: &[&str]) -> Run {
         self.env
             .start(self.args.iter().cloned().chain(more.iter().map(Into::into)))
+    }
+
+    /// Returns the command of such a run.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = self.env.program(binary());
+        command.args(&self.args);
+        command
+    }
+
+    /// Whether the server that holds a fetch or a pull was asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.server.asked()
     }
 
     pub(crate) fn is_reached(&self, run: &Run) -> bool {
@@ -138,6 +167,11 @@ impl Scene {
             self.is_reached(run).then_some(())
         });
     }
+}
+
+/// Returns the name of the container that keeps a scene's teardown.
+fn blocker(env: &SwarmEnv) -> String {
+    format!("blocker_{}", env.zone.replace('.', "_"))
 }
 
 /// Returns the only child of a process: the worker of a supervisor, the supervisor of a step's shell.
@@ -194,14 +228,20 @@ fn bring(phase: Phase, cause: Cause) -> (Scene, Run, Instant, Duration) {
             let text = run.stderr();
             too_late = text.contains("hard deadline");
             assert!(
-                !text.contains("verdict") || phase == Phase::Teardown,
+                too_late || !text.contains("verdict"),
                 "ended too early:\n{text}"
             );
             (too_late || scene.is_reached(&run)).then_some(())
         });
+        // It may have passed between the two looks.
+        too_late = too_late || run.stderr().contains("hard deadline");
         if !too_late {
             return (scene, run, started, Duration::from_secs(seconds));
         }
+        wait_until(LONG, "the late run ends", || {
+            scene.unblock();
+            scene.env.processes().is_empty().then_some(())
+        });
         drop(run.finish());
         seconds *= 2;
         assert!(seconds < 200, "{phase:?} is never reached");
@@ -211,15 +251,18 @@ fn bring(phase: Phase, cause: Cause) -> (Scene, Run, Instant, Duration) {
 fn cell(phase: Phase, cause: Cause) {
     let (scene, run, started, deadline) = bring(phase, cause);
     let supervisor = run.pid;
-    let worker = child_of(supervisor);
     let passing = phase == Phase::Teardown;
-    if passing {
+    // Where the phase stays by itself nobody needs the worker, which may have met its deadline by now.
+    let worker = passing.then(|| {
+        let worker = child_of(supervisor);
         stop(worker);
-    }
+        scene.unblock();
+        worker
+    });
     match cause {
         Cause::Signal(signal) => {
             kill(supervisor, signal).unwrap();
-            if passing {
+            if let Some(worker) = worker {
                 wait_pending(worker, signal);
             }
         }
@@ -230,14 +273,25 @@ fn cell(phase: Phase, cause: Cause) {
                 });
             }
         }
-        Cause::KillWorker => kill(worker, Signal::SIGKILL).unwrap(),
+        Cause::KillWorker => {
+            let worker = worker.unwrap_or_else(|| child_of(supervisor));
+            kill(worker, Signal::SIGKILL).unwrap();
+        }
         Cause::KillSupervisor => kill(supervisor, Signal::SIGKILL).unwrap(),
     }
-    if passing && cause != Cause::KillWorker {
+    if let Some(worker) = worker
+        && cause != Cause::KillWorker
+    {
         if cause == Cause::KillSupervisor {
             wait_pending(worker, Signal::SIGTERM);
         }
         kill(worker, Signal::SIGCONT).unwrap();
+    }
+    // The worker holds the output until it has torn down.
+    if cause == Cause::KillSupervisor {
+        wait_until(LONG, "the worker ends", || {
+            scene.env.processes().is_empty().then_some(())
+        });
     }
     let done = run.finish();
     let (code, verdict) = match cause {
@@ -250,9 +304,6 @@ fn cell(phase: Phase, cause: Cause) {
     };
     if cause == Cause::KillSupervisor {
         assert_eq!(done.signal, Some(9), "{done:?}");
-        wait_until(LONG, "the worker ends", || {
-            scene.env.processes().is_empty().then_some(())
-        });
     } else {
         done.expect(i32::try_from(code).unwrap());
     }
@@ -339,13 +390,18 @@ fn t23_second_and_third_signals_during_teardown_are_noted() {
     let scene = Scene::new(Phase::Custom);
     let run = scene.start(&[]);
     scene.wait_reached(&run);
+    let worker = child_of(run.pid);
     kill(run.pid, Signal::SIGTERM).unwrap();
     let line = "== SIGTERM received (cancel / parent death) — tearing down ==";
     run.wait_line(line);
-    // The test ignores TERM, so teardown takes its grace at least.
-    kill(run.pid, Signal::SIGINT).unwrap();
+    // The test ignores TERM, so teardown takes its grace at least: time enough to stop it.
+    stop(worker);
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        kill(run.pid, signal).unwrap();
+        wait_pending(worker, signal);
+    }
+    kill(worker, Signal::SIGCONT).unwrap();
     run.wait_line("SIGINT received during teardown");
-    kill(run.pid, Signal::SIGHUP).unwrap();
     run.wait_line("SIGHUP received during teardown");
     let done = run.finish();
     done.expect(143);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
+use crate::dependencies::ABSENT;
 use crate::engine::{SOCKET, docker};
 use crate::hold::Proxy;
 use crate::quick::Scene;
@@ -241,10 +242,7 @@ fn an_image_that_cannot_be_pulled_leaves_the_good_data() {
     scene.run("used", &["--quick"]).0.expect(0);
     scene.assert_at_rest("used");
     assert_ne!(scene.good().0, good.0);
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let image = format!("{}/absent:1", port.local_addr().unwrap());
-    drop(port);
+    let image = ABSENT.to_owned();
     let compose = scene.recipe.join("compose.yml");
     scene.env.edit(&compose, "recipe-ci/notes:2", &image);
     let (done, results) = scene.run("absent", &["--quick"]);

@@ -240,7 +240,8 @@ fn two_runs_that_need_the_same_recipe_have_one_each_at_the_same_time() {
     for run in runs {
         let done = run.finish();
         done.expect(0);
-        assert!(!done.stderr.contains("app lock"), "{}", done.stderr);
+        // The other run's janitor may hold a lock file for a moment that is made and not held yet, and says no name.
+        assert!(!done.stderr.contains("in flight (run"), "{}", done.stderr);
     }
     let [one, other] = ["a", "b"].map(|id| {
         let results = read_results(&pair.env.root.join("runs").join(id));

@@ -101,7 +101,7 @@ fn a_gateways_own_page_is_never_taken_for_the_app() {
     let address = gateway(|_| Answer::Own(WELCOME));
     env.set("CCCI_GATEWAY", format!("http://{address}"));
     env.set("STAGES", "install");
-    // Ten seconds are all that it has to serve.
+    // Five seconds are all that it has to serve.
     let recipe = env.recipe("serves-404");
     env.run(["run", recipe.to_str().unwrap()]).expect(1);
     let reason = env.results()["reason"].to_string();

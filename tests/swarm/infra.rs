@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, child_of, stop};
+use crate::dependencies::ABSENT;
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
 use crate::hold::Proxy;
 use crate::support::{Mount, binary, command};
@@ -19,6 +20,9 @@ fn cut_during(phase: Phase) -> Scene {
     scene.wait_reached(&run);
     let worker = child_of(run.pid);
     stop(worker);
+    if phase == Phase::Teardown {
+        scene.unblock();
+    }
     proxy.cut();
     kill(worker, Signal::SIGCONT).unwrap();
     run.finish().expect(3);
@@ -138,10 +142,7 @@ fn a_disk_that_fills_up_before_the_backup() {
 fn a_registry_that_is_down() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let image = format!("{}/absent:1", port.local_addr().unwrap());
-    drop(port);
+    let image = ABSENT.to_owned();
     env.set("STAGES", "install");
     env.edit(&recipe.join("compose.yml"), "recipe-ci/notes:2", &image);
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);

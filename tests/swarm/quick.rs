@@ -569,10 +569,12 @@ fn a_recipe_with_a_slow_first_boot_is_tested_sooner_by_a_quick_run() {
     let cold = took("cold", &[]);
     // From what the promotion left, and from what a quick run left; the machine may be busy during one of them.
     let quick = ["idle", "used"].map(|id| took(id, &["--quick"]));
-    assert!(cold.1 >= 12_000, "{}", cold.2);
-    let best = quick.iter().min_by_key(|run| run.0).unwrap();
+    // The 12 s begin with the container, which may be a while before the run looks.
+    assert!(cold.1 >= 9_000, "{}", cold.2);
+    let best = quick.iter().min_by_key(|run| run.1).unwrap();
+    // The phase that is saved, and not the whole run: the machine may be busy in any of them.
     assert!(
-        best.0 + Duration::from_secs(3) < cold.0,
+        best.1 + 3_000 < cold.1,
         "cold {:?}, quick {:?} and {:?}\n{}",
         cold.0,
         quick[0].0,

@@ -1,12 +1,24 @@
 //! What `systemctl stop` of a runner's unit does to a run: `KillMode=control-group` sends SIGTERM to every process of
 //! the unit at once, and again to those that are left when the runner itself has ended.
 //!
-//! `nix/modules/drone-runner.nix` relies on it.
+//! `nix/modules/drone-runner.nix` relies on it. And what a run does whose output nobody reads, or whose worker is killed
+//! while its logs hold what tests printed.
 
+use std::io::{PipeReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cancel::{Phase, Scene};
+use crate::cancel::{Phase, Scene, child_of};
+use crate::support::command;
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
 
 /// Sends SIGTERM to supervisor, worker, and whatever they started; to the last one first, which may die of it
 /// before the worker hears of anything.
@@ -54,4 +66,77 @@ fn of_the_unit_tears_down_during_a_deploy() {
 #[test]
 fn of_the_unit_tears_down_during_a_test() {
     stopped_in(Phase::Custom);
+}
+
+/// Starts a run whose stderr is a full pipe that nobody reads, as of a runner that hangs, and waits until it fetches.
+fn unread(scene: &Scene) -> (Child, PipeReader) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = fcntl(&writer, FcntlArg::F_GETFL).unwrap();
+    let flags = OFlag::from_bits_retain(flags);
+    fcntl(&writer, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    // The run has the same open file.
+    fcntl(&writer, FcntlArg::F_SETFL(flags)).unwrap();
+    let mut command = scene.command();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let child = command.stderr(writer).spawn().unwrap();
+    wait_until(LONG, "it fetches", || scene.is_asked().then_some(()));
+    (child, reader)
+}
+
+fn ends_with(mut child: Child, code: i32) {
+    let status = wait_until(LONG, "it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(code));
+}
+
+#[test]
+fn a_cancel_reaches_a_run_whose_output_nobody_reads() {
+    let scene = Scene::new(Phase::Fetch);
+    let (child, _reader) = unread(&scene);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    ends_with(child, 143);
+    assert_eq!(scene.env.results()["verdict"], "cancelled");
+    scene.env.assert_nothing_left();
+}
+
+#[test]
+fn a_supervisor_whose_output_nobody_reads_cleans_up_after_its_worker() {
+    let scene = Scene::new(Phase::Fetch);
+    let (child, _reader) = unread(&scene);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(child_of(pid), Signal::SIGKILL).unwrap();
+    ends_with(child, 137);
+    assert_eq!(scene.env.results()["verdict"], "orphaned");
+    scene.env.assert_nothing_left();
+}
+
+/// A test prints a secret that the operator supplied, and the run is killed before it cleans its record.
+#[test]
+fn a_killed_worker_leaves_no_secret_in_the_logs() {
+    const SECRET: &str = "hunter22-hunter22";
+    let mut scene = Scene::new(Phase::Custom);
+    scene.env.set("CCCI_SECRET_SMTP", SECRET);
+    let reached = scene.env.root.join("reached");
+    let script = format!(
+        "#!/bin/sh\necho 'login {SECRET}'\n: >{}\nwhile :; do sleep 1; done\n",
+        reached.display()
+    );
+    scene.env.overlay("notes", "custom/test_hang.sh", &script);
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    let dir = scene.env.run_dirs().remove(0);
+    let logs = || dir.join("logs").metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(logs(), 0o700, "others may read what no one has cleaned yet");
+    let holds = |dir: &Path| {
+        let mut grep = command("grep");
+        let found = grep.args(["-rlF", SECRET]).arg(dir).output().unwrap();
+        String::from_utf8(found.stdout).unwrap()
+    };
+    assert_ne!(holds(&dir), "", "the test has not said it");
+    kill(child_of(run.pid), Signal::SIGKILL).unwrap();
+    run.finish().expect(137);
+    assert_eq!(holds(&dir), "");
+    assert_eq!(logs(), 0o755);
+    scene.env.assert_nothing_left();
 }

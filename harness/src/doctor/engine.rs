@@ -303,10 +303,12 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_gateway_that_nobody_serves_fails() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(gateway(address).await.status, Status::Ok);
-        drop(listener);
+        // Not one that is closed: another test may get its port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
         assert_eq!(gateway(address).await.status, Status::Fail);
+        let _listener = socket.listen(1).unwrap();
+        assert_eq!(gateway(address).await.status, Status::Ok);
     }
 }

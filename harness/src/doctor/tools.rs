@@ -155,7 +155,6 @@ pub(super) fn ipvs(root: &Path) -> Check {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -163,8 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, body) in programs {
             let path = dir.path().join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            crate::process::write_program(&path, &format!("#!/bin/sh\n{body}\n"));
         }
         let path = BTreeMap::from([("PATH".into(), dir.path().as_os_str().to_owned())]);
         (dir, Processes::new(path))

@@ -24,8 +24,9 @@ pub const TIMER: &str = "recipe-ci-janitor.timer";
 /// the engine needs a moment to start the tasks that are to be removed.
 const AFTER_BOOT: &str = "1min";
 
-/// When a sweep is stuck. Sixteen orphans that all take their whole time to go (120 s each) fit in.
-const SWEEP_LIMIT: &str = "35min";
+/// When a sweep is stuck. Eight orphans that all take their whole time to go (120 s each) fit in, and a warm app whose
+/// data takes the half hour that an upload may take.
+const SWEEP_LIMIT: &str = "60min";
 
 /// How long `systemctl` may take; `enable --now` does not wait for the first sweep.
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(60);

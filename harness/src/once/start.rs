@@ -20,8 +20,9 @@ use crate::wait::{self, Deadline};
 /// How long a runner may take to start its task. It takes milliseconds; a busy host takes more.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long those who cannot start a task wait for another waiter to run a lost one again.
-const REVIVAL_LIMIT: Duration = Duration::from_secs(5);
+/// How long those who cannot start a task wait for another waiter to run a lost one again, who may have to end what is
+/// left of the lost one first.
+const REVIVAL_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is asked of a task.
 #[derive(Debug, Clone, Default)]

@@ -99,6 +99,16 @@ impl Processes {
             use std::os::unix::process::CommandExt as _;
             command.process_group(0);
         }
+        sys::tie(
+            &mut command,
+            sys::Tie {
+                parent: getpid(),
+                death_signal: None,
+                own_session: false,
+                terminal: false,
+                alone: true,
+            },
+        );
         let failed = |source| ProcessError::Spawn {
             program: "setsid".to_owned(),
             source,
@@ -151,6 +161,7 @@ impl Processes {
                 death_signal: None,
                 own_session: true,
                 terminal: false,
+                alone: true,
             },
         );
         match command.spawn() {
@@ -166,6 +177,7 @@ impl Processes {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::fd::AsRawFd as _;
     use std::time::Duration;
 
     use super::*;
@@ -201,5 +213,50 @@ mod tests {
         let fields: Vec<&str> = text.split(' ').collect();
         assert_ne!(fields[3], std::process::id().to_string(), "{text}");
         assert_eq!(fields[0], fields[5], "{text}");
+    }
+
+    /// As cron does with `flock x.lock recipe-ci janitor arm`.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_daemon_does_not_keep_the_lock_of_who_started_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x.lock");
+        let lock = File::create(&path).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "as flock(1) does")]
+        lock.try_lock().unwrap();
+        // flock(1) leaves it open for what it starts.
+        let inherited = rustix::io::dup(&lock).unwrap();
+        assert!(inherited.as_raw_fd() > 2);
+        rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
+        drop(lock);
+        let processes = Processes::new(BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]));
+        let cmd = Cmd::new("/bin/sleep", Path::new("/")).args(["600"]);
+        let mut followed = processes
+            .spawn_followed(&cmd, &root.path().join("log"))
+            .unwrap();
+        let ended = "echo $$; exec sleep 600";
+        let cmd = Cmd::new("/bin/sh", Path::new("/")).args(["-c", ended]);
+        let log = root.path().join("daemon");
+        processes.spawn_daemon(&cmd, &log).unwrap();
+        drop(inherited);
+        let limit = crate::wait::Deadline::after(Duration::from_secs(60));
+        let pid: i32 = loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if let Ok(pid) = text.trim().parse() {
+                break pid;
+            }
+            assert!(!limit.passed(), "the daemon says nothing");
+            crate::wait::pause(Duration::from_millis(5)).await;
+        };
+        let other = File::open(&path).unwrap();
+        // The child of another test's fork may have it until it executes its program.
+        #[expect(clippy::disallowed_methods, reason = "as flock(1) does")]
+        while other.try_lock().is_err() {
+            assert!(!limit.passed(), "a daemon has the lock");
+            crate::wait::pause(Duration::from_millis(5)).await;
+        }
+        followed.child.kill().unwrap();
+        followed.child.wait().unwrap();
+        let daemon = crate::process::Identity::of(pid).unwrap().open().unwrap();
+        daemon.unwrap().kill().unwrap();
     }
 }

@@ -80,11 +80,21 @@ impl Identity {
 
 /// Returns field 22 of `/proc/PID/stat`.
 fn started(pid: i32) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = proc_text(pid, "stat")?;
     // `pid (comm) state ppid …`, and comm may itself contain `) `.
     stat.rsplit_once(')')
         .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Returns the text of `/proc/PID/name`. The kernel writes a command's name into it as it is, cut after 15 bytes, so it
+/// need not be UTF-8; one such process must not end a search through all of them.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn proc_text(pid: i32, name: &str) -> io::Result<String> {
+    let text = std::fs::read(format!("/proc/{pid}/{name}"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// A hold on one process, which its pid's reuse cannot turn into another.
@@ -160,7 +170,7 @@ mod tests {
         let process = identity.open().unwrap().unwrap();
         assert!(!process.wait(Duration::ZERO).unwrap());
         process.terminate().unwrap();
-        assert!(process.wait(Duration::from_secs(10)).unwrap());
+        assert!(process.wait(Duration::from_secs(60)).unwrap());
         child.wait().unwrap();
         assert!(identity.open().unwrap().is_none());
         process.kill().unwrap();
@@ -172,10 +182,28 @@ mod tests {
         let identity = identity(&child);
         let process = identity.open().unwrap().unwrap();
         process.kill().unwrap();
-        assert!(process.wait(Duration::from_secs(10)).unwrap());
+        assert!(process.wait(Duration::from_secs(60)).unwrap());
         // `/proc` and `pidfd_open` have it still.
         assert_eq!(Identity::of(identity.pid).unwrap(), identity);
         assert!(identity.open().unwrap().is_none());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_no_process() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join(std::ffi::OsStr::from_bytes(b"\xffsleep"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+        let mut child = std::process::Command::new(&program)
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let identity = identity(&child);
+        assert!(identity.is_alive());
+        assert!(identity.open().unwrap().is_some());
+        child.kill().unwrap();
         child.wait().unwrap();
     }
 

@@ -1,11 +1,13 @@
 //! Processes that are not our children: whether they live, how to wait for them, and how to end all that
 //! carry a mark in their environment; and how this one sheds such a mark.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::identity::proc_text;
 use super::{Identity, Process, TERM_GRACE};
 use crate::wait::{self, Deadline};
 
@@ -19,7 +21,7 @@ impl Identity {
     /// Returns whether it lives; one that is dead and waits to be reaped does not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let stat = proc_text(self.pid, "stat").unwrap_or_default();
         // `pid (comm) state ppid …`, and comm may itself contain `) `.
         let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
         state.is_some_and(|state| !state.starts_with(['Z', 'X']))
@@ -169,11 +171,13 @@ pub(crate) fn search(name: &str, value: &str, since: &Identity) -> io::Result<Ma
 pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io::Result<Marked> {
     let grace = Deadline::after(TERM_GRACE);
     let limit = Deadline::after(TERM_GRACE + KILL_LIMIT);
-    let mut told = BTreeSet::new();
+    let mut told: BTreeMap<(i32, u64), Process> = BTreeMap::new();
     let mut marked = Marked::default();
     loop {
         let (found, hidden) = look(name, value, since)?;
-        if found.is_empty() || limit.passed() {
+        // One that ends shows no environment any more before it lets go of its files, ports and locks.
+        let is_ending = |process: &Process| !process.wait(Duration::ZERO).unwrap_or(true);
+        if (found.is_empty() && !told.values().any(is_ending)) || limit.passed() {
             marked.left = found.iter().map(Identity::in_words).collect();
             marked.hidden = hidden.iter().map(Identity::in_words).collect();
             return Ok(marked);
@@ -188,11 +192,14 @@ pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io:
             }
             let words = identity.in_words();
             // One that may not be signalled is still there at the limit, and said then.
-            if told.insert((identity.pid, identity.started)) {
-                marked.found.push(words);
-                drop(process.terminate());
-            } else if grace.passed() {
-                drop(process.kill());
+            match told.entry((identity.pid, identity.started)) {
+                Entry::Vacant(place) => {
+                    marked.found.push(words);
+                    drop(process.terminate());
+                    place.insert(process);
+                }
+                Entry::Occupied(_) if grace.passed() => drop(process.kill()),
+                Entry::Occupied(_) => {}
             }
         }
         // What is marked begets marked ones, so a look at all of them is the only proof of the end.
@@ -251,7 +258,7 @@ fn owner(pid: i32) -> io::Result<u32> {
 /// Returns whether a process runs as this user. The owner of its `/proc` entry does not say so: the kernel
 /// gives what is hidden to root.
 fn is_ours(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = proc_text(pid, "status").unwrap_or_default();
     let uid = status.lines().find_map(|line| {
         let ids = line.strip_prefix("Uid:")?;
         ids.split_whitespace().nth(1)?.parse::<u32>().ok()

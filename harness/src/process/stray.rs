@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::identity::proc_text;
 use crate::wait::{self, Deadline};
 
 /// Kills and reaps every child of this process until none is left or `limit` has passed; returns the
@@ -57,7 +58,7 @@ fn children(spared: Option<Pid>) -> Vec<(Pid, String)> {
         .flatten()
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let stat = proc_text(pid, "stat").ok()?;
             // `pid (comm) state ppid …`, and comm may itself contain `) `.
             let (head, rest) = stat.rsplit_once(')')?;
             let mut fields = rest.split_whitespace().skip(1);

@@ -12,6 +12,7 @@ use crate::git::token::Token;
 use crate::http::Gateway;
 use crate::name::{Domain, GitRef, RecipeName, RunId, Zone};
 use crate::outcome::Stage;
+use crate::report::redact::Redactor;
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -118,4 +119,19 @@ pub struct Settings {
     pub is_dependency: bool,
     /// Makes the plan, prints it and stops.
     pub dry_run: bool,
+}
+
+impl Settings {
+    /// Returns what hides the secrets that the operator supplied.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        let redactor = Redactor::default();
+        if let Some(token) = &self.token {
+            token.hide_by(|secret| redactor.add(secret));
+        }
+        for secret in self.supplied_secrets.values() {
+            redactor.add(secret);
+        }
+        redactor
+    }
 }

@@ -1,5 +1,7 @@
 //! The end of a run: children, app, files; then the audit.
 
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::event::Event;
 use crate::lifetime::worker::Signals;
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
+use crate::report::redact::Redactor;
 use crate::swarm::teardown::Maker;
 use crate::tier::timed;
 use crate::wait::Deadline;
@@ -211,10 +214,20 @@ fn clean_record(context: &Context<'_>) {
             drop(std::fs::remove_file(entry.path()));
         }
     }
-    if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {
+    if let Err(error) = clean_logs(&dirs.root, &context.redactor) {
         context.events.warn(format!(
             "failed to look for secrets in `{}`: {error}",
             dirs.root.display()
         ));
     }
+}
+
+/// Removes secrets from every file of a run, and lets others than its user read its logs then, which hold whatever
+/// tests and tools wrote. `root` is the run's directory.
+///
+/// # Errors
+/// What the system says of the first file that could not be read or replaced; the logs stay closed then.
+pub fn clean_logs(root: &Path, redactor: &Redactor) -> io::Result<()> {
+    redactor.sweep_dir(root, &[])?;
+    RunDirs::open_logs(root)
 }

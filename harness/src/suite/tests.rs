@@ -275,7 +275,7 @@ async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
         ("install_steps.sh", "#!/no/such/interpreter\n"),
     ]);
     let script = suite.sources[0].dir.join("install_steps.sh");
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    crate::process::write_program(&script, "#!/no/such/interpreter\n");
     let (processes, redactor) = (processes(), Redactor::default());
     for (name, why) in [
         ("ops/pre_backup", "Permission denied"),

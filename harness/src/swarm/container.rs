@@ -23,7 +23,8 @@ const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 const CAPTURE_LIMIT: usize = 4 << 20;
 
 /// How long the engine may take to note the exit code of a command whose output has ended.
-const EXIT_GRACE: Duration = Duration::from_secs(3);
+/// A container that is gone answers at once, so only a busy engine takes it, and the recipe is not to blame for that.
+const EXIT_GRACE: Duration = Duration::from_secs(30);
 
 /// A command inside a container that has ended.
 #[derive(Debug, Clone)]

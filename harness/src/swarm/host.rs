@@ -281,10 +281,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = format!("unix://{}/engine.sock", root.path().display());
         assert_eq!(probe(&host).await.unwrap(), Socket::Missing);
-        let listener = std::os::unix::net::UnixListener::bind(root.path().join("engine.sock"));
-        assert_eq!(probe(&host).await.unwrap(), Socket::Open);
-        drop(listener);
+        // Not one that is closed: the child of another test's fork would have it open for a moment longer.
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        socket.bind(root.path().join("engine.sock")).unwrap();
         assert_eq!(probe(&host).await.unwrap(), Socket::Refused);
+        let _listener = socket.listen(1).unwrap();
+        assert_eq!(probe(&host).await.unwrap(), Socket::Open);
         assert!(matches!(
             probe("tcp://127.0.0.1:1").await,
             Err(EngineError::Unsupported { .. })

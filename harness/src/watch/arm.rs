@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Heartbeat, State, WatchError, end, log_file, state};
-use crate::process::{Cmd, Processes, describe};
+use crate::process::{Cmd, Daemon, ProcessError, Processes, describe};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// How long a new watcher may take to say that it lives.
@@ -33,7 +33,7 @@ pub enum ArmError {
     Watch(#[from] WatchError),
     /// It cannot be started.
     #[error(transparent)]
-    Process(#[from] crate::process::ProcessError),
+    Process(#[from] ProcessError),
     /// It ended at once.
     #[error("the watcher ended at once: {how}")]
     Ended {
@@ -41,6 +41,17 @@ pub enum ArmError {
         how: String,
         /// The last lines of its log.
         log: Vec<String>,
+    },
+    /// There is one, and it sweeps another zone.
+    #[error(
+        "this state directory's watcher (pid {pid}) sweeps the zone `{zone}`, and there is one per state directory: give \
+         this zone a timer or another CCCI_STATE_DIR, or replace that watcher with `--restart`"
+    )]
+    OtherZone {
+        /// Its pid.
+        pid: i32,
+        /// What it sweeps.
+        zone: String,
     },
     /// Somebody holds the lock and does not say that it lives.
     #[error("no fresh heartbeat within {} s: {last}", START_LIMIT.as_secs())]
@@ -50,7 +61,7 @@ pub enum ArmError {
     },
 }
 
-/// Sees to it that `state` has a live watcher: starts `cmd` when there is none.
+/// Sees to it that `state` has a live watcher of `zone`: starts `cmd` when there is none.
 ///
 /// With `restart` the recorded watcher is ended first, see [`end`]. A live one is never displaced otherwise.
 ///
@@ -60,41 +71,53 @@ pub async fn arm(
     dir: &Path,
     processes: &Processes,
     cmd: &Cmd,
+    zone: &str,
     restart: bool,
 ) -> Result<Armed, ArmError> {
     if restart {
         end(dir, END_GRACE)?;
     } else if let State::Healthy(beat) = state(dir)? {
-        return Ok(Armed::Healthy(beat));
+        return of_zone(beat, zone).map(Armed::Healthy);
     }
     let log = log_file(dir);
     if log.metadata().is_ok_and(|meta| meta.len() > LOG_LIMIT) {
         drop(std::fs::rename(&log, log.with_extension("log.old")));
     }
     let before = log.metadata().map_or(0, |meta| meta.len());
-    let mut daemon = processes.spawn_followed(cmd, &log)?;
+    let start = || processes.spawn_followed(cmd, &log);
+    let mut daemon = start()?;
     let confirmed = poll_until(
         Deadline::after(START_LIMIT),
         Duration::from_millis(20),
         || {
-            let looked = look(dir, &mut daemon, &log, before);
+            let looked = look(dir, &mut daemon, start, || tail(&log, before));
             async { looked }
         },
     )
     .await;
     match confirmed {
         Ok(beat) if beat.process.pid == daemon.pid() => Ok(Armed::Started(beat)),
-        Ok(beat) => Ok(Armed::Healthy(beat)),
+        Ok(beat) => of_zone(beat, zone).map(Armed::Healthy),
         Err(WaitError::Failed(error)) => Err(error),
         Err(WaitError::TimedOut { last, .. }) => Err(ArmError::Silent { last }),
     }
 }
 
+fn of_zone(beat: Heartbeat, zone: &str) -> Result<Heartbeat, ArmError> {
+    if beat.zone == zone {
+        return Ok(beat);
+    }
+    Err(ArmError::OtherZone {
+        pid: beat.process.pid,
+        zone: beat.zone,
+    })
+}
+
 fn look(
     dir: &Path,
-    daemon: &mut crate::process::Daemon,
-    log: &Path,
-    before: u64,
+    daemon: &mut Daemon,
+    start: impl Fn() -> Result<Daemon, ProcessError>,
+    log: impl FnOnce() -> Vec<String>,
 ) -> Result<Poll<Heartbeat>, ArmError> {
     let ended = daemon.ended();
     // Looked at after that, so that another's heartbeat is one that our own watcher gave way to.
@@ -110,6 +133,13 @@ fn look(
             beat.age().0.as_secs()
         ),
         State::Silent(None) => "the lock is held by a process that has said nothing".to_owned(),
+        State::Absent if gave_way => {
+            // To somebody who only looked, or has ended since.
+            *daemon = start()?;
+            return Ok(Poll::NotYet(
+                "nobody held the lock, and it was started again".to_owned(),
+            ));
+        }
         State::Absent => "nobody holds the lock".to_owned(),
     };
     match ended {
@@ -117,7 +147,7 @@ fn look(
         Ok(Some(status)) if !status.success() => {
             return Err(ArmError::Ended {
                 how: describe(status),
-                log: tail(log, before),
+                log: log(),
             });
         }
         _ => {}

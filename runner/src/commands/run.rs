@@ -16,6 +16,7 @@ use harness::name::{Domain, RecipeName};
 use harness::outcome::{Residual, Verdict};
 use harness::report::file::{Closing, close_as_orphaned};
 use harness::report::redact::Redactor;
+use harness::run::clean_logs;
 use harness::run::settings::Settings;
 use harness::swarm::Engine;
 use harness::wait::{Deadline, retry_while};
@@ -233,7 +234,7 @@ async fn reap(
     if let Some(residual) = residual.as_mut() {
         residual.add("processes", strays);
     }
-    close(&notes, verdict, exit, &reason, residual.as_ref())
+    close(settings, &notes, verdict, exit, &reason, residual.as_ref())
 }
 
 /// Removes the apps that `notes` name; returns what is left, or nothing when that is not known.
@@ -291,6 +292,7 @@ async fn clean_up(settings: &Settings, notes: &[Note]) -> Option<Residual> {
 
 /// Closes the reports of a dead worker, and removes its working files; returns the exit code.
 fn close(
+    settings: &Settings,
     notes: &[Note],
     verdict: Verdict,
     mut exit: Exit,
@@ -316,6 +318,13 @@ fn close(
                 "!! its report could not be closed: {}",
                 harness::error::chain(&error)
             )),
+        }
+        // The dead worker would have done so: its children wrote what they liked.
+        if let Err(error) = clean_logs(root, &settings.redactor()) {
+            ui::say(&format!(
+                "!! failed to look for secrets in `{}`: {error}",
+                root.display()
+            ));
         }
         // What would not go is found again by the janitor, and said there.
         drop(RunDirs::remove_working(root));

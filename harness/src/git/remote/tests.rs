@@ -367,8 +367,12 @@ fn no_connection_and_no_tls_are_told_apart() {
     assert!(matches!(error, TransportError::Tls { .. }), "{error:?}");
     answering.join().unwrap();
     drop(server);
+    // Bound and not listening: the port of a server that is gone may be another test's.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = nobody.local_addr().unwrap().port();
     let error = refused(fetch(&request(
-        &format!("http://127.0.0.1:{plain}/notes"),
+        &format!("http://127.0.0.1:{port}/notes"),
         None,
         &to,
     )));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::process::write_program;
 
 fn plan() -> Plan {
     Plan {
@@ -52,8 +53,7 @@ async fn verify(plan: &Plan, mend: impl Fn(&str) -> String) -> String {
 
 fn program(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, "#!/bin/sh\n").unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(path, "#!/bin/sh\n");
 }
 
 /// Returns what is below the hash.
@@ -75,7 +75,7 @@ fn the_units_as_text() {
     ExecStart="/usr/local/bin/recipe-ci" janitor
     Environment="CCCI_ZONE=ci.example.org"
     Environment="HOME=/root"
-    TimeoutStartSec=35min
+    TimeoutStartSec=60min
     # A bound on accidents and not on malice: whoever has the engine's socket has the host. Homes stay
     # visible for ~/.abra, /tmp is shared because places and sockets may be there.
     ProtectSystem=full
@@ -258,18 +258,17 @@ async fn systemctl_is_called_where_systemd_runs_and_only_there() {
     fs::create_dir_all(dir.path().join("run/systemd/system")).unwrap();
 
     let script = format!("#!/bin/sh\necho \"$@\" >>{}\n", told.display());
-    fs::write(bin.join("systemctl"), script).unwrap();
+    write_program(&bin.join("systemctl"), &script);
     let found = systemctl(&processes, dir.path()).unwrap();
     enable(&processes, &found).await.unwrap();
     assert_eq!(
         fs::read_to_string(&told).unwrap(),
         format!("daemon-reload\nenable --now {TIMER}\n")
     );
-    fs::write(
-        bin.join("systemctl"),
+    write_program(
+        &bin.join("systemctl"),
         "#!/bin/sh\necho no bus >&2\nexit 1\n",
-    )
-    .unwrap();
+    );
     let error = enable(&processes, &found).await.unwrap_err().to_string();
     assert!(
         error.contains("daemon-reload") && error.contains("no bus"),

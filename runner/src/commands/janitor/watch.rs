@@ -120,7 +120,15 @@ pub(super) async fn arm(args: &WatchArgs, restart: bool) -> Exit {
         .into_iter()
         .fold(cmd, |cmd, (name, value)| cmd.env(name, value));
     let processes = Processes::new(env::for_children());
-    match watch::arm(&host.state, &processes, &cmd, restart).await {
+    match watch::arm(
+        &host.state,
+        &processes,
+        &cmd,
+        request.zone.as_str(),
+        restart,
+    )
+    .await
+    {
         Ok(Armed::Started(beat)) => said(&format!("started: {}", about(&beat))),
         Ok(Armed::Healthy(beat)) => said(&format!("healthy: {}", about(&beat))),
         Err(error) => {
