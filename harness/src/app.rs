@@ -50,10 +50,11 @@ pub async fn remove(
 pub async fn undeploy(
     engine: &Engine,
     lock: &DomainLock,
+    maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let kept = [Kind::Volume, Kind::Secret];
-    remove_all_but(engine, &lock.domain().stack(), &kept, Maker::Done, deadline).await
+    remove_all_but(engine, &lock.domain().stack(), &kept, maker, deadline).await
 }
 
 /// Returns whether anything of `domain` exists on this host.

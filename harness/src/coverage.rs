@@ -18,6 +18,10 @@ use crate::watch::{self, State};
 /// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
 pub const TOO_OLD: Duration = Duration::from_secs(60 * 60);
 
+/// How far in the future a sweep may have ended: clocks are set back by seconds, and one that was ahead by more says
+/// nothing about when it was.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
 /// What sweeps a zone of this host.
 #[derive(Debug)]
 pub struct Coverage {
@@ -79,13 +83,17 @@ impl Coverage {
         if matches!(&self.watcher, State::Healthy(beat) if !beat.failed) {
             return None;
         }
-        let cared = self.sweeps.iter().find(|sweep| sweep.by != Sweeper::Run);
-        let swept = match cared.and_then(age) {
+        let cared = || self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run);
+        let swept = match cared().find_map(age) {
             Some(age) if age <= TOO_OLD => return None,
             Some(age) => format!("the janitor last swept {} ago", rough(age)),
             // What cannot be read may be its record.
             None if !self.unreadable.is_empty() => {
                 "when the janitor last swept is not known".to_owned()
+            }
+            None if cared().any(|sweep| sweep.ended().is_some()) => {
+                "the janitor's last sweep is recorded for a time to come (by a clock that was ahead)"
+                    .to_owned()
             }
             None => "the janitor never swept".to_owned(),
         };
@@ -121,9 +129,10 @@ impl Coverage {
 pub const FIX: &str =
     "`recipe-ci janitor install` writes a systemd timer, `recipe-ci janitor arm` starts a watcher";
 
+/// Returns how long ago a sweep ended; nothing when its record does not say, or names a time to come.
 fn age(sweep: &SweepRecord) -> Option<Duration> {
     let age = Timestamp::now().duration_since(sweep.ended()?);
-    Some(age.max(SignedDuration::ZERO).unsigned_abs())
+    (age >= -AHEAD).then(|| age.max(SignedDuration::ZERO).unsigned_abs())
 }
 
 /// Returns a span as people say it: `4 s`, `12 min`, `3 h`, `5 d`.
@@ -169,6 +178,24 @@ mod tests {
         );
         swept(&host, Sweeper::Janitor, "ci.localhost", 59);
         assert_eq!(gap(), None);
+    }
+
+    #[test]
+    fn a_sweep_of_a_time_to_come_counts_for_nothing_and_hides_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let coverage = || Coverage::of(&host, &zone, root.path());
+        swept(&host, Sweeper::Janitor, "ci.localhost", -60);
+        let gap = coverage().gap().unwrap();
+        assert!(gap.contains("for a time to come"), "{gap}");
+        assert!(coverage().newest().is_none());
+        swept(&host, Sweeper::Watcher, "ci.localhost", 59);
+        assert_eq!(coverage().gap(), None);
+        std::fs::remove_file(host.state.join("last-sweep-watcher.json")).unwrap();
+        // A clock that was set back a little.
+        swept(&host, Sweeper::Janitor, "ci.localhost", -1);
+        assert_eq!(coverage().gap(), None);
     }
 
     /// Its lock is held and it says that it lives, at every poll; only the sweeps do not happen.

@@ -39,6 +39,7 @@ use crate::report::log::RunLog;
 use crate::report::recorder::Recorder;
 use crate::report::redact::Redactor;
 use crate::swarm::Engine;
+use crate::swarm::teardown::Maker;
 use crate::wait::{Deadline, Stopwatch};
 use settings::{Keep, Settings};
 pub use teardown::clean_logs;
@@ -102,6 +103,8 @@ struct Held {
     candidate: Option<promote::Candidate>,
     /// The first required dependency that is missing.
     missing: Option<Missing>,
+    /// Whether any dependency did not come up.
+    dependency_failed: bool,
 }
 
 /// A required dependency that did not come up.
@@ -291,7 +294,8 @@ async fn finish(
         app: keep,
         warm_data: green,
     };
-    let torn_down = teardown::tear_down(context, &why, left, signals).await;
+    let maker = maker(decision.verdict, &context.held.borrow());
+    let torn_down = teardown::tear_down(context, &why, left, maker, signals).await;
     decision.after(torn_down);
     let candidate = context.held.borrow_mut().candidate.take();
     if decision.verdict == Verdict::Passed
@@ -319,6 +323,16 @@ async fn finish(
         verdict: decision.verdict,
         exit_code: decision.exit_code,
         plan_json,
+    }
+}
+
+/// Returns whether every request to the engine was answered. A red run may be one whose `docker stack deploy` ran
+/// into its limit and was killed in the middle of one; so may a green one be that does not need what was deployed.
+fn maker(verdict: Verdict, held: &Held) -> Maker {
+    if verdict == Verdict::Passed && !held.dependency_failed {
+        Maker::Done
+    } else {
+        Maker::CutOff
     }
 }
 
@@ -491,6 +505,23 @@ mod tests {
         );
         held.tiers[0].blames_recipe = true;
         assert_eq!(decide(&done(), &held).reason.unwrap(), "custom: because");
+    }
+
+    #[test]
+    fn only_a_green_run_is_known_to_have_had_every_answer_of_the_engine() {
+        let mut held = Held::default();
+        assert_eq!(maker(Verdict::Passed, &held), Maker::Done);
+        for verdict in [
+            Verdict::Failed,
+            Verdict::Cancelled,
+            Verdict::Deadline,
+            Verdict::Infra,
+            Verdict::Usage,
+        ] {
+            assert_eq!(maker(verdict, &held), Maker::CutOff, "{verdict:?}");
+        }
+        held.dependency_failed = true;
+        assert_eq!(maker(Verdict::Passed, &held), Maker::CutOff);
     }
 
     #[test]

@@ -118,6 +118,10 @@ impl WarmError {
             Self::Corrupt { .. } | Self::NotRestored { .. } | Self::SecretGone { .. } => {
                 "the next green cold run of a release makes a new canonical".to_owned()
             }
+            Self::Io { doing: "read", .. } => {
+                "nothing was given up; make it readable for this user, or choose another place with CCCI_WARM_DIR"
+                    .to_owned()
+            }
             Self::Io { .. } => {
                 "make it writable for this user, make room, or choose another place with CCCI_WARM_DIR"
                     .to_owned()
@@ -191,7 +195,8 @@ impl WarmApp {
                 Ok(Some((canonical, snapshot)))
             }
             Status::Idle | Status::Used => {
-                let snapshot = self.undeployed(&canonical).await?;
+                // It was undeployed before the record said so, and whoever deploys it says `busy` first.
+                let snapshot = self.undeployed(&canonical, Maker::Done).await?;
                 self.place.sweep(Some(&canonical))?;
                 Ok(Some((canonical, snapshot)))
             }
@@ -201,16 +206,18 @@ impl WarmApp {
     /// Undeploys the app while the checksums of its snapshot are compared.
     ///
     /// It is undeployed whatever they are, so that a canonical whose snapshot is corrupt is at rest, too.
-    async fn undeployed(&self, canonical: &Canonical) -> Result<Verified, WarmError> {
-        let (undeployed, snapshot) = futures_util::join!(self.undeploy(), self.verified(canonical));
+    async fn undeployed(&self, canonical: &Canonical, maker: Maker) -> Result<Verified, WarmError> {
+        let (undeployed, snapshot) =
+            futures_util::join!(self.undeploy(maker), self.verified(canonical));
         // What is deployed would write into what is put back.
         undeployed?;
         snapshot
     }
 
-    /// Undeploys the app and puts its last good data back.
+    /// Undeploys the app and puts its last good data back, after whatever was the end of whoever was at it: what
+    /// the engine still makes for them would write into that data.
     async fn restore(&self, canonical: Canonical) -> Result<(Canonical, Verified), WarmError> {
-        let snapshot = self.undeployed(&canonical).await?;
+        let snapshot = self.undeployed(&canonical, Maker::CutOff).await?;
         self.put_back(&canonical, &snapshot).await?;
         self.place.sweep(Some(&canonical))?;
         let canonical = self.rest(canonical, Status::Idle)?;
@@ -254,9 +261,9 @@ impl WarmApp {
     ///
     /// # Errors
     /// [`WarmError::Stuck`] when something would not go.
-    pub async fn undeploy(&self) -> Result<(), WarmError> {
+    pub async fn undeploy(&self, maker: Maker) -> Result<(), WarmError> {
         let deadline = Deadline::after(UNDEPLOY_LIMIT);
-        let removal = app::undeploy(&self.engine, &self.lock, deadline).await?;
+        let removal = app::undeploy(&self.engine, &self.lock, maker, deadline).await?;
         self.none_left(removal.residual)
     }
 
@@ -270,7 +277,8 @@ impl WarmApp {
         })
     }
 
-    /// Ends a quick run: with `keep` its data stays until the next one, else the snapshot is put back.
+    /// Ends a quick run: with `keep`, which means that it passed, its data stays until the next one, else the
+    /// snapshot is put back.
     ///
     /// Its checksums are compared again: a run is long, and has had tests of a recipe on this host.
     ///
@@ -278,7 +286,7 @@ impl WarmApp {
     /// [`WarmError`]; the record still says `busy` then.
     pub async fn settle(&self, canonical: Canonical, keep: bool) -> Result<Canonical, WarmError> {
         if keep {
-            self.undeploy().await?;
+            self.undeploy(Maker::Done).await?;
             return self.rest(canonical, Status::Used);
         }
         let (canonical, _) = self.restore(canonical).await?;
@@ -404,6 +412,8 @@ pub async fn recover_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::teardown::tests::late;
+    use canonical::SnapshotRef;
 
     #[tokio::test(flavor = "current_thread")]
     async fn an_unfinished_warm_app_of_another_zone_is_left_to_its_janitor() {
@@ -445,5 +455,43 @@ mod tests {
             &sweep(false).await[..],
             [(_, Recovered::Failed(WarmError::Engine(_)))]
         ));
+    }
+
+    /// The data is put back afterwards, and what the engine makes then would write into it.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_the_engine_still_makes_for_who_died_at_the_app_is_gone_before_its_data_is_put_back()
+     {
+        for by in ["recover", "settle"] {
+            let root = tempfile::tempdir().unwrap();
+            let host = HostDirs {
+                locks: root.path().join("locks"),
+                ..HostDirs::below(root.path())
+            };
+            std::fs::create_dir_all(&host.locks).unwrap();
+            let recipe: RecipeName = "notes".parse().unwrap();
+            let domain = Domain::warm(&recipe, &"z".parse().unwrap()).unwrap();
+            let (engine, removed) = late(root.path(), domain.stack());
+            let run = "7".parse().unwrap();
+            let lock = DomainLock::acquire(&host, &domain, &run).await.unwrap();
+            let app = WarmApp::new(&engine, &host, &recipe, Rc::new(lock));
+            let mut canonical =
+                Canonical::new(&recipe, "0.1.0+1", "abc", domain.as_str(), "default");
+            canonical.status = Status::Busy;
+            app.place.make().unwrap();
+            canonical.snapshot = Some(SnapshotRef {
+                dir: app.place.new_snapshot().unwrap(),
+                sha256: String::new(),
+            });
+            app.place.write(&canonical).unwrap();
+            // The snapshot is empty, which is said when the app has been undeployed.
+            let error = match by {
+                "recover" => app.recover().await.map(drop),
+                _ => app.settle(canonical, false).await.map(drop),
+            };
+            let error = error.unwrap_err();
+            assert!(matches!(error, WarmError::Corrupt { .. }), "{by}: {error}");
+            let removed = removed.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(removed, "{by}: it came after two empty listings");
+        }
     }
 }

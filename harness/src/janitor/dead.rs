@@ -4,11 +4,14 @@
 //! A run says how its children are marked only after it has locked its record, and gives the lock back only by
 //! ending. So a mark that is there and a lock that is free prove that it is over. Whatever is less than that
 //! (no mark, no lock file, a worker that lives) proves nothing, and is left alone. Decision 0080 says why.
+//!
+//! A mark is not forced to the disk, so a crash of the system may leave an empty one. No process outlives that:
+//! of a run whose garbled mark is older than this boot, and whose lock is free, only files can be left.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::candidates::readable;
@@ -82,7 +85,8 @@ fn is_sure(runs: &Path, unreadable: &mut Vec<String>) -> bool {
 struct Dead {
     root: PathBuf,
     dir: File,
-    mark: Mark,
+    /// None when the system has been started since and the mark is garbled: then no process can be its.
+    mark: Option<Mark>,
 }
 
 /// Returns the run at `root` if it is proven dead. `sure` is asked before a lock is believed.
@@ -101,8 +105,13 @@ fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
     };
     let here = through(&dir);
     // The mark before the lock: one that begins meanwhile has the lock when its mark can be read.
-    let Some(mark) = Mark::read(&here)? else {
-        return Ok(None);
+    let mark = match Mark::read(&here) {
+        Ok(Some(mark)) => Some(mark),
+        Ok(None) => return Ok(None),
+        Err(error) if Mark::is_garbled(&error) && is_of_an_earlier_boot(&RunDirs::mark(&here))? => {
+            None
+        }
+        Err(error) => return Err(error),
     };
     if !sure() {
         return Ok(None);
@@ -113,7 +122,7 @@ fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
         Err(LockError::Unusable { source, .. }) => return Err(source),
         Err(error) => return Err(io::Error::other(chain(&error))),
     };
-    if held || mark.process.is_alive() {
+    if held || mark.as_ref().is_some_and(|mark| mark.process.is_alive()) {
         return Ok(None);
     }
     if !lock.try_exists()? {
@@ -130,6 +139,17 @@ fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
         dir,
         mark,
     }))
+}
+
+/// Returns whether a file was last changed before the system was started.
+fn is_of_an_earlier_boot(path: &Path) -> io::Result<bool> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let started = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("`/proc/stat` does not say when the system was started"))?;
+    Ok(path.symlink_metadata()?.mtime() < started)
 }
 
 fn is_no_run(error: &io::Error) -> bool {
@@ -163,9 +183,10 @@ impl Dead {
             .map(|path| work(path))
             .collect();
         if dry_run {
-            match search(RUN_MARK, &mark.token, &mark.process) {
-                Ok(marked) => (dead.ended, dead.hidden) = (marked.found, marked.hidden),
-                Err(error) => unreadable.push(unsearched(error)),
+            match mark.map(|mark| search(RUN_MARK, &mark.token, &mark.process)) {
+                Some(Ok(marked)) => (dead.ended, dead.hidden) = (marked.found, marked.hidden),
+                Some(Err(error)) => unreadable.push(unsearched(error)),
+                None => {}
             }
             return Some(dead);
         }
@@ -179,7 +200,8 @@ impl Dead {
             }
         };
         match Mark::read(&here) {
-            Ok(Some(now)) if now == mark => {}
+            Ok(Some(now)) if Some(&now) == mark.as_ref() => {}
+            Err(error) if mark.is_none() && Mark::is_garbled(&error) => {}
             // Another one has just done it.
             Ok(_) => return None,
             Err(error) => {
@@ -187,13 +209,15 @@ impl Dead {
                 return None;
             }
         }
-        match end_marked(RUN_MARK, &mark.token, &mark.process).await {
-            Ok(marked) => {
-                dead.ended = marked.found;
-                dead.ended.retain(|process| !marked.left.contains(process));
-                (dead.left, dead.hidden) = (marked.left, marked.hidden);
+        if let Some(mark) = &mark {
+            match end_marked(RUN_MARK, &mark.token, &mark.process).await {
+                Ok(marked) => {
+                    dead.ended = marked.found;
+                    dead.ended.retain(|process| !marked.left.contains(process));
+                    (dead.left, dead.hidden) = (marked.left, marked.hidden);
+                }
+                Err(error) => dead.left.push(unsearched(error)),
             }
-            Err(error) => dead.left.push(unsearched(error)),
         }
         if dead.left.is_empty() {
             let left = RunDirs::remove_working(&here);

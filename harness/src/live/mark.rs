@@ -44,10 +44,18 @@ impl Mark {
         (RUN_MARK, &self.token)
     }
 
+    /// Returns whether [`Self::read`] failed for a text that is no mark, as a crash of the system can leave it.
+    pub(crate) fn is_garbled(error: &io::Error) -> bool {
+        matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        )
+    }
+
     /// Reads the mark of the run at `root`; nothing when it has none, because it has not begun or has ended.
     ///
     /// # Errors
-    /// What the system says; [`io::ErrorKind::InvalidData`] when the text is no mark. An empty token would be
+    /// What the system says; one that [`Self::is_garbled`] knows when the text is no mark. An empty token would be
     /// found in processes that have nothing to do with any run.
     pub(crate) fn read(root: &Path) -> io::Result<Option<Self>> {
         let text = match std::fs::read(RunDirs::mark(root)) {

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// A path, or a name in a directory that is open.
@@ -40,17 +40,23 @@ impl<'a> Place<'a> {
 
     /// Opens the file. It is never truncated here, because somebody else may hold it, and no child gets it.
     ///
-    /// A link is refused: anybody may make one in `/run/lock`, and its target would be written to.
+    /// A link is refused, a hard one too: anybody may make one in `/run/lock`, and its target would be written to.
+    /// A file without a name was unlinked since it was opened, which is for the protocol to find.
     pub(super) fn open(&self) -> io::Result<File> {
-        let mut flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        flags.set(OFlag::O_CREAT, self.make);
         let mode = Mode::from_bits_truncate(0o644);
-        loop {
-            match openat(self.dir, self.path, flags, mode) {
-                Err(Errno::EINTR) => {}
-                opened => return Ok(opened.map(File::from)?),
-            }
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let opened = open_or_make(self.make, |make| {
+            openat(self.dir, self.path, flags | make, mode)
+        });
+        let file = File::from(opened?);
+        let found = fstat(&file)?;
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(io::Error::other("it is no regular file"));
         }
+        if found.st_nlink > 1 {
+            return Err(io::Error::other("the file has another name, too"));
+        }
+        Ok(file)
     }
 
     /// Returns whether the place still names the inode behind `file`.
@@ -66,5 +72,62 @@ impl<'a> Place<'a> {
     /// Unlinks whatever the place names.
     pub(super) fn unlink(&self) -> io::Result<()> {
         Ok(unlinkat(self.dir, self.path, UnlinkatFlags::NoRemoveDir)?)
+    }
+}
+
+/// Opens a file with `open`, which is given what to add to its flags; makes it only where there is none.
+///
+/// Where `fs.protected_regular` is on, as it is with systemd, nobody may open the file of another user in
+/// `/run/lock` with `O_CREAT`, not even root.
+fn open_or_make(
+    make: bool,
+    mut open: impl FnMut(OFlag) -> nix::Result<OwnedFd>,
+) -> nix::Result<OwnedFd> {
+    loop {
+        let opened = match open(OFlag::empty()) {
+            Err(Errno::ENOENT) if make => open(OFlag::O_CREAT | OFlag::O_EXCL),
+            opened => opened,
+        };
+        match opened {
+            // Somebody made it meanwhile. Each round has somebody else come or go, so there is no end to wait for.
+            Err(Errno::EINTR | Errno::EEXIST) => {}
+            opened => return opened,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_never_opened_as_if_to_make_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("l");
+        // What the kernel does where `fs.protected_regular` is on and the file is of another user.
+        let open = |flags: OFlag| match path.exists() {
+            true if flags.contains(OFlag::O_EXCL) => Err(Errno::EEXIST),
+            true if flags.contains(OFlag::O_CREAT) => Err(Errno::EACCES),
+            true => Ok(File::open(&path).unwrap().into()),
+            false if flags.contains(OFlag::O_CREAT) => Ok(File::create_new(&path).unwrap().into()),
+            false => Err(Errno::ENOENT),
+        };
+        assert_eq!(open_or_make(false, open).unwrap_err(), Errno::ENOENT);
+        for there in [false, true] {
+            assert_eq!(path.exists(), there);
+            open_or_make(true, open).unwrap();
+        }
+        // Somebody makes it between the two looks.
+        std::fs::remove_file(&path).unwrap();
+        let mut looks = 0;
+        let raced = open_or_make(true, |flags| {
+            looks += 1;
+            if looks == 2 {
+                File::create_new(&path).unwrap();
+            }
+            open(flags)
+        });
+        raced.unwrap();
+        assert_eq!(looks, 3);
     }
 }

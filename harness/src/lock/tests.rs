@@ -172,12 +172,53 @@ async fn a_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_i
     assert!(!lock.is_current().unwrap());
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn a_hard_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_it_is() {
+    let (root, host, domain, run) = host();
+    let foreign = root.path().join("foreign");
+    std::fs::write(&foreign, "of somebody else").unwrap();
+    let path = host.lock_file(&domain);
+    std::fs::hard_link(&foreign, &path).unwrap();
+    let unusable = [
+        DomainLock::try_acquire(&host, &domain, &run).map(drop),
+        DomainLock::acquire(&host, &domain, &run).await.map(drop),
+        LockDir::open(&host).unwrap().try_claim(&domain).map(drop),
+        SectionLock::try_acquire(&path).map(drop),
+    ];
+    for (at, result) in unusable.into_iter().enumerate() {
+        let error = result.expect_err(&format!("{at} took the link"));
+        assert!(matches!(error, LockError::Unusable { .. }), "{at}: {error}");
+    }
+    let text = std::fs::read_to_string(&foreign).unwrap();
+    assert_eq!(text, "of somebody else");
+}
+
+/// It fails without the care for it where `fs.protected_regular` is on, as Debian has it; `place` tests the same
+/// on every host.
+#[test]
+fn a_lock_file_of_another_user_in_a_directory_of_everybody_stops_nobody() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let (_root, host, domain, run) = host();
+    std::fs::set_permissions(&host.locks, PermissionsExt::from_mode(0o1777)).unwrap();
+    let path = host.lock_file(&domain);
+    std::fs::write(&path, "").unwrap();
+    std::os::unix::fs::chown(&path, Some(1000), Some(1000)).unwrap();
+    let lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
+    drop(lock);
+    let _section = SectionLock::try_acquire(&path).unwrap().unwrap();
+}
+
 #[test]
 fn a_pipe_in_the_place_of_a_lock_file_keeps_nobody() {
     let (_root, host, domain, _run) = host();
     let path = host.lock_file(&domain);
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let error = DomainLock::probe(&host, &domain).unwrap_err();
+    assert!(matches!(error, LockError::Unusable { .. }), "{error}");
+    let error = SectionLock::try_acquire(&path).unwrap_err();
     assert!(matches!(error, LockError::Unusable { .. }), "{error}");
 }
 

@@ -14,6 +14,9 @@ use crate::wait::Deadline;
 /// How long a killed process may take to go away.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a lock may outlive its runner: as long as a child of the runner has it on its way to its program.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+
 /// What became of a task that was to be ended or forgotten.
 #[derive(Debug)]
 pub struct Ending {
@@ -114,16 +117,32 @@ async fn end(dir: &OnceDir, ids: &[TaskId]) -> Result<Vec<Ending>, OnceError> {
     let mut endings = Vec::new();
     // The runner gives its task the grace, and needs a moment of its own.
     let deadline = Deadline::after(TERM_GRACE + KILL_LIMIT);
-    for (id, record, _) in found {
+    for (id, record, running) in found {
         end_runner(dir, &id, &record, deadline).await;
         let left = kill_marked(MARK, &record.token, Deadline::after(KILL_LIMIT)).await;
+        let mut left: Vec<i32> = left.iter().map(|process| process.pid).collect();
+        if left.is_empty() && running && is_still_held(dir, &id, &record).await? {
+            left.push(record.task.pid);
+        }
         endings.push(Ending {
             id,
             pid: record.task.pid,
-            left: left.iter().map(|process| process.pid).collect(),
+            left,
         });
     }
     Ok(endings)
+}
+
+/// Returns whether the task of `record` still runs, though no process of it is to be seen: one in another pid
+/// namespace can neither be found here nor ended, and only its locks say that it lives.
+async fn is_still_held(dir: &OnceDir, id: &TaskId, record: &Record) -> Result<bool, OnceError> {
+    match look(dir, id)? {
+        State::Running(attempt) if attempt.record.token == record.token => {
+            let released = tokio::time::timeout(RELEASE_LIMIT, attempt.ended()).await;
+            Ok(!matches!(released, Ok(Ok(_))))
+        }
+        _ => Ok(false),
+    }
 }
 
 async fn end_runner(dir: &OnceDir, id: &TaskId, record: &Record, deadline: Deadline) {
@@ -145,5 +164,41 @@ async fn end_runner(dir: &OnceDir, id: &TaskId, record: &Record, deadline: Deadl
         && runner.kill().is_ok()
     {
         drop(tokio::time::timeout(KILL_LIMIT, runner.ended()).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attempt::tests::record;
+    use super::*;
+    use crate::lock::file::try_exclusive;
+
+    /// As in a container that shares only the directory.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_task_whose_processes_cannot_be_seen_from_here_is_not_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = OnceDir::open(root.path()).unwrap().unwrap();
+        let id: TaskId = "x".parse().unwrap();
+        let mut record = record();
+        record.token = hex::encode(rand::random::<[u8; 16]>());
+        record.task.boot.clone_from(&dir.boot);
+        record.runner.boot.clone_from(&dir.boot);
+        let files = ["pid", "lock"].map(|what| dir.file(&id, what));
+        let mut held = Vec::new();
+        for path in &files {
+            std::fs::write(path, record.text()).unwrap();
+            held.push(try_exclusive(File::open(path).unwrap()).unwrap().unwrap());
+        }
+        for ending in [
+            reset(&dir, &id).await.unwrap().unwrap(),
+            kill(&dir).await.unwrap().remove(0),
+        ] {
+            assert_eq!(ending.left, [record.task.pid]);
+            assert!(files.iter().all(|path| path.exists()));
+        }
+        // Its end is what lets it go.
+        drop(held);
+        assert!(reset(&dir, &id).await.unwrap().is_none());
+        assert!(!files.iter().any(|path| path.exists()));
     }
 }

@@ -155,8 +155,9 @@ pub(super) async fn bring_up(
             context.events.warn(format!(
                 "dependency `{recipe}` failed: {reason}; what needs it is not verified"
             ));
+            let mut held = context.held.borrow_mut();
+            held.dependency_failed = true;
             if named.required {
-                let mut held = context.held.borrow_mut();
                 held.missing.get_or_insert_with(|| Missing {
                     recipe: recipe.clone(),
                     reason: reason.clone(),

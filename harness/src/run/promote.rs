@@ -124,7 +124,7 @@ pub(super) async fn promote(
             biased;
             signal = signals.next() => Err(format!("{} received", signal.name())),
             () = tokio::time::sleep_until(deadline.instant()) => Err("the hard deadline passed".to_owned()),
-            done = &mut work => done.map_err(|error| chain(&*error)),
+            done = &mut work => done.map_err(|error| with_advice(&*error)),
         }
     };
     let promotion = match came {
@@ -323,6 +323,14 @@ async fn work(
         run.events.warn(format!("an old snapshot is left: {error}"));
     }
     Ok(Promotion::Promoted(version))
+}
+
+/// Returns an error in words; of one of the warm app with what to do about it.
+fn with_advice(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<WarmError>() {
+        Some(warm) => format!("{}; {}", chain(error), warm.advice()),
+        None => chain(error),
+    }
 }
 
 fn in_words(error: RunError) -> AnyError {

@@ -98,11 +98,15 @@ pub(super) async fn go(
     }
     if settings.dry_run {
         let kept = Snapshot::read(&place, &canonical).and_then(|snapshot| snapshot.env());
-        let Ok(kept) = kept else {
-            return Ok(Quick::Cold(format!(
-                "the snapshot in `{}` is corrupt",
-                place.dir.display()
-            )));
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(error) if error.is_lost_data() => {
+                return Ok(Quick::Cold(format!(
+                    "the snapshot in `{}` is corrupt",
+                    place.dir.display()
+                )));
+            }
+            Err(error) => return Err(error.into()),
         };
         let context = on_warm_app(cold, &domain, &canonical, kept);
         let plan = body::make_plan(&context, checkout.clone()).await?;

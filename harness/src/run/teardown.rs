@@ -51,6 +51,7 @@ pub(super) async fn tear_down(
     context: &Context<'_>,
     why: &str,
     left: Left,
+    maker: Maker,
     signals: &mut Signals,
 ) -> TornDown {
     let keep = left.app;
@@ -100,11 +101,6 @@ pub(super) async fn tear_down(
             let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
             return Ok((residual, locks.iter().map(kept).collect()));
         }
-        let maker = if why == "finished" {
-            Maker::Done
-        } else {
-            Maker::CutOff
-        };
         // The app first, then what it depends on. One that cannot be removed keeps no other.
         let mut complaints = Vec::new();
         let mut failed = None;

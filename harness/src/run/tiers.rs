@@ -325,7 +325,8 @@ async fn start_over(
         super::teardown::undeploy(context, &driver.abra, &bench.lock).await;
     }
     let host = &context.settings.host;
-    let removal = app::remove(bench.engine(), host, &bench.lock, Maker::Done, deadline).await?;
+    // Its deploy may have run into its limit and been killed.
+    let removal = app::remove(bench.engine(), host, &bench.lock, Maker::CutOff, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }

@@ -150,7 +150,7 @@ fn describe(error: &EngineError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
@@ -196,16 +196,22 @@ mod tests {
         }
     }
 
+    /// Returns an engine in which something of `stack` comes late, and whether that has been removed.
+    pub(crate) fn late(dir: &std::path::Path, stack: StackName) -> (Engine, Arc<AtomicBool>) {
+        let socket = dir.join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let removed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&removed);
+        std::thread::spawn(move || late_engine(&listener, &stack, &seen));
+        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        (engine, removed)
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn what_a_request_makes_after_its_maker_was_cut_off_is_removed_too() {
         let root = tempfile::tempdir().unwrap();
-        let socket = root.path().join("engine.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
         let domain = crate::name::Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
-        let removed = Arc::new(AtomicBool::new(false));
-        let (stack, seen) = (domain.stack(), Arc::clone(&removed));
-        std::thread::spawn(move || late_engine(&listener, &stack, &seen));
-        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let (engine, removed) = late(root.path(), domain.stack());
         let limit = Deadline::after(Duration::from_secs(20));
         let removal = remove_stack(&engine, &domain.stack(), Maker::CutOff, limit).await;
         assert!(removal.unwrap().residual.is_empty());

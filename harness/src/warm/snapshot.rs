@@ -18,6 +18,7 @@ use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
 use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
+use crate::swarm::teardown::Maker;
 use crate::swarm::volume::{MOUNT_POINT, VolumeSpec};
 use crate::wait::Stopwatch;
 
@@ -62,7 +63,7 @@ impl Snapshot {
     /// Reads what the snapshot of `canonical` holds. Archives are not looked at.
     ///
     /// # Errors
-    /// [`WarmError::Corrupt`] when it is not what the record names.
+    /// [`WarmError::Corrupt`] when it is not what the record names, [`WarmError::Io`] when it cannot be read.
     pub fn read(place: &Place, canonical: &Canonical) -> Result<Self, WarmError> {
         let Some(reference) = &canonical.snapshot else {
             return Err(WarmError::Corrupt {
@@ -76,7 +77,7 @@ impl Snapshot {
             path: path.clone(),
             reason,
         };
-        let text = std::fs::read(&path).map_err(|error| corrupt(error.to_string()))?;
+        let text = std::fs::read(&path).map_err(unread(&path))?;
         if hex::encode(Sha256::digest(&text)) != reference.sha256 {
             return Err(corrupt("its checksum is not the record's".to_owned()));
         }
@@ -95,10 +96,11 @@ impl Snapshot {
     /// Returns the text of the app's env file.
     ///
     /// # Errors
-    /// [`WarmError::Corrupt`].
+    /// [`WarmError::Corrupt`], or [`WarmError::Io`] when it cannot be read.
     pub fn env(&self) -> Result<String, WarmError> {
         let path = self.env_file();
-        std::fs::read_to_string(&path).map_err(|error| WarmError::Corrupt {
+        let text = std::fs::read(&path).map_err(unread(&path))?;
+        String::from_utf8(text).map_err(|error| WarmError::Corrupt {
             path,
             reason: error.to_string(),
         })
@@ -114,7 +116,7 @@ impl Snapshot {
     /// Compares every checksum. Blocking.
     ///
     /// # Errors
-    /// [`WarmError::Corrupt`].
+    /// [`WarmError::Corrupt`], or [`WarmError::Io`] when one of the files cannot be read.
     pub fn verify(&self) -> Result<(), WarmError> {
         let mut files = vec![(self.env_file(), self.meta.env_sha256.as_str(), None)];
         files.extend(self.meta.volumes.iter().map(|volume| {
@@ -129,18 +131,14 @@ impl Snapshot {
                 path: path.clone(),
                 reason,
             };
-            let file = File::open(&path).map_err(|error| corrupt(error.to_string()))?;
-            let length = file
-                .metadata()
-                .map_err(|error| corrupt(error.to_string()))?
-                .len();
+            let file = File::open(&path).map_err(unread(&path))?;
+            let length = file.metadata().map_err(unread(&path))?.len();
             if let Some(size) = size.filter(|size| *size != length) {
                 return Err(corrupt(format!("it has {length} bytes, not {size}")));
             }
             let mut hash = Sha256::new();
             let mut reader = BufReader::with_capacity(1 << 20, file);
-            io::copy(&mut reader, &mut tree::HashWriter(&mut hash))
-                .map_err(|error| corrupt(error.to_string()))?;
+            io::copy(&mut reader, &mut tree::HashWriter(&mut hash)).map_err(unread(&path))?;
             if hex::encode(hash.finalize()) != expected {
                 return Err(corrupt(
                     "its checksum is not the one that it was taken with".to_owned(),
@@ -148,6 +146,20 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns what it means that a file of a snapshot was not read. One that is gone is lost; whatever else a system
+/// says (too many open files, no permission, a disk that does not answer) says nothing about what is in it, and
+/// lost data is thrown away.
+fn unread(path: &Path) -> impl FnOnce(io::Error) -> WarmError + use<> {
+    let path = path.to_owned();
+    move |error| match error.kind() {
+        io::ErrorKind::NotFound => WarmError::Corrupt {
+            path,
+            reason: error.to_string(),
+        },
+        _ => WarmError::io("read", &path)(error),
     }
 }
 
@@ -179,7 +191,7 @@ impl WarmApp {
     /// Returns the snapshot of `canonical`, after every checksum of it has been compared.
     ///
     /// # Errors
-    /// [`WarmError::Corrupt`].
+    /// [`WarmError::Corrupt`], or [`WarmError::Io`] when one of the files cannot be read.
     pub async fn verified(&self, canonical: &Canonical) -> Result<Verified, WarmError> {
         let snapshot = Snapshot::read(&self.place, canonical)?;
         let checked = tokio::task::spawn_blocking(move || {
@@ -205,8 +217,8 @@ impl WarmApp {
         canonical: &Canonical,
         take: Take<'_>,
     ) -> Result<SnapshotRef, WarmError> {
-        // The volumes must not change under the archive.
-        self.undeploy().await?;
+        // The volumes must not change under the archive. Only an app that came up gets here.
+        self.undeploy(Maker::Done).await?;
         let name = self.place.new_snapshot()?;
         let dir = self.place.snapshot_dir(&name);
         match self.fill(canonical, take, &dir).await {
@@ -522,6 +534,39 @@ mod tests {
             assert!(error.to_string().contains(file), "{error}");
             std::fs::remove_file(&path).unwrap();
             assert!(verify().unwrap_err().is_lost_data(), "{file} is missing");
+        }
+    }
+
+    #[test]
+    fn what_only_cannot_be_read_is_not_lost() {
+        use nix::errno::Errno;
+        for code in [Errno::EMFILE, Errno::EIO, Errno::EACCES] {
+            let error = unread(Path::new("v.tar"))(code.into());
+            assert!(!error.is_lost_data(), "{code}: {error}");
+            assert!(error.advice().contains("readable"), "{}", error.advice());
+        }
+        for file in ["v.tar", "env", "meta.json"] {
+            let root = tempfile::tempdir().unwrap();
+            let (place, canonical) = snapshot(root.path());
+            let name = &canonical.snapshot.as_ref().unwrap().dir;
+            let path = place.snapshot_dir(name).join(file);
+            std::fs::remove_file(&path).unwrap();
+            // A link to itself: root cannot read that either.
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            let read = Snapshot::read(&place, &canonical);
+            let env = |snapshot: &Snapshot| match file {
+                "env" => snapshot.env().map(drop),
+                _ => Ok(()),
+            };
+            for error in [
+                read.and_then(|snapshot| snapshot.verify()).unwrap_err(),
+                Snapshot::read(&place, &canonical)
+                    .and_then(|snapshot| env(&snapshot).and_then(|()| snapshot.verify()))
+                    .unwrap_err(),
+            ] {
+                assert!(!error.is_lost_data(), "{file}: {error}");
+                assert!(error.to_string().contains(file), "{error}");
+            }
         }
     }
 }

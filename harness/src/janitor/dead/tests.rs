@@ -284,6 +284,49 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
     assert!(daemon.ended() && !run.dirs.state.exists());
 }
 
+/// As a power cut in the first seconds of a run leaves it.
+#[tokio::test(flavor = "current_thread")]
+async fn of_a_run_whose_garbled_mark_is_older_than_this_boot_the_working_files_go() {
+    let place = Place::new();
+    let mut run = place.run("7");
+    let mark = RunDirs::mark(&run.dirs.root);
+    let write = |text: &str, old: bool| {
+        std::fs::write(&mark, text).unwrap();
+        let file = File::options().write(true).open(&mark).unwrap();
+        if old {
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+        }
+    };
+    // Somebody has its lock.
+    let mut daemon = run.daemon("exec sleep 600");
+    write("", true);
+    place.assert_left_alone(&run, &mut daemon).await;
+    run.kill();
+    for text in ["", "\0\0\0\0", "{"] {
+        write(text, false);
+        let (dead, unreadable) = place.sweep(false).await;
+        assert_eq!((dead.len(), unreadable.len()), (0, 1), "{text:?}");
+        assert!(run.dirs.state.exists());
+        write(text, true);
+        let (dead, unreadable) = place.sweep(true).await;
+        assert_eq!((dead.len(), unreadable.len()), (1, 0), "{text:?}");
+        assert!(run.dirs.state.exists());
+    }
+    // Without a lock nothing is proven.
+    let lock = RunDirs::live_lock(&run.dirs.root);
+    std::fs::remove_file(&lock).unwrap();
+    let (dead, unreadable) = place.sweep(false).await;
+    assert_eq!((dead.len(), unreadable.len()), (0, 1));
+    std::fs::write(&lock, "").unwrap();
+    let (dead, unreadable) = place.sweep(false).await;
+    assert_eq!(unreadable, [""; 0]);
+    assert!(dead[0].left.is_empty() && dead[0].ended.is_empty());
+    assert!(!run.dirs.state.exists() && !run.dirs.abra.exists());
+    assert!(run.dirs.results().exists() && !daemon.ended());
+    assert_eq!(place.sweep(false).await, (Vec::new(), Vec::new()));
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_directory_that_is_replaced_meanwhile_is_not_touched() {
     let place = Place::new();
