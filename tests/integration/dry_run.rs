@@ -145,6 +145,39 @@ fn a_base_by_hand() {
     assert!(done.stderr.contains("0.2.0+1.1.0"), "{}", done.stderr);
 }
 
+/// The label is bumped when a release is made, so a proposal mostly has that of the newest one.
+#[test]
+fn a_head_with_the_label_of_a_published_version_says_that_it_is_not_the_base_and_may_have_it_by_hand()
+ {
+    let env = env();
+    let recipe = env.recipe("notes");
+    let words = "the head has the version label of the published 0.3.0+1.2.0 and is another commit";
+    let warned = |plan: &Value| plan["warnings"].to_string().contains(words);
+    assert!(!warned(&plan(&env, &recipe, &[])));
+    // The commit before the head, as if the head were a proposal on top of the release.
+    git(&recipe, &["tag", "0.3.0+1.2.0", "HEAD"]);
+    assert!(!warned(&plan(&env, &recipe, &[])), "the head itself");
+    git(
+        &recipe,
+        &[
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "--allow-empty",
+            "-m",
+            "x",
+        ],
+    );
+    let above = plan(&env, &recipe, &[]);
+    assert!(warned(&above), "{above:#}");
+    assert_eq!(above["base_version"], "0.2.0+1.1.0");
+    let by_hand = plan(&env, &recipe, &["--base", "0.3.0+1.2.0"]);
+    assert_eq!(by_hand["base_version"], "0.3.0+1.2.0", "{by_hand:#}");
+    assert_eq!(will(&by_hand, "upgrade"), "run");
+}
+
 #[test]
 fn a_head_that_no_installed_app_can_be_upgraded_to_keeps_its_base() {
     let mut env = env();

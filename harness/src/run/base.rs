@@ -96,7 +96,7 @@ pub(super) fn choose(
     warnings: &mut Vec<String>,
 ) -> Result<Result<Chosen, String>, RunError> {
     if let Some(wanted) = &wanted {
-        let chosen = named(wanted, checkout, head_version)?;
+        let chosen = named(wanted, checkout)?;
         // A quick run names the canonical itself.
         let kind = match settings.kept_env {
             Some(_) => BaseKind::Canonical,
@@ -167,6 +167,13 @@ pub(super) fn choose(
             (list.versions.last(), String::new())
         }
     };
+    // Of another commit than the head's: whoever has that release is upgraded to the head as well.
+    if let Some(published) = list.versions.iter().find(|tag| Some(*tag) == head.as_ref()) {
+        warnings.push(format!(
+            "the head has the version label of the published {published} and is another commit; apps of that release \
+             are not tested: `--base {published}` does"
+        ));
+    }
     if let Some(tag) = tag {
         let commit = commit_of(checkout, tag.as_str());
         return Ok(Ok(Chosen {
@@ -185,19 +192,15 @@ pub(super) fn choose(
     }
 }
 
-fn named(
-    wanted: &Wanted<'_>,
-    checkout: &Checkout,
-    head_version: Option<&str>,
-) -> Result<Result<Chosen, String>, RunError> {
+fn named(wanted: &Wanted<'_>, checkout: &Checkout) -> Result<Result<Chosen, String>, RunError> {
     let Wanted {
         version: wanted,
         place,
     } = wanted;
     match commit_of(checkout, wanted) {
-        Some(commit) if is_head(checkout, &commit) || head_version == Some(*wanted) => Ok(Err(
-            format!("the base {wanted} is the head itself: that would be no upgrade"),
-        )),
+        Some(commit) if is_head(checkout, &commit) => Ok(Err(format!(
+            "the base {wanted} is the head itself: that would be no upgrade"
+        ))),
         Some(commit) => Ok(Ok(Chosen {
             version: (*wanted).to_owned(),
             commit,

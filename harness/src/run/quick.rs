@@ -199,7 +199,11 @@ pub(super) async fn go(
         );
         begun.await.map(drop).map_err(RunError::from)
     };
-    futures_util::try_join!(body::prepull(&context, &engine, &plan, &mut []), begin)?;
+    // Both to their end: an image that cannot be had must not leave the data half way.
+    let pull = body::prepull(&context, &engine, &plan, &mut []);
+    let (pulled, begun) = futures_util::join!(pull, begin);
+    pulled?;
+    begun?;
     let driver = stack_driver(&context, engine, traits);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -20,7 +21,10 @@ use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
 use crate::swarm::teardown::Maker;
 use crate::swarm::volume::{MOUNT_POINT, VolumeSpec};
-use crate::wait::Stopwatch;
+use crate::wait::{Deadline, Stopwatch, retry_while};
+
+/// How long the engine may take to let go of the volumes of a container that it lists no more.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What `meta.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -355,15 +359,28 @@ impl WarmApp {
         }
         let image = self.engine.some_image(&snapshot.meta.images).await?;
         let watch = Stopwatch::start();
-        let stale = objects.iter().filter(|object| match object.kind {
+        let is_stale = |object: &&Object| match object.kind {
             Kind::Volume => true,
             // Those that the failed head added.
             Kind::Secret => !snapshot.meta.secrets.contains(&object.name),
             _ => false,
-        });
-        // Every one is waited for, so that an error leaves no other volume half done and no holder behind.
-        let removed = join_all(stale.map(|object| self.engine.remove(object))).await;
-        removed.into_iter().collect::<Result<(), _>>()?;
+        };
+        // Every one is waited for, so that an error leaves no other volume half done and no holder behind. The engine
+        // lists a container no more a moment before it lets go of its volumes.
+        let removed = retry_while(
+            Deadline::after(RELEASE_LIMIT),
+            Duration::from_millis(50),
+            |removed: &Vec<Result<(), EngineError>>| removed.iter().any(Result::is_err),
+            || {
+                join_all(
+                    objects
+                        .iter()
+                        .filter(is_stale)
+                        .map(|object| self.engine.remove(object)),
+                )
+            },
+        );
+        removed.await.into_iter().collect::<Result<(), _>>()?;
         tracing::debug!(elapsed = ?watch.elapsed(), "removed what is replaced");
         let volumes = snapshot.meta.volumes.iter();
         let put = join_all(volumes.map(|volume| self.put_volume(snapshot, volume, &image))).await;
