@@ -100,6 +100,7 @@ fixtures! {
     backup_archives_nothing: "backup-archives-nothing",
     backup_empty_dump: "backup-empty-dump",
     backup_hook_fails: "backup-hook-fails",
+    backup_label_misplaced: "backup-label-misplaced",
     bad_yaml: "bad-yaml",
     base_cannot_deploy: "base-cannot-deploy",
     crash_loop: "crash-loop",
