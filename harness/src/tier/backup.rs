@@ -36,7 +36,8 @@ pub async fn run(
     if !hook(bench, &mut tally, "pre", Stage::Backup).await? {
         return Ok((tally.end(), None));
     }
-    let mut targets = super::seed::targets(bench, Some(plan));
+    let project = &bench.current.project;
+    let mut targets = super::seed::targets(project, Some(plan), Stage::Backup);
     let seeded = async {
         targets.extend(named_directories(bench, plan).await?);
         bench.seed(&targets, "backup").await
