@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::name::{Domain, RecipeName};
+use crate::recipe::backup::{BackupPlan, BackupProblem};
 use crate::recipe::compose::Location;
 use file::{Check, DeclaredFile, Dependency, Probe, Verify};
 use read::{DeclaredError, Read};
@@ -176,6 +177,31 @@ impl Declared {
             }),
             (Some(true), _) | (None, true) => None,
         }
+    }
+
+    /// Returns why the labels alone, of which `plan` was made, fail the backup: they promise to save what they do
+    /// not, which no archive could show; or there is no backup, though the recipe asks for one in words that no
+    /// backup tool follows or `base`, the version before it, had one. Declared to have none, it needs none.
+    #[must_use]
+    pub fn wrong_labels(&self, plan: &BackupPlan, base: bool) -> Option<String> {
+        let listed = |problems: Vec<&BackupProblem>| {
+            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            (!words.is_empty()).then(|| words.join("; "))
+        };
+        if self.no_backup(plan.is_backup_capable()).is_none() {
+            return listed(plan.not_saved());
+        }
+        if self.backup_capable().is_some() || self.not_applicable(Rung::BackupRestore).is_some() {
+            return None;
+        }
+        let what = match listed(plan.asked_in_vain()) {
+            Some(wrong) => format!("nothing is backed up: {wrong}"),
+            None if base => "the base is backed up and the head is not: no service has `backupbot.backup=true` in `deploy.labels`".to_owned(),
+            None => return None,
+        };
+        Some(format!(
+            "{what}; mend the labels, or say in `expected_na.backup_restore` of {FILE_NAME} why there is no backup"
+        ))
     }
 
     /// Returns the check of a backup that is made before it counts.

@@ -104,6 +104,57 @@ fn recipes_of_the_wild() {
 }
 
 #[test]
+fn labels_that_lose_data_are_going_to_fail_the_backup() {
+    let foretold = |env: &TestEnv, recipe: &Path| {
+        let plan = plan(env, recipe, &[]);
+        let warnings = plan["warnings"].to_string();
+        (will(&plan, "backup"), warnings)
+    };
+    let fails = "the backup is going to fail: ";
+    let mut env = env();
+    let (backup, warnings) = foretold(&env, &env.recipe("backup-label-misplaced"));
+    assert_eq!(backup, "run");
+    assert!(warnings.contains(&format!("{fails}nothing is backed up: service `app`")));
+    assert!(
+        !warnings.contains("undeclared: backup_restore"),
+        "{warnings}"
+    );
+
+    // Nothing is wrong with a recipe that has no labels but that its base had some.
+    let recipe = env.recipe("notes");
+    let label = "        - \"backupbot.backup=${ENABLE_BACKUPS:-true}\"\n";
+    env.edit(&recipe.join("compose.yml"), label, "");
+    let (backup, warnings) = foretold(&env, &recipe);
+    assert_eq!(backup, "run");
+    assert!(
+        warnings.contains(&format!("{fails}the base is backed up")),
+        "{warnings}"
+    );
+    let declared = "expected_na: {backup_restore: kept elsewhere}\n";
+    env.write("overlays/notes/recipe-ci.yml", declared);
+    env.set(
+        "CCCI_TESTS_DIR",
+        env.root.join("overlays").display().to_string(),
+    );
+    let (backup, warnings) = foretold(&env, &recipe);
+    assert_eq!(backup, "skip");
+    assert!(!warnings.contains(fails), "{warnings}");
+
+    let env = self::env();
+    let recipe = env.recipe("wild-backup-v1");
+    let labels = recipe.join("backup/compose.v1.yml");
+    assert!(!foretold(&env, &recipe).1.contains(fails));
+    env.edit(&labels, "path=/data/notes", "path=/tmp/notes,/data/notes");
+    let (_, warnings) = foretold(&env, &recipe);
+    assert!(
+        warnings.contains(&format!(
+            "{fails}service `app`: the backup path `/tmp/notes`"
+        )),
+        "{warnings}"
+    );
+}
+
+#[test]
 fn tags_annotated_lightweight_and_unparsable() {
     let env = env();
     let recipe = env.recipe("notes");

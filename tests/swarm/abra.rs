@@ -117,6 +117,7 @@ parity! {
         wild_port: "wild-port",
     }
     full {
+        backup_label_misplaced: "backup-label-misplaced",
         crash_loop: "crash-loop",
         never_healthy: "never-healthy",
         no_backup: "no-backup",

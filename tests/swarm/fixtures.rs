@@ -100,6 +100,7 @@ fixtures! {
     backup_archives_nothing: "backup-archives-nothing",
     backup_empty_dump: "backup-empty-dump",
     backup_hook_fails: "backup-hook-fails",
+    backup_label_misplaced: "backup-label-misplaced",
     bad_yaml: "bad-yaml",
     base_cannot_deploy: "base-cannot-deploy",
     crash_loop: "crash-loop",
@@ -178,7 +179,8 @@ fn notes() {
     );
 }
 
-/// Its backup is one dump on a volume, so what survives is for the recipe's own hooks to say.
+/// Its backup is one dump on a volume, so what comes back is for the recipe's own hooks to say; the upgrade is held to
+/// a marker beside the dump.
 #[test]
 fn ledger() {
     whole(
@@ -186,6 +188,7 @@ fn ledger() {
         "1.0.0+15.1",
         "2 of 2 services",
         &[
+            ("upgrade", "generic: data survived"),
             ("backup", "generic: backup pre-hooks"),
             ("restore", "generic: saved files are back"),
             ("restore", "generic: restore post-hooks"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::recipe::compose::Project;
 use read::{KEYS, parse};
 
 fn error(text: &str) -> String {
@@ -309,6 +310,50 @@ fn a_stale_and_an_undeclared_rung_are_said() {
             .no_backup(false),
         None
     );
+}
+
+#[test]
+fn a_backup_that_is_lost_fails_unless_it_is_declared() {
+    let plan = |labels: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("services:\n  app:\n    image: a\n    deploy: {{labels: [{labels}]}}\n");
+        std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+        let files = ["compose.yml".to_owned()];
+        BackupPlan::from_project(&Project::load(dir.path(), &files, &BTreeMap::new()).unwrap())
+    };
+    let none = Declared::default();
+    let reason = none.wrong_labels(&plan(""), true).unwrap();
+    assert!(
+        reason.starts_with("the base is backed up and the head is not")
+            && reason.contains("`expected_na.backup_restore` of recipe-ci.yml"),
+        "{reason}"
+    );
+    for labels in ["'backupbot.backup=${X}'", "'backupbot.backup=1'"] {
+        let reason = none.wrong_labels(&plan(labels), false).unwrap();
+        assert!(reason.contains("neither `true` nor `false`"), "{reason}");
+        for text in [
+            "expected_na: {backup_restore: no data}\n",
+            "backup: {capable: false}\n",
+        ] {
+            let declared = merged(&[text]).unwrap();
+            assert_eq!(declared.wrong_labels(&plan(labels), true), None, "{text}");
+            assert!(declared.no_backup(false).is_some());
+        }
+    }
+    assert_eq!(none.wrong_labels(&plan(""), false), None);
+    let good = plan("'backupbot.backup=true'");
+    assert_eq!(none.wrong_labels(&good, true), None);
+    // A promise that is not kept fails whatever is declared, unless nothing is backed up at all.
+    let path = plan("'backupbot.backup=true', 'backupbot.backup.path=/tmp/dump'");
+    for (text, fails) in [
+        ("expected_na: {backup_restore: no data}\n", true),
+        ("backup: {capable: true}\n", true),
+        ("backup: {capable: false}\n", false),
+    ] {
+        let reason = merged(&[text]).unwrap().wrong_labels(&path, false);
+        let said = reason.is_some_and(|reason| reason.contains("is on no volume of the stack"));
+        assert_eq!(said, fails, "{text}");
+    }
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub struct ServiceHooks {
     pub restore_pre: Option<String>,
     /// After they were.
     pub restore_post: Option<String>,
+    /// Whether its labels name paths that its own containers have: on a volume that it mounts, or the first
+    /// version's.
+    pub names_paths: bool,
 }
 
 /// A volume to save.
@@ -220,13 +223,52 @@ impl BackupPlan {
         !self.services.is_empty()
     }
 
+    /// Returns the labels that ask for a backup and get none; empty when there is one.
+    #[must_use]
+    pub fn asked_in_vain(&self) -> Vec<&BackupProblem> {
+        let asks = |problem: &&BackupProblem| match problem {
+            BackupProblem::OnContainer { label, .. } | BackupProblem::NotBoolean { label, .. } => {
+                label == BACKUP
+            }
+            BackupProblem::NoEffect { .. } => true,
+            _ => false,
+        };
+        let problems = self.problems.iter();
+        problems
+            .filter(|_| !self.is_backup_capable())
+            .filter(asks)
+            .collect()
+    }
+
+    /// Returns what the labels promise to save and do not: named paths that are on no volume, and services with a
+    /// dump or a path of which nothing is saved. A service that has only the switch may have nothing to lose.
+    #[must_use]
+    pub fn not_saved(&self) -> Vec<&BackupProblem> {
+        let promised = |problem: &&BackupProblem| match problem {
+            BackupProblem::PathNotOnVolume { .. } => true,
+            BackupProblem::NothingSaved { service } => self.services.iter().any(|hooks| {
+                hooks.service == *service && (hooks.backup_pre.is_some() || hooks.names_paths)
+            }),
+            _ => false,
+        };
+        self.problems.iter().filter(promised).collect()
+    }
+
+    /// Returns whether a command makes what is saved, such as a dump.
+    #[must_use]
+    pub fn has_pre_hook(&self) -> bool {
+        self.services.iter().any(|hooks| hooks.backup_pre.is_some())
+    }
+
     fn check_places(&mut self, project: &Project) {
         for service in &project.services {
             let name = || service.name.clone();
-            for label in service
+            for (label, _) in service
                 .container_labels
-                .keys()
-                .filter(|label| label.starts_with("backupbot."))
+                .iter()
+                .filter(|(label, _)| label.starts_with("backupbot."))
+                // What is off is off in either place.
+                .filter(|(label, value)| *label != BACKUP || !is_false(value))
             {
                 self.problems.push(BackupProblem::OnContainer {
                     service: name(),
@@ -293,6 +335,13 @@ fn hooks(service: &Service) -> ServiceHooks {
         backup_post,
         restore_pre,
         restore_post,
+        names_paths: service.labels.keys().any(|label| {
+            let volume = |label: &str| {
+                let volume = label.strip_prefix(VOLUMES)?.strip_suffix(".path")?;
+                volume_mounts(service).find(|mount| mount.source.as_deref() == Some(volume))
+            };
+            label == PATH_V1 || volume(label).is_some()
+        }),
     }
 }
 

@@ -65,6 +65,11 @@ pub struct Base {
 }
 
 impl Base {
+    /// Returns whether its labels ask for a backup.
+    fn is_backed_up(&self) -> bool {
+        BackupPlan::from_project(&self.release.project).is_backup_capable()
+    }
+
     /// Returns what messages call it.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -261,6 +266,10 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     }
     let backups = BackupPlan::from_project(&head.project);
     warnings.extend(backups.problems.iter().map(ToString::to_string));
+    let labels = wrong_labels(&found.declared, &head, base.as_ref());
+    if let (true, Some(reason)) = (settings.stages.contains(&Stage::Backup), &labels) {
+        warnings.push(format!("the backup is going to fail: {reason}"));
+    }
     let Found {
         declared,
         suite,
@@ -275,7 +284,8 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     warnings.extend(declared.surprises(|rung| match rung {
         Rung::Upgrade => asked(Stage::Upgrade).then_some(base.is_some()),
         Rung::BackupRestore => {
-            asked(Stage::Backup).then(|| declared.no_backup(backups.is_backup_capable()).is_none())
+            let none = declared.no_backup(backups.is_backup_capable()).is_some();
+            asked(Stage::Backup).then_some(!none || labels.is_some())
         }
         Rung::Custom => asked(Stage::Custom).then_some(has_custom),
     }));
@@ -400,7 +410,20 @@ fn read_base(
     })
 }
 
+/// Returns why the backup labels fail the backup of what is deployed at last, if they do.
+fn wrong_labels(declared: &Declared, head: &Release, base: Option<&Base>) -> Option<String> {
+    let upgraded = base.and_then(|base| base.upgraded.as_ref().ok());
+    let labels = BackupPlan::from_project(&upgraded.unwrap_or(head).project);
+    declared.wrong_labels(&labels, base.is_some_and(Base::is_backed_up))
+}
+
 impl Plan {
+    /// Returns whether there is a base and its labels ask for a backup.
+    #[must_use]
+    pub fn base_is_backed_up(&self) -> bool {
+        self.base.as_ref().is_some_and(Base::is_backed_up)
+    }
+
     /// Returns the stamp of the base.
     #[must_use]
     pub fn base_stamp(&self, settings: &Settings) -> Option<Stamp> {
@@ -525,7 +548,8 @@ impl Plan {
     #[must_use]
     pub fn tiers(&self, settings: &Settings) -> Vec<TierView> {
         let labels = BackupPlan::from_project(&self.head.project).is_backup_capable();
-        let no_backup = self.declared.no_backup(labels);
+        let wrong = wrong_labels(&self.declared, &self.head, self.base.as_ref());
+        let no_backup = self.declared.no_backup(labels).filter(|_| wrong.is_none());
         let view = |name, will, reason: Option<String>| TierView { name, will, reason };
         Stage::ALL
             .into_iter()

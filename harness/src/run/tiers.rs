@@ -42,6 +42,7 @@ pub(super) async fn all(
     let head_stamp = plan.head_stamp(settings);
     let base_stamp = plan.base_stamp(settings);
     let images = plan.head_images();
+    let base_backed_up = plan.base_is_backed_up();
     let Plan {
         head,
         base,
@@ -139,7 +140,8 @@ pub(super) async fn all(
     if let Some(outcome) = upgraded {
         record(context, outcome);
     }
-    backup_and_restore(context, &mut bench, going_on, why_not).await?;
+    let going = if going_on { Ok(()) } else { Err(why_not) };
+    backup_and_restore(context, &mut bench, going, base_backed_up).await?;
     let custom = if !asked(Stage::Custom) {
         not_asked(Stage::Custom)
     } else if going_on {
@@ -234,27 +236,32 @@ pub(super) fn check_deploys(told: u32, meant: u32) -> Result<(), RunError> {
 async fn backup_and_restore(
     context: &Context<'_>,
     bench: &mut Bench,
-    going_on: bool,
-    why_not: &str,
+    going: Result<(), &str>,
+    base_backed_up: bool,
 ) -> Result<(), RunError> {
     let asked = |stage| context.settings.stages.contains(&stage);
     let plan = BackupPlan::from_project(&bench.current.project);
     let no_backup = bench.declared.no_backup(plan.is_backup_capable());
+    let wrong = bench.declared.wrong_labels(&plan, base_backed_up);
     let mut snapshot: Option<Snapshot> = None;
     let idle = |stage| {
         if !asked(stage) {
             Some(not_asked(stage))
-        } else if let Some(reason) = &no_backup {
+        } else if let (Some(reason), None) = (&no_backup, &wrong) {
             Some(without(stage, Status::Skip, reason.clone()))
-        } else if !going_on {
-            Some(without(stage, Status::Unver, why_not))
         } else {
-            None
+            let why_not = going.err();
+            why_not.map(|reason| without(stage, Status::Unver, reason))
         }
     };
-    let backup = match idle(Stage::Backup) {
-        Some(outcome) => outcome,
-        None => {
+    let backup = match (idle(Stage::Backup), &wrong) {
+        (Some(outcome), _) => outcome,
+        (None, Some(reason)) => {
+            let mut tally = tier::Tally::start(&context.events, Stage::Backup);
+            tally.check("generic: backup labels", Err(reason.clone()));
+            tally.end()
+        }
+        (None, None) => {
             let run = tier::backup::run(bench, &plan);
             let (outcome, taken) = timed(&context.events, Phase::Backup, "", run).await?;
             snapshot = taken.filter(|_| outcome.status != Status::Fail);

@@ -36,7 +36,8 @@ pub async fn run(
     if !hook(bench, &mut tally, "pre", Stage::Backup).await? {
         return Ok((tally.end(), None));
     }
-    let mut targets = super::seed::targets(bench, Some(plan));
+    let project = &bench.current.project;
+    let mut targets = super::seed::targets(project, Some(plan), Stage::Backup);
     let seeded = async {
         targets.extend(named_directories(bench, plan).await?);
         bench.seed(&targets, "backup").await
@@ -113,7 +114,7 @@ async fn back_up(
     }
     match &snapshot.sealed {
         None => {
-            let holds = holds_the_seed(&bench.seeds, &snapshot);
+            let holds = holds_the_seed(&bench.seeds, &snapshot, plan.has_pre_hook());
             tally.check(ARCHIVE, holds);
         }
         Some(why) => tally.skip(ARCHIVE, format!("{why}; the restore has to prove it")),
@@ -212,8 +213,13 @@ async fn named_directories(
 }
 
 /// Every part must be non-empty and hold its marker; one that has none, because it is a single saved file,
-/// must be newer than the seeding, or it is the dump of some earlier day.
-fn holds_the_seed(seeds: &Seeds, snapshot: &Snapshot) -> Result<Option<String>, String> {
+/// must be newer than the seeding where `dumps` says that a pre-hook makes such files, or it is the dump of some
+/// earlier day. Without one the app wrote the file when it liked, and the restore has to bring it back.
+fn holds_the_seed(
+    seeds: &Seeds,
+    snapshot: &Snapshot,
+    dumps: bool,
+) -> Result<Option<String>, String> {
     if snapshot.parts.is_empty() {
         return Err("the backup labels select nothing".to_owned());
     }
@@ -242,7 +248,7 @@ fn holds_the_seed(seeds: &Seeds, snapshot: &Snapshot) -> Result<Option<String>, 
                     return Err(format!("the archive of {name} is not readable: {error}"));
                 }
             },
-            None if part.newest + CLOCK_SLACK < seeds.at => {
+            None if dumps && part.newest + CLOCK_SLACK < seeds.at => {
                 return Err(format!(
                     "{name} was saved as it was before the data was seeded: nothing refreshed it"
                 ));
@@ -337,7 +343,7 @@ mod tests {
         let c = make("b/c", &[("c/.recipe-ci-marker", "two")]);
         let dump = make("dump.sql", &[("dump.sql", "insert")]);
         let all = of(vec![a.clone(), c.clone(), dump.clone()]);
-        let said = holds_the_seed(&seeds, &all).unwrap().unwrap();
+        let said = holds_the_seed(&seeds, &all, true).unwrap().unwrap();
         assert_eq!(said, "3 files, 2 markers");
 
         // The other path's marker proves nothing, whichever of the two it is.
@@ -363,8 +369,18 @@ mod tests {
                 "`data/b/c`",
             ),
         ] {
-            let reason = holds_the_seed(&seeds, &of(parts)).unwrap_err();
+            let reason = holds_the_seed(&seeds, &of(parts), true).unwrap_err();
             assert!(reason.contains(words), "{reason}");
         }
+
+        // A plain file that nobody promised to make anew may be as old as the app; it must not be empty.
+        let old = part(dir.path(), "config.php", &[("config.php", "x")], 98);
+        let of_old = |old: &Part| of(vec![a.clone(), c.clone(), old.clone()]);
+        holds_the_seed(&seeds, &of_old(&old), false).unwrap();
+        let empty = Part {
+            content_bytes: 0,
+            ..old
+        };
+        holds_the_seed(&seeds, &of_old(&empty), false).unwrap_err();
     }
 }

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bench;
+use crate::outcome::Stage;
 use crate::recipe::backup::{BackupPaths, BackupPlan};
+use crate::recipe::compose::Project;
 use crate::recipe::compose::model::MountKind;
 use crate::swarm::EngineError;
 
@@ -77,34 +79,26 @@ pub enum Found {
     Unmounted,
 }
 
-/// Returns the volumes to seed: those that are backed up as a whole, else all of the stack. Volumes of which
-/// only files are saved get no marker.
+/// Returns the volumes to seed before `stage`: those that are backed up, without a backup all of the stack.
+///
+/// Before the backup a volume of which only paths are saved gets none in its root, which is in no archive. An upgrade
+/// may lose all of it, whatever a backup takes, so before that it gets one.
 #[must_use]
-pub fn targets(bench: &Bench, plan: Option<&BackupPlan>) -> BTreeSet<Place> {
+pub fn targets(project: &Project, plan: Option<&BackupPlan>, stage: Stage) -> BTreeSet<Place> {
+    let Some(plan) = plan else {
+        let mounts = project.services.iter().flat_map(|service| &service.volumes);
+        return mounts
+            .filter(|mount| mount.kind == MountKind::Volume)
+            .filter_map(|mount| mount.source.as_deref().map(Place::root))
+            .collect();
+    };
     let mut targets = BTreeSet::new();
-    match plan {
-        Some(plan) => {
-            for volume in &plan.volumes {
-                match &volume.paths {
-                    BackupPaths::Whole => {
-                        targets.insert(Place::root(&volume.volume));
-                    }
-                    // Whether a named path is a directory only the container knows; the backup tier asks.
-                    BackupPaths::Named(_) => {}
-                }
-            }
-        }
-        None => {
-            for service in &bench.current.project.services {
-                for mount in service
-                    .volumes
-                    .iter()
-                    .filter(|mount| mount.kind == MountKind::Volume)
-                {
-                    if let Some(source) = &mount.source {
-                        targets.insert(Place::root(source));
-                    }
-                }
+    for volume in &plan.volumes {
+        match &volume.paths {
+            // Whether a named path is a directory only the container knows; the backup tier asks.
+            BackupPaths::Named(_) if stage == Stage::Backup => {}
+            BackupPaths::Whole | BackupPaths::Named(_) => {
+                targets.insert(Place::root(&volume.volume));
             }
         }
     }
@@ -237,6 +231,28 @@ pub fn all_same(found: &BTreeMap<Place, Found>) -> Result<Option<String>, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upgrade_is_held_to_a_volume_of_which_only_a_dump_is_saved() {
+        let text = "services:\n  app:\n    image: a\n    volumes: ['data:/data', 'cache:/cache']\n    \
+                    deploy:\n      labels:\n        - backupbot.backup=true\n        \
+                    - backupbot.backup.volumes.cache=false\n  \
+                    db:\n    image: b\n    volumes: ['db-data:/db']\n    deploy:\n      labels:\n        \
+                    - backupbot.backup=true\n        - backupbot.backup.volumes.db-data.path=backup.sql\n\
+                    volumes: {data: , cache: , db-data: }\n";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+        let files = ["compose.yml".to_owned()];
+        let project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
+        let plan = BackupPlan::from_project(&project);
+        let seeded = |plan, stage| -> Vec<String> {
+            let places = targets(&project, plan, stage);
+            places.iter().map(Place::to_string).collect()
+        };
+        assert_eq!(seeded(Some(&plan), Stage::Upgrade), ["data", "db-data"]);
+        assert_eq!(seeded(Some(&plan), Stage::Backup), ["data"]);
+        assert_eq!(seeded(None, Stage::Upgrade), ["cache", "data", "db-data"]);
+    }
 
     #[test]
     fn one_lost_marker_fails_them_all() {

@@ -39,7 +39,7 @@ pub async fn run(
     if !hook(bench, &mut tally, "pre", Stage::Upgrade).await? {
         return Ok(tally.end());
     }
-    let targets = super::seed::targets(bench, plan);
+    let targets = super::seed::targets(&bench.current.project, plan, Stage::Upgrade);
     if let Err(reason) = app_fault(bench.seed(&targets, "upgrade").await)? {
         tally.check("generic: data seeded", Err(reason));
         return Ok(tally.end());

@@ -262,3 +262,62 @@ fn in_the_first_version_a_service_without_a_path_saves_its_own_volumes() {
         ["service `db`: no backup tool knows the label `backupbot.backup.command`"]
     );
 }
+
+#[test]
+fn labels_that_ask_and_get_nothing_are_told_from_none() {
+    let in_vain = |labels: &str, more: &str| {
+        let plan = plan(
+            &format!("  app:\n    image: a\n    {more}\n    deploy: {{labels: {labels}}}\n"),
+            "",
+        );
+        plan.asked_in_vain().len()
+    };
+    for (labels, more) in [
+        ("[]", "labels: ['backupbot.backup=true']"),
+        ("['backupbot.backup=${ENABLE_BACKUPS}']", ""),
+        ("['backupbot.backup=1']", ""),
+        ("['backupbot.backup.pre-hook=dump']", ""),
+    ] {
+        assert_eq!(in_vain(labels, more), 1, "{labels} {more}");
+    }
+    for (labels, more) in [
+        ("[]", ""),
+        ("[]", "labels: ['backupbot.backup=false']"),
+        (
+            "['backupbot.backup=false', 'backupbot.backup.pre-hook=dump']",
+            "",
+        ),
+        // There is a backup, and a label that does nothing beside it.
+        (
+            "['backupbot.backup=true']",
+            "labels: ['backupbot.backup=true']",
+        ),
+    ] {
+        assert_eq!(in_vain(labels, more), 0, "{labels} {more}");
+    }
+}
+
+#[test]
+fn what_is_promised_and_not_saved_is_told_from_what_nobody_misses() {
+    let not_saved = |app: &str, db: &str| {
+        let plan = typical(app, db);
+        let found = plan.not_saved().into_iter();
+        found.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // Another service's volume is saved, so the archive is good.
+    let app = "{backupbot.backup: 'true', backupbot.backup.path: /data}";
+    let dump = "{backupbot.backup: 'true', backupbot.backup.path: /tmp/backup/, backupbot.backup.pre-hook: dump}";
+    let found = not_saved(app, dump);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("`/tmp/backup/` is on no volume"));
+
+    let app = "{backupbot.backup: 'true', backupbot.backup.volumes.db-data: 'false', backupbot.backup.volumes.data: 'false'}";
+    let hook = "{backupbot.backup: 'true', backupbot.backup.pre-hook: dump}";
+    assert_eq!(not_saved(app, hook).len(), 1);
+    let path = "{backupbot.backup: 'true', backupbot.backup.volumes.db-data.path: dump.sql}";
+    assert_eq!(not_saved(app, path).len(), 1);
+    // It has only the switch, or names a path of another's volume, which is saved.
+    assert!(not_saved(app, "{backupbot.backup: 'true'}").is_empty());
+    let other = "{backupbot.backup: 'true', backupbot.backup.volumes.cache.path: x}";
+    assert!(not_saved(app, other).is_empty());
+}
