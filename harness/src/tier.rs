@@ -11,8 +11,10 @@ pub mod restore;
 pub mod seed;
 pub mod serving;
 pub mod state;
+pub mod stayed;
 pub mod upgrade;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -106,6 +108,8 @@ pub struct Bench {
     pub current: Release,
     /// The markers that have been seeded.
     pub seeds: seed::Seeds,
+    /// What had failed when the app last converged.
+    pub forgiven: RefCell<stayed::Forgiven>,
     /// The dependencies, and which of them are up.
     pub needs: Needs,
 }
@@ -189,6 +193,10 @@ impl Bench {
                     last,
                     services,
                 })
+            }
+            Ok(state) => {
+                self.forgiven.replace(stayed::Forgiven::of(&state));
+                Ok(state)
             }
             settled => settled,
         }
@@ -445,7 +453,7 @@ async fn label_hooks(
 }
 
 /// Ends a tier that changed a running app: it serves, the seeded data is there (the assertion `data`), and
-/// only then are the recipe's own checks worth their time.
+/// only then are the recipe's own checks worth their time. After all of them nothing has died.
 async fn still_good(
     bench: &Bench,
     tally: &mut Tally<'_>,
@@ -467,7 +475,7 @@ async fn still_good(
     if !tally.has_failed() && hook(bench, tally, "verify", stage).await? {
         recipe_tests(bench, tally, stage).await?;
     }
-    Ok(())
+    stayed::look(bench, tally).await
 }
 
 /// Runs the tests of a stage.

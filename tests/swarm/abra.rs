@@ -132,6 +132,7 @@ parity! {
         wild_read_only: "wild-read-only",
         wild_web_elsewhere: "wild-web-elsewhere",
         wild_zero_replicas: "wild-zero-replicas",
+        worker_crash_loops: "worker-crash-loops",
     }
 }
 

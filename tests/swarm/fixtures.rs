@@ -131,6 +131,7 @@ fixtures! {
     wild_read_only: "wild-read-only",
     wild_web_elsewhere: "wild-web-elsewhere",
     wild_zero_replicas: "wild-zero-replicas",
+    worker_crash_loops: "worker-crash-loops",
 }
 
 /// What a good recipe with a base must show beyond its verdict.
@@ -194,6 +195,27 @@ fn ledger() {
             ("restore", "generic: restore post-hooks"),
         ],
     );
+}
+
+/// A service that dies while the recipe's tests run is red, though all of them pass.
+#[test]
+fn a_service_that_dies_after_convergence_is_red() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let text = "#!/bin/sh\nset -eu\nservice=$(printf %s \"$CCCI_APP_DOMAIN\" | tr . _)_app\n\
+         recipe-ci app exec -- sh -c 'kill 1'\n\
+         until docker service ps --format '{{.CurrentState}}' \"$service\" | grep -q ^Failed; do sleep 0.1; done\n";
+    env.overlay("notes", "custom/test_kills.sh", text);
+    env.set("STAGES", "install,custom");
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(1);
+    let results = env.results();
+    let custom = tier(&results, &"custom".into());
+    let words =
+        "generic: stayed up: service `app` failed 1 time since it had converged and is not up";
+    let reason = custom["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with(words), "{reason}\n{}", done.stderr);
+    env.assert_nothing_left();
 }
 
 /// A test that prints a generated secret in several forms shows it to nobody.

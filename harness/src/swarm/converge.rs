@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::service::{Service, StackState, Task, UpdateState};
+use super::steady::Lives;
 use super::watch::Watch;
 use super::{Engine, EngineError};
 use crate::name::StackName;
@@ -118,6 +119,7 @@ pub struct Crashes {
     /// Failures that do not count: from before, or while something else was still starting.
     excused: BTreeSet<String>,
     counted: BTreeMap<String, BTreeSet<String>>,
+    lives: Lives,
 }
 
 impl Crashes {
@@ -133,6 +135,7 @@ impl Crashes {
         Self {
             excused,
             counted: BTreeMap::new(),
+            lives: Lives::since(state),
         }
     }
 
@@ -245,7 +248,8 @@ impl NotConverged {
     }
 }
 
-/// Waits until `stack` is settled with every service of `expected`; says through `progress` what it waits
+/// Waits until `stack` is settled with every service of `expected`, and until each of them that failed meanwhile has
+/// been up for longer than what failed of it ([`Lives`]); says through `progress` what it waits
 /// for. `crashes` holds what had failed before.
 ///
 /// # Errors
@@ -264,11 +268,14 @@ pub async fn converge(
     loop {
         let state = engine.stack_state(stack).await?;
         let judgement = judge(&state, expected);
+        let unsteady = crashes.lives.look(&state, clock.elapsed());
         let pending = match &judgement {
-            Judgement::Settled => return Ok(state),
+            Judgement::Settled if unsteady.is_empty() => return Ok(state),
             Judgement::Vanished(service) => return Err(NotConverged::Vanished(service.clone())),
+            Judgement::Settled => &unsteady,
             Judgement::Pending(pending) => pending,
         };
+        // By the judgement: a service that is up, if not for long, holds up no other.
         if let Some(crash) = crashes.look(&state, &judgement) {
             return Err(NotConverged::CrashLoop(crash));
         }

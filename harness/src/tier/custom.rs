@@ -1,6 +1,6 @@
 //! The custom tier: whatever the recipe and the overlay ship under `custom/`.
 
-use super::{Bench, Tally, TierError, hook, recipe_tests, without};
+use super::{Bench, Tally, TierError, hook, recipe_tests, stayed, without};
 use crate::declared::{Declared, Rung};
 use crate::outcome::{Stage, Status, TierOutcome};
 
@@ -36,11 +36,13 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
         recipe_tests(bench, &mut tally, Stage::Custom).await?;
         hook(bench, &mut tally, "verify", Stage::Custom).await?;
     }
+    stayed::look(bench, &mut tally).await?;
     let mut outcome = tally.end();
     let tests = outcome
         .tests
         .iter()
-        .filter(|test| test.name != "setup_custom_tests" && !test.name.starts_with("ops/"));
+        .filter(|test| test.name != "setup_custom_tests" && test.name != stayed::STAYED)
+        .filter(|test| !test.name.starts_with("ops/"));
     let (count, skipped) = tests.fold((0, 0), |(count, skipped), test| {
         (
             count + 1,

@@ -206,6 +206,7 @@ pub async fn judge(
             if seeded && super::hook(bench, &mut tally, "verify", Stage::Install).await? {
                 recipe_tests(bench, &mut tally, Stage::Install).await?;
             }
+            super::stayed::look(bench, &mut tally).await?;
         }
         Err(NotUp { what, reason }) => {
             tally.check(&format!("generic: {what}"), Err(reason));
