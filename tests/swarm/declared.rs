@@ -81,11 +81,14 @@ checks:
         "compose.ccci.yml",
         "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n",
     );
-    // The install tests meet the base, the custom ones the head.
+    // The install tests meet the base, the custom ones the head. Nothing of SIDE, CI_SECRET and what follows stands
+    // in the compose file.
     let asks = |bytes: u32| {
         format!(
             "#!/bin/sh\nset -eu\nrecipe-ci app exec -- env | tee /dev/stderr > seen.$$\n\
              grep -qx NOTES_MAX_BYTES={bytes} seen.$$\ngrep -qx CI_COLOUR=blue seen.$$\n\
+             grep -qx \"SIDE=side.$CCCI_APP_DOMAIN\" seen.$$\ngrep -qx CI_SECRET=hide-me-please seen.$$\n\
+             grep -qx LETS_ENCRYPT_ENV= seen.$$\ngrep -q ^APP_NOTES_VERSION=v seen.$$\ngrep -q ^TYPE=notes: seen.$$\n\
              [ \"$(recipe-ci app env SIDE)\" = \"side.$CCCI_APP_DOMAIN\" ]\n"
         )
     };

@@ -394,7 +394,9 @@ impl AbraDriver {
         }
         if !traits.ipvs {
             let name = format!("no-ipvs-{}.json", tag_of(release));
-            let mut value = overlay(&release.project, &std::collections::BTreeMap::new(), true);
+            let none = std::collections::BTreeMap::new();
+            // abra gives `app` its environment itself.
+            let mut value = overlay(&release.project, &none, &none, true);
             host_ports(&mut value, &release.project.services);
             let path = self.abra.dir.join(OVERLAYS).join(&name);
             self.site.write(&path, value.to_string().as_bytes())?;

@@ -1,7 +1,7 @@
 //! The embedded driver: deploys a recipe with nothing but Docker.
 //!
 //! Docker's own loader merges and interpolates what is deployed: this driver only adds one override file
-//! with labels, and rewrites copies of compose files where the host forces it. So what runs is what abra
+//! with labels and the environment of `app`, and rewrites copies of compose files where the host forces it. So what runs is what abra
 //! would run. The harness's own reading of the recipe serves for planning and assertions only.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use super::{DriverError, Site};
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
 use crate::process::Cmd;
+use crate::recipe::compose::query::MAIN_SERVICE;
 use crate::recipe::compose::render::{
     Changes, DEFAULT_SCHEMA_VERSION, SchemaVersion, normalise, overlay,
 };
@@ -167,12 +168,6 @@ impl StackDriver {
         let stack = lock.domain().stack();
         let mut files = Vec::new();
         let host_ports = self.site.traits.needs_host_ports(release);
-        let first_dir = release
-            .project
-            .files
-            .first()
-            .and_then(|file| Path::new(file).parent())
-            .unwrap_or(Path::new(""));
         for (number, (file, version)) in release.project.versions.iter().enumerate() {
             if version.is_some() && !host_ports {
                 files.push(release.root.join(file));
@@ -182,7 +177,7 @@ impl StackDriver {
                 version: SchemaVersion::WhenMissing(schema_of(release)),
                 host_ports,
                 // Docker takes relative paths from the directory of the first file.
-                base_dir: Some(release.root.join(first_dir)),
+                base_dir: Some(base_dir(release)),
             };
             let copy = self
                 .site
@@ -205,6 +200,7 @@ impl StackDriver {
         let value = overlay(
             &release.project,
             &labels(stack.as_str(), stamp, release),
+            &exposed(stamp, release),
             !self.site.traits.ipvs,
         );
         self.site.write(&extra, value.to_string().as_bytes())?;
@@ -320,6 +316,35 @@ fn type_of(stamp: &Stamp, release: &Release) -> String {
     )
 }
 
+/// Returns where the relative paths of the compose files are meant from.
+fn base_dir(release: &Release) -> PathBuf {
+    let first = release.project.files.first();
+    let dir = first.and_then(|file| Path::new(file).parent());
+    release.root.join(dir.unwrap_or(Path::new("")))
+}
+
+/// Returns what abra gives the service `app` for variables of which its `environment` says nothing: everything
+/// that the compose files are interpolated with, and as `TYPE` the version that is deployed.
+///
+/// What an `env_file` sets is left out, because `environment` would win over it.
+fn exposed(stamp: &Stamp, release: &Release) -> BTreeMap<String, String> {
+    let mut vars = release.vars.clone();
+    for name in ["TYPE", "RECIPE"] {
+        if let Some(value) = vars.get_mut(name) {
+            *value = type_of(stamp, release);
+        }
+    }
+    let files = release.project.service(MAIN_SERVICE);
+    for file in files.iter().flat_map(|service| &service.env_files) {
+        // Docker says what is wrong with one that cannot be read, and deploys nothing.
+        let text = std::fs::read_to_string(base_dir(release).join(file)).unwrap_or_default();
+        for line in text.trim_start_matches('\u{feff}').lines() {
+            vars.remove(line.trim_start().split('=').next().unwrap_or_default());
+        }
+    }
+    vars
+}
+
 /// Returns the labels that abra sets on the main service.
 fn labels(stack: &str, stamp: &Stamp, release: &Release) -> BTreeMap<String, String> {
     let key = |name: &str| format!("coop-cloud.{stack}.{name}");
@@ -339,6 +364,7 @@ fn labels(stack: &str, stamp: &Stamp, release: &Release) -> BTreeMap<String, Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::release::{Additions, AppName, Tree};
 
     #[test]
     fn a_recipe_cannot_steer_the_client() {
@@ -363,5 +389,62 @@ mod tests {
         ] {
             assert!(!steers(name), "{name} is kept from the client");
         }
+    }
+
+    #[test]
+    fn app_gets_what_the_files_are_interpolated_with() {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            (
+                ".env.sample",
+                "TYPE=x\nSMTP_HOST=mail\nCOMPOSE_FILE=sub/c.yml\nTHEIRS=no\n",
+            ),
+            ("abra.sh", "export APP_CONF_VERSION=v2\n"),
+            ("sub/their.env", "# THEIRS\nTHEIRS=yes\n"),
+            (
+                "sub/c.yml",
+                "version: '3.8'\nservices:\n  app: {image: a, env_file: their.env}\n",
+            ),
+        ] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let tree = Tree {
+            root: dir.path().to_owned(),
+            commit: "0123456789".repeat(4),
+            dirty: true,
+        };
+        let recipe: RecipeName = "x".parse().unwrap();
+        let zone = "ci.localhost".parse().unwrap();
+        let domain = crate::name::Domain::parse("x-012345.ci.localhost", &zone).unwrap();
+        let app = AppName {
+            recipe: &recipe,
+            domain: &domain,
+        };
+        let release = Release::read(&tree, app, &Additions::default()).unwrap();
+        let mut stamp = Stamp {
+            recipe: recipe.clone(),
+            version: Some("1.0.0+1".to_owned()),
+            chaos: true,
+        };
+        let vars = exposed(&stamp, &release);
+        let expected = [
+            ("APP_CONF_VERSION", "v2"),
+            ("COMPOSE_FILE", "sub/c.yml"),
+            ("DOMAIN", "x-012345.ci.localhost"),
+            ("LETS_ENCRYPT_ENV", ""),
+            ("SMTP_HOST", "mail"),
+            ("STACK_NAME", "x-012345_ci_localhost"),
+            ("TYPE", "x:01234567+U"),
+        ];
+        assert!(
+            vars.iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .eq(expected),
+            "{vars:?}"
+        );
+        stamp.chaos = false;
+        assert_eq!(exposed(&stamp, &release)["TYPE"], "x:1.0.0+1");
     }
 }

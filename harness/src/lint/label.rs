@@ -3,7 +3,7 @@
 use super::rules::{Checked, Hit};
 use super::view::{Label, View, at};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
-use crate::recipe::compose::query::MAIN_SERVICE;
+use crate::recipe::compose::query::{MAIN_SERVICE, RouterWithoutPort};
 use crate::recipe::version::Version;
 
 /// What labels of tools that look at Swarm services begin with.
@@ -23,7 +23,24 @@ pub(super) fn traefik(view: &View) -> Checked {
         value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
     });
     if enabled {
-        return Ok(Vec::new());
+        let labels = view.labels();
+        let hit = |fault: RouterWithoutPort| {
+            let router = labels.iter().find(|label| {
+                label.service == fault.service
+                    && label.in_deploy
+                    && label.key.starts_with("traefik.http.")
+                    && (fault.value.is_none() || label.key == fault.label)
+            });
+            match router {
+                Some(label) => at(label.place, fault.to_string()),
+                None => view.hit(&format!("services.{}", fault.service), fault.to_string()),
+            }
+        };
+        return Ok(project
+            .routers_without_port()
+            .into_iter()
+            .map(hit)
+            .collect());
     }
     let name = project
         .main_service()

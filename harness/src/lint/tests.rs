@@ -128,6 +128,8 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     const DEPLOY: &str = "    deploy:\n";
     const HOST: &str = "      - EXTRA_HOST=${EXTRA_HOST:?where it is}\n";
     const VERSION: &str = "        - \"coop-cloud.${STACK_NAME}.version=0.2.0+1.2.0\"\n";
+    const ROUTER: &str = "        - \"traefik.http.routers.x.rule=Host(`${DOMAIN}`)\"\n        - \"coop-cloud.${STACK_NAME}.version=0.2.0+1.2.0\"\n";
+    const NO_PORT: &str = "        - \"traefik.http.routers.x.rule=Host(`${DOMAIN}`)\"\n        - \"traefik.http.services.x.loadbalancer.server.port=${PORT}\"\n        - \"coop-cloud.${STACK_NAME}.version=0.2.0+1.2.0\"\n";
     const C: &str = "compose.yml";
     const E: &str = "compose.extra.yml";
     let cases: &[(&[Change], &[&str])] = &[
@@ -173,6 +175,8 @@ fn every_rule_finds_its_own_fault_at_its_place() {
             &[(C, "        - \"traefik.enable=true\"\n", "")],
             &["R010 compose.yml:4"],
         ),
+        (&[(C, VERSION, ROUTER)], &["R010 compose.yml:22"]),
+        (&[(C, VERSION, NO_PORT)], &["R010 compose.yml:23"]),
         (
             // The service that a file still names though nothing gives it an image any more.
             &[(

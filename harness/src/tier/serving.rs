@@ -81,7 +81,8 @@ impl Bench {
 
     /// Waits until the app answers.
     ///
-    /// Without a web port every service running and healthy is all that can be asked; the caller has
+    /// A router that Traefik passes over is a failure: nobody would reach what it stands for. Without a web
+    /// port and without such a router, every service running and healthy is all that can be asked; the caller has
     /// waited for that.
     ///
     /// # Errors
@@ -90,6 +91,9 @@ impl Bench {
         &self,
         deadline: Deadline,
     ) -> Result<Result<Option<String>, String>, TierError> {
+        if let Some(fault) = self.current.project.routers_without_port().first() {
+            return Ok(Err(fault.to_string()));
+        }
         let Some(web) = self.web() else {
             return Ok(Ok(Some(
                 "no web port in the recipe: every service is running and healthy".to_owned(),

@@ -80,6 +80,10 @@ impl Canon<'_> {
             }
             *environment = Value::Object(map);
         }
+        if let Some(Value::String(file)) = service.get("env_file") {
+            let list = vec![file.clone()];
+            service.insert("env_file".to_owned(), list.into());
+        }
         for (key, each) in [
             ("ports", port as Each),
             ("volumes", volume),

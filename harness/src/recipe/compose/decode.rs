@@ -106,6 +106,11 @@ fn service(name: &str, at: &At<'_>) -> Result<Service, Fault> {
             .into_iter()
             .map(|(name, at)| (name.to_owned(), at.value.as_str().map(str::to_owned)))
             .collect(),
+        env_files: at
+            .items("env_file")?
+            .iter()
+            .map(At::scalar)
+            .collect::<Result<_, _>>()?,
         healthcheck: healthcheck(&at.child("healthcheck"))?,
         depends_on: at
             .items("depends_on")?

@@ -30,6 +30,8 @@ pub struct Service {
     pub networks: Vec<String>,
     /// The environment; `None` is a variable that is named without a value, which docker drops.
     pub environment: BTreeMap<String, Option<String>>,
+    /// `env_file`: relative paths are meant from the directory of the first compose file.
+    pub env_files: Vec<String>,
     /// The health check.
     pub healthcheck: Healthcheck,
     /// `depends_on`, which a Swarm passes over.

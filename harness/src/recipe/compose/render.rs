@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::model::Service;
+use super::query::MAIN_SERVICE;
 use super::yaml::join;
 use super::{ComposeError, Project, load, locate, ports};
 use crate::recipe::interpolate::escape;
@@ -193,13 +195,26 @@ fn absolute(text: &str, base: &Path) -> String {
 /// Returns an override file for `project`: `labels` on the service `app`, or on the first when there is none,
 /// and, with `dnsrr`, that endpoint mode on every service that has none.
 ///
+/// Of `exposed` the service `app`, and no other, gets what its `environment` does not have: abra gives it the
+/// app's whole environment.
+///
 /// It has the `version` of the other files. Values are escaped, so that docker leaves their `$` alone; keys
 /// are not, because docker does not interpolate keys.
 #[must_use]
-pub fn overlay(project: &Project, labels: &BTreeMap<String, String>, dnsrr: bool) -> Value {
+pub fn overlay(
+    project: &Project,
+    labels: &BTreeMap<String, String>,
+    exposed: &BTreeMap<String, String>,
+    dnsrr: bool,
+) -> Value {
     let main = project.main_service().map(|service| service.name.as_str());
     let mut services = Map::new();
     for service in &project.services {
+        let mut entry = Map::new();
+        let environment = missing(service, exposed);
+        if service.name == MAIN_SERVICE && !environment.is_empty() {
+            entry.insert("environment".to_owned(), environment.into());
+        }
         let mut deploy = Map::new();
         if main == Some(service.name.as_str()) && !labels.is_empty() {
             let labels: Map<String, Value> = labels
@@ -212,7 +227,10 @@ pub fn overlay(project: &Project, labels: &BTreeMap<String, String>, dnsrr: bool
             deploy.insert("endpoint_mode".to_owned(), "dnsrr".into());
         }
         if !deploy.is_empty() {
-            services.insert(service.name.clone(), json!({ "deploy": deploy }));
+            entry.insert("deploy".to_owned(), deploy.into());
+        }
+        if !entry.is_empty() {
+            services.insert(service.name.clone(), entry.into());
         }
     }
     let version = project
@@ -220,4 +238,14 @@ pub fn overlay(project: &Project, labels: &BTreeMap<String, String>, dnsrr: bool
         .as_deref()
         .unwrap_or(DEFAULT_SCHEMA_VERSION);
     json!({ "version": version, "services": services })
+}
+
+/// Returns what `service` does not set of `vars`. A variable that is named without a value is not set: where
+/// docker had a value for it, the model has it too.
+fn missing(service: &Service, vars: &BTreeMap<String, String>) -> Map<String, Value> {
+    let is_set = |name: &String| matches!(service.environment.get(name), Some(Some(_)));
+    vars.iter()
+        .filter(|(name, _)| !is_set(name))
+        .map(|(name, value)| (name.clone(), escape(value).into()))
+        .collect()
 }

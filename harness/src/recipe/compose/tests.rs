@@ -272,6 +272,70 @@ services:
 }
 
 #[test]
+fn a_router_without_a_port_is_found() {
+    const ENABLED: &str = "traefik.enable=True";
+    const RULE: &str = "traefik.http.routers.notes.rule=Host(`n`)";
+    let faults = |labels: &[&str]| {
+        let list: Vec<String> = labels.iter().map(|label| format!("'{label}'")).collect();
+        let map: Vec<String> = labels
+            .iter()
+            .filter_map(|label| label.split_once('='))
+            .map(|(key, value)| format!("'{key}': '{value}'"))
+            .collect();
+        let found = [format!("[{}]", list.join(", ")), format!("{{{}}}", map.join(", "))]
+            .map(|labels| {
+                let text = format!(
+                    "services:\n  app: {{image: a, deploy: {{labels: {labels}}}}}\n  off: {{image: a, deploy: {{replicas: 0, labels: {labels}}}}}\n"
+                );
+                let faults = one(&text).routers_without_port();
+                let faults = faults.iter().map(ToString::to_string);
+                faults.collect::<Vec<_>>()
+            });
+        assert_eq!(found[0], found[1], "a list and a map differ");
+        found.into_iter().next().unwrap()
+    };
+    assert_eq!(
+        faults(&[ENABLED, RULE]),
+        [
+            "service `app` has a Traefik router, and its label `traefik.http.services.notes.loadbalancer.server.port` \
+             is missing: Traefik does not route to it"
+        ]
+    );
+    assert_eq!(
+        faults(&[
+            ENABLED,
+            RULE,
+            "traefik.http.services.x.loadbalancer.server.port=${PORT}"
+        ]),
+        [
+            "service `app` has a Traefik router, and its label `traefik.http.services.x.loadbalancer.server.port` \
+             is ``, which is no port: Traefik does not route to it"
+        ]
+    );
+    for fine in [
+        &[RULE][..],
+        &[ENABLED, "traefik.tcp.routers.notes.rule=HostSNI(`*`)"],
+        &[
+            ENABLED,
+            RULE,
+            "traefik.http.services.x.loadBalancer.server.port=80",
+        ],
+        &[
+            ENABLED,
+            RULE,
+            "traefik.http.services.x.loadbalancer.server.url=http://x",
+        ],
+        &[
+            ENABLED,
+            RULE,
+            "traefik.http.routers.notes.service=api@internal",
+        ],
+    ] {
+        assert_eq!(faults(fine), [""; 0], "{fine:?}");
+    }
+}
+
+#[test]
 fn a_variable_in_a_key_is_warned_about() {
     let project = one(
         "services:\n  app:\n    image: a\n    deploy:\n      labels:\n        coop-cloud.${STACK_NAME}.version: 1.0.0+1\n        on: true\n",

@@ -1,5 +1,7 @@
 //! Files that are written.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::super::render::{Changes, SchemaVersion, normalise, overlay};
@@ -62,9 +64,11 @@ configs:
 #[test]
 fn an_overlay_carries_labels_and_endpoint_modes() {
     let labels = [("coop-cloud.x.chaos".to_owned(), "a$b".to_owned())].into();
+    let none = BTreeMap::new();
+    let vars = [("ONE".to_owned(), "1".to_owned())].into();
     let project = one(TYPICAL);
     assert_eq!(
-        overlay(&project, &labels, true),
+        overlay(&project, &labels, &none, true),
         json!({
             "version": "3.8",
             "services": {"app": {"deploy": {"labels": {"coop-cloud.x.chaos": "a$$b"}, "endpoint_mode": "dnsrr"}}},
@@ -72,7 +76,38 @@ fn an_overlay_carries_labels_and_endpoint_modes() {
     );
     let without_app = one("services:\n  web: {image: a}\n  db: {image: b}\n");
     assert_eq!(
-        overlay(&without_app, &labels, false),
+        overlay(&without_app, &labels, &vars, false),
         json!({"version": "3.8", "services": {"web": {"deploy": {"labels": {"coop-cloud.x.chaos": "a$$b"}}}}})
+    );
+}
+
+#[test]
+fn app_alone_gets_the_variables_that_it_does_not_set() {
+    let exposed = [
+        ("SET", "no"),
+        ("EMPTY", "x"),
+        ("NEW", "p$1"),
+        ("NAMED", "n"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let none = BTreeMap::new();
+    for environment in [
+        "[SET=yes, NAMED, EMPTY=]",
+        "{SET: yes, NAMED: null, EMPTY: \"\"}",
+    ] {
+        let project = one(&format!(
+            "services:\n  app: {{image: a, environment: {environment}}}\n  db: {{image: b}}\n"
+        ));
+        assert_eq!(
+            overlay(&project, &none, &exposed, false)["services"],
+            json!({"app": {"environment": {"NEW": "p$$1", "NAMED": "n"}}}),
+            "{environment}"
+        );
+    }
+    let project = one("services:\n  app: {image: a}\n");
+    assert_eq!(
+        overlay(&project, &none, &none, false)["services"],
+        json!({})
     );
 }
