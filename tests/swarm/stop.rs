@@ -4,7 +4,7 @@
 //! `nix/modules/drone-runner.nix` relies on it. And what a run does whose output nobody reads, or whose worker is killed
 //! while its logs hold what tests printed.
 
-use std::io::{PipeReader, Write as _};
+use std::io::{PipeReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -68,20 +68,24 @@ fn of_the_unit_tears_down_during_a_test() {
     stopped_in(Phase::Custom);
 }
 
-/// Starts a run whose stderr is a full pipe that nobody reads, as of a runner that hangs, and waits until it fetches.
-fn unread(scene: &Scene) -> (Child, PipeReader) {
+/// Starts a run whose stderr is a full pipe that nobody reads, as of a runner that hangs, and waits until it
+/// fetches; returns how many bytes are in it, too.
+fn unread(scene: &Scene) -> (Child, PipeReader, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let flags = fcntl(&writer, FcntlArg::F_GETFL).unwrap();
     let flags = OFlag::from_bits_retain(flags);
     fcntl(&writer, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
-    while writer.write(&[b'x'; 4096]).is_ok() {}
+    let mut filled = 0;
+    while let Ok(count) = writer.write(&[b'x'; 4096]) {
+        filled += count;
+    }
     // The run has the same open file.
     fcntl(&writer, FcntlArg::F_SETFL(flags)).unwrap();
     let mut command = scene.command();
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let child = command.stderr(writer).spawn().unwrap();
     wait_until(LONG, "it fetches", || scene.is_asked().then_some(()));
-    (child, reader)
+    (child, reader, filled)
 }
 
 fn ends_with(mut child: Child, code: i32) {
@@ -92,18 +96,39 @@ fn ends_with(mut child: Child, code: i32) {
 #[test]
 fn a_cancel_reaches_a_run_whose_output_nobody_reads() {
     let scene = Scene::new(Phase::Fetch);
-    let (child, _reader) = unread(&scene);
+    let (child, _reader, _) = unread(&scene);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     ends_with(child, 143);
     assert_eq!(scene.env.results()["verdict"], "cancelled");
+    let log = std::fs::read_to_string(scene.env.run_dirs()[0].join("run.log")).unwrap();
+    assert!(log.contains("SIGTERM received"), "{log}");
+    scene.env.assert_nothing_left();
+}
+
+#[test]
+fn what_nobody_read_is_said_to_be_missing_when_somebody_reads_again() {
+    let scene = Scene::new(Phase::Fetch);
+    let (child, mut reader, filled) = unread(&scene);
+    // All that was in the way.
+    reader.read_exact(&mut vec![0; filled]).unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    ends_with(child, 143);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains("bytes of output were left out here"),
+        "{said}"
+    );
+    assert!(said.contains("SIGTERM received"), "{said}");
     scene.env.assert_nothing_left();
 }
 
 #[test]
 fn a_supervisor_whose_output_nobody_reads_cleans_up_after_its_worker() {
     let scene = Scene::new(Phase::Fetch);
-    let (child, _reader) = unread(&scene);
+    let (child, _reader, _) = unread(&scene);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     kill(child_of(pid), Signal::SIGKILL).unwrap();
     ends_with(child, 137);

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use harness::wait::Deadline;
@@ -21,8 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How much a pipe takes at once when it says that there is room (`PIPE_BUF` of Linux), in bytes.
 const PIECE: usize = 4096;
 
-/// Nobody read the last time that something was written.
-static IS_STUCK: AtomicBool = AtomicBool::new(false);
+/// How much of that is kept free for the words about what was dropped, in bytes.
+const NOTICE: usize = 128;
+
+/// How much was dropped since somebody read, in bytes.
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// Standard error of this process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,19 +39,24 @@ pub(crate) fn coloured() -> anstream::AutoStream<Box<dyn Write>> {
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = &bytes[..bytes.len().min(PIECE)];
         let stderr = io::stderr();
-        let patience = match IS_STUCK.load(Ordering::Relaxed) {
-            true => Duration::ZERO,
-            false => PATIENCE,
+        let patience = match DROPPED.load(Ordering::Relaxed) {
+            0 => PATIENCE,
+            _ => Duration::ZERO,
         };
-        let has_room = has_room(stderr.as_fd(), patience);
-        IS_STUCK.store(!has_room, Ordering::Relaxed);
-        if has_room {
-            stderr.lock().write(piece)
-        } else {
-            Ok(bytes.len())
+        if !has_room(stderr.as_fd(), patience) {
+            DROPPED.fetch_add(bytes.len(), Ordering::Relaxed);
+            return Ok(bytes.len());
         }
+        let dropped = DROPPED.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let said = format!(
+                "\n!! {dropped} bytes of output were left out here, because nobody read them; run.log has them\n"
+            );
+            stderr.lock().write_all(said.as_bytes())?;
+        }
+        let piece = &bytes[..bytes.len().min(PIECE - NOTICE)];
+        stderr.lock().write(piece)
     }
 
     fn flush(&mut self) -> io::Result<()> {
