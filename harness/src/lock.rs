@@ -26,7 +26,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
-use place::Place;
+use place::{Inode, Place};
 pub(crate) use protocol::Left;
 use protocol::{Acquire, Found, Leave, Patience};
 
@@ -298,16 +298,16 @@ impl std::ops::Deref for Locked {
 
 /// Carries out the steps to the lock of the file at `place`, on the kernel.
 fn take(place: &Place<'_>, patience: Patience) -> io::Result<Taken> {
-    let mut file = place.open()?;
+    let (mut file, mut inode) = place.open()?;
     let mut step = Acquire::FIRST.next(Found::Opened);
     loop {
         let found = match step {
             Acquire::Open => {
-                file = place.open()?;
+                (file, inode) = place.open()?;
                 Found::Opened
             }
             Acquire::Lock => flock(&file, patience)?,
-            Acquire::Compare if place.names(&file)? => Found::Same,
+            Acquire::Compare if place.names(inode)? => Found::Same,
             Acquire::Compare => Found::Other,
             Acquire::Own => return Ok(Taken::Owned(Locked::new(file))),
             Acquire::Held => return Ok(Taken::Held(file)),
@@ -413,7 +413,7 @@ impl SectionLock {
     /// # Errors
     /// What the system says when that cannot be found out.
     pub fn is_current(&self) -> io::Result<bool> {
-        Place::of(&self.path).names(&self.file)
+        Place::of(&self.path).names(Inode::of(&self.file)?)
     }
 
     /// Unlinks the lock file and lets go, in this order, after what it guards has been removed. Who waits for

@@ -19,6 +19,18 @@ pub(super) struct Place<'a> {
     make: bool,
 }
 
+/// Device and inode of a file, which stay the same as long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Inode(u64, u64);
+
+impl Inode {
+    /// Returns those of an open file.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let found = fstat(file)?;
+        Ok(Self(found.st_dev, found.st_ino))
+    }
+}
+
 impl<'a> Place<'a> {
     /// The file at `path`, made where there is none.
     pub(super) fn of(path: &'a Path) -> Self {
@@ -38,11 +50,11 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Opens the file. It is never truncated here, because somebody else may hold it, and no child gets it.
+    /// Opens the file, and says which one it is. It is never truncated here, because somebody else may hold it, and no child gets it.
     ///
     /// A link is refused, a hard one too: anybody may make one in `/run/lock`, and its target would be written to.
     /// A file without a name was unlinked since it was opened, which is for the protocol to find.
-    pub(super) fn open(&self) -> io::Result<File> {
+    pub(super) fn open(&self) -> io::Result<(File, Inode)> {
         let mode = Mode::from_bits_truncate(0o644);
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let opened = open_or_make(self.make, |make| {
@@ -56,14 +68,13 @@ impl<'a> Place<'a> {
         if found.st_nlink > 1 {
             return Err(io::Error::other("the file has another name, too"));
         }
-        Ok(file)
+        Ok((file, Inode(found.st_dev, found.st_ino)))
     }
 
-    /// Returns whether the place still names the inode behind `file`.
-    pub(super) fn names(&self, file: &File) -> io::Result<bool> {
-        let ours = fstat(file)?;
+    /// Returns whether the place still names `inode`.
+    pub(super) fn names(&self, inode: Inode) -> io::Result<bool> {
         match fstatat(self.dir, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+            Ok(there) => Ok(Inode(there.st_dev, there.st_ino) == inode),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }

@@ -120,7 +120,7 @@ async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
     let lock = waiting.await.unwrap();
     assert!(
         Place::of(&host.lock_file(&domain))
-            .names(&lock.file)
+            .names(Inode::of(&lock.file).unwrap())
             .unwrap()
     );
 }
