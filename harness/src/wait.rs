@@ -3,7 +3,11 @@
 //! Everything here is monotonic. Wall-clock time exists only in records.
 
 use std::future::Future;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// A point in time by which something must have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,6 +139,28 @@ where
             return result;
         }
         pause(interval.min(deadline.left())).await;
+    }
+}
+
+/// Blocks until `descriptor` has one of `events` or `limit` has passed; returns whether it has. An error or an end of it
+/// is an event, too.
+///
+/// # Errors
+/// What the system says when it cannot be asked.
+pub fn is_ready(
+    descriptor: BorrowedFd<'_>,
+    events: PollFlags,
+    limit: Duration,
+) -> std::io::Result<bool> {
+    let deadline = Deadline::after(limit);
+    loop {
+        let timeout = PollTimeout::try_from(deadline.left()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(descriptor, events)], timeout) {
+            Ok(0) if deadline.passed() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -108,7 +108,10 @@ impl Proxy {
 
     /// Shows `pass` every request; the first one that it does not let pass is held. A request without a body is one
     /// write of the client.
-    fn through(path: PathBuf, pass: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn through(
+        path: PathBuf,
+        pass: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
         drop(std::fs::remove_file(&path));
         let listener = UnixListener::bind(&path).unwrap();
         let open = Arc::new(Mutex::new(Some(Vec::new())));

@@ -1,52 +1,27 @@
 //! The janitor and lock files without an app: many, one that is held, and one that gets an app meanwhile.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read as _, Write as _, copy};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::engine::{SOCKET, SwarmEnv, docker, names};
+use crate::engine::{SwarmEnv, docker, names};
+use crate::hold::Proxy;
 use crate::support::binary;
 
 /// Starts a way to the engine on which every listing of the volumes is counted and `before` is called with
 /// its number, from 1, before the engine hears of it.
 fn listings(path: &Path, before: impl Fn(usize) + Send + Sync + 'static) -> Arc<AtomicUsize> {
-    let listener = UnixListener::bind(path).unwrap();
     let count = Arc::new(AtomicUsize::new(0));
-    let (counter, before) = (Arc::clone(&count), Arc::new(before));
-    std::thread::spawn(move || {
-        for near in listener.incoming().flatten() {
-            let far = UnixStream::connect(SOCKET).unwrap();
-            let (mut back, mut out) = (far.try_clone().unwrap(), near.try_clone().unwrap());
-            std::thread::spawn(move || {
-                drop(copy(&mut back, &mut out));
-                drop(out.shutdown(Shutdown::Write));
-            });
-            let (counter, before) = (Arc::clone(&counter), Arc::clone(&before));
-            std::thread::spawn(move || forward(near, far, &counter, &*before));
+    let counter = Arc::clone(&count);
+    Proxy::through(path.to_owned(), move |request| {
+        let line = request.split(|byte| *byte == b'\r').next().unwrap();
+        if line.starts_with(b"GET ") && String::from_utf8_lossy(line).contains("/volumes") {
+            before(counter.fetch_add(1, Ordering::SeqCst) + 1);
         }
+        true
     });
     count
-}
-
-fn forward(mut near: UnixStream, mut far: UnixStream, count: &AtomicUsize, before: &dyn Fn(usize)) {
-    let mut buffer = [0; 16 << 10];
-    while let Ok(n) = near.read(&mut buffer)
-        && n > 0
-    {
-        // A request without a body is one write of the client.
-        let line = buffer[..n].split(|byte| *byte == b'\r').next().unwrap();
-        if line.starts_with(b"GET ") && String::from_utf8_lossy(line).contains("/volumes") {
-            before(count.fetch_add(1, Ordering::SeqCst) + 1);
-        }
-        if far.write_all(&buffer[..n]).is_err() {
-            break;
-        }
-    }
-    drop(far.shutdown(Shutdown::Write));
 }
 
 fn lock_file(env: &SwarmEnv, name: &str) -> PathBuf {

@@ -7,12 +7,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::wait::Deadline;
+use crate::wait::is_ready;
 
 /// A process, so that no other one can be taken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,17 +132,7 @@ impl Process {
     /// What the system says when it cannot be waited for.
     pub fn wait(&self, limit: Duration) -> io::Result<bool> {
         use std::os::fd::AsFd as _;
-        let deadline = Deadline::after(limit);
-        loop {
-            let timeout = PollTimeout::try_from(deadline.left()).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(0) if deadline.passed() => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        is_ready(self.descriptor.as_fd(), PollFlags::POLLIN, limit)
     }
 }
 

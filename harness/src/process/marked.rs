@@ -21,11 +21,7 @@ impl Identity {
     /// Returns whether it lives; one that is dead and waits to be reaped does not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = proc_text(self.pid, "stat").unwrap_or_default();
-        // `pid (comm) state ppid …`, and comm may itself contain `) `.
-        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-        state.is_some_and(|state| !state.starts_with(['Z', 'X']))
-            && Self::of(self.pid).is_ok_and(|now| now == *self)
+        self.open().is_ok_and(|process| process.is_some())
     }
 
     /// Returns its command line, for messages; empty when it is dead or hidden.

@@ -67,8 +67,8 @@ fn pending_reason(state: &StackState, service: &Service) -> Option<String> {
         UpdateState::Paused | UpdateState::RolledBack
     );
     let counts = |task: &&Task| {
-        let done = task.state == "complete" && !service.restarts_on_success;
-        (task.is_up() || done) && (stuck || task.container_spec == service.container_spec)
+        (task.is_up() || service.is_done(task))
+            && (stuck || task.container_spec == service.container_spec)
     };
     let up = state.tasks_of(service).filter(counts).count() as u64;
     // A one-shot task that has completed counts once, however many of its tasks the history keeps.
@@ -126,14 +126,8 @@ impl Crashes {
     /// Starts counting; what has already failed in `state` is not held against it.
     #[must_use]
     pub fn since(state: &StackState) -> Self {
-        let excused = state
-            .tasks
-            .iter()
-            .filter(|task| task.has_failed())
-            .map(|task| task.id.clone())
-            .collect();
         Self {
-            excused,
+            excused: state.failed(),
             counted: BTreeMap::new(),
             lives: Lives::since(state),
         }
@@ -304,41 +298,8 @@ pub async fn converge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::service::samples::{service, task};
     use serde_json::json;
-
-    fn service(name: &str) -> Service {
-        Service {
-            id: format!("id-{name}"),
-            name: name.to_owned(),
-            image: "x:1".to_owned(),
-            labels: BTreeMap::new(),
-            container_spec: json!({"Image": "x:1"}),
-            desired: 1,
-            update: UpdateState::Settled,
-            update_message: String::new(),
-            update_started: None,
-            restarts_on_success: true,
-        }
-    }
-
-    fn task(id: &str, service: &str, state: &str) -> Task {
-        Task {
-            id: id.to_owned(),
-            service_id: format!("id-{service}"),
-            state: state.to_owned(),
-            desired: if state == "running" {
-                "running"
-            } else {
-                "shutdown"
-            }
-            .to_owned(),
-            container_spec: json!({"Image": "x:1"}),
-            created_at: id.to_owned(),
-            error: String::new(),
-            exit_code: Some(3),
-            container_id: None,
-        }
-    }
 
     fn state(services: Vec<Service>, tasks: Vec<Task>) -> StackState {
         StackState {

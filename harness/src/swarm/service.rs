@@ -1,6 +1,6 @@
 //! Services and tasks as the harness judges them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::models::{
     ServiceSpecMode, ServiceUpdateStatusStateEnum as Update, TaskSpecRestartPolicyConditionEnum,
@@ -87,6 +87,14 @@ impl Task {
     }
 }
 
+impl Service {
+    /// Returns whether one of its tasks is done for good: it ended well and is not started again.
+    #[must_use]
+    pub fn is_done(&self, task: &Task) -> bool {
+        task.state == "complete" && !self.restarts_on_success
+    }
+}
+
 /// All services and tasks of a stack at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct StackState {
@@ -102,6 +110,13 @@ impl StackState {
         self.tasks
             .iter()
             .filter(|task| task.service_id == service.id)
+    }
+
+    /// Returns the ids of the tasks that have failed.
+    #[must_use]
+    pub fn failed(&self) -> BTreeSet<String> {
+        let failed = self.tasks.iter().filter(|task| task.has_failed());
+        failed.map(|task| task.id.clone()).collect()
     }
 
     /// Returns the container of a task of `service` that is up.
@@ -245,6 +260,49 @@ pub fn familiar_image(image: &str) -> String {
         short.to_owned()
     } else {
         format!("{short}:latest")
+    }
+}
+
+/// Services and tasks for the tests of those who judge them.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+    use serde_json::json;
+
+    /// Returns a service that should have one task.
+    pub(crate) fn service(name: &str) -> Service {
+        Service {
+            id: format!("id-{name}"),
+            name: name.to_owned(),
+            image: "x:1".to_owned(),
+            labels: BTreeMap::new(),
+            container_spec: json!({"Image": "x:1"}),
+            desired: 1,
+            update: UpdateState::Settled,
+            update_message: String::new(),
+            update_started: None,
+            restarts_on_success: true,
+        }
+    }
+
+    /// Returns a task of that service; one that has ended did so with exit code 3.
+    pub(crate) fn task(id: &str, service: &str, state: &str) -> Task {
+        Task {
+            id: id.to_owned(),
+            service_id: format!("id-{service}"),
+            state: state.to_owned(),
+            desired: if state == "running" {
+                "running"
+            } else {
+                "shutdown"
+            }
+            .to_owned(),
+            container_spec: json!({"Image": "x:1"}),
+            created_at: id.to_owned(),
+            error: String::new(),
+            exit_code: Some(3),
+            container_id: None,
+        }
     }
 }
 

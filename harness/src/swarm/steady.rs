@@ -43,9 +43,8 @@ impl Lives {
     /// Starts watching; what has already failed in `state` is not held against its service.
     #[must_use]
     pub fn since(state: &StackState) -> Self {
-        let failed = state.tasks.iter().filter(|task| task.has_failed());
         Self {
-            before: failed.map(|task| task.id.clone()).collect(),
+            before: state.failed(),
             ..Self::default()
         }
     }
@@ -121,43 +120,17 @@ impl Lives {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::service::UpdateState;
+    use crate::swarm::service::samples;
     use serde_json::json;
 
     fn task(id: &str, state: &str) -> Task {
-        let desired = if state == "running" {
-            "running"
-        } else {
-            "shutdown"
-        };
-        Task {
-            id: id.to_owned(),
-            service_id: "id-worker".to_owned(),
-            state: state.to_owned(),
-            desired: desired.to_owned(),
-            container_spec: json!({"Image": "x:1"}),
-            created_at: id.to_owned(),
-            error: String::new(),
-            exit_code: Some(1),
-            container_id: None,
-        }
+        samples::task(id, "worker", state)
     }
 
     fn state(tasks: Vec<Task>) -> StackState {
-        let worker = Service {
-            id: "id-worker".to_owned(),
-            name: "worker".to_owned(),
-            image: "x:1".to_owned(),
-            labels: BTreeMap::new(),
-            container_spec: json!({"Image": "x:1"}),
-            desired: 1,
-            update: UpdateState::Settled,
-            update_message: String::new(),
-            update_started: None,
-            restarts_on_success: true,
-        };
+        let worker = samples::service("worker");
         StackState {
-            services: BTreeMap::from([("worker".to_owned(), worker)]),
+            services: BTreeMap::from([(worker.name.clone(), worker)]),
             tasks,
         }
     }

@@ -19,8 +19,7 @@ impl Forgiven {
     /// Notes what has failed in `state`.
     #[must_use]
     pub fn of(state: &StackState) -> Self {
-        let failed = state.tasks.iter().filter(|task| task.has_failed());
-        Self(failed.map(|task| task.id.clone()).collect())
+        Self(state.failed())
     }
 }
 
@@ -51,11 +50,10 @@ fn died(state: &StackState, forgiven: &Forgiven) -> Option<(String, String)> {
         let is_new = |task: &&Task| task.has_failed() && !forgiven.0.contains(&task.id);
         let failed: Vec<&Task> = state.tasks_of(service).filter(is_new).collect();
         let last = failed.first()?;
-        let done = |task: &Task| task.state == "complete" && !service.restarts_on_success;
         let holds = service.desired == 0
             || state
                 .tasks_of(service)
-                .any(|task| task.is_up() || done(task));
+                .any(|task| task.is_up() || service.is_done(task));
         if failed.len() < LIMIT && holds {
             return None;
         }
@@ -81,44 +79,24 @@ fn died(state: &StackState, forgiven: &Forgiven) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::service::{Service, UpdateState};
-    use serde_json::json;
+    use crate::swarm::service::{Service, samples};
     use std::collections::BTreeMap;
 
     fn task(id: &str, state: &str) -> Task {
-        let desired = if state == "running" {
-            "running"
-        } else {
-            "shutdown"
-        };
         Task {
-            id: id.to_owned(),
-            service_id: "id-worker".to_owned(),
-            state: state.to_owned(),
-            desired: desired.to_owned(),
-            container_spec: json!({}),
-            created_at: id.to_owned(),
             error: "task: non-zero exit (7)".to_owned(),
             exit_code: Some(7),
-            container_id: None,
+            ..samples::task(id, "worker", state)
         }
     }
 
     fn state(restarts_on_success: bool, tasks: &[(&str, &str)]) -> StackState {
         let worker = Service {
-            id: "id-worker".to_owned(),
-            name: "worker".to_owned(),
-            image: "x:1".to_owned(),
-            labels: BTreeMap::new(),
-            container_spec: json!({}),
-            desired: 1,
-            update: UpdateState::Settled,
-            update_message: String::new(),
-            update_started: None,
             restarts_on_success,
+            ..samples::service("worker")
         };
         StackState {
-            services: BTreeMap::from([("worker".to_owned(), worker)]),
+            services: BTreeMap::from([(worker.name.clone(), worker)]),
             tasks: tasks.iter().map(|(id, state)| task(id, state)).collect(),
         }
     }

@@ -261,20 +261,14 @@ fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::service::samples;
     use serde_json::json;
 
     fn service(image: &str) -> Service {
         Service {
-            id: "id-app".to_owned(),
-            name: "app".to_owned(),
             image: image.to_owned(),
-            labels: BTreeMap::new(),
             container_spec: json!({"Image": image}),
-            desired: 1,
-            update: UpdateState::Settled,
-            update_message: String::new(),
-            update_started: None,
-            restarts_on_success: true,
+            ..samples::service("app")
         }
     }
 
@@ -287,15 +281,9 @@ mod tests {
 
     fn task(id: &str, image: &str) -> Task {
         Task {
-            id: id.to_owned(),
-            service_id: "id-app".to_owned(),
-            state: "running".to_owned(),
-            desired: "running".to_owned(),
             container_spec: json!({"Image": image}),
-            created_at: id.to_owned(),
-            error: String::new(),
             exit_code: None,
-            container_id: None,
+            ..samples::task(id, "app", "running")
         }
     }
 

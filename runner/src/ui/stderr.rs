@@ -11,9 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::wait::Deadline;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use harness::wait::is_ready;
+use nix::poll::PollFlags;
 
 /// How long a write waits for a reader: one that is busy for as long is rare, and a run loses no more than this.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -67,17 +66,8 @@ impl Write for Stderr {
 
 /// Returns whether a write would not wait, or fail at once, within `patience`.
 fn has_room(descriptor: BorrowedFd<'_>, patience: Duration) -> bool {
-    let deadline = Deadline::after(patience);
-    loop {
-        let timeout = PollTimeout::try_from(deadline.left()).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
-        match poll(&mut fds, timeout) {
-            Ok(0) if deadline.passed() => return false,
-            Ok(0) | Err(Errno::EINTR) => {}
-            // What cannot be asked is written to: an error, as of a reader that went away, is for whoever writes.
-            Ok(_) | Err(_) => return true,
-        }
-    }
+    // What cannot be asked is written to: an error, as of a reader that went away, is for whoever writes.
+    is_ready(descriptor, PollFlags::POLLOUT, patience).unwrap_or(true)
 }
 
 /// The terminal of the live line, through [`Stderr`]: the line is drawn by a thread that holds what the console waits
