@@ -209,8 +209,8 @@ mod tests {
             let claimed = watch::Watcher::claim(&host.state, zone.as_str(), TOO_OLD, watch::POLL);
             let seen = std::cell::RefCell::new(None);
             let looked = async {
-                let deadline = crate::wait::Deadline::after(Duration::from_secs(20));
-                let look = Duration::from_millis(1);
+                let deadline = crate::wait::Deadline::after(Duration::from_secs(60));
+                let look = Duration::from_millis(5);
                 crate::wait::poll_until(deadline, look, || async {
                     let swept = watch::state(&host.state).unwrap();
                     Ok::<_, std::convert::Infallible>(match swept {

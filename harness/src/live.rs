@@ -104,8 +104,9 @@ fn record_path(state: &Path) -> PathBuf {
     state.join("live.json")
 }
 
-/// How long the lock of a run that begins may be held by those who look at it.
-const LOOKED_AT: Duration = Duration::from_secs(5);
+/// How long the lock of a run that begins may be held by those who look at it. A look takes microseconds, so only a
+/// machine that stops its processes for long comes near this; nobody else ever has this lock.
+const LOOKED_AT: Duration = Duration::from_secs(60);
 
 /// Takes the lock that says that this process is the run of `dirs` and lives.
 ///
@@ -406,6 +407,7 @@ mod tests {
         let limit = crate::wait::Deadline::after(Duration::from_secs(60));
         while !path.exists() || SectionLock::try_acquire(&path).unwrap().is_some() {
             assert!(!limit.passed(), "nobody looks");
+            crate::wait::pause(Duration::from_millis(5)).await;
         }
         let (lock, ()) = futures_util::join!(hold(&dirs), async {
             // The run has tried for the first time.

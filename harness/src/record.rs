@@ -105,9 +105,11 @@ pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
 pub(crate) fn read_overwritten<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     let torn = Deadline::after(TORN);
     loop {
+        // Asked before the look, so that no reader gives up on one that is older than the limit.
+        let is_last = torn.passed();
         match serde_json::from_slice(&fs::read(path)?) {
             Ok(record) => return Ok(record),
-            Err(error) if torn.passed() => return Err(error.into()),
+            Err(error) if is_last => return Err(error.into()),
             Err(_) => std::thread::yield_now(),
         }
     }

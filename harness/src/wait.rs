@@ -96,6 +96,9 @@ pub enum WaitError<E> {
 /// Asks `condition` every `interval`, at once for the first time, until it holds, fails or `deadline`
 /// passes.
 ///
+/// Whether the deadline has passed is asked before the condition, so the last look is one after it: a process that the
+/// machine held up does not take what it saw long ago for the state at the deadline.
+///
 /// # Errors
 /// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
 pub async fn poll_until<T, E, F>(
@@ -108,11 +111,12 @@ where
 {
     let watch = Stopwatch::start();
     loop {
+        let is_last = deadline.passed();
         let last = match condition().await.map_err(WaitError::Failed)? {
             Poll::Ready(value) => return Ok(value),
             Poll::NotYet(status) => status,
         };
-        if deadline.passed() {
+        if is_last {
             return Err(WaitError::TimedOut {
                 elapsed: watch.elapsed(),
                 last,
@@ -123,7 +127,7 @@ where
 }
 
 /// Does `work` at once, and every `interval` again while `again` says so of its result, until `deadline` has passed;
-/// returns the last result.
+/// returns the last result. As in [`poll_until`], the last time is after the deadline.
 pub async fn retry_while<T, F>(
     deadline: Deadline,
     interval: Duration,
@@ -134,8 +138,9 @@ where
     F: Future<Output = T>,
 {
     loop {
+        let is_last = deadline.passed();
         let result = work().await;
-        if !again(&result) || deadline.passed() {
+        if !again(&result) || is_last {
             return result;
         }
         pause(interval.min(deadline.left())).await;

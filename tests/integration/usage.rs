@@ -273,7 +273,9 @@ fn an_unreadable_list_of_approved_recipes_approves_nothing() {
 /// A person who stands beside the directory may have meant it; a pipeline means the published recipe.
 #[test]
 fn a_name_beside_a_directory_of_that_name_is_said_to_be_the_published_recipe() {
-    let env = env();
+    let mut env = env();
+    // Nobody asks the real forge for what is only about words.
+    env.set("CCCI_FORGE_URL", "http://127.0.0.1:1");
     std::fs::rename(env.recipe("notes"), env.root.join("notes")).unwrap();
     let words = "`notes` is the published recipe; for the directory here: `recipe-ci run ./notes`";
     for (name, said) in [("notes", true), ("./notes", false), ("ledger", false)] {

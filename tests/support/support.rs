@@ -483,7 +483,7 @@ impl Run {
         };
         self.done = true;
         for (name, lines) in [("stdout", &self.out), ("stderr", &self.err)] {
-            let closed = lines.wait(Duration::from_secs(10), |_, ended| ended.then_some(()));
+            let closed = lines.wait(Duration::from_secs(60), |_, ended| ended.then_some(()));
             assert!(closed.is_some(), "{name} is held open after the end");
         }
         Done {

@@ -8,7 +8,7 @@ use crate::host::{self, Ipvs};
 use crate::process::{Cmd, Processes};
 
 /// How long a program may take to say its version.
-const VERSION_LIMIT: Duration = Duration::from_secs(10);
+const VERSION_LIMIT: Duration = Duration::from_secs(60);
 
 /// The oldest Docker client that runs work with.
 const OLDEST_CLIENT: (u32, u32) = (20, 10);

@@ -222,8 +222,8 @@ fn answer(
     rules: &Rules,
     log: &Mutex<Vec<Seen>>,
 ) -> std::io::Result<()> {
-    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-    connection.set_write_timeout(Some(Duration::from_secs(10)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
+    connection.set_write_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::new(connection);
     let mut line = String::new();
     reader.read_line(&mut line)?;

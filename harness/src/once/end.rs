@@ -14,6 +14,9 @@ use crate::wait::Deadline;
 /// How long a killed process may take to go away.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a runner may take beyond the grace that it gives its task: only one that is stopped takes longer.
+const RUNNER_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long a lock may outlive its runner: as long as a child of the runner has it on its way to its program.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -116,7 +119,7 @@ async fn end(dir: &OnceDir, ids: &[TaskId]) -> Result<Vec<Ending>, OnceError> {
     }
     let mut endings = Vec::new();
     // The runner gives its task the grace, and needs a moment of its own.
-    let deadline = Deadline::after(TERM_GRACE + KILL_LIMIT);
+    let deadline = Deadline::after(TERM_GRACE + RUNNER_LIMIT);
     for (id, record, running) in found {
         end_runner(dir, &id, &record, deadline).await;
         let left = kill_marked(MARK, &record.token, Deadline::after(KILL_LIMIT)).await;

@@ -203,7 +203,7 @@ mod tests {
             })
         };
         let waited: Result<String, WaitError<std::convert::Infallible>> = poll_until(
-            Deadline::after(Duration::from_secs(10)),
+            Deadline::after(Duration::from_secs(60)),
             Duration::from_millis(10),
             read,
         )

@@ -58,7 +58,11 @@ impl Identity {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => descriptor,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // Before Linux 6.15 it is EINVAL, since then ENOENT, when the pid is another process's thread by now, or
+            // when its process is being reaped at this moment; with a good pid and no flags they mean nothing else.
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         // In this order: what the descriptor means cannot change any more, so if the process that has the

@@ -98,11 +98,15 @@ fn has_mark(pid: i32, name: &str, value: &str) -> io::Result<bool> {
 /// Kills every process that is marked so, until none is left or `deadline` has passed; returns those that
 /// are left. What is marked begets marked ones, hence the loop.
 pub(crate) async fn kill_marked(name: &str, value: &str, deadline: Deadline) -> Vec<Identity> {
+    let mut tried = false;
     loop {
+        // Asked before the look: what this process did not get to in time must not be taken for what would not die.
+        let last = deadline.passed();
         let found = marked(name, value);
-        if found.is_empty() || deadline.passed() {
+        if found.is_empty() || (last && tried) {
             return found;
         }
+        tried = true;
         for identity in found {
             let Ok(Some(process)) = identity.open() else {
                 continue;
@@ -166,14 +170,17 @@ pub(crate) fn search(name: &str, value: &str, since: &Identity) -> io::Result<Ma
 /// As [`search`].
 pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io::Result<Marked> {
     let grace = Deadline::after(TERM_GRACE);
-    let limit = Deadline::after(TERM_GRACE + KILL_LIMIT);
+    // From the first round of KILL on: however late this process gets to that, who got none is not who would not end.
+    let mut limit: Option<Deadline> = None;
     let mut told: BTreeMap<(i32, u64), Process> = BTreeMap::new();
     let mut marked = Marked::default();
     loop {
+        let last = limit.is_some_and(Deadline::passed);
+        let kills = grace.passed();
         let (found, hidden) = look(name, value, since)?;
         // One that ends shows no environment any more before it lets go of its files, ports and locks.
         let is_ending = |process: &Process| !process.wait(Duration::ZERO).unwrap_or(true);
-        if (found.is_empty() && !told.values().any(is_ending)) || limit.passed() {
+        if (found.is_empty() && !told.values().any(is_ending)) || last {
             marked.left = found.iter().map(Identity::in_words).collect();
             marked.hidden = hidden.iter().map(Identity::in_words).collect();
             return Ok(marked);
@@ -194,9 +201,12 @@ pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io:
                     drop(process.terminate());
                     place.insert(process);
                 }
-                Entry::Occupied(_) if grace.passed() => drop(process.kill()),
+                Entry::Occupied(_) if kills => drop(process.kill()),
                 Entry::Occupied(_) => {}
             }
+        }
+        if kills {
+            limit.get_or_insert_with(|| Deadline::after(KILL_LIMIT));
         }
         // What is marked begets marked ones, so a look at all of them is the only proof of the end.
         wait::pause(Duration::from_millis(20)).await;

@@ -21,25 +21,27 @@ use crate::wait::{self, Deadline};
 pub(super) async fn kill_all(limit: Duration, spared: Option<Pid>) -> Vec<String> {
     let deadline = Deadline::after(limit);
     loop {
-        let strays = children(spared);
+        // Asked before the look: what this process did not get to in time must not be taken for what would not die.
+        let last = deadline.passed();
+        let mut strays = children(spared);
         if strays.is_empty() {
             return Vec::new();
         }
-        if deadline.passed() {
+        let all = strays.len();
+        strays.retain(|(pid, _)| {
+            let _ = kill(*pid, Signal::SIGKILL);
+            matches!(
+                waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::StillAlive)
+            )
+        });
+        if last && !strays.is_empty() {
             return strays
                 .into_iter()
                 .map(|(pid, name)| format!("{name} (pid {pid})"))
                 .collect();
         }
-        let mut reaped = false;
-        for (pid, _) in &strays {
-            let _ = kill(*pid, Signal::SIGKILL);
-            reaped |= !matches!(
-                waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
-                Ok(WaitStatus::StillAlive)
-            );
-        }
-        if !reaped {
+        if strays.len() == all {
             // The kernel needs a moment to end them; there is no event for another's grandchild.
             wait::pause(Duration::from_millis(2)).await;
         }

@@ -246,8 +246,8 @@ mod tests {
             test,
         });
         let text = std::fs::read_to_string(&path).unwrap();
-        let time =
-            regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z +0\.\d{3}s  ").unwrap();
+        let time = regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z +\d+\.\d{3}s  ")
+            .unwrap();
         assert_eq!(time.find_iter(&text).count(), text.lines().count());
         assert_eq!(
             time.replace_all(&text, ""),

@@ -260,6 +260,8 @@ pub async fn converge(
     let clock = Stopwatch::start();
     let mut shown = String::new();
     loop {
+        // Asked before the look, so that the last one is after the deadline.
+        let is_last = deadline.passed();
         let state = engine.stack_state(stack).await?;
         let judgement = judge(&state, expected);
         let unsteady = crashes.lives.look(&state, clock.elapsed());
@@ -283,7 +285,7 @@ pub async fn converge(
             progress(&last);
             shown.clone_from(&last);
         }
-        if deadline.passed() {
+        if is_last {
             let services = pending.iter().map(|(name, _)| name.clone()).collect();
             return Err(NotConverged::TimedOut {
                 elapsed: clock.elapsed(),

@@ -71,6 +71,8 @@ pub async fn remove_all_but(
     let mut empty_listings = 0;
     let mut answered = Stopwatch::start();
     loop {
+        // Asked before the look: what is left is what is there after the deadline.
+        let is_last = deadline.passed();
         let objects = match engine.objects_of(stack).await {
             Ok(mut objects) => {
                 answered = Stopwatch::start();
@@ -100,7 +102,7 @@ pub async fn remove_all_but(
         empty_listings = 0;
         tracing::debug!(%stack, left = %residual(&objects), "removing");
         let complaints = pass(engine, &objects).await;
-        if deadline.passed() {
+        if is_last {
             return Ok(Removal {
                 residual: residual(&objects),
                 complaints,

@@ -8,7 +8,7 @@ use crate::process::{Cmd, Daemon, ProcessError, Processes, describe};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// How long a new watcher may take to say that it lives.
-const START_LIMIT: Duration = Duration::from_secs(15);
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a watcher may take to end when it is replaced, before it is killed.
 const END_GRACE: Duration = Duration::from_secs(10);

@@ -139,6 +139,7 @@ mod tests {
         while writer.write(&[b'x'; PIECE]).is_ok() {}
         assert!(!has_room(writer.as_fd(), Duration::from_millis(10)));
         drop(reader);
-        assert!(has_room(writer.as_fd(), Duration::ZERO));
+        // Another test's fork may hold the reader for a moment.
+        assert!(has_room(writer.as_fd(), Duration::from_secs(60)));
     }
 }

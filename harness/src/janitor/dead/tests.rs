@@ -60,10 +60,10 @@ fn command(program: &str) -> Command {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let limit = Deadline::after(Duration::from_secs(20));
+    let limit = Deadline::after(Duration::from_secs(60));
     while !done() {
         assert!(!limit.passed(), "{what}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
