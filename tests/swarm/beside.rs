@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::cancel::child_of;
+use crate::cancel::{child_of, kill_both};
 use crate::dependencies::Pair;
 use crate::engine::objects_of;
 use crate::support::{Run, is_locked};
@@ -106,12 +106,7 @@ fn a_killed_worker_leaves_neither_app_nor_dependency() {
 #[test]
 fn a_sweep_finds_app_and_dependency_of_a_run_of_which_nothing_lives() {
     let (pair, run) = at(Moment::Both);
-    let worker = child_of(run.pid);
-    // Stopped first, so that it cannot see its worker's end.
-    kill(run.pid, Signal::SIGSTOP).unwrap();
-    kill(worker, Signal::SIGKILL).unwrap();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
+    assert_eq!(kill_both(run).signal, Some(9));
     assert_eq!(containers(&pair), 2);
     let swept = pair.env.run(["janitor", "--json"]);
     swept.expect(0);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::engine::SwarmEnv;
+use crate::engine::{SwarmEnv, docker};
 use crate::hold::Server;
-use crate::support::{Run, binary, command, pids};
+use crate::support::{Done, Run, binary, command, pids};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -130,8 +130,7 @@ impl Scene {
 
     /// Lets a teardown end that this scene holds up.
     pub(crate) fn unblock(&self) {
-        let remove = ["rm", "--force", &blocker(&self.env)];
-        drop(command("docker").args(remove).output());
+        remove_container(&blocker(&self.env));
     }
 
     pub(crate) fn start(&self, more: &[&str]) -> Run {
@@ -172,6 +171,48 @@ impl Scene {
 /// Returns the name of the container that keeps a scene's teardown.
 fn blocker(env: &SwarmEnv) -> String {
     format!("blocker_{}", env.zone.replace('.', "_"))
+}
+
+/// Removes a container, whether it is there or not. The engine gives up when a busy machine takes ten seconds to end it.
+#[track_caller]
+pub(crate) fn remove_container(name: &str) {
+    wait_until(LONG, &format!("{name} is removed"), || {
+        let filter = format!("name=^{name}$");
+        let there = docker(&["ps", "-aq", "--filter", &filter]);
+        if there.is_empty() {
+            return Some(());
+        }
+        drop(
+            command("docker")
+                .args(["rm", "--force", name])
+                .output()
+                .unwrap(),
+        );
+        None
+    });
+}
+
+/// Kills both processes of a run, the supervisor first stopped so that it cannot see its worker's end.
+#[track_caller]
+pub(crate) fn kill_both(run: Run) -> Done {
+    let worker = child_of(run.pid);
+    stop(run.pid);
+    kill(worker, Signal::SIGKILL).unwrap();
+    kill(run.pid, Signal::SIGKILL).unwrap();
+    let done = run.finish();
+    wait_gone(worker);
+    done
+}
+
+/// Waits until a killed process has let go of everything. Its output is closed before its locks are.
+#[track_caller]
+pub(crate) fn wait_gone(pid: Pid) {
+    wait_until(LONG, "the process is gone", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let ended = stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ");
+        (ended && threads <= 1).then_some(())
+    });
 }
 
 /// Returns the only child of a process: the worker of a supervisor, the supervisor of a step's shell.
@@ -310,7 +351,11 @@ fn cell(phase: Phase, cause: Cause) {
     let results = scene.env.results();
     let report = format!("{results:#}\n{}", done.stderr);
     if verdict == "deadline" {
-        let line = format!("run exceeded {}-second hard deadline", deadline.as_secs());
+        let limit = match deadline.as_secs() {
+            seconds @ 0..60 => format!("{seconds}-second"),
+            seconds => format!("{}-minute", seconds / 60),
+        };
+        let line = format!("run exceeded {limit} hard deadline");
         assert!(done.stderr.contains(&line), "{report}");
     }
     assert_eq!(results["verdict"], verdict, "{report}");
@@ -387,15 +432,27 @@ cells! {
 /// A person who loses patience changes nothing: the first signal decides, the others are noted.
 #[test]
 fn t23_second_and_third_signals_during_teardown_are_noted() {
-    let scene = Scene::new(Phase::Custom);
+    let mut scene = Scene::new(Phase::Teardown);
+    // Cancelled in its custom tier, with a teardown that waits for `unblock`.
+    let reached = scene.env.root.join("in-custom");
+    let fifo = scene.env.root.join("fifo");
+    let hold = format!(
+        "#!/bin/sh\n: >{}\nread -r never <{}\n",
+        reached.display(),
+        fifo.display()
+    );
+    scene.env.overlay("notes", "custom/test_hold.sh", &hold);
+    scene.env.set("STAGES", "install,custom");
     let run = scene.start(&[]);
-    scene.wait_reached(&run);
+    wait_until(LONG, "the custom tier holds", || {
+        reached.exists().then_some(())
+    });
     let worker = child_of(run.pid);
     kill(run.pid, Signal::SIGTERM).unwrap();
     let line = "== SIGTERM received (cancel / parent death) — tearing down ==";
     run.wait_line(line);
-    // The test ignores TERM, so teardown takes its grace at least: time enough to stop it.
     stop(worker);
+    scene.unblock();
     for signal in [Signal::SIGINT, Signal::SIGHUP] {
         kill(run.pid, signal).unwrap();
         wait_pending(worker, signal);

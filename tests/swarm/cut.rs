@@ -151,7 +151,7 @@ fn the_hard_deadline_ends_a_quick_run_with_the_good_data() {
         }
         // Wherever it ended, that held; but the data was to be spoiled once.
         seconds *= 2;
-        assert!(seconds < 200, "the upgrade is never reached");
+        assert!(seconds < 100, "the upgrade is never reached");
     }
 }
 

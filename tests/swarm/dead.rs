@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cancel::{child_of, stop};
+use crate::cancel::{child_of, kill_both};
 use crate::engine::{SwarmEnv, names};
 use crate::support::{Mount, Run, read_results};
 use crate::wait::wait_until;
@@ -74,15 +74,6 @@ fn lives(pid: Pid) -> bool {
     kill(pid, None).is_ok()
 }
 
-fn kill_both(run: Run) {
-    let worker = child_of(run.pid);
-    // Stopped first, so that it cannot see its worker's end.
-    stop(run.pid);
-    kill(worker, Signal::SIGKILL).unwrap();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
-}
-
 #[test]
 fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_its_own() {
     let place = Place::new();
@@ -92,7 +83,7 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
     assert_eq!(place.janitor(0, &[])["dead_runs"], Value::Array(Vec::new()));
     assert!(lives(theirs) && lives(ours));
 
-    kill_both(dead);
+    assert_eq!(kill_both(dead).signal, Some(9));
     assert!(
         lives(theirs),
         "the test is void: the daemon died with its run"
@@ -160,7 +151,7 @@ fn t26_the_next_run_ends_what_a_dead_one_left_running() {
     let place = Place::new();
     let dead = place.start("dead");
     let theirs = place.daemon("dead");
-    kill_both(dead);
+    assert_eq!(kill_both(dead).signal, Some(9));
     let next = place.start("next");
     let ours = place.daemon("next");
     wait_until(LONG, "the daemon is gone", || {

@@ -179,7 +179,8 @@ fn a_probe_and_a_check_that_do_not_hold_are_red() {
     let declared = "ready: [{tcp: 9}]\ntimeouts: {http: 2}\n";
     let late = run("notes", declared, "install");
     red(&late, "install", &["not ready after", "tcp port 9"]);
-    assert!((2..40).contains(&waited(&late)), "{}", waited(&late));
+    // Of its two seconds what came before the probe has used some.
+    assert!(waited(&late) < 40, "{}", waited(&late));
     drop(late);
     let declared = "checks: [{path: /, assets: true}]\n";
     red(
@@ -191,10 +192,15 @@ fn a_probe_and_a_check_that_do_not_hold_are_red() {
 
 #[test]
 fn a_deploy_that_takes_longer_than_declared_is_red() {
-    let run = run("never-healthy", "timeouts: {deploy: 3}\n", "install");
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("never-healthy");
+    // The recipe itself gives it five minutes.
+    env.edit(&recipe.join("compose.yml"), "TIMEOUT:-30", "TIMEOUT:-300");
+    env.overlay("never-healthy", "recipe-ci.yml", "timeouts: {deploy: 3}\n");
+    env.set("STAGES", "install");
+    let run = go(env, &recipe);
     red(&run, "install", &["converged"]);
-    // The recipe itself gives it 20.
-    assert!((3..20).contains(&waited(&run)), "{}", waited(&run));
+    assert!(waited(&run) < 150, "{}", waited(&run));
 }
 
 #[test]

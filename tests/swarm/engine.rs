@@ -1,7 +1,8 @@
 //! The engine as the tests see it: what is left of a zone, and how many tests use it at once.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::{TestEnv, command};
@@ -80,6 +81,29 @@ impl SwarmEnv {
         self.write(&format!("overlays/{recipe}/{path}"), text);
         let dir = self.root.join("overlays").display().to_string();
         self.set("CCCI_TESTS_DIR", dir);
+    }
+
+    /// Gives a recipe a test or hook, at `path` of its overlay, that says that it has begun and then waits for a line
+    /// in the pipe `fifo`; returns the file that is there from its beginning on.
+    pub(crate) fn hold(&mut self, recipe: &str, path: &str) -> PathBuf {
+        let [reached, fifo] = ["reached", "fifo"].map(|name| self.root.join(name));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (begun, pipe) = (reached.display(), fifo.display());
+        let text = format!("#!/bin/sh\n: >{begun}\nread -r go <{pipe}\n");
+        self.overlay(recipe, path, &text);
+        reached
+    }
+
+    /// Lets what [`SwarmEnv::hold`] holds go on, now or when it gets there; the pipe must stay open until it has read.
+    pub(crate) fn release(&self) -> File {
+        // For reading, too: to open a pipe that nobody reads would wait for ever.
+        let pipe = File::options()
+            .read(true)
+            .write(true)
+            .open(self.root.join("fifo"));
+        let mut pipe = pipe.unwrap();
+        pipe.write_all(b"go on\n").unwrap();
+        pipe
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::cancel::{Phase, Scene, child_of, stop};
+use crate::cancel::{Phase, Scene, child_of, kill_both, remove_container, stop};
 use crate::engine::{SwarmEnv, docker, names, objects_of};
 use crate::support::{Mount, Run, TestEnv, binary, is_locked};
 use crate::wait::wait_until;
@@ -27,11 +27,7 @@ fn leave_an_app() -> Scene {
             .any(|object| object.starts_with("container"))
             .then_some(())
     });
-    let worker = child_of(run.pid);
-    stop(run.pid);
-    kill(worker, Signal::SIGKILL).unwrap();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
+    kill_both(run);
     assert!(!objects_of(&scene.env.zone).is_empty());
     scene
 }
@@ -103,7 +99,7 @@ impl SlowReap {
 
     /// Lets the janitor finish; it must have removed the app.
     fn finish(self) {
-        docker(&["rm", "--force", &self.blocker]);
+        remove_container(&self.blocker);
         let swept = self.janitor.finish();
         swept.expect(0);
         assert_eq!(
@@ -162,6 +158,7 @@ fn t07_a_new_run_waits_for_a_slow_reap_and_then_holds_a_fresh_inode() {
     let mut env = SwarmEnv::new();
     env.set("STAGES", "install");
     let recipe = env.recipe("notes");
+    let reached = env.hold("notes", "test_install.sh");
     let reap = SlowReap::start(&env);
     let path = lock_file(&env, &reap.domain);
     // An open inode cannot be given to the next file.
@@ -170,11 +167,12 @@ fn t07_a_new_run_waits_for_a_slow_reap_and_then_holds_a_fresh_inode() {
     let run = env.start(["run".as_ref(), recipe.as_os_str()]);
     run.wait_line("is in flight (run janitor-");
     reap.finish();
-    run.wait_line("== app lock: acquired");
+    wait_until(LONG, "the run holds", || reached.exists().then_some(()));
     let fresh = std::fs::metadata(&path).unwrap();
     assert_eq!(old.metadata().unwrap().nlink(), 0);
     assert_ne!(fresh.ino(), old.metadata().unwrap().ino());
     assert!(is_locked(&path));
+    let _open = env.release();
     run.finish().expect(0);
     env.assert_nothing_left();
 }

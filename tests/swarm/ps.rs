@@ -4,12 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
+use crate::cancel::kill_both;
 use crate::dependencies::Pair;
 use crate::engine::{SwarmEnv, objects_of};
-use crate::support::{Run, pids};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -45,24 +44,6 @@ fn ps(env: &SwarmEnv) -> Value {
     let done = env.run(["ps", "--json"]);
     done.expect(0);
     serde_json::from_str(&done.stdout).unwrap()
-}
-
-fn kill_both(run: Run) {
-    let children = pids().into_iter().filter(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()
-            .and_then(|stat| {
-                let (_, rest) = stat.rsplit_once(')')?;
-                rest.split_whitespace().nth(1)?.parse::<i32>().ok()
-            })
-            == Some(run.pid.as_raw())
-    });
-    let worker = children.map(nix::unistd::Pid::from_raw).next().unwrap();
-    // Stopped first, so that it cannot see its worker's end.
-    kill(run.pid, Signal::SIGSTOP).unwrap();
-    kill(worker, Signal::SIGKILL).unwrap();
-    kill(run.pid, Signal::SIGKILL).unwrap();
-    assert_eq!(run.finish().signal, Some(9));
 }
 
 #[test]
@@ -171,7 +152,7 @@ fn ps_shows_what_dead_runs_left_and_a_dry_sweep_makes_no_file() {
     let recipe = held(&mut env);
     let run = env.start(["run".as_ref(), recipe.as_os_str()]);
     wait_held(&env);
-    kill_both(run);
+    assert_eq!(kill_both(run).signal, Some(9));
     let seen = ps(&env);
     assert_eq!(
         seen["runs"],

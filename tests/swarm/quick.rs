@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cancel::child_of;
+use crate::cancel::{child_of, wait_gone};
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::support::{Done, Mount, Run, git, read_results};
 use crate::wait::wait_until;
@@ -184,6 +184,7 @@ impl Scene {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         run.finish();
+        wait_gone(worker);
     }
 }
 

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{Run, TestEnv, binary, pids, read_results, variable};
+use crate::support::{Run, TestEnv, binary, is_locked, pids, read_results, variable};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(240);
@@ -323,17 +323,24 @@ fn storm_of_kills_leaves_nothing_after_one_sweep() {
         }
     });
     let took = began.elapsed();
+    let files = |dir: &str| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(env.root.join(dir)).unwrap();
+        entries.flatten().map(|entry| entry.path()).collect()
+    };
 
+    // A process that was killed shows no command line any more before it lets go of its locks.
+    wait_until(LONG, "every lock is let go", || {
+        let mut locks: Vec<_> = files("locks");
+        locks.extend(files("runs").iter().map(|run| run.join("state/live.lock")));
+        let held = locks.iter().any(|lock| lock.exists() && is_locked(lock));
+        (!held).then_some(())
+    });
     let swept = env.run(["janitor"]);
     swept.expect(0);
     let mut left = objects_of(&env.zone);
     left.retain(|object| !kept.contains(object));
     assert_eq!(left, [""; 0], "seed {seed}: {}", swept.stdout);
     assert_eq!(witnesses.seen(), before, "seed {seed}");
-    let files = |dir: &str| -> Vec<std::path::PathBuf> {
-        let entries = std::fs::read_dir(env.root.join(dir)).unwrap();
-        entries.flatten().map(|entry| entry.path()).collect()
-    };
     assert_eq!(
         files("locks"),
         [""; 0].map(std::path::PathBuf::from),

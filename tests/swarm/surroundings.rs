@@ -80,11 +80,13 @@ fn a_hangup_that_the_starter_ignores_ends_nothing() {
     let mut env = SwarmEnv::new();
     env.set("STAGES", "install");
     let recipe = env.recipe("notes");
+    let reached = env.hold("notes", "test_install.sh");
     let script = "trap '' HUP INT; exec \"$0\" run \"$1\"";
     let run = env.follow(shell(&env, &["sh"], script, &recipe));
-    run.wait_line("] converge");
+    wait_until(LONG, "the run holds", || reached.exists().then_some(()));
     kill(run.pid, Signal::SIGHUP).unwrap();
     kill(run.pid, Signal::SIGINT).unwrap();
+    let _open = env.release();
     run.finish().expect(0);
     env.assert_nothing_left();
 }

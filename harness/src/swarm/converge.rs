@@ -262,9 +262,10 @@ pub async fn converge(
     loop {
         // Asked before the look, so that the last one is after the deadline.
         let is_last = deadline.passed();
+        let asked = clock.elapsed();
         let state = engine.stack_state(stack).await?;
         let judgement = judge(&state, expected);
-        let unsteady = crashes.lives.look(&state, clock.elapsed());
+        let unsteady = crashes.lives.look(&state, asked, clock.elapsed());
         let pending = match &judgement {
             Judgement::Settled if unsteady.is_empty() => return Ok(state),
             Judgement::Vanished(service) => return Err(NotConverged::Vanished(service.clone())),

@@ -11,22 +11,29 @@ use super::service::{Service, StackState, Task};
 /// task again.
 const LEAST: Duration = Duration::from_secs(10);
 
+/// The most of the time between two looks that counts as seen: twice what a wait lets pass without an event. A host
+/// that stands still for longer answers first with what was true before.
+const SEEN: Duration = Duration::from_secs(2);
+
 /// How long tasks were up, as far as one wait saw them.
 ///
 /// All times are those of the wait's own monotonic clock. The engine's timestamps would not do: they come from the
 /// clocks of two nodes, jump with them, and count the pull of an image as life. What is not seen between two looks is
-/// taken against the service: a task is up since the look that found it so, and a failed one lived from the look
-/// before that.
+/// taken against the service: a task is up since the look that found it so, of a gap no more than [`SEEN`] counts as
+/// life, and a failed task lived from the look before it was found up, whatever the gaps.
 #[derive(Debug, Default)]
 pub struct Lives {
     before: BTreeSet<String>,
     up: BTreeMap<String, Life>,
     failed: BTreeMap<String, Failed>,
     last_look: Duration,
+    /// How much of the time so far counts as seen.
+    watched: Duration,
 }
 
 #[derive(Debug)]
 struct Life {
+    /// What [`Lives::watched`] was when it was first found up.
     since: Duration,
     /// When it was last seen not to be up.
     not_before: Duration,
@@ -49,12 +56,18 @@ impl Lives {
         }
     }
 
-    /// Looks at `state`, `at` after the wait began; returns the services that are up and may yet fail again, each with
+    /// Looks at `state`, which was asked for `asked` after the wait began and is looked at `at` after it; returns the services that are up and may yet fail again, each with
     /// how long it must stay up.
     ///
     /// Those are the ones of which a task of the current spec failed and whose youngest task has not been up for
     /// longer than any of those was. Why they failed does not matter: something else may have been starting.
-    pub fn look(&mut self, state: &StackState, at: Duration) -> Vec<(String, String)> {
+    pub fn look(
+        &mut self,
+        state: &StackState,
+        asked: Duration,
+        at: Duration,
+    ) -> Vec<(String, String)> {
+        self.watched += asked.saturating_sub(self.last_look).min(SEEN);
         for task in &state.tasks {
             self.note(task, at);
         }
@@ -62,7 +75,7 @@ impl Lives {
         let services = state.services.values();
         services
             .filter_map(|service| {
-                let reason = self.reason(state, service, at)?;
+                let reason = self.reason(state, service)?;
                 Some((service.name.clone(), reason))
             })
             .collect()
@@ -72,7 +85,7 @@ impl Lives {
         if task.is_up() {
             let not_before = self.last_look;
             self.up.entry(task.id.clone()).or_insert(Life {
-                since: at,
+                since: self.watched,
                 not_before,
             });
         } else if task.has_failed() && !self.before.contains(&task.id) {
@@ -88,7 +101,7 @@ impl Lives {
         }
     }
 
-    fn reason(&self, state: &StackState, service: &Service, at: Duration) -> Option<String> {
+    fn reason(&self, state: &StackState, service: &Service) -> Option<String> {
         // What failed of another spec, as when Swarm rolled back, says nothing about this one.
         let failed: Vec<&Failed> = self
             .failed
@@ -103,7 +116,7 @@ impl Lives {
             .tasks_of(service)
             .filter(|task| task.is_up())
             .filter_map(|task| self.up.get(&task.id))
-            .map(|life| at.saturating_sub(life.since))
+            .map(|life| self.watched.saturating_sub(life.since))
             .min()?;
         let count = failed.len();
         (up <= wanted).then(|| {
@@ -135,14 +148,23 @@ mod tests {
         }
     }
 
-    /// Looks at each of `looks`, which are `(seconds, tasks)`; returns whether the last one found it steady.
+    fn look(lives: &mut Lives, at: u64, tasks: &[(&str, &str)]) -> Vec<(String, String)> {
+        let tasks = tasks.iter().map(|(id, state)| task(id, state)).collect();
+        let at = Duration::from_secs(at);
+        lives.look(&state(tasks), at, at)
+    }
+
+    /// Looks at each of `looks`, which are `(seconds, tasks)`, and every second between; returns whether the last one
+    /// found it steady.
     fn steady(lives: &mut Lives, looks: &[(u64, &[(&str, &str)])]) -> bool {
-        let mut watched = Vec::new();
-        for (at, tasks) in looks {
-            let tasks = tasks.iter().map(|(id, state)| task(id, state)).collect();
-            watched = lives.look(&state(tasks), Duration::from_secs(*at));
+        for pair in looks.windows(2) {
+            for at in pair[0].0..pair[1].0 {
+                look(lives, at, pair[0].1);
+            }
         }
-        watched.is_empty()
+        looks
+            .last()
+            .is_none_or(|(at, tasks)| look(lives, *at, tasks).is_empty())
     }
 
     #[test]
@@ -153,7 +175,7 @@ mod tests {
             old.container_spec = json!({"Image": "x:0"});
             state(vec![task("1", "running"), old])
         };
-        let found = Lives::default().look(&other_spec, Duration::ZERO);
+        let found = Lives::default().look(&other_spec, Duration::ZERO, Duration::ZERO);
         assert_eq!(found, []);
     }
 
@@ -166,14 +188,26 @@ mod tests {
             assert_eq!(found, is_steady, "{at}");
         }
         let mut lives = Lives::default();
-        let reason = lives.look(
-            &state(vec![task("1", "running"), task("0", "failed")]),
-            Duration::ZERO,
-        );
+        let reason = look(&mut lives, 0, now);
         assert_eq!(
             reason[0].1,
             "1/1 running, must stay up for 10 s after 1 failed task"
         );
+    }
+
+    /// A host that stood still for a minute says first what was true before.
+    #[test]
+    fn what_nobody_saw_is_no_life() {
+        let now: &[(&str, &str)] = &[("1", "running"), ("0", "failed")];
+        let mut lives = Lives::default();
+        look(&mut lives, 0, now);
+        assert_ne!(look(&mut lives, 60, now), []);
+        // Nor is the time that the engine takes to answer.
+        let (asked, answered) = (Duration::from_secs(60), Duration::from_secs(120));
+        let tasks = vec![task("1", "running"), task("0", "failed")];
+        assert_ne!(lives.look(&state(tasks), asked, answered), []);
+        assert!(!steady(&mut lives, &[(120, now), (128, now)]));
+        assert!(steady(&mut lives, &[(128, now), (130, now)]));
     }
 
     #[test]
