@@ -15,6 +15,7 @@ mod nix;
 mod once;
 mod overlays;
 mod pipelines;
+mod ps;
 #[path = "../support/support.rs"]
 mod support;
 mod tidy;

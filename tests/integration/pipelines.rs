@@ -313,6 +313,17 @@ fn this_repository_is_tested_on_push() {
     }
 }
 
+/// A push names no recipe: it would be exit 2.
+#[test]
+fn the_pipelines_that_people_copy_for_drone_do_not_start_on_a_push() {
+    let found = examples(&repository().join("README.md"));
+    let found: Vec<&String> = found.iter().filter(|yaml| yaml.contains("kind:")).collect();
+    assert_eq!(found.len(), 1);
+    let document: Value = serde_yaml::from_str(found[0]).unwrap();
+    let events = texts(&document["trigger"]["event"]);
+    assert_eq!(events, ["custom", "promote"]);
+}
+
 /// The judge sees what is wrong: a check that cannot fail says nothing about the examples.
 #[test]
 fn what_loses_a_cancel_an_exit_code_or_a_home_is_seen() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::repository;
+use crate::support::{TestEnv, repository};
 
 pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -131,6 +131,35 @@ fn no_test_is_ignored() {
                 .any(|line| line.trim_start().starts_with("#[ignore"));
             assert!(!ignored, "{}", path.display());
         }
+    }
+}
+
+/// Debian's own cargo would end in the middle, in its own words, after everything has been installed.
+#[test]
+fn the_tests_say_first_which_cargo_they_need() {
+    let mut env = TestEnv::new("unix:///nowhere");
+    // Not root: whatever the cargo, nothing is installed, started or tested.
+    env.write("bin/id", "#!/bin/sh\necho 1000\n");
+    env.write("bin/docker", "#!/bin/sh\nexit 1\n");
+    env.prepend_path(&env.root.join("bin"));
+    for (version, wanted) in [
+        (
+            "cargo 1.85.0 (d73d2caf9 2024-12-31)",
+            "Rust 1.95 or newer is needed",
+        ),
+        (
+            "cargo 1.94.9-nightly (d73d2caf9 2026-01-31)",
+            "https://rustup.rs",
+        ),
+        ("cargo 1.95.0 (f2d3ce0bd 2026-03-21)", "they need root"),
+        ("cargo 1.100.0", "they need root"),
+    ] {
+        env.write("bin/cargo", &format!("#!/bin/sh\necho '{version}'\n"));
+        let mut run = env.program("sh");
+        run.arg(repository().join("tests/run"));
+        let done = env.follow(run).finish();
+        done.expect(3);
+        assert!(done.stdout.contains(wanted), "{version}: {}", done.stdout);
     }
 }
 

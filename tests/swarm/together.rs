@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::DirEntryExt as _;
 use std::time::Duration;
 
 use crate::engine::SwarmEnv;
@@ -157,5 +158,57 @@ fn t20c_two_runs_of_one_domain_take_turns_and_each_keeps_its_own_deploy_count() 
     assert!(reports.iter().all(|results| results["deploy_count"] == 1));
     let counts = std::fs::read_to_string(env.root.join("counts")).unwrap();
     assert_eq!(counts, "1\n1\n");
+    env.assert_nothing_left();
+}
+
+/// A registry is asked once per host and not once per run, also for what it does not have.
+#[test]
+fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("pull-missing");
+    let root = env.root.display().to_string();
+    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // This host's docker, but pulls wait for the test and then fail, each with its own words.
+    let docker = format!(
+        "#!/bin/sh\ncase \" $* \" in *' pull '*) ;; *) PATH=${{PATH#*:}}; exec docker \"$@\" ;; esac\n\
+         echo $$ >>{root}/pulls\nread -r go <{root}/fifo\necho \"refusal $$.\" >&2\nexit 1\n"
+    );
+    let docker = env.write("bin/docker", &docker);
+    env.prepend_path(docker.parent().unwrap());
+    let path = recipe.display().to_string();
+    let start = |pr: &str| env.start(["run", &path, "--pr", pr]);
+    let pulls = || -> Vec<String> {
+        let text = std::fs::read_to_string(env.root.join("pulls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let first = start("1");
+    wait_until(LONG, "the first run pulls", || {
+        (!pulls().is_empty()).then_some(())
+    });
+    let second = start("2");
+    let images = env.root.join("state/images");
+    wait_until(LONG, "the second run waits for the first or pulls", || {
+        let files = std::fs::read_dir(&images).into_iter().flatten().flatten();
+        let inodes: Vec<_> = files.map(|file| format!(":{} ", file.ino())).collect();
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let mut waiters = locks.lines().filter(|line| line.contains("-> FLOCK"));
+        let waits = waiters.any(|line| inodes.iter().any(|inode| line.contains(inode)));
+        (waits || pulls().len() > 1).then_some(())
+    });
+    assert_eq!(pulls().len(), 1, "each pulls for itself");
+    let mut fifo = OpenOptions::new()
+        .write(true)
+        .open(env.root.join("fifo"))
+        .unwrap();
+    writeln!(fifo, "go").unwrap();
+    drop(fifo);
+    for run in [first, second] {
+        let done = run.finish();
+        done.expect(3);
+        let refusal = format!("refusal {}.", pulls()[0]);
+        assert!(done.stderr.contains(&refusal), "{refusal}: {}", done.stderr);
+    }
+    assert_eq!(pulls().len(), 1, "{:?}", pulls());
     env.assert_nothing_left();
 }
