@@ -12,7 +12,7 @@ use crate::wait::wait_for;
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// How many tests use the engine at once, however many cores there are.
-const SLOTS: usize = 3;
+const SLOTS: usize = 4;
 
 /// What an engine holds, with the name of the field that has the name.
 const KINDS: [(&str, &[&str]); 6] = [
