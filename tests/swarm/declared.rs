@@ -128,7 +128,7 @@ checks:
     );
     let lint = results["lint"].to_string();
     assert!(
-        !lint.contains("compose.ccci-"),
+        !lint.contains("compose-overlay"),
         "a copy of an overlay was linted: {lint}"
     );
     let manifest = results["customization"].to_string();
