@@ -457,6 +457,34 @@ mod tests {
         ));
     }
 
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_unfinished_warm_app_that_somebody_holds_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs {
+            locks: root.path().join("locks"),
+            ..HostDirs::below(root.path())
+        };
+        std::fs::create_dir_all(&host.locks).unwrap();
+        // Whatever is done to the app begins with the engine, which would fail.
+        let engine = Engine::gone(root.path());
+        let (recipe, zone): (RecipeName, Zone) = ("notes".parse().unwrap(), "z".parse().unwrap());
+        let domain = Domain::warm(&recipe, &zone).unwrap();
+        let place = Place::of(&host, &recipe);
+        let canonical = Canonical::new(&recipe, "0.1.0+1", "abc", domain.as_str(), "default");
+        place.write(&canonical).unwrap();
+        let run = "7".parse().unwrap();
+        let recover = async |dry_run| recover(&engine, &host, &zone, &recipe, &run, dry_run).await;
+        let lock = DomainLock::acquire(&host, &domain, &run).await.unwrap();
+        for dry_run in [true, false] {
+            let found = recover(dry_run).await;
+            assert!(matches!(found, Recovered::Live), "{dry_run}: {found:?}");
+            assert_eq!(place.read().unwrap().as_ref(), Some(&canonical));
+        }
+        drop(lock);
+        assert!(matches!(recover(true).await, Recovered::Yes));
+        assert!(matches!(recover(false).await, Recovered::Failed(_)));
+    }
+
     /// The data is put back afterwards, and what the engine makes then would write into it.
     #[tokio::test(flavor = "current_thread")]
     async fn what_the_engine_still_makes_for_who_died_at_the_app_is_gone_before_its_data_is_put_back()

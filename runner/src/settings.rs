@@ -288,10 +288,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         ));
     }
     let quick = quick(args, &stages)?;
-    let promotable = match &origin {
-        Origin::Repository(source) => by_hand || *source == published(&recipe, forge.as_deref())?,
-        Origin::Staged => false,
-    };
+    let promotable = is_promotable(&origin, by_hand, &recipe, forge.as_deref())?;
     let run_id = args.run_id.clone().or_else(env::build_number);
     // What makes it unique is the pid of the supervisor: this is before the worker is made.
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", std::process::id()));
@@ -347,6 +344,20 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
 /// What the system says.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
+}
+
+/// Returns whether a release of this origin may become the canonical: it is where the published recipe is, or a
+/// person gave its path.
+fn is_promotable(
+    origin: &Origin,
+    by_hand: bool,
+    recipe: &RecipeName,
+    forge: Option<&str>,
+) -> Result<bool, UsageError> {
+    match origin {
+        Origin::Repository(source) => Ok(by_hand || *source == published(recipe, forge)?),
+        Origin::Staged => Ok(false),
+    }
 }
 
 /// Returns whether a quick run is wanted, and refuses what a quick run cannot do.

@@ -141,7 +141,7 @@ fn a_compose_overlay_is_part_of_the_plan_and_leaves_the_tree_clean() {
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(
         plan["compose_files"],
-        json!(["compose.yml", "compose.ccci-overlay.yml"])
+        json!(["compose.yml", "ccci.compose-overlay.yml"])
     );
     assert_eq!(plan["uncommitted_changes"], false);
     for (overlay, words) in [

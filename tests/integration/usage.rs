@@ -354,6 +354,17 @@ fn a_flag_that_is_neither_yes_nor_no_is_refused() {
         let done = env.run(["run", "notes", "--dry-run"]);
         refused(&env, &done, &[name, "`yes`"]);
     }
+    // It is `--quick`.
+    for (value, code) in [("1", 2), ("true", 2), ("0", 0)] {
+        let mut env = env();
+        let recipe = env.recipe("notes");
+        env.set("CCCI_QUICK", value);
+        env.set("STAGES", "install");
+        let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+        done.expect(code);
+        let is_refused = done.stderr.contains("a quick run is an upgrade");
+        assert_eq!(is_refused, code == 2, "{value}: {}", done.stderr);
+    }
 }
 
 /// From another working directory they would be other places, and other locks.

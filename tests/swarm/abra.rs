@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
-use crate::fixtures::{hides_its_secret, judge, judge_in};
+use crate::fixtures::{SUPPLIED, hides_its_secret, judge, judge_in};
 use crate::support::{self, Done};
 use crate::wait::wait_until;
 
@@ -47,9 +47,14 @@ fn essence(results: &Value) -> BTreeMap<String, Value> {
 
 /// Runs a fixture with both drivers and compares.
 fn equal(name: &'static str) -> (SwarmEnv, Value) {
+    equal_in(with_abra(""), name)
+}
+
+/// The same with abra in an environment that was prepared for it.
+fn equal_in(env: SwarmEnv, name: &'static str) -> (SwarmEnv, Value) {
     let stack = judge(name);
     assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
-    let (env, done, abra) = judge_in(with_abra(""), name);
+    let (env, done, abra) = judge_in(env, name);
     if abra["verdict"] != "usage" {
         assert_eq!(abra["driver"], "abra", "{}", done.stderr);
         let reason = abra["driver_reason"].as_str().unwrap();
@@ -150,10 +155,25 @@ fn words(call: &Value) -> Vec<&str> {
     argv.iter().filter_map(Value::as_str).collect()
 }
 
-/// A whole run, and every single call that it made.
+/// A whole run with an overlay's compose file, and every single call that it made. The file lies in the checkout that
+/// abra deploys the base from, pinned, which it does from a clean one only.
 #[test]
 fn notes_and_how_abra_was_called() {
-    let (env, results) = equal("notes");
+    let mut env = with_abra("");
+    let blue = "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n";
+    env.overlay("notes", "compose.ccci.yml", blue);
+    // The install tests meet the base, the custom ones the head.
+    let arrives = "#!/bin/sh\nrecipe-ci app exec -- sh -c '[ \"$CI_COLOUR\" = blue ]'\n";
+    env.overlay("notes", "test_install.sh", arrives);
+    env.overlay("notes", "custom/test_colour.sh", arrives);
+    let (env, results) = equal_in(env, "notes");
+    let rows = |tier: &str, name: &str| {
+        let rows = tests_of(&results, tier).iter();
+        let rows = rows.filter(|row| row["name"] == name && row["status"] == "pass");
+        rows.count()
+    };
+    assert_eq!(rows("install", "test_install.sh"), 2, "{results:#}");
+    assert_eq!(rows("custom", "custom/test_colour.sh"), 1, "{results:#}");
     let calls = calls_of(&env);
     let lines: Vec<String> = calls.iter().map(|call| words(call).join(" ")).collect();
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
@@ -440,10 +460,22 @@ fn a_rule_that_only_abra_has_fails_the_rung_and_not_the_run() {
     env.assert_nothing_left();
 }
 
-/// abra makes the secrets, so their values are known only from what it prints.
+/// abra makes the secrets, so their values are known only from what it prints; one that the operator supplies goes in
+/// through a file.
 #[test]
 fn a_secret_that_abra_made_is_in_no_file_and_no_line() {
-    hides_its_secret(with_abra(""));
+    let env = hides_its_secret(with_abra(""));
+    let calls = calls_of(&env);
+    let mut inserts = calls
+        .iter()
+        .map(words)
+        .filter(|words| words.contains(&"insert"));
+    let insert = inserts.next().unwrap();
+    assert!(
+        insert.contains(&"licence_key") && !insert.contains(&SUPPLIED),
+        "{insert:?}"
+    );
+    assert_eq!(inserts.next(), None);
 }
 
 /// A listing of abra's that cannot be read is not an empty one; one that can be read is a source of orphans.
@@ -457,20 +489,25 @@ fn the_janitor_reads_abras_listing_or_says_that_it_cannot() {
     assert!(done.stdout.contains(said), "{}", done.stdout);
     // Two environments in one test could wait for each other's place on the engine.
     drop(env);
-    let env = with_abra("");
+    let env = with_abra("+remembers");
     std::fs::create_dir(env.root.join("locks")).unwrap();
     let domain = format!("note-0a1b2c.{}", env.zone);
+    // What no env file has, nor the engine: abra alone knows its name.
+    let remembered = format!("note-0a1b2d.{}", env.zone);
+    env.write("abra/remembered", &format!("{remembered}\n"));
     env.write(
         &format!("home/.abra/servers/far/{domain}.env"),
         "TYPE=notes\n",
     );
+    let done = env.run(["janitor", "--dry-run"]);
+    done.expect(0);
+    let would = |domain: &str| format!("{domain}: owner is dead, would be removed");
+    let both = [would(&domain), would(&remembered)].join("\n");
+    assert_eq!(done.stdout, both);
     let done = env.run(["janitor"]);
     done.expect(0);
-    assert!(
-        done.stdout
-            .contains(&format!("{domain}: owner was dead, removed")),
-        "{}",
-        done.stdout
-    );
+    // There was nothing of the other one but the lock file that the janitor made itself.
+    let said = format!("{domain}: owner was dead, removed\n1 stale lock file removed");
+    assert_eq!(done.stdout, said);
     env.assert_nothing_left();
 }

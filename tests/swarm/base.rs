@@ -6,6 +6,17 @@ use crate::engine::SwarmEnv;
 use crate::forge::Forge;
 use crate::support::git;
 
+/// What a run of these stages would start of a recipe that it trusts, everywhere.
+const HOSTILE: [&str; 7] = [
+    "install_steps.sh",
+    "provide.sh",
+    "setup_custom_tests.sh",
+    "test_install.sh",
+    "test_upgrade.sh",
+    "ops/pre_upgrade",
+    "ops/verify_upgrade",
+];
+
 #[test]
 fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     let mut env = SwarmEnv::new();
@@ -18,6 +29,16 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     git(&recipe, &["branch", "-q", "-f", "main", &tip]);
     git(&recipe, &["checkout", "-q", "main"]);
     git(&recipe, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
+    // Nobody approved of it, so nothing of what it ships may run on this host.
+    git(&recipe, &["checkout", "-q", "proposal"]);
+    let ran = env.root.join("ran");
+    for name in HOSTILE {
+        let text = format!("#!/bin/sh\necho {name} >>'{}'\n", ran.display());
+        env.write(&format!("recipes/notes/tests/{name}"), &text);
+    }
+    git(&recipe, &["add", "tests"]);
+    git(&recipe, &["commit", "-q", "-m", "Run on every host"]);
+    git(&recipe, &["checkout", "-q", "main"]);
     let head = commit("proposal");
     // A forge says which branch is the default one; a work tree that came from none has `main`, see below.
     let forge = Forge::start(env.root.join("forge"));
@@ -41,6 +62,13 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     for name in ["generic: it moved", "generic: data survived"] {
         let row = rows.iter().find(|row| row["name"] == name);
         assert_eq!(row.unwrap()["status"], "pass", "{report}");
+    }
+    let ran = std::fs::read_to_string(&ran).unwrap_or_default();
+    assert_eq!(ran, "", "{report}");
+    let customization = results["customization"].to_string();
+    for name in HOSTILE {
+        let line = format!("recipe: {name} (not run: ");
+        assert!(customization.contains(&line), "no `{line}`: {report}");
     }
     env.assert_nothing_left();
 

@@ -228,16 +228,36 @@ fn a_generated_secret_is_in_no_file_and_no_line() {
     hides_its_secret(SwarmEnv::new());
 }
 
-/// Runs a test that shows a generated secret, and looks for it in everything that the run wrote.
-pub(crate) fn hides_its_secret(mut env: SwarmEnv) {
+/// The secret that the operator supplies.
+pub(crate) const SUPPLIED: &str = "licence-7f3a9c-of-the-operator";
+
+/// Runs a test that shows a generated secret and a supplied one, and looks for them in everything that the run wrote.
+pub(crate) fn hides_its_secret(mut env: SwarmEnv) -> SwarmEnv {
     let recipe = env.recipe("notes");
+    let compose = recipe.join("compose.yml");
+    env.edit(
+        &compose,
+        "- admin_token\n",
+        "- admin_token\n      - licence_key\n",
+    );
+    let key = "licence_key:\n    external: true\n    name: ${STACK_NAME}_licence_key_${SECRET_LICENCE_KEY_VERSION}";
+    let both = format!("\nsecrets:\n  {key}\n");
+    env.edit(&compose, "\nsecrets:\n", &both);
+    let length = "# length=32\n";
+    let more = format!("{length}SECRET_LICENCE_KEY_VERSION=v1 # generate=false\n");
+    env.edit(&recipe.join(".env.sample"), length, &more);
+    env.set("CCCI_SECRET_LICENCE_KEY", SUPPLIED);
     let spied = env.root.join("spied");
     let text = format!(
-        "#!/bin/sh\nset -eu\nsecret=$(recipe-ci app exec -- cat /run/secrets/admin_token)\n\
+        "#!/bin/sh\nset -eu\nkey=$(recipe-ci app exec -- cat /run/secrets/licence_key)\n\
+         [ \"$key\" = \"$(cat {}.key)\" ] || exit 2\necho \"key: $key\"\n\
+         secret=$(recipe-ci app exec -- cat /run/secrets/admin_token)\n\
          printf %s \"$secret\" > {}\necho \"out: $secret\"\necho \"err: ${{secret}}x\" >&2\n\
          printf %s \"$secret\" | base64 -w0\necho\nexit 1\n",
+        spied.display(),
         spied.display()
     );
+    env.write("spied.key", SUPPLIED);
     env.overlay("notes", "custom/test_spy.sh", &text);
     env.set("STAGES", "install,custom");
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--json".as_ref()]);
@@ -248,7 +268,7 @@ pub(crate) fn hides_its_secret(mut env: SwarmEnv) {
     let run_dir = env.run_dirs().remove(0);
     let encoded = command("base64").arg("-w0").arg(&spied).output().unwrap();
     let encoded = String::from_utf8(encoded.stdout).unwrap();
-    for form in [secret, encoded] {
+    for form in [secret, encoded, SUPPLIED.to_owned()] {
         for (name, text) in [("stdout", &done.stdout), ("stderr", &done.stderr)] {
             assert!(!text.contains(&form), "{name} shows the secret");
         }
@@ -261,4 +281,5 @@ pub(crate) fn hides_its_secret(mut env: SwarmEnv) {
     }
     assert_eq!(read_results(&run_dir)["verdict"], "failed");
     env.assert_nothing_left();
+    env
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::cancel::{child_of, wait_gone};
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::support::{Done, Mount, Run, git, read_results};
+use crate::together::{self, Next};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -115,6 +116,13 @@ impl Scene {
     /// Asserts that nothing of anything is deployed: a warm app at rest is volumes and secrets.
     #[track_caller]
     pub(crate) fn assert_at_rest(&self, status: &str) {
+        self.assert_undeployed(status);
+        assert_eq!(self.env.processes(), []);
+    }
+
+    /// The same while a run waits.
+    #[track_caller]
+    fn assert_undeployed(&self, status: &str) {
         let all = objects_of(&self.env.zone);
         let stays = |object: &&String| {
             (object.starts_with("volume ") || object.starts_with("secret "))
@@ -124,7 +132,6 @@ impl Scene {
         assert!(deployed.is_empty(), "{deployed:?}");
         assert_eq!(self.canonical()["status"], status);
         assert_eq!(self.canonical()["version"], "0.2.0+1.1.0");
-        assert_eq!(self.env.processes(), []);
     }
 
     /// Makes the upgrade write into the app's data and stay there; returns the file that says that it does.
@@ -217,7 +224,7 @@ fn tier<'a>(results: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn a_green_release_is_promoted_and_quick_runs_leave_it_as_it_is() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     // There is none yet: the whole cold run, and it is said.
     let (done, results) = scene.run("early", &["--quick", "--ref", "0.2.0+1.1.0"]);
     done.expect(0);
@@ -239,7 +246,9 @@ fn a_green_release_is_promoted_and_quick_runs_leave_it_as_it_is() {
     assert_eq!(scene.canonical()["commit"], commit);
     let good = scene.good();
 
-    let (done, results) = scene.run("pass", &["--quick"]);
+    scene.env.set("CCCI_QUICK", "1");
+    let (done, results) = scene.run("pass", &[]);
+    scene.env.set("CCCI_QUICK", "0");
     done.expect(0);
     let report = format!("{results:#}\n{}", done.stderr);
     assert_eq!(results["quick"], true, "{report}");
@@ -338,14 +347,17 @@ fn every_end_of_a_quick_run_brings_the_good_data_back() {
     let run = scene.start("term", &["--quick"]);
     wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
     assert_eq!(scene.canonical()["status"], "busy");
+    together::assert_left_alone(&scene);
+    let next = Next::waiting(&mut scene, "kill");
     kill(run.pid, Signal::SIGTERM).unwrap();
     run.finish().expect(143);
-    scene.assert_at_rest("idle");
+    next.wait();
+    scene.assert_undeployed("idle");
     assert_eq!(scene.good(), good);
 
     // The worker is killed: its supervisor does the same.
     let reached = scene.hold("ops/verify_upgrade");
-    let run = scene.start("kill", &["--quick"]);
+    let run = next.go_on();
     wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
     kill(child_of(run.pid), Signal::SIGKILL).unwrap();
     let done = run.finish();

@@ -4,10 +4,15 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::DirEntryExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::engine::SwarmEnv;
-use crate::support::{command, read_results};
+use crate::engine::{SOCKET, SwarmEnv};
+use crate::hold::Proxy;
+use crate::quick::Scene;
+use crate::support::{Run, command, locked, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -56,6 +61,9 @@ fn t18_two_runs_of_one_recipe_at_two_refs_have_two_trees_and_leave_the_canonical
         git(&["commit", "--quiet", "--message", branch]);
     }
     git(&["checkout", "--quiet", "main"]);
+    // An error of the lint, in the work tree alone.
+    let compose = recipe.join("compose.yml");
+    env.edit(&compose, "interval: 1s", "interval: ${EVERY:-1s}");
     let root = env.root.display().to_string();
     let meeting = MEETING.replace("ROOT", &root);
     // The first child that a run starts for a recipe; whatever came before it had the same directory.
@@ -88,10 +96,9 @@ fn t18_two_runs_of_one_recipe_at_two_refs_have_two_trees_and_leave_the_canonical
         assert_eq!(read("tree"), id);
         assert_eq!(read("count"), "1\n");
         assert_eq!(read("abra").trim(), format!("{root}/runs/{id}/abra"));
-        assert_eq!(
-            read_results(&env.root.join("runs").join(id))["deploy_count"],
-            1
-        );
+        let results = read_results(&env.root.join("runs").join(id));
+        assert_eq!(results["deploy_count"], 1);
+        assert_eq!(results["lint"]["status"], "pass", "{results:#}");
     }
     assert_eq!(seen(), before);
     env.assert_nothing_left();
@@ -211,4 +218,69 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     }
     assert_eq!(pulls().len(), 1, "{:?}", pulls());
     env.assert_nothing_left();
+}
+
+/// Asserts that a janitor leaves the warm app alone that a quick run is at.
+#[track_caller]
+pub(crate) fn assert_left_alone(scene: &Scene) {
+    let state = || (scene.objects("service"), scene.good(), scene.canonical());
+    let before = state();
+    assert!(!before.0.is_empty());
+    for args in [&["janitor", "--dry-run"][..], &["janitor"]] {
+        let done = scene.env.run(args);
+        done.expect(0);
+        assert_eq!(done.stdout, "warm notes: live, left alone", "{args:?}");
+        assert_eq!(state(), before, "{args:?}");
+    }
+}
+
+/// A quick run that waits for the one that is at the warm app.
+pub(crate) struct Next {
+    run: Run,
+    has_its_turn: Receiver<()>,
+    /// It goes on when this is dropped.
+    gate: Sender<()>,
+}
+
+impl Next {
+    /// Starts it; returns once it waits.
+    pub(crate) fn waiting(scene: &mut Scene, id: &str) -> Self {
+        let (here, has_its_turn) = channel();
+        let (gate, opened) = channel();
+        let opened = Mutex::new(opened);
+        let waits = Arc::new(AtomicBool::new(false));
+        let had_waited = Arc::clone(&waits);
+        // The first that it asks the engine with the app's lock in hand, and what it asks meanwhile.
+        let proxy = Proxy::through(scene.env.root.join("next.sock"), move |_| {
+            if had_waited.load(Ordering::SeqCst) {
+                let _ = here.send(());
+                let _ = locked(&opened).recv();
+            }
+            true
+        });
+        scene.env.set("DOCKER_HOST", proxy.address());
+        let run = scene.start(id, &["--quick"]);
+        scene.env.set("DOCKER_HOST", format!("unix://{SOCKET}"));
+        let domain = format!("warm-notes.{}", scene.env.zone);
+        run.wait_line(&format!("another run of {domain} is in flight"));
+        waits.store(true, Ordering::SeqCst);
+        Self {
+            run,
+            has_its_turn,
+            gate,
+        }
+    }
+
+    /// Waits until it has the app, and has not touched it.
+    #[track_caller]
+    pub(crate) fn wait(&self) {
+        let come = self.has_its_turn.recv_timeout(LONG);
+        assert!(come.is_ok(), "{}", self.run.stderr());
+    }
+
+    /// Lets it be a quick run like any other.
+    pub(crate) fn go_on(self) -> Run {
+        drop(self.gate);
+        self.run
+    }
 }

@@ -391,8 +391,6 @@ pub(super) fn is_compose_file(path: &str) -> bool {
                 .strip_prefix("compose.")
                 .is_some_and(|feature| !feature.is_empty())
     }) && !path.starts_with("tests/")
-        // A run's copy of an overlay is not the recipe's.
-        && !name.starts_with(crate::overlay::environment::COPY_PREFIX)
 }
 
 fn read(root: &Path, name: &str) -> Result<Option<String>, LintError> {

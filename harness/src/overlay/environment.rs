@@ -17,8 +17,9 @@ use crate::suite::Origin;
 /// The name of the file.
 pub const FILE_NAME: &str = "compose.ccci.yml";
 
-/// What the copies beside a recipe's own compose files are called: their names begin so.
-pub const COPY_PREFIX: &str = "compose.ccci-";
+/// What the copies beside a recipe's own compose files are called: their names begin so. Not with `compose`: abra
+/// lints every `compose*.yml` of the version that it deploys, and a copy has no images.
+pub const COPY_PREFIX: &str = "ccci.compose-";
 
 /// Keys of a service that say how it runs here, not what it is.
 const SERVICE_KEYS: [&str; 8] = [
@@ -461,7 +462,7 @@ mod tests {
         );
         let root = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init(root.path()).unwrap();
-        put_beside(root.path(), "compose.ccci-overlay.yml", &copy).unwrap();
+        put_beside(root.path(), "ccci.compose-overlay.yml", &copy).unwrap();
         assert_eq!(
             repo.statuses(None)
                 .unwrap()
@@ -471,10 +472,10 @@ mod tests {
             0
         );
         // Its own copy may be there already; a file of the recipe's may not.
-        put_beside(root.path(), "compose.ccci-overlay.yml", &copy).unwrap();
+        put_beside(root.path(), "ccci.compose-overlay.yml", &copy).unwrap();
         let theirs = serde_json::json!({ "services": {} });
         assert!(matches!(
-            put_beside(root.path(), "compose.ccci-overlay.yml", &theirs),
+            put_beside(root.path(), "ccci.compose-overlay.yml", &theirs),
             Err(OverlayError::Taken { .. })
         ));
     }

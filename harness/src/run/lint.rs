@@ -1,7 +1,5 @@
 //! The lint rung: our rules, and beside them abra's own where abra deploys.
 
-use std::path::Path;
-
 use super::body::blocking;
 use super::plan::Plan;
 use super::{Context, RunError};
@@ -11,7 +9,6 @@ use crate::error::chain;
 use crate::event::Event;
 use crate::lint::{self, Lint, abra as table};
 use crate::outcome::Phase;
-use crate::overlay::environment::COPY_PREFIX;
 use crate::tier::timed;
 
 /// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
@@ -55,25 +52,10 @@ async fn ask(context: &Context<'_>, plan: &Plan, abra: &Abra) -> Result<String, 
     place(&abra.dir, recipe, &plan.head.root, None)
         .await
         .map_err(|error| format!("abra's own lint got no checkout: {}", chain(&error)))?;
-    let copy = abra.dir.join("recipes").join(recipe.as_str());
-    without_overlays(&copy)
-        .map_err(|error| format!("abra's own lint got no clean checkout: {error}"))?;
     let printed = abra.recipe_lint(recipe.as_str()).await;
     printed
         .map(|lines| lines.join("\n"))
         .map_err(|error| format!("abra's own lint did not run: {}", chain(&error)))
-}
-
-/// Removes a run's copies of overlays from a checkout: abra lints every compose file that it finds, and they are
-/// not the recipe's.
-fn without_overlays(checkout: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(checkout)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Puts what abra printed beside ours. Where that is nothing to read a lint that passed is not verified; one

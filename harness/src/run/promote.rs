@@ -4,12 +4,14 @@
 //! of the canonical before it, as an operator would upgrade; the first one is a new app. Then the app is
 //! undeployed and its snapshot taken. Whatever goes wrong leaves the canonical of before, or nothing.
 
+mod prospect;
+
 use std::rc::Rc;
 
 use super::body::{self, wait_for_lock};
 use super::plan::{Checkout, Plan};
 use super::quick::{kept_secrets, stack_driver};
-use super::settings::{Keep, Settings};
+use super::settings::Settings;
 use super::{AnyError, Context, RunError, tiers};
 use crate::driver::stack::{HostTraits, Stamp};
 use crate::error::chain;
@@ -28,6 +30,7 @@ use crate::warm::canonical::{Canonical, Status as WarmStatus};
 use crate::warm::enrolled::is_enrolled;
 use crate::warm::snapshot::{Take, Verified};
 use crate::warm::{WarmApp, WarmError};
+use prospect::{Head, Prospect, prospect};
 
 /// A release that may become the canonical.
 #[derive(Debug, Clone)]
@@ -48,46 +51,37 @@ pub(super) fn candidate(
     traits: HostTraits,
 ) -> Option<Candidate> {
     let settings = &context.settings;
-    let overlays = settings.overlays.as_deref()?;
-    match is_enrolled(overlays, &settings.recipe) {
-        Ok(true) => {}
-        Ok(false) => return None,
-        Err(error) => {
-            let error = chain(&error);
-            context.events.warn(format!(
-                "whether the recipe keeps a canonical is not known: {error}"
-            ));
-            return None;
+    let enrolled = settings.overlays.as_deref().map_or(Ok(false), |overlays| {
+        is_enrolled(overlays, &settings.recipe).map_err(|error| chain(&error))
+    });
+    let head = Head {
+        enrolled,
+        has_dependencies: !plan.declared.dependencies().is_empty(),
+        stages: &settings.stages,
+        is_proposal: settings.pr.is_some(),
+        keep: settings.keep,
+        version: plan.head_version.as_deref(),
+        tags: &checkout.tags,
+        tree: &checkout.tree,
+        promotable: settings.promotable,
+    };
+    match prospect(&head) {
+        Prospect::Canonical(version) => Some(Candidate {
+            version,
+            checkout: checkout.clone(),
+            traits,
+        }),
+        Prospect::Nothing => None,
+        Prospect::Warning(what) => {
+            context.events.warn(what);
+            None
+        }
+        Prospect::Skipped(why) => {
+            let event = Event::Promotion(Promotion::Skipped(why));
+            context.events.emit(&event);
+            None
         }
     }
-    if !plan.declared.dependencies().is_empty() {
-        context.events.warn(
-            "no canonical is kept: the warm app of a recipe with dependencies would come up without them",
-        );
-        return None;
-    }
-    let whole =
-        settings.stages == Stage::ALL && settings.pr.is_none() && settings.keep == Keep::Never;
-    let version = plan.head_version.clone()?;
-    // The tag's commit is recorded, so it must be what was tested: 8.28 recorded a branch's.
-    let tagged = checkout
-        .tags
-        .iter()
-        .any(|(name, commit)| *name == version && *commit == checkout.tree.commit);
-    if !whole || !tagged || checkout.tree.dirty {
-        return None;
-    }
-    if !settings.promotable {
-        context.events.emit(&Event::Promotion(Promotion::Skipped(
-            "the source is not the published recipe".to_owned(),
-        )));
-        return None;
-    }
-    Some(Candidate {
-        version,
-        checkout: checkout.clone(),
-        traits,
-    })
 }
 
 /// Returns whether every tier ran, or did not apply.

@@ -215,6 +215,71 @@ async fn what_provide_prints_is_never_shown() {
     }
 }
 
+/// The operator adds to what the recipe has, and never takes its place.
+#[tokio::test(flavor = "current_thread")]
+async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
+    let root = tempfile::tempdir().unwrap();
+    let ran = root.path().join("ran");
+    let mut suite = Suite::default();
+    for (origin, more) in [(Origin::Recipe, "1"), (Origin::Overlay, "2")] {
+        let from = root.path().join("from").join(origin.name());
+        let note = |what: &str| format!("echo {} {what} >>{}\n", origin.name(), ran.display());
+        let python = format!(
+            "def test_both(): open('{}', 'a').write('{} python\\n')\n",
+            ran.display(),
+            origin.name()
+        );
+        for (name, text) in [
+            ("test_install.sh", note("install")),
+            ("custom/test_same.sh", note("custom")),
+            ("custom/test_same.py", python),
+            ("ops/pre_backup.sh", note("hook")),
+            (
+                "provide.sh",
+                format!("echo '{{\"{}\": true, \"both\": {more}}}'", origin.name()),
+            ),
+        ] {
+            let path = from.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+        }
+        let to = root.path().join("run");
+        suite.add(origin, &from, &to, &|_| true).unwrap();
+    }
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    let means = means(&processes, root.path(), &redactor);
+    let noted = || {
+        let text = std::fs::read_to_string(&ran).unwrap();
+        std::fs::remove_file(&ran).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let rows = suite.run(Stage::Install, means).await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row.outcome.name.as_str()).collect();
+    assert_eq!(names, ["test_install.sh"; 2]);
+    assert_eq!(noted(), ["recipe install", "overlay install"]);
+
+    let rows = suite.run(Stage::Custom, means).await.unwrap();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert!(rows.iter().all(|row| row.outcome.status == Status::Pass));
+    assert_eq!(
+        noted(),
+        [
+            "recipe custom",
+            "recipe python",
+            "overlay custom",
+            "overlay python"
+        ]
+    );
+    let (hooks, failure) = suite.hook("ops/pre_backup", means).await.unwrap();
+    assert!(hooks == 2 && failure.is_none(), "{failure:?}");
+    assert_eq!(noted(), ["recipe hook", "overlay hook"]);
+    let provided = suite.provide(means).await.unwrap().unwrap();
+    assert_eq!(
+        serde_json::Value::Object(provided),
+        serde_json::json!({ "recipe": true, "overlay": true, "both": 2 })
+    );
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
     let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);

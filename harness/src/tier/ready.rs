@@ -50,29 +50,15 @@ impl Bench {
         probe: &Probe,
         deadline: Deadline,
     ) -> Result<Result<(), String>, TierError> {
-        let wanted = probe.stable.unwrap_or(match probe.tcp {
-            Some(_) => STABLE_CONNECTS,
-            None => 1,
-        });
-        let in_a_row = Cell::new(0);
+        let streak = Streak::of(probe);
         let name = describe(probe);
         let polled = poll_until(deadline, INTERVAL, || async {
-            let seen = match self.probe_once(probe).await? {
-                Ok(()) => {
-                    in_a_row.set(in_a_row.get() + 1);
-                    if in_a_row.get() >= wanted {
-                        return Ok(Poll::Ready(()));
-                    }
-                    format!("{} of {wanted} in a row", in_a_row.get())
-                }
-                Err(reason) => {
-                    in_a_row.set(0);
-                    reason
-                }
-            };
-            self.events
-                .emit(&Event::Progress(format!("not ready: {name}: {seen}")));
-            Ok::<_, TierError>(Poll::NotYet(seen))
+            let seen = streak.count(self.probe_once(probe).await?);
+            if let Poll::NotYet(seen) = &seen {
+                self.events
+                    .emit(&Event::Progress(format!("not ready: {name}: {seen}")));
+            }
+            Ok::<_, TierError>(seen)
         })
         .await;
         match polled {
@@ -151,6 +137,46 @@ impl Bench {
     }
 }
 
+/// How often a probe succeeded in a row, and how often it has to.
+struct Streak {
+    wanted: u32,
+    in_a_row: Cell<u32>,
+}
+
+impl Streak {
+    fn of(probe: &Probe) -> Self {
+        let wanted = probe.stable.unwrap_or(match probe.tcp {
+            Some(_) => STABLE_CONNECTS,
+            None => 1,
+        });
+        Self {
+            wanted,
+            in_a_row: Cell::new(0),
+        }
+    }
+
+    /// Counts a try; a failure ends the row.
+    fn count(&self, tried: Result<(), String>) -> Poll<()> {
+        match tried {
+            Ok(()) => {
+                self.in_a_row.set(self.in_a_row.get() + 1);
+                if self.in_a_row.get() >= self.wanted {
+                    return Poll::Ready(());
+                }
+                Poll::NotYet(format!(
+                    "{} of {} in a row",
+                    self.in_a_row.get(),
+                    self.wanted
+                ))
+            }
+            Err(reason) => {
+                self.in_a_row.set(0);
+                Poll::NotYet(reason)
+            }
+        }
+    }
+}
+
 fn describe(probe: &Probe) -> String {
     let what = match (&probe.http, probe.tcp) {
         (_, Some(port)) => format!("tcp port {port}"),
@@ -160,5 +186,54 @@ fn describe(probe: &Probe) -> String {
     match &probe.service {
         Some(service) => format!("{what} of `{service}`"),
         None => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tries until the probe holds: `.` succeeds, `x` fails. Returns how many tries were made, if it holds at all.
+    fn tries(probe: &Probe, tries: &str) -> Option<usize> {
+        let streak = Streak::of(probe);
+        let mut made = 0;
+        tries.chars().find_map(|tried| {
+            made += 1;
+            let tried = if tried == '.' {
+                Ok(())
+            } else {
+                Err("no answer".to_owned())
+            };
+            matches!(streak.count(tried), Poll::Ready(())).then_some(made)
+        })
+    }
+
+    #[test]
+    fn a_probe_holds_when_it_succeeded_as_often_in_a_row_as_it_has_to() {
+        let stable = |stable, tcp| Probe {
+            stable,
+            tcp,
+            ..Probe::default()
+        };
+        let twice = stable(Some(2), None);
+        assert_eq!(tries(&twice, ".x.."), Some(4));
+        assert_eq!(tries(&twice, ".x.x."), None);
+        assert_eq!(tries(&twice, ".."), Some(2));
+        // Without a word one answer will do, and connections are three.
+        assert_eq!(tries(&stable(None, None), "x."), Some(2));
+        assert_eq!(tries(&stable(None, Some(80)), "..x..."), Some(6));
+        assert_eq!(tries(&stable(Some(1), Some(80)), "."), Some(1));
+
+        let streak = Streak::of(&twice);
+        for (tried, said) in [
+            (Ok(()), "1 of 2 in a row"),
+            (Err("status 502".to_owned()), "status 502"),
+        ] {
+            let seen = streak.count(tried);
+            assert!(
+                matches!(&seen, Poll::NotYet(text) if text == said),
+                "{seen:?}"
+            );
+        }
     }
 }
