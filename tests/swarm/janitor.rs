@@ -338,6 +338,15 @@ fn t12_what_cannot_be_probed_or_read_is_said_and_left_alone() {
     let locks = at(&env.root, "locks");
     env.set("CCCI_APP_LOCK_DIR", locks);
     std::fs::create_dir_all(lock_file(&env, &garbled)).unwrap();
+    // To look is not to know either.
+    let dry = env.run(["janitor", "--dry-run"]);
+    dry.expect(4);
+    for line in [
+        format!("{garbled}: skipping: "),
+        format!("{plain}: owner is dead, would be removed"),
+    ] {
+        assert!(dry.stdout.contains(&line), "{}", dry.stdout);
+    }
     let swept = env.run(["janitor"]);
     swept.expect(4);
     let line = format!(
@@ -352,6 +361,43 @@ fn t12_what_cannot_be_probed_or_read_is_said_and_left_alone() {
     env.assert_nothing_left();
 }
 
+/// What would not go: a directory in the place of an env file, which is not removed as a file is.
+#[test]
+fn an_app_that_would_not_go_is_exit_4_of_the_run_and_of_every_janitor_until_it_does() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let test = "#!/bin/sh\nset -eu\n\
+        file=$HOME/.abra/servers/default/$CCCI_APP_DOMAIN.env\nrm \"$file\"\nmkdir \"$file\"\n";
+    env.overlay("notes", "test_install.sh", test);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(4);
+    let results = env.results();
+    assert_eq!(results["verdict"], "failed", "{results:#}");
+    let teardown = &results["teardown"];
+    assert_eq!(teardown["clean"], false, "{results:#}");
+    let file = teardown["residual"]["env_files"][0].as_str().unwrap();
+    for words in [file, "recipe-ci janitor"] {
+        assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+    }
+
+    let [lock] = lock_files(&env).try_into().unwrap();
+    let swept = env.run(["janitor"]);
+    swept.expect(4);
+    let line = format!(": owner was dead, would not go: env_files: {file}");
+    assert!(swept.stdout.ends_with(&line), "{}", swept.stdout);
+    assert_eq!(lock_files(&env), [lock]);
+    let swept = env.run(["janitor", "--json"]);
+    swept.expect(4);
+    let table: serde_json::Value = serde_json::from_str(&swept.stdout).unwrap();
+    assert_eq!(table["findings"][0]["decision"], "incomplete", "{table}");
+    assert_eq!(table["exit_code"], 4, "{table}");
+    std::fs::remove_dir(file).unwrap();
+    env.run(["janitor"]).expect(0);
+    assert_eq!(lock_files(&env), [""; 0]);
+    env.assert_nothing_left();
+}
+
 #[test]
 fn t12_a_servers_entry_that_cannot_be_read_is_said() {
     let env = SwarmEnv::new();
@@ -359,10 +405,12 @@ fn t12_a_servers_entry_that_cannot_be_read_is_said() {
     let servers = env.root.join("home/.abra/servers");
     // A link to itself.
     std::os::unix::fs::symlink("loop", servers.join("loop")).unwrap();
-    let swept = env.run(["janitor"]);
-    swept.expect(4);
     let line = format!("skipping `{}`: ", servers.join("loop").display());
-    assert!(swept.stdout.contains(&line), "{}", swept.stdout);
+    for args in [&["janitor", "--dry-run"][..], &["janitor"]] {
+        let swept = env.run(args);
+        swept.expect(4);
+        assert!(swept.stdout.contains(&line), "{}", swept.stdout);
+    }
     std::fs::remove_file(servers.join("loop")).unwrap();
 
     // Root reads everything, so this one is root without that power.
