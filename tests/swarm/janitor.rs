@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, child_of, kill_both, remove_container, stop};
 use crate::engine::{SwarmEnv, docker, names, objects_of};
-use crate::support::{Mount, Run, TestEnv, binary, is_locked};
+use crate::support::{Mount, Run, TestEnv, binary, is_locked, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -34,7 +34,7 @@ fn leave_an_app() -> Scene {
 
 /// Makes the least that an app can be, a volume and an env file, as after a reboot: there is no lock file.
 /// Returns its domain.
-fn orphan(env: &SwarmEnv, name: &str) -> String {
+pub(crate) fn orphan(env: &SwarmEnv, name: &str) -> String {
     let domain = format!("{name}.{}", env.zone);
     let stack = domain.replace('.', "_");
     let label = format!("com.docker.stack.namespace={stack}");
@@ -49,16 +49,16 @@ fn volume(domain: &str) -> String {
     format!("{}_data", domain.replace('.', "_"))
 }
 
-fn lock_file(env: &TestEnv, domain: &str) -> PathBuf {
+pub(crate) fn lock_file(env: &TestEnv, domain: &str) -> PathBuf {
     env.root.join(format!("locks/cc-ci-app-{domain}.lock"))
 }
 
 /// Returns the names in the lock directory.
-fn lock_files(env: &TestEnv) -> Vec<String> {
+pub(crate) fn lock_files(env: &TestEnv) -> Vec<String> {
     names(&env.root.join("locks"))
 }
 
-fn exists(env: &SwarmEnv, domain: &str) -> bool {
+pub(crate) fn exists(env: &SwarmEnv, domain: &str) -> bool {
     objects_of(&env.zone).contains(&format!("volume {}", volume(domain)))
 }
 
@@ -111,7 +111,17 @@ impl SlowReap {
 
 #[test]
 fn t05_an_orphan_is_reaped_once_and_its_lock_file_unlinked() {
-    let scene = leave_an_app();
+    let mut scene = leave_an_app();
+    // Where locks prove nothing, it is not known whether the run behind it is dead.
+    scene.env.preload("FAKE_NFS", "runs");
+    let dry = scene.env.run(["janitor", "--dry-run"]);
+    dry.expect(4);
+    let unknown = format!(
+        "skipping lock directory `{}` is on a network file system",
+        scene.env.root.join("runs").display()
+    );
+    assert!(dry.stdout.contains(&unknown), "{}", dry.stdout);
+    scene.env.set("FAKE_NFS", "/nowhere");
     let env = &scene.env;
     assert_eq!(lock_files(env).len(), 1);
     let dry = env.run(["janitor", "--dry-run"]);
@@ -216,7 +226,7 @@ fn t09_without_a_lock_file_as_after_a_reboot_an_app_is_reaped_at_once() {
 }
 
 /// Holds a domain's lock with flock(1).
-fn hold(env: &SwarmEnv, domain: &str) -> Run {
+pub(crate) fn hold(env: &SwarmEnv, domain: &str) -> Run {
     let path = lock_file(env, domain);
     let mut flock = env.program("flock");
     flock.arg("--no-fork").arg(&path).args(["sleep", "9999"]);
@@ -228,7 +238,7 @@ fn hold(env: &SwarmEnv, domain: &str) -> Run {
 }
 
 #[track_caller]
-fn let_go(holder: Run) {
+pub(crate) fn let_go(holder: Run) {
     kill(holder.pid, Signal::SIGKILL).unwrap();
     assert_eq!(holder.finish().signal, Some(9));
 }
@@ -470,6 +480,32 @@ fn t26_what_two_killed_processes_left_is_removed_by_the_next_run() {
         "{}",
         done.stderr
     );
+    scene.env.assert_nothing_left();
+}
+
+/// No janitor comes between: the run waits for the lock already.
+#[test]
+fn t26_what_two_killed_processes_left_is_removed_by_the_run_that_waited_for_them() {
+    let scene = Scene::new(Phase::Converge);
+    let first = scene.start(&[]);
+    scene.wait_reached(&first);
+    let compose = scene.env.root.join("recipes/notes/compose.yml");
+    scene
+        .env
+        .edit(&compose, "\"CMD\", \"false\"", "\"CMD\", \"wget\"");
+    let waiter = scene.start(&[]);
+    waiter.wait_line("— waiting ==");
+    let report = scene.env.root.join(format!("runs/manual-{}", waiter.pid));
+    kill_both(first);
+    let done = waiter.finish();
+    done.expect(0);
+    assert!(
+        done.stderr
+            .contains(" is still there though its last run is dead: removing it first =="),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(read_results(&report)["deploy_count"], 1);
     scene.env.assert_nothing_left();
 }
 
