@@ -58,7 +58,7 @@ pub(crate) fn lock_files(env: &TestEnv) -> Vec<String> {
     names(&env.root.join("locks"))
 }
 
-pub(crate) fn exists(env: &SwarmEnv, domain: &str) -> bool {
+fn exists(env: &SwarmEnv, domain: &str) -> bool {
     objects_of(&env.zone).contains(&format!("volume {}", volume(domain)))
 }
 
