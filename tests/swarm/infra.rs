@@ -161,7 +161,10 @@ fn t29_a_lock_directory_on_a_network_file_system_is_refused_by_runs_and_janitors
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     let domain = orphan(&env, "note-0a1b2c");
-    std::fs::write(lock_file(&env, &domain), "").unwrap();
+    // One with an app, and one that a janitor would tidy.
+    for domain in [&domain, &domain.replace("0a1b2c", "000000")] {
+        std::fs::write(lock_file(&env, domain), "").unwrap();
+    }
     let before = (lock_files(&env), objects_of(&env.zone));
     env.preload("FAKE_NFS", "locks");
     let words = "is on a network file system, where a lock does not prove a live owner";
