@@ -297,7 +297,8 @@ mod tests {
             let removal = app::remove(&engine, &host, &lock, Maker::Done, deadline).await?;
             Ok(removal.residual.to_string())
         };
-        let done = in_time(work, deadline, LAST_LOOK, pending, |_| {}).await;
+        // Longer than a busy host may stall.
+        let done = in_time(work, deadline, LAST_LOOK * 6, pending, |_| {}).await;
         assert_eq!(done.unwrap(), "volumes: note-0a1b2c_z_data");
     }
 }
