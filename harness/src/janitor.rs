@@ -270,14 +270,16 @@ fn live(holder: String, since: Option<SystemTime>) -> Decision {
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
 pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
-    let removal = app::remove(
-        engine,
-        host,
-        &lock,
-        Maker::CutOff,
-        Deadline::after(REAP_LIMIT),
-    )
-    .await;
+    reap_until(Deadline::after(REAP_LIMIT), engine, host, lock).await
+}
+
+async fn reap_until(
+    deadline: Deadline,
+    engine: &Engine,
+    host: &HostDirs,
+    lock: DomainLock,
+) -> Decision {
+    let removal = app::remove(engine, host, &lock, Maker::CutOff, deadline).await;
     let left = match &removal {
         Ok(removal) if removal.residual.is_empty() => Left::Nothing,
         _ => Left::Something,
@@ -314,14 +316,91 @@ mod tests {
         assert_eq!(held(119).long_held(hour), None);
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_look_at_the_lock_does_not_keep_a_dead_runs_app() {
+    fn place() -> (tempfile::TempDir, HostDirs, Domain) {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs {
             locks: root.path().to_owned(),
             ..HostDirs::below(root.path())
         };
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        (root, host, domain)
+    }
+
+    #[test]
+    fn a_sweep_is_clean_when_every_orphan_is_gone_and_everything_was_read() {
+        let unusable = || LockError::Unusable {
+            path: "/l".into(),
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        };
+        let failed = || EngineError::Local {
+            what: "list".to_owned(),
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        };
+        let live = Decision::Live {
+            holder: String::new(),
+            held_for: None,
+        };
+        for (decision, clean) in [
+            (Decision::Reaped, true),
+            (Decision::Gone, true),
+            (live, true),
+            (Decision::Incomplete(Residual::default()), false),
+            (Decision::Skipped(unusable()), false),
+            (Decision::Failed(failed()), false),
+        ] {
+            let (_, _, domain) = place();
+            let said = format!("{decision:?}");
+            let sweep = Sweep {
+                findings: vec![Finding { domain, decision }],
+                ..Sweep::default()
+            };
+            assert_eq!(sweep.is_clean(), clean, "{said}");
+        }
+        let with = |became| Sweep {
+            warm: vec![("notes".to_owned(), became)],
+            ..Sweep::default()
+        };
+        for became in [Recovered::Yes, Recovered::AtRest, Recovered::Live] {
+            assert!(with(became).is_clean());
+        }
+        assert!(!with(Recovered::Failed(unusable().into())).is_clean());
+        let unreadable = Sweep {
+            unreadable: vec!["`/x`".to_owned()],
+            ..Sweep::default()
+        };
+        assert!(!unreadable.is_clean());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_would_not_go_is_named_and_its_lock_file_stays_for_the_next_sweep() {
+        let (root, host, domain) = place();
+        let run: RunId = "7".parse().unwrap();
+        let reap = async |engine: &Engine| {
+            let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
+                panic!("it is free")
+            };
+            let decision = reap_until(Deadline::after(Duration::ZERO), engine, &host, lock).await;
+            assert!(host.lock_file(&domain).exists(), "{decision:?}");
+            let probe = DomainLock::probe(&host, &domain).unwrap();
+            assert_eq!(probe, Probe::Free, "{decision:?}");
+            decision
+        };
+        let decision = reap(&crate::swarm::teardown::tests::stuck(
+            root.path(),
+            domain.stack(),
+        ))
+        .await;
+        let Decision::Incomplete(left) = decision else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(left.to_string(), "volumes: note-0a1b2c_z_data");
+        let decision = reap(&Engine::gone(tempfile::tempdir().unwrap().path())).await;
+        assert!(matches!(decision, Decision::Failed(_)), "{decision:?}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_look_at_the_lock_does_not_keep_a_dead_runs_app() {
+        let (root, host, domain) = place();
         let run: RunId = "7".parse().unwrap();
         // To ask it for the app's objects proves that the lock was had.
         let engine = Engine::gone(root.path());

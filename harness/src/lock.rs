@@ -457,8 +457,27 @@ pub(crate) fn refuse_network_file_system(dir: &Path) -> Result<(), LockError> {
 }
 
 fn is_network(kind: FsType) -> bool {
-    // linux/magic.h, CIFS_SUPER_MAGIC and SMB2_SUPER_MAGIC; nix has only the oldest of the family.
+    // linux/magic.h (Lustre's is in its own tree); nix has only the oldest of them.
     const CIFS: FsType = FsType(0xff53_4d42);
     const SMB2: FsType = FsType(0xfe53_4d42);
-    [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&kind)
+    const CEPH: FsType = FsType(0x00c3_6400);
+    const AFS: FsType = FsType(0x5346_414f);
+    const AFS_OF_LINUX: FsType = FsType(0x6b41_4653);
+    const LUSTRE: FsType = FsType(0x0bd0_0bd0);
+    // With some options (`locktoserver`, `nolock`) its locks are the server's, or nobody's; the number does not tell.
+    const PLAN9: FsType = FsType(0x0102_1997);
+    // Not FUSE: unless its daemon asks for them, the kernel keeps the locks itself and lets them go with their holder, as
+    // on a local disk; and most of it is one (fuse-overlayfs, ntfs-3g, mergerfs).
+    [
+        NFS_SUPER_MAGIC,
+        SMB_SUPER_MAGIC,
+        CIFS,
+        SMB2,
+        CEPH,
+        AFS,
+        AFS_OF_LINUX,
+        LUSTRE,
+        PLAN9,
+    ]
+    .contains(&kind)
 }

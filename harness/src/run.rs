@@ -266,19 +266,7 @@ async fn finish(
     deadline: Deadline,
     watch: Stopwatch,
 ) -> RunEnd {
-    let limit = context.settings.deadline.as_secs();
-    let limit = if limit >= 60 {
-        format!("{}-minute", limit / 60)
-    } else {
-        format!("{limit}-second")
-    };
-    let why = match &ending {
-        Ending::Signal(signal) => {
-            format!("{} received (cancel / parent death)", signal.name())
-        }
-        Ending::Deadline => format!("run exceeded {limit} hard deadline"),
-        Ending::Body(_) => "finished".to_owned(),
-    };
+    let why = why(&ending, context.settings.deadline);
     let mut decision = decide(&ending, &context.held.borrow());
     let plan_json = match ending {
         Ending::Body(Ok(plan)) => plan,
@@ -323,6 +311,21 @@ async fn finish(
         verdict: decision.verdict,
         exit_code: decision.exit_code,
         plan_json,
+    }
+}
+
+/// Returns why a run is torn down that ended so, for people.
+fn why(ending: &Ending, deadline: Duration) -> String {
+    match ending {
+        Ending::Signal(signal) => format!("{} received (cancel / parent death)", signal.name()),
+        Ending::Deadline => {
+            let limit = match deadline.as_secs() {
+                seconds @ 0..60 => format!("{seconds}-second"),
+                seconds => format!("{}-minute", seconds / 60),
+            };
+            format!("run exceeded {limit} hard deadline")
+        }
+        Ending::Body(_) => "finished".to_owned(),
     }
 }
 
@@ -528,18 +531,18 @@ mod tests {
     fn every_ending_has_its_own_code() {
         let red = [tier(Stage::Install, Status::Fail, true)];
         assert_eq!(decide(&done(), &held(&red)).exit_code, 1);
-        assert_eq!(
-            decide(&Ending::Signal(EndSignal::Terminate), &held(&red)).exit_code,
-            143
-        );
-        assert_eq!(
-            decide(&Ending::Signal(EndSignal::Interrupt), &held(&red)).exit_code,
-            130
-        );
-        assert_eq!(
-            decide(&Ending::Signal(EndSignal::Hangup), &held(&red)).exit_code,
-            129
-        );
+        for (signal, code) in [
+            (EndSignal::Hangup, 129),
+            (EndSignal::Interrupt, 130),
+            (EndSignal::Quit, 131),
+            (EndSignal::Terminate, 143),
+        ] {
+            let decision = decide(&Ending::Signal(signal), &held(&red));
+            assert_eq!(
+                (decision.verdict, decision.exit_code),
+                (Verdict::Cancelled, code)
+            );
+        }
         assert_eq!(decide(&Ending::Deadline, &held(&red)).exit_code, 142);
         assert_eq!(
             decide(&Ending::Body(Err(usage("x"))), &held(&[])).exit_code,
@@ -552,12 +555,32 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_is_said_in_minutes_from_the_first_one_on() {
+        let said = |seconds| why(&Ending::Deadline, Duration::from_secs(seconds));
+        assert_eq!(said(3600), "run exceeded 60-minute hard deadline");
+        assert_eq!(said(60), "run exceeded 1-minute hard deadline");
+        assert_eq!(said(59), "run exceeded 59-second hard deadline");
+    }
+
+    #[test]
     fn a_leak_reddens_a_green_run_and_never_hides_a_first_failure() {
         let mut residual = Residual::default();
         residual.add("volumes", vec!["v".to_owned()]);
         let mut green = decide(&done(), &held(&[]));
         green.after(teardown::TornDown::Left(residual.clone()));
         assert_eq!((green.verdict, green.exit_code), (Verdict::Failed, 4));
+        let mut green = decide(&done(), &held(&[]));
+        green.after(teardown::TornDown::Unknown(
+            "not done after 600 s".to_owned(),
+        ));
+        assert_eq!(
+            (green.verdict, green.exit_code, green.reason.as_deref()),
+            (
+                Verdict::Infra,
+                3,
+                Some("teardown could not be verified: not done after 600 s")
+            )
+        );
         let mut red = decide(&done(), &held(&[tier(Stage::Install, Status::Fail, true)]));
         red.after(teardown::TornDown::Left(residual));
         assert_eq!(

@@ -371,8 +371,43 @@ fn t20b_manual_runs_differ_by_pid() {
     env.assert_quiet();
 }
 
-/// The file systems that `flock` does not work on cannot be mounted in a test: see
-/// `t29_network_file_systems_are_known` in `harness::lock`.
+/// None of them can be mounted in a test, so the programs are lied to about the file system of their directories;
+/// which ones are refused is tested in `harness::lock`, runs and janitors in `tests/swarm/infra.rs`.
+#[test]
+fn t29_a_network_file_system_is_refused_for_every_lock_that_proves_an_owner() {
+    let mut env = TestEnv::new("unix:///nowhere");
+    let root = env.root.clone();
+    std::fs::create_dir(root.join("locks")).unwrap();
+    let once = ["once", "-w", "-i", "x", "--", "true"];
+    env.preload("FAKE_NFS", "state");
+    for (args, code) in [
+        (&once[..], 2),
+        (&["once", "-p", "-i", "x"], 2),
+        (&["janitor", "watch"], 3),
+    ] {
+        let done = env.run(args);
+        done.expect(code);
+        let said = format!("`{}", root.join("state").display());
+        for words in [&said[..], "is on a network file system"] {
+            assert!(done.stderr.contains(words), "{args:?}: {}", done.stderr);
+        }
+    }
+    for (place, words) in [
+        ("locks", "a lock does not prove a live owner"),
+        ("warm", "a snapshot and its record may part"),
+    ] {
+        std::fs::create_dir_all(root.join(place)).unwrap();
+        env.set("FAKE_NFS", root.join(place).display().to_string());
+        let said = env.run(["doctor"]).stdout;
+        assert!(said.contains(words), "{place}: {said}");
+    }
+    env.set("FAKE_NFS", "/nowhere");
+    env.run(once).expect(0);
+    let said = env.run(["doctor"]).stdout;
+    assert!(!said.contains("network file system"), "{said}");
+    env.assert_quiet();
+}
+
 #[test]
 fn t29_a_read_only_lock_directory_is_refused_before_anything_is_made() {
     let (env, args) = without_engine();

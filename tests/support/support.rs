@@ -165,6 +165,24 @@ impl TestEnv {
         }
     }
 
+    /// Loads `tests/fakes/preload.c` into every program that is started from now on: with `name`, one of its variables,
+    /// set to a path below the root, which is returned.
+    pub(crate) fn preload(&mut self, name: &str, path: &str) -> PathBuf {
+        let library = self.root.join("preload.so");
+        // Where Rust is built there is a C compiler: rustc links with it.
+        let built = command("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(repository().join("tests/fakes/preload.c"))
+            .output()
+            .expect("cc is there");
+        assert!(built.status.success(), "{built:?}");
+        self.set("LD_PRELOAD", library.display().to_string());
+        let path = self.root.join(path);
+        self.set(name, path.display().to_string());
+        path
+    }
+
     /// Writes a file below the root, with its directories; one that begins with `#!` becomes executable.
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.root.join(path);

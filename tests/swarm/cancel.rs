@@ -466,3 +466,30 @@ fn t23_second_and_third_signals_during_teardown_are_noted() {
     assert_eq!(scene.env.results()["verdict"], "cancelled");
     scene.env.assert_nothing_left();
 }
+
+/// A worker that does not even end at its deadline: the supervisor, which hears nothing of it, is the backstop.
+#[test]
+fn a_worker_that_is_wedged_long_after_its_deadline_is_killed_and_its_app_removed() {
+    let mut scene = Scene::new(Phase::Converge);
+    let ahead = scene.env.preload("FAKE_AHEAD", "ahead");
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    let worker = child_of(run.pid);
+    stop(worker);
+    // The deadline of 60 min, the teardown's 10 min, and 30 s.
+    std::fs::write(ahead, (3600 + 600 + 30).to_string()).unwrap();
+    // It wakes the supervisor, whose poll(2) has the kernel's clock; a worker that is stopped does not hear of it.
+    kill(run.pid, Signal::SIGTERM).unwrap();
+    let done = run.finish();
+    done.expect(142);
+    assert!(
+        done.stderr.contains("== worker wedged long after"),
+        "{}",
+        done.stderr
+    );
+    let results = scene.env.results();
+    assert_eq!(results["verdict"], "deadline", "{results:#}");
+    assert_eq!(results["exit_code"], 142, "{results:#}");
+    assert_eq!(results["teardown"]["clean"], true, "{results:#}");
+    scene.env.assert_nothing_left();
+}

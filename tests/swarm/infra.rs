@@ -9,6 +9,7 @@ use crate::cancel::{Phase, Scene, child_of, stop};
 use crate::dependencies::ABSENT;
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
 use crate::hold::Proxy;
+use crate::janitor::{lock_file, lock_files, orphan};
 use crate::support::{Mount, binary, command};
 
 /// Cuts the engine off in a phase; returns the scene after the run's end, with the engine back.
@@ -151,6 +152,36 @@ fn a_registry_that_is_down() {
     assert_eq!(results["verdict"], "infra");
     let reason = results["reason"].as_str().unwrap();
     assert!(reason.contains(&image), "{reason}");
+    env.assert_nothing_left();
+}
+
+/// Whoever looks at a lock there knows nothing of its owner.
+#[test]
+fn t29_a_lock_directory_on_a_network_file_system_is_refused_by_runs_and_janitors() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let domain = orphan(&env, "note-0a1b2c");
+    // One with an app, and one that a janitor would tidy.
+    for domain in [&domain, &domain.replace("0a1b2c", "000000")] {
+        std::fs::write(lock_file(&env, domain), "").unwrap();
+    }
+    let before = (lock_files(&env), objects_of(&env.zone));
+    env.preload("FAKE_NFS", "locks");
+    let words = "is on a network file system, where a lock does not prove a live owner";
+    for (args, code) in [
+        (&["janitor", "--dry-run"][..], 4),
+        (&["janitor"], 4),
+        (&["run", recipe.to_str().unwrap()], 3),
+    ] {
+        let done = env.run(args);
+        done.expect(code);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(said.contains(words), "{args:?}: {said}");
+        let after = (lock_files(&env), objects_of(&env.zone));
+        assert_eq!(after, before, "{args:?}");
+    }
+    env.set("FAKE_NFS", "/nowhere");
+    env.run(["janitor"]).expect(0);
     env.assert_nothing_left();
 }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::cancel::{Phase, Scene, child_of, kill_both, remove_container, stop};
 use crate::engine::{SwarmEnv, docker, names, objects_of};
-use crate::support::{Mount, Run, TestEnv, binary, is_locked};
+use crate::support::{Mount, Run, TestEnv, binary, is_locked, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -34,7 +34,7 @@ fn leave_an_app() -> Scene {
 
 /// Makes the least that an app can be, a volume and an env file, as after a reboot: there is no lock file.
 /// Returns its domain.
-fn orphan(env: &SwarmEnv, name: &str) -> String {
+pub(crate) fn orphan(env: &SwarmEnv, name: &str) -> String {
     let domain = format!("{name}.{}", env.zone);
     let stack = domain.replace('.', "_");
     let label = format!("com.docker.stack.namespace={stack}");
@@ -49,12 +49,12 @@ fn volume(domain: &str) -> String {
     format!("{}_data", domain.replace('.', "_"))
 }
 
-fn lock_file(env: &TestEnv, domain: &str) -> PathBuf {
+pub(crate) fn lock_file(env: &TestEnv, domain: &str) -> PathBuf {
     env.root.join(format!("locks/cc-ci-app-{domain}.lock"))
 }
 
 /// Returns the names in the lock directory.
-fn lock_files(env: &TestEnv) -> Vec<String> {
+pub(crate) fn lock_files(env: &TestEnv) -> Vec<String> {
     names(&env.root.join("locks"))
 }
 
@@ -111,7 +111,17 @@ impl SlowReap {
 
 #[test]
 fn t05_an_orphan_is_reaped_once_and_its_lock_file_unlinked() {
-    let scene = leave_an_app();
+    let mut scene = leave_an_app();
+    // Where locks prove nothing, it is not known whether the run behind it is dead.
+    scene.env.preload("FAKE_NFS", "runs");
+    let dry = scene.env.run(["janitor", "--dry-run"]);
+    dry.expect(4);
+    let unknown = format!(
+        "skipping lock directory `{}` is on a network file system",
+        scene.env.root.join("runs").display()
+    );
+    assert!(dry.stdout.contains(&unknown), "{}", dry.stdout);
+    scene.env.set("FAKE_NFS", "/nowhere");
     let env = &scene.env;
     assert_eq!(lock_files(env).len(), 1);
     let dry = env.run(["janitor", "--dry-run"]);
@@ -216,7 +226,7 @@ fn t09_without_a_lock_file_as_after_a_reboot_an_app_is_reaped_at_once() {
 }
 
 /// Holds a domain's lock with flock(1).
-fn hold(env: &SwarmEnv, domain: &str) -> Run {
+pub(crate) fn hold(env: &SwarmEnv, domain: &str) -> Run {
     let path = lock_file(env, domain);
     let mut flock = env.program("flock");
     flock.arg("--no-fork").arg(&path).args(["sleep", "9999"]);
@@ -228,7 +238,7 @@ fn hold(env: &SwarmEnv, domain: &str) -> Run {
 }
 
 #[track_caller]
-fn let_go(holder: Run) {
+pub(crate) fn let_go(holder: Run) {
     kill(holder.pid, Signal::SIGKILL).unwrap();
     assert_eq!(holder.finish().signal, Some(9));
 }
@@ -338,6 +348,15 @@ fn t12_what_cannot_be_probed_or_read_is_said_and_left_alone() {
     let locks = at(&env.root, "locks");
     env.set("CCCI_APP_LOCK_DIR", locks);
     std::fs::create_dir_all(lock_file(&env, &garbled)).unwrap();
+    // To look is not to know either.
+    let dry = env.run(["janitor", "--dry-run"]);
+    dry.expect(4);
+    for line in [
+        format!("{garbled}: skipping: "),
+        format!("{plain}: owner is dead, would be removed"),
+    ] {
+        assert!(dry.stdout.contains(&line), "{}", dry.stdout);
+    }
     let swept = env.run(["janitor"]);
     swept.expect(4);
     let line = format!(
@@ -352,6 +371,43 @@ fn t12_what_cannot_be_probed_or_read_is_said_and_left_alone() {
     env.assert_nothing_left();
 }
 
+/// What would not go: a directory in the place of an env file, which is not removed as a file is.
+#[test]
+fn an_app_that_would_not_go_is_exit_4_of_the_run_and_of_every_janitor_until_it_does() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let test = "#!/bin/sh\nset -eu\n\
+        file=$HOME/.abra/servers/default/$CCCI_APP_DOMAIN.env\nrm \"$file\"\nmkdir \"$file\"\n";
+    env.overlay("notes", "test_install.sh", test);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(4);
+    let results = env.results();
+    assert_eq!(results["verdict"], "failed", "{results:#}");
+    let teardown = &results["teardown"];
+    assert_eq!(teardown["clean"], false, "{results:#}");
+    let file = teardown["residual"]["env_files"][0].as_str().unwrap();
+    for words in [file, "recipe-ci janitor"] {
+        assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+    }
+
+    let [lock] = lock_files(&env).try_into().unwrap();
+    let swept = env.run(["janitor"]);
+    swept.expect(4);
+    let line = format!(": owner was dead, would not go: env_files: {file}");
+    assert!(swept.stdout.ends_with(&line), "{}", swept.stdout);
+    assert_eq!(lock_files(&env), [lock]);
+    let swept = env.run(["janitor", "--json"]);
+    swept.expect(4);
+    let table: serde_json::Value = serde_json::from_str(&swept.stdout).unwrap();
+    assert_eq!(table["findings"][0]["decision"], "incomplete", "{table}");
+    assert_eq!(table["exit_code"], 4, "{table}");
+    std::fs::remove_dir(file).unwrap();
+    env.run(["janitor"]).expect(0);
+    assert_eq!(lock_files(&env), [""; 0]);
+    env.assert_nothing_left();
+}
+
 #[test]
 fn t12_a_servers_entry_that_cannot_be_read_is_said() {
     let env = SwarmEnv::new();
@@ -359,10 +415,12 @@ fn t12_a_servers_entry_that_cannot_be_read_is_said() {
     let servers = env.root.join("home/.abra/servers");
     // A link to itself.
     std::os::unix::fs::symlink("loop", servers.join("loop")).unwrap();
-    let swept = env.run(["janitor"]);
-    swept.expect(4);
     let line = format!("skipping `{}`: ", servers.join("loop").display());
-    assert!(swept.stdout.contains(&line), "{}", swept.stdout);
+    for args in [&["janitor", "--dry-run"][..], &["janitor"]] {
+        let swept = env.run(args);
+        swept.expect(4);
+        assert!(swept.stdout.contains(&line), "{}", swept.stdout);
+    }
     std::fs::remove_file(servers.join("loop")).unwrap();
 
     // Root reads everything, so this one is root without that power.
@@ -422,6 +480,32 @@ fn t26_what_two_killed_processes_left_is_removed_by_the_next_run() {
         "{}",
         done.stderr
     );
+    scene.env.assert_nothing_left();
+}
+
+/// No janitor comes between: the run waits for the lock already.
+#[test]
+fn t26_what_two_killed_processes_left_is_removed_by_the_run_that_waited_for_them() {
+    let scene = Scene::new(Phase::Converge);
+    let first = scene.start(&[]);
+    scene.wait_reached(&first);
+    let compose = scene.env.root.join("recipes/notes/compose.yml");
+    scene
+        .env
+        .edit(&compose, "\"CMD\", \"false\"", "\"CMD\", \"wget\"");
+    let waiter = scene.start(&[]);
+    waiter.wait_line("— waiting ==");
+    let report = scene.env.root.join(format!("runs/manual-{}", waiter.pid));
+    kill_both(first);
+    let done = waiter.finish();
+    done.expect(0);
+    assert!(
+        done.stderr
+            .contains(" is still there though its last run is dead: removing it first =="),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(read_results(&report)["deploy_count"], 1);
     scene.env.assert_nothing_left();
 }
 

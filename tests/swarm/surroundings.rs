@@ -1,14 +1,17 @@
 //! What runners and shells do around a run changes nothing but when it ends.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 use crate::cancel::{Phase, Scene, child_of, stop, wait_pending};
 use crate::engine::{SwarmEnv, objects_of};
-use crate::support::binary;
+use crate::janitor::{hold, let_go, lock_file};
+use crate::support::{binary, is_locked, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -122,9 +125,9 @@ fn a_job_of_the_step_is_no_stray_of_its_run() {
     let children = std::fs::read_to_string(children).unwrap();
     let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
     let worker = children.find(|pid: &i32| *pid != job).unwrap();
-    kill(nix::unistd::Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
     run.finish().expect(137);
-    let job = nix::unistd::Pid::from_raw(job);
+    let job = Pid::from_raw(job);
     kill(job, Signal::SIGTERM).expect("the job lives on");
     wait_until(LONG, "the job ends", || {
         scene.env.processes().is_empty().then_some(())
@@ -363,7 +366,76 @@ fn a_waiter_can_be_cancelled() {
         !objects_of(&scene.env.zone).is_empty(),
         "the first app is gone"
     );
-    kill(first.pid, Signal::SIGINT).unwrap();
-    first.finish().expect(130);
+    // The one signal that has no phases of its own in `cancel`.
+    kill(first.pid, Signal::SIGQUIT).unwrap();
+    let first = first.finish();
+    first.expect(131);
+    let line = "== SIGQUIT received (cancel / parent death) — tearing down ==";
+    assert!(first.stderr.contains(line), "{}", first.stderr);
     scene.env.assert_nothing_left();
+}
+
+/// Nor when its deadline passes, or one of its processes is killed; here somebody else holds the lock.
+#[test]
+fn a_waiter_that_ends_in_any_other_way_leaves_no_trace_either() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let domain = format!("note-0a1b2c.{}", env.zone);
+    env.set("CCCI_APP_DOMAIN", &domain);
+    std::fs::create_dir(env.root.join("locks")).unwrap();
+    let holder = hold(&env, &domain);
+    let path = lock_file(&env, &domain);
+    let state = || {
+        let meta = path.metadata().unwrap();
+        (meta.ino(), meta.len(), meta.modified().unwrap())
+    };
+    let before = state();
+    let check = |waiter: Pid, verdict: &str, code: u8| {
+        let results = read_results(&env.root.join(format!("runs/manual-{waiter}")));
+        assert_eq!(results["verdict"], verdict, "{results:#}");
+        assert_eq!(results["exit_code"], code, "{results:#}");
+        assert!(is_locked(&path));
+        assert_eq!(state(), before);
+        assert_eq!(objects_of(&env.zone), [""; 0]);
+        // The holder is the only one.
+        let processes = env.processes();
+        assert_eq!(processes.len(), 1, "{processes:?}");
+    };
+    let start = |more: &[&str]| {
+        let args = ["run", recipe.to_str().unwrap()];
+        env.start(args.iter().chain(more))
+    };
+
+    // On a busy host it may pass before the lock is asked for.
+    let mut seconds = 5;
+    loop {
+        let waiter = start(&["--deadline", &format!("{seconds}s")]);
+        let pid = waiter.pid;
+        let done = waiter.finish();
+        done.expect(142);
+        check(pid, "deadline", 142);
+        if done.stderr.contains("— waiting ==") {
+            break;
+        }
+        seconds *= 2;
+        assert!(seconds < 200, "the lock is never asked for");
+    }
+    for (verdict, code) in [("orphaned", 137), ("cancelled", 143)] {
+        let waiter = start(&[]);
+        let pid = waiter.pid;
+        waiter.wait_line("— waiting ==");
+        if code == 137 {
+            kill(child_of(pid), Signal::SIGKILL).unwrap();
+            waiter.finish().expect(137);
+        } else {
+            kill(pid, Signal::SIGKILL).unwrap();
+            wait_until(LONG, "the worker ends", || {
+                (env.processes().len() == 1).then_some(())
+            });
+            assert_eq!(waiter.finish().signal, Some(9));
+        }
+        check(pid, verdict, code);
+    }
+    let_go(holder);
+    env.assert_nothing_left();
 }

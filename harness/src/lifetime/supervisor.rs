@@ -50,6 +50,13 @@ pub struct Request {
     pub detached: bool,
 }
 
+impl Request {
+    /// Returns how long the worker may live before it counts as wedged.
+    fn limit(&self) -> Duration {
+        self.deadline + self.teardown_budget + WEDGED_AFTER
+    }
+}
+
 /// The two processes that come out of [`supervise`].
 #[derive(Debug)]
 pub enum Side {
@@ -164,15 +171,33 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
         return Ok(Side::Worker(super::worker::arm(supervisor, write_end)?));
     };
     drop(write_end);
-    let backstop = Deadline::after(request.deadline + request.teardown_budget + WEDGED_AFTER);
+    let backstop = Deadline::after(request.limit());
+    let (status, wedged) = wait_for_end(pid, &descriptor, &ignored, backstop)?;
+    Ok(Side::Supervisor(end_of(status, wedged, read_notes(notes))))
+}
+
+/// Hands signals on to the worker until it has ended; returns how, and whether it had to be killed because it was
+/// still there at `backstop`.
+fn wait_for_end(
+    worker: Pid,
+    signals: &SignalFd,
+    ignored: &[Signal],
+    backstop: Deadline,
+) -> Result<(ExitStatus, bool), SupervisorError> {
+    let guard = |what| {
+        move |error: Errno| SupervisorError::Guard {
+            what,
+            source: error.into(),
+        }
+    };
     let mut wedged = false;
-    let status = loop {
-        if let Some(status) = ended(pid).map_err(guard("wait for the worker"))? {
-            break status;
+    loop {
+        if let Some(status) = ended(worker).map_err(guard("wait for the worker"))? {
+            return Ok((status, wedged));
         }
         if backstop.passed() {
             wedged = true;
-            let _ = kill(pid, Signal::SIGKILL);
+            let _ = kill(worker, Signal::SIGKILL);
         }
         // A wait that is too long for poll(2) is cut; the loop comes round again.
         let wait = if wedged {
@@ -182,22 +207,25 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
         };
         let timeout =
             PollTimeout::try_from(wait.min(Duration::from_secs(600))).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(guard("wait for signals")(error)),
         }
-        while let Ok(Some(info)) = descriptor.read_signal() {
+        while let Ok(Some(info)) = signals.read_signal() {
             if let Some(signal) =
                 forwarded(info.ssi_signo).filter(|signal| !ignored.contains(signal))
             {
                 // The worker may have ended meanwhile; then there is nobody to tell.
-                let _ = kill(pid, signal);
+                let _ = kill(worker, signal);
             }
         }
-    };
-    let notes = read_notes(notes);
-    Ok(Side::Supervisor(match (status.code(), wedged) {
+    }
+}
+
+/// Returns what the end of a worker means that left `notes`.
+fn end_of(status: ExitStatus, wedged: bool, notes: Vec<Note>) -> Ended {
+    match (status.code(), wedged) {
         (_, true) => Ended::Wedged { notes },
         // 101 is a panic: the worker is as dead as after a signal.
         (Some(code), false) if code != 101 => Ended::Exited(u8::try_from(code).unwrap_or(3)),
@@ -209,7 +237,7 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
             how: how(status),
             notes,
         },
-    }))
+    }
 }
 
 /// Returns how the worker ended, if it has.
@@ -302,4 +330,49 @@ fn is_orphan(parent: Pid) -> bool {
     let own = getpid();
     let same_session = getsid(Some(parent)).is_ok_and(|theirs| getsid(None) == Ok(theirs));
     !same_session && getpgrp() != own && getsid(None) != Ok(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::wait::Stopwatch;
+
+    /// Starts a program that stays, and stops it: it hears of no signal but SIGKILL.
+    fn stopped() -> Pid {
+        #[expect(clippy::disallowed_methods, reason = "no runtime, as in a supervisor")]
+        let child = std::process::Command::new("sleep").arg("1000").spawn();
+        let pid = Pid::from_raw(i32::try_from(child.unwrap().id()).unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        pid
+    }
+
+    #[test]
+    fn a_worker_that_is_wedged_is_killed_at_the_backstop_and_not_before() {
+        let hour = Duration::from_secs(3600);
+        let request = Request {
+            deadline: hour,
+            teardown_budget: hour / 6,
+            detached: false,
+        };
+        // docs/operating.md: deadline + 10 min + 30 s.
+        assert_eq!(request.limit(), Duration::from_secs(3600 + 600 + 30));
+
+        let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap();
+        let worker = stopped();
+        let watch = Stopwatch::start();
+        let limit = Duration::from_millis(300);
+        let (status, wedged) = wait_for_end(worker, &signals, &[], Deadline::after(limit)).unwrap();
+        assert!(watch.elapsed() >= limit, "{:?}", watch.elapsed());
+        assert_eq!((status.signal(), wedged), (Some(9), true));
+        assert!(!Path::new(&format!("/proc/{worker}")).exists());
+
+        // What it may have made is known all the same.
+        let note = Note::App {
+            domain: "note-0a1b2c.ci.localhost".to_owned(),
+        };
+        let end = end_of(status, wedged, vec![note]);
+        assert!(matches!(end, Ended::Wedged { notes } if notes.len() == 1));
+    }
 }

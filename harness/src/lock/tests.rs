@@ -230,6 +230,11 @@ fn t29_network_file_systems_are_known() {
         (0x517b, "smb"),
         (0xff53_4d42, "cifs"),
         (0xfe53_4d42, "smb2"),
+        (0x00c3_6400, "ceph"),
+        (0x5346_414f, "afs"),
+        (0x6b41_4653, "afs of Linux"),
+        (0x0bd0_0bd0, "lustre"),
+        (0x0102_1997, "9p"),
     ] {
         assert!(is_network(FsType(magic)), "{name}");
     }
@@ -237,6 +242,7 @@ fn t29_network_file_systems_are_known() {
         (0x0102_1994, "tmpfs"),
         (0xef53, "ext4"),
         (0x794c_7630, "overlay"),
+        (0x6573_5546, "fuse"),
     ] {
         assert!(!is_network(FsType(magic)), "{name}");
     }

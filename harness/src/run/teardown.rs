@@ -11,7 +11,7 @@ use crate::app;
 use crate::dirs::RunDirs;
 use crate::driver;
 use crate::event::Event;
-use crate::lifetime::worker::Signals;
+use crate::lifetime::worker::{EndSignal, Signals};
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
 use crate::report::redact::Redactor;
@@ -22,6 +22,10 @@ use crate::warm::WarmError;
 
 /// How long children may take to end before they are killed.
 pub(super) const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a teardown may take beyond its budget to say what is left: removal ends at the budget, with a last pass
+/// and a last listing. It must be less than what the supervisor waits for a wedged worker.
+const LAST_LOOK: Duration = Duration::from_secs(10);
 
 /// What teardown came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,18 +127,16 @@ pub(super) async fn tear_down(
             None => Ok((residual, complaints)),
         }
     });
-    let mut work = std::pin::pin!(work);
-    let done = loop {
-        tokio::select! {
-            done = &mut work => break Some(done),
-            signal = signals.next() => {
-                context.events.notice(format!("{} received during teardown: noted, teardown goes on", signal.name()));
-            }
-            () = tokio::time::sleep_until(deadline.instant()) => break None,
-        }
+    let noted = |signal: EndSignal| {
+        context.events.notice(format!(
+            "{} received during teardown: noted, teardown goes on",
+            signal.name()
+        ));
     };
+    let signal = async || signals.next().await;
+    let done = in_time(work, deadline, LAST_LOOK, signal, noted).await;
     let (residual, torn_down) = match done {
-        Some(Ok((residual, remarks))) => {
+        Ok((residual, remarks)) => {
             if keep && touched {
                 for remark in &remarks {
                     context.events.warn(format!(
@@ -151,11 +153,11 @@ pub(super) async fn tear_down(
                 (residual.clone(), TornDown::Left(residual))
             }
         }
-        Some(Err(error)) => unknown(crate::error::chain(&*error)),
-        None => unknown(format!(
+        Err(None) => unknown(format!(
             "not done after {} s",
             context.settings.teardown_budget.as_secs()
         )),
+        Err(Some(error)) => unknown(crate::error::chain(&*error)),
     };
     if torn_down != TornDown::Kept {
         context.events.emit(&Event::TeardownFinished { residual });
@@ -170,6 +172,25 @@ pub(super) async fn undeploy(context: &Context<'_>, abra: &Abra, lock: &DomainLo
             "{}; the app is removed through the engine",
             crate::error::chain(&error)
         ));
+    }
+}
+
+/// Does `work`, which is to end by itself at `deadline`, whatever signals come: those are only `noted`. When it has not
+/// ended a `last_look` later it is given up, with nothing for an error.
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, AnyError>>,
+    deadline: Deadline,
+    last_look: Duration,
+    mut next_signal: impl AsyncFnMut() -> EndSignal,
+    noted: impl Fn(EndSignal),
+) -> Result<T, Option<AnyError>> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done.map_err(Some),
+            signal = next_signal() => noted(signal),
+            () = tokio::time::sleep_until(deadline.instant() + last_look) => return Err(None),
+        }
     }
 }
 
@@ -226,4 +247,58 @@ fn clean_record(context: &Context<'_>) {
 pub fn clean_logs(root: &Path, redactor: &Redactor) -> io::Result<()> {
     redactor.sweep_dir(root, &[])?;
     RunDirs::open_logs(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::pending;
+
+    use super::*;
+    use crate::dirs::HostDirs;
+    use crate::lock::Attempt;
+    use crate::name::Domain;
+    use crate::swarm::teardown::tests::stuck;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_teardown_that_never_ends_is_given_up_and_signals_are_noted_meanwhile() {
+        let seen = RefCell::new(Vec::new());
+        let mut signals = vec![EndSignal::Hangup, EndSignal::Terminate];
+        let done = in_time::<()>(
+            pending(),
+            Deadline::after(Duration::from_millis(100)),
+            Duration::from_millis(100),
+            async || match signals.pop() {
+                Some(signal) => signal,
+                None => pending().await,
+            },
+            |signal| seen.borrow_mut().push(signal),
+        );
+        assert!(matches!(done.await, Err(None)));
+        assert_eq!(*seen.borrow(), [EndSignal::Terminate, EndSignal::Hangup]);
+    }
+
+    /// Its removal ends at the budget as well; whoever gave it up then would never say what is left.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_left_at_the_end_of_the_budget_is_named_and_not_unknown() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs {
+            locks: root.path().to_owned(),
+            ..HostDirs::below(root.path())
+        };
+        let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let run = "7".parse().unwrap();
+        let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
+            panic!("it is free")
+        };
+        let engine = stuck(root.path(), domain.stack());
+        let deadline = Deadline::after(Duration::from_millis(300));
+        let work = async {
+            let removal = app::remove(&engine, &host, &lock, Maker::Done, deadline).await?;
+            Ok(removal.residual.to_string())
+        };
+        // Longer than a busy host may stall.
+        let done = in_time(work, deadline, LAST_LOOK * 6, pending, |_| {}).await;
+        assert_eq!(done.unwrap(), "volumes: note-0a1b2c_z_data");
+    }
 }

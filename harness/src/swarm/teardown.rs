@@ -160,53 +160,87 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An engine that has nothing of the stack until a moment after it was first asked: then there is a network,
-    /// until that is removed.
-    fn late_engine(listener: &UnixListener, stack: &StackName, removed: &AtomicBool) {
+    /// Returns an engine that gives each request (`DELETE /v1.43/networks/n1 HTTP/1.1`) the status and body that
+    /// `answer` has for it.
+    fn engine(
+        dir: &std::path::Path,
+        mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
+    ) -> Engine {
+        let socket = dir.join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+                let request = head.next().unwrap().unwrap();
+                head.find(|line| line.as_ref().is_ok_and(String::is_empty));
+                let (status, body) = answer(&request);
+                let length = body.len();
+                let head = "Connection: close\r\nContent-Type: application/json";
+                drop(write!(
+                    stream,
+                    "HTTP/1.1 {status} -\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
+                ));
+            }
+        });
+        Engine::connect(&format!("unix://{}", socket.display())).unwrap()
+    }
+
+    /// What an engine says that has nothing of what is asked for.
+    fn nothing(request: &str) -> (u16, String) {
+        let body = if request.contains("/events") {
+            // A stream that ends at once.
+            ""
+        } else if request.contains("/volumes") {
+            "{}"
+        } else {
+            "[]"
+        };
+        (200, body.to_owned())
+    }
+
+    /// Returns an engine in which nothing of `stack` is until a moment after it was first asked: then there is a
+    /// network, until that is removed; and whether it has been.
+    pub(crate) fn late(dir: &std::path::Path, stack: StackName) -> (Engine, Arc<AtomicBool>) {
         let network = format!(
             r#"[{{"Id": "n1", "Name": "{stack}_net", "Labels": {{"{}": "{stack}"}}}}]"#,
             crate::swarm::NAMESPACE
         );
-        let mut asked: Option<Stopwatch> = None;
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
-            let request = head.next().unwrap().unwrap();
-            head.find(|line| line.as_ref().is_ok_and(String::is_empty));
-            let asked = asked.get_or_insert_with(Stopwatch::start);
-            let there = asked.elapsed() >= IN_FLIGHT * 3 / 4 && !removed.load(Ordering::SeqCst);
-            let answer = if request.starts_with("DELETE ") {
-                assert!(request.contains("/networks/n1"), "{request}");
-                removed.store(true, Ordering::SeqCst);
-                ""
-            } else if request.contains("/events") {
-                // A stream that ends at once.
-                ""
-            } else if request.contains("/volumes") {
-                "{}"
-            } else if request.contains("/networks") && there {
-                &network
-            } else {
-                "[]"
-            };
-            let length = answer.len();
-            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
-            drop(write!(
-                stream,
-                "{head}\r\nContent-Length: {length}\r\n\r\n{answer}"
-            ));
-        }
-    }
-
-    /// Returns an engine in which something of `stack` comes late, and whether that has been removed.
-    pub(crate) fn late(dir: &std::path::Path, stack: StackName) -> (Engine, Arc<AtomicBool>) {
-        let socket = dir.join("engine.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
         let removed = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&removed);
-        std::thread::spawn(move || late_engine(&listener, &stack, &seen));
-        let engine = Engine::connect(&format!("unix://{}", socket.display())).unwrap();
+        let mut asked: Option<Stopwatch> = None;
+        let engine = engine(dir, move |request| {
+            let asked = asked.get_or_insert_with(Stopwatch::start);
+            let there = asked.elapsed() >= IN_FLIGHT * 3 / 4 && !seen.load(Ordering::SeqCst);
+            if request.starts_with("DELETE ") {
+                assert!(request.contains("/networks/n1"), "{request}");
+                seen.store(true, Ordering::SeqCst);
+                (200, String::new())
+            } else if request.contains("/networks") && there {
+                (200, network.clone())
+            } else {
+                nothing(request)
+            }
+        });
         (engine, removed)
+    }
+
+    /// Returns an engine in which a volume of `stack` is in use for ever.
+    pub(crate) fn stuck(dir: &std::path::Path, stack: StackName) -> Engine {
+        let volume = format!(
+            r#"{{"Volumes": [{{"Name": "{stack}_data", "Driver": "local", "Mountpoint": "/v", "Scope": "local",
+                "Options": {{}}, "Labels": {{"{}": "{stack}"}}}}]}}"#,
+            crate::swarm::NAMESPACE
+        );
+        engine(dir, move |request| {
+            if request.starts_with("DELETE ") {
+                (409, r#"{"message": "volume is in use"}"#.to_owned())
+            } else if request.contains("/volumes") {
+                (200, volume.clone())
+            } else {
+                nothing(request)
+            }
+        })
     }
 
     #[tokio::test(flavor = "current_thread")]

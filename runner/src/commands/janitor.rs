@@ -81,11 +81,7 @@ async fn sweep_once(args: &SweepArgs) -> Exit {
             );
         }
     };
-    let exit = if args.dry_run || sweep.is_clean() {
-        Exit::Passed
-    } else {
-        Exit::Leftovers
-    };
+    let exit = exit_of(&sweep);
     let text = if args.json {
         in_json(&sweep, &zone, args.dry_run, deadline, exit)
     } else {
@@ -107,6 +103,16 @@ async fn sweep_once(args: &SweepArgs) -> Exit {
         return exit;
     }
     exit
+}
+
+/// Returns the exit code of a sweep. A dry run has the same: it removes nothing, so nothing would not go, but what
+/// could not be read is as unknown as to any other.
+fn exit_of(sweep: &Sweep) -> Exit {
+    if sweep.is_clean() {
+        Exit::Passed
+    } else {
+        Exit::Leftovers
+    }
 }
 
 /// Returns the sweep for people, a line for each thing that was looked at.
@@ -321,6 +327,36 @@ mod tests {
         );
         sweep = Sweep::default();
         assert_eq!(lines(&sweep, false), [""; 0]);
+    }
+
+    #[test]
+    fn an_app_that_would_not_go_is_named_with_what_is_left_and_is_exit_4() {
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let mut residual = harness::outcome::Residual::default();
+        residual.add("volumes", vec!["note_data".to_owned()]);
+        let sweep = Sweep {
+            findings: vec![Finding {
+                domain: harness::name::Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap(),
+                decision: Decision::Incomplete(residual),
+            }],
+            ..Sweep::default()
+        };
+        let hour = Duration::from_secs(3600);
+        let line = "note-0a1b2c.ci.localhost: owner was dead, would not go: volumes: note_data";
+        assert_eq!(lines(&sweep, false), [line]);
+        assert_eq!(exit_of(&sweep), Exit::Leftovers);
+        let json = in_json(&sweep, &zone, false, hour, exit_of(&sweep));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            json["findings"],
+            json!([{
+                "domain": "note-0a1b2c.ci.localhost",
+                "decision": "incomplete",
+                "left": { "volumes": ["note_data"] },
+            }])
+        );
+        assert_eq!(json["exit_code"], 4);
+        assert_eq!(summary(Ok(sweep), hour).unwrap(), line);
     }
 
     #[test]
