@@ -47,14 +47,14 @@ fn essence(results: &Value) -> BTreeMap<String, Value> {
 
 /// Runs a fixture with both drivers and compares.
 fn equal(name: &'static str) -> (SwarmEnv, Value) {
-    equal_in(with_abra(""), name)
+    equal_in(|| with_abra(""), name)
 }
 
-/// The same with abra in an environment that was prepared for it.
-fn equal_in(env: SwarmEnv, name: &'static str) -> (SwarmEnv, Value) {
+/// The same with abra in an environment that is prepared for it, once the embedded driver's run has given its place back.
+fn equal_in(prepare: impl FnOnce() -> SwarmEnv, name: &'static str) -> (SwarmEnv, Value) {
     let stack = judge(name);
     assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
-    let (env, done, abra) = judge_in(env, name);
+    let (env, done, abra) = judge_in(prepare(), name);
     if abra["verdict"] != "usage" {
         assert_eq!(abra["driver"], "abra", "{}", done.stderr);
         let reason = abra["driver_reason"].as_str().unwrap();
@@ -159,14 +159,17 @@ fn words(call: &Value) -> Vec<&str> {
 /// abra deploys the base from, pinned, which it does from a clean one only.
 #[test]
 fn notes_and_how_abra_was_called() {
-    let mut env = with_abra("");
-    let blue = "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n";
-    env.overlay("notes", "compose.ccci.yml", blue);
-    // The install tests meet the base, the custom ones the head.
-    let arrives = "#!/bin/sh\nrecipe-ci app exec -- sh -c '[ \"$CI_COLOUR\" = blue ]'\n";
-    env.overlay("notes", "test_install.sh", arrives);
-    env.overlay("notes", "custom/test_colour.sh", arrives);
-    let (env, results) = equal_in(env, "notes");
+    let prepare = || {
+        let mut env = with_abra("");
+        let blue = "version: '3.8'\nservices:\n  app:\n    environment: [CI_COLOUR=blue]\n";
+        env.overlay("notes", "compose.ccci.yml", blue);
+        // The install tests meet the base, the custom ones the head.
+        let arrives = "#!/bin/sh\nrecipe-ci app exec -- sh -c '[ \"$CI_COLOUR\" = blue ]'\n";
+        env.overlay("notes", "test_install.sh", arrives);
+        env.overlay("notes", "custom/test_colour.sh", arrives);
+        env
+    };
+    let (env, results) = equal_in(prepare, "notes");
     let rows = |tier: &str, name: &str| {
         let rows = tests_of(&results, tier).iter();
         let rows = rows.filter(|row| row["name"] == name && row["status"] == "pass");

@@ -1,5 +1,6 @@
 //! The engine as the tests see it: what is left of a zone, and how many tests use it at once.
 
+use std::cell::Cell;
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,11 @@ pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// How many tests use the engine at once, however many cores there are.
 const SLOTS: usize = 4;
+
+thread_local! {
+    /// Whether the test of this thread has an environment.
+    static HAS_SLOTS: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What an engine holds, with the name of the field that has the name.
 const KINDS: [(&str, &[&str]); 6] = [
@@ -44,20 +50,32 @@ impl std::ops::DerefMut for SwarmEnv {
     }
 }
 
+impl Drop for SwarmEnv {
+    fn drop(&mut self) {
+        HAS_SLOTS.set(false);
+    }
+}
+
 impl SwarmEnv {
     /// Waits for a slot and creates the environment. Without an engine the test fails: it would prove
     /// nothing.
     pub(crate) fn new() -> Self {
-        Self::with(vec![free_slot()])
+        Self::with(|| vec![free_slot()])
     }
 
     /// Waits until no other test uses the engine, for a test that has as many runs as there are slots.
     pub(crate) fn alone() -> Self {
         // In one order, and whoever has one of them waits for no other.
-        Self::with((0..SLOTS).map(slot).collect())
+        Self::with(|| (0..SLOTS).map(slot).collect())
     }
 
-    fn with(slots: Vec<File>) -> Self {
+    fn with(slots: impl FnOnce() -> Vec<File>) -> Self {
+        // Tests that wait for a second slot with one in hand wait for each other for ever.
+        assert!(
+            !HAS_SLOTS.replace(true),
+            "a test has one environment at a time: drop the other first"
+        );
+        let slots = slots();
         let state = docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]);
         assert_eq!(
             state, "active",
