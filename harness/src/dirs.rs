@@ -115,6 +115,14 @@ impl HostDirs {
         }
     }
 
+    /// The same with the lock directory made.
+    #[cfg(test)]
+    pub(crate) fn with_locks(root: &Path) -> Self {
+        let host = Self::below(root);
+        std::fs::create_dir_all(&host.locks).expect("the root is writable");
+        host
+    }
+
     /// Returns the lock file of a domain. The name is the predecessor's.
     #[must_use]
     pub fn lock_file(&self, domain: &Domain) -> PathBuf {

@@ -318,10 +318,7 @@ mod tests {
 
     fn place() -> (tempfile::TempDir, HostDirs, Domain) {
         let root = tempfile::tempdir().unwrap();
-        let host = HostDirs {
-            locks: root.path().to_owned(),
-            ..HostDirs::below(root.path())
-        };
+        let host = HostDirs::with_locks(root.path());
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
         (root, host, domain)
     }

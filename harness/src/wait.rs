@@ -94,40 +94,35 @@ pub enum WaitError<E> {
 }
 
 /// Asks `condition` every `interval`, at once for the first time, until it holds, fails or `deadline`
-/// passes.
-///
-/// Whether the deadline has passed is asked before the condition, so the last look is one after it: a process that the
-/// machine held up does not take what it saw long ago for the state at the deadline.
+/// passes; as in [`retry_while`], the last look is one after the deadline.
 ///
 /// # Errors
 /// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
 pub async fn poll_until<T, E, F>(
     deadline: Deadline,
     interval: Duration,
-    mut condition: impl FnMut() -> F,
+    condition: impl FnMut() -> F,
 ) -> Result<T, WaitError<E>>
 where
     F: Future<Output = Result<Poll<T>, E>>,
 {
     let watch = Stopwatch::start();
-    loop {
-        let is_last = deadline.passed();
-        let last = match condition().await.map_err(WaitError::Failed)? {
-            Poll::Ready(value) => return Ok(value),
-            Poll::NotYet(status) => status,
-        };
-        if is_last {
-            return Err(WaitError::TimedOut {
-                elapsed: watch.elapsed(),
-                last,
-            });
-        }
-        pause(interval.min(deadline.left())).await;
+    let not_yet = |seen: &Result<Poll<T>, E>| matches!(seen, Ok(Poll::NotYet(_)));
+    match retry_while(deadline, interval, not_yet, condition).await {
+        Ok(Poll::Ready(value)) => Ok(value),
+        Ok(Poll::NotYet(last)) => Err(WaitError::TimedOut {
+            elapsed: watch.elapsed(),
+            last,
+        }),
+        Err(error) => Err(WaitError::Failed(error)),
     }
 }
 
 /// Does `work` at once, and every `interval` again while `again` says so of its result, until `deadline` has passed;
-/// returns the last result. As in [`poll_until`], the last time is after the deadline.
+/// returns the last result.
+///
+/// Whether the deadline has passed is asked before the work, so the last time is one after it: a process that the
+/// machine held up does not take what it saw long ago for the state at the deadline.
 pub async fn retry_while<T, F>(
     deadline: Deadline,
     interval: Duration,

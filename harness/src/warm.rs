@@ -418,11 +418,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn an_unfinished_warm_app_of_another_zone_is_left_to_its_janitor() {
         let root = tempfile::tempdir().unwrap();
-        let host = HostDirs {
-            locks: root.path().join("locks"),
-            ..HostDirs::below(root.path())
-        };
-        std::fs::create_dir_all(&host.locks).unwrap();
+        let host = HostDirs::with_locks(root.path());
         let engine = Engine::gone(root.path());
         let recipe: RecipeName = "notes".parse().unwrap();
         let place = Place::of(&host, &recipe);
@@ -460,11 +456,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn an_unfinished_warm_app_that_somebody_holds_is_left_alone() {
         let root = tempfile::tempdir().unwrap();
-        let host = HostDirs {
-            locks: root.path().join("locks"),
-            ..HostDirs::below(root.path())
-        };
-        std::fs::create_dir_all(&host.locks).unwrap();
+        let host = HostDirs::with_locks(root.path());
         // Whatever is done to the app begins with the engine, which would fail.
         let engine = Engine::gone(root.path());
         let (recipe, zone): (RecipeName, Zone) = ("notes".parse().unwrap(), "z".parse().unwrap());
@@ -491,11 +483,7 @@ mod tests {
      {
         for by in ["recover", "settle"] {
             let root = tempfile::tempdir().unwrap();
-            let host = HostDirs {
-                locks: root.path().join("locks"),
-                ..HostDirs::below(root.path())
-            };
-            std::fs::create_dir_all(&host.locks).unwrap();
+            let host = HostDirs::with_locks(root.path());
             let recipe: RecipeName = "notes".parse().unwrap();
             let domain = Domain::warm(&recipe, &"z".parse().unwrap()).unwrap();
             let (engine, removed) = late(root.path(), domain.stack());

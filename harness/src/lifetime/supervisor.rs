@@ -122,21 +122,12 @@ pub enum SupervisorError {
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
 pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
-    let guard = |what| {
-        move |error: Errno| SupervisorError::Guard {
-            what,
-            source: error.into(),
-        }
-    };
     ensure_descriptors()?;
     let parent = getppid();
     if !request.detached && is_orphan(parent) {
         return Err(SupervisorError::Orphaned);
     }
-    let own = OwnStatus::read().map_err(|source| SupervisorError::Guard {
-        what: "read what the kernel says about this process",
-        source,
-    })?;
+    let own = OwnStatus::read().map_err(guard("read what the kernel says about this process"))?;
     let ignored = ignored_by_starter(&own);
     // Signals are read from a descriptor, so that waiting for them, for the worker's end and for the
     // deadline is one call, with no handler that could run in between.
@@ -157,16 +148,9 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
     // When the worker is killed, its strays come here instead of to init.
     prctl::set_child_subreaper(true).map_err(guard("become a child subreaper"))?;
 
-    let (notes, write_end) = std::io::pipe().map_err(|source| SupervisorError::Guard {
-        what: "open a pipe",
-        source,
-    })?;
+    let (notes, write_end) = std::io::pipe().map_err(guard("open a pipe"))?;
     let supervisor = getpid();
-    let start = |source| SupervisorError::Guard {
-        what: "start the worker",
-        source,
-    };
-    let Some(pid) = sys::fork(&own).map_err(start)? else {
+    let Some(pid) = sys::fork(&own).map_err(guard("start the worker"))? else {
         drop((notes, descriptor));
         return Ok(Side::Worker(super::worker::arm(supervisor, write_end)?));
     };
@@ -184,12 +168,6 @@ fn wait_for_end(
     ignored: &[Signal],
     backstop: Deadline,
 ) -> Result<(ExitStatus, bool), SupervisorError> {
-    let guard = |what| {
-        move |error: Errno| SupervisorError::Guard {
-            what,
-            source: error.into(),
-        }
-    };
     let mut wedged = false;
     loop {
         if let Some(status) = ended(worker).map_err(guard("wait for the worker"))? {
@@ -250,16 +228,18 @@ fn ended(worker: Pid) -> Result<Option<ExitStatus>, Errno> {
     }
 }
 
+/// Returns what makes the system's refusal to do `what` an error.
+fn guard<E: Into<std::io::Error>>(what: &'static str) -> impl Fn(E) -> SupervisorError {
+    move |error| SupervisorError::Guard {
+        what,
+        source: error.into(),
+    }
+}
+
 /// Raises the soft limit of open files to what a run needs, for this process and the worker.
 ///
 /// A run that gets no descriptor in the middle cannot even ask the engine for the removal of its app.
 fn ensure_descriptors() -> Result<(), SupervisorError> {
-    let guard = |what| {
-        move |error: Errno| SupervisorError::Guard {
-            what,
-            source: error.into(),
-        }
-    };
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(guard("read the limit of open files"))?;
     if hard < DESCRIPTORS {

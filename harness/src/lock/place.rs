@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// A path, or a name in a directory that is open.
@@ -26,8 +26,13 @@ pub(super) struct Inode(u64, u64);
 impl Inode {
     /// Returns those of an open file.
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        let found = fstat(file)?;
-        Ok(Self(found.st_dev, found.st_ino))
+        Ok(Self::from(fstat(file)?))
+    }
+}
+
+impl From<FileStat> for Inode {
+    fn from(found: FileStat) -> Self {
+        Self(found.st_dev, found.st_ino)
     }
 }
 
@@ -50,7 +55,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Opens the file, and says which one it is. It is never truncated here, because somebody else may hold it, and no child gets it.
+    /// Opens the file, and says which one it is. It is never truncated here, because somebody else may hold it, and no
+    /// child gets it.
     ///
     /// A link is refused, a hard one too: anybody may make one in `/run/lock`, and its target would be written to.
     /// A file without a name was unlinked since it was opened, which is for the protocol to find.
@@ -68,13 +74,13 @@ impl<'a> Place<'a> {
         if found.st_nlink > 1 {
             return Err(io::Error::other("the file has another name, too"));
         }
-        Ok((file, Inode(found.st_dev, found.st_ino)))
+        Ok((file, found.into()))
     }
 
     /// Returns whether the place still names `inode`.
     pub(super) fn names(&self, inode: Inode) -> io::Result<bool> {
         match fstatat(self.dir, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(there) => Ok(Inode(there.st_dev, there.st_ino) == inode),
+            Ok(there) => Ok(Inode::from(there) == inode),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }

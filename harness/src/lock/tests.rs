@@ -3,10 +3,7 @@ use super::*;
 
 fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
     let root = tempfile::tempdir().unwrap();
-    let host = HostDirs {
-        locks: root.path().to_owned(),
-        ..HostDirs::below(root.path())
-    };
+    let host = HostDirs::with_locks(root.path());
     let domain =
         Domain::parse("note-012345.ci.localhost", &"ci.localhost".parse().unwrap()).unwrap();
     (root, host, domain, "7".parse().unwrap())

@@ -282,10 +282,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_left_at_the_end_of_the_budget_is_named_and_not_unknown() {
         let root = tempfile::tempdir().unwrap();
-        let host = HostDirs {
-            locks: root.path().to_owned(),
-            ..HostDirs::below(root.path())
-        };
+        let host = HostDirs::with_locks(root.path());
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
         let run = "7".parse().unwrap();
         let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {

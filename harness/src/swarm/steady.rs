@@ -56,8 +56,8 @@ impl Lives {
         }
     }
 
-    /// Looks at `state`, which was asked for `asked` after the wait began and is looked at `at` after it; returns the services that are up and may yet fail again, each with
-    /// how long it must stay up.
+    /// Looks at `state`, which was asked for `asked` after the wait began and is looked at `at` after it; returns the
+    /// services that are up and may yet fail again, each with how long it must stay up.
     ///
     /// Those are the ones of which a task of the current spec failed and whose youngest task has not been up for
     /// longer than any of those was. Why they failed does not matter: something else may have been starting.
