@@ -29,9 +29,6 @@ enum Moment {
 /// Starts a run and waits until it is there.
 fn at(moment: Moment) -> (Pair, Run) {
     let mut pair = Pair::new("notes");
-    let root = pair.env.root.display().to_string();
-    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let stay = format!("#!/bin/sh\n: >{root}/reached\nread -r never <{root}/fifo\n");
     match moment {
         Moment::Deploys => {
             let sick = "services:\n  app:\n    healthcheck:\n      test: [CMD, 'false']\n      start_period: 10m\n";
@@ -39,8 +36,8 @@ fn at(moment: Moment) -> (Pair, Run) {
             pair.env
                 .overlay("notes", "recipe-ci.yml", "timeouts: {deploy: 600}\n");
         }
-        Moment::Provides => pair.env.overlay("notes", "provide", &stay),
-        Moment::Both => pair.env.overlay("client", "custom/test_stays.sh", &stay),
+        Moment::Provides => drop(pair.env.hold("notes", "provide")),
+        Moment::Both => drop(pair.env.hold("client", "custom/test_stays.sh")),
     }
     let run = pair.start(&[]);
     wait_until(LONG, "the run is there", || {

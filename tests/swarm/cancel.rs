@@ -53,13 +53,7 @@ impl Scene {
         let compose = recipe.join("compose.yml");
         std::fs::remove_dir_all(recipe.join("tests")).unwrap();
         let reached = env.root.join("reached");
-        let fifo = env.root.join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let hook = format!(
-            "#!/bin/sh\n: >{}\nread -r never <{}\n",
-            reached.display(),
-            fifo.display()
-        );
+        let fifo = env.fifo();
         // A child that wants to stay, with a daemon that nobody knows and that holds its output.
         let stubborn = format!(
             "#!/bin/sh\ntrap '' TERM HUP INT\n\
@@ -81,7 +75,7 @@ impl Scene {
                 "install"
             }
             Phase::Deploy => {
-                env.overlay("notes", "install_steps.sh", &hook);
+                env.hold("notes", "install_steps.sh");
                 "install"
             }
             Phase::Converge => {
@@ -91,15 +85,15 @@ impl Scene {
                 "install"
             }
             Phase::Upgrade => {
-                env.overlay("notes", "ops/pre_upgrade", &hook);
+                env.hold("notes", "ops/pre_upgrade");
                 "upgrade"
             }
             Phase::Backup => {
-                env.overlay("notes", "ops/pre_backup", &hook);
+                env.hold("notes", "ops/pre_backup");
                 "backup"
             }
             Phase::Restore => {
-                env.overlay("notes", "ops/pre_restore", &hook);
+                env.hold("notes", "ops/pre_restore");
                 "backup,restore"
             }
             Phase::Custom => {
@@ -168,8 +162,8 @@ impl Scene {
     }
 }
 
-/// Returns the name of the container that keeps a scene's teardown.
-fn blocker(env: &SwarmEnv) -> String {
+/// Returns the name of the container that keeps an app of `env` from being removed.
+pub(crate) fn blocker(env: &SwarmEnv) -> String {
     format!("blocker_{}", env.zone.replace('.', "_"))
 }
 
@@ -434,14 +428,7 @@ cells! {
 fn t23_second_and_third_signals_during_teardown_are_noted() {
     let mut scene = Scene::new(Phase::Teardown);
     // Cancelled in its custom tier, with a teardown that waits for `unblock`.
-    let reached = scene.env.root.join("in-custom");
-    let fifo = scene.env.root.join("fifo");
-    let hold = format!(
-        "#!/bin/sh\n: >{}\nread -r never <{}\n",
-        reached.display(),
-        fifo.display()
-    );
-    scene.env.overlay("notes", "custom/test_hold.sh", &hold);
+    let reached = scene.env.hold("notes", "custom/test_hold.sh");
     scene.env.set("STAGES", "install,custom");
     let run = scene.start(&[]);
     wait_until(LONG, "the custom tier holds", || {

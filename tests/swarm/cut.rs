@@ -1,7 +1,6 @@
 //! Quick runs and promotions that are cut short: nothing stays deployed, and what was known to be good is the same,
 //! bit for bit.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -168,12 +167,7 @@ fn an_engine_that_goes_away_during_a_quick_run() {
         reached.exists().then_some(())
     });
     proxy.cut();
-    let mut fifo = std::fs::OpenOptions::new()
-        .write(true)
-        .open(scene.env.root.join("fifo"))
-        .unwrap();
-    fifo.write_all(b"go on\n").unwrap();
-    drop(fifo);
+    let _open = scene.env.release();
     let done = run.finish();
     done.expect(3);
     let results = scene.results("cut");

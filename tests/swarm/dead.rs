@@ -26,7 +26,7 @@ impl Place {
         let mut env = SwarmEnv::new();
         env.set("STAGES", "custom");
         let recipe = env.recipe("notes");
-        nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        env.fifo();
         // Forked twice and in a session of its own; it ignores what may be ignored and holds a file.
         let test = "#!/bin/sh\n\
             at=ROOT/daemon-$CCCI_RUN_ID\n\

@@ -104,15 +104,24 @@ impl SwarmEnv {
     /// Gives a recipe a test or hook, at `path` of its overlay, that says that it has begun and then waits for a line
     /// in the pipe `fifo`; returns the file that is there from its beginning on.
     pub(crate) fn hold(&mut self, recipe: &str, path: &str) -> PathBuf {
-        let [reached, fifo] = ["reached", "fifo"].map(|name| self.root.join(name));
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (begun, pipe) = (reached.display(), fifo.display());
-        let text = format!("#!/bin/sh\n: >{begun}\nread -r go <{pipe}\n");
+        let reached = self.root.join("reached");
+        let (begun, pipe) = (reached.display(), self.fifo());
+        let text = format!("#!/bin/sh\n: >{begun}\nread -r go <{}\n", pipe.display());
         self.overlay(recipe, path, &text);
         reached
     }
 
-    /// Lets what [`SwarmEnv::hold`] holds go on, now or when it gets there; the pipe must stay open until it has read.
+    /// Returns the pipe `fifo` below the root, where programs wait for [`SwarmEnv::release`]; makes it where there is
+    /// none yet.
+    pub(crate) fn fifo(&self) -> PathBuf {
+        let path = self.root.join("fifo");
+        if !path.exists() {
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        path
+    }
+
+    /// Lets what waits for a line in the pipe go on, now or when it gets there; it must stay open until it has been read.
     pub(crate) fn release(&self) -> File {
         // For reading, too: to open a pipe that nobody reads would wait for ever.
         let pipe = File::options()

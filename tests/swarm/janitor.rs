@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::cancel::{Phase, Scene, child_of, kill_both, remove_container, stop};
+use crate::cancel::{Phase, Scene, blocker, child_of, kill_both, remove_container, stop};
 use crate::engine::{SwarmEnv, docker, names, objects_of};
 use crate::support::{Mount, Run, TestEnv, binary, is_locked, read_results};
 use crate::wait::wait_until;
@@ -72,7 +72,7 @@ struct SlowReap {
 impl SlowReap {
     fn start(env: &SwarmEnv) -> Self {
         let domain = orphan(env, "note-0a1b2c");
-        let blocker = format!("blocker_{}", env.zone.replace('.', "_"));
+        let blocker = blocker(env);
         let mount = format!("{}:/data", volume(&domain));
         docker(&[
             "run",

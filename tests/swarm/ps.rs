@@ -1,7 +1,5 @@
 //! What an operator sees of runs that go on: `ps`, the janitor's table, the banner.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,12 +11,12 @@ use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Makes every run of `notes` in `env` hold in its custom tier until [`release`].
+/// Makes every run of `notes` in `env` hold in its custom tier until [`SwarmEnv::release`].
 fn held(env: &mut SwarmEnv) -> std::path::PathBuf {
     env.set("STAGES", "install,custom");
     let recipe = env.recipe("notes");
     let root = env.root.display().to_string();
-    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    env.fifo();
     let test = format!(
         "#!/bin/sh\nif mkdir {root}/once; then : >{root}/reached; read -r go <{root}/fifo; fi\n"
     );
@@ -30,14 +28,6 @@ fn wait_held(env: &SwarmEnv) {
     wait_until(LONG, "the run holds", || {
         env.root.join("reached").exists().then_some(())
     });
-}
-
-fn release(env: &SwarmEnv) {
-    let mut fifo = OpenOptions::new()
-        .write(true)
-        .open(env.root.join("fifo"))
-        .unwrap();
-    writeln!(fifo, "go").unwrap();
 }
 
 fn ps(env: &SwarmEnv) -> Value {
@@ -102,7 +92,7 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
     assert!(table.contains("ago by the janitor"), "{table}");
     assert!(!table.contains("nothing sweeps"), "{table}");
 
-    release(&env);
+    let _open = env.release();
     first.finish().expect(0);
     second.finish().expect(0);
     assert_eq!(ps(&env)["runs"], Value::Array(Vec::new()));
@@ -115,10 +105,7 @@ fn ps_shows_dependencies_as_part_of_the_run_that_needs_them() {
     let mut pair = Pair::new("board, notes");
     pair.publish("board");
     pair.without_image("board");
-    let root = pair.env.root.display().to_string();
-    nix::unistd::mkfifo(&pair.env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let test = format!("#!/bin/sh\n: >{root}/reached; read -r go <{root}/fifo\n");
-    pair.env.overlay("client", "custom/test_hold.sh", &test);
+    pair.env.hold("client", "custom/test_hold.sh");
     let run = pair.start(&[]);
     wait_held(&pair.env);
     let seen = ps(&pair.env);
@@ -140,7 +127,7 @@ fn ps_shows_dependencies_as_part_of_the_run_that_needs_them() {
         "{table}"
     );
     assert!(!table.contains("held:"), "{table}");
-    release(&pair.env);
+    let _open = pair.env.release();
     run.finish().expect(0);
     assert_eq!(ps(&pair.env)["runs"], Value::Array(Vec::new()));
     pair.env.assert_nothing_left();
@@ -214,7 +201,7 @@ fn a_lock_that_is_held_for_too_long_is_reported_and_not_stolen() {
     // With a longer deadline the same age is no news.
     let patient = env.run(["janitor", "--deadline", "2h"]);
     assert!(!patient.stderr.contains("!! lock"), "{}", patient.stderr);
-    release(&env);
+    let _open = env.release();
     run.finish().expect(0);
     env.assert_nothing_left();
 }

@@ -136,11 +136,8 @@ impl Scene {
 
     /// Makes the upgrade write into the app's data and stay there; returns the file that says that it does.
     pub(crate) fn hold(&mut self, hook: &str) -> PathBuf {
-        let (reached, fifo) = (self.env.root.join("reached"), self.env.root.join("fifo"));
+        let (reached, fifo) = (self.env.root.join("reached"), self.env.fifo());
         drop(std::fs::remove_file(&reached));
-        if !fifo.exists() {
-            nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        }
         let text = format!(
             "#!/bin/sh\nset -e\nrecipe-ci app exec -- sh -c 'echo spoiled >/data/spoiled; chmod 0777 /data; rm -f /data/.recipe-ci-marker'\n\
              : >{}\nread -r never <{}\n",

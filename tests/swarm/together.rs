@@ -1,8 +1,6 @@
 //! Runs beside each other: each has its own places, and one domain is one run's at a time. The numbers are
 //! those of docs/concurrency.md.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::os::unix::fs::DirEntryExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -127,7 +125,7 @@ fn t20c_two_runs_of_one_domain_take_turns_and_each_keeps_its_own_deploy_count() 
     env.set("STAGES", "install,custom");
     let recipe = env.recipe("notes");
     let root = env.root.display().to_string();
-    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    env.fifo();
     // The first run reads its count when the second has been waiting for a while.
     let hook = format!(
         "#!/bin/sh\nif mkdir {root}/once; then : >{root}/reached; read -r go <{root}/fifo; fi\n\
@@ -143,11 +141,7 @@ fn t20c_two_runs_of_one_domain_take_turns_and_each_keeps_its_own_deploy_count() 
     let line = second.wait_line("== app lock: another run of note-");
     assert!(line.contains("is in flight (run manual-"), "{line}");
     assert!(line.ends_with("— waiting =="), "{line}");
-    let mut fifo = OpenOptions::new()
-        .write(true)
-        .open(env.root.join("fifo"))
-        .unwrap();
-    writeln!(fifo, "go").unwrap();
+    let _open = env.release();
     first.finish().expect(0);
     let second = second.finish();
     second.expect(0);
@@ -175,7 +169,7 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     env.set("STAGES", "install");
     let recipe = env.recipe("pull-missing");
     let root = env.root.display().to_string();
-    nix::unistd::mkfifo(&env.root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    env.fifo();
     // This host's docker, but pulls wait for the test and then fail, each with its own words.
     let docker = format!(
         "#!/bin/sh\ncase \" $* \" in *' pull '*) ;; *) PATH=${{PATH#*:}}; exec docker \"$@\" ;; esac\n\
@@ -204,12 +198,7 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
         (waits || pulls().len() > 1).then_some(())
     });
     assert_eq!(pulls().len(), 1, "each pulls for itself");
-    let mut fifo = OpenOptions::new()
-        .write(true)
-        .open(env.root.join("fifo"))
-        .unwrap();
-    writeln!(fifo, "go").unwrap();
-    drop(fifo);
+    let _open = env.release();
     for run in [first, second] {
         let done = run.finish();
         done.expect(3);
