@@ -32,6 +32,7 @@ pub mod recipe;
 mod record;
 pub mod report;
 pub mod run;
+pub mod source_tree;
 pub mod suite;
 pub mod swarm;
 pub mod sweep;
