@@ -18,6 +18,7 @@ mod pipelines;
 mod ps;
 #[path = "../support/support.rs"]
 mod support;
+mod tests_run;
 mod tidy;
 mod usage;
 #[path = "../support/wait.rs"]
