@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod read;
+pub(crate) mod typed;
 mod types;
 
 use std::collections::BTreeMap;
@@ -248,7 +249,7 @@ impl Declared {
     /// Returns where a value was declared, as `file:line:column`.
     #[must_use]
     pub fn place(&self, path: &str) -> String {
-        read::place(&self.marks, path).to_string()
+        typed::place(&self.marks, path).to_string()
     }
 
     /// Returns what the report should warn of: rungs that are declared not to apply and will run, and rungs

@@ -39,6 +39,7 @@ pub mod sweep;
 mod sys;
 pub mod tier;
 mod tls;
+pub mod trust;
 pub mod wait;
 pub mod warm;
 pub mod watch;

@@ -7,7 +7,6 @@ pub mod environment;
 pub mod import;
 pub mod manifest;
 pub mod previous;
-pub mod trust;
 
 use std::path::{Path, PathBuf};
 

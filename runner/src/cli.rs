@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::grants::GrantsCommand;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::lint::LintArgs;
 use crate::commands::overlay::OverlayCommand;
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Check overlays, import the predecessor's, print the schema of recipe-ci.yml.
     #[command(subcommand)]
     Overlay(OverlayCommand),
+    /// Check what the operator grants to which source, print the schema of grants.yml.
+    #[command(subcommand)]
+    Grants(GrantsCommand),
     /// Reach the app from a test, inside a run.
     #[command(subcommand)]
     App(AppCommand),
@@ -112,6 +116,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR",
           value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) overlays: Option<PathBuf>,
+    /// What the operator grants to which source [default: grants.yml in the overlays, else /etc/recipe-ci/grants.yml].
+    #[arg(long, env = "CCCI_GRANTS", value_name = "FILE",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) grants: Option<PathBuf>,
     /// The hard deadline of the run [default: 60m].
     #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
     pub(crate) deadline: Option<String>,

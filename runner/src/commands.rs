@@ -3,6 +3,7 @@
 mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod grants;
 pub(crate) mod janitor;
 pub(crate) mod lint;
 mod once;
@@ -63,6 +64,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::Once(args) => block_on(once::once(args)),
         Command::Overlay(command) => overlay::overlay(&command).into(),
+        Command::Grants(command) => grants::grants(&command).into(),
         Command::App(command) => block_on(app::app(command)),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);

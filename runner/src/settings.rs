@@ -1,11 +1,13 @@
 //! From what was typed and what the environment says to what a run does. Refuses what is wrong before
 //! anything is touched.
 
+mod grants;
 mod places;
 mod releases;
 mod source;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::dirs::HostDirs;
@@ -16,13 +18,14 @@ use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
-use harness::overlay::trust::{LIST_NAME, ListError, is_approved};
 use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
+use harness::trust::list::{LIST_NAME, ListError, is_approved};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
+pub(crate) use grants::{grants, of_the_environment, unusable};
 pub(crate) use places::places;
 pub(crate) use releases::{Releases, published, published_by, published_name, releases};
 use source::source;
@@ -293,12 +296,14 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     // What makes it unique is the pid of the supervisor: this is before the worker is made.
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", std::process::id()));
     let approved = approved_list(overlays.as_deref());
+    let grants = grants(args.grants.as_deref(), overlays.as_deref())?;
     Ok(Settings {
         trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
         recipe,
         origin,
         published: published_by(forge.as_deref())?,
         approved,
+        grants: Arc::new(grants),
         reference,
         pr,
         stages,

@@ -8,6 +8,7 @@ mod abra;
 mod cli;
 mod dependencies;
 mod dry_run;
+mod grants;
 mod install;
 mod lint;
 mod locks;

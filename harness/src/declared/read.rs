@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_yaml::Error;
-
 use super::file::{self, DeclaredFile};
-use super::types;
-use crate::recipe::compose::{ComposeError, Location, locate, yaml};
+use super::typed::{self, Typed, Words, place};
+use crate::recipe::compose::{ComposeError, Location};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
 pub const KEYS: [&str; 39] = [
@@ -69,6 +67,11 @@ pub const PREDECESSORS: [(&str, &str); 14] = [
     ("UPGRADE_BASE_VERSION", "base"),
     ("SCREENSHOT", ""),
 ];
+
+const WORDS: Words = Words {
+    keys: &KEYS,
+    formerly: &PREDECESSORS,
+};
 
 /// Variables that the harness sets itself.
 const OWN_VARIABLES: [&str; 4] = ["DOMAIN", "TYPE", "STACK_NAME", "RECIPE"];
@@ -175,30 +178,13 @@ pub fn read(path: &Path, shown: &str, recipe: Option<&str>) -> Result<Read, Decl
 /// # Errors
 /// [`DeclaredError`].
 pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, DeclaredError> {
-    // The first reading keeps the size in bounds and knows every place, the second knows the types.
-    let document = yaml::parse(text, shown)?;
-    let marks = document.marks;
-    if document.value.is_null() {
-        return Ok(Read {
-            file: DeclaredFile::default(),
-            marks,
-        });
-    }
+    let Typed { value: file, marks } = typed::read(text, shown, &file::schema_value(), &WORDS)?;
+    let file: DeclaredFile = file.unwrap_or_default();
     let wrong = |(path, reason): (String, String)| DeclaredError::Value {
         location: place(&marks, &path),
         path,
         reason,
     };
-    if let Some(fault) = types::fault(&file::schema_value(), &document.value) {
-        return Err(wrong(fault));
-    }
-    let options = serde_yaml::options! {
-        strict_booleans: true,
-        with_snippet: false,
-        budget: serde_yaml::budget! { enforce_alias_anchor_ratio: false },
-    };
-    let file: DeclaredFile = serde_yaml::from_str_with_options(text, options)
-        .map_err(|error: Error| translate(error.without_snippet(), shown))?;
     if let (Some(named), Some(recipe)) = (&file.recipe, recipe)
         && named != recipe
     {
@@ -212,71 +198,6 @@ pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, Decl
     }
     contradictions(&file, &marks)?;
     Ok(Read { file, marks })
-}
-
-/// Returns the place of a value, or of the nearest key above it.
-pub(super) fn place(marks: &BTreeMap<String, Location>, path: &str) -> Location {
-    locate(marks, path).cloned().unwrap_or_else(|| Location {
-        file: super::FILE_NAME.to_owned(),
-        line: 1,
-        column: 1,
-    })
-}
-
-fn translate(error: &Error, shown: &str) -> DeclaredError {
-    let location = error
-        .location()
-        .map_or((1, 1), |at| (at.line(), at.column()));
-    let location = Location {
-        file: shown.to_owned(),
-        line: location.0.max(1),
-        column: location.1.max(1),
-    };
-    if let Error::SerdeUnknownField {
-        field, expected, ..
-    } = error
-    {
-        return DeclaredError::UnknownKey {
-            location,
-            key: field.clone(),
-            nearest: nearest(field, expected),
-        };
-    }
-    DeclaredError::Type {
-        location,
-        message: yaml::first_line(error),
-    }
-}
-
-/// Below this two words have nothing to do with each other: `env` and `ready` come to 0.51.
-const ALIKE: f64 = 0.75;
-
-/// Returns the key that was probably meant: one of the same mapping, one of another, or the predecessor's.
-fn nearest(key: &str, here: &[&str]) -> Option<String> {
-    if let Some((_, ours)) = PREDECESSORS.iter().find(|(name, _)| *name == key) {
-        return (!ours.is_empty()).then(|| (*ours).to_owned());
-    }
-    let alike = |name: &str| strsim::jaro_winkler(&key.to_lowercase(), name);
-    let best = here
-        .iter()
-        .map(|name| (alike(name), (*name).to_owned()))
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .filter(|(score, _)| *score >= ALIKE);
-    // Of keys that are equally near the first one counts, which is the less special one.
-    let elsewhere = KEYS
-        .iter()
-        .rev()
-        .map(|path| {
-            let name = path.rsplit(['.', ']']).next().unwrap_or(path);
-            (alike(name), (*path).to_owned())
-        })
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .filter(|(score, _)| *score >= ALIKE);
-    match (best, elsewhere) {
-        (Some(best), Some(other)) if other.0 > best.0 => Some(other.1),
-        (Some(best), _) => Some(best.1),
-        (None, other) => other.map(|(_, path)| path),
-    }
 }
 
 /// Returns every value that cannot be meant though it is of the right type and in its range, with the keys that

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dirs::HostDirs;
@@ -13,6 +14,7 @@ use crate::http::Gateway;
 use crate::name::{Domain, GitRef, RecipeName, RunId, Zone};
 use crate::outcome::Stage;
 use crate::report::redact::Redactor;
+use crate::trust::Grants;
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -66,6 +68,8 @@ pub struct Settings {
     pub published: Published,
     /// The list of recipes whose own code may run, where there is one; it says so of dependencies.
     pub approved: Option<PathBuf>,
+    /// What the operator grants to which source.
+    pub grants: Arc<Grants>,
     /// The ref under test; without one the work tree or the default branch.
     pub reference: Option<GitRef>,
     /// The pull request, as the forge numbers it.

@@ -8,8 +8,8 @@ use harness::declared::file::schema;
 use harness::error::chain;
 use harness::name::RecipeName;
 use harness::overlay::import::import;
-use harness::overlay::trust::{LIST_NAME, approved};
 use harness::overlay::{Survey, looks_like_one_recipe, survey};
+use harness::trust::list::{LIST_NAME, approved};
 
 use super::{infra, usage};
 use crate::exit::Exit;

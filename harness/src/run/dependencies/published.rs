@@ -9,13 +9,14 @@ use crate::git::checkout;
 use crate::git::source::Source;
 use crate::name::RecipeName;
 use crate::outcome::Stage;
-use crate::overlay::{self, OverlayError, Places, trust};
+use crate::overlay::{self, OverlayError, Places};
 use crate::recipe::release::ReleaseError;
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan};
 use crate::run::settings::{Origin, Published, Settings};
 use crate::run::{AnyError, RunError, usage};
+use crate::trust;
 
 /// A dependency that was read.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         }
     };
     let trusted = match &settings.approved {
-        Some(list) => trust::is_approved(list, recipe).map_err(usage)?,
+        Some(list) => trust::list::is_approved(list, recipe).map_err(usage)?,
         None => false,
     };
     // A dependency is planned as a run would be that only installs it.
