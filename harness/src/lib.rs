@@ -17,6 +17,7 @@ pub mod error;
 pub mod event;
 pub mod git;
 pub mod host;
+pub mod host_file;
 pub mod http;
 pub mod janitor;
 pub mod lifetime;

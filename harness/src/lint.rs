@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::{GitError, checkout, snapshot, worktree};
 use crate::outcome::Status;
+use crate::source_tree::SourceFileError;
 pub use finding::{Finding, Lint, Severity, Skipped};
 use rules::RULES;
 use view::View;
@@ -63,11 +64,12 @@ pub enum LintError {
         /// Where one was expected.
         root: PathBuf,
     },
-    /// Something could not be read.
-    #[error("failed to read `{}`", path.display())]
-    Read {
-        /// Which file or directory.
-        path: PathBuf,
+    /// A file of the recipe is none that a recipe may have.
+    #[error(transparent)]
+    File(#[from] SourceFileError),
+    /// There is no place for the files of a commit.
+    #[error("failed to make a temporary directory")]
+    Unpack {
         /// What the system said.
         #[source]
         source: std::io::Error,
@@ -166,10 +168,7 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
         });
     };
     let commit = checkout::commit_of(path, reference)?;
-    let unpacked = tempfile::tempdir().map_err(|source| LintError::Read {
-        path: "a temporary directory".into(),
-        source,
-    })?;
+    let unpacked = tempfile::tempdir().map_err(|source| LintError::Unpack { source })?;
     let root = unpacked.path().join("recipe");
     snapshot::export(path, &commit, &root)?;
     check(&Subject {

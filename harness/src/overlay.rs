@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use crate::declared::file::DeclaredFile;
 use crate::declared::read::{self, DeclaredError, Read};
 use crate::declared::{self, Declared};
+use crate::host_file;
 use crate::name::RecipeName;
 use crate::recipe::compose::ComposeError;
-use crate::suite::{self, Origin, Suite, SuiteError};
+use crate::source_tree::{Kind, SourceFileError, SourceTree};
+use crate::suite::{self, Layer, Origin, Suite, SuiteError, layer};
 use environment::Tuning;
 use previous::Repair;
 
@@ -47,12 +49,9 @@ pub enum OverlayError {
         #[source]
         source: std::io::Error,
     },
-    /// A file leads out of the recipe.
-    #[error("`{}` is not a file inside the recipe", path.display())]
-    Outside {
-        /// Which.
-        path: PathBuf,
-    },
+    /// A file of the recipe is none that a repository may have.
+    #[error(transparent)]
+    File(#[from] SourceFileError),
     /// The recipe has a file where a copy of the overlay has to go.
     #[error("the recipe has a file `{name}`, which is where recipe-ci puts a copy of an overlay")]
     Taken {
@@ -83,8 +82,10 @@ impl OverlayError {
                 "mend the overlay; docs/recipe-tests.md says what compose.ccci.yml and previous/ may do"
             }
             Self::Read { .. } => "make the file a readable text in UTF-8, or remove it",
-            Self::Outside { .. } | Self::Suite(SuiteError::Link { .. }) => {
-                "put the file itself there instead of a link"
+            Self::File(error) | Self::Suite(SuiteError::File(error)) => error.advice(),
+            Self::Suite(SuiteError::Link { .. }) => "put the file itself there instead of a link",
+            Self::Suite(SuiteError::TooLarge) => {
+                "fetch large data in a hook instead; docs/operating.md says what a recipe's repository may hold"
             }
             Self::Taken { .. } => "rename that file in the recipe",
             Self::Write { .. } | Self::Suite(_) => {
@@ -97,7 +98,10 @@ impl OverlayError {
     #[must_use]
     pub fn is_the_hosts(&self) -> bool {
         match self {
-            Self::Suite(error) => !matches!(error, SuiteError::Link { .. }),
+            Self::Suite(error) => !matches!(
+                error,
+                SuiteError::Link { .. } | SuiteError::File(_) | SuiteError::TooLarge
+            ),
             _ => matches!(self, Self::Write { .. }),
         }
     }
@@ -143,16 +147,15 @@ pub struct Found {
 /// [`OverlayError`].
 pub fn find(places: Places<'_>) -> Result<Found, OverlayError> {
     let mut found = Found::default();
-    let own = places.tree.join("tests");
-    if own.is_dir() {
-        let inside = |path: &Path| is_inside(path, places.tree);
+    let tree = SourceTree::open(places.tree)?;
+    if tree.kind(layer::IN_TREE)? == Some(Kind::Directory) {
         if places.trusted {
-            found.add(Origin::Recipe, &own, places, &inside)?;
+            found.add(Layer::Tree(&tree), places)?;
         } else {
-            found.add_data_of_a_stranger(&own, places, &inside)?;
+            found.add_data_of_a_stranger(Layer::Tree(&tree), places)?;
         }
     }
-    if places.tree.join(declared::FILE_NAME).exists() {
+    if tree.kind(declared::FILE_NAME)?.is_some() {
         found.warnings.push(format!(
             "`{0}` in the root of the recipe is not read; its place is `tests/{0}`",
             declared::FILE_NAME
@@ -161,7 +164,7 @@ pub fn find(places: Places<'_>) -> Result<Found, OverlayError> {
     if let Some(overlays) = places.overlays {
         let dir = overlays.join(places.recipe.as_str());
         if dir.is_dir() {
-            found.add(Origin::Overlay, &dir, places, &|_| true)?;
+            found.add(Layer::Dir(Origin::Overlay, &dir), places)?;
         }
     }
     Ok(found)
@@ -184,9 +187,10 @@ pub struct Survey {
 /// [`OverlayError`] as a run would have it.
 pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
     let mut found = Found::default();
-    found.add_settings(Origin::Overlay, dir, name, &|_| true)?;
+    let layer = Layer::Dir(Origin::Overlay, dir);
+    found.add_settings(layer, name)?;
     suite::check_links(dir)?;
-    let files = suite::describe(Origin::Overlay, dir)?;
+    let files = suite::describe(layer)?;
     let misfits = suite::misfits(Origin::Overlay, dir)?;
     let is_used = |file: &str| {
         [
@@ -214,82 +218,70 @@ pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
     })
 }
 
-fn is_inside(path: &Path, tree: &Path) -> bool {
-    match (path.canonicalize(), tree.canonicalize()) {
-        (Ok(path), Ok(tree)) => path.starts_with(tree),
-        _ => false,
+/// Returns the text of a file of `layer`, if there is one.
+fn text(layer: Layer<'_>, name: &str) -> Result<Option<String>, OverlayError> {
+    let dir = match layer {
+        Layer::Tree(tree) => return Ok(tree.text(Path::new(layer::IN_TREE).join(name))?),
+        Layer::Dir(_, dir) => dir,
+    };
+    if !is_there(layer, name)? {
+        return Ok(None);
+    }
+    let path = dir.join(name);
+    match host_file::text(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(source) => Err(OverlayError::Read { path, source }),
     }
 }
 
-/// Returns the path of a file in `dir`, if there is one and it is where it seems to be: a recipe's link to a
-/// file of the host would have its text in error messages.
-fn file_in(
-    dir: &Path,
-    name: &str,
-    inside: &dyn Fn(&Path) -> bool,
-) -> Result<Option<PathBuf>, OverlayError> {
-    let path = dir.join(name);
-    if std::fs::symlink_metadata(&path).is_err() {
-        return Ok(None);
-    }
-    if inside(&path) {
-        Ok(Some(path))
-    } else {
-        Err(OverlayError::Outside { path })
-    }
+/// Returns whether `layer` has something of this name.
+fn is_there(layer: Layer<'_>, name: &str) -> Result<bool, OverlayError> {
+    Ok(match layer {
+        Layer::Tree(tree) => tree.kind(Path::new(layer::IN_TREE).join(name))?.is_some(),
+        Layer::Dir(_, dir) => std::fs::symlink_metadata(dir.join(name)).is_ok(),
+    })
 }
 
 /// Returns how errors call a file: an overlay's by its path, a recipe's by the path in its repository.
-fn shown(origin: Origin, dir: &Path, name: &str) -> String {
-    match origin {
-        Origin::Recipe => format!("tests/{name}"),
-        Origin::Overlay => dir.join(name).display().to_string(),
+fn shown(layer: Layer<'_>, name: &str) -> String {
+    match layer {
+        Layer::Tree(_) => format!("{}/{name}", layer::IN_TREE),
+        Layer::Dir(_, dir) => dir.join(name).display().to_string(),
     }
 }
 
 impl Found {
-    fn add(
-        &mut self,
-        origin: Origin,
-        dir: &Path,
-        places: Places<'_>,
-        inside: &dyn Fn(&Path) -> bool,
-    ) -> Result<(), OverlayError> {
-        self.add_settings(origin, dir, Some(places.recipe.as_str()), inside)?;
-        let files = suite::describe(origin, dir)?;
+    fn add(&mut self, layer: Layer<'_>, places: Places<'_>) -> Result<(), OverlayError> {
+        let origin = layer.origin();
+        self.add_settings(layer, Some(places.recipe.as_str()))?;
+        let copy = self.suite.add(layer, places.tests)?;
+        let files = suite::describe(layer)?;
         if !files.is_empty() {
             self.manifest.push(counts(origin, &files));
         }
         self.manifest.extend(files);
-        self.warnings.extend(suite::misfits(origin, dir)?);
-        self.suite.add(origin, dir, places.tests, inside)?;
+        self.warnings.extend(suite::misfits(origin, &copy)?);
         Ok(())
     }
 
     /// Adds everything that is not a test or a hook.
-    fn add_settings(
-        &mut self,
-        origin: Origin,
-        dir: &Path,
-        recipe: Option<&str>,
-        inside: &dyn Fn(&Path) -> bool,
-    ) -> Result<(), OverlayError> {
+    fn add_settings(&mut self, layer: Layer<'_>, recipe: Option<&str>) -> Result<(), OverlayError> {
+        let origin = layer.origin();
         let whose = origin.name();
-        if let Some(read) = read_declared(origin, dir, recipe, inside)? {
+        if let Some(read) = read_declared(layer, recipe)? {
             let lines = manifest::lines(&read.file);
             self.list(origin, lines);
             self.secrets.extend(manifest::secrets(&read.file));
             self.declared.lay_over(read)?;
         }
-        if let Some(path) = file_in(dir, environment::FILE_NAME, inside)? {
-            let name = shown(origin, dir, environment::FILE_NAME);
-            self.tunings.push(Tuning::read(origin, &path, &name)?);
+        if let Some(text) = text(layer, environment::FILE_NAME)? {
+            let name = shown(layer, environment::FILE_NAME);
+            self.tunings.push(Tuning::parse(origin, &text, &name)?);
             self.manifest
                 .push(format!("{whose}: {}", environment::FILE_NAME));
         }
-        if let Some(path) = file_in(dir, previous::DIR_NAME, inside)? {
-            let name = shown(origin, dir, previous::DIR_NAME);
-            let repair = Repair::read(origin, &path, &name)?;
+        if is_there(layer, previous::DIR_NAME)? {
+            let repair = Repair::read(layer)?;
             self.manifest.push(format!(
                 "{whose}: {}/ for version {}",
                 previous::DIR_NAME,
@@ -312,14 +304,13 @@ impl Found {
     /// probes. Everything else either runs its code or could make the run easier to pass.
     fn add_data_of_a_stranger(
         &mut self,
-        dir: &Path,
+        layer: Layer<'_>,
         places: Places<'_>,
-        inside: &dyn Fn(&Path) -> bool,
     ) -> Result<(), OverlayError> {
-        let origin = Origin::Recipe;
+        let origin = layer.origin();
         let whose = origin.name();
         let mut left_out = 0;
-        if let Some(read) = read_declared(origin, dir, Some(places.recipe.as_str()), inside)? {
+        if let Some(read) = read_declared(layer, Some(places.recipe.as_str()))? {
             self.secrets.extend(manifest::secrets(&read.file));
             let Read { file, marks } = read;
             let demands = DeclaredFile {
@@ -344,13 +335,13 @@ impl Found {
             self.declared.lay_over(Read { file, marks })?;
         }
         for name in [environment::FILE_NAME, previous::DIR_NAME] {
-            if std::fs::symlink_metadata(dir.join(name)).is_ok() {
+            if is_there(layer, name)? {
                 left_out += 1;
                 self.manifest
                     .push(format!("{whose}: {name} (not applied: {NOT_APPROVED})"));
             }
         }
-        let files = suite::describe(origin, dir)?;
+        let files = suite::describe(layer)?;
         left_out += files.len();
         let files = files
             .into_iter()
@@ -368,18 +359,12 @@ impl Found {
 
 const NOT_APPROVED: &str = "not on the allow-list";
 
-fn read_declared(
-    origin: Origin,
-    dir: &Path,
-    recipe: Option<&str>,
-    inside: &dyn Fn(&Path) -> bool,
-) -> Result<Option<Read>, OverlayError> {
-    let Some(path) = file_in(dir, declared::FILE_NAME, inside)? else {
+fn read_declared(layer: Layer<'_>, recipe: Option<&str>) -> Result<Option<Read>, OverlayError> {
+    let Some(text) = text(layer, declared::FILE_NAME)? else {
         return Ok(None);
     };
-    let name = shown(origin, dir, declared::FILE_NAME);
-    let read = read::read(&path, &name, recipe)?;
-    Ok(Some(read))
+    let name = shown(layer, declared::FILE_NAME);
+    Ok(Some(read::parse(&text, &name, recipe)?))
 }
 
 fn counts(origin: Origin, files: &[String]) -> String {

@@ -45,6 +45,26 @@ pub struct SourceFileError {
     fault: Fault,
 }
 
+impl SourceFileError {
+    /// Returns whether the path as it was written is none inside the repository, whatever is there.
+    #[must_use]
+    pub fn is_of_the_path(&self) -> bool {
+        matches!(self.fault, Fault::Path)
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self.fault {
+            Fault::Path | Fault::Outside | Fault::TooDeep => {
+                "put the file itself into the repository; docs/operating.md says what a recipe's repository may hold"
+            }
+            Fault::NotText(_) => "write the file as text in UTF-8",
+            _ => "docs/operating.md says what a recipe's repository may hold",
+        }
+    }
+}
+
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -112,6 +132,10 @@ impl fmt::Display for Kind {
         })
     }
 }
+
+/// What tells a file or directory from all others of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity(u64, u64);
 
 /// An entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,6 +241,36 @@ impl SourceTree {
         };
         let is = rustix::fs::fstat(&fd).map_err(|error| io_fault(path, error.into()))?;
         Ok(Some(Kind::of(FileType::from_raw_mode(is.st_mode))))
+    }
+
+    /// Returns what tells the directory or file at `path` from all others while it exists; `None` when there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`SourceTree::kind`].
+    pub fn identity(&self, path: impl AsRef<Path>) -> Result<Option<Identity>, SourceFileError> {
+        let path = path.as_ref();
+        let Some(fd) = self.descend(path, OFlags::PATH)? else {
+            return Ok(None);
+        };
+        let is = rustix::fs::fstat(&fd).map_err(|error| io_fault(path, error.into()))?;
+        Ok(Some(Identity(is.st_dev, is.st_ino)))
+    }
+
+    /// Returns the text of the link at `path`, which is not followed; the links on the way to it are.
+    ///
+    /// # Errors
+    /// [`SourceFileError`] when it leads out of the tree, or is no link.
+    pub fn link(&self, path: impl AsRef<Path>) -> Result<OsString, SourceFileError> {
+        let path = path.as_ref();
+        let gone = || fault(path, Fault::Changed);
+        let (above, name) = (path.parent(), path.file_name());
+        let above = above.filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new("."));
+        let fd = self.descend(above, OFlags::PATH)?.ok_or_else(gone)?;
+        let text = rustix::fs::readlinkat(&fd, name.ok_or_else(gone)?, Vec::new());
+        let text = text.map_err(|error| io_fault(path, error.into()))?;
+        Ok(OsString::from_vec(text.into_bytes()))
     }
 
     /// Returns whether there is a regular file at `path`.

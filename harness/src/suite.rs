@@ -9,14 +9,18 @@ use std::time::Duration;
 use crate::outcome::{Stage, TestOutcome};
 use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
+use crate::source_tree::SourceFileError;
 
 mod execute;
+pub(crate) mod layer;
 mod needs;
 mod tree;
 
+pub use layer::Layer;
 pub use needs::Needs;
 
 use execute::{can_start, executable, is_the_files, run_executable, run_pytest};
+use layer::files_in;
 
 /// The hooks that are not of a tier.
 const TOP_HOOKS: [&str; 3] = ["install_steps", "setup_custom_tests", "provide"];
@@ -44,6 +48,16 @@ pub enum SuiteError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A file of a recipe's tests is none that a repository may have.
+    #[error(transparent)]
+    File(#[from] SourceFileError),
+    /// The tests of a recipe are more than is copied of a repository.
+    #[error(
+        "the recipe's `tests/` holds more than {} files and directories or {} MiB, or is too deep",
+        tree::ENTRIES,
+        tree::BYTES >> 20
+    )]
+    TooLarge,
     /// There are Python tests and no pytest.
     #[error("`{file}` needs pytest, which is not on PATH")]
     NoPytest {
@@ -82,6 +96,12 @@ struct Source {
     dir: PathBuf,
 }
 
+impl Source {
+    fn layer(&self) -> Layer<'_> {
+        Layer::Dir(self.origin, &self.dir)
+    }
+}
+
 /// Every test and hook of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Suite {
@@ -115,25 +135,23 @@ pub struct HookFailure {
 }
 
 impl Suite {
-    /// Copies `dir` into `tests_dir` and adds it; a directory that does not exist adds nothing. What links lead to
-    /// is copied, where it is `inside`.
+    /// Copies `layer`, which exists, into `tests_dir` and adds it; returns where the copy is. What links lead to is
+    /// copied, of a recipe's only what is inside its repository.
     ///
     /// # Errors
-    /// [`SuiteError::Read`], [`SuiteError::Link`].
-    pub fn add(
-        &mut self,
-        origin: Origin,
-        dir: &Path,
-        tests_dir: &Path,
-        inside: &dyn Fn(&Path) -> bool,
-    ) -> Result<(), SuiteError> {
-        if !dir.is_dir() {
-            return Ok(());
-        }
+    /// [`SuiteError::File`], [`SuiteError::TooLarge`], [`SuiteError::Link`], [`SuiteError::Read`].
+    pub fn add(&mut self, layer: Layer<'_>, tests_dir: &Path) -> Result<PathBuf, SuiteError> {
+        let origin = layer.origin();
         let copy = tests_dir.join(origin.name());
-        tree::copy(dir, &copy, inside)?;
-        self.sources.push(Source { origin, dir: copy });
-        Ok(())
+        match layer {
+            Layer::Tree(tree) => tree::copy_of_recipe(tree, &copy)?,
+            Layer::Dir(_, dir) => tree::copy(dir, &copy)?,
+        }
+        self.sources.push(Source {
+            origin,
+            dir: copy.clone(),
+        });
+        Ok(copy)
     }
 
     /// Returns a line for each test and hook that will run, for the report's `customization`.
@@ -143,7 +161,7 @@ impl Suite {
     pub fn describe(&self) -> Result<Vec<String>, SuiteError> {
         let mut lines = Vec::new();
         for source in &self.sources {
-            lines.extend(describe(source.origin, &source.dir)?);
+            lines.extend(describe(source.layer())?);
         }
         Ok(lines)
     }
@@ -193,7 +211,7 @@ impl Suite {
     pub fn left_out(&self, needs: &Needs) -> Result<Vec<(String, String)>, SuiteError> {
         let mut left_out = Vec::new();
         for source in &self.sources {
-            for line in describe(source.origin, &source.dir)? {
+            for line in describe(source.layer())? {
                 let (_, path) = line.split_once(": ").unwrap_or(("", &line));
                 let name = path.rsplit('/').next().unwrap_or(path);
                 if !name.starts_with("test_")
@@ -217,7 +235,7 @@ impl Suite {
     ) -> Result<Result<serde_json::Map<String, serde_json::Value>, HookFailure>, SuiteError> {
         let mut provided = serde_json::Map::new();
         for source in &self.sources {
-            for file in list(&source.dir)? {
+            for file in files_in(&source.dir)? {
                 if stem(&file) != "provide" {
                     continue;
                 }
@@ -277,7 +295,7 @@ impl Suite {
                 Some((dir, name)) => (source.dir.join(dir), name),
                 None => (source.dir.clone(), name),
             };
-            for file in list(&dir)? {
+            for file in files_in(&dir)? {
                 if stem(&file) != label || means.needs.unmet_by(&dir.join(&file)).is_some() {
                     continue;
                 }
@@ -326,7 +344,7 @@ impl Suite {
             } else {
                 source.dir.clone()
             };
-            let names = list(&dir)?;
+            let names = files_in(&dir)?;
             let wanted = |name: &&String| match stage {
                 Stage::Custom => is_custom_test(name),
                 _ => is_test_of(name, stage),
@@ -347,14 +365,15 @@ impl Suite {
     }
 }
 
-/// Returns a line for each test and hook in `dir`, whether or not they will run.
+/// Returns a line for each test and hook in `layer`, whether or not they will run.
 ///
 /// # Errors
-/// [`SuiteError::Read`].
-pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
+/// [`SuiteError::File`], [`SuiteError::Read`].
+pub fn describe(layer: Layer<'_>) -> Result<Vec<String>, SuiteError> {
+    let origin = layer.origin();
     let mut lines = Vec::new();
     let mut add = |below: &str, wanted: &dyn Fn(&str) -> bool| {
-        for name in list(&dir.join(below))? {
+        for name in layer.files(below)? {
             if wanted(&name) {
                 let path = if below.is_empty() {
                     name
@@ -381,9 +400,9 @@ pub fn describe(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
 /// [`SuiteError::Read`].
 pub fn misfits(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
     let mut lines = Vec::new();
-    let runs = describe(origin, dir)?;
+    let runs = describe(Layer::Dir(origin, dir))?;
     for below in ["", "ops", "custom"] {
-        for name in list(&dir.join(below))? {
+        for name in files_in(&dir.join(below))? {
             let path = Path::new(below).join(&name);
             let shown = format!("{}: {}", origin.name(), path.display());
             let beginning = |beginnings: &[&str]| {
@@ -413,7 +432,7 @@ pub fn misfits(origin: Origin, dir: &Path) -> Result<Vec<String>, SuiteError> {
 /// # Errors
 /// [`SuiteError::Read`], [`SuiteError::Link`].
 pub fn check_links(dir: &Path) -> Result<(), SuiteError> {
-    tree::check(dir, &|_| true)
+    tree::check(dir)
 }
 
 /// Returns the names of the files in `dir`, hidden ones and backups of editors left out.
@@ -421,7 +440,7 @@ pub fn check_links(dir: &Path) -> Result<(), SuiteError> {
 /// # Errors
 /// [`SuiteError::Read`].
 pub fn files(dir: &Path) -> Result<Vec<String>, SuiteError> {
-    list(dir)
+    files_in(dir)
 }
 
 /// A test that ran.
@@ -461,29 +480,6 @@ fn stem(name: &str) -> &str {
 /// Whether a file is nobody's business: hidden, or an editor's backup.
 fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~')
-}
-
-/// Lists the files of a directory by name; one that does not exist has none.
-fn list(dir: &Path) -> Result<Vec<String>, SuiteError> {
-    let failed = |source| SuiteError::Read {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_file() && !is_ignored(&name) {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Reading one `recipe-ci.yml`: what is wrong with it is said with its place and the nearest right key.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::file::{self, DeclaredFile};
 use super::typed::{self, Typed, Words, place};
@@ -82,15 +81,6 @@ pub const MOST_ATTEMPTS: u32 = 3;
 /// Why a `recipe-ci.yml` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeclaredError {
-    /// It cannot be read.
-    #[error("failed to read `{file}`")]
-    Read {
-        /// Which file.
-        file: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
     /// It is no YAML, or too large.
     #[error(transparent)]
     Yaml(#[from] ComposeError),
@@ -141,7 +131,6 @@ impl DeclaredError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Read { .. } => "make the file a readable text in UTF-8",
             Self::Yaml(_) | Self::Type { .. } | Self::Value { .. } => {
                 "mend the file at that place; `recipe-ci overlay check DIR` reads it the same way"
             }
@@ -161,19 +150,7 @@ pub struct Read {
     pub marks: BTreeMap<String, Location>,
 }
 
-/// Reads the file at `path`; `shown` is what errors call it, `recipe` the recipe that it was found for.
-///
-/// # Errors
-/// [`DeclaredError`].
-pub fn read(path: &Path, shown: &str, recipe: Option<&str>) -> Result<Read, DeclaredError> {
-    let text = std::fs::read_to_string(path).map_err(|source| DeclaredError::Read {
-        file: shown.to_owned(),
-        source,
-    })?;
-    parse(&text, shown, recipe)
-}
-
-/// Parses the text of a file; see [`read`].
+/// Returns what the text of a file says; `shown` is what errors call it, `recipe` the recipe that it was found for.
 ///
 /// # Errors
 /// [`DeclaredError`].

@@ -337,7 +337,9 @@ fn exposed(stamp: &Stamp, release: &Release) -> BTreeMap<String, String> {
     let files = release.project.service(MAIN_SERVICE);
     for file in files.iter().flat_map(|service| &service.env_files) {
         // Docker says what is wrong with one that cannot be read, and deploys nothing.
-        let text = std::fs::read_to_string(base_dir(release).join(file)).unwrap_or_default();
+        let tree = crate::source_tree::SourceTree::open(&base_dir(release));
+        let text = tree.and_then(|tree| tree.text(file)).ok().flatten();
+        let text = text.unwrap_or_default();
         for line in text.trim_start_matches('\u{feff}').lines() {
             vars.remove(line.trim_start().split('=').next().unwrap_or_default());
         }

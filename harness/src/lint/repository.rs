@@ -1,7 +1,5 @@
 //! Rules about the repository: its files beside the compose files, its tags, and the names it gives.
 
-use std::fs;
-
 use serde_json::Value;
 
 use super::history::configs_at;
@@ -13,6 +11,7 @@ use crate::git::GitError;
 use crate::recipe::compose::query::ObjectKind;
 use crate::recipe::env::abra_sh;
 use crate::recipe::interpolate::variables;
+use crate::source_tree::TEXT_CEILING;
 
 /// The longest name of a secret, by abra's rule.
 const SECRET_NAME: usize = 12;
@@ -236,7 +235,8 @@ pub(super) fn config_changed(view: &View) -> Checked {
             continue;
         };
         let was = then.read(&old.file).map_err(|error| unreadable(&error))?;
-        let is = fs::read(view.root.join(&config.file)).ok();
+        let is = view.tree.bytes(&config.file, TEXT_CEILING);
+        let is = is.map_err(|error| error.to_string())?;
         if was.is_none() || is.is_none() || was == is {
             continue;
         }

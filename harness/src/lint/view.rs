@@ -1,11 +1,9 @@
 //! The recipe as the rules see it: every compose file with its lines, and each deploy that they make up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use walkdir::WalkDir;
 
 use super::history::History;
 use super::rules::Hit;
@@ -15,6 +13,7 @@ use crate::recipe::compose::yaml::{Document, join};
 use crate::recipe::compose::{ComposeError, Location, Project, compose_files, load};
 use crate::recipe::env::{EnvFile, abra_sh};
 use crate::recipe::interpolate::interpolate;
+use crate::source_tree::{Kind, SourceFileError, SourceTree, TEXT_CEILING};
 
 /// How deep compose files are looked for; the deepest that was seen in a recipe is in a folder.
 const DEPTH: usize = 3;
@@ -22,7 +21,7 @@ const DEPTH: usize = 3;
 /// A recipe.
 pub(super) struct View {
     /// Its tree.
-    pub(super) root: PathBuf,
+    pub(super) tree: SourceTree,
     /// The name of the stack that names are measured with.
     pub(super) stack: String,
     /// Every compose file that could be read, those of the default deploy first.
@@ -73,9 +72,14 @@ pub(super) struct Label<'a> {
 impl View {
     pub(super) fn load(subject: &Subject<'_>) -> Result<Self, LintError> {
         let root = subject.root;
-        let (sample, abra_sh) = (read(root, ".env.sample")?, read(root, "abra.sh")?);
+        let tree = SourceTree::open(root)?;
+        let (sample, abra_sh) = (tree.text(".env.sample")?, tree.text("abra.sh")?);
+        // Nothing but the lint reads it, so a stray byte in it is no reason to stop.
+        let readme = tree.bytes("README.md", TEXT_CEILING)?;
+        let readme = readme.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let suggested = suggested(sample.as_deref());
         let mut view = Self {
-            root: root.to_owned(),
+            tree,
             stack: subject.stack.to_owned(),
             files: Vec::new(),
             deploys: Vec::new(),
@@ -84,15 +88,18 @@ impl View {
             broken: Vec::new(),
             sample: Ok(None),
             abra_sh,
-            readme: read(root, "README.md")?,
+            readme,
             vars: BTreeMap::new(),
             history: History::of(subject)?,
         };
         let (vars, sample) = variables(&view.stack, sample, view.abra_sh.as_deref());
         (view.vars, view.sample) = (vars, sample);
         let default = compose_files(&view.vars);
-        let found = compose_files_in(root)?;
-        if found.is_empty() && !default.iter().any(|file| root.join(file).is_file()) {
+        let mut found = Vec::new();
+        find_compose_files(&view.tree, Path::new(""), 0, &mut found)?;
+        let is_there =
+            |file: &String| !matches!(view.tree.kind(file), Ok(None | Some(Kind::Directory)));
+        if found.is_empty() && !default.iter().any(is_there) {
             return Err(LintError::NoRecipe {
                 root: root.to_owned(),
             });
@@ -107,23 +114,29 @@ impl View {
                     name: file.clone(),
                     document,
                 }),
-                Err(error) => view.break_with(&error),
+                Err(error) => view.break_with(error)?,
             }
         }
-        view.load_deploys(root, &default, &optional);
+        view.load_deploys(root, &default, &optional, suggested)?;
         Ok(view)
     }
 
-    fn load_deploys(&mut self, root: &Path, default: &[String], optional: &[String]) {
+    fn load_deploys(
+        &mut self,
+        root: &Path,
+        default: &[String],
+        optional: &[String],
+        suggested: BTreeMap<String, String>,
+    ) -> Result<(), LintError> {
         match Project::load(root, default, &self.vars) {
             Ok(project) => {
                 self.has_default = true;
                 self.deploys.push(project);
             }
-            Err(error) => self.break_with(&error),
+            Err(error) => self.break_with(error)?,
         }
         // What an operator sets when they take the file: the values that .env.sample has as a comment.
-        let mut with_suggested = suggested(read(root, ".env.sample").ok().flatten().as_deref());
+        let mut with_suggested = suggested;
         with_suggested.extend(self.vars.clone());
         for file in optional {
             let mut files = default.to_vec();
@@ -134,7 +147,7 @@ impl View {
             }
             match loaded {
                 Ok(project) => self.deploys.push(project),
-                Err(error) => self.break_with(&error),
+                Err(error) => self.break_with(error)?,
             }
         }
         for (deploy, project) in self.deploys.iter().enumerate() {
@@ -159,9 +172,15 @@ impl View {
                 }
             }
         }
+        Ok(())
     }
 
-    fn break_with(&mut self, error: &ComposeError) {
+    /// Notes what is wrong in a compose file. One that no recipe may have ends the lint.
+    fn break_with(&mut self, error: ComposeError) -> Result<(), LintError> {
+        if let ComposeError::Read { source, .. } = error {
+            return Err(source.into());
+        }
+        let error = &error;
         let mut message = crate::error::chain(error);
         let place = error.location();
         if let Some(place) = place
@@ -173,7 +192,6 @@ impl View {
             ComposeError::Missing { .. } | ComposeError::Outside { .. } => {
                 Some(".env.sample".to_owned())
             }
-            ComposeError::Read { file, .. } => Some(file.clone()),
             _ => place.map(|place| place.file.clone()),
         };
         let line = match (error, &self.sample) {
@@ -192,6 +210,7 @@ impl View {
         if !self.broken.contains(&hit) {
             self.broken.push(hit);
         }
+        Ok(())
     }
 
     /// Returns the deploy of a new app.
@@ -351,32 +370,38 @@ fn suggested(sample: Option<&str>) -> BTreeMap<String, String> {
     vars
 }
 
-/// Returns the compose files below `root`: `compose.yml` in it, `compose.<feature>.yml` there and in folders.
-fn compose_files_in(root: &Path) -> Result<Vec<String>, LintError> {
-    let mut found = Vec::new();
-    let entries = WalkDir::new(root)
-        .max_depth(DEPTH)
-        .sort_by_file_name()
-        .into_iter()
+/// Adds to `found` the compose files in and below `folder`: `compose.yml` at the top, `compose.<feature>.yml` there
+/// and in folders.
+fn find_compose_files(
+    tree: &SourceTree,
+    folder: &Path,
+    depth: usize,
+    found: &mut Vec<String>,
+) -> Result<(), SourceFileError> {
+    let here = match depth {
+        0 => Path::new("."),
+        _ => folder,
+    };
+    for entry in tree.entries(here)?.unwrap_or_default() {
+        let name = entry.name.to_string_lossy();
         // What is below `tests` is for CI, and no operator's.
-        .filter_entry(|entry| {
-            let name = entry.file_name().to_string_lossy();
-            entry.depth() == 0
-                || !(name.starts_with('.') || name == "tests" || name == "node_modules")
-        });
-    for entry in entries {
-        let entry = entry.map_err(|error| LintError::Read {
-            path: error.path().unwrap_or(root).to_owned(),
-            source: error.into(),
-        })?;
-        let Some(path) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else {
+        if name.starts_with('.') || name == "tests" || name == "node_modules" {
             continue;
-        };
-        if entry.file_type().is_file() && is_compose_file(path) {
-            found.push(path.to_owned());
+        }
+        let path = folder.join(&entry.name);
+        match entry.kind {
+            Kind::Directory if depth + 1 < DEPTH => {
+                find_compose_files(tree, &path, depth + 1, found)?;
+            }
+            Kind::File => found.extend(
+                path.to_str()
+                    .filter(|path| is_compose_file(path))
+                    .map(str::to_owned),
+            ),
+            _ => {}
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Returns whether `path`, relative to the root of a recipe, is that of a compose file.
@@ -391,13 +416,4 @@ pub(super) fn is_compose_file(path: &str) -> bool {
                 .strip_prefix("compose.")
                 .is_some_and(|feature| !feature.is_empty())
     }) && !path.starts_with("tests/")
-}
-
-fn read(root: &Path, name: &str) -> Result<Option<String>, LintError> {
-    let path = root.join(name);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LintError::Read { path, source }),
-    }
 }

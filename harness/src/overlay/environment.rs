@@ -5,13 +5,14 @@
 //! under every later proposal, and every one of them would be green.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::OverlayError;
 use crate::recipe::compose::model::Service;
 use crate::recipe::compose::{Location, Project, locate, yaml};
+use crate::source_tree::SourceTree;
 use crate::suite::Origin;
 
 /// The name of the file.
@@ -64,12 +65,12 @@ pub enum Judged {
 }
 
 impl Tuning {
-    /// Reads `path`, of which only keys that tune are accepted, and `image`, which [`Tuning::judge`] sees to.
+    /// Reads the text of a file, of which only keys that tune are accepted, and `image`, which [`Tuning::judge`] sees to.
     ///
     /// # Errors
     /// [`OverlayError`] with the place.
-    pub fn read(origin: Origin, path: &Path, shown: &str) -> Result<Self, OverlayError> {
-        let (services, marks) = services_of(path, shown)?;
+    pub fn parse(origin: Origin, text: &str, shown: &str) -> Result<Self, OverlayError> {
+        let (services, marks) = services_of(text, shown)?;
         let tuning = Self {
             origin,
             services,
@@ -204,14 +205,10 @@ pub(super) fn wrong(marks: &Marks, path: &str, reason: &str) -> OverlayError {
 
 /// Returns the services of a compose file, and the place of everything in it.
 pub(super) fn services_of(
-    path: &Path,
+    text: &str,
     shown: &str,
 ) -> Result<(Map<String, Value>, Marks), OverlayError> {
-    let text = std::fs::read_to_string(path).map_err(|source| OverlayError::Read {
-        path: PathBuf::from(shown),
-        source,
-    })?;
-    let document = yaml::parse(&text, shown).map_err(OverlayError::Yaml)?;
+    let document = yaml::parse(text, shown).map_err(OverlayError::Yaml)?;
     let marks = document.marks;
     let Value::Object(mut top) = document.value else {
         return Err(wrong(&marks, "", "the file is not a mapping"));
@@ -319,7 +316,8 @@ pub fn put_beside(root: &Path, name: &str, content: &Value) -> Result<(), Overla
     let path = root.join(name);
     let text = serde_json::to_string_pretty(content).expect("a parsed file is valid JSON");
     // A run may make two plans, the second one of its warm app.
-    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+    let there = SourceTree::open(root)?.text(name);
+    if there.is_ok_and(|there| there.as_deref() == Some(&text)) {
         return Ok(());
     }
     if std::fs::symlink_metadata(&path).is_ok() {
@@ -361,10 +359,7 @@ mod tests {
     }
 
     fn tuning(text: &str) -> Result<Tuning, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE_NAME);
-        std::fs::write(&path, text).unwrap();
-        Tuning::read(Origin::Overlay, &path, "compose.ccci.yml").map_err(|e| e.to_string())
+        Tuning::parse(Origin::Overlay, text, "compose.ccci.yml").map_err(|e| e.to_string())
     }
 
     const BASE: &str = "version: '3.8'\nservices:\n  app: {image: 'a:1', environment: {X: '1', Y: '1'}}\n  old: {image: 'o:1'}\n";

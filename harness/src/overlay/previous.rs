@@ -3,14 +3,14 @@
 //! It carries the version that it was written for. For any other base it is stale, and is not applied: what
 //! repaired one version may break the next.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::OverlayError;
 use super::environment::{COPY_PREFIX, FILE_NAME, rendered, services_of};
+use super::{OverlayError, shown, text};
 use crate::recipe::compose::Project;
-use crate::suite::Origin;
+use crate::suite::{Layer, Origin};
 
 /// The name of the directory.
 pub const DIR_NAME: &str = "previous";
@@ -29,26 +29,35 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Reads the directory `dir`.
+    /// Reads the directory [`DIR_NAME`] of `layer`.
     ///
     /// # Errors
     /// [`OverlayError`] when the marker or the compose file is missing or cannot be used.
-    pub fn read(origin: Origin, dir: &Path, shown: &str) -> Result<Self, OverlayError> {
-        let marker = dir.join(MARKER);
-        let text = std::fs::read_to_string(&marker).map_err(|source| OverlayError::Read {
-            path: PathBuf::from(format!("{shown}/{MARKER}")),
-            source,
-        })?;
-        let version = text.trim().to_owned();
+    pub fn read(layer: Layer<'_>) -> Result<Self, OverlayError> {
+        let origin = layer.origin();
+        let read = |name: &str| {
+            let name = format!("{DIR_NAME}/{name}");
+            let shown = shown(layer, &name);
+            match text(layer, &name)? {
+                Some(text) => Ok((text, shown)),
+                None => Err(OverlayError::Read {
+                    path: PathBuf::from(shown),
+                    source: std::io::ErrorKind::NotFound.into(),
+                }),
+            }
+        };
+        let (marker, place) = read(MARKER)?;
+        let version = marker.trim().to_owned();
         if version.is_empty() || version.contains(char::is_whitespace) {
             return Err(OverlayError::Compose {
-                place: format!("{shown}/{MARKER}:1:1"),
+                place: format!("{place}:1:1"),
                 path: MARKER.to_owned(),
                 reason: "it must hold the one version that is repaired, such as `1.2.0+4.5`"
                     .to_owned(),
             });
         }
-        let (services, _) = services_of(&dir.join(FILE_NAME), &format!("{shown}/{FILE_NAME}"))?;
+        let (compose, place) = read(FILE_NAME)?;
+        let (services, _) = services_of(&compose, &place)?;
         Ok(Self {
             origin,
             version,
@@ -91,9 +100,11 @@ mod tests {
     #[test]
     fn a_repair_is_for_one_version() {
         let dir = tempfile::tempdir().unwrap();
-        let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        let read =
-            || Repair::read(Origin::Overlay, dir.path(), "previous").map_err(|e| e.to_string());
+        let previous = dir.path().join(DIR_NAME);
+        std::fs::create_dir(&previous).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(previous.join(name), text).unwrap();
+        let layer = Layer::Dir(Origin::Overlay, dir.path());
+        let read = || Repair::read(layer).map_err(|e| e.to_string());
         put(FILE_NAME, "services: {app: {image: 'a:1'}}\n");
         assert!(read().unwrap_err().contains("previous/VERSION"));
         put(MARKER, "\n");

@@ -8,6 +8,7 @@ struct Host {
 impl Host {
     fn new(files: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tree")).unwrap();
         for (name, text) in files {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -120,7 +121,7 @@ fn a_link_out_of_the_recipe_is_not_read() {
     std::os::unix::fs::symlink(host.dir.path().join("secret.yml"), link).unwrap();
     for trusted in [true, false] {
         let error = host.find(trusted).unwrap_err();
-        assert!(matches!(error, OverlayError::Outside { .. }), "{error}");
+        assert!(matches!(error, OverlayError::File(_)), "{error}");
     }
 }
 
@@ -182,6 +183,7 @@ fn a_link_that_cannot_be_followed_is_said() {
         link(&host, at, to);
         let error = host.find(true).unwrap_err();
         assert!(!error.is_the_hosts(), "{error}");
+        let at = at.trim_start_matches("tree/");
         assert!(error.to_string().contains(at), "{error}");
     }
 }

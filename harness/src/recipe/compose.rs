@@ -17,10 +17,10 @@ pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
 use super::interpolate::InterpolateError;
+use crate::source_tree::SourceFileError;
 use model::{Config, Network, Secret, Service, Volume};
 
 /// A place in a compose file.
@@ -62,12 +62,12 @@ pub enum ComposeError {
         file: String,
     },
     /// A file could not be read.
-    #[error("read compose file `{file}`")]
+    #[error("compose file {source}")]
     Read {
         /// The file, as named.
         file: String,
-        /// What the system said.
-        source: io::Error,
+        /// What is wrong with it.
+        source: SourceFileError,
     },
     /// A file that is not YAML.
     #[error("{location}: {message}")]

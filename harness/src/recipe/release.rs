@@ -1,24 +1,19 @@
 //! One version of a recipe with everything that its deploy needs, read from a work tree.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::compose::{ComposeError, Project, compose_files};
 use super::env::{EnvError, EnvFile, abra_sh};
 use crate::name::{Domain, RecipeName};
+use crate::source_tree::{SourceFileError, SourceTree};
 
 /// Why a version of a recipe cannot be read. All of it is the recipe's text, so all of it is usage.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// A file that is there cannot be read.
-    #[error("failed to read `{path}`")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file that is there is none that a recipe may have.
+    #[error(transparent)]
+    File(#[from] SourceFileError),
     /// `.env.sample` or the app's env file is malformed.
     #[error(transparent)]
     Env(#[from] EnvError),
@@ -86,7 +81,7 @@ impl Release {
         additions: &Additions,
     ) -> Result<Self, ReleaseError> {
         let mut remarks = Vec::new();
-        let sample = match read_optional(&tree.root.join(".env.sample"))? {
+        let sample = match SourceTree::open(&tree.root)?.text(".env.sample")? {
             Some(text) => text,
             None => {
                 remarks.push(
@@ -121,7 +116,7 @@ impl Release {
             env.set(name, value);
         }
         let mut vars = env.resolve(&base)?;
-        if let Some(text) = read_optional(&tree.root.join("abra.sh"))? {
+        if let Some(text) = SourceTree::open(&tree.root)?.text("abra.sh")? {
             let exports = abra_sh::exports(&text);
             vars.extend(exports.vars);
             remarks.extend(
@@ -189,16 +184,5 @@ impl Release {
         } else {
             short.to_owned()
         }
-    }
-}
-
-fn read_optional(path: &Path) -> Result<Option<String>, ReleaseError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ReleaseError::Read {
-            path: path.to_owned(),
-            source,
-        }),
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn on_release(error: &ReleaseError) -> &'static str {
     match error {
         ReleaseError::Compose(error) => on_compose(error),
         ReleaseError::Env(_) => "mend that line of .env.sample",
-        ReleaseError::Read { .. } => "make the file a readable text in UTF-8",
+        ReleaseError::File(error) => error.advice(),
     }
 }
 
@@ -63,7 +63,7 @@ fn on_compose(error: &ComposeError) -> &'static str {
             "write the service out in full: `docker stack deploy` does not know `extends`"
         }
         ComposeError::TooLarge { .. } => "write the values out instead of nesting aliases",
-        ComposeError::Read { .. } => "make the file a readable text in UTF-8",
+        ComposeError::Read { source, .. } => source.advice(),
         ComposeError::Yaml { .. }
         | ComposeError::DuplicateKey { .. }
         | ComposeError::Invalid { .. } => {

@@ -7,7 +7,7 @@ use crate::abra::Abra;
 use crate::driver::abra::place;
 use crate::error::chain;
 use crate::event::Event;
-use crate::lint::{self, Lint, abra as table};
+use crate::lint::{self, Lint, LintError, abra as table};
 use crate::outcome::Phase;
 use crate::tier::timed;
 
@@ -32,6 +32,11 @@ pub(super) async fn go(
     };
     let found = timed(&context.events, Phase::Lint, "", async {
         let checked = blocking(check).await?;
+        if let Err(LintError::File(error)) = checked {
+            let hints = vec![error.advice().to_owned()];
+            let error = error.into();
+            return Err(RunError::Usage { error, hints });
+        }
         let ours = checked.unwrap_or_else(|error| {
             Lint::unverified(format!("the lint could not run: {}", chain(&error)))
         });

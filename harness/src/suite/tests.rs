@@ -35,7 +35,7 @@ fn suite(files: &[(&str, &str)]) -> (tempfile::TempDir, Suite) {
     }
     let mut suite = Suite::default();
     suite
-        .add(Origin::Recipe, &from, &root.path().join("run"), &|_| true)
+        .add(Layer::Dir(Origin::Recipe, &from), &root.path().join("run"))
         .unwrap();
     (root, suite)
 }
@@ -244,7 +244,7 @@ async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
             std::fs::write(&path, text).unwrap();
         }
         let to = root.path().join("run");
-        suite.add(origin, &from, &to, &|_| true).unwrap();
+        suite.add(Layer::Dir(origin, &from), &to).unwrap();
     }
     let (processes, redactor) = (with_pytest(), Redactor::default());
     let means = means(&processes, root.path(), &redactor);

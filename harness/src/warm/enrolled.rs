@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::declared::FILE_NAME;
-use crate::declared::read::{DeclaredError, read};
+use crate::declared::read::{DeclaredError, parse};
+use crate::host_file;
 use crate::name::RecipeName;
 
 /// Why it cannot be known whether a recipe is enrolled.
@@ -42,7 +43,8 @@ pub fn is_enrolled(overlays: &Path, recipe: &RecipeName) -> Result<bool, Enrolle
         Err(source) => return Err(EnrolledError::Read { path, source }),
     }
     let shown = path.display().to_string();
-    let read = read(&path, &shown, Some(recipe.as_str()))?;
+    let text = host_file::text(&path).map_err(|source| EnrolledError::Read { path, source })?;
+    let read = parse(&text, &shown, Some(recipe.as_str()))?;
     Ok(read.file.canonical.unwrap_or(false))
 }
 

@@ -89,6 +89,7 @@ fn refuse(error: LintError, path: &Path) -> Exit {
         LintError::NoRecipe { .. } | LintError::NoDirectory { .. } => {
             "give the path of a recipe's repository: `recipe-ci lint ./my-recipe`"
         }
+        LintError::File(error) => error.advice(),
         LintError::Git(GitError::UnknownRef { .. } | GitError::AmbiguousRef { .. }) => {
             "name a branch, a tag or a commit of the repository with `--ref`"
         }

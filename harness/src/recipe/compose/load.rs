@@ -1,8 +1,7 @@
 //! Loading: read, parse, interpolate, bring to one form, merge, decode.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
-use std::{fs, io};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -10,6 +9,7 @@ use super::canon::{Canon, Fault};
 use super::yaml::{self, Document, join};
 use super::{ComposeError, Location, Project, Warning, decode, extends, locate, merge};
 use crate::recipe::interpolate::{interpolate, variables};
+use crate::source_tree::{SourceFileError, SourceTree};
 
 impl Project {
     /// Returns the project of these files in the recipe at `root`, interpolated with `vars`.
@@ -47,50 +47,30 @@ pub(crate) fn document(root: &Path, file: &str) -> Result<Document, ComposeError
 /// Returns the text of `file`, which has to be inside `root`, symbolic links included.
 pub(super) fn read(root: &Path, file: &str) -> Result<String, ComposeError> {
     let name = || file.to_owned();
-    let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
-    if !Path::new(file).components().all(inside) {
-        return Err(ComposeError::Outside { file: name() });
-    }
-    let path = root.join(file);
-    let resolved = path
-        .canonicalize()
-        .and_then(|path| Ok((path, root.canonicalize()?)));
-    match resolved {
-        Ok((path, root)) if !path.starts_with(&root) => {
-            return Err(ComposeError::Outside { file: name() });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(if holds_compose_file(root) {
-                ComposeError::Missing { file: name() }
-            } else {
-                ComposeError::NoComposeFile {
-                    root: root.to_owned(),
-                }
-            });
-        }
-        Err(source) => {
-            return Err(ComposeError::Read {
-                file: name(),
-                source,
-            });
-        }
-    }
-    fs::read_to_string(path).map_err(|source| ComposeError::Read {
-        file: name(),
-        source,
+    let failed = |source: SourceFileError| match source.is_of_the_path() {
+        true => ComposeError::Outside { file: name() },
+        false => ComposeError::Read {
+            file: name(),
+            source,
+        },
+    };
+    let tree = SourceTree::open(root).map_err(failed)?;
+    let text = tree.text(file).map_err(failed)?;
+    text.ok_or_else(|| match holds_compose_file(&tree) {
+        true => ComposeError::Missing { file: name() },
+        false => ComposeError::NoComposeFile {
+            root: root.to_owned(),
+        },
     })
 }
 
-fn holds_compose_file(root: &Path) -> bool {
+fn holds_compose_file(tree: &SourceTree) -> bool {
     let is_compose = |name: &str| {
         name.starts_with("compose.") && (name.ends_with(".yml") || name.ends_with(".yaml"))
     };
-    fs::read_dir(root).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_str().is_some_and(is_compose))
-    })
+    let entries = tree.entries(".").ok().flatten();
+    let mut entries = entries.iter().flatten();
+    entries.any(|entry| entry.name.to_str().is_some_and(is_compose))
 }
 
 #[derive(Default)]
