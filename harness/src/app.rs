@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use crate::dirs::HostDirs;
 use crate::lock::DomainLock;
+use crate::made;
 use crate::name::Domain;
-use crate::swarm::object::Kind;
+use crate::swarm::object::{Belongings, Kind};
 use crate::swarm::teardown::{Maker, Removal, remove_all_but, remove_stack};
 use crate::swarm::{Engine, EngineError};
 use crate::wait::Deadline;
@@ -32,13 +33,29 @@ pub async fn remove(
             complaints.push(format!("failed to remove `{}`: {error}", file.display()));
         }
     }
-    let mut removal = remove_stack(engine, &domain.stack(), maker, deadline).await?;
+    let (app, garbled) = match made::belongings(host, domain) {
+        Ok(app) => (app, None),
+        // What label and name prove is removed all the same; the rest is named.
+        Err(error) => (Belongings::of(domain.stack()), Some(error)),
+    };
+    let mut removal = remove_stack(engine, &app, maker, deadline).await?;
     removal.complaints.extend(complaints);
     let left = env_files(host, domain).map_err(|error| unreadable(host, error))?;
     removal.residual.add(
         "env_files",
         left.iter().map(|path| path.display().to_string()).collect(),
     );
+    if let Some(error) = garbled {
+        let path = error.path.display().to_string();
+        removal.residual.add("records", vec![path]);
+        removal.complaints.push(format!(
+            "{}; what it names is not known: look for it, then remove the file",
+            crate::error::chain(&error)
+        ));
+    } else if removal.residual.is_empty() {
+        // Last, so that who is killed in the middle of this leaves what the next one needs.
+        made::forget(host, lock)?;
+    }
     Ok(removal)
 }
 
@@ -46,18 +63,20 @@ pub async fn remove(
 /// env file stay. Secrets stay because nobody can read their values back, and databases hold them in volumes.
 ///
 /// # Errors
-/// [`EngineError`] when the engine cannot be asked.
+/// [`EngineError`] when the engine cannot be asked, or what was made for the app is not known.
 pub async fn undeploy(
     engine: &Engine,
+    host: &HostDirs,
     lock: &DomainLock,
     maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let kept = [Kind::Volume, Kind::Secret];
-    remove_all_but(engine, &lock.domain().stack(), &kept, maker, deadline).await
+    let app = made::belongings(host, lock.domain())?;
+    remove_all_but(engine, &app, &kept, maker, deadline).await
 }
 
-/// Returns whether anything of `domain` exists on this host.
+/// Returns whether anything of `domain` exists on this host; a record of what was made for it is something, too.
 ///
 /// # Errors
 /// [`EngineError`] when that cannot be found out.
@@ -67,7 +86,11 @@ pub async fn exists(
     domain: &Domain,
 ) -> Result<bool, EngineError> {
     let files = env_files(host, domain).map_err(|error| unreadable(host, error))?;
-    Ok(!files.is_empty() || !engine.objects_of(&domain.stack()).await?.is_empty())
+    if !files.is_empty() || made::exists(host, domain)? {
+        return Ok(true);
+    }
+    let app = Belongings::of(domain.stack());
+    Ok(!engine.objects_of(&app).await?.is_empty())
 }
 
 fn unreadable(host: &HostDirs, source: std::io::Error) -> EngineError {

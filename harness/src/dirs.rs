@@ -148,6 +148,12 @@ impl HostDirs {
         self.state.join("clones")
     }
 
+    /// Returns where it is written down what was made for apps.
+    #[must_use]
+    pub fn made(&self) -> PathBuf {
+        self.state.join("made")
+    }
+
     /// Returns the canonical env file of a domain on a server.
     #[must_use]
     pub fn env_file(&self, server: &str, domain: &Domain) -> PathBuf {

@@ -52,6 +52,9 @@ pub enum DriverError {
     /// The recipe's secrets cannot be made.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// It cannot be written down what is about to be made.
+    #[error(transparent)]
+    Made(#[from] crate::made::MadeError),
     /// A secret that nobody may generate was not supplied.
     #[error("secret `{secret}` is `generate=false` and nobody supplied it")]
     NotSupplied {

@@ -9,6 +9,7 @@ pub mod record;
 mod tidy;
 pub mod units;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use dead::DeadRun;
@@ -27,6 +28,13 @@ use crate::warm::{self, Recovered};
 
 /// How long the removal of one orphan may take.
 const REAP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the sweep inside a run may take. What is not gone then is the janitor's: the orphans of others are no
+/// reason for a run to be late.
+pub const RUN_BUDGET: Duration = Duration::from_secs(20);
+
+/// How much of that one orphan may take, so that one that is stuck does not keep all others.
+const RUN_REAP_LIMIT: Duration = Duration::from_secs(8);
 
 /// What the janitor decided about a candidate, and what came of it.
 #[derive(Debug)]
@@ -48,6 +56,8 @@ pub enum Decision {
     Skipped(LockError),
     /// Its objects cannot be listed or removed.
     Failed(EngineError),
+    /// The sweep had no time left to look at it.
+    Postponed,
 }
 
 /// A candidate with its decision.
@@ -99,11 +109,24 @@ pub struct Sweep {
     pub warm: Vec<(String, Recovered)>,
     /// How many shared clones that nobody has used for long were removed.
     pub clones: usize,
+    /// Objects that bear the label of a run app and were not made for it, in words. They are never touched.
+    pub foreign: BTreeSet<String>,
     /// What could not be read.
     pub unreadable: Vec<String>,
 }
 
 impl Sweep {
+    /// Notes what a look found; returns the apps.
+    fn note(&mut self, found: candidates::Found) -> BTreeSet<Domain> {
+        for place in found.unreadable {
+            if !self.unreadable.contains(&place) {
+                self.unreadable.push(place);
+            }
+        }
+        self.foreign.extend(found.foreign);
+        found.apps
+    }
+
     /// Returns whether every orphan that was found is gone.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -115,7 +138,10 @@ impl Sweep {
                 .any(|(_, became)| matches!(became, Recovered::Failed(_)))
             && self.findings.iter().all(|finding| match finding.decision {
                 Decision::Reaped | Decision::Gone | Decision::Live { .. } => true,
-                Decision::Incomplete(_) | Decision::Skipped(_) | Decision::Failed(_) => false,
+                Decision::Incomplete(_)
+                | Decision::Skipped(_)
+                | Decision::Failed(_)
+                | Decision::Postponed => false,
             })
     }
 }
@@ -133,11 +159,11 @@ pub async fn sweep(
     run: &RunId,
     dry_run: bool,
 ) -> Result<Sweep, EngineError> {
-    sweep_with(engine, host, zone, run, dry_run, None).await
+    sweep_with(engine, host, zone, run, dry_run, None, None).await
 }
 
 /// The same with one source of candidates more: what `abra` lists, where abra deploys. A listing that cannot be
-/// read is among what is unreadable.
+/// read is among what is unreadable. With a `budget` the sweep ends about then, and says what it has not looked at.
 ///
 /// # Errors
 /// As [`sweep`].
@@ -148,12 +174,14 @@ pub async fn sweep_with(
     run: &RunId,
     dry_run: bool,
     abra: Option<&Abra>,
+    budget: Option<Duration>,
 ) -> Result<Sweep, EngineError> {
+    let deadline = budget.map(Deadline::after);
     let mut sweep = Sweep::default();
     // First what may still work on an app, as at the end of a run that lives to see it.
     sweep.dead = dead::clear(host, dry_run, &mut sweep.unreadable).await;
     let mut found = if dry_run {
-        candidates::of_zone(engine, host, zone, &mut sweep.unreadable).await?
+        sweep.note(candidates::of_zone(engine, host, zone).await?)
     } else {
         tidy::tidy(engine, host, zone, &mut sweep).await?
     };
@@ -172,7 +200,16 @@ pub async fn sweep_with(
         found.remove(&finding.domain);
     }
     for domain in found {
-        match decide(engine, host, &domain, run, dry_run).await {
+        let limit = match deadline {
+            Some(deadline) if deadline.passed() => {
+                let decision = Decision::Postponed;
+                sweep.findings.push(Finding { domain, decision });
+                continue;
+            }
+            Some(deadline) => deadline.left().min(RUN_REAP_LIMIT),
+            None => REAP_LIMIT,
+        };
+        match decide_in(limit, engine, host, &domain, run, dry_run).await {
             // Whoever removed it says so.
             Decision::Gone => sweep.tidied += 1,
             decision => sweep.findings.push(Finding { domain, decision }),
@@ -209,6 +246,18 @@ pub async fn decide(
     run: &RunId,
     dry_run: bool,
 ) -> Decision {
+    decide_in(REAP_LIMIT, engine, host, domain, run, dry_run).await
+}
+
+/// The same, with a removal that takes `limit` at the most.
+async fn decide_in(
+    limit: Duration,
+    engine: &Engine,
+    host: &HostDirs,
+    domain: &Domain,
+    run: &RunId,
+    dry_run: bool,
+) -> Decision {
     if dry_run {
         return match DomainLock::probe(host, domain) {
             Err(error) => Decision::Skipped(error),
@@ -222,7 +271,7 @@ pub async fn decide(
         // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
         // then the file is this probe's own.
         Ok(Attempt::Acquired(lock)) => match exists_or_comes(engine, host, domain).await {
-            Ok(true) => reap(engine, host, lock).await,
+            Ok(true) => reap_until(Deadline::after(limit), engine, host, lock).await,
             Ok(false) => match lock.unlink() {
                 Ok(()) => Decision::Gone,
                 Err(error) => Decision::Skipped(error),
@@ -269,10 +318,6 @@ fn live(holder: String, since: Option<SystemTime>) -> Decision {
 }
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.
-pub async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
-    reap_until(Deadline::after(REAP_LIMIT), engine, host, lock).await
-}
-
 async fn reap_until(
     deadline: Deadline,
     engine: &Engine,
@@ -344,6 +389,7 @@ mod tests {
             (Decision::Incomplete(Residual::default()), false),
             (Decision::Skipped(unusable()), false),
             (Decision::Failed(failed()), false),
+            (Decision::Postponed, false),
         ] {
             let (_, _, domain) = place();
             let said = format!("{decision:?}");

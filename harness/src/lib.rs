@@ -24,6 +24,7 @@ pub mod lifetime;
 pub mod lint;
 pub mod live;
 pub mod lock;
+pub mod made;
 pub mod name;
 pub mod once;
 pub mod outcome;

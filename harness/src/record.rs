@@ -33,7 +33,7 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(&beside)?;
         file.write_all(text)?;
         if durability == Durability::Power {

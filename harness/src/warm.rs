@@ -263,7 +263,7 @@ impl WarmApp {
     /// [`WarmError::Stuck`] when something would not go.
     pub async fn undeploy(&self, maker: Maker) -> Result<(), WarmError> {
         let deadline = Deadline::after(UNDEPLOY_LIMIT);
-        let removal = app::undeploy(&self.engine, &self.lock, maker, deadline).await?;
+        let removal = app::undeploy(&self.engine, &self.host, &self.lock, maker, deadline).await?;
         self.none_left(removal.residual)
     }
 

@@ -17,7 +17,7 @@ pub use arm::{ArmError, Armed, arm};
 
 use crate::lock::{LockError, Probe, SectionLock, probe};
 use crate::process::{Identity, Process};
-use crate::record::{Durability, replace};
+use crate::record::replace_shared;
 use crate::wait::{Deadline, pause, retry_while};
 
 /// How often a watcher looks at its lock and says that it lives.
@@ -313,7 +313,7 @@ impl Watcher {
 
     fn write(&self) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(&self.beat)?;
-        replace(&heartbeat_file(&self.state), &text, Durability::Kill)
+        replace_shared(&heartbeat_file(&self.state), &text)
     }
 }
 

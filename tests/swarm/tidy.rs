@@ -72,7 +72,9 @@ fn few_descriptors_are_enough_for_many_lock_files() {
 fn free_locks_are_held_while_the_apps_are_listed() {
     let mut env = SwarmEnv::new();
     let file = lock_file(&env, "note-0a1b2c");
-    let volume = format!("note-0a1b2c_{}_data", env.zone.replace('.', "_"));
+    let stack = format!("note-0a1b2c_{}", env.zone.replace('.', "_"));
+    let label = format!("com.docker.stack.namespace={stack}");
+    let volume = format!("{stack}_data");
     let socket = env.root.join("engine.sock");
     let held = Arc::new(AtomicUsize::new(0));
     let (seen, looked_at) = (Arc::clone(&held), file.clone());
@@ -85,7 +87,7 @@ fn free_locks_are_held_while_the_apps_are_listed() {
         if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
             seen.fetch_add(1, Ordering::SeqCst);
         }
-        docker(&["volume", "create", &volume]);
+        docker(&["volume", "create", "--label", &label, &volume]);
     });
     env.set("DOCKER_HOST", format!("unix://{}", socket.display()));
     let done = env.run(["janitor"]);

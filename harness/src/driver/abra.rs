@@ -14,13 +14,14 @@ use super::{DriverError, Site};
 use crate::abra::{Abra, AbraError, Deploy};
 use crate::git::{GitError, checkout, snapshot, tags};
 use crate::lock::DomainLock;
+use crate::made::Made;
 use crate::name::RecipeName;
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::compose::model::{PortMode, Service};
 use crate::recipe::compose::render::overlay;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
-use crate::swarm::object::Kind;
+use crate::swarm::object::{Belongings, Kind};
 use crate::swarm::service::StackState;
 
 /// The directory below `ABRA_DIR` for compose files that the harness adds.
@@ -89,6 +90,16 @@ impl AbraDriver {
             .iter()
             .filter(|spec| !have.iter().any(|old| old.full_name == spec.full_name))
             .collect();
+        // abra gives secrets no label: without a record nobody could tell whose they are. One that is there already is
+        // somebody else's, and abra refuses to make it.
+        let there = self.site.engine.names_of(Kind::Secret).await?;
+        let mut made = Made::open(&self.site.host, lock)?;
+        for spec in missing
+            .iter()
+            .filter(|spec| !there.contains(&spec.full_name))
+        {
+            made.intend(Kind::Secret, &spec.full_name)?;
+        }
         let mut generated = Vec::new();
         for spec in missing {
             match &spec.source {
@@ -235,7 +246,8 @@ impl AbraDriver {
     async fn prune(&self, lock: &DomainLock, release: &Release) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
         let prefix = format!("{stack}_");
-        for object in self.site.engine.objects_of(&stack).await? {
+        let app = Belongings::of(stack);
+        for object in self.site.engine.objects_of(&app).await? {
             let Some(name) = object
                 .name
                 .strip_prefix(&prefix)

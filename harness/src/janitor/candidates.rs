@@ -1,51 +1,103 @@
-//! The run apps of a zone that there are signs of: objects of every kind, and env files.
+//! The run apps of a zone that there are signs of: objects that bear an app's label and its name, env files, and
+//! records of what was made.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::dirs::HostDirs;
+use crate::error::chain;
+use crate::made;
 use crate::name::{Domain, Zone};
 use crate::swarm::object::Object;
 use crate::swarm::{Engine, EngineError};
 
-/// Finds every run app of `zone`: by objects of every kind, by their stack label, and by env files.
+/// What a look over the host found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The run apps of which there is something.
+    pub(super) apps: BTreeSet<Domain>,
+    /// Objects that bear the label of a run app and are not its own, in words.
+    pub(super) foreign: BTreeSet<String>,
+    /// What could not be read.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// Finds every run app of `zone`.
+///
+/// An object without a label of ours is no sign, whatever its name: anybody may call a volume so. Nor is one that bears
+/// our label under another name: Docker's client relabels what a compose file names.
 pub(super) async fn of_zone(
     engine: &Engine,
     host: &HostDirs,
     zone: &Zone,
-    unreadable: &mut Vec<String>,
-) -> Result<BTreeSet<Domain>, EngineError> {
+) -> Result<Found, EngineError> {
+    let mut found = Found::default();
+    for object in engine.all_objects().await? {
+        let Some(domain) = domain_of(&object, zone) else {
+            continue;
+        };
+        if object.is_of(&domain.stack()) {
+            found.apps.insert(domain);
+            continue;
+        }
+        // An object with a name of its own is known by the record.
+        match made::belongings(host, &domain) {
+            Ok(app) if app.has(&object) => {
+                found.apps.insert(domain);
+            }
+            Ok(_) => {
+                found
+                    .foreign
+                    .insert(format!("{object} bears the label of {domain}"));
+            }
+            // It is a candidate by the file itself, and said below.
+            Err(_) => {}
+        }
+    }
+    let unreadable = &mut found.unreadable;
+    let recorded = made::domains(host, zone, unreadable);
+    for domain in &recorded {
+        if let Err(error) = made::belongings(host, domain) {
+            unreadable.push(chain(&error));
+        }
+    }
+    found.apps.extend(recorded);
+    found.apps.extend(of_env_files(host, zone, unreadable));
+    Ok(found)
+}
+
+/// Returns the run apps of `zone` that have an env file on any server.
+fn of_env_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> BTreeSet<Domain> {
     let mut found = BTreeSet::new();
-    let objects = engine.all_objects().await?;
-    found.extend(objects.iter().filter_map(|object| domain_of(object, zone)));
     let servers = host.abra.join("servers");
-    match std::fs::read_dir(&servers) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => unreadable.push(format!("`{}`: {error}", servers.display())),
-        Ok(entries) => {
-            for entry in readable(entries, &servers, unreadable) {
-                let path = entry.path();
-                // What cannot be told from a directory is not taken for a file.
-                let files = match std::fs::metadata(&path) {
-                    Ok(meta) if !meta.is_dir() => continue,
-                    Ok(_) => std::fs::read_dir(&path),
-                    Err(error) => Err(error),
-                };
-                match files {
-                    Err(error) => unreadable.push(format!("`{}`: {error}", path.display())),
-                    Ok(files) => found.extend(
-                        readable(files, &path, unreadable)
-                            .iter()
-                            .filter_map(|file| {
-                                let name = file.file_name();
-                                Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
-                            }),
-                    ),
-                }
+    let entries = match std::fs::read_dir(&servers) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return found,
+        Err(error) => {
+            unreadable.push(format!("`{}`: {error}", servers.display()));
+            return found;
+        }
+    };
+    for entry in readable(entries, &servers, unreadable) {
+        let path = entry.path();
+        // What cannot be told from a directory is not taken for a file.
+        let files = match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_dir() => continue,
+            Ok(_) => std::fs::read_dir(&path),
+            Err(error) => Err(error),
+        };
+        match files {
+            Err(error) => unreadable.push(format!("`{}`: {error}", path.display())),
+            Ok(files) => {
+                let files = readable(files, &path, unreadable);
+                found.extend(files.iter().filter_map(|file| {
+                    let name = file.file_name();
+                    Domain::parse(name.to_str()?.strip_suffix(".env")?, zone).ok()
+                }));
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// Returns the entries of a directory; one that cannot be read is noted, never skipped in silence.
@@ -64,25 +116,10 @@ pub(super) fn readable(
     found
 }
 
-/// Returns the run app that an object is of: what its label says, and its name where it has none. A name alone
-/// may be another zone's: `note-0a1b2c_ci_localhost_data` looks like an object of the zone `ci`.
+/// Returns the run app that an object's label names. `_` stands for the zone's dots and cannot occur in it.
 fn domain_of(object: &Object, zone: &Zone) -> Option<Domain> {
-    match &object.namespace {
-        Some(stack) => domain_of_stack(stack, zone),
-        None => domain_of_object(&object.name, zone),
-    }
-}
-
-/// Returns the run app whose stack has this name. `_` stands for the zone's dots and cannot occur in it.
-fn domain_of_stack(stack: &str, zone: &Zone) -> Option<Domain> {
+    let stack = object.namespace.as_ref()?;
     Domain::parse(&stack.replace('_', "."), zone).ok()
-}
-
-/// Returns the run app whose stack an object's name begins with.
-fn domain_of_object(name: &str, zone: &Zone) -> Option<Domain> {
-    let tail = format!("_{}_", zone.as_str().replace('.', "_"));
-    let end = name.find(&tail)?;
-    Domain::parse(&format!("{}.{zone}", &name[..end]), zone).ok()
 }
 
 #[cfg(test)]
@@ -90,42 +127,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_of_a_zone_is_none_of_the_zone_that_its_name_begins_with() {
-        let make = |namespace: Option<&str>| Object {
-            kind: crate::swarm::object::Kind::Service,
-            id: "1".to_owned(),
-            name: "note-0a1b2c_ci_localhost_app".to_owned(),
-            namespace: namespace.map(str::to_owned),
-            labels: std::collections::BTreeMap::new(),
+    fn candidates_are_labelled_objects_of_run_apps_of_the_zone_and_nothing_else() {
+        let of = |label: Option<&str>, name: &str, zone: &str| {
+            let object = Object {
+                kind: crate::swarm::object::Kind::Service,
+                id: "1".to_owned(),
+                name: name.to_owned(),
+                namespace: label.map(str::to_owned),
+                labels: std::collections::BTreeMap::new(),
+            };
+            let domain = domain_of(&object, &zone.parse().unwrap())?;
+            Some((object.is_of(&domain.stack()), domain.to_string()))
         };
-        let labelled = make(Some("note-0a1b2c_ci_localhost"));
-        let app = |zone: &str| domain_of(&labelled, &zone.parse().unwrap());
-        assert_eq!(app("ci"), None);
+        let label = Some("note-0a1b2c_ci_localhost");
+        let app = "note-0a1b2c.ci.localhost".to_owned();
+        let name = "note-0a1b2c_ci_localhost_app";
+        assert_eq!(of(label, name, "ci.localhost"), Some((true, app.clone())));
+        // Bears the label, and is somebody else's.
+        assert_eq!(of(label, "victim_db", "ci.localhost"), Some((false, app)));
+        // Of a zone whose name begins alike, of a warm app, and of nobody.
+        assert_eq!(of(label, name, "ci"), None);
         assert_eq!(
-            app("ci.localhost").unwrap().as_str(),
-            "note-0a1b2c.ci.localhost"
+            of(Some("warm-notes_ci_localhost"), name, "ci.localhost"),
+            None
         );
-        assert!(domain_of(&make(None), &"ci.localhost".parse().unwrap()).is_some());
-    }
-
-    #[test]
-    fn candidates_are_run_apps_of_the_zone_and_nothing_else() {
-        let zone: Zone = "ci.localhost".parse().unwrap();
-        let found = domain_of_object("note-0a1b2c_ci_localhost_data", &zone).unwrap();
-        assert_eq!(found.as_str(), "note-0a1b2c.ci.localhost");
-        assert_eq!(
-            domain_of_stack("note-0a1b2c_ci_localhost", &zone),
-            Some(found)
-        );
-        for foreign in [
-            "warm-notes_ci_localhost_data",
-            "mynote-0a1b2c_ci_localhost_data",
-            "note-0a1b2c_example_org_data",
-            "note-0a1b2c_ci_localhost",
-            "note_data",
-        ] {
-            assert_eq!(domain_of_object(foreign, &zone), None, "{foreign}");
-        }
-        assert_eq!(domain_of_stack("warm-notes_ci_localhost", &zone), None);
+        assert_eq!(of(Some("note"), name, "ci.localhost"), None);
+        assert_eq!(of(None, name, "ci.localhost"), None);
     }
 }

@@ -43,7 +43,8 @@ pub(super) async fn tidy(
         Err(error) => {
             sweep.unreadable.push(chain(&error));
             // Where no lock can be taken, the apps are still to be told.
-            return candidates::of_zone(engine, host, zone, &mut sweep.unreadable).await;
+            let found = candidates::of_zone(engine, host, zone).await?;
+            return Ok(sweep.note(found));
         }
     };
     let domains = lock_files(host, zone, &mut sweep.unreadable);
@@ -119,11 +120,10 @@ async fn tidy_batch(
             }),
         }
     }
-    let mut unreadable = Vec::new();
-    let apps = candidates::of_zone(engine, host, zone, &mut unreadable).await?;
+    let found = candidates::of_zone(engine, host, zone).await?;
     let tidied = in_parallel(free, |claim| {
         // Whatever could not be read may be its app.
-        let clear = unreadable.is_empty() && !apps.contains(claim.domain());
+        let clear = found.unreadable.is_empty() && !found.apps.contains(claim.domain());
         let left = if clear {
             Left::Nothing
         } else {
@@ -132,12 +132,7 @@ async fn tidy_batch(
         dir.leave(claim, left).is_ok() && clear
     });
     sweep.tidied += tidied.into_iter().filter(|tidied| *tidied).count();
-    for place in unreadable {
-        if !sweep.unreadable.contains(&place) {
-            sweep.unreadable.push(place);
-        }
-    }
-    Ok(apps)
+    Ok(sweep.note(found))
 }
 
 /// Has the kernel make room for `count` more open files at once. It doubles the table when it is full, and waits

@@ -422,6 +422,7 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
         &context.dirs.id,
         false,
         abra.as_ref(),
+        Some(janitor::RUN_BUDGET),
     )
     .await
     {
@@ -461,6 +462,12 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
                             .events
                             .warn(format!("janitor: {domain}: {}", chain(&error)));
                     }
+                    Decision::Postponed => {
+                        let limit = janitor::RUN_BUDGET.as_secs();
+                        context.events.warn(format!(
+                            "janitor: {domain} is left to `recipe-ci janitor`: the sweep of a run ends after {limit} s"
+                        ));
+                    }
                 }
             }
             for dead in sweep.dead {
@@ -476,6 +483,11 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
                         .events
                         .warn(format!("janitor: of run {run} would not go: {left}"));
                 }
+            }
+            for what in sweep.foreign {
+                context.events.warn(format!(
+                    "janitor: {what}, which did not make it: left alone"
+                ));
             }
             for place in sweep.unreadable {
                 context.events.warn(format!("janitor: skipping {place}"));

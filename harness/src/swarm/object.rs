@@ -1,6 +1,6 @@
 //! Everything that a stack consists of, listed and removed by kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use bollard::query_parameters::{
@@ -8,13 +8,15 @@ use bollard::query_parameters::{
     ListNetworksOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptionsBuilder,
     ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Engine, EngineError, NAMESPACE, filters};
 use crate::name::StackName;
 use crate::outcome::Residual;
 
 /// The kinds of objects that belong to a stack, in the order in which they can be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Services.
     Service,
@@ -46,6 +48,13 @@ impl Kind {
             Self::Config => "configs",
         }
     }
+
+    /// Returns the kind's singular: `volume`.
+    #[must_use]
+    pub fn singular(self) -> &'static str {
+        // All plurals end so.
+        self.plural().trim_end_matches('s')
+    }
 }
 
 impl fmt::Display for Kind {
@@ -70,18 +79,80 @@ pub struct Object {
 }
 
 impl Object {
-    /// Returns whether it belongs to `stack`: by its label, and by its name when it has none.
+    /// Returns whether the object bears the label of the stack whose name its own name begins with.
     ///
-    /// The name counts because abra labels neither secrets nor half-made objects. It never counts against a label:
-    /// `note-0a1b2c_ci_localhost_app` begins like the objects of `note-0a1b2c.ci`, and a sweep of the zone `ci`
-    /// would have removed a live app of `ci.localhost`.
+    /// One of the two proves nothing. Docker's client gives our label to a foreign secret or config that a compose
+    /// file names, and `note-0a1b2c_ci_localhost_app` begins like the objects of `note-0a1b2c.ci`.
     #[must_use]
-    pub fn belongs_to(&self, stack: &StackName) -> bool {
-        match &self.namespace {
-            Some(namespace) => namespace == stack.as_str(),
-            None => stack.owns(&self.name),
-        }
+    pub fn is_of(&self, stack: &StackName) -> bool {
+        self.bears_label_of(stack) && stack.owns(&self.name)
     }
+
+    /// Returns whether its label names `stack`.
+    #[must_use]
+    pub fn bears_label_of(&self, stack: &StackName) -> bool {
+        self.namespace.as_deref() == Some(stack.as_str())
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind.singular(), self.name)
+    }
+}
+
+/// What makes an object one app's: the label of its stack *and* a name with the stack's prefix, or an entry in the
+/// record of what was made for it ([`crate::made`]). Nothing else of the engine is ever changed or removed for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belongings {
+    stack: StackName,
+    made: BTreeSet<(Kind, String)>,
+}
+
+impl Belongings {
+    /// Returns those of `stack`, beside which `made` was written down before it was made.
+    #[must_use]
+    pub fn new(stack: StackName, made: BTreeSet<(Kind, String)>) -> Self {
+        Self { stack, made }
+    }
+
+    /// Returns those of `stack` of which nothing is written down.
+    #[must_use]
+    pub fn of(stack: StackName) -> Self {
+        Self::new(stack, BTreeSet::new())
+    }
+
+    /// Returns the stack.
+    #[must_use]
+    pub fn stack(&self) -> &StackName {
+        &self.stack
+    }
+
+    /// Returns whether `object` is the app's.
+    ///
+    /// What is written down counts only as long as no label says that it is another stack's: the record is older than
+    /// the object.
+    #[must_use]
+    pub fn has(&self, object: &Object) -> bool {
+        self.has_name(object.kind, &object.name, object.namespace.as_deref())
+    }
+
+    /// The same by the object's kind, its name, and the stack that its label names.
+    #[must_use]
+    pub fn has_name(&self, kind: Kind, name: &str, namespace: Option<&str>) -> bool {
+        let labelled = namespace == Some(self.stack.as_str());
+        (labelled && self.stack.owns(name))
+            || ((labelled || namespace.is_none()) && self.made.contains(&(kind, name.to_owned())))
+    }
+}
+
+/// What the engine has that concerns an app.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// What is the app's.
+    pub own: Vec<Object>,
+    /// What bears the label of its stack and is not its own. It is never touched.
+    pub foreign: Vec<Object>,
 }
 
 /// Lists objects as a [`Residual`].
@@ -106,22 +177,59 @@ fn object(kind: Kind, id: String, name: String, labels: HashMap<String, String>)
 }
 
 impl Engine {
-    /// Lists everything on the engine that belongs to `stack`.
+    /// Lists everything on the engine that is the app's.
     ///
     /// # Errors
     /// [`EngineError`] when any one kind cannot be listed: what cannot be read is never taken for nothing.
-    pub async fn objects_of(&self, stack: &StackName) -> Result<Vec<Object>, EngineError> {
-        let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
-        let (shared, tasks, containers) = futures_util::try_join!(
-            self.shared_objects(),
-            self.list_tasks_as_objects(mine.clone()),
-            self.list_containers_as_objects(mine),
-        )?;
-        let shared = shared.into_iter().filter(|object| object.belongs_to(stack));
-        Ok(shared.chain(tasks).chain(containers).collect())
+    pub async fn objects_of(&self, app: &Belongings) -> Result<Vec<Object>, EngineError> {
+        Ok(self.listing_of(app).await?.own)
     }
 
-    /// Lists every service, network, volume, secret, config and container of a stack on this engine.
+    /// Lists everything on the engine that is the app's, and what only bears its label.
+    ///
+    /// # Errors
+    /// As [`Engine::objects_of`].
+    pub async fn listing_of(&self, app: &Belongings) -> Result<Listing, EngineError> {
+        let stack = app.stack();
+        let labelled = filters([("label", format!("{NAMESPACE}={stack}"))]);
+        let (shared, tasks, containers) = futures_util::try_join!(
+            self.shared_objects(),
+            self.list_tasks(labelled.clone()),
+            self.list_containers_as_objects(labelled),
+        )?;
+        // A task is its service's. Of one that is gone only the tasks know the label.
+        let foreign_service = |id: &str| {
+            let mut services = shared.iter().filter(|object| object.kind == Kind::Service);
+            services.any(|service| service.id == id && !app.has(service))
+        };
+        let (own_tasks, foreign_tasks): (Vec<_>, Vec<_>) = tasks
+            .into_iter()
+            .partition(|(_, service)| !foreign_service(service));
+        let mut listing = Listing {
+            own: own_tasks.into_iter().map(|(task, _)| task).collect(),
+            foreign: foreign_tasks.into_iter().map(|(task, _)| task).collect(),
+        };
+        for object in shared.into_iter().chain(containers) {
+            if app.has(&object) {
+                listing.own.push(object);
+            } else if object.bears_label_of(stack) {
+                listing.foreign.push(object);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Returns the names of all services, networks, volumes, secrets or configs of this engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] when they cannot be listed.
+    pub async fn names_of(&self, kind: Kind) -> Result<BTreeSet<String>, EngineError> {
+        let all = self.shared_objects().await?.into_iter();
+        let of_kind = all.filter(|object| object.kind == kind);
+        Ok(of_kind.map(|object| object.name).collect())
+    }
+
+    /// Lists every service, network, volume, secret and config on this engine, and every container of a stack.
     ///
     /// # Errors
     /// [`EngineError`] when any one kind cannot be listed.
@@ -197,10 +305,11 @@ impl Engine {
         Ok(all)
     }
 
-    async fn list_tasks_as_objects(
+    /// Lists tasks, each with the id of its service.
+    async fn list_tasks(
         &self,
         by: HashMap<String, Vec<String>>,
-    ) -> Result<Vec<Object>, EngineError> {
+    ) -> Result<Vec<(Object, String)>, EngineError> {
         let options = ListTasksOptionsBuilder::new().filters(&by).build();
         let tasks = self
             .docker
@@ -211,7 +320,8 @@ impl Engine {
             .into_iter()
             .map(|task| {
                 let id = task.id.unwrap_or_default();
-                object(Kind::Task, id.clone(), id, HashMap::new())
+                let object = object(Kind::Task, id.clone(), id, HashMap::new());
+                (object, task.service_id.unwrap_or_default())
             })
             .collect())
     }
@@ -355,28 +465,38 @@ mod tests {
     }
 
     #[test]
-    fn an_object_belongs_to_a_stack_by_label_or_by_name_and_never_by_a_mere_prefix() {
+    fn an_object_is_an_apps_by_label_and_name_together_or_by_the_record() {
         let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
             .unwrap()
             .stack();
         let make = |name: &str, label: Option<&str>| Object {
-            kind: Kind::Volume,
+            kind: Kind::Secret,
             id: String::new(),
             name: name.to_owned(),
             namespace: label.map(str::to_owned),
             labels: BTreeMap::new(),
         };
-        assert!(make("data", Some("note-012345_z")).belongs_to(&stack));
-        assert!(make("note-012345_z_data", None).belongs_to(&stack));
-        assert!(!make("note-012345_zz_data", None).belongs_to(&stack));
-        assert!(!make("data", Some("note-012345_z2")).belongs_to(&stack));
-        // The zone `z.localhost` is another one.
-        assert!(
-            !make(
-                "note-012345_z_localhost_app",
-                Some("note-012345_z_localhost")
-            )
-            .belongs_to(&stack)
-        );
+        let (ours, theirs) = (Some("note-012345_z"), Some("victim"));
+        let app = Belongings::of(stack.clone());
+        assert!(app.has(&make("note-012345_z_pw", ours)));
+        for (name, label) in [
+            // What Docker's client relabelled, what somebody named so, and the zone `z.localhost`.
+            ("victim_unused", ours),
+            ("note-012345_z_pw", None),
+            ("note-012345_z_pw", theirs),
+            ("note-012345_zz_pw", ours),
+            (
+                "note-012345_z_localhost_pw",
+                Some("note-012345_z_localhost"),
+            ),
+        ] {
+            assert!(!app.has(&make(name, label)), "{name} {label:?}");
+        }
+        // What is written down is ours without a label and with our own, and never with another's.
+        let made = BTreeSet::from([(Kind::Secret, "other".to_owned())]);
+        let app = Belongings::new(stack, made);
+        assert!(app.has(&make("other", None)) && app.has(&make("other", ours)));
+        assert!(!app.has(&make("other", theirs)) && !app.has(&make("another", ours)));
+        assert!(!app.has_name(Kind::Volume, "other", None));
     }
 }

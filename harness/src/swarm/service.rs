@@ -152,6 +152,11 @@ impl Engine {
         let prefix = format!("{stack}_");
         let mut state = StackState::default();
         for service in services {
+            // What only bears the label is not the stack's.
+            let name = service.spec.as_ref().and_then(|spec| spec.name.as_deref());
+            if !name.is_some_and(|name| stack.owns(name)) {
+                continue;
+            }
             let service = read_service(service, &prefix);
             state.services.insert(service.name.clone(), service);
         }

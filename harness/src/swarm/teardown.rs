@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::object::{Kind, Object, residual};
+use super::object::{Belongings, Kind, Listing, Object, residual};
 use super::watch::Watch;
 use super::{Engine, EngineError};
-use crate::name::StackName;
 use crate::outcome::Residual;
 use crate::wait::{Deadline, Stopwatch, pause};
 
@@ -34,9 +33,11 @@ pub struct Removal {
     pub residual: Residual,
     /// What the engine last said about objects that would not go.
     pub complaints: Vec<String>,
+    /// What bears the label of the stack and was not made for it, so that it was left alone.
+    pub foreign: Vec<Object>,
 }
 
-/// Removes everything of `stack` until two listings in a row are empty or `deadline` passes. Where its maker was
+/// Removes everything of `app` until two listings in a row are empty or `deadline` passes. Where its maker was
 /// cut off, [`IN_FLIGHT`] lies between the two.
 ///
 /// The containers are killed: an app under test needs no grace, and Swarm would wait for each one's
@@ -49,35 +50,38 @@ pub struct Removal {
 /// single object that will not go is not an error but a residual.
 pub async fn remove_stack(
     engine: &Engine,
-    stack: &StackName,
+    app: &Belongings,
     maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
-    remove_all_but(engine, stack, &[], maker, deadline).await
+    remove_all_but(engine, app, &[], maker, deadline).await
 }
 
-/// Removes everything of `stack` except objects of the kinds `kept`, as [`remove_stack`] does.
+/// Removes everything of `app` except objects of the kinds `kept`, as [`remove_stack`] does.
 ///
 /// # Errors
 /// As [`remove_stack`].
 pub async fn remove_all_but(
     engine: &Engine,
-    stack: &StackName,
+    app: &Belongings,
     kept: &[Kind],
     maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
+    let stack = app.stack();
     let mut watch = Watch::new(engine, stack);
     let mut empty_listings = 0;
     let mut answered = Stopwatch::start();
     loop {
         // Asked before the look: what is left is what is there after the deadline.
         let is_last = deadline.passed();
-        let objects = match engine.objects_of(stack).await {
-            Ok(mut objects) => {
+        let Listing {
+            own: mut objects,
+            foreign,
+        } = match engine.listing_of(app).await {
+            Ok(listing) => {
                 answered = Stopwatch::start();
-                objects.retain(|object| !kept.contains(&object.kind));
-                objects
+                listing
             }
             Err(error) if deadline.passed() || answered.elapsed() > RESTART_LIMIT => {
                 return Err(error);
@@ -89,10 +93,14 @@ pub async fn remove_all_but(
                 continue;
             }
         };
+        objects.retain(|object| !kept.contains(&object.kind));
         if objects.is_empty() {
             empty_listings += 1;
             if empty_listings == 2 {
-                return Ok(Removal::default());
+                return Ok(Removal {
+                    foreign,
+                    ..Removal::default()
+                });
             }
             if maker == Maker::CutOff {
                 pause(IN_FLIGHT.min(deadline.left())).await;
@@ -106,6 +114,7 @@ pub async fn remove_all_but(
             return Ok(Removal {
                 residual: residual(&objects),
                 complaints,
+                foreign,
             });
         }
         watch
@@ -159,6 +168,7 @@ pub(crate) mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::name::StackName;
 
     /// Returns an engine that gives each request (`DELETE /v1.43/networks/n1 HTTP/1.1`) the status and body that
     /// `answer` has for it.
@@ -249,7 +259,8 @@ pub(crate) mod tests {
         let domain = crate::name::Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
         let (engine, removed) = late(root.path(), domain.stack());
         let limit = Deadline::after(Duration::from_secs(20));
-        let removal = remove_stack(&engine, &domain.stack(), Maker::CutOff, limit).await;
+        let app = Belongings::of(domain.stack());
+        let removal = remove_stack(&engine, &app, Maker::CutOff, limit).await;
         assert!(removal.unwrap().residual.is_empty());
         assert!(
             removed.load(Ordering::SeqCst),

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
+use crate::made;
 use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
 use crate::swarm::teardown::Maker;
@@ -289,7 +290,8 @@ impl WarmApp {
     }
 
     async fn objects(&self) -> Result<Vec<Object>, EngineError> {
-        self.engine.objects_of(&self.lock.domain().stack()).await
+        let app = made::belongings(&self.host, self.lock.domain())?;
+        self.engine.objects_of(&app).await
     }
 
     async fn hold(&self, volume: &str, image: &str) -> Result<Object, EngineError> {

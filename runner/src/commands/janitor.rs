@@ -53,7 +53,8 @@ async fn sweep(zone: &Zone, by: Sweeper, dry_run: bool) -> Result<Sweep, EngineE
     let processes = Processes::new(crate::env::for_children());
     let abra = Abra::find(&processes, &host.abra, &docker_host()).await;
     let abra = abra.as_ref().ok();
-    let mut sweep = janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra).await?;
+    let mut sweep =
+        janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra, None).await?;
     janitor::rest_warm_apps(&engine, &host, zone, &own_id(), dry_run, &mut sweep).await;
     if !dry_run && let Err(error) = SweepRecord::of(&sweep, by, zone).store(&host.state) {
         ui::say(&format!(
@@ -126,6 +127,7 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
     lines.extend(warm_lines(sweep, dry_run));
     lines.extend(counted(sweep.tidied, "stale lock file"));
     lines.extend(counted(sweep.clones, "unused shared clone"));
+    lines.extend(foreign_lines(sweep));
     lines.extend(
         sweep
             .unreadable
@@ -133,6 +135,12 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
             .map(|place| format!("skipping {place}")),
     );
     lines
+}
+
+/// Returns what bears the label of a run app and is not its own, a line for each.
+fn foreign_lines(sweep: &Sweep) -> Vec<String> {
+    let line = |what: &String| format!("{}, which did not make it: left alone", printable(what));
+    sweep.foreign.iter().map(line).collect()
 }
 
 /// Returns `3 stale lock files removed`, or nothing for none.
@@ -205,6 +213,7 @@ fn in_words(finding: &Finding, dry_run: bool) -> String {
         Decision::Live { holder, .. } => format!("live ({holder}), left alone"),
         Decision::Skipped(error) => format!("skipping: {}", chain(error)),
         Decision::Failed(error) => format!("owner was dead, not removed: {}", chain(error)),
+        Decision::Postponed => "not looked at: no time was left".to_owned(),
     }
 }
 
@@ -230,6 +239,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
                 ),
                 Decision::Skipped(error) => ("skipped", json!({ "error": chain(error) })),
                 Decision::Failed(error) => ("failed", json!({ "error": chain(error) })),
+                Decision::Postponed => ("postponed", json!({})),
             };
             row["decision"] = word.into();
             if let (Some(row), Some(detail)) = (row.as_object_mut(), detail.as_object()) {
@@ -260,6 +270,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
         "tidied": sweep.tidied,
         "warm": warm_lines(sweep, dry_run),
         "clones": sweep.clones,
+        "foreign": sweep.foreign,
         "unreadable": sweep.unreadable,
         "exit_code": exit.code(),
     })
@@ -284,6 +295,7 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> Result<Stri
         .chain(warm_lines(&sweep, false))
         .chain(counted(sweep.tidied, "stale lock file"))
         .chain(counted(sweep.clones, "unused shared clone"))
+        .chain(foreign_lines(&sweep))
         .chain(
             sweep
                 .unreadable

@@ -275,6 +275,11 @@ async fn clean_up(settings: &Settings, notes: &[Note]) -> Option<Residual> {
                 residual = None;
                 harness::error::chain(&error)
             }
+            // Only a sweep has a budget.
+            Decision::Postponed => {
+                residual = None;
+                format!("{domain} was not looked at")
+            }
         };
         ui::say(&format!("!! {complaint}; run `recipe-ci janitor`"));
     }
