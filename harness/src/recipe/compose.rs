@@ -5,7 +5,9 @@
 //! is passed over: docker's own schema check happens at the deploy.
 
 mod canon;
+mod cast;
 mod decode;
+mod env_file;
 mod extends;
 pub(crate) mod load;
 mod merge;
@@ -13,11 +15,14 @@ pub mod model;
 mod ports;
 pub mod query;
 pub mod render;
+pub mod resolve;
 pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 use super::interpolate::InterpolateError;
 use crate::source_tree::SourceFileError;
@@ -193,6 +198,14 @@ pub struct Project {
     pub schema_version: Option<String>,
     /// The `version` of every file. Docker refuses files that differ, one without a version included.
     pub versions: Vec<(String, Option<String>)>,
+    /// All of it merged: long syntaxes, every variable substituted, keys that the model does not know included.
+    document: Value,
+    /// The variable that holds the version of a secret or a config, by its path: `secrets.db_password`.
+    version_variables: BTreeMap<String, String>,
+    /// The directory that relative paths are meant from, relative to the recipe's root.
+    base: String,
+    /// What the files hold that secrets and configs name, by path: `configs.entrypoint`.
+    contents: BTreeMap<String, Vec<u8>>,
     locations: BTreeMap<String, Location>,
 }
 

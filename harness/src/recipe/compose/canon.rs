@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::ports;
+use super::load::inside;
 use super::yaml::join;
+use super::{env_file, ports};
 
 /// A value of the wrong form.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(super) fn fault<T>(path: &str, reason: impl Into<String>) -> Result<T, Fault
 pub(super) struct Canon<'a> {
     /// The variables of the run: docker fills in environment variables that are empty.
     pub(super) vars: &'a BTreeMap<String, String>,
+    /// The directory that relative paths are meant from, relative to the recipe's root.
+    pub(super) base: &'a str,
+    /// Returns the text of a file of the recipe, or why there is none.
+    pub(super) read: &'a dyn Fn(&str) -> Result<String, String>,
     /// Paths and messages of what is odd.
     pub(super) warnings: Vec<(String, String)>,
 }
@@ -69,21 +74,7 @@ impl Canon<'_> {
 
     fn service(&mut self, service: &mut Map<String, Value>, path: &str) -> Result<(), Fault> {
         self.labels(service, path)?;
-        if let Some(environment) = service.get_mut("environment") {
-            let mut map = self.mapping(environment.take(), &join(path, "environment"), true)?;
-            for (name, value) in &mut map {
-                if value.as_str().is_none_or(str::is_empty)
-                    && let Some(set) = self.vars.get(name)
-                {
-                    *value = set.clone().into();
-                }
-            }
-            *environment = Value::Object(map);
-        }
-        if let Some(Value::String(file)) = service.get("env_file") {
-            let list = vec![file.clone()];
-            service.insert("env_file".to_owned(), list.into());
-        }
+        self.environment(service, path)?;
         for (key, each) in [
             ("ports", port as Each),
             ("volumes", volume),
@@ -124,6 +115,62 @@ impl Canon<'_> {
             Some(Value::Object(deploy)) => self.labels(deploy, &join(path, "deploy")),
             Some(_) => fault(&join(path, "deploy"), "it is not a mapping"),
         }
+    }
+
+    /// Brings `env_file` and `environment` together, as docker does file by file: what `environment` names wins.
+    fn environment(
+        &mut self,
+        service: &mut Map<String, Value>,
+        path: &str,
+    ) -> Result<(), Fault> {
+        let mut map = Map::new();
+        if let Some(files) = service.remove("env_file") {
+            self.env_files(&files, &join(path, "env_file"), &mut map)?;
+        }
+        if let Some(environment) = service.remove("environment") {
+            map.extend(self.mapping(environment, &join(path, "environment"), true)?);
+        } else if map.is_empty() {
+            return Ok(());
+        }
+        for (name, value) in &mut map {
+            if value.as_str().is_none_or(str::is_empty)
+                && let Some(set) = self.vars.get(name)
+            {
+                *value = set.clone().into();
+            }
+        }
+        service.insert("environment".to_owned(), Value::Object(map));
+        Ok(())
+    }
+
+    fn env_files(
+        &self,
+        files: &Value,
+        path: &str,
+        map: &mut Map<String, Value>,
+    ) -> Result<(), Fault> {
+        let files = match files {
+            Value::Null => return Ok(()),
+            Value::Array(files) => files.iter().collect(),
+            one => vec![one],
+        };
+        for (index, file) in files.iter().enumerate() {
+            let place = format!("{path}[{index}]");
+            let Some(file) = file.as_str() else {
+                return fault(&place, "it is not the name of a file");
+            };
+            let read = inside(self.base, file).and_then(|file| (self.read)(&file));
+            let text = read.or_else(|reason| fault(&place, format!("`{file}` {reason}")))?;
+            let vars = env_file::parse(&text)
+                .or_else(|reason| fault(&place, format!("`{file}` {reason}")))?;
+            for (name, value) in vars {
+                // A name without a value is looked up, and left out where that finds nothing.
+                if let Some(value) = value.or_else(|| self.vars.get(&name).cloned()) {
+                    map.insert(name, value.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn labels(&mut self, parent: &mut Map<String, Value>, path: &str) -> Result<(), Fault> {
@@ -260,8 +307,16 @@ fn volume(item: Value, path: &str) -> Result<Vec<Value>, Fault> {
     if let Some(source) = source {
         mount["source"] = source.into();
     }
-    if options.split(',').any(|option| option == "ro") {
-        mount["read_only"] = true.into();
+    for option in options.split(',') {
+        match option {
+            "ro" => mount["read_only"] = true.into(),
+            "nocopy" => mount["volume"] = json!({"nocopy": true}),
+            // Docker takes them for a bind mount's propagation, whatever is mounted.
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                mount["bind"] = json!({"propagation": option});
+            }
+            _ => {}
+        }
     }
     Ok(vec![mount])
 }

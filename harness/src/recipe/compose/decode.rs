@@ -23,6 +23,11 @@ pub(super) fn project(
         value: merged,
         path: String::new(),
     };
+    project.services.clear();
+    project.volumes.clear();
+    project.networks.clear();
+    project.secrets.clear();
+    project.configs.clear();
     for (name, at) in top.entries("services")? {
         project.services.push(service(name, &at)?);
     }
@@ -106,11 +111,6 @@ fn service(name: &str, at: &At<'_>) -> Result<Service, Fault> {
             .into_iter()
             .map(|(name, at)| (name.to_owned(), at.value.as_str().map(str::to_owned)))
             .collect(),
-        env_files: at
-            .items("env_file")?
-            .iter()
-            .map(At::scalar)
-            .collect::<Result<_, _>>()?,
         healthcheck: healthcheck(&at.child("healthcheck"))?,
         depends_on: at
             .items("depends_on")?

@@ -1,4 +1,6 @@
 //! Loading: read, parse, interpolate, bring to one form, merge, decode.
+//!
+//! The merged document is kept whole, keys that the model does not know included: it is what is deployed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use super::canon::{Canon, Fault};
 use super::yaml::{self, Document, join};
-use super::{ComposeError, Location, Project, Warning, decode, extends, locate, merge};
+use super::{ComposeError, Location, Project, Warning, cast, decode, extends, locate, merge};
 use crate::recipe::interpolate::{interpolate, variables};
 use crate::source_tree::{SourceFileError, SourceTree};
 
@@ -21,11 +23,66 @@ impl Project {
         files: &[String],
         vars: &BTreeMap<String, String>,
     ) -> Result<Self, ComposeError> {
-        let mut loader = Loader::default();
+        let mut loader = Loader {
+            base: base_of(files),
+            ..Loader::default()
+        };
         for file in files {
             loader.add(root, file, vars)?;
         }
         loader.finish(root, files)
+    }
+
+    /// Reads the files that secrets and configs name, so that nothing is left to be read at the deploy.
+    ///
+    /// # Errors
+    /// [`ComposeError::Invalid`] at the file's name, for one that is missing, outside the recipe, or larger than
+    /// Swarm takes.
+    pub fn read_contents(&mut self, root: &Path) -> Result<(), ComposeError> {
+        let secrets = self.secrets.iter().map(|secret| {
+            let path = join("secrets", &secret.key);
+            (path, secret.external, &secret.file, MAX_SECRET)
+        });
+        let configs = self.configs.iter().map(|config| {
+            let path = join("configs", &config.key);
+            (path, config.external, &config.file, MAX_CONFIG)
+        });
+        let mut contents = BTreeMap::new();
+        for (path, external, file, limit) in secrets.chain(configs) {
+            let (false, Some(file)) = (external, file) else {
+                continue;
+            };
+            let content = inside(&self.base, file)
+                .and_then(|file| read_bytes(root, &file, limit))
+                .map_err(|reason| {
+                    let fault = Fault {
+                        path: join(&path, "file"),
+                        reason: format!("`{file}` {reason}"),
+                    };
+                    self.invalid(fault)
+                })?;
+            contents.insert(path, content);
+        }
+        self.contents = contents;
+        Ok(())
+    }
+
+    /// Fills in the typed parts from the document.
+    pub(super) fn decode(&mut self) -> Result<(), ComposeError> {
+        let (document, variables) = (self.document.clone(), self.version_variables.clone());
+        decode::project(&document, &variables, self).map_err(|fault| self.invalid(fault))
+    }
+
+    /// Returns a fault with its place.
+    pub(super) fn invalid(&self, fault: Fault) -> ComposeError {
+        ComposeError::Invalid {
+            location: self
+                .location(&fault.path)
+                .cloned()
+                .unwrap_or_else(|| start_of("compose.yml")),
+            path: fault.path,
+            reason: fault.reason,
+        }
     }
 
     /// Returns the place of a value, such as `services.app.image`, or of the nearest key above it.
@@ -42,6 +99,13 @@ pub(crate) fn document(root: &Path, file: &str) -> Result<Document, ComposeError
     let document = yaml::parse(&read(root, file)?, file)?;
     extends::check(root, file, &document)?;
     Ok(document)
+}
+
+/// Returns the directory that relative paths of a project are meant from, relative to its root: that of the first
+/// compose file, whichever file has the path.
+fn base_of(files: &[String]) -> String {
+    let parent = files.first().and_then(|file| Path::new(file).parent());
+    parent.map_or(String::new(), |dir| dir.display().to_string())
 }
 
 /// Returns the text of `file`, which has to be inside `root`, symbolic links included.
@@ -64,6 +128,48 @@ pub(super) fn read(root: &Path, file: &str) -> Result<String, ComposeError> {
     })
 }
 
+/// Returns `path`, which is meant from the directory `base`, as one from the root.
+///
+/// # Errors
+/// What is wrong with a path that leads out of the recipe, as the end of a sentence that begins with it.
+pub(super) fn inside(base: &str, path: &str) -> Result<String, String> {
+    let outside = || "is outside the recipe".to_owned();
+    if path.starts_with(['/', '~']) {
+        return Err(outside());
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in base.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop().ok_or_else(outside)?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+/// Returns the content of a file that a compose file names, of at most `limit` bytes.
+fn read_bytes(root: &Path, path: &str, limit: usize) -> Result<Vec<u8>, String> {
+    let content = read_beside(root, path)?.into_bytes();
+    if content.len() > limit {
+        let size = content.len();
+        return Err(format!("has {size} bytes; Swarm takes at most {limit}"));
+    }
+    Ok(content)
+}
+
+/// Returns the text of a file that a compose file names.
+fn read_beside(root: &Path, path: &str) -> Result<String, String> {
+    read(root, path).map_err(|error| match error {
+        ComposeError::Missing { .. } => "does not exist".to_owned(),
+        ComposeError::Outside { .. } => "is outside the recipe".to_owned(),
+        ComposeError::Read { source, .. } => format!("cannot be read: {source}"),
+        error => error.to_string(),
+    })
+}
+
 fn holds_compose_file(tree: &SourceTree) -> bool {
     let is_compose = |name: &str| {
         name.starts_with("compose.") && (name.ends_with(".yml") || name.ends_with(".yaml"))
@@ -73,8 +179,17 @@ fn holds_compose_file(tree: &SourceTree) -> bool {
     entries.any(|entry| entry.name.to_str().is_some_and(is_compose))
 }
 
+/// Most bytes of a secret: `MaxSecretSize` in swarmkit's `api/validation/secrets.go`.
+const MAX_SECRET: usize = 500 * 1024;
+
+/// Most bytes of a config, of the engines that take least: `MaxConfigSize` in swarmkit's
+/// `manager/controlapi/config.go` was 500 KiB before it became 1000.
+const MAX_CONFIG: usize = 1000 * 1024;
+
 #[derive(Default)]
 struct Loader {
+    /// Where relative paths are meant from, relative to the root.
+    base: String,
     merged: Option<Value>,
     marks: BTreeMap<String, Location>,
     unset: BTreeSet<String>,
@@ -113,17 +228,35 @@ impl Loader {
         self.versions.push((file.to_owned(), version));
         self.note_version_variables(&value);
         let mut unset = BTreeSet::new();
-        self.interpolate(&mut value, "", &mut |path, text| {
-            interpolate(text, vars, &mut unset).map_err(|problem| ComposeError::Interpolate {
-                location: place(path),
-                path: path.to_owned(),
-                problem,
-            })
-        })?;
+        // Docker interpolates these sections and nothing else.
+        for section in SECTIONS {
+            let Some(section_value) = value.get_mut(section) else {
+                continue;
+            };
+            replace_strings(section_value, section, &mut |path, text| {
+                let plain = interpolate(text, vars, &mut unset).map_err(|problem| {
+                    ComposeError::Interpolate {
+                        location: place(path),
+                        path: path.to_owned(),
+                        problem,
+                    }
+                })?;
+                if plain == text {
+                    return Ok(Value::String(plain));
+                }
+                cast::cast(path, plain).map_err(|reason| ComposeError::Invalid {
+                    location: place(path),
+                    path: path.to_owned(),
+                    reason,
+                })
+            })?;
+        }
         self.unset.extend(unset);
 
         let mut canon = Canon {
             vars,
+            base: &self.base,
+            read: &|path| read_beside(root, path),
             warnings: Vec::new(),
         };
         canon.document(&mut value).map_err(invalid)?;
@@ -181,29 +314,6 @@ impl Loader {
         }
     }
 
-    fn interpolate(
-        &mut self,
-        value: &mut Value,
-        path: &str,
-        replace: &mut dyn FnMut(&str, &str) -> Result<String, ComposeError>,
-    ) -> Result<(), ComposeError> {
-        match value {
-            // Docker looks the schema's version up before it interpolates.
-            Value::String(_) if path == "version" => Ok(()),
-            Value::String(text) => {
-                *text = replace(path, text)?;
-                Ok(())
-            }
-            Value::Array(items) => items.iter_mut().enumerate().try_for_each(|(index, item)| {
-                self.interpolate(item, &format!("{path}[{index}]"), replace)
-            }),
-            Value::Object(entries) => entries
-                .iter_mut()
-                .try_for_each(|(key, entry)| self.interpolate(entry, &join(path, key), replace)),
-            _ => Ok(()),
-        }
-    }
-
     fn finish(self, root: &Path, files: &[String]) -> Result<Project, ComposeError> {
         let Some(merged) = self.merged else {
             return Err(ComposeError::NoComposeFile {
@@ -224,19 +334,38 @@ impl Loader {
                 .iter()
                 .find_map(|(_, version)| version.clone()),
             versions: self.versions,
+            document: merged,
+            version_variables: self.version_variables,
+            base: self.base,
+            contents: BTreeMap::new(),
             locations: self.marks,
         };
-        decode::project(&merged, &self.version_variables, &mut project).map_err(|fault| {
-            ComposeError::Invalid {
-                location: project
-                    .location(&fault.path)
-                    .cloned()
-                    .unwrap_or_else(|| start_of("compose.yml")),
-                path: fault.path,
-                reason: fault.reason,
-            }
-        })?;
+        project.decode()?;
         Ok(project)
+    }
+}
+
+/// The sections of a compose file that Docker interpolates and that hold objects.
+pub(crate) const SECTIONS: [&str; 5] = ["services", "volumes", "networks", "secrets", "configs"];
+
+/// Replaces every string in `value`, which is at `path`, by what `replace` returns for its path and text.
+fn replace_strings(
+    value: &mut Value,
+    path: &str,
+    replace: &mut dyn FnMut(&str, &str) -> Result<Value, ComposeError>,
+) -> Result<(), ComposeError> {
+    match value {
+        Value::String(text) => {
+            *value = replace(path, text)?;
+            Ok(())
+        }
+        Value::Array(items) => items.iter_mut().enumerate().try_for_each(|(index, item)| {
+            replace_strings(item, &format!("{path}[{index}]"), replace)
+        }),
+        Value::Object(entries) => entries
+            .iter_mut()
+            .try_for_each(|(key, entry)| replace_strings(entry, &join(path, key), replace)),
+        _ => Ok(()),
     }
 }
 

@@ -28,10 +28,8 @@ pub struct Service {
     pub configs: Vec<String>,
     /// The keys of the networks it is attached to; none means the stack's default network.
     pub networks: Vec<String>,
-    /// The environment; `None` is a variable that is named without a value, which docker drops.
+    /// The environment, that of `env_file` included; `None` is a variable that is named and has no value.
     pub environment: BTreeMap<String, Option<String>>,
-    /// `env_file`: relative paths are meant from the directory of the first compose file.
-    pub env_files: Vec<String>,
     /// The health check.
     pub healthcheck: Healthcheck,
     /// `depends_on`, which a Swarm passes over.

@@ -1,0 +1,392 @@
+//! The resolved project: what is judged, shown and deployed, as one value.
+//!
+//! Every variable is substituted, every file read, every name final. It is written as one compose file in JSON,
+//! which is YAML, with `$` doubled: the client that deploys it finds nothing to substitute, to merge or to look up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::load::SECTIONS;
+use super::query::MAIN_SERVICE;
+use super::yaml::join;
+use super::{ComposeError, Project};
+use crate::recipe::interpolate::escape;
+
+/// The oldest schema in which every object may have a name of its own and every port the long syntax.
+const OLDEST_SCHEMA: &str = "3.5";
+
+/// The network that a recipe shares with the host's gateway, by the catalogue's convention.
+pub const PROXY: &str = "proxy";
+
+/// What becomes of the network that recipes share with the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SharedNetwork {
+    /// It stays as the recipe has it.
+    #[default]
+    AsShipped,
+    /// It becomes an overlay of the app's own.
+    Own,
+    /// It becomes the network of this name, which another app of the run owns.
+    Of(String),
+}
+
+/// How a project is deployed: what is added to the recipe's text, and what the host forces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deployment {
+    /// The stack's name.
+    pub stack: String,
+    /// Labels of the main service.
+    pub labels: BTreeMap<String, String>,
+    /// Variables that `app` gets where its `environment` has none of the name, as abra gives it the app's whole
+    /// environment.
+    pub exposed: BTreeMap<String, String>,
+    /// Whether the kernel has no IPVS: services without an endpoint mode get `dnsrr`, published ports host mode.
+    pub no_ipvs: bool,
+    /// The network shared with the gateway.
+    pub shared: SharedNetwork,
+    /// The `version` of a recipe that has none: the newest that the client knows.
+    pub schema: String,
+}
+
+/// A project of which nothing is left open.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The typed view of it.
+    pub project: Project,
+    /// What differs from the recipe as shipped.
+    pub deviations: Vec<String>,
+}
+
+impl Project {
+    /// Returns the project as `deployment` deploys it.
+    ///
+    /// # Errors
+    /// [`ComposeError::Invalid`] for a path that depends on whose home it is deployed from.
+    pub fn resolve(&self, root: &Path, deployment: &Deployment) -> Result<Resolved, ComposeError> {
+        let mut project = self.clone();
+        let mut deviations = Vec::new();
+        let mut document = std::mem::take(&mut project.document);
+        if let Some(top) = document.as_object_mut() {
+            top.retain(|key, _| !key.starts_with("x-"));
+        }
+        set_version(&mut document, deployment, &mut deviations);
+        names(&mut document, &deployment.stack);
+        shared_network(&mut document, deployment, &mut deviations);
+        default_network(&mut document, &deployment.stack);
+        binds(&mut document, root, &project)?;
+        let main = project.main_service().map(|service| service.name.clone());
+        for (name, service) in entries(&mut document, "services") {
+            if main.as_deref() == Some(name.as_str()) {
+                add(service, &["deploy", "labels"], &deployment.labels);
+            }
+            if name == MAIN_SERVICE {
+                expose(service, &deployment.exposed);
+            }
+        }
+        if deployment.no_ipvs {
+            without_ipvs(&mut document, &mut deviations);
+        }
+        project.document = document;
+        project.decode()?;
+        Ok(Resolved {
+            project,
+            deviations,
+        })
+    }
+}
+
+impl Resolved {
+    /// Returns the whole document as it is judged, with nothing escaped.
+    #[must_use]
+    pub fn document(&self) -> &Value {
+        &self.project.document
+    }
+
+    /// Returns the compose file to deploy, and the files that it names with their contents, all of them below
+    /// `dir`. Their names begin with `tag`.
+    #[must_use]
+    pub fn render(&self, dir: &Path, tag: &str) -> (Value, Vec<(PathBuf, &[u8])>) {
+        let mut document = self.project.document.clone();
+        let mut files = Vec::new();
+        for (path, content) in &self.project.contents {
+            let file = dir.join(format!("{tag}-{}", files.len()));
+            let at = path.split_once('.').and_then(|(section, key)| {
+                document.get_mut(section)?.get_mut(key)?.as_object_mut()
+            });
+            if let Some(entry) = at {
+                entry.insert("file".to_owned(), file.display().to_string().into());
+            }
+            files.push((file, content.as_slice()));
+        }
+        for section in SECTIONS {
+            if let Some(value) = document.get_mut(section) {
+                escape_all(value);
+            }
+        }
+        (document, files)
+    }
+
+    /// Returns what the file holds that the secret or config at `path` names: `configs.entrypoint`.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        self.project.contents.get(path).map(Vec::as_slice)
+    }
+}
+
+fn escape_all(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = escape(text),
+        Value::Array(items) => items.iter_mut().for_each(escape_all),
+        Value::Object(entries) => entries.values_mut().for_each(escape_all),
+        _ => {}
+    }
+}
+
+fn entries<'a>(
+    document: &'a mut Value,
+    section: &str,
+) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    let entries = document.get_mut(section).and_then(Value::as_object_mut);
+    entries.into_iter().flat_map(|map| map.iter_mut())
+}
+
+/// Returns the mapping at `keys` below `value`, made where there is none.
+fn mapping<'a>(value: &'a mut Value, keys: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let mut at = value;
+    for key in keys {
+        let map = at.as_object_mut()?;
+        at = map.entry(*key).or_insert_with(|| json!({}));
+        if at.is_null() {
+            *at = json!({});
+        }
+    }
+    at.as_object_mut()
+}
+
+fn add(service: &mut Value, keys: &[&str], more: &BTreeMap<String, String>) {
+    if more.is_empty() {
+        return;
+    }
+    if let Some(map) = mapping(service, keys) {
+        map.extend(more.iter().map(|(key, value)| (key.clone(), value.clone().into())));
+    }
+}
+
+/// Gives `app` the variables that it does not set. One that is named without a value is not set.
+fn expose(service: &mut Value, vars: &BTreeMap<String, String>) {
+    if vars.is_empty() {
+        return;
+    }
+    let Some(environment) = mapping(service, &["environment"]) else {
+        return;
+    };
+    for (name, value) in vars {
+        let slot = environment.entry(name.clone()).or_insert(Value::Null);
+        if slot.is_null() {
+            *slot = value.clone().into();
+        }
+    }
+}
+
+fn set_version(document: &mut Value, deployment: &Deployment, deviations: &mut Vec<String>) {
+    let Some(top) = document.as_object_mut() else {
+        return;
+    };
+    let given = top.get("version").and_then(Value::as_str);
+    let version = match given {
+        None => {
+            deviations.push(format!(
+                "no compose file has a `version`: deployed as {}",
+                deployment.schema
+            ));
+            deployment.schema.clone()
+        }
+        Some(given) if is_older(given, OLDEST_SCHEMA) => OLDEST_SCHEMA.to_owned(),
+        Some(_) => return,
+    };
+    top.insert("version".to_owned(), version.into());
+}
+
+/// Returns whether a schema version of the third line is older than another: `3`, `3.4`.
+fn is_older(one: &str, other: &str) -> bool {
+    let number = |text: &str| -> Option<(u32, u32)> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    // What is no version is left for the client to refuse.
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => one.0 == other.0 && one < other,
+        _ => false,
+    }
+}
+
+/// Writes the full name into everything that has one.
+fn names(document: &mut Value, stack: &str) {
+    for section in ["volumes", "networks", "secrets", "configs"] {
+        for (key, entry) in entries(document, section) {
+            if entry.is_null() {
+                *entry = json!({});
+            }
+            let Some(map) = entry.as_object_mut() else {
+                continue;
+            };
+            // The old form: `external: {name: x}`.
+            let old = map.get("external").and_then(Value::as_object);
+            let old_name = old.and_then(|old| old.get("name").cloned());
+            let is_old = old.is_some();
+            if is_old {
+                map.insert("external".to_owned(), true.into());
+            }
+            let external = map.get("external") == Some(&Value::Bool(true));
+            let named = map
+                .get("name")
+                .and_then(Value::as_str)
+                .is_some_and(|name| !name.is_empty());
+            if named {
+                continue;
+            }
+            let name = match (old_name, external) {
+                (Some(Value::String(name)), _) => name,
+                (_, true) => key.clone(),
+                (_, false) => format!("{stack}_{key}"),
+            };
+            map.insert("name".to_owned(), name.into());
+        }
+    }
+}
+
+fn shared_network(document: &mut Value, deployment: &Deployment, deviations: &mut Vec<String>) {
+    if deployment.shared == SharedNetwork::AsShipped {
+        return;
+    }
+    for (key, entry) in entries(document, "networks") {
+        let is_shared = entry.get("external") == Some(&Value::Bool(true))
+            && entry.get("name").and_then(Value::as_str) == Some(PROXY);
+        if !is_shared {
+            continue;
+        }
+        *entry = match &deployment.shared {
+            SharedNetwork::Of(name) => json!({"external": true, "name": name}),
+            _ => json!({"driver": "overlay", "name": format!("{}_{key}", deployment.stack)}),
+        };
+        deviations.push(format!(
+            "network `{PROXY}` is replaced by one of the run's own: nothing else on the host reaches the app"
+        ));
+    }
+}
+
+/// Names the network that services without one are attached to.
+fn default_network(document: &mut Value, stack: &str) {
+    let mut used = false;
+    for (_, service) in entries(document, "services") {
+        let Some(map) = service.as_object_mut() else {
+            continue;
+        };
+        let none = match map.get("networks") {
+            None | Some(Value::Null) => true,
+            Some(Value::Object(networks)) => networks.is_empty(),
+            Some(_) => false,
+        };
+        if none {
+            map.insert("networks".to_owned(), json!({"default": null}));
+            used = true;
+        }
+    }
+    if !used {
+        return;
+    }
+    if let Some(networks) = mapping(document, &["networks"]) {
+        networks
+            .entry("default")
+            .or_insert_with(|| json!({"name": format!("{stack}_default")}));
+    }
+}
+
+/// Makes the sources of bind mounts absolute.
+fn binds(document: &mut Value, root: &Path, project: &Project) -> Result<(), ComposeError> {
+    for (name, service) in entries(document, "services") {
+        let Some(mounts) = service.get_mut("volumes").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for (index, mount) in mounts.iter_mut().enumerate() {
+            if mount.get("type").and_then(Value::as_str) != Some("bind") {
+                continue;
+            }
+            let Some(Value::String(source)) = mount.get_mut("source") else {
+                continue;
+            };
+            if source.starts_with('~') {
+                let path = format!("{}[{index}]", join(&join("services", name), "volumes"));
+                return Err(project.invalid(super::canon::Fault {
+                    path,
+                    reason: format!("`{source}` depends on whose home it is deployed from"),
+                }));
+            }
+            if !source.starts_with('/') {
+                let path = root.join(&project.base).join(&*source);
+                *source = lexical(&path).display().to_string();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns `path` with `.` and `..` worked out without a look at the disk, as Go's `filepath.Join` does.
+fn lexical(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// Does what a kernel without IPVS forces: service addresses and the routing mesh are dead there.
+fn without_ipvs(document: &mut Value, deviations: &mut Vec<String>) {
+    let (mut host_ports, mut stop_first) = (false, Vec::new());
+    for (name, service) in entries(document, "services") {
+        if let Some(deploy) = mapping(service, &["deploy"])
+            && deploy.get("endpoint_mode").is_none_or(Value::is_null)
+        {
+            deploy.insert("endpoint_mode".to_owned(), "dnsrr".into());
+        }
+        let mut changed = false;
+        let ports = service.get_mut("ports").and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten() {
+            if port.get("mode").and_then(Value::as_str) != Some("host") {
+                port["mode"] = "host".into();
+                changed = true;
+            }
+        }
+        host_ports |= changed;
+        // The new task could not bind the port that the old one holds.
+        let order = changed
+            .then(|| service.pointer_mut("/deploy/update_config/order"))
+            .flatten()
+            .filter(|order| order.as_str() == Some("start-first"));
+        if let Some(order) = order {
+            *order = "stop-first".into();
+            stop_first.push(name.clone());
+        }
+    }
+    deviations
+        .push("kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned());
+    if host_ports {
+        deviations
+            .push("kernel without IPVS: published ports are deployed in host mode".to_owned());
+    }
+    if !stop_first.is_empty() {
+        deviations.push(format!(
+            "kernel without IPVS: updates of `{}` stop the old task first, because it holds the port",
+            stop_first.join("`, `")
+        ));
+    }
+}
