@@ -19,7 +19,7 @@ use crate::recipe::compose::ComposeError;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::swarm::{Engine, EngineError};
-use stack::{HostTraits, StackDriver, Stamp};
+use stack::{Means, StackDriver, Stamp};
 
 /// Why an app could not be made or deployed.
 #[derive(Debug, thiserror::Error)]
@@ -147,8 +147,8 @@ pub struct Site {
     pub dirs: RunDirs,
     /// abra's name of the server that apps are filed under.
     pub server: String,
-    /// What the host can do.
-    pub traits: HostTraits,
+    /// How releases are deployed here.
+    pub means: Means,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
     /// How often a deploy was asked for, to be held against what the run meant to do.
@@ -156,13 +156,20 @@ pub struct Site {
 }
 
 impl Site {
+    fn create_dir(&self, path: &Path) -> Result<(), DriverError> {
+        fs::create_dir_all(path).map_err(|source| DriverError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), DriverError> {
         let failed = |source| DriverError::Write {
             path: path.to_owned(),
             source,
         };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
+            self.create_dir(parent)?;
         }
         fs::write(path, content).map_err(failed)
     }

@@ -76,6 +76,17 @@ pub fn supports_detach_flag(version: (u32, u32)) -> bool {
     version.0 >= 26
 }
 
+/// Returns the newest compose schema that `docker stack deploy` of that version reads: `cli/compose/schema/data` of
+/// docker/cli.
+#[must_use]
+pub fn newest_schema(version: (u32, u32)) -> &'static str {
+    match version.0 {
+        ..23 => "3.9",
+        23..26 => "3.10",
+        26.. => "3.13",
+    }
+}
+
 /// Reads `Docker version 20.10.24+dfsg1, build 297e128`.
 fn parse_client_version(text: &str) -> Option<(u32, u32)> {
     let version = text.lines().next()?.strip_prefix("Docker version ")?;

@@ -298,7 +298,11 @@ impl Processes {
         command
             .args(&cmd.args)
             .env_clear()
-            .envs(self.base.iter())
+            .envs(
+                self.base
+                    .iter()
+                    .filter(|(name, _)| !cmd.bare || *name == RUN_MARK),
+            )
             .envs(&cmd.env)
             .current_dir(&cmd.dir);
         sys::tie(

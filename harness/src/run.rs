@@ -17,6 +17,7 @@ mod overlaid;
 pub mod plan;
 mod promote;
 mod quick;
+mod resolved;
 pub mod settings;
 mod teardown;
 mod tiers;

@@ -63,6 +63,12 @@ impl SourceFileError {
             _ => "docs/operating.md says what a recipe's repository may hold",
         }
     }
+
+    /// Returns what is wrong, as the end of a sentence that begins with the file's name.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.fault.to_string()
+    }
 }
 
 /// What is wrong with the file.

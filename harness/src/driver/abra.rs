@@ -6,10 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
-
 use super::backup::{self, Fault, Snapshot};
-use super::stack::{Stamp, tag_of};
+use super::stack::{HostTraits, Stamp, tag_of};
 use super::{DriverError, Site};
 use crate::abra::{Abra, AbraError, Deploy};
 use crate::git::{GitError, checkout, snapshot, tags};
@@ -17,8 +15,8 @@ use crate::lock::DomainLock;
 use crate::made::Made;
 use crate::name::RecipeName;
 use crate::recipe::backup::BackupPlan;
-use crate::recipe::compose::model::{PortMode, Service};
-use crate::recipe::compose::render::overlay;
+use crate::recipe::compose::model::PortMode;
+use crate::recipe::compose::render::without_ipvs;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::swarm::object::{Belongings, Kind};
@@ -56,6 +54,33 @@ pub fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
             tag.name
         )
     }))
+}
+
+/// Returns what `release` is deployed with that it does not say itself, as far as it is known before.
+///
+/// # Errors
+/// [`GitError`] when the tags cannot be read.
+pub fn deviations(
+    traits: HostTraits,
+    release: &Release,
+    pinned: Option<&Path>,
+) -> Result<Vec<String>, GitError> {
+    let mut lines = Vec::new();
+    if !traits.ipvs {
+        lines
+            .push("kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned());
+        let services = release.project.services.iter();
+        if services
+            .flat_map(|service| &service.ports)
+            .any(|port| port.mode != PortMode::Host)
+        {
+            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
+        }
+    }
+    if let Some(repository) = pinned {
+        lines.extend(only_by_chaos(repository)?);
+    }
+    Ok(lines)
 }
 
 impl AbraDriver {
@@ -385,7 +410,7 @@ impl AbraDriver {
     /// Returns what `COMPOSE_FILE` must say where files have to be added; they lie outside of the checkout, so
     /// that it stays clean.
     fn compose_files(&self, release: &Release) -> Result<Option<String>, DriverError> {
-        let traits = self.site.traits;
+        let traits = self.site.means.traits;
         let mut files = Vec::new();
         let mut added = false;
         for file in &release.project.files {
@@ -406,10 +431,7 @@ impl AbraDriver {
         }
         if !traits.ipvs {
             let name = format!("no-ipvs-{}.json", tag_of(release));
-            let none = std::collections::BTreeMap::new();
-            // abra gives `app` its environment itself.
-            let mut value = overlay(&release.project, &none, &none, true);
-            host_ports(&mut value, &release.project.services);
+            let value = without_ipvs(&release.project);
             let path = self.abra.dir.join(OVERLAYS).join(&name);
             self.site.write(&path, value.to_string().as_bytes())?;
             files.push(format!("../../{OVERLAYS}/{name}"));
@@ -451,31 +473,6 @@ pub(crate) async fn place(
             path: dir.to_owned(),
             source: std::io::Error::other(error),
         }),
-    }
-}
-
-/// Adds published ports in host mode. Docker merges ports by their published number, so these take the place
-/// of the recipe's.
-fn host_ports(overlay: &mut Value, services: &[Service]) {
-    for service in services {
-        let ports: Vec<Value> = service
-            .ports
-            .iter()
-            .filter(|port| port.mode != PortMode::Host && port.published.is_some())
-            .map(|port| {
-                json!({"target": port.target, "published": port.published, "protocol": port.protocol, "mode": "host"})
-            })
-            .collect();
-        if ports.is_empty() {
-            continue;
-        }
-        let entry = overlay["services"].as_object_mut().map(|map| {
-            map.entry(service.name.clone())
-                .or_insert_with(|| Value::Object(Map::new()))
-        });
-        if let Some(Value::Object(entry)) = entry {
-            entry.insert("ports".to_owned(), ports.into());
-        }
     }
 }
 

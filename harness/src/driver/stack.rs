@@ -1,21 +1,18 @@
 //! The embedded driver: deploys a recipe with nothing but Docker.
 //!
-//! Docker's own loader merges and interpolates what is deployed: this driver only adds one override file
-//! with labels and the environment of `app`, and rewrites copies of compose files where the host forces it. So what runs is what abra
-//! would run. The harness's own reading of the recipe serves for planning and assertions only.
+//! What `docker stack deploy` gets is the resolved project, whole, as its only file, and an environment without any
+//! variable: there is nothing left for the client to merge, to substitute or to look up.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{DriverError, Site};
 use crate::lock::DomainLock;
-use crate::name::RecipeName;
+use crate::name::{RecipeName, StackName};
 use crate::process::Cmd;
-use crate::recipe::compose::query::MAIN_SERVICE;
-use crate::recipe::compose::render::{
-    Changes, DEFAULT_SCHEMA_VERSION, SchemaVersion, normalise, overlay,
-};
+use crate::recipe::compose::ComposeError;
+use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork};
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSpec};
 
@@ -29,55 +26,39 @@ pub struct HostTraits {
     pub ipvs: bool,
     /// Whether the Docker client knows `--detach` of `stack deploy` (26 and newer).
     pub detach_flag: bool,
+    /// The newest compose schema that the Docker client knows.
+    pub schema: &'static str,
 }
 
-impl HostTraits {
-    /// Returns what has to be changed about `release` for this host, for the report.
-    #[must_use]
-    pub fn deviations(self, release: &Release) -> Vec<String> {
-        let mut lines = self.without_ipvs(release);
-        // COMPOSE_FILE is read by the harness; a client of stacks does not look at it.
-        for name in release
-            .vars
-            .keys()
-            .filter(|name| steers(name) && *name != "COMPOSE_FILE")
-        {
-            lines.push(format!("variable `{name}` of the recipe is kept from the docker client, which it would steer"));
-        }
-        for (file, version) in &release.project.versions {
-            if version.is_none() {
-                lines.push(format!(
-                    "{file} has no `version`: deployed as {}",
-                    schema_of(release)
-                ));
-            }
-        }
-        lines
-    }
+/// How releases are deployed on this host in this run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Means {
+    /// What the host can do.
+    pub traits: HostTraits,
+    /// What becomes of the network that recipes share with the gateway.
+    pub shared: SharedNetwork,
+}
 
-    /// Returns what a kernel without IPVS forces on `release`, whatever the driver.
-    #[must_use]
-    pub fn without_ipvs(self, release: &Release) -> Vec<String> {
-        let mut lines = Vec::new();
-        if !self.ipvs {
-            lines.push(
-                "kernel without IPVS: services are deployed with endpoint_mode dnsrr".to_owned(),
-            );
-        }
-        if self.needs_host_ports(release) {
-            lines.push("kernel without IPVS: published ports are deployed in host mode".to_owned());
-        }
-        lines
-    }
-
-    pub(super) fn needs_host_ports(self, release: &Release) -> bool {
-        !self.ipvs
-            && release
-                .project
-                .services
-                .iter()
-                .flat_map(|service| &service.ports)
-                .any(|port| port.mode != crate::recipe::compose::model::PortMode::Host)
+impl Means {
+    /// Returns `release` as it is deployed as `stack` under `stamp`: the value that is judged, shown and deployed.
+    ///
+    /// # Errors
+    /// [`ComposeError`] for what cannot be deployed from anywhere but the home of a person.
+    pub fn resolve(
+        &self,
+        release: &Release,
+        stack: &StackName,
+        stamp: &Stamp,
+    ) -> Result<Resolved, ComposeError> {
+        let deployment = Deployment {
+            stack: stack.to_string(),
+            labels: labels(stack.as_str(), stamp, release),
+            exposed: exposed(stamp, release),
+            no_ipvs: !self.traits.ipvs,
+            shared: self.shared,
+            schema: self.traits.schema.to_owned(),
+        };
+        release.project.resolve(&release.root, &deployment)
     }
 }
 
@@ -166,47 +147,16 @@ impl StackDriver {
         stamp: &Stamp,
     ) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
-        let mut files = Vec::new();
-        let host_ports = self.site.traits.needs_host_ports(release);
-        for (number, (file, version)) in release.project.versions.iter().enumerate() {
-            if version.is_some() && !host_ports {
-                files.push(release.root.join(file));
-                continue;
-            }
-            let changes = Changes {
-                version: SchemaVersion::WhenMissing(schema_of(release)),
-                host_ports,
-                // Docker takes relative paths from the directory of the first file.
-                base_dir: Some(base_dir(release)),
-            };
-            let copy = self
-                .site
-                .dirs
-                .state
-                .join(format!("compose-{}-{number}.json", tag_of(release)));
-            self.site.write(
-                &copy,
-                normalise(&release.root, file, &changes)?
-                    .to_string()
-                    .as_bytes(),
-            )?;
-            files.push(copy);
-        }
-        let extra = self
-            .site
-            .dirs
-            .state
-            .join(format!("overlay-{}.json", tag_of(release)));
-        let value = overlay(
-            &release.project,
-            &labels(stack.as_str(), stamp, release),
-            &exposed(stamp, release),
-            !self.site.traits.ipvs,
-        );
-        self.site.write(&extra, value.to_string().as_bytes())?;
-        files.push(extra);
-
-        let mut cmd = Cmd::new("docker", &release.root)
+        let resolved = self.site.means.resolve(release, &stack, stamp)?;
+        let file = self.write(&resolved, &tag_of(release))?;
+        // A directory of the run's own instead of `~/.docker`: neither a context, nor a plugin, nor a credential
+        // helper of the operator's has a part in it.
+        let config = self.site.dirs.state.join("docker");
+        self.site.create_dir(&config)?;
+        let mut cmd = Cmd::new("docker", &self.site.dirs.state)
+            .no_env()
+            .arg("--config")
+            .arg(&config)
             .args([
                 "--host",
                 self.site.engine.host(),
@@ -216,14 +166,11 @@ impl StackDriver {
                 "--resolve-image",
                 "never",
             ])
-            .envs(client_vars(release))
             .label("docker stack deploy");
-        if self.site.traits.detach_flag {
+        if self.site.means.traits.detach_flag {
             cmd = cmd.arg("--detach=true");
         }
-        for file in &files {
-            cmd = cmd.arg("--compose-file").arg(file);
-        }
+        cmd = cmd.arg("--compose-file").arg(&file);
         self.site.count_deploy();
         let finished = self
             .site
@@ -249,6 +196,18 @@ impl StackDriver {
         })
     }
 
+    /// Writes the compose file of `resolved` and the files that it names; returns the first.
+    fn write(&self, resolved: &Resolved, tag: &str) -> Result<PathBuf, DriverError> {
+        let dir = &self.site.dirs.state;
+        let (document, files) = resolved.render(dir, &format!("file-{tag}"));
+        for (path, content) in files {
+            self.site.write(&path, content)?;
+        }
+        let path = dir.join(format!("compose-{tag}.json"));
+        self.site.write(&path, document.to_string().as_bytes())?;
+        Ok(path)
+    }
+
     /// Notes the version in the env file, as abra does after a deploy.
     ///
     /// # Errors
@@ -263,44 +222,9 @@ impl StackDriver {
     }
 }
 
-fn schema_of(release: &Release) -> String {
-    let known = release.project.schema_version.as_deref();
-    known.unwrap_or(DEFAULT_SCHEMA_VERSION).to_owned()
-}
-
 /// Returns what tells the files of one release from another's.
 pub(super) fn tag_of(release: &Release) -> String {
     release.chaos_version().replace('+', "-")
-}
-
-/// Variables that steer the client or the loader of programs instead of the recipe. A recipe's text comes
-/// from a pull request; it must not choose a library to preload or a credential helper to run.
-const STEERING: [&str; 6] = ["LD_", "DOCKER_", "SSL_CERT_", "XDG_", "OTEL_", "COMPOSE_"];
-
-/// The same as whole names. Not every name in `GO…`: recipes have GOOGLE_CLIENT_ID and GOTIFY_URL.
-const STEERING_NAMES: [&str; 11] = [
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "GODEBUG",
-    "GOTRACEBACK",
-    "GOMAXPROCS",
-    "NOTIFY_SOCKET",
-];
-
-fn steers(name: &str) -> bool {
-    let upper = name.to_uppercase();
-    STEERING.iter().any(|prefix| upper.starts_with(prefix))
-        || STEERING_NAMES.contains(&upper.as_str())
-}
-
-/// Returns the recipe's variables that the client gets: it interpolates the compose files with them.
-fn client_vars(release: &Release) -> impl Iterator<Item = (&String, &String)> {
-    release.vars.iter().filter(|(name, _)| !steers(name))
 }
 
 /// Returns what `TYPE=` says of a deployed app.
@@ -316,32 +240,13 @@ fn type_of(stamp: &Stamp, release: &Release) -> String {
     )
 }
 
-/// Returns where the relative paths of the compose files are meant from.
-fn base_dir(release: &Release) -> PathBuf {
-    let first = release.project.files.first();
-    let dir = first.and_then(|file| Path::new(file).parent());
-    release.root.join(dir.unwrap_or(Path::new("")))
-}
-
 /// Returns what abra gives the service `app` for variables of which its `environment` says nothing: everything
 /// that the compose files are interpolated with, and as `TYPE` the version that is deployed.
-///
-/// What an `env_file` sets is left out, because `environment` would win over it.
 fn exposed(stamp: &Stamp, release: &Release) -> BTreeMap<String, String> {
     let mut vars = release.vars.clone();
     for name in ["TYPE", "RECIPE"] {
         if let Some(value) = vars.get_mut(name) {
             *value = type_of(stamp, release);
-        }
-    }
-    let files = release.project.service(MAIN_SERVICE);
-    for file in files.iter().flat_map(|service| &service.env_files) {
-        // Docker says what is wrong with one that cannot be read, and deploys nothing.
-        let tree = crate::source_tree::SourceTree::open(&base_dir(release));
-        let text = tree.and_then(|tree| tree.text(file)).ok().flatten();
-        let text = text.unwrap_or_default();
-        for line in text.trim_start_matches('\u{feff}').lines() {
-            vars.remove(line.trim_start().split('=').next().unwrap_or_default());
         }
     }
     vars
@@ -367,31 +272,6 @@ fn labels(stack: &str, stamp: &Stamp, release: &Release) -> BTreeMap<String, Str
 mod tests {
     use super::*;
     use crate::recipe::release::{Additions, AppName, Tree};
-
-    #[test]
-    fn a_recipe_cannot_steer_the_client() {
-        for name in [
-            "LD_PRELOAD",
-            "PATH",
-            "DOCKER_CONFIG",
-            "docker_host",
-            "GODEBUG",
-            "HOME",
-            "https_proxy",
-        ] {
-            assert!(steers(name), "{name} would reach the client");
-        }
-        for name in [
-            "DOMAIN",
-            "STACK_NAME",
-            "SECRET_DB_PASSWORD_VERSION",
-            "TIMEOUT",
-            "APP_PATH",
-            "GOOGLE_CLIENT_ID",
-        ] {
-            assert!(!steers(name), "{name} is kept from the client");
-        }
-    }
 
     #[test]
     fn app_gets_what_the_files_are_interpolated_with() {
@@ -438,6 +318,8 @@ mod tests {
             ("LETS_ENCRYPT_ENV", ""),
             ("SMTP_HOST", "mail"),
             ("STACK_NAME", "x-012345_ci_localhost"),
+            // What `env_file` says of it wins at the end.
+            ("THEIRS", "no"),
             ("TYPE", "x:01234567+U"),
         ];
         assert!(

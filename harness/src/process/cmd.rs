@@ -10,6 +10,7 @@ pub struct Cmd {
     pub(super) program: OsString,
     pub(super) args: Vec<OsString>,
     pub(super) env: BTreeMap<OsString, OsString>,
+    pub(super) bare: bool,
     pub(super) dir: PathBuf,
     pub(super) input: Option<Vec<u8>>,
     pub(super) label: String,
@@ -30,6 +31,7 @@ impl Cmd {
             program,
             args: Vec::new(),
             env: BTreeMap::new(),
+            bare: false,
             dir: dir.to_owned(),
             input: None,
             label,
@@ -70,6 +72,13 @@ impl Cmd {
         for (key, value) in vars {
             self = self.env(key, value);
         }
+        self
+    }
+
+    /// Gives it no variable but those that are set here and the mark of its run.
+    #[must_use]
+    pub fn no_env(mut self) -> Self {
+        self.bare = true;
         self
     }
 

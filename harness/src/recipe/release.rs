@@ -136,7 +136,8 @@ impl Release {
             env.set("COMPOSE_FILE", &files.join(":"));
             vars.insert("COMPOSE_FILE".to_owned(), files.join(":"));
         }
-        let project = Project::load(&tree.root, &files, &vars)?;
+        let mut project = Project::load(&tree.root, &files, &vars)?;
+        project.read_contents(&tree.root)?;
         remarks.extend(
             project
                 .unset

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use super::dependencies::{self, Dependency, Named};
 use super::plan::{self, Checkout, NoBase, Plan, PlanView};
 use super::quick::{self, Quick};
+use super::resolved::{self, Releases};
 use super::settings::{DEFAULT_DEADLINE, Settings};
 use super::{Context, RunError, promote};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
-use crate::driver::stack::{HostTraits, StackDriver};
+use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{self, Chosen, Driver, DriverError, Site};
 use crate::error::chain;
 use crate::event::{Event, Planned};
@@ -23,6 +24,7 @@ use crate::lock::{Attempt, DomainLock};
 use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::recipe::backup::BackupPlan;
+use crate::recipe::compose::resolve::{Resolved, SharedNetwork};
 use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::{self, TierError, timed};
@@ -92,8 +94,17 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         }
     }
     let mut plan = make_plan(context, checkout.clone()).await?;
-    let mut deviations = deviations(context, &plan, traits, &chosen)?;
     let named = dependencies::named(&context.settings, &plan.declared)?;
+    let means = means(context, traits, chosen.abra.is_some() || !named.is_empty());
+    let resolved = resolved::of(&plan, &context.settings, &means)?;
+    let mut deviations = match &chosen.abra {
+        None => resolved.deviations(),
+        Some(_) => {
+            let repository = context.dirs.recipe(context.settings.recipe.as_str());
+            let pinned = plan.base.as_ref().map(|_| repository.as_path());
+            driver::abra::deviations(traits, &plan.head, pinned).map_err(RunError::infra)?
+        }
+    };
     let mut needed = Vec::new();
     if !context.settings.dry_run {
         needed = read_dependencies(context, &named).await?;
@@ -109,7 +120,9 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     }
     announce(context, &plan, &named, &chosen, &deviations);
     if context.settings.dry_run {
-        return Ok(Some(view(context, &plan, &named, &chosen, deviations)));
+        return Ok(Some(view(
+            context, &plan, &resolved, &named, &chosen, deviations,
+        )));
     }
     super::lint::go(context, &plan, chosen.abra.as_ref()).await?;
     if let Some(reason) = &plan.masks {
@@ -119,12 +132,12 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let site = site(
         context,
         Engine::connect(&context.settings.docker_host)?,
-        traits,
+        means.clone(),
     );
     let driver = driver_of(context, site, chosen.abra)?;
     can_test(context, &plan)?;
     let engine = engine(context).await?;
-    super::network::proxy_is_there(&engine, &plan).await?;
+    super::network::proxy_is_there(&engine, &resolved).await?;
     if let Driver::Abra(driver) = &driver {
         context.held.borrow_mut().abra = Some(driver.abra.clone());
     }
@@ -173,8 +186,19 @@ pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Resu
     Ok(plan)
 }
 
+/// Returns how the context's app is deployed. Without a gateway nothing needs the network that it shares with
+/// apps, unless `shares` says so: abra deploys what the recipe says, and dependencies are reached there.
+pub(super) fn means(context: &Context<'_>, traits: HostTraits, shares: bool) -> Means {
+    let shared = if shares || context.settings.gateway.is_some() {
+        SharedNetwork::AsShipped
+    } else {
+        SharedNetwork::Own
+    };
+    Means { traits, shared }
+}
+
 /// Returns where the context's app is deployed.
-pub(super) fn site(context: &Context<'_>, engine: Engine, traits: HostTraits) -> Site {
+pub(super) fn site(context: &Context<'_>, engine: Engine, means: Means) -> Site {
     let settings = &context.settings;
     Site {
         engine,
@@ -182,7 +206,7 @@ pub(super) fn site(context: &Context<'_>, engine: Engine, traits: HostTraits) ->
         host: settings.host.clone(),
         dirs: context.dirs.clone(),
         server: settings.server.clone(),
-        traits,
+        means,
         supplied: settings.supplied_secrets.clone(),
         deploys: Rc::default(),
     }
@@ -269,6 +293,7 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
     HostTraits {
         ipvs: host::ipvs(std::path::Path::new("/")).works(),
         detach_flag: client.is_some_and(host::supports_detach_flag),
+        schema: host::newest_schema(client.unwrap_or_default()),
     }
 }
 
@@ -307,24 +332,6 @@ fn driver_of(context: &Context<'_>, site: Site, abra: Option<Abra>) -> Result<Dr
     })))
 }
 
-/// Returns every departure from the recipe that is known before the deploy.
-fn deviations(
-    context: &Context<'_>,
-    plan: &Plan,
-    traits: HostTraits,
-    chosen: &Chosen,
-) -> Result<Vec<String>, RunError> {
-    if chosen.abra.is_none() {
-        return Ok(traits.deviations(&plan.head));
-    }
-    let mut lines = traits.without_ipvs(&plan.head);
-    if plan.base.is_some() {
-        let repository = context.dirs.recipe(context.settings.recipe.as_str());
-        lines.extend(driver::abra::only_by_chaos(&repository).map_err(RunError::infra)?);
-    }
-    Ok(lines)
-}
-
 pub(super) fn announce(
     context: &Context<'_>,
     plan: &Plan,
@@ -361,6 +368,7 @@ fn deploy_count(dependencies: usize) -> u32 {
 pub(super) fn view(
     context: &Context<'_>,
     plan: &Plan,
+    resolved: &Releases,
     named: &[Named],
     chosen: &Chosen,
     deviations: Vec<String>,
@@ -405,6 +413,8 @@ pub(super) fn view(
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
         deploy_count: deploy_count(named.len()),
+        project: resolved.head.document(),
+        base_project: resolved.base.as_ref().map(Resolved::document),
     };
     serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")
 }

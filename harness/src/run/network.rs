@@ -1,17 +1,15 @@
 //! The network that an app shares with the host's gateway.
 
 use super::RunError;
-use super::plan::Plan;
+use super::resolved::Releases;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
 use crate::recipe::compose::Project;
 use crate::swarm::Engine;
 
 /// Makes sure that the host has the network of its gateway, if the app or its base is attached to it. Without it
 /// docker refuses every recipe, which looks like the recipe's fault; `docker system prune` removes it.
-pub(super) async fn proxy_is_there(engine: &Engine, plan: &Plan) -> Result<(), RunError> {
-    let base = plan.base.as_ref().map(|base| &base.release);
-    let mut releases = base.into_iter().chain([&plan.head]);
-    if !releases.any(|release| wants_proxy(&release.project))
+pub(super) async fn proxy_is_there(engine: &Engine, releases: &Releases) -> Result<(), RunError> {
+    if !releases.all().any(|release| wants_proxy(&release.project))
         || engine.network_driver(PROXY).await?.is_some()
     {
         return Ok(());

@@ -530,6 +530,10 @@ pub struct PlanView<'a> {
     pub deploy_timeout_s: u64,
     /// How many deploys the run should count.
     pub deploy_count: u32,
+    /// The head as it is deployed: every variable substituted, every name final.
+    pub project: &'a serde_json::Value,
+    /// The base in the same way.
+    pub base_project: Option<&'a serde_json::Value>,
 }
 
 /// A tier in the plan.

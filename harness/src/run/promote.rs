@@ -278,7 +278,8 @@ async fn work(
         version: Some(version.clone()),
         chaos: false,
     };
-    let driver = stack_driver(&context, engine, traits);
+    let means = super::body::means(&context, traits, false);
+    let driver = stack_driver(&context, engine, means);
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
     let supplied: Vec<&String> = settings.supplied_secrets.values().collect();

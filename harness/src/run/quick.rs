@@ -10,8 +10,8 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, tiers};
-use crate::driver::stack::{HostTraits, StackDriver};
+use super::{Context, RunError, base, resolved, tiers};
+use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::event::Event;
 use crate::lifetime::Note;
@@ -114,11 +114,17 @@ pub(super) async fn go(
             body::start_over(&context)?;
             return Ok(Quick::Cold(reason));
         }
-        let lines = traits.deviations(&plan.head);
+        let resolved = resolved::of(
+            &plan,
+            &context.settings,
+            &body::means(&context, traits, false),
+        )?;
+        let lines = resolved.deviations();
         body::announce(&context, &plan, &[], &embedded(), &lines);
         return Ok(Quick::Done(Some(body::view(
             &context,
             &plan,
+            &resolved,
             &[],
             &embedded(),
             lines,
@@ -156,7 +162,6 @@ pub(super) async fn go(
     let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
     let plan = body::make_plan(&context, checkout.clone()).await?;
     body::can_test(&context, &plan)?;
-    super::network::proxy_is_there(&engine, &plan).await?;
     let version = canonical.version.clone();
     if let Some(reason) = unfit_plan(&plan, &version) {
         body::start_over(&context)?;
@@ -166,7 +171,10 @@ pub(super) async fn go(
         quick: true,
         domain: domain.to_string(),
     });
-    let lines = traits.deviations(&plan.head);
+    let means = body::means(&context, traits, false);
+    let resolved = resolved::of(&plan, &context.settings, &means)?;
+    super::network::proxy_is_there(&engine, &resolved).await?;
+    let lines = resolved.deviations();
     body::announce(&context, &plan, &[], &embedded(), &lines);
     // A quick run deploys with the embedded driver, whatever the host has.
     super::lint::go(&context, &plan, None).await?;
@@ -204,7 +212,7 @@ pub(super) async fn go(
     let (pulled, begun) = futures_util::join!(pull, begin);
     pulled?;
     begun?;
-    let driver = stack_driver(&context, engine, traits);
+    let driver = stack_driver(&context, engine, means);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),
         Some(reason) => {
@@ -303,8 +311,8 @@ fn on_warm_app<'a>(
 }
 
 /// Returns the driver of warm apps: the embedded one, because only it deploys onto kept volumes and secrets.
-pub(super) fn stack_driver(context: &Context<'_>, engine: Engine, traits: HostTraits) -> Driver {
-    let site = body::site(context, engine, traits);
+pub(super) fn stack_driver(context: &Context<'_>, engine: Engine, means: Means) -> Driver {
+    let site = body::site(context, engine, means);
     Driver::Stack(Box::new(StackDriver { site }))
 }
 

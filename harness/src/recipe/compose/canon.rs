@@ -118,11 +118,7 @@ impl Canon<'_> {
     }
 
     /// Brings `env_file` and `environment` together, as docker does file by file: what `environment` names wins.
-    fn environment(
-        &mut self,
-        service: &mut Map<String, Value>,
-        path: &str,
-    ) -> Result<(), Fault> {
+    fn environment(&mut self, service: &mut Map<String, Value>, path: &str) -> Result<(), Fault> {
         let mut map = Map::new();
         if let Some(files) = service.remove("env_file") {
             self.env_files(&files, &join(path, "env_file"), &mut map)?;

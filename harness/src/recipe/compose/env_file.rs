@@ -22,7 +22,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, Option<String>)>, String>
             return Err(format!("has a line without a name: line {number}"));
         }
         if name.contains([' ', '\t']) {
-            return Err(format!("has a space in the name of a variable: line {number}"));
+            return Err(format!(
+                "has a space in the name of a variable: line {number}"
+            ));
         }
         vars.push((name.to_owned(), value.map(str::to_owned)));
     }

@@ -152,22 +152,22 @@ pub(super) fn inside(base: &str, path: &str) -> Result<String, String> {
 
 /// Returns the content of a file that a compose file names, of at most `limit` bytes.
 fn read_bytes(root: &Path, path: &str, limit: usize) -> Result<Vec<u8>, String> {
-    let content = read_beside(root, path)?.into_bytes();
-    if content.len() > limit {
-        let size = content.len();
-        return Err(format!("has {size} bytes; Swarm takes at most {limit}"));
+    let tree = SourceTree::open(root).map_err(|error| error.to_string())?;
+    match tree.bytes(path, limit as u64) {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err("does not exist".to_owned()),
+        Err(error) => Err(error.reason()),
     }
-    Ok(content)
 }
 
 /// Returns the text of a file that a compose file names.
 fn read_beside(root: &Path, path: &str) -> Result<String, String> {
-    read(root, path).map_err(|error| match error {
-        ComposeError::Missing { .. } => "does not exist".to_owned(),
-        ComposeError::Outside { .. } => "is outside the recipe".to_owned(),
-        ComposeError::Read { source, .. } => format!("cannot be read: {source}"),
-        error => error.to_string(),
-    })
+    let tree = SourceTree::open(root).map_err(|error| error.to_string())?;
+    match tree.text(path) {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err("does not exist".to_owned()),
+        Err(error) => Err(error.reason()),
+    }
 }
 
 fn holds_compose_file(tree: &SourceTree) -> bool {

@@ -21,15 +21,13 @@ const OLDEST_SCHEMA: &str = "3.5";
 pub const PROXY: &str = "proxy";
 
 /// What becomes of the network that recipes share with the gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SharedNetwork {
     /// It stays as the recipe has it.
     #[default]
     AsShipped,
     /// It becomes an overlay of the app's own.
     Own,
-    /// It becomes the network of this name, which another app of the run owns.
-    Of(String),
 }
 
 /// How a project is deployed: what is added to the recipe's text, and what the host forces.
@@ -170,7 +168,10 @@ fn add(service: &mut Value, keys: &[&str], more: &BTreeMap<String, String>) {
         return;
     }
     if let Some(map) = mapping(service, keys) {
-        map.extend(more.iter().map(|(key, value)| (key.clone(), value.clone().into())));
+        map.extend(
+            more.iter()
+                .map(|(key, value)| (key.clone(), value.clone().into())),
+        );
     }
 }
 
@@ -267,12 +268,9 @@ fn shared_network(document: &mut Value, deployment: &Deployment, deviations: &mu
         if !is_shared {
             continue;
         }
-        *entry = match &deployment.shared {
-            SharedNetwork::Of(name) => json!({"external": true, "name": name}),
-            _ => json!({"driver": "overlay", "name": format!("{}_{key}", deployment.stack)}),
-        };
+        *entry = json!({"driver": "overlay", "name": format!("{}_{key}", deployment.stack)});
         deviations.push(format!(
-            "network `{PROXY}` is replaced by one of the run's own: nothing else on the host reaches the app"
+            "network `{PROXY}` of the host is replaced by one of the app's own, because no gateway is configured"
         ));
     }
 }

@@ -8,7 +8,7 @@ use super::model::{Healthcheck, Mode, MountKind, PortMode};
 use super::*;
 
 mod merge;
-mod render;
+mod resolve;
 
 const STACK: &str = "note-012345_ci_localhost";
 
