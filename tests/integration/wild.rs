@@ -206,7 +206,11 @@ fn a_secret_whose_name_is_too_long_is_refused_before_the_deploy() {
 fn compose_files_in_a_folder_must_be_named() {
     let move_down = |recipe: &Path| {
         std::fs::create_dir(recipe.join("stack")).unwrap();
-        std::fs::rename(recipe.join("compose.yml"), recipe.join("stack/compose.yml")).unwrap();
+        let text = std::fs::read_to_string(recipe.join("compose.yml")).unwrap();
+        std::fs::remove_file(recipe.join("compose.yml")).unwrap();
+        // Its paths are meant from where it is.
+        let text = text.replace("file: ", "file: ../");
+        std::fs::write(recipe.join("stack/compose.yml"), text).unwrap();
     };
     let plan = planned(|env, recipe| {
         move_down(recipe);
