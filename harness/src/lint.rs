@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use crate::git::{GitError, checkout, snapshot, worktree};
 use crate::outcome::Status;
+use crate::recipe::compose::ComposeError;
+use crate::recipe::env::EnvError;
 use crate::source_tree::SourceFileError;
 pub use finding::{Finding, Lint, Severity, Skipped};
 use rules::RULES;
@@ -67,6 +69,12 @@ pub enum LintError {
     /// A file of the recipe is none that a recipe may have.
     #[error(transparent)]
     File(#[from] SourceFileError),
+    /// The variables are more than a recipe may have.
+    #[error(transparent)]
+    Variables(#[from] EnvError),
+    /// The compose files are more than a recipe may have.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
     /// There is no place for the files of a commit.
     #[error("failed to make a temporary directory")]
     Unpack {

@@ -10,7 +10,7 @@ use crate::git::GitError;
 use crate::git::files::CommitFiles;
 use crate::git::tags::{self, Tag};
 use crate::recipe::compose::{compose_files, yaml};
-use crate::recipe::interpolate::interpolate;
+use crate::recipe::interpolate::{Budget, interpolate_within};
 use crate::recipe::version::Version;
 
 /// The repository of a recipe.
@@ -78,9 +78,10 @@ impl History {
 impl View {
     /// Returns the configs of the compose files that can be read.
     pub(super) fn configs(&self) -> Vec<ConfigFile> {
+        let mut budget = Budget::default();
         let mut configs = Vec::new();
         for file in &self.files {
-            collect(&file.document.value, &self.vars, &mut configs);
+            collect(&file.document.value, &self.vars, &mut budget, &mut configs);
         }
         configs
     }
@@ -97,23 +98,29 @@ pub(super) fn configs_at(files: &CommitFiles, stack: &str) -> Result<Vec<ConfigF
     let more = files.paths()?;
     paths.extend(more.into_iter().filter(|path| view::is_compose_file(path)));
     let mut configs = Vec::new();
+    let mut budget = Budget::default();
     for path in paths {
         if let Some(text) = text(&path)?
             && let Ok(document) = yaml::parse(&text, &path)
         {
-            collect(&document.value, &vars, &mut configs);
+            collect(&document.value, &vars, &mut budget, &mut configs);
         }
     }
     Ok(configs)
 }
 
 /// Adds the configs of a compose file that docker makes from a file.
-fn collect(document: &Value, vars: &BTreeMap<String, String>, configs: &mut Vec<ConfigFile>) {
+fn collect(
+    document: &Value,
+    vars: &BTreeMap<String, String>,
+    budget: &mut Budget,
+    configs: &mut Vec<ConfigFile>,
+) {
     let entries = document.get("configs").and_then(Value::as_object);
     for (key, entry) in entries.into_iter().flatten() {
-        let text = |field: &str| {
+        let mut text = |field: &str| {
             let text = entry.get(field)?.as_str()?;
-            interpolate(text, vars, &mut Default::default()).ok()
+            interpolate_within(budget, text, vars, &mut Default::default()).ok()
         };
         let Some(file) = text("file") else { continue };
         let stack = vars.get("STACK_NAME").map_or("", String::as_str);

@@ -113,6 +113,7 @@ fn raw_configs(view: &View) -> impl Iterator<Item = (&File, &str, &Value)> {
 
 pub(super) fn config_versions(view: &View) -> Checked {
     let exports = abra_sh::exports(view.abra_sh.as_deref().unwrap_or_default());
+    let exports = exports.map_err(|error| error.to_string())?;
     let exported = |name: &str| {
         exports.vars.iter().any(|(known, _)| known == name)
             || exports

@@ -11,8 +11,8 @@ use super::{LintError, Subject};
 use crate::recipe::compose::model::Service;
 use crate::recipe::compose::yaml::{Document, join};
 use crate::recipe::compose::{ComposeError, Location, Project, compose_files, load};
-use crate::recipe::env::{EnvFile, abra_sh};
-use crate::recipe::interpolate::interpolate;
+use crate::recipe::env::{EnvError, EnvFile, abra_sh};
+use crate::recipe::interpolate::{Budget, InterpolateError, interpolate, interpolate_within};
 use crate::source_tree::{Kind, SourceFileError, SourceTree, TEXT_CEILING};
 
 /// How deep compose files are looked for; the deepest that was seen in a recipe is in a folder.
@@ -74,6 +74,7 @@ impl View {
         let root = subject.root;
         let tree = SourceTree::open(root)?;
         let (sample, abra_sh) = (tree.text(".env.sample")?, tree.text("abra.sh")?);
+        is_bounded(subject.stack, sample.as_deref(), abra_sh.as_deref())?;
         // Nothing but the lint reads it, so a stray byte in it is no reason to stop.
         let readme = tree.bytes("README.md", TEXT_CEILING)?;
         let readme = readme.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -177,8 +178,14 @@ impl View {
 
     /// Notes what is wrong in a compose file. One that no recipe may have ends the lint.
     fn break_with(&mut self, error: ComposeError) -> Result<(), LintError> {
-        if let ComposeError::Read { source, .. } = error {
-            return Err(source.into());
+        match error {
+            ComposeError::Read { source, .. } => return Err(source.into()),
+            ComposeError::Interpolate {
+                problem: InterpolateError::TooLong,
+                ..
+            }
+            | ComposeError::TooManyFiles => return Err(error.into()),
+            _ => {}
         }
         let error = &error;
         let mut message = crate::error::chain(error);
@@ -256,6 +263,7 @@ impl View {
     /// Returns every label of every file.
     pub(super) fn labels(&self) -> Vec<Label<'_>> {
         let mut labels = Vec::new();
+        let mut budget = Budget::default();
         for (file, name, service) in self.raw_services() {
             for (in_deploy, section) in [(true, "deploy.labels"), (false, "labels")] {
                 let path = format!("services.{name}.{section}");
@@ -280,7 +288,10 @@ impl View {
                     }
                     Some(Value::Array(items)) => {
                         for (index, item) in items.iter().enumerate() {
-                            let text = self.fill_in(item.as_str().unwrap_or_default());
+                            let item = item.as_str().unwrap_or_default();
+                            let none = &mut BTreeSet::new();
+                            let text = interpolate_within(&mut budget, item, &self.vars, none);
+                            let text = text.unwrap_or_else(|_| item.to_owned());
                             let key = text.split('=').next().unwrap_or_default();
                             add(key.to_owned(), &format!("{path}[{index}]"));
                         }
@@ -322,6 +333,16 @@ pub(super) fn in_file(file: &str, line: Option<u64>, message: impl Into<String>)
     }
 }
 
+/// Refuses variables that are more than a recipe may have. Other faults are findings.
+fn is_bounded(stack: &str, sample: Option<&str>, abra_sh: Option<&str>) -> Result<(), EnvError> {
+    let base = BTreeMap::from([("STACK_NAME".to_owned(), stack.to_owned())]);
+    let sample = EnvFile::parse(sample.unwrap_or_default(), ".env.sample");
+    match sample.and_then(|file| file.resolve(&base)) {
+        Err(error) if error.is_too_much() => Err(error),
+        _ => abra_sh::exports(abra_sh.unwrap_or_default()).map(drop),
+    }
+}
+
 /// Returns the variables of a new app, and its `.env.sample`.
 pub(super) fn variables(
     stack: &str,
@@ -347,7 +368,9 @@ pub(super) fn variables(
             Err(error) => Err(malformed(&error)),
         },
     };
-    vars.extend(abra_sh.map(abra_sh::exports).unwrap_or_default().vars);
+    // What is wrong there is said where abra.sh is looked at.
+    let exports = abra_sh.and_then(|text| abra_sh::exports(text).ok());
+    vars.extend(exports.unwrap_or_default().vars);
     vars.extend(base);
     (vars, sample)
 }

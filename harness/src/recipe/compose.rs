@@ -8,6 +8,7 @@ mod canon;
 mod cast;
 mod decode;
 mod env_file;
+mod expansion;
 mod extends;
 pub(crate) mod load;
 mod merge;
@@ -66,6 +67,9 @@ pub enum ComposeError {
         /// The file, as named.
         file: String,
     },
+    /// Too many files.
+    #[error("`COMPOSE_FILE` names more than 50 compose files")]
+    TooManyFiles,
     /// A file could not be read.
     #[error("compose file {source}")]
     Read {
@@ -146,6 +150,7 @@ impl ComposeError {
             Self::NoComposeFile { .. }
             | Self::Missing { .. }
             | Self::Outside { .. }
+            | Self::TooManyFiles
             | Self::Read { .. } => None,
             Self::Yaml { location, .. }
             | Self::DuplicateKey { location, .. }

@@ -20,11 +20,20 @@ pub mod abra_sh;
 mod expand;
 mod parse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use expand::Reference;
+use expand::{Reference, Stop};
 use parse::{Assignment, Quote, Segment};
+
+/// The longest value, expanded: 64 KiB.
+pub const VALUE_CEILING: usize = 64 << 10;
+
+/// The most that the names and values of one file come to, expanded: 1 MiB.
+pub const TOTAL_CEILING: usize = 1 << 20;
+
+/// The most assignments of one file.
+pub const COUNT_CEILING: usize = 10_000;
 
 /// A fault in an environment file. It names the file and the line, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +74,27 @@ pub enum EnvError {
         /// The variable.
         key: String,
     },
+    /// A value that is too long, or becomes so when its references are expanded.
+    #[error("{file}:{line}: the value of `{key}` is longer than {} KiB, or expands to more", VALUE_CEILING >> 10)]
+    ValueTooLong {
+        /// The file.
+        file: String,
+        /// The line where the value begins, from 1.
+        line: usize,
+        /// The variable.
+        key: String,
+    },
+    /// Variables that are too many, or together too long.
+    #[error(
+        "{file}:{line}: the variables up to here are more than {COUNT_CEILING}, or expand to more than {} MiB",
+        TOTAL_CEILING >> 20
+    )]
+    TooMuch {
+        /// The file.
+        file: String,
+        /// The line of the first that is too many, from 1.
+        line: usize,
+    },
     /// A value that needs a variable which has none.
     #[error("{file}:{line}: `{key}` requires `{variable}`, which is missing a value: {message}")]
     Required {
@@ -79,6 +109,14 @@ pub enum EnvError {
         /// The message in the file, which may be empty.
         message: String,
     },
+}
+
+impl EnvError {
+    /// Returns whether the file is no mistake of a line but more than a recipe may have.
+    #[must_use]
+    pub fn is_too_much(&self) -> bool {
+        matches!(self, Self::ValueTooLong { .. } | Self::TooMuch { .. })
+    }
 }
 
 /// A reference to a variable that neither an earlier line nor the base sets.
@@ -135,13 +173,9 @@ impl EnvFile {
     /// Returns the distinct keys that are assigned, in the order of their first assignment.
     #[must_use]
     pub fn keys(&self) -> Vec<&str> {
-        let mut keys = Vec::new();
-        for assignment in self.assignments() {
-            if !keys.contains(&assignment.key.as_str()) {
-                keys.push(assignment.key.as_str());
-            }
-        }
-        keys
+        let mut seen = BTreeSet::new();
+        let keys = self.assignments().map(|assignment| assignment.key.as_str());
+        keys.filter(|key| seen.insert(*key)).collect()
     }
 
     /// Returns the last assigned value as it is written, without its quotes; nothing in it is expanded.
@@ -195,7 +229,8 @@ impl EnvFile {
         mut report: impl FnMut(UnsetReference),
     ) -> Result<BTreeMap<String, String>, EnvError> {
         let mut vars: BTreeMap<String, String> = BTreeMap::new();
-        for assignment in self.assignments() {
+        let mut total = 0;
+        for (count, assignment) in self.assignments().enumerate() {
             let value = match assignment.quote {
                 Quote::Single => assignment.value.clone(),
                 quote => {
@@ -209,18 +244,38 @@ impl EnvFile {
                         });
                     };
                     expand::expand(&assignment.value, quote == Quote::Double, &lookup, on_unset)
-                        .map_err(|missing| EnvError::Required {
-                            file: self.name.clone(),
-                            line: assignment.line,
-                            key: assignment.key.clone(),
-                            variable: missing.name,
-                            message: missing.message,
-                        })?
+                        .map_err(|stop| self.wrong(assignment, stop))?
                 }
             };
+            // An assignment counts also where a later one replaces it: each costs the time to expand it.
+            total += assignment.key.len() + value.len();
+            if value.len() > VALUE_CEILING {
+                return Err(self.wrong(assignment, Stop::TooLong));
+            }
+            if total > TOTAL_CEILING || count == COUNT_CEILING {
+                return Err(EnvError::TooMuch {
+                    file: self.name.clone(),
+                    line: assignment.line,
+                });
+            }
             vars.insert(assignment.key.clone(), value);
         }
         Ok(vars)
+    }
+
+    fn wrong(&self, assignment: &Assignment, stop: Stop) -> EnvError {
+        let (file, line) = (self.name.clone(), assignment.line);
+        let key = assignment.key.clone();
+        match stop {
+            Stop::TooLong => EnvError::ValueTooLong { file, line, key },
+            Stop::Missing { name, message } => EnvError::Required {
+                file,
+                line,
+                key,
+                variable: name,
+                message,
+            },
+        }
     }
 
     /// Assigns `value` to `key`, so that resolving the file gives exactly this value.

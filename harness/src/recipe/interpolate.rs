@@ -18,6 +18,12 @@ pub enum InterpolateError {
         /// The text as the recipe has it.
         template: String,
     },
+    /// A value that, with all before it, becomes too long.
+    #[error(
+        "the compose files come to more than {} MiB of text when their variables are filled in",
+        PROJECT_CEILING >> 20
+    )]
+    TooLong,
     /// A variable that the recipe requires, with `${V:?}` or `${V?}`.
     #[error("required variable `{name}` is missing a value: {message}")]
     Required {
@@ -28,17 +34,55 @@ pub enum InterpolateError {
     },
 }
 
+/// The most text that the compose files of one project come to, with all variables replaced: 8 MiB.
+pub const PROJECT_CEILING: usize = 8 << 20;
+
+/// How much text may still come of what is interpolated.
+#[derive(Debug, Clone)]
+pub struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(PROJECT_CEILING)
+    }
+}
+
+impl Budget {
+    /// Takes `bytes` away.
+    ///
+    /// # Errors
+    /// [`InterpolateError::TooLong`] when there are not as many left.
+    pub fn spend(&mut self, bytes: usize) -> Result<(), InterpolateError> {
+        self.0 = self.0.checked_sub(bytes).ok_or(InterpolateError::TooLong)?;
+        Ok(())
+    }
+}
+
 /// Returns `template` with its variables replaced by their values in `vars`.
 ///
 /// The names of unset variables without a default, which become empty, are added to `unset`.
 ///
 /// # Errors
-/// [`InterpolateError`] when the format is not docker's, or a required variable has no value.
+/// [`InterpolateError`] when the format is not docker's, or a required variable has no value, or it becomes too long.
 pub fn interpolate(
     template: &str,
     vars: &BTreeMap<String, String>,
     unset: &mut BTreeSet<String>,
 ) -> Result<String, InterpolateError> {
+    interpolate_within(&mut Budget::default(), template, vars, unset)
+}
+
+/// Does what [`interpolate`] does, with a budget that many values share.
+///
+/// # Errors
+/// As [`interpolate`].
+pub fn interpolate_within(
+    budget: &mut Budget,
+    template: &str,
+    vars: &BTreeMap<String, String>,
+    unset: &mut BTreeSet<String>,
+) -> Result<String, InterpolateError> {
+    budget.spend(template.len())?;
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('$') {
@@ -53,7 +97,9 @@ pub fn interpolate(
             template: template.to_owned(),
         })?;
         rest = tail;
-        out.push_str(&substitute(substitution, vars, unset)?);
+        let value = substitute(substitution, vars, unset)?;
+        budget.spend(value.len())?;
+        out.push_str(&value);
     }
     out.push_str(rest);
     Ok(out)
@@ -229,6 +275,18 @@ mod tests {
         for text in ["pa$$word", "${X}", "$", "a$b"] {
             assert_eq!(run(&escape(text)).as_deref(), Ok(text));
         }
+    }
+
+    #[test]
+    fn what_grows_without_end_is_refused() {
+        let vars: BTreeMap<_, _> = [("V".to_owned(), "x".repeat(64 << 10))].into();
+        let all = |text: &str| interpolate(text, &vars, &mut BTreeSet::new());
+        assert_eq!(all(&"${V}".repeat(100)).unwrap().len(), 100 << 16);
+        assert_eq!(all(&"${V}".repeat(200)), Err(InterpolateError::TooLong));
+        let mut budget = Budget::default();
+        let mut part = || interpolate_within(&mut budget, "$V", &vars, &mut BTreeSet::new());
+        let some = (0..1000).take_while(|_| part().is_ok()).count();
+        assert_eq!(some, 127, "values share a budget");
     }
 
     #[test]

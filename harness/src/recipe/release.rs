@@ -117,7 +117,7 @@ impl Release {
         }
         let mut vars = env.resolve(&base)?;
         if let Some(text) = SourceTree::open(&tree.root)?.text("abra.sh")? {
-            let exports = abra_sh::exports(&text);
+            let exports = abra_sh::exports(&text)?;
             vars.extend(exports.vars);
             remarks.extend(
                 exports

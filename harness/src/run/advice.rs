@@ -2,6 +2,7 @@
 
 use crate::git::fetch::FetchError;
 use crate::recipe::compose::ComposeError;
+use crate::recipe::interpolate::InterpolateError;
 use crate::recipe::release::ReleaseError;
 
 /// What to do about a head that cannot be read with the env file of an app that is to be upgraded.
@@ -43,6 +44,9 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
 pub(super) fn on_release(error: &ReleaseError) -> &'static str {
     match error {
         ReleaseError::Compose(error) => on_compose(error),
+        ReleaseError::Env(error) if error.is_too_much() => {
+            "docs/operating.md says what a recipe's repository may hold"
+        }
         ReleaseError::Env(_) => "mend that line of .env.sample",
         ReleaseError::File(error) => error.advice(),
     }
@@ -53,9 +57,13 @@ fn on_compose(error: &ComposeError) -> &'static str {
         ComposeError::NoComposeFile { .. } => {
             "put a compose.yml into the root of the recipe, or name the files in COMPOSE_FILE of .env.sample"
         }
-        ComposeError::Missing { .. } | ComposeError::Outside { .. } => {
-            "mend COMPOSE_FILE in .env.sample"
-        }
+        ComposeError::Missing { .. }
+        | ComposeError::Outside { .. }
+        | ComposeError::TooManyFiles => "mend COMPOSE_FILE in .env.sample",
+        ComposeError::Interpolate {
+            problem: InterpolateError::TooLong,
+            ..
+        } => "docs/operating.md says what a recipe's repository may hold",
         ComposeError::Interpolate { .. } => {
             "give the variable a value in .env.sample, or a default in the compose file"
         }

@@ -34,8 +34,10 @@ pub(super) async fn go(
         let checked = blocking(check).await?;
         if let Err(LintError::File(error)) = checked {
             let hints = vec![error.advice().to_owned()];
-            let error = error.into();
-            return Err(RunError::Usage { error, hints });
+            return Err(RunError::Usage {
+                error: error.into(),
+                hints,
+            });
         }
         let ours = checked.unwrap_or_else(|error| {
             Lint::unverified(format!("the lint could not run: {}", chain(&error)))

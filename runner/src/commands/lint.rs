@@ -90,6 +90,9 @@ fn refuse(error: LintError, path: &Path) -> Exit {
             "give the path of a recipe's repository: `recipe-ci lint ./my-recipe`"
         }
         LintError::File(error) => error.advice(),
+        LintError::Variables(_) | LintError::Compose(_) => {
+            "docs/operating.md says what a recipe's repository may hold"
+        }
         LintError::Git(GitError::UnknownRef { .. } | GitError::AmbiguousRef { .. }) => {
             "name a branch, a tag or a commit of the repository with `--ref`"
         }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::yaml::{self, Document, join};
 use super::{ComposeError, load};
 
+/// The longest way that is followed. A longer one is reported as a use, which is refused all the same.
+const CHAIN: usize = 100;
+
 /// Returns the error of the first service of `document` that uses `extends`, if one does.
 pub(super) fn check(root: &Path, file: &str, document: &Document) -> Result<(), ComposeError> {
     let Some(services) = document.value.get("services").and_then(Value::as_object) else {
@@ -38,20 +41,23 @@ pub(super) fn check(root: &Path, file: &str, document: &Document) -> Result<(), 
 /// Returns the circle that `extends` of `service` leads into, if it does.
 fn cycle(root: &Path, file: &str, document: &Document, service: &str) -> Option<Vec<String>> {
     let mut others: BTreeMap<String, Value> = BTreeMap::new();
-    others.insert(file.to_owned(), document.value.clone());
+    let own = file;
     let mut seen = vec![(file.to_owned(), service.to_owned())];
     loop {
         let (file, service) = seen.last()?.clone();
-        if !others.contains_key(&file) {
+        if seen.len() > CHAIN {
+            return None;
+        }
+        if file != own && !others.contains_key(&file) {
             // A file that cannot be read ends the chain: the use itself is reported.
             let text = load::read(root, &file).ok()?;
             others.insert(file.clone(), yaml::parse(&text, &file).ok()?.value);
         }
-        let extends = others
-            .get(&file)?
-            .get("services")?
-            .get(&service)?
-            .get("extends")?;
+        let value = match file == own {
+            true => &document.value,
+            false => others.get(&file)?,
+        };
+        let extends = value.get("services")?.get(&service)?.get("extends")?;
         let next = match extends {
             Value::String(name) => (file.clone(), name.clone()),
             Value::Object(_) => {

@@ -2,6 +2,7 @@
 //!
 //! The merged document is kept whole, keys that the model does not know included: it is what is deployed.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -9,9 +10,20 @@ use serde_json::Value;
 
 use super::canon::{Canon, Fault};
 use super::yaml::{self, Document, join};
-use super::{ComposeError, Location, Project, Warning, cast, decode, extends, locate, merge};
-use crate::recipe::interpolate::{interpolate, variables};
+use super::{
+    ComposeError, Location, Project, Warning, cast, decode, expansion, extends, locate, merge,
+};
+use crate::recipe::interpolate::{Budget, interpolate_within, variables};
 use crate::source_tree::{SourceFileError, SourceTree};
+
+/// What reading one `env_file` takes at least of the text that all files may come to.
+const ENV_FILE_COST: usize = 64 << 10;
+
+/// The most bytes of all secrets and configs that one project reads from files.
+const CONTENTS_CEILING: usize = 16 << 20;
+
+/// The most files that make up one project.
+const FILES_CEILING: usize = 50;
 
 impl Project {
     /// Returns the project of these files in the recipe at `root`, interpolated with `vars`.
@@ -23,6 +35,9 @@ impl Project {
         files: &[String],
         vars: &BTreeMap<String, String>,
     ) -> Result<Self, ComposeError> {
+        if files.len() > FILES_CEILING {
+            return Err(ComposeError::TooManyFiles);
+        }
         let mut loader = Loader {
             base: base_of(files),
             ..Loader::default()
@@ -48,12 +63,18 @@ impl Project {
             (path, config.external, &config.file, MAX_CONFIG)
         });
         let mut contents = BTreeMap::new();
+        let mut left = CONTENTS_CEILING;
         for (path, external, file, limit) in secrets.chain(configs) {
             let (false, Some(file)) = (external, file) else {
                 continue;
             };
             let content = inside(&self.base, file)
                 .and_then(|file| read_bytes(root, &file, limit))
+                .and_then(|content| {
+                    let rest = left.checked_sub(content.len());
+                    left = rest.ok_or("makes the files of secrets and configs more than 16 MiB")?;
+                    Ok(content)
+                })
                 .map_err(|reason| {
                     let fault = Fault {
                         path: join(&path, "file"),
@@ -193,6 +214,8 @@ struct Loader {
     merged: Option<Value>,
     marks: BTreeMap<String, Location>,
     unset: BTreeSet<String>,
+    /// How much text all files may still come to.
+    budget: Budget,
     warnings: Vec<Warning>,
     versions: Vec<(String, Option<String>)>,
     /// The variable that holds the version of a secret or a config, by the path of its name.
@@ -228,18 +251,18 @@ impl Loader {
         self.versions.push((file.to_owned(), version));
         self.note_version_variables(&value);
         let mut unset = BTreeSet::new();
+        let mut budget = self.budget.clone();
         // Docker interpolates these sections and nothing else.
         for section in SECTIONS {
             let Some(section_value) = value.get_mut(section) else {
                 continue;
             };
             replace_strings(section_value, section, &mut |path, text| {
-                let plain = interpolate(text, vars, &mut unset).map_err(|problem| {
-                    ComposeError::Interpolate {
-                        location: place(path),
-                        path: path.to_owned(),
-                        problem,
-                    }
+                let plain = interpolate_within(&mut budget, text, vars, &mut unset);
+                let plain = plain.map_err(|problem| ComposeError::Interpolate {
+                    location: place(path),
+                    path: path.to_owned(),
+                    problem,
                 })?;
                 if plain == text {
                     return Ok(Value::String(plain));
@@ -252,15 +275,25 @@ impl Loader {
             })?;
         }
         self.unset.extend(unset);
+        expansion::spend(&value, vars, &mut budget).map_err(invalid)?;
 
+        let budget = RefCell::new(budget);
+        let read = |path: &str| {
+            let text = read_beside(root, path)?;
+            // A short one may name variables that are long.
+            let spent = budget.borrow_mut().spend(text.len().max(ENV_FILE_COST));
+            spent.map_err(|_| "is one env_file too many, or they are too large".to_owned())?;
+            Ok(text)
+        };
         let mut canon = Canon {
             vars,
             base: &self.base,
-            read: &|path| read_beside(root, path),
+            read: &read,
             warnings: Vec::new(),
         };
         canon.document(&mut value).map_err(invalid)?;
         let mut odd = canon.warnings;
+        self.budget = budget.into_inner();
         match &mut self.merged {
             None => self.merged = Some(value),
             Some(base) => merge::merge(base, value, &mut |path, message| {

@@ -539,3 +539,36 @@ fn long_names_are_found() {
         "{problems:?}"
     );
 }
+
+#[test]
+fn files_that_grow_without_end_are_refused_with_their_place() {
+    let vars = [("V".to_owned(), "x".repeat(64 << 10))].into();
+    let value = "${V}".repeat(200);
+    let text = format!("services:\n  app:\n    image: a\n    labels:\n      x: '{value}'\n");
+    let one = recipe(&[("compose.yml", &text)]);
+    let load =
+        |root: &Path, files: &[String]| Project::load(root, files, &vars).unwrap_err().to_string();
+    let message = load(one.path(), &["compose.yml".to_owned()]);
+    assert!(
+        message.starts_with("compose.yml:5:10: services.app.labels.x: the compose files come to"),
+        "{message}"
+    );
+    // Half a budget twice is all of it.
+    let half = text.replacen(&value, &"${V}".repeat(100), 1);
+    let two = recipe(&[("compose.yml", &half), ("compose.b.yml", &half)]);
+    let files = ["compose.yml", "compose.b.yml"].map(str::to_owned);
+    assert!(load(two.path(), &files).starts_with("compose.b.yml:5:10: "));
+    let often = vec!["compose.yml".to_owned(); 51];
+    assert!(load(one.path(), &often).contains("more than 50 compose files"));
+}
+
+#[test]
+fn a_long_way_of_extends_ends() {
+    let mut text = "services:\n".to_owned();
+    for n in 0..5000 {
+        text += &format!("  s{n}: {{extends: s{}}}\n", n + 1);
+    }
+    let dir = recipe(&[("compose.yml", &text)]);
+    let error = Project::load(dir.path(), &["compose.yml".to_owned()], &BTreeMap::new());
+    assert!(matches!(error, Err(ComposeError::Extends { .. })));
+}

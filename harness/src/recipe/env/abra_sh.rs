@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::{COUNT_CEILING, EnvError, TOTAL_CEILING, VALUE_CEILING};
+
+/// The name of the file.
+const FILE_NAME: &str = "abra.sh";
+
 /// What `abra.sh` exports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exports {
@@ -9,6 +14,22 @@ pub struct Exports {
     pub vars: Vec<(String, String)>,
     /// The exports whose value only a shell can tell.
     pub unevaluated: Vec<Unevaluated>,
+    /// How much text all of `vars` is.
+    total: usize,
+}
+
+/// Why a word of a shell has no value here.
+enum Stop {
+    /// Only a shell can tell it.
+    Unevaluated(&'static str),
+    /// It is longer than a value may be.
+    TooLong,
+}
+
+impl From<&'static str> for Stop {
+    fn from(reason: &'static str) -> Self {
+        Self::Unevaluated(reason)
+    }
 }
 
 /// An export that was not evaluated.
@@ -27,8 +48,10 @@ pub struct Unevaluated {
 /// Bodies of functions are passed over. A value may be quoted as in a shell and may refer to earlier exports.
 /// A value with a command substitution, or an export inside `if`, a loop or a `case`, is returned as
 /// unevaluated.
-#[must_use]
-pub fn exports(text: &str) -> Exports {
+///
+/// # Errors
+/// [`EnvError::ValueTooLong`], [`EnvError::TooMuch`].
+pub fn exports(text: &str) -> Result<Exports, EnvError> {
     let mut found = Exports::default();
     let mut vars = BTreeMap::new();
     let mut blocks = 0_usize;
@@ -71,9 +94,9 @@ pub fn exports(text: &str) -> Exports {
             });
             continue;
         }
-        read_line(rest, number, &mut vars, &mut found);
+        read_line(rest, number, &mut vars, &mut found)?;
     }
-    found
+    Ok(found)
 }
 
 fn indentation(line: &str) -> usize {
@@ -94,7 +117,13 @@ fn opens_function(line: &str) -> bool {
         .is_some_and(|(name, rest)| is_name(name.trim_end()) && rest.trim_start().starts_with(')'))
 }
 
-fn read_line(text: &str, line: usize, vars: &mut BTreeMap<String, String>, found: &mut Exports) {
+fn read_line(
+    text: &str,
+    line: usize,
+    vars: &mut BTreeMap<String, String>,
+    found: &mut Exports,
+) -> Result<(), EnvError> {
+    let file = || FILE_NAME.to_owned();
     let mut rest = text.trim_start();
     while !rest.is_empty() && !rest.starts_with(['#', ';', '&', '|']) {
         let end = rest
@@ -110,32 +139,45 @@ fn read_line(text: &str, line: usize, vars: &mut BTreeMap<String, String>, found
         };
         match word(value, vars) {
             Ok((value, tail)) => {
+                found.total += name.len() + value.len();
+                if found.total > TOTAL_CEILING || found.vars.len() == COUNT_CEILING {
+                    return Err(EnvError::TooMuch { file: file(), line });
+                }
                 vars.insert(name.to_owned(), value.clone());
                 found.vars.push((name.to_owned(), value));
                 rest = tail.trim_start();
             }
-            Err(reason) => {
+            Err(Stop::TooLong) => {
+                let key = name.to_owned();
+                return Err(EnvError::ValueTooLong {
+                    file: file(),
+                    line,
+                    key,
+                });
+            }
+            Err(Stop::Unevaluated(reason)) => {
                 vars.remove(name);
                 found.unevaluated.push(Unevaluated {
                     line,
                     name: Some(name.to_owned()),
                     reason,
                 });
-                return;
+                return Ok(());
             }
         }
     }
+    Ok(())
 }
 
 /// Returns the shell word at the start of `text`, evaluated, and what follows it.
-fn word<'a>(
-    text: &'a str,
-    vars: &BTreeMap<String, String>,
-) -> Result<(String, &'a str), &'static str> {
+fn word<'a>(text: &'a str, vars: &BTreeMap<String, String>) -> Result<(String, &'a str), Stop> {
     let mut out = String::new();
     let mut rest = text;
     let mut quoted = false;
     while let Some(c) = rest.chars().next() {
+        if out.len() > VALUE_CEILING {
+            return Err(Stop::TooLong);
+        }
         let tail = &rest[c.len_utf8()..];
         match c {
             '"' => {
@@ -157,7 +199,7 @@ fn word<'a>(
                 out.push(next);
                 rest = &tail[next.len_utf8()..];
             }
-            '`' => return Err("it runs a command"),
+            '`' => return Err("it runs a command".into()),
             '$' => {
                 let (value, length) = parameter(tail, vars)?;
                 out.push_str(&value);
@@ -171,9 +213,11 @@ fn word<'a>(
         }
     }
     if quoted {
-        Err("its quote is not closed on the line")
-    } else {
-        Ok((out, rest))
+        return Err("its quote is not closed on the line".into());
+    }
+    match out.len() > VALUE_CEILING {
+        true => Err(Stop::TooLong),
+        false => Ok((out, rest)),
     }
 }
 
@@ -212,7 +256,7 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> Vec<(String, String)> {
-        exports(text).vars
+        exports(text).unwrap().vars
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {
@@ -247,7 +291,7 @@ mod tests {
     #[test]
     fn what_only_a_shell_can_tell_is_reported_with_its_line() {
         let text = "export A=$(date)\nexport B=`date`\nexport C=${D:-x}\nexport E=$UNKNOWN\nif true; then\n  export F=1\nfi\nexport G=2\n";
-        let found = exports(text);
+        let found = exports(text).unwrap();
         assert_eq!(found.vars, [pair("G", "2")]);
         let lines: Vec<_> = found
             .unevaluated
@@ -258,7 +302,33 @@ mod tests {
     }
 
     #[test]
+    fn exports_that_grow_without_end_are_refused_with_their_line() {
+        let mut text = format!("export A0={}\n", "x".repeat(1000));
+        for level in 1..10 {
+            let before = format!("${{A{}}}", level - 1).repeat(10);
+            text += &format!("export A{level}=\"{before}\"\n");
+        }
+        let error = exports(&text).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "abra.sh:3: the value of `A2` is longer than 64 KiB, or expands to more"
+        );
+        let text = format!("export A={}\n", "x".repeat(60_000))
+            + &(0..40)
+                .map(|n| format!("export B{n}=$A\n"))
+                .collect::<String>();
+        let error = exports(&text).unwrap_err().to_string();
+        assert!(
+            error.starts_with("abra.sh:18: the variables up to here"),
+            "{error}"
+        );
+        let many = "export A=\n".repeat(COUNT_CEILING + 1);
+        let error = exports(&many).unwrap_err().to_string();
+        assert!(error.starts_with("abra.sh:10001: "), "{error}");
+    }
+
+    #[test]
     fn a_file_of_comments_exports_nothing() {
-        assert_eq!(exports("# export A=1\n\n"), Exports::default());
+        assert_eq!(exports("# export A=1\n\n"), Ok(Exports::default()));
     }
 }

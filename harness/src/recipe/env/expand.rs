@@ -1,5 +1,7 @@
 //! References and escapes in a value of an environment file.
 
+use super::VALUE_CEILING;
+
 /// A reference that has no value.
 pub(super) struct Reference {
     pub(super) name: String,
@@ -7,11 +9,13 @@ pub(super) struct Reference {
     pub(super) kept: bool,
 }
 
-/// A reference that must have a value and has none.
+/// Why a value cannot be expanded.
 #[derive(Debug)]
-pub(super) struct Missing {
-    pub(super) name: String,
-    pub(super) message: String,
+pub(super) enum Stop {
+    /// A reference that must have a value has none.
+    Missing { name: String, message: String },
+    /// It becomes longer than a value may be.
+    TooLong,
 }
 
 /// How deep defaults may be nested; the limit only keeps a hostile file from exhausting the stack.
@@ -23,7 +27,11 @@ pub(super) fn expand(
     double_quoted: bool,
     lookup: &dyn Fn(&str) -> Option<String>,
     mut on_unset: impl FnMut(Reference),
-) -> Result<String, Missing> {
+) -> Result<String, Stop> {
+    // What is looked at is no longer than what may come of it.
+    if text.len() > VALUE_CEILING {
+        return Err(Stop::TooLong);
+    }
     Expander {
         double_quoted,
         lookup,
@@ -39,8 +47,9 @@ struct Expander<'a> {
 }
 
 impl Expander<'_> {
-    fn run(&mut self, text: &str, depth: usize) -> Result<String, Missing> {
+    fn run(&mut self, text: &str, depth: usize) -> Result<String, Stop> {
         let mut out = String::with_capacity(text.len());
+        let braces = Braces::of(text);
         let mut rest = text;
         while let Some(at) = rest.find(['\\', '$']) {
             out.push_str(&rest[..at]);
@@ -52,15 +61,24 @@ impl Expander<'_> {
             } else if rest.starts_with("$$") {
                 out.push_str("$$");
                 rest = &rest[2..];
-            } else if let Some(length) = self.reference(rest, depth, &mut out)? {
+            } else if let Some(length) = {
+                let close = braces.close(text.len() - rest.len());
+                self.reference(rest, close, depth, &mut out)?
+            } {
                 rest = &rest[length..];
             } else {
                 out.push('$');
                 rest = &rest[1..];
             }
+            if out.len() > VALUE_CEILING {
+                return Err(Stop::TooLong);
+            }
         }
         out.push_str(rest);
-        Ok(out)
+        match out.len() > VALUE_CEILING {
+            true => Err(Stop::TooLong),
+            false => Ok(out),
+        }
     }
 
     /// Returns what the backslash at the start of `text` stands for, and how much text it takes.
@@ -76,16 +94,18 @@ impl Expander<'_> {
         }
     }
 
-    /// Appends the value of the reference at the start of `text` and returns its length; none is one.
+    /// Appends the value of the reference at the start of `text` and returns its length; none is one. `close` says
+    /// how far away its brace closes.
     fn reference(
         &mut self,
         text: &str,
+        close: Option<usize>,
         depth: usize,
         out: &mut String,
-    ) -> Result<Option<usize>, Missing> {
+    ) -> Result<Option<usize>, Stop> {
         if let Some(inner) = text.strip_prefix("${") {
             let length = name_length(inner);
-            let Some(end) = closing_brace(inner).filter(|_| length > 0) else {
+            let Some(end) = close.filter(|_| length > 0).map(|close| close - 2) else {
                 return Ok(None);
             };
             let (name, operator) = (&inner[..length], &inner[length..end]);
@@ -116,12 +136,7 @@ impl Expander<'_> {
         Ok(Some(length + 1))
     }
 
-    fn braced(
-        &mut self,
-        name: &str,
-        operator: &str,
-        depth: usize,
-    ) -> Result<Option<String>, Missing> {
+    fn braced(&mut self, name: &str, operator: &str, depth: usize) -> Result<Option<String>, Stop> {
         let value = (self.lookup)(name);
         let (empty_counts, operator) = match operator.strip_prefix(':') {
             Some(rest) => (false, rest),
@@ -142,7 +157,7 @@ impl Expander<'_> {
             return Ok(Some(default));
         }
         if let Some(message) = operator.strip_prefix('?') {
-            let missing = || Missing {
+            let missing = || Stop::Missing {
                 name: name.to_owned(),
                 message: message.to_owned(),
             };
@@ -169,18 +184,29 @@ fn name_length(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Returns where the brace that is open at the start of `text` closes.
-fn closing_brace(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' if before == '$' => depth += 1,
-            '}' if depth == 0 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
+/// Where the braces of references close, found in one pass: a search from each would take a square of time.
+struct Braces(Vec<(usize, usize)>);
+
+impl Braces {
+    fn of(text: &str) -> Self {
+        let mut open = Vec::new();
+        let mut pairs = Vec::new();
+        let mut before = ' ';
+        for (at, c) in text.char_indices() {
+            match c {
+                '{' if before == '$' => open.push(at - 1),
+                '}' => pairs.extend(open.pop().map(|from| (from, at))),
+                _ => {}
+            }
+            before = c;
         }
-        before = c;
+        pairs.sort_unstable();
+        Self(pairs)
     }
-    None
+
+    /// Returns how far behind the `${` at `from` its brace closes.
+    fn close(&self, from: usize) -> Option<usize> {
+        let found = self.0.binary_search_by_key(&from, |(from, _)| *from);
+        found.ok().map(|index| self.0[index].1 - from)
+    }
 }

@@ -195,3 +195,46 @@ fn comments_and_keys_are_found() {
     assert_eq!(env.get_raw("S"), Some("v2"));
     assert_eq!(env.get_raw("X"), None);
 }
+
+#[test]
+fn values_that_grow_without_end_are_refused_with_their_line() {
+    let mut text = format!("A0={}\n", "x".repeat(1000));
+    for level in 1..10 {
+        let before = format!("${{A{}}}", level - 1).repeat(10);
+        text += &format!("A{level}={before}\n");
+    }
+    let resolve = |text: &str| {
+        let file = EnvFile::parse(text, ".env.sample").unwrap();
+        file.resolve(&BTreeMap::new()).map_err(|e| e.to_string())
+    };
+    let words = "the value of `A2` is longer than 64 KiB, or expands to more";
+    assert_eq!(resolve(&text), Err(format!(".env.sample:3: {words}")));
+    // By defaults, one in another, too.
+    let text = format!("A={}\nB=${{X:-${{Y:-$A$A}}}}\n", "x".repeat(40_000));
+    assert!(resolve(&text).unwrap_err().starts_with(".env.sample:2: "));
+    let written = format!("A='{}'\n", "x".repeat(VALUE_CEILING + 1));
+    assert!(resolve(&written).is_err());
+    let full = format!("A={}\n", "x".repeat(VALUE_CEILING));
+    assert_eq!(resolve(&full).unwrap()["A"].len(), VALUE_CEILING);
+    let text = full + &(0..40).map(|n| format!("B{n}=$A\n")).collect::<String>();
+    let error = resolve(&text).unwrap_err();
+    let words = "the variables up to here are more than 10000, or expand to more than 1 MiB";
+    assert_eq!(error, format!(".env.sample:16: {words}"));
+    let many = "A=\n".repeat(COUNT_CEILING + 1);
+    assert!(
+        resolve(&many)
+            .unwrap_err()
+            .starts_with(".env.sample:10001: ")
+    );
+}
+
+#[test]
+fn braces_that_never_close_cost_no_square_of_time() {
+    // A search for its end from each of them took minutes for the 16 lines that fit into a file.
+    let line = "${a".repeat(VALUE_CEILING / 3);
+    let text: String = (0..15).map(|n| format!("V{n}={line}\n")).collect();
+    let file = EnvFile::parse(&text, "x").unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(file.resolve(&BTreeMap::new()).unwrap()["V3"], line);
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+}
