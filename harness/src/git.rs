@@ -7,6 +7,7 @@
 
 pub mod checkout;
 pub mod clones;
+pub mod content;
 pub mod fetch;
 pub mod files;
 pub mod http;
@@ -26,6 +27,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::{Repository, RepositoryOpenFlags};
+
+use content::ContentError;
 
 /// Whose turn it is when something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,9 @@ pub enum GitError {
         /// The repository.
         path: PathBuf,
     },
+    /// A commit holds what is not written to a disk.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// An operation of libgit2 failed.
     #[error("cannot {doing} in `{path}`")]
     Git {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use git2::build::CheckoutBuilder;
 use git2::{Oid, Repository};
 
+use super::content::{self, ContentError};
 use super::reference::{self, Resolved, Unresolved};
 use super::{GitError, open};
 
@@ -31,16 +32,20 @@ pub struct Tip {
 pub fn checkout(repo_dir: &Path, commit_or_tag: &str) -> Result<String, GitError> {
     let repo = open(repo_dir)?;
     let commit = find(&repo, repo_dir, commit_or_tag)?;
-    force(&repo, commit).map_err(GitError::git("check out a commit", repo_dir))?;
+    force(&repo, commit)?;
     Ok(commit.to_string())
 }
 
-pub(super) fn force(repo: &Repository, commit: Oid) -> Result<(), git2::Error> {
-    let object = repo.find_object(commit, None)?;
-    let mut options = CheckoutBuilder::new();
-    options.force().remove_untracked(true);
-    repo.checkout_tree(&object, Some(&mut options))?;
-    repo.set_head_detached(commit)
+pub(super) fn force(repo: &Repository, commit: Oid) -> Result<(), ContentError> {
+    content::check(repo, commit)?;
+    let write = || {
+        let object = repo.find_object(commit, None)?;
+        let mut options = CheckoutBuilder::new();
+        options.force().remove_untracked(true);
+        repo.checkout_tree(&object, Some(&mut options))?;
+        repo.set_head_detached(commit)
+    };
+    write().map_err(|source| ContentError::of(commit, source))
 }
 
 /// Returns the full id of the commit that a tag, branch, `refs/…` or (abbreviated) id names.
@@ -107,6 +112,9 @@ pub fn is_ancestor(repo_dir: &Path, ancestor: &str, commit: &str) -> Result<bool
 pub fn changed_files(repo_dir: &Path, from: &str, to: &str) -> Result<Vec<PathBuf>, GitError> {
     let repo = open(repo_dir)?;
     let (from, to) = (find(&repo, repo_dir, from)?, find(&repo, repo_dir, to)?);
+    for commit in [from, to] {
+        content::check(&repo, commit)?;
+    }
     let compare = || {
         let (from, to) = (
             repo.find_commit(from)?.tree()?,

@@ -8,6 +8,7 @@ use git2::{
     DescribeFormatOptions, DescribeOptions, ErrorClass, Oid, Repository, RepositoryInitOptions,
 };
 
+use super::content::ContentError;
 use super::http::TransportError;
 use super::local::{self, Extent};
 use super::source::{Source, SourceError};
@@ -118,6 +119,9 @@ pub enum FetchError {
         /// The source.
         origin: String,
     },
+    /// The commit holds what is not written to a disk.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The server could not be asked, or refused.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -175,8 +179,11 @@ impl FetchError {
             | Self::DestinationInside { .. }
             | Self::UnknownRef { .. }
             | Self::AmbiguousRef { .. }
-            | Self::NoCommit { .. } => Fault::Usage,
+            | Self::NoCommit { .. }
+            | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
+            Self::Content(error) if error.is_the_repositorys() => Fault::Usage,
             Self::Transport(_)
+            | Self::Content(_)
             | Self::DestinationExists { .. }
             | Self::DiskFull { .. }
             | Self::Git { .. }
@@ -313,7 +320,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
             None => remote::bring(&repo, url, reference, token, clones.as_deref())?,
         },
     };
-    checkout::force(&repo, landing.commit).map_err(failed("check out"))?;
+    checkout::force(&repo, landing.commit)?;
     if let Some((root, changes)) = &landing.overlay {
         worktree::overlay(root, destination, changes).map_err(|(path, source)| FetchError::Io {
             doing: "copy",

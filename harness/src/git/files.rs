@@ -4,7 +4,8 @@ use std::path::Path;
 
 use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 
-use super::{GitError, checkout, open};
+use super::{GitError, checkout, content, open};
+use crate::source_tree::TEXT_CEILING;
 
 /// The files that a commit holds.
 pub struct CommitFiles {
@@ -23,10 +24,11 @@ impl CommitFiles {
     /// Returns the files of the commit (or tag) of the repository at `repo_dir`.
     ///
     /// # Errors
-    /// [`GitError`] when there is no such repository or commit.
+    /// [`GitError`] when there is no such repository or commit, or the commit holds more than a recipe may have.
     pub fn open(repo_dir: &Path, commit: &str) -> Result<Self, GitError> {
         let repo = open(repo_dir)?;
         let commit = checkout::find(&repo, repo_dir, commit)?;
+        content::check(&repo, commit)?;
         let path = repo_dir.to_owned();
         Ok(Self { repo, commit, path })
     }
@@ -56,7 +58,8 @@ impl CommitFiles {
         Ok(paths)
     }
 
-    /// Returns what the commit holds at `path`, relative to its root; `None` when that is no file.
+    /// Returns what the commit holds at `path`, relative to its root; `None` when that is no file, or a larger one
+    /// than is read of a work tree.
     ///
     /// # Errors
     /// [`GitError`] when an object is missing.
@@ -67,6 +70,9 @@ impl CommitFiles {
                 return Ok(None);
             };
             if entry.kind() != Some(ObjectType::Blob) {
+                return Ok(None);
+            }
+            if self.repo.odb()?.read_header(entry.id())?.0 as u64 > TEXT_CEILING {
                 return Ok(None);
             }
             let blob = self.repo.find_blob(entry.id())?;

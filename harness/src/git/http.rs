@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, before its answer and within it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The most that is read of one answer: 256 MiB.
+pub(super) const TRANSFER_CEILING: u64 = 256 << 20;
+
 /// How many redirects in a row are followed.
 const MAX_REDIRECTS: usize = 5;
 
@@ -31,7 +34,7 @@ const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 
-/// A forge could not be asked, or refused. Always a matter of infrastructure.
+/// A forge could not be asked, or refused. A matter of infrastructure, but for what is too large.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The forge answered with something besides success.
@@ -77,6 +80,12 @@ pub enum TransportError {
         host: String,
         /// What the client says.
         source: io::Error,
+    },
+    /// The answer is larger than a recipe's repository may be.
+    #[error("`{host}` sends more than {} MiB for one repository", TRANSFER_CEILING >> 20)]
+    TooLarge {
+        /// The host.
+        host: String,
     },
     /// A web page or a login form instead of a repository.
     #[error("`{host}` answers for `{path}`, but not as a git server does")]

@@ -12,7 +12,7 @@ use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::fetch::{FetchError, Landing};
 use super::reference::{self, Resolved, Unresolved};
-use super::{open_exactly, worktree};
+use super::{content, open_exactly, worktree};
 use crate::name::GitRef;
 
 /// Where names are looked up in a source: branches first, as `git checkout` does.
@@ -49,6 +49,8 @@ pub(super) fn bring(
         Some(reference) => find(&source, path, reference)?,
         None => head(&source, path)?,
     };
+    // Before it is copied: what is refused takes no room.
+    content::check(&source, resolved.commit)?;
     let changes = if reference.is_none() && extent == Extent::WorkTree {
         apart(&source, into)?;
         worktree::changes(&source).map_err(failed("read the status of"))?

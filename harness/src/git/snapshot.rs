@@ -7,6 +7,7 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use walkdir::WalkDir;
 
+use super::content::{self, ContentError};
 use super::{GitError, checkout, open};
 
 /// Writes the files of a commit (or tag) into the directory `destination`, which must not exist yet.
@@ -18,6 +19,7 @@ use super::{GitError, checkout, open};
 pub fn export(repo_dir: &Path, commit: &str, destination: &Path) -> Result<(), GitError> {
     let repo = open(repo_dir)?;
     let commit = checkout::find(&repo, repo_dir, commit)?;
+    content::check(&repo, commit)?;
     create_new(destination)?;
     let mut options = CheckoutBuilder::new();
     options
@@ -27,7 +29,7 @@ pub fn export(repo_dir: &Path, commit: &str, destination: &Path) -> Result<(), G
         .target_dir(destination);
     repo.find_object(commit, None)
         .and_then(|object| repo.checkout_tree(&object, Some(&mut options)))
-        .map_err(GitError::git("export a commit", repo_dir))
+        .map_err(|source| ContentError::of(commit, source).into())
 }
 
 /// Copies a directory with everything in it, `.git` included, to `to`, which must not exist yet.

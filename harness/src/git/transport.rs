@@ -16,7 +16,7 @@ use git2::{ErrorClass, ErrorCode};
 use reqwest::Url;
 use reqwest::blocking::Response;
 
-use super::http::{Client, TransportError, host};
+use super::http::{Client, TRANSFER_CEILING, TransportError, host};
 use super::token::Token;
 
 /// One fetch: its client, and what went wrong first.
@@ -100,6 +100,7 @@ impl SmartSubtransport for Smart {
             session: Arc::clone(&self.0),
             url,
             exchange,
+            read: 0,
         }))
     }
 
@@ -118,6 +119,8 @@ struct Stream {
     session: Arc<Session>,
     url: Url,
     exchange: Exchange,
+    /// How much of the answer was read.
+    read: u64,
 }
 
 impl Stream {
@@ -142,12 +145,18 @@ impl Read for Stream {
         let Exchange::Answer(response) = &mut self.exchange else {
             return Ok(0);
         };
-        response.read(buffer).map_err(|source| {
+        let read = response.read(buffer).map_err(|source| {
             self.fail(TransportError::Broken {
                 host: host(&self.url),
                 source,
             })
-        })
+        })?;
+        self.read += read as u64;
+        if self.read > TRANSFER_CEILING {
+            let host = host(&self.url);
+            return Err(self.fail(TransportError::TooLarge { host }));
+        }
+        Ok(read)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to do next about input that is wrong: every refusal says what, where, and this.
 
 use crate::git::fetch::FetchError;
+use crate::git::http::TransportError;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::interpolate::InterpolateError;
 use crate::recipe::release::ReleaseError;
@@ -28,6 +29,13 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
         FetchError::DestinationInside { .. } => {
             "choose a runs directory outside of the recipe with CCCI_RUNS_DIR"
         }
+        FetchError::Content(error) if error.is_the_repositorys() => {
+            "docs/operating.md says what a recipe's repository may hold"
+        }
+        FetchError::Transport(TransportError::TooLarge { .. }) => {
+            "docs/operating.md says what a recipe's repository may hold"
+        }
+        FetchError::Content(_) => "fetch the whole repository, not a part of it",
         FetchError::Transport(_) => {
             "check the address, the token (CCCI_FORGE_TOKEN) and whether this host reaches the forge"
         }

@@ -93,6 +93,9 @@ fn refuse(error: LintError, path: &Path) -> Exit {
         LintError::Variables(_) | LintError::Compose(_) => {
             "docs/operating.md says what a recipe's repository may hold"
         }
+        LintError::Git(GitError::Content(error)) if error.is_the_repositorys() => {
+            "docs/operating.md says what a recipe's repository may hold"
+        }
         LintError::Git(GitError::UnknownRef { .. } | GitError::AmbiguousRef { .. }) => {
             "name a branch, a tag or a commit of the repository with `--ref`"
         }
