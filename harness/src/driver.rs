@@ -2,6 +2,7 @@
 
 pub mod abra;
 pub mod backup;
+pub mod readback;
 pub mod stack;
 
 use std::cell::Cell;
@@ -60,6 +61,14 @@ pub enum DriverError {
     NotSupplied {
         /// Its name.
         secret: String,
+    },
+    /// What the engine has is not what was to be deployed.
+    #[error("what `{client}` made of the project is not what was planned: {difference}")]
+    Otherwise {
+        /// What deployed it.
+        client: &'static str,
+        /// How they differ.
+        difference: String,
     },
     /// A file of the run cannot be written.
     #[error("failed to write `{path}`")]

@@ -10,6 +10,7 @@ pub mod host;
 pub mod image;
 pub mod object;
 pub mod service;
+pub mod spec;
 pub mod steady;
 pub mod teardown;
 pub mod volume;

@@ -556,9 +556,10 @@ fn recipe_fault(error: DriverError) -> Result<(String, Vec<String>), TierError> 
             let tail = tail.clone();
             Ok((error.to_string(), tail))
         }
-        DriverError::Compose(_) | DriverError::Secret(_) | DriverError::NotSupplied { .. } => {
-            Ok((error.to_string(), Vec::new()))
-        }
+        DriverError::Compose(_)
+        | DriverError::Secret(_)
+        | DriverError::NotSupplied { .. }
+        | DriverError::Otherwise { .. } => Ok((error.to_string(), Vec::new())),
         error => Err(TierError::Driver(error)),
     }
 }

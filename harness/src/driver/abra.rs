@@ -7,20 +7,21 @@
 use std::path::{Path, PathBuf};
 
 use super::backup::{self, Fault, Snapshot};
+use super::readback::{self, Deployer};
 use super::stack::{HostTraits, Stamp, tag_of};
 use super::{DriverError, Site};
 use crate::abra::{Abra, AbraError, Deploy};
 use crate::git::{GitError, checkout, snapshot, tags};
 use crate::lock::DomainLock;
 use crate::made::Made;
-use crate::name::RecipeName;
+use crate::name::{RecipeName, StackName};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::compose::model::PortMode;
 use crate::recipe::compose::render::without_ipvs;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::swarm::object::{Belongings, Kind};
-use crate::swarm::service::StackState;
+use crate::swarm::service::{StackState, UpdateState};
 
 /// The directory below `ABRA_DIR` for compose files that the harness adds.
 const OVERLAYS: &str = "overlays";
@@ -253,7 +254,33 @@ impl AbraDriver {
             })?;
         }
         self.prune(lock, release).await?;
+        self.read_back(&stack, release, stamp).await?;
         Ok(remark)
+    }
+
+    /// Holds what abra made against the resolved project. Of a service that Swarm rolls back the spec is the one from
+    /// before, and its tier says so.
+    async fn read_back(
+        &self,
+        stack: &StackName,
+        release: &Release,
+        stamp: &Stamp,
+    ) -> Result<(), DriverError> {
+        let state = self.site.engine.stack_state(stack).await?;
+        let rolls_back =
+            |update| matches!(update, UpdateState::RollingBack | UpdateState::RolledBack);
+        if state.services.values().any(|one| rolls_back(one.update)) {
+            return Ok(());
+        }
+        let resolved = self.site.means.resolve(release, stack, stamp)?;
+        let there = self.site.engine.stack_spec(stack).await?;
+        match readback::difference(&resolved, stack, &there, Deployer::Abra) {
+            None => Ok(()),
+            Some(difference) => Err(DriverError::Otherwise {
+                client: "abra app deploy",
+                difference,
+            }),
+        }
     }
 
     /// An engine that is gone is not the recipe's fault; ask it.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::readback::{self, Deployer};
 use super::{DriverError, Site};
 use crate::lock::DomainLock;
 use crate::name::{RecipeName, StackName};
@@ -178,7 +179,14 @@ impl StackDriver {
             .run(&cmd.arg(stack.as_str()), DEPLOY_LIMIT)
             .await?;
         if finished.success() {
-            return Ok(());
+            let there = self.site.engine.stack_spec(&stack).await?;
+            return match readback::difference(&resolved, &stack, &there, Deployer::Docker) {
+                None => Ok(()),
+                Some(difference) => Err(DriverError::Otherwise {
+                    client: "docker stack deploy",
+                    difference,
+                }),
+            };
         }
         // An engine that is gone is not the recipe's fault; ask it.
         self.site.engine.info().await?;

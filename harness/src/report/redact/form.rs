@@ -2,6 +2,12 @@
 
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::prelude::{
+    BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD,
+    BASE64_URL_SAFE as URL_SAFE, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD,
+};
+
 /// A line of a secret of several lines is a secret of its own from this length on; shorter ones (`}`,
 /// `end`) are ordinary words.
 const SHORTEST_LINE: usize = 8;
@@ -21,11 +27,9 @@ pub(super) fn forms(secret: &str) -> Vec<String> {
     }
     // `echo "$SECRET" | base64` encodes a newline that the value does not have.
     for value in [secret, trimmed, &format!("{trimmed}\n")] {
-        for alphabet in [STANDARD, URL_SAFE] {
-            let unpadded = base64(value.as_bytes(), alphabet);
-            let padding = "=".repeat((4 - unpadded.len() % 4) % 4);
-            all.push(format!("{unpadded}{padding}"));
-            all.push(unpadded);
+        for (padded, unpadded) in [(STANDARD, STANDARD_NO_PAD), (URL_SAFE, URL_SAFE_NO_PAD)] {
+            all.push(padded.encode(value));
+            all.push(unpadded.encode(value));
         }
     }
     if trimmed.contains('\n') {
@@ -71,41 +75,9 @@ fn percent(value: &str, space: &str, lower: bool) -> String {
     encoded
 }
 
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// Returns `bytes` in base64 without padding. (Fifteen lines are less than a dependency.)
-fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
-    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for sextet in 0..=group.len() {
-            let index = bits >> (18 - 6 * sextet) & 0b11_1111;
-            encoded.push(char::from(alphabet[index as usize]));
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_as_rfc_4648_has_it() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg"),
-            ("fo", "Zm8"),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes(), STANDARD), encoded);
-        }
-        assert_eq!(base64(&[0xfb, 0xff], URL_SAFE), "-_8");
-    }
 
     #[test]
     fn a_value_that_is_no_secret_has_no_forms() {

@@ -1,0 +1,191 @@
+//! What the engine was told to run: the specs of a stack's services, as far as they are held against a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bollard::models::{Config, Mount, Network, ServiceSpec as ApiSpec, TaskSpecContainerSpec};
+use bollard::query_parameters::{
+    ListConfigsOptionsBuilder, ListNetworksOptions, ListServicesOptionsBuilder,
+};
+
+use super::service::familiar_image;
+use super::{Engine, EngineError, NAMESPACE, filters};
+use crate::name::StackName;
+
+/// The label in which `docker stack deploy` keeps the image as the compose file writes it: `convert/service.go` of
+/// docker/cli.
+const IMAGE_LABEL: &str = "com.docker.stack.image";
+
+/// One service's spec. Everything is by name and as text, so that two of them can be compared and shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// The image, as [`familiar_image`] has it.
+    pub image: String,
+    /// The service's labels, without those that `docker stack deploy` adds.
+    pub labels: BTreeMap<String, String>,
+    /// The containers' labels, without the namespace.
+    pub container_labels: BTreeMap<String, String>,
+    /// The environment: `NAME=value`, or `NAME` of a variable that is taken away.
+    pub environment: BTreeSet<String>,
+    /// The mounts: `volume note_data at /data`, `ro` behind it where the container cannot write.
+    pub mounts: BTreeSet<String>,
+    /// The ports: `8080 → 80/tcp ingress`; 0 is one that the engine chooses.
+    pub ports: BTreeSet<String>,
+    /// The secrets: `note_key_v1 at key`.
+    pub secrets: BTreeSet<String>,
+    /// The configs, in the same way.
+    pub configs: BTreeSet<String>,
+    /// The names of the networks.
+    pub networks: BTreeSet<String>,
+}
+
+/// What the engine has of a stack.
+#[derive(Debug, Clone, Default)]
+pub struct StackSpec {
+    /// The services, by full name.
+    pub services: BTreeMap<String, ServiceSpec>,
+    /// What the configs of the stack hold, by full name.
+    pub configs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Engine {
+    /// Reads what the engine was told to run of `stack`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when services, networks or configs cannot be listed.
+    pub async fn stack_spec(&self, stack: &StackName) -> Result<StackSpec, EngineError> {
+        let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
+        let services = ListServicesOptionsBuilder::new().filters(&mine).build();
+        let configs = ListConfigsOptionsBuilder::new().filters(&mine).build();
+        let (services, networks, configs) = futures_util::join!(
+            self.docker.list_services(Some(services)),
+            self.docker.list_networks(None::<ListNetworksOptions>),
+            self.docker.list_configs(Some(configs)),
+        );
+        let failed = |kind: &str, error| self.failed(format!("list the {kind} of {stack}"), error);
+        let networks = networks.map_err(|error| failed("networks", error))?;
+        let names = network_names(networks);
+        let mut spec = StackSpec::default();
+        for service in services.map_err(|error| failed("services", error))? {
+            let read = service.spec.unwrap_or_default();
+            let name = read.name.clone().unwrap_or_default();
+            spec.services.insert(name, read_spec(read, &names));
+        }
+        for config in configs.map_err(|error| failed("configs", error))? {
+            let (name, data) = read_config(config);
+            spec.configs.insert(name, data);
+        }
+        Ok(spec)
+    }
+}
+
+fn network_names(networks: Vec<Network>) -> BTreeMap<String, String> {
+    networks
+        .into_iter()
+        .map(|network| {
+            (
+                network.id.unwrap_or_default(),
+                network.name.unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+fn read_config(config: Config) -> (String, Vec<u8>) {
+    let spec = config.spec.unwrap_or_default();
+    // What cannot be decoded is no content that was planned.
+    let data = BASE64_STANDARD.decode(spec.data.unwrap_or_default());
+    (spec.name.unwrap_or_default(), data.unwrap_or_default())
+}
+
+fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec {
+    let template = spec.task_template.unwrap_or_default();
+    let container = template.container_spec.unwrap_or_default();
+    let ports = spec.endpoint_spec.and_then(|endpoint| endpoint.ports);
+    let attached = template.networks.or(spec.networks).unwrap_or_default();
+    let own = |labels: Option<std::collections::HashMap<String, String>>| {
+        let labels = labels.unwrap_or_default().into_iter();
+        labels
+            .filter(|(key, _)| key != NAMESPACE && key != IMAGE_LABEL)
+            .collect()
+    };
+    ServiceSpec {
+        image: familiar_image(container.image.as_deref().unwrap_or_default()),
+        labels: own(spec.labels),
+        container_labels: own(container.labels.clone()),
+        environment: container.env.iter().flatten().cloned().collect(),
+        mounts: container.mounts.iter().flatten().map(mount).collect(),
+        ports: ports
+            .into_iter()
+            .flatten()
+            .map(|port| {
+                let word = |value: Option<String>, default: &str| {
+                    let value = value.filter(|value| !value.is_empty());
+                    value.unwrap_or_else(|| default.to_owned())
+                };
+                format!(
+                    "{} → {}/{} {}",
+                    port.published_port.unwrap_or_default(),
+                    port.target_port.unwrap_or_default(),
+                    word(port.protocol.map(|value| value.to_string()), "tcp"),
+                    word(port.publish_mode.map(|value| value.to_string()), "ingress"),
+                )
+            })
+            .collect(),
+        secrets: secrets(&container),
+        configs: configs(&container),
+        networks: attached
+            .into_iter()
+            .filter_map(|network| network.target)
+            .map(|target| networks.get(&target).cloned().unwrap_or(target))
+            .collect(),
+    }
+}
+
+fn mount(mount: &Mount) -> String {
+    let kind = mount.typ.map(|kind| kind.to_string()).unwrap_or_default();
+    let source = mount.source.as_deref().unwrap_or_default();
+    let target = mount.target.as_deref().unwrap_or_default();
+    mount_text(&kind, source, target, mount.read_only.unwrap_or(false))
+}
+
+/// Returns a mount as [`ServiceSpec::mounts`] has it.
+#[must_use]
+pub fn mount_text(kind: &str, source: &str, target: &str, read_only: bool) -> String {
+    let source = if source.is_empty() {
+        String::new()
+    } else {
+        format!(" {source}")
+    };
+    let mode = if read_only { " ro" } else { "" };
+    format!("{kind}{source} at {target}{mode}")
+}
+
+fn secrets(container: &TaskSpecContainerSpec) -> BTreeSet<String> {
+    let secrets = container.secrets.iter().flatten();
+    secrets
+        .map(|secret| {
+            let file = secret.file.as_ref().and_then(|file| file.name.as_deref());
+            format!(
+                "{} at {}",
+                secret.secret_name.as_deref().unwrap_or_default(),
+                file.unwrap_or_default()
+            )
+        })
+        .collect()
+}
+
+fn configs(container: &TaskSpecContainerSpec) -> BTreeSet<String> {
+    let configs = container.configs.iter().flatten();
+    configs
+        .map(|config| {
+            let file = config.file.as_ref().and_then(|file| file.name.as_deref());
+            format!(
+                "{} at {}",
+                config.config_name.as_deref().unwrap_or_default(),
+                file.unwrap_or_default()
+            )
+        })
+        .collect()
+}
