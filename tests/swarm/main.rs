@@ -12,6 +12,7 @@ mod cut;
 mod dead;
 mod declared;
 mod dependencies;
+mod deployed;
 mod engine;
 mod fixtures;
 mod forge;

@@ -1,0 +1,123 @@
+//! What is deployed is what was judged: the client gets one file and nothing else, and the engine is read back.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::support::command;
+
+/// Puts a `docker` before the real one that does `script` with the compose file `$file` before it deploys.
+fn client(env: &mut SwarmEnv, script: &str) {
+    let real = command("sh")
+        .args(["-c", "command -v docker"])
+        .output()
+        .unwrap();
+    let real = String::from_utf8(real.stdout).unwrap();
+    let program = env.write(
+        "client/docker",
+        &format!(
+            "#!/bin/sh\nfor argument; do case $argument in */compose-*.json) file=$argument\n{script}\n;; esac; done\n\
+             exec {} \"$@\"\n",
+            real.trim()
+        ),
+    );
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    env.prepend_path(program.parent().unwrap());
+}
+
+#[test]
+fn a_client_that_deploys_something_else_makes_the_run_red() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install");
+    client(
+        &mut env,
+        "/bin/sed -i 's/\"environment\":{/\"environment\":{\"SMUGGLED\":\"in\",/' \"$file\"",
+    );
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(1);
+    let results = env.results();
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("is not what was planned") && reason.contains("`SMUGGLED`"),
+        "{reason}"
+    );
+    env.assert_nothing_left();
+}
+
+#[test]
+fn the_client_gets_the_printed_project_as_its_only_file_and_no_variable_of_the_host() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install");
+    env.set("HTTP_PROXY", "http://operator:canary@127.0.0.1:9");
+    // The names are of variables that steer the client, and the app is to get them.
+    env.edit(
+        &recipe.join("compose.yml"),
+        "    environment:\n",
+        "    environment:\n      - DOCKER_HOST\n      - OTEL_SERVICE_NAME\n      - HOME\n      - HTTP_PROXY\n",
+    );
+    let sample = recipe.join(".env.sample");
+    let text = std::fs::read_to_string(&sample).unwrap();
+    let more = "DOCKER_HOST=tcp://app\nOTEL_SERVICE_NAME=notes\nHOME=/srv/app\n";
+    std::fs::write(&sample, format!("{text}{more}")).unwrap();
+    let seen = env.root.join("seen");
+    std::fs::create_dir(&seen).unwrap();
+    let dir = seen.display();
+    client(
+        &mut env,
+        &format!(
+            "/usr/bin/env > {dir}/env; /bin/cp \"$file\" {dir}/compose.json; /usr/bin/printf '%s\\n' \"$@\" > {dir}/arguments"
+        ),
+    );
+    let planned = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    planned.expect(0);
+    let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(0);
+    let read = |name: &str| std::fs::read_to_string(seen.join(name)).unwrap();
+
+    let variables = read("env");
+    let mut names: Vec<&str> = variables
+        .lines()
+        .filter_map(|line| line.split('=').next())
+        // What the shell of this stand-in sets.
+        .filter(|name| !["PWD", "_", "SHLVL", "OLDPWD", "RECIPE_CI_RUN"].contains(name))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, [""; 0], "{variables}");
+    let arguments = read("arguments");
+    assert_eq!(
+        arguments.matches("--compose-file").count(),
+        1,
+        "{arguments}"
+    );
+
+    let mut deployed: Value = serde_json::from_str(&read("compose.json")).unwrap();
+    let app = deployed["services"]["app"]["environment"].clone();
+    assert_eq!(app["DOCKER_HOST"], "tcp://app");
+    assert_eq!(app["OTEL_SERVICE_NAME"], "notes");
+    assert_eq!(app["HOME"], "/srv/app");
+    assert_eq!(app["HTTP_PROXY"], Value::Null);
+    // The files of configs lie in the run's directory, which the plan does not know.
+    let mut shown = planned["project"].clone();
+    for document in [&mut deployed, &mut shown] {
+        for config in document["configs"].as_object_mut().unwrap().values_mut() {
+            config["file"] = Value::Null;
+        }
+        unescape(document);
+    }
+    assert_eq!(deployed, shown);
+    env.assert_nothing_left();
+}
+
+/// Docker makes one `$` of two.
+fn unescape(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace("$$", "$"),
+        Value::Array(items) => items.iter_mut().for_each(unescape),
+        Value::Object(entries) => entries.values_mut().for_each(unescape),
+        _ => {}
+    }
+}
