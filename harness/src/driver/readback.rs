@@ -269,7 +269,8 @@ mod tests {
         let same = there(&resolved, &stack);
         assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
         let app = format!("{stack}_app");
-        let changes: [(&str, fn(&mut ServiceSpec)); 9] = [
+        type Change = fn(&mut ServiceSpec);
+        let changes: [(&str, Change); 9] = [
             ("image `b:1`", |spec| spec.image = "b:1".to_owned()),
             ("lacks label `l=m`", |spec| spec.labels.clear()),
             ("has container label `x=y`", |spec| {
@@ -279,7 +280,7 @@ mod tests {
                 spec.mounts.clear();
             }),
             ("lacks port `53 → 53/udp ingress`", |spec| {
-                spec.ports.clear()
+                spec.ports.clear();
             }),
             ("lacks secret `z_s_v1 at s`", |spec| spec.secrets.clear()),
             ("lacks config `note-012345_z_c at /c`", |spec| {
