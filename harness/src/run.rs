@@ -15,6 +15,7 @@ mod lint;
 mod network;
 mod overlaid;
 pub mod plan;
+mod plan_view;
 mod promote;
 mod quick;
 mod resolved;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, resolved, tiers};
+use super::{Context, RunError, base, plan_view, resolved, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::event::Event;
@@ -120,8 +120,8 @@ pub(super) async fn go(
             &body::means(&context, traits, false),
         )?;
         let lines = resolved.deviations();
-        body::announce(&context, &plan, &[], &embedded(), &lines);
-        return Ok(Quick::Done(Some(body::view(
+        plan_view::announce(&context, &plan, &[], &embedded(), &lines);
+        return Ok(Quick::Done(Some(plan_view::view(
             &context,
             &plan,
             &resolved,
@@ -175,7 +175,7 @@ pub(super) async fn go(
     let resolved = resolved::of(&plan, &context.settings, &means)?;
     super::network::proxy_is_there(&engine, &resolved).await?;
     let lines = resolved.deviations();
-    body::announce(&context, &plan, &[], &embedded(), &lines);
+    plan_view::announce(&context, &plan, &[], &embedded(), &lines);
     // A quick run deploys with the embedded driver, whatever the host has.
     super::lint::go(&context, &plan, None).await?;
     if let Some(reason) = &plan.masks {
