@@ -540,10 +540,10 @@ mod tests {
             hint.contains("`docker pull`") && hint.contains("--driver stack"),
             "{hint}"
         );
-        let child = std::fs::read_to_string(dir.path().join("fake/hangs")).unwrap();
+        let child = crate::host_file::text(dir.path().join("fake/hangs")).unwrap();
         let gone = || async {
             let stat = Path::new("/proc").join(&child).join("stat");
-            let stat = std::fs::read_to_string(stat).unwrap_or_default();
+            let stat = crate::host_file::text(stat).unwrap_or_default();
             Ok(if stat.is_empty() || stat.contains(") Z ") {
                 Poll::Ready(())
             } else {

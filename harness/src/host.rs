@@ -7,6 +7,7 @@ pub mod set_up;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::host_file;
 use crate::process::{Cmd, Processes};
 
 pub use set_up::{SetUp, SetUpError, Step, set_up};
@@ -41,12 +42,12 @@ pub fn ipvs(root: &Path) -> Ipvs {
     if root.join("proc/net/ip_vs").exists() {
         return Ipvs::Loaded;
     }
-    let Ok(release) = std::fs::read_to_string(root.join("proc/sys/kernel/osrelease")) else {
+    let Ok(release) = host_file::text(root.join("proc/sys/kernel/osrelease")) else {
         return Ipvs::Absent;
     };
     let modules = root.join("lib/modules").join(release.trim());
     let named = ["modules.dep", "modules.builtin"].iter().any(|list| {
-        std::fs::read_to_string(modules.join(list)).is_ok_and(|text| text.lines().any(names_ip_vs))
+        host_file::text(modules.join(list)).is_ok_and(|text| text.lines().any(names_ip_vs))
     });
     if named { Ipvs::Loadable } else { Ipvs::Absent }
 }

@@ -449,7 +449,7 @@ mod tests {
         let engine = Engine::gone(root.path());
         let path = host.lock_file(&domain);
         std::fs::write(&path, "").unwrap();
-        let look = std::fs::File::open(&path).unwrap();
+        let look = crate::host_file::open(&path).unwrap();
         #[expect(clippy::disallowed_methods, reason = "as a look does")]
         look.try_lock_shared().unwrap();
         let decide = |ms| decide_within(Duration::from_millis(ms), &engine, &host, &domain, &run);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dirs::{HostDirs, RunDirs};
 use crate::event::{Consumer, Event, PlannedDependency, RunStarted};
+use crate::host_file;
 use crate::lock::{DomainLock, LockError, Probe, SectionLock, probe};
 use crate::name::{Domain, Zone};
 use crate::outcome::{Phase, Status};
@@ -277,7 +278,7 @@ pub fn held_locks(host: &HostDirs, zone: &Zone) -> Result<Vec<(Domain, Probe)>, 
 }
 
 fn read(path: &Path) -> io::Result<Option<LiveRun>> {
-    match std::fs::read(path) {
+    match host_file::bytes(path) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

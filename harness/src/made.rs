@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::HostDirs;
+use crate::host_file;
 use crate::lock::DomainLock;
 use crate::name::{Domain, Zone};
 use crate::record::{Durability, replace};
@@ -201,7 +202,7 @@ fn read(host: &HostDirs, domain: &Domain) -> Result<Option<Text>, MadeError> {
         path: path.clone(),
         source,
     };
-    let bytes = match std::fs::read(&path) {
+    let bytes = match host_file::bytes(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
@@ -255,7 +256,7 @@ mod tests {
         );
         assert!(domains(&host, &"y".parse().unwrap(), &mut unreadable).is_empty());
 
-        let good = std::fs::read_to_string(&file).unwrap();
+        let good = crate::host_file::text(&file).unwrap();
         for (from, to) in [
             (good.as_str(), ""),
             ("\"schema\": 1", "\"schema\": 2"),

@@ -42,6 +42,7 @@ pub(crate) use shared::{Turn, turn};
 pub use start::{Ask, Started, Starter, start, wait};
 pub use state::{Condition, Row, list, peek};
 
+use crate::host_file;
 use crate::lock::{LockError, file};
 use crate::process::Identity;
 
@@ -311,7 +312,7 @@ impl OnceDir {
     /// Waits until this process alone decides about tasks of this directory, until the file is dropped.
     async fn section(&self) -> Result<File, OnceError> {
         self.require_own()?;
-        let dir = File::open(&self.path).map_err(OnceError::unusable(&self.path))?;
+        let dir = host_file::open(&self.path).map_err(OnceError::unusable(&self.path))?;
         let mode = dir
             .metadata()
             .map_err(OnceError::unusable(&self.path))?

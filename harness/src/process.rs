@@ -434,7 +434,7 @@ mod tests {
 
     /// Whether a process runs; one that is dead and waits to be reaped does not.
     fn lives(pid: &str) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = crate::host_file::text(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ")
             .is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
@@ -530,7 +530,7 @@ mod tests {
             loop {
                 assert!(!deadline.passed(), "the child never said its pid");
                 drop(tokio::time::timeout(Duration::from_millis(5), run.as_mut()).await);
-                if let Ok(pid) = std::fs::read_to_string(&file) {
+                if let Ok(pid) = crate::host_file::text(&file) {
                     break pid;
                 }
             }

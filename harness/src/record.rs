@@ -1,11 +1,12 @@
 //! Small files that are read while others write them: replaced whole, or overwritten with one call.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::host_file;
 use crate::wait::Deadline;
 
 /// What a written record must survive.
@@ -47,7 +48,7 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
     }
     // Without this the rename may be lost with the power; not every file system can do it.
     if durability == Durability::Power
-        && let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok())
+        && let Some(dir) = path.parent().and_then(|dir| host_file::open(dir).ok())
     {
         dir.sync_all().ok();
     }
@@ -107,7 +108,7 @@ pub(crate) fn read_overwritten<T: serde::de::DeserializeOwned>(path: &Path) -> i
     loop {
         // Asked before the look, so that no reader gives up on one that is older than the limit.
         let is_last = torn.passed();
-        match serde_json::from_slice(&fs::read(path)?) {
+        match serde_json::from_slice(&host_file::bytes(path)?) {
             Ok(record) => return Ok(record),
             Err(error) if is_last => return Err(error.into()),
             Err(_) => std::thread::yield_now(),

@@ -31,6 +31,7 @@ use crate::abra::Abra;
 use crate::dirs::{DirsError, RunDirs};
 use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
+use crate::host_file;
 use crate::lifetime::Note;
 use crate::lifetime::worker::{EndSignal, Notes, Signals};
 use crate::live;
@@ -443,7 +444,7 @@ impl Decision {
 
 /// Returns the peak resident memory of this process in bytes, as the kernel counts it (`VmHWM`).
 fn peak_rss_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = host_file::text("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
         .map_or(0, |kib| kib * 1024)

@@ -9,7 +9,6 @@
     reason = "`fork` and `pre_exec` are unsafe by their nature; each use says why it is sound"
 )]
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -17,6 +16,8 @@ use std::process::Command;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{ForkResult, Pid, getppid, setsid};
+
+use crate::host_file;
 
 /// How a child is tied to the process that spawns it.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +108,7 @@ impl OwnStatus {
     pub(crate) fn read() -> io::Result<Self> {
         // `std::fs` takes the size of such a file for its length, which is 0, and needs ten calls.
         let mut text = String::with_capacity(4096);
-        File::open("/proc/self/status")?.read_to_string(&mut text)?;
+        host_file::open("/proc/self/status")?.read_to_string(&mut text)?;
         Self::parse(&text).ok_or_else(|| {
             let what = "`/proc/self/status` lacks its lines `Threads:` and `SigIgn:`";
             io::Error::new(io::ErrorKind::InvalidData, what)

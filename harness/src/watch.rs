@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arm::{ArmError, Armed, arm};
 
+use crate::host_file;
 use crate::lock::{LockError, Probe, SectionLock, probe};
 use crate::process::{Identity, Process};
 use crate::record::replace_shared;
@@ -163,7 +164,7 @@ pub fn state(state: &Path) -> Result<State, WatchError> {
 
 fn heartbeat(state: &Path) -> Result<Option<Heartbeat>, WatchError> {
     let path = heartbeat_file(state);
-    match std::fs::read(&path) {
+    match host_file::bytes(&path) {
         // A garbled record is as good as none: the lock decides.
         Ok(text) => Ok(serde_json::from_slice(&text).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -14,6 +14,7 @@ use harness::dirs::HostDirs;
 use harness::doctor::Subject;
 use harness::driver::Choice;
 use harness::git::token::Token;
+use harness::host_file;
 use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone};
 use harness::outcome::Stage;
@@ -466,7 +467,7 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
         env::path("CCCI_FORGE_TOKEN_FILE"),
     ) {
         (Some(secret), _) => secret,
-        (None, Some(path)) => std::fs::read_to_string(&path).map_err(|error| {
+        (None, Some(path)) => host_file::text(&path).map_err(|error| {
             wrong(
                 format!(
                     "the token file `{}` cannot be read: {error}",

@@ -146,7 +146,7 @@ fn a_published_version_that_cannot_be_read_is_a_broken_dependency_and_not_wrong_
         let (env, client) = env();
         let board = published(&env, "board");
         let path = board.join(file);
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = harness::host_file::text(&path).unwrap_or_default();
         let edited = text.replacen(from, to, 1);
         assert_ne!(text, edited);
         std::fs::write(path, edited).unwrap();

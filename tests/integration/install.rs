@@ -30,7 +30,7 @@ fn it_writes_every_place_in_force_and_says_what_is_next() {
     assert!(done.stderr.ends_with(next), "{}", done.stderr);
     let root = env.root.display();
     let zone = &env.zone;
-    let service = fs::read_to_string(env.root.join(SERVICE)).unwrap();
+    let service = harness::host_file::text(env.root.join(SERVICE)).unwrap();
     for line in [
         format!("ExecStart=\"{}\" janitor", crate::support::binary()),
         format!("Environment=\"HOME={root}/home\""),
@@ -48,7 +48,7 @@ fn it_writes_every_place_in_force_and_says_what_is_next() {
             "no {line} in\n{service}"
         );
     }
-    let timer = fs::read_to_string(env.root.join("units/recipe-ci-janitor.timer")).unwrap();
+    let timer = harness::host_file::text(env.root.join("units/recipe-ci-janitor.timer")).unwrap();
     assert!(timer.contains("\nOnUnitActiveSec=300s\n"), "{timer}");
 
     let again = env.run(["janitor", "install", "--dir", dir, "--every", "5m"]);

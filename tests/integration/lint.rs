@@ -50,7 +50,7 @@ fn errors_are_exit_1_and_a_ref_is_taken_as_it_is() {
     let env = env();
     let recipe = env.recipe("notes");
     let compose = recipe.join("compose.yml");
-    let text = std::fs::read_to_string(&compose).unwrap();
+    let text = harness::host_file::text(&compose).unwrap();
     std::fs::write(
         &compose,
         text.replace("interval: 1s", "interval: ${EVERY:-1s}"),

@@ -88,7 +88,7 @@ impl Place {
     fn wait_blocked(&self, inode: u64) {
         let tail = format!(":{inode} ");
         wait_until(LONG, "somebody blocks on the lock", || {
-            let locks = std::fs::read_to_string("/proc/locks").unwrap();
+            let locks = harness::host_file::text("/proc/locks").unwrap();
             locks
                 .lines()
                 .any(|line| line.contains("-> FLOCK") && line.contains(&tail))
@@ -188,7 +188,7 @@ fn t03_a_child_that_outlives_the_holder_does_not_keep_the_lock() {
     holder.wait_line("acquired");
     let child: i32 = line.strip_prefix("child ").unwrap().parse().unwrap();
     end(holder);
-    let stat = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    let stat = || harness::host_file::text(format!("/proc/{child}/stat")).unwrap_or_default();
     assert!(
         stat().contains("(sleep)") && !stat().contains(") Z"),
         "{}",
@@ -316,7 +316,7 @@ fn t19_an_env_file_written_through_the_link_is_in_the_canonical_place() {
     std::fs::create_dir(&server).unwrap();
     std::fs::write(server.join(format!("{DOMAIN}.env")), "A=1\n").unwrap();
     let canonical = host.env_file("default", &domain());
-    assert_eq!(std::fs::read_to_string(&canonical).unwrap(), "A=1\n");
+    assert_eq!(harness::host_file::text(&canonical).unwrap(), "A=1\n");
     std::fs::remove_dir_all(&dirs.root).unwrap();
     assert!(canonical.exists(), "the link was followed");
 }

@@ -292,7 +292,7 @@ fn drones_capacity_is_the_one_knob_and_a_stop_waits_for_teardown() {
     assert_eq!(host["restart"]["drone-runner-exec"], false);
 
     // Steps get nothing of the runner's environment but what is in this file.
-    let steps = std::fs::read_to_string(variable(runner, "DRONE_RUNNER_ENVFILE")).unwrap();
+    let steps = harness::host_file::text(variable(runner, "DRONE_RUNNER_ENVFILE")).unwrap();
     assert_eq!(
         steps,
         "ABRA_DIR='/home/op/.abra'\nCCCI_APP_LOCK_DIR='/run/lock'\nCCCI_FORGE_URL='https://git.example.org'\n\
@@ -468,7 +468,7 @@ fn the_package_is_built_from_what_there_is() {
         ("runner/src/exit.rs", "docs"),
         ("harness/build.rs", "tests"),
     ] {
-        let text = std::fs::read_to_string(repository().join(source)).unwrap();
+        let text = harness::host_file::text(repository().join(source)).unwrap();
         assert!(text.contains(&format!("../{included}/")), "{source}");
         assert!(
             files
@@ -520,7 +520,7 @@ fn the_flake_has_package_shell_and_modules() {
 #[test]
 fn the_example_of_the_documentation_is_a_host() {
     let nix = Nix::new();
-    let page = std::fs::read_to_string(repository().join("docs/operating.md")).unwrap();
+    let page = harness::host_file::text(repository().join("docs/operating.md")).unwrap();
     let examples: Vec<&str> = page
         .split("```nix\n")
         .skip(1)

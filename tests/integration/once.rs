@@ -45,7 +45,7 @@ impl Tasks {
     }
 
     fn runs(&self) -> usize {
-        let text = std::fs::read_to_string(self.env.root.join("count")).unwrap_or_default();
+        let text = harness::host_file::text(self.env.root.join("count")).unwrap_or_default();
         text.lines().count()
     }
 
@@ -59,12 +59,12 @@ impl Tasks {
 
     /// Returns what the attempt's file says of itself.
     fn record(&self) -> Value {
-        let text = std::fs::read_to_string(self.file("pid")).unwrap();
+        let text = harness::host_file::text(self.file("pid")).unwrap();
         serde_json::from_str(text.lines().nth(1).unwrap()).unwrap()
     }
 
     fn pid(&self) -> i32 {
-        let text = std::fs::read_to_string(self.file("pid")).unwrap();
+        let text = harness::host_file::text(self.file("pid")).unwrap();
         text.lines().next().unwrap().parse().unwrap()
     }
 
@@ -81,7 +81,7 @@ impl Tasks {
     /// Edits the kept result or the attempt.
     fn forge(&self, what: &str, edit: impl FnOnce(String) -> String) {
         let path = self.file(what);
-        let text = edit(std::fs::read_to_string(&path).unwrap());
+        let text = edit(harness::host_file::text(&path).unwrap());
         std::fs::write(&path, text).unwrap();
     }
 }
@@ -277,7 +277,7 @@ fn a_result_of_something_else_is_not_believed() {
         assert_eq!(tasks.runs(), runs, "{name}");
     }
     // All of it from before a crash of the system: both files agree, and the boot is another one.
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = harness::host_file::text("/proc/sys/kernel/random/boot_id").unwrap();
     for what in ["exit", "pid"] {
         tasks.forge(what, |text| text.replace(boot.trim(), "another-boot"));
     }
@@ -370,7 +370,7 @@ fn killing_all_touches_this_directory_only() {
     let waiter = tasks.task(&["-w"]);
     waiter.wait_line("waiting for task");
     until("all three", || tasks.runs() == 3);
-    let text = std::fs::read_to_string(tasks.file("pid")).unwrap();
+    let text = harness::host_file::text(tasks.file("pid")).unwrap();
     let mut bystander = tasks.env.program("sleep");
     let bystander = tasks.env.follow({
         bystander.arg("1000");

@@ -292,7 +292,7 @@ fn the_predecessors_file_is_imported() {
         .into_iter()
         .chain(["--out".as_ref(), out.as_os_str()]);
     env.run(to.clone()).expect(0);
-    let text = std::fs::read_to_string(out.join("recipe-ci.yml")).unwrap();
+    let text = harness::host_file::text(out.join("recipe-ci.yml")).unwrap();
     assert_eq!(text.trim_end(), printed.stdout.trim_end());
     // What is there is not written over.
     has(&env.run(to), 2, &["exists", "hint"]);

@@ -33,7 +33,7 @@ fn ps_watch_looks_again_until_it_is_ended_and_shows_pull_requests_and_locks_of_o
     let watch = env.follow(watch);
     // The last line may be half there.
     let looks = || -> Vec<Value> {
-        let text = std::fs::read_to_string(env.root.join("looks")).unwrap_or_default();
+        let text = harness::host_file::text(env.root.join("looks")).unwrap_or_default();
         let whole = text
             .split_inclusive('\n')
             .filter(|line| line.ends_with('\n'));

@@ -78,7 +78,7 @@ fn judge(log: &str, args: &[&str], fails: &[&str]) -> Verdict {
     let mut script = env.program(repository().join("tests/flaky.sh"));
     script.arg(log).args(args);
     let done = env.follow(script).finish();
-    let calls = std::fs::read_to_string(env.root.join("home/calls")).unwrap_or_default();
+    let calls = harness::host_file::text(env.root.join("home/calls")).unwrap_or_default();
     Verdict {
         done,
         calls: calls.lines().map(str::to_owned).collect(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{TestEnv, repository};
 
 pub(crate) fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    harness::host_file::text(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns the files below `dir` with this extension.

@@ -305,7 +305,7 @@ fn a_refused_run_keeps_its_report_readable() {
 fn every_variable_that_is_empty_counts_as_unset() {
     let mut env = env();
     let recipe = env.recipe("notes");
-    let text = std::fs::read_to_string(crate::support::repository().join("runner/src/cli.rs"));
+    let text = harness::host_file::text(crate::support::repository().join("runner/src/cli.rs"));
     let text = text.unwrap();
     let names: Vec<&str> = text
         .split("env = \"")

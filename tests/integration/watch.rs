@@ -17,7 +17,7 @@ fn env() -> TestEnv {
 }
 
 fn heartbeat(env: &TestEnv) -> Option<Value> {
-    let text = std::fs::read_to_string(env.root.join("state/watcher.json")).ok()?;
+    let text = harness::host_file::text(env.root.join("state/watcher.json")).ok()?;
     serde_json::from_str(&text).ok()
 }
 

@@ -112,7 +112,7 @@ fn deploy_labels_are_a_list_or_a_map() {
     let plan = |map: bool| {
         planned(|_, recipe| {
             let path = recipe.join("compose.yml");
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = harness::host_file::text(&path).unwrap();
             let text = text.replace("${STACK_NAME}.", "x.");
             std::fs::write(path, labels(&text, map)).unwrap();
         })
@@ -130,7 +130,7 @@ fn deploy_labels_are_a_list_or_a_map() {
     }
     let named = planned(|_, recipe| {
         let path = recipe.join("compose.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = harness::host_file::text(&path).unwrap();
         std::fs::write(path, labels(&text, true)).unwrap();
     });
     assert_eq!(named["head_version"], Value::Null);
@@ -192,7 +192,7 @@ fn a_secret_whose_name_is_too_long_is_refused_before_the_deploy() {
         |_, recipe| {
             for file in ["compose.yml", ".env.sample"] {
                 let path = recipe.join(file);
-                let text = std::fs::read_to_string(&path).unwrap();
+                let text = harness::host_file::text(&path).unwrap();
                 let long = "a_token_for_the_administrator_of_all_the_notes";
                 let text = text.replace("admin_token", long);
                 let text = text.replace("ADMIN_TOKEN", &long.to_uppercase());
@@ -206,7 +206,7 @@ fn a_secret_whose_name_is_too_long_is_refused_before_the_deploy() {
 fn compose_files_in_a_folder_must_be_named() {
     let move_down = |recipe: &Path| {
         std::fs::create_dir(recipe.join("stack")).unwrap();
-        let text = std::fs::read_to_string(recipe.join("compose.yml")).unwrap();
+        let text = harness::host_file::text(recipe.join("compose.yml")).unwrap();
         std::fs::remove_file(recipe.join("compose.yml")).unwrap();
         // Its paths are meant from where it is.
         let text = text.replace("file: ", "file: ../");

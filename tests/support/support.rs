@@ -219,7 +219,7 @@ impl TestEnv {
 
     /// Replaces text in a file of a recipe's work tree, leaving the change uncommitted.
     pub(crate) fn edit(&self, file: &Path, from: &str, to: &str) {
-        let text = std::fs::read_to_string(file).expect("the file exists");
+        let text = harness::host_file::text(file).expect("the file exists");
         assert!(text.contains(from), "`{from}` is not in {}", file.display());
         std::fs::write(file, text.replace(from, to)).expect("the file can be written");
     }
@@ -285,7 +285,8 @@ impl TestEnv {
             .into_iter()
             .filter(|pid| *pid != own)
             .filter_map(|pid| {
-                let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
+                let read =
+                    |name: &str| harness::host_file::bytes(format!("/proc/{pid}/{name}")).ok();
                 let line = read("cmdline")?;
                 (has(&line) || has(&read("environ")?)).then(|| {
                     (
@@ -342,7 +343,7 @@ pub(crate) fn binary() -> &'static str {
 #[track_caller]
 pub(crate) fn read_results(run_dir: &Path) -> Value {
     let path = run_dir.join("results.json");
-    let text = std::fs::read_to_string(&path)
+    let text = harness::host_file::text(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

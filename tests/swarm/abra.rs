@@ -143,7 +143,7 @@ parity! {
 
 /// What abra was called with, oldest first.
 fn calls_of(env: &SwarmEnv) -> Vec<Value> {
-    let text = std::fs::read_to_string(env.root.join("abra/calls.jsonl")).unwrap();
+    let text = harness::host_file::text(env.root.join("abra/calls.jsonl")).unwrap();
     let lines = text.lines();
     lines
         .map(|line| serde_json::from_str(line).unwrap())
@@ -393,7 +393,7 @@ fn a_version_that_abra_wrote_into_the_env_file_decides_nothing() {
     done.expect(0);
     assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
     // It did write it.
-    let kind = std::fs::read_to_string(env.root.join("type")).unwrap();
+    let kind = harness::host_file::text(env.root.join("type")).unwrap();
     let commit = results["head_commit"].as_str().unwrap();
     assert_eq!(kind.trim(), format!("notes:{}", &commit[..8]));
     env.assert_nothing_left();

@@ -63,7 +63,7 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
         let row = rows.iter().find(|row| row["name"] == name);
         assert_eq!(row.unwrap()["status"], "pass", "{report}");
     }
-    let ran = std::fs::read_to_string(&ran).unwrap_or_default();
+    let ran = harness::host_file::text(&ran).unwrap_or_default();
     assert_eq!(ran, "", "{report}");
     let customization = results["customization"].to_string();
     for name in HOSTILE {

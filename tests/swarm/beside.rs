@@ -1,6 +1,5 @@
 //! Every end of a run while a dependency of it is there: neither app nor dependency stays, nor a lock.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,7 +125,7 @@ fn a_run_that_waits_for_the_lock_of_its_dependency_has_its_own_and_says_whom_it_
     let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
     let needed = plan["dependencies"][0]["domain"].as_str().unwrap();
     let path = format!("locks/cc-ci-app-{needed}.lock");
-    let lock = File::open(pair.env.write(&path, "somebody else\n")).unwrap();
+    let lock = harness::host_file::open(pair.env.write(&path, "somebody else\n")).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the test is a live owner")]
     lock.lock().unwrap();
     let run = pair.start(&["--run-id", "waits"]);

@@ -202,7 +202,7 @@ pub(crate) fn kill_both(run: Run) -> Done {
 #[track_caller]
 pub(crate) fn wait_gone(pid: Pid) {
     wait_until(LONG, "the process is gone", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = harness::host_file::text(format!("/proc/{pid}/stat")).unwrap_or_default();
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         let ended = stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ");
         (ended && threads <= 1).then_some(())
@@ -214,7 +214,7 @@ pub(crate) fn wait_gone(pid: Pid) {
 pub(crate) fn child_of(of: Pid) -> Pid {
     wait_until(LONG, "it has a child", || {
         pids().into_iter().find_map(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let stat = harness::host_file::text(format!("/proc/{pid}/stat")).ok()?;
             let after = stat.rsplit_once(')')?.1;
             let parent: i32 = after.split_whitespace().nth(1)?.parse().ok()?;
             (parent == of.as_raw()).then_some(Pid::from_raw(pid))
@@ -226,7 +226,7 @@ pub(crate) fn child_of(of: Pid) -> Pid {
 pub(crate) fn stop(pid: Pid) {
     kill(pid, Signal::SIGSTOP).unwrap();
     wait_until(LONG, "the process stops", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = harness::host_file::text(format!("/proc/{pid}/stat")).ok()?;
         stat.contains(") T ").then_some(())
     });
 }
@@ -234,7 +234,7 @@ pub(crate) fn stop(pid: Pid) {
 /// Waits until a stopped process has been sent `signal`.
 pub(crate) fn wait_pending(pid: Pid, signal: Signal) {
     wait_until(LONG, "the signal is pending", || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let status = harness::host_file::text(format!("/proc/{pid}/status")).ok()?;
         let pending = status.lines().filter_map(|line| {
             let mask = line
                 .strip_prefix("SigPnd:")

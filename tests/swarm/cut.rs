@@ -75,7 +75,7 @@ impl Promotion {
 fn a_promotion_that_is_cancelled_leaves_the_canonical_of_before() {
     let mut promotion = Promotion::new();
     let good = promotion.scene.good();
-    let record = std::fs::read(promotion.scene.record()).unwrap();
+    let record = harness::host_file::bytes(promotion.scene.record()).unwrap();
     for at in [DEPLOYED, SNAPSHOT] {
         let (id, run) = promotion.hold(at);
         kill(run.pid, Signal::SIGTERM).unwrap();
@@ -91,7 +91,10 @@ fn a_promotion_that_is_cancelled_leaves_the_canonical_of_before() {
         assert_eq!(results["verdict"], "passed", "{report}");
         promotion.scene.assert_at_rest("idle");
         assert_eq!(promotion.scene.good(), good, "{report}");
-        assert_eq!(std::fs::read(promotion.scene.record()).unwrap(), record);
+        assert_eq!(
+            harness::host_file::bytes(promotion.scene.record()).unwrap(),
+            record
+        );
     }
     promotion.done();
 }
@@ -100,7 +103,7 @@ fn a_promotion_that_is_cancelled_leaves_the_canonical_of_before() {
 fn a_promotion_whose_processes_are_killed_is_undone_by_the_next_sweep() {
     let mut promotion = Promotion::new();
     let good = promotion.scene.good();
-    let record = std::fs::read(promotion.scene.record()).unwrap();
+    let record = harness::host_file::bytes(promotion.scene.record()).unwrap();
     for at in [DEPLOYED, SNAPSHOT] {
         let (_, run) = promotion.hold(at);
         promotion.scene.kill_both(run);
@@ -119,7 +122,7 @@ fn a_promotion_whose_processes_are_killed_is_undone_by_the_next_sweep() {
         );
         scene.assert_at_rest("idle");
         assert_eq!(scene.good(), good, "{at:?}");
-        assert_eq!(std::fs::read(scene.record()).unwrap(), record);
+        assert_eq!(harness::host_file::bytes(scene.record()).unwrap(), record);
     }
     promotion.done();
 }

@@ -54,7 +54,7 @@ impl Place {
     fn daemon(&self, id: &str) -> Pid {
         let file = self.env.root.join(format!("daemon-{id}"));
         wait_until(LONG, "the daemon says its pid", || {
-            let pid = std::fs::read_to_string(&file).ok()?;
+            let pid = harness::host_file::text(&file).ok()?;
             Some(Pid::from_raw(pid.trim().parse().ok()?))
         })
     }
@@ -183,7 +183,7 @@ fn a_command_with_apps_of_its_own_sheds_the_mark_of_the_run_around_it() {
     let inner = place.env.follow(command);
     let daemon = place.daemon("inner");
     let marks = |pid: Pid| -> Vec<String> {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environ = harness::host_file::bytes(format!("/proc/{pid}/environ")).unwrap();
         let entries = environ
             .split(|byte| *byte == 0)
             .map(String::from_utf8_lossy);
@@ -193,7 +193,7 @@ fn a_command_with_apps_of_its_own_sheds_the_mark_of_the_run_around_it() {
     };
     assert_eq!(marks(inner.pid), [""; 0]);
     assert_eq!(marks(child_of(inner.pid)), [""; 0]);
-    let mark = std::fs::read_to_string(place.run_dir("inner").join("state/mark.json")).unwrap();
+    let mark = harness::host_file::text(place.run_dir("inner").join("state/mark.json")).unwrap();
     let mark: Value = serde_json::from_str(&mark).unwrap();
     assert_eq!(marks(daemon), [mark["token"].as_str().unwrap()]);
     std::fs::write(place.env.root.join("fifo"), "go\n").unwrap();

@@ -147,7 +147,7 @@ checks:
         );
     }
     assert!(!done.stderr.contains("hide-me-please"), "{}", done.stderr);
-    let log = std::fs::read_to_string(env.run_dirs()[0].join("run.log")).unwrap();
+    let log = harness::host_file::text(env.run_dirs()[0].join("run.log")).unwrap();
     assert!(!log.contains("hide-me-please"), "{log}");
 }
 

@@ -98,7 +98,7 @@ impl Pair {
     /// Returns what the client's tests saw in `CCCI_DEPS_FILE`, in the run of that id.
     #[track_caller]
     fn seen(&self, run: &str) -> Value {
-        let file = std::fs::read(self.env.root.join(format!("deps-{run}"))).unwrap();
+        let file = harness::host_file::bytes(self.env.root.join(format!("deps-{run}"))).unwrap();
         serde_json::from_slice(&file).unwrap()
     }
 }
@@ -145,7 +145,7 @@ fn an_app_logs_in_to_the_recipe_that_it_needs_and_both_are_gone_after() {
 
     let root = &pair.env.root;
     assert_eq!(
-        std::fs::read_to_string(root.join("mode-1")).unwrap(),
+        harness::host_file::text(root.join("mode-1")).unwrap(),
         "600\n"
     );
     let file = pair.seen("1");
@@ -276,7 +276,7 @@ fn by_abra(pair: &Pair, lightweight: bool) {
     let deviations = results["deviations"].to_string();
     let said = "dependency `notes`: tag snapshot is lightweight";
     assert_eq!(deviations.contains(said), lightweight, "{deviations}");
-    let calls = std::fs::read_to_string(pair.env.root.join("abra/calls.jsonl")).unwrap();
+    let calls = harness::host_file::text(pair.env.root.join("abra/calls.jsonl")).unwrap();
     let pinned = |call: &&str| call.contains("\"deploy\"") && call.contains("\"0.2.0+1.1.0\"");
     assert_eq!(
         calls.lines().filter(pinned).count(),
@@ -407,7 +407,7 @@ fn a_dependencys_own_hooks_run_when_the_operator_approved_it_and_its_tests_never
         .to_string();
     pair.env.set("CCCI_APPROVED_FILE", approved);
     let ran = |run: &str| {
-        let text = std::fs::read_to_string(pair.env.root.join(format!("ran-{run}")));
+        let text = harness::host_file::text(pair.env.root.join(format!("ran-{run}")));
         text.unwrap_or_default()
             .split_whitespace()
             .map(str::to_owned)

@@ -59,7 +59,7 @@ fn the_client_gets_the_printed_project_as_its_only_file_and_no_variable_of_the_h
         "    environment:\n      - DOCKER_HOST\n      - OTEL_SERVICE_NAME\n      - HOME\n      - HTTP_PROXY\n",
     );
     let sample = recipe.join(".env.sample");
-    let text = std::fs::read_to_string(&sample).unwrap();
+    let text = harness::host_file::text(&sample).unwrap();
     let more = "DOCKER_HOST=tcp://app\nOTEL_SERVICE_NAME=notes\nHOME=/srv/app\n";
     std::fs::write(&sample, format!("{text}{more}")).unwrap();
     let seen = env.root.join("seen");
@@ -76,7 +76,7 @@ fn the_client_gets_the_printed_project_as_its_only_file_and_no_variable_of_the_h
     let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
     done.expect(0);
-    let read = |name: &str| std::fs::read_to_string(seen.join(name)).unwrap();
+    let read = |name: &str| harness::host_file::text(seen.join(name)).unwrap();
 
     let variables = read("env");
     let mut names: Vec<&str> = variables

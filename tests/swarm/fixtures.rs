@@ -10,7 +10,7 @@ use crate::support::{Done, TestEnv, command, locked, read_results, repository};
 
 fn expected(name: &str) -> Value {
     let path = repository().join(format!("tests/recipes/{name}/fixture.json"));
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = harness::host_file::text(&path).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["expect"].clone()
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn hides_its_secret(mut env: SwarmEnv) -> SwarmEnv {
     env.set("STAGES", "install,custom");
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--json".as_ref()]);
     done.expect(1);
-    let secret = std::fs::read_to_string(&spied).unwrap();
+    let secret = harness::host_file::text(&spied).unwrap();
     assert_eq!(secret.len(), 32, "{secret}");
     assert!(done.stderr.contains("[redacted]"), "{}", done.stderr);
     let run_dir = env.run_dirs().remove(0);

@@ -87,7 +87,7 @@ impl SlowReap {
         ]);
         let janitor = env.start(["janitor"]);
         wait_until(LONG, "the janitor holds the lock", || {
-            let text = std::fs::read_to_string(lock_file(env, &domain)).ok()?;
+            let text = harness::host_file::text(lock_file(env, &domain)).ok()?;
             text.contains("run janitor-").then_some(())
         });
         Self {
@@ -172,7 +172,7 @@ fn t07_a_new_run_waits_for_a_slow_reap_and_then_holds_a_fresh_inode() {
     let reap = SlowReap::start(&env);
     let path = lock_file(&env, &reap.domain);
     // An open inode cannot be given to the next file.
-    let old = File::open(&path).unwrap();
+    let old = harness::host_file::open(&path).unwrap();
     env.set("CCCI_APP_DOMAIN", &reap.domain);
     let run = env.start(["run".as_ref(), recipe.as_os_str()]);
     run.wait_line("is in flight (run janitor-");
@@ -322,7 +322,7 @@ fn t11_warm_and_foreign_names_are_left_alone_and_get_no_lock_file() {
     assert_eq!(lock_files(&env), [stale]);
     assert_eq!((objects("volume"), objects("service")), before);
     assert!(!objects("container").is_empty(), "its task was removed");
-    assert_eq!(std::fs::read_to_string(&warm).unwrap(), "TYPE=notes\n");
+    assert_eq!(harness::host_file::text(&warm).unwrap(), "TYPE=notes\n");
     std::fs::remove_file(warm).unwrap();
     env.assert_quiet();
 }
@@ -536,7 +536,7 @@ fn killed_while_looked_at(scene: &Scene) -> (Run, File) {
     // Stopped, so that the look comes first.
     stop(run.pid);
     let name = lock_files(&scene.env).remove(0);
-    let look = File::open(scene.env.root.join("locks").join(name)).unwrap();
+    let look = harness::host_file::open(scene.env.root.join("locks").join(name)).unwrap();
     kill(worker, Signal::SIGKILL).unwrap();
     wait_until(LONG, "the worker's lock is free", || {
         #[expect(clippy::disallowed_methods, reason = "as a look does")]

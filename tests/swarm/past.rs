@@ -24,7 +24,7 @@ fn row(results: &Value, tier: &str, name: &str) -> Value {
 fn dropped(mut env: SwarmEnv) {
     let recipe = env.recipe("notes");
     let compose = recipe.join("compose.yml");
-    let head = std::fs::read_to_string(&compose).unwrap();
+    let head = harness::host_file::text(&compose).unwrap();
     let more = "services:\n  side:\n    image: recipe-ci/notes:1\n    command: [sleep, '3600']\n    init: true\n";
     let base = head
         .replacen("services:\n", more, 1)

@@ -83,7 +83,7 @@ impl Scene {
     }
 
     pub(crate) fn canonical(&self) -> Value {
-        serde_json::from_slice(&std::fs::read(self.record()).unwrap()).unwrap()
+        serde_json::from_slice(&harness::host_file::bytes(self.record()).unwrap()).unwrap()
     }
 
     pub(crate) fn objects(&self, kind: &str) -> Vec<String> {
@@ -109,7 +109,7 @@ impl Scene {
             "home/.abra/servers/default/warm-{}.{}.env",
             self.name, self.env.zone
         );
-        let env = std::fs::read(self.env.root.join(env)).unwrap();
+        let env = harness::host_file::bytes(self.env.root.join(env)).unwrap();
         (volumes, secrets, env, snapshot)
     }
 
@@ -161,7 +161,7 @@ impl Scene {
         let archive = paths
             .find(|path| path.extension().is_some_and(|end| end == "tar"))
             .unwrap();
-        let whole = std::fs::read(&archive).unwrap();
+        let whole = harness::host_file::bytes(&archive).unwrap();
         let mut flipped = whole.clone();
         let middle = flipped.len() / 2;
         flipped[middle] ^= 1;
@@ -200,7 +200,7 @@ fn files(root: &Path, shown: &Path, found: &mut Files) {
             .into_os_string()
             .into_encoded_bytes()
     } else if meta.is_file() {
-        std::fs::read(root).unwrap()
+        harness::host_file::bytes(root).unwrap()
     } else {
         Vec::new()
     };
@@ -424,7 +424,7 @@ fn a_record_or_snapshot_that_is_not_sound_is_left_alone() {
 
     // A canonical that does not come up is not the head's fault.
     let broken = scene.place().join("canonical.json");
-    let record = std::fs::read(&broken).unwrap();
+    let record = harness::host_file::bytes(&broken).unwrap();
     for (text, what) in [("{\"recipe\": \"no", "garbled"), ("", "empty")] {
         std::fs::write(&broken, text).unwrap();
         let done = scene.start(what, &["--quick"]).finish();
@@ -435,7 +435,7 @@ fn a_record_or_snapshot_that_is_not_sound_is_left_alone() {
             "{}",
             done.stderr
         );
-        assert_eq!(std::fs::read_to_string(&broken).unwrap(), text);
+        assert_eq!(harness::host_file::text(&broken).unwrap(), text);
         // A cold run goes on, and says what it could not know.
         let done = scene.env.run([
             "run".as_ref(),

@@ -101,7 +101,7 @@ fn a_cancel_reaches_a_run_whose_output_nobody_reads() {
     kill(pid, Signal::SIGTERM).unwrap();
     ends_with(child, 143);
     assert_eq!(scene.env.results()["verdict"], "cancelled");
-    let log = std::fs::read_to_string(scene.env.run_dirs()[0].join("run.log")).unwrap();
+    let log = harness::host_file::text(scene.env.run_dirs()[0].join("run.log")).unwrap();
     assert!(log.contains("SIGTERM received"), "{log}");
     scene.env.assert_nothing_left();
 }

@@ -89,7 +89,7 @@ impl Strike {
 
 fn child_of(of: Pid) -> Option<Pid> {
     pids().into_iter().find_map(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = harness::host_file::text(format!("/proc/{pid}/stat")).ok()?;
         let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
         (parent.parse() == Ok(of.as_raw())).then_some(Pid::from_raw(pid))
     })
@@ -131,7 +131,7 @@ fn strike(env: &TestEnv, recipe: &str, strike: &Strike) {
     let mark = format!("--run-id\0{id}\0");
     wait_until(LONG, &format!("{strike:?} ends"), || {
         let left = pids().into_iter().any(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
+            harness::host_file::bytes(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.windows(mark.len()).any(|part| part == mark.as_bytes()))
         });
         (!left).then_some(())
@@ -275,7 +275,7 @@ impl Witnesses {
             let made = docker(&[&made[..], &[service]].concat());
             seen.insert(service.clone(), format!("{made} {}", containers(service)));
         }
-        let text = std::fs::read_to_string(&self.env_file).unwrap();
+        let text = harness::host_file::text(&self.env_file).unwrap();
         let changed = self.env_file.metadata().unwrap().modified().unwrap();
         seen.insert("env file".to_owned(), format!("{text} {changed:?}"));
         seen

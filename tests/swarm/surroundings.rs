@@ -119,10 +119,10 @@ fn a_job_of_the_step_is_no_stray_of_its_run() {
     let command = shell(&scene.env, &["sh"], script, &recipe);
     let run = scene.env.follow(command);
     scene.wait_reached(&run);
-    let job = std::fs::read_to_string(scene.env.root.join("recipes/job")).unwrap();
+    let job = harness::host_file::text(scene.env.root.join("recipes/job")).unwrap();
     let job: i32 = job.trim().parse().unwrap();
     let children = format!("/proc/{0}/task/{0}/children", run.pid);
-    let children = std::fs::read_to_string(children).unwrap();
+    let children = harness::host_file::text(children).unwrap();
     let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
     let worker = children.find(|pid: &i32| *pid != job).unwrap();
     kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
@@ -347,7 +347,7 @@ fn t27_a_hooks_daemon_that_holds_the_pipes_is_killed_and_hangs_nothing() {
     env.overlay("notes", "install_steps.sh", &hook);
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
     done.expect(0);
-    let pid = std::fs::read_to_string(pid).unwrap();
+    let pid = harness::host_file::text(pid).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists());
     env.assert_nothing_left();
 }

@@ -1,6 +1,6 @@
 //! The janitor and lock files without an app: many, one that is held, and one that gets an app meanwhile.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ fn a_thousand_free_lock_files_go_with_one_listing() {
         lock_file(&env, &format!("note-{number:06x}"));
     }
     let held = lock_file(&env, "note-fffffe");
-    let lock = File::open(&held).unwrap();
+    let lock = harness::host_file::open(&held).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the test is a live owner")]
     lock.lock().unwrap();
     let foreign = lock_file(&env, "warm-notes");
@@ -82,7 +82,7 @@ fn free_locks_are_held_while_the_apps_are_listed() {
         if number > 1 {
             return;
         }
-        let lock = File::open(&looked_at).unwrap();
+        let lock = harness::host_file::open(&looked_at).unwrap();
         #[expect(clippy::disallowed_methods, reason = "the test is the run that comes")]
         if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
             seen.fetch_add(1, Ordering::SeqCst);

@@ -78,7 +78,7 @@ fn t18_two_runs_of_one_recipe_at_two_refs_have_two_trees_and_leave_the_canonical
             .unwrap();
         (
             String::from_utf8(listing.stdout).unwrap(),
-            std::fs::read(&canonical).unwrap(),
+            harness::host_file::bytes(&canonical).unwrap(),
         )
     };
     let before = seen();
@@ -90,7 +90,7 @@ fn t18_two_runs_of_one_recipe_at_two_refs_have_two_trees_and_leave_the_canonical
     }
     for id in ["a", "b"] {
         let read =
-            |what: &str| std::fs::read_to_string(env.root.join(format!("{what}-{id}"))).unwrap();
+            |what: &str| harness::host_file::text(env.root.join(format!("{what}-{id}"))).unwrap();
         assert_eq!(read("tree"), id);
         assert_eq!(read("count"), "1\n");
         assert_eq!(read("abra").trim(), format!("{root}/runs/{id}/abra"));
@@ -157,7 +157,7 @@ fn t20c_two_runs_of_one_domain_take_turns_and_each_keeps_its_own_deploy_count() 
         .count();
     assert_eq!(waited, 1, "{reports:#?}");
     assert!(reports.iter().all(|results| results["deploy_count"] == 1));
-    let counts = std::fs::read_to_string(env.root.join("counts")).unwrap();
+    let counts = harness::host_file::text(env.root.join("counts")).unwrap();
     assert_eq!(counts, "1\n1\n");
     env.assert_nothing_left();
 }
@@ -180,7 +180,7 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     let path = recipe.display().to_string();
     let start = |pr: &str| env.start(["run", &path, "--pr", pr]);
     let pulls = || -> Vec<String> {
-        let text = std::fs::read_to_string(env.root.join("pulls")).unwrap_or_default();
+        let text = harness::host_file::text(env.root.join("pulls")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     };
     let first = start("1");
@@ -192,7 +192,7 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     wait_until(LONG, "the second run waits for the first or pulls", || {
         let files = std::fs::read_dir(&images).into_iter().flatten().flatten();
         let inodes: Vec<_> = files.map(|file| format!(":{} ", file.ino())).collect();
-        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let locks = harness::host_file::text("/proc/locks").unwrap();
         let mut waiters = locks.lines().filter(|line| line.contains("-> FLOCK"));
         let waits = waiters.any(|line| inodes.iter().any(|inode| line.contains(inode)));
         (waits || pulls().len() > 1).then_some(())

@@ -20,6 +20,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::DemoError;
+use crate::host_file;
 use crate::process::{Cmd, Processes};
 use crate::swarm::Engine;
 use crate::swarm::host::Import;
@@ -139,7 +140,7 @@ fn label(tag: &str, busybox: &[u8]) -> String {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DemoError> {
-    std::fs::read(path).map_err(|source| DemoError::Local {
+    host_file::bytes(path).map_err(|source| DemoError::Local {
         what: format!("read `{}`", path.display()),
         source,
     })
@@ -155,7 +156,7 @@ fn find_static(kept: &Path) -> Option<PathBuf> {
     .find(|path| {
         path.metadata()
             .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
-            && std::fs::read(path).is_ok_and(|content| is_static(&content))
+            && host_file::bytes(path).is_ok_and(|content| is_static(&content))
     })
     .map(Path::to_owned)
 }
@@ -237,7 +238,7 @@ async fn pull(engine: &Engine, processes: &Processes, dir: &Path) -> Result<Vec<
     removed?;
     let unpacked = || -> std::io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        for entry in tar::Archive::new(std::fs::File::open(&archive)?).entries()? {
+        for entry in tar::Archive::new(host_file::open(&archive)?).entries()? {
             let mut entry = entry?;
             if entry.header().entry_type().is_file() {
                 entry.read_to_end(&mut content)?;
@@ -387,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_program_is_static_when_it_names_no_interpreter() {
-        assert!(!is_static(&std::fs::read("/bin/sh").unwrap()));
+        assert!(!is_static(&crate::host_file::bytes("/bin/sh").unwrap()));
         assert!(!is_static(b"#!/bin/sh\n"));
         assert!(!is_static(b"\x7fELF\x02\x01"));
         let mut elf = vec![0_u8; 0x40 + 0x38];

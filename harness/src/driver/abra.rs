@@ -12,6 +12,7 @@ use super::stack::{HostTraits, Stamp, tag_of};
 use super::{DriverError, Site};
 use crate::abra::{Abra, AbraError, Deploy};
 use crate::git::{GitError, checkout, snapshot, tags};
+use crate::host_file;
 use crate::lock::DomainLock;
 use crate::made::Made;
 use crate::name::{RecipeName, StackName};
@@ -445,7 +446,7 @@ impl AbraDriver {
             if path.is_absolute() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let copy = self.abra.dir.join(OVERLAYS).join(&*name);
-                let text = std::fs::read(path).map_err(|source| DriverError::Write {
+                let text = host_file::bytes(path).map_err(|source| DriverError::Write {
                     path: path.to_owned(),
                     source,
                 })?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::host_file;
 use crate::lock::DomainLock;
 use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup};
 use crate::swarm::service::StackState;
@@ -387,7 +388,7 @@ pub(super) fn unpack(
     wanted: Vec<Wanted>,
 ) -> std::io::Result<Result<Vec<Part>, Fault>> {
     use std::io::{BufReader, Read, Seek as _};
-    let mut file = std::fs::File::open(archive)?;
+    let mut file = host_file::open(archive)?;
     let mut magic = [0; 2];
     let known = file.read(&mut magic)?;
     file.rewind()?;
@@ -463,7 +464,7 @@ fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
 
 /// Reads an archive from end to end and notes what is in it.
 fn examine(file: &Path, part: &mut Part) -> std::io::Result<()> {
-    let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(file)?));
+    let mut archive = tar::Archive::new(std::io::BufReader::new(host_file::open(file)?));
     for entry in archive.entries()? {
         let mut entry = entry?;
         let header = entry.header();

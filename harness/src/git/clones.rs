@@ -12,7 +12,7 @@
 //! - `<digest>.new`, `<digest>.old`: a clone that is made or thrown away; litter unless the lock is held.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use super::open_exactly;
 use super::remote::Mapped;
 use super::source::RemoteUrl;
 use crate::error::chain;
+use crate::host_file;
 use crate::lock::{SectionLock, refuse_network_file_system};
 use crate::once::{self, OnceError, TaskId, Turn};
 
@@ -228,7 +229,7 @@ impl<'a> Clones<'a> {
             None => (self.make()?, true),
         };
         // For the janitor, and before anything is read: what is in use does not look unused.
-        let used = File::open(self.path()).and_then(|dir| dir.set_modified(SystemTime::now()));
+        let used = host_file::open(self.path()).and_then(|dir| dir.set_modified(SystemTime::now()));
         used.map_err(Trouble::io(&self.path()))?;
         loop {
             if has_all(&clone, refs) {

@@ -129,8 +129,8 @@ mod tests {
         let index = fixture.index_state();
         let to = fixture.outside("base/tree");
         export(fixture.path(), "1.0.0", &to).unwrap();
-        assert_eq!(fs::read_to_string(to.join("a")).unwrap(), "1");
-        assert_eq!(fs::read_to_string(to.join("same")).unwrap(), "x");
+        assert_eq!(crate::host_file::text(to.join("a")).unwrap(), "1");
+        assert_eq!(crate::host_file::text(to.join("same")).unwrap(), "x");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("run.sh"));
         assert_eq!(
             fs::metadata(to.join("run.sh"))

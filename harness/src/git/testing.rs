@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     pub(super) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path().join(path)).unwrap()
+        crate::host_file::text(self.path().join(path)).unwrap()
     }
 
     /// Writes the files and commits them together with all else that lies in the work tree.
@@ -114,7 +114,7 @@ impl Fixture {
     pub(super) fn index_state(&self) -> (Vec<u8>, SystemTime) {
         let index = self.path().join(".git/index");
         (
-            fs::read(&index).unwrap(),
+            crate::host_file::bytes(&index).unwrap(),
             fs::metadata(&index).unwrap().modified().unwrap(),
         )
     }

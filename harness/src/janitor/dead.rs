@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::candidates::readable;
 use crate::dirs::{HostDirs, RunDirs};
 use crate::error::chain;
+use crate::host_file;
 use crate::live::Mark;
 use crate::lock::{LockError, Probe, file, probe, refuse_network_file_system};
 use crate::process::{RUN_MARK, end_marked, search};
@@ -143,7 +144,7 @@ fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
 
 /// Returns whether a file was last changed before the system was started.
 fn is_of_an_earlier_boot(path: &Path) -> io::Result<bool> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
+    let stat = host_file::text("/proc/stat")?;
     let started = stat
         .lines()
         .find_map(|line| line.strip_prefix("btime "))

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::host_file;
 use crate::process::{Cmd, ProcessError, Processes};
 
 /// The service, which sweeps once.
@@ -301,7 +302,7 @@ pub fn write(
     let mut plans = Vec::new();
     for unit in units {
         let path = dir.join(unit.name);
-        let written = match std::fs::read(&path) {
+        let written = match host_file::bytes(&path) {
             Ok(found) if found == unit.text.as_bytes() => Written::Unchanged,
             Ok(found) if force || is_ours(&String::from_utf8_lossy(&found)) => Written::Updated,
             Ok(_) => return Err(UnitsError::Changed { path }),

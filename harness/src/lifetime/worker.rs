@@ -1,6 +1,5 @@
 //! The worker's side: its guards, its notes to the supervisor, the signals that end it.
 
-use std::fs::File;
 use std::io::{PipeWriter, Write as _};
 
 use nix::sys::prctl;
@@ -9,6 +8,8 @@ use nix::unistd::{Pid, dup2_stdin, getppid, setsid};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::Note;
+
+use crate::host_file;
 
 /// Why a worker refuses to work.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ pub(super) fn arm(expected: Pid, pipe: PipeWriter) -> Result<Notes, WorkerError>
     prctl::set_child_subreaper(true).map_err(refused("become a child subreaper"))?;
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     std::env::set_current_dir("/").map_err(guard("leave the step's directory"))?;
-    File::open("/dev/null")
+    host_file::open("/dev/null")
         .and_then(|null| Ok(dup2_stdin(null)?))
         .map_err(guard("let go of standard input"))?;
     // The supervisor blocks its signals to read them from a descriptor. One that waits comes now, and ends a

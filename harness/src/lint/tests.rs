@@ -90,7 +90,7 @@ fn change(fixture: &Fixture, changes: &[Change]) {
             fs::remove_file(path).unwrap();
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
+        let text = crate::host_file::text(&path).unwrap();
         assert!(text.contains(from), "{file} has no `{from}`");
         fs::write(path, text.replace(from, to)).unwrap();
     }

@@ -7,6 +7,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::RunDirs;
+use crate::host_file;
 use crate::lock::SectionLock;
 use crate::process::{Identity, RUN_MARK};
 use crate::record::{Durability, replace};
@@ -58,7 +59,7 @@ impl Mark {
     /// What the system says; one that [`Self::is_garbled`] knows when the text is no mark. An empty token would be
     /// found in processes that have nothing to do with any run.
     pub(crate) fn read(root: &Path) -> io::Result<Option<Self>> {
-        let text = match std::fs::read(RunDirs::mark(root)) {
+        let text = match host_file::bytes(RunDirs::mark(root)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

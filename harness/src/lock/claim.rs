@@ -9,6 +9,7 @@ use super::place::Place;
 use super::protocol::{Left, Patience};
 use super::{LockError, Locked, Taken, give_up, refuse_network_file_system, take};
 use crate::dirs::HostDirs;
+use crate::host_file;
 use crate::name::Domain;
 
 /// The lock directory, open: to look each of a thousand paths up from the root would be a tenth of their time.
@@ -41,7 +42,7 @@ impl LockDir {
     pub(crate) fn open(host: &HostDirs) -> Result<Self, LockError> {
         let path = host.locks.clone();
         refuse_network_file_system(&path)?;
-        match File::open(&path) {
+        match host_file::open(&path) {
             Ok(dir) => Ok(Self { dir, path }),
             Err(source) => Err(LockError::Unusable { path, source }),
         }

@@ -125,7 +125,7 @@ mod tests {
         let open = |flags: OFlag| match path.exists() {
             true if flags.contains(OFlag::O_EXCL) => Err(Errno::EEXIST),
             true if flags.contains(OFlag::O_CREAT) => Err(Errno::EACCES),
-            true => Ok(File::open(&path).unwrap().into()),
+            true => Ok(crate::host_file::open(&path).unwrap().into()),
             false if flags.contains(OFlag::O_CREAT) => Ok(File::create_new(&path).unwrap().into()),
             false => Err(Errno::ENOENT),
         };

@@ -98,7 +98,7 @@ fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
     file.set_modified(old).unwrap();
     let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
     let text = format!("run 7 (pid {})\n", std::process::id());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(crate::host_file::text(&path).unwrap(), text);
     let age = path.metadata().unwrap().modified().unwrap().elapsed();
     assert!(age.is_ok_and(|age| age.as_secs() < 60));
 }
@@ -158,7 +158,7 @@ async fn a_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_i
         assert!(matches!(error, LockError::Unusable { .. }), "{at}: {error}");
     }
     assert_eq!(
-        std::fs::read_to_string(&foreign).unwrap(),
+        crate::host_file::text(&foreign).unwrap(),
         "of somebody else"
     );
     // Nor is a link to the locked file that file.
@@ -186,7 +186,7 @@ async fn a_hard_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays
         let error = result.expect_err(&format!("{at} took the link"));
         assert!(matches!(error, LockError::Unusable { .. }), "{at}: {error}");
     }
-    let text = std::fs::read_to_string(&foreign).unwrap();
+    let text = crate::host_file::text(&foreign).unwrap();
     assert_eq!(text, "of somebody else");
 }
 

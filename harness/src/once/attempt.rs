@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{OnceDir, OnceError, TaskId};
+use crate::host_file;
 use crate::lock::file;
 use crate::process::Identity;
 
@@ -72,7 +73,7 @@ impl Attempt {
     /// Opens the attempt in `path`; `None` when there is no such file, or it is none of ours.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, OnceError> {
         let unusable = OnceError::unusable(path);
-        let file = match File::open(path) {
+        let file = match host_file::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(error)),
@@ -161,7 +162,9 @@ impl Kept {
     pub(super) fn read(dir: &OnceDir, id: &TaskId) -> Result<Option<(Self, u8)>, OnceError> {
         let path = dir.file(id, "exit");
         let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(SIZE_LIMIT).read_to_string(&mut text)) {
+        match host_file::open(&path)
+            .and_then(|file| file.take(SIZE_LIMIT).read_to_string(&mut text))
+        {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),

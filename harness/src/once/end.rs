@@ -190,7 +190,11 @@ mod tests {
         let mut held = Vec::new();
         for path in &files {
             std::fs::write(path, record.text()).unwrap();
-            held.push(try_exclusive(File::open(path).unwrap()).unwrap().unwrap());
+            held.push(
+                try_exclusive(crate::host_file::open(path).unwrap())
+                    .unwrap()
+                    .unwrap(),
+            );
         }
         for ending in [
             reset(&dir, &id).await.unwrap().unwrap(),

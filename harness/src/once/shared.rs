@@ -1,6 +1,5 @@
 //! Work of the library that is done once for all who want it at the same time.
 
-use std::fs::File;
 use std::future::Future;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{OnceError, TaskId, now_ms};
+use crate::host_file;
 use crate::lock::SectionLock;
 use crate::process::Identity;
 use crate::record::replace_shared;
@@ -102,7 +102,7 @@ impl Mine {
 /// Reads what was noted; what cannot be read is nothing, and costs only work.
 fn read(path: &Path) -> Option<Noted> {
     let mut text = String::new();
-    File::open(path)
+    host_file::open(path)
         .ok()?
         .take(64 << 10)
         .read_to_string(&mut text)

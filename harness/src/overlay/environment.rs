@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::OverlayError;
+use crate::host_file;
 use crate::recipe::compose::model::Service;
 use crate::recipe::compose::{Location, Project, locate, yaml};
 use crate::source_tree::SourceTree;
@@ -334,7 +335,7 @@ pub fn put_beside(root: &Path, name: &str, content: &Value) -> Result<(), Overla
         let info = git.join("info");
         std::fs::create_dir_all(&info).map_err(failed(&info))?;
         let exclude = info.join("exclude");
-        let mut lines = match std::fs::read_to_string(&exclude) {
+        let mut lines = match host_file::text(&exclude) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(&exclude)(error)),

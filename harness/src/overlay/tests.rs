@@ -163,7 +163,7 @@ fn what_links_of_an_overlay_lead_to_is_copied() {
         ]
     );
     let copy = host.dir.path().join("copies/overlay/ops/pre_backup.sh");
-    assert_eq!(std::fs::read_to_string(copy).unwrap(), "pg");
+    assert_eq!(crate::host_file::text(copy).unwrap(), "pg");
 }
 
 #[test]

@@ -195,7 +195,7 @@ mod tests {
         ]);
         processes.spawn_daemon(&cmd, &log).unwrap();
         let read = || async {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let text = crate::host_file::text(&log).unwrap_or_default();
             Ok(if text.contains("end") {
                 Poll::Ready(text)
             } else {
@@ -240,14 +240,14 @@ mod tests {
         drop(inherited);
         let limit = crate::wait::Deadline::after(Duration::from_secs(60));
         let pid: i32 = loop {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let text = crate::host_file::text(&log).unwrap_or_default();
             if let Ok(pid) = text.trim().parse() {
                 break pid;
             }
             assert!(!limit.passed(), "the daemon says nothing");
             crate::wait::pause(Duration::from_millis(5)).await;
         };
-        let other = File::open(&path).unwrap();
+        let other = crate::host_file::open(&path).unwrap();
         // The child of another test's fork may have it until it executes its program.
         #[expect(clippy::disallowed_methods, reason = "as flock(1) does")]
         while other.try_lock().is_err() {

@@ -11,6 +11,7 @@ use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use crate::host_file;
 use crate::wait::is_ready;
 
 /// A process, so that no other one can be taken for it.
@@ -41,7 +42,7 @@ impl Identity {
         Ok(Self {
             pid,
             started: started(pid)?,
-            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            boot: host_file::text("/proc/sys/kernel/random/boot_id")?
                 .trim()
                 .to_owned(),
         })
@@ -96,7 +97,7 @@ fn started(pid: i32) -> io::Result<u64> {
 /// # Errors
 /// What the system says.
 pub(super) fn proc_text(pid: i32, name: &str) -> io::Result<String> {
-    let text = std::fs::read(format!("/proc/{pid}/{name}"))?;
+    let text = host_file::bytes(format!("/proc/{pid}/{name}"))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

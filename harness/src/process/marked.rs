@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::identity::proc_text;
 use super::{Identity, Process, TERM_GRACE};
+use crate::host_file;
 use crate::wait::{self, Deadline};
 
 /// The variable that marks every child of a run, with a value that no other run has.
@@ -27,7 +28,7 @@ impl Identity {
     /// Returns its command line, for messages; empty when it is dead or hidden.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let bytes = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let bytes = host_file::bytes(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         let words: Vec<_> = bytes
             .split(|byte| *byte == 0)
             .filter(|word| !word.is_empty())
@@ -38,7 +39,7 @@ impl Identity {
 
     /// Returns `sleep (pid 12)`: not its command line, which may hold a secret.
     fn in_words(&self) -> String {
-        let name = std::fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        let name = host_file::bytes(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         let name = String::from_utf8_lossy(&name);
         format!("{} (pid {})", name.trim_end(), self.pid)
     }
@@ -90,7 +91,7 @@ fn is_marked(pid: i32, name: &str, value: &str) -> bool {
 
 fn has_mark(pid: i32, name: &str, value: &str) -> io::Result<bool> {
     let wanted = format!("{name}={value}");
-    let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
+    let environ = host_file::bytes(format!("/proc/{pid}/environ"))?;
     let mut entries = environ.split(|byte| *byte == 0);
     Ok(entries.any(|entry| entry == wanted.as_bytes()))
 }

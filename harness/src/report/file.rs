@@ -2,12 +2,12 @@
 //!
 //! It is whole at any kill, because it is only ever replaced by a rename.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::redact::Redactor;
 use super::results::Results;
+use crate::host_file;
 use crate::outcome::{Residual, Verdict};
 use crate::record::{Durability, replace};
 
@@ -67,7 +67,7 @@ impl Results {
 /// # Errors
 /// [`ResultsError::Read`], or [`ResultsError::Parse`] when it is not a results file.
 pub fn read(path: &Path) -> Result<Results, ResultsError> {
-    let text = fs::read(path).map_err(|source| ResultsError::Read {
+    let text = host_file::bytes(path).map_err(|source| ResultsError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -121,6 +121,8 @@ pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, Resul
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::outcome::{Stage, Status};
     use crate::report::results::RUNNING;

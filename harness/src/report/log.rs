@@ -245,7 +245,7 @@ mod tests {
             stage: crate::outcome::Stage::Install,
             test,
         });
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = crate::host_file::text(&path).unwrap();
         let time = regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z +\d+\.\d{3}s  ")
             .unwrap();
         assert_eq!(time.find_iter(&text).count(), text.lines().count());

@@ -322,7 +322,7 @@ mod tests {
             redactor.add(secret);
         }
         recorder.observe(&outcome);
-        let text = fs::read_to_string(&path).unwrap();
+        let text = crate::host_file::text(&path).unwrap();
         assert!(!text.contains("hunter22"), "{text}");
         let results = read(&path).unwrap();
         assert_eq!(

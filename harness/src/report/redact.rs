@@ -381,7 +381,7 @@ mod tests {
             3
         );
         assert_eq!(
-            fs::read(at("logs/deep/binary")).unwrap(),
+            crate::host_file::bytes(at("logs/deep/binary")).unwrap(),
             b"\xff\x00[redacted]\xfe"
         );
         assert_eq!(
@@ -393,16 +393,19 @@ mod tests {
             0o640
         );
         assert_eq!(
-            fs::read_to_string(at("big")).unwrap(),
+            crate::host_file::text(at("big")).unwrap(),
             big.replace("hunter22", "[redacted]")
         );
-        assert_eq!(fs::read_to_string(at("hard-link")).unwrap(), "[redacted]");
         assert_eq!(
-            fs::read_to_string(at("kept/below/file")).unwrap(),
+            crate::host_file::text(at("hard-link")).unwrap(),
+            "[redacted]"
+        );
+        assert_eq!(
+            crate::host_file::text(at("kept/below/file")).unwrap(),
             "hunter22"
         );
         assert_eq!(
-            fs::read_to_string(outside.path().join("theirs")).unwrap(),
+            crate::host_file::text(outside.path().join("theirs")).unwrap(),
             "hunter22"
         );
         assert!(at("linked-file").is_symlink());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::needs::{PLUGIN, unverified};
 use super::{Means, Ran, Source, SuiteError, TEST_LIMIT};
+use crate::host_file;
 use crate::outcome::{Stage, Status, TestOutcome};
 use crate::process::{Cmd, Finished, ProcessError};
 use crate::report::pytest;
@@ -191,7 +192,7 @@ pub(super) async fn run_pytest(
             finished.tail,
         ));
     }
-    let text = std::fs::read_to_string(&junit).unwrap_or_default();
+    let text = host_file::text(&junit).unwrap_or_default();
     let outcomes = match pytest::parse_junit(&text, means.redactor) {
         Ok(outcomes) => outcomes,
         Err(error) => {

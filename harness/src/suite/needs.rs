@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::SuiteError;
 
+use crate::host_file;
+
 /// How an executable says that it needs dependencies: a comment in its first lines, with their names or, for
 /// all of them, none.
 const MARK: &str = "requires: deps";
@@ -118,7 +120,7 @@ pub(super) fn unverified(message: &str) -> Option<&str> {
 /// Returns the dependencies that a file says it needs: none named are all of them. `None` when it says nothing.
 fn wanted_by(file: &Path) -> Option<Vec<String>> {
     let mut start = Vec::new();
-    let opened = std::fs::File::open(file).ok()?;
+    let opened = host_file::open(file).ok()?;
     opened.take(MARK_BYTES).read_to_end(&mut start).ok()?;
     let start = String::from_utf8_lossy(&start);
     start.lines().take(MARK_LINES).find_map(|line| {

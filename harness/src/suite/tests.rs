@@ -249,7 +249,7 @@ async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
     let (processes, redactor) = (with_pytest(), Redactor::default());
     let means = means(&processes, root.path(), &redactor);
     let noted = || {
-        let text = std::fs::read_to_string(&ran).unwrap();
+        let text = crate::host_file::text(&ran).unwrap();
         std::fs::remove_file(&ran).unwrap();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };

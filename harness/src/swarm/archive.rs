@@ -15,6 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::container::short;
 use super::{Engine, EngineError};
 
+use crate::host_file;
+
 /// Largest file that is read into memory, in bytes; markers are a few dozen.
 const SMALL_FILE_LIMIT: usize = 1 << 20;
 
@@ -78,7 +80,8 @@ impl Engine {
             what: format!("read `{}`", file.display()),
             source,
         };
-        let source = tokio::fs::File::open(file).await.map_err(local)?;
+        let source = host_file::open(file).map_err(local)?;
+        let source = tokio::fs::File::from_std(source);
         let pieces = futures_util::stream::unfold(source, |mut source| async move {
             let mut piece = vec![0; 128 << 10];
             match source.read(&mut piece).await {

@@ -9,6 +9,7 @@ use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests}
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
 use crate::driver::backup::{HookKind, Part, Snapshot, save};
+use crate::host_file;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::{BackupPaths, BackupPlan};
 use crate::swarm::EngineError;
@@ -268,7 +269,7 @@ fn holds_the_seed(
 /// Reads the marker out of an archive; its path there begins with the last name of the saved path, or `.`.
 fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
     let wanted = marker.rsplit('/').next().unwrap_or(marker);
-    let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(&part.file)?));
+    let mut archive = tar::Archive::new(std::io::BufReader::new(host_file::open(&part.file)?));
     for entry in archive.entries()? {
         let mut entry = entry?;
         let depth = entry.path()?.components().count();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, TierError};
+use crate::host_file;
 use crate::http::Gateway;
 
 /// The app as its tests see it.
@@ -61,6 +62,6 @@ impl AppState {
     /// # Errors
     /// What the system says, or that it is not such a file.
     pub fn read(path: &Path) -> std::io::Result<Self> {
-        serde_json::from_slice(&std::fs::read(path)?).map_err(std::io::Error::from)
+        serde_json::from_slice(&host_file::bytes(path)?).map_err(std::io::Error::from)
     }
 }

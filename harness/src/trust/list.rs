@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::host_file;
 use crate::name::RecipeName;
 
 /// The list that lies in the directory of overlays, where no other is named.
@@ -49,7 +50,7 @@ pub fn is_approved(list: &Path, recipe: &RecipeName) -> Result<bool, ListError> 
 /// # Errors
 /// [`ListError`], as a run has it.
 pub fn approved(list: &Path) -> Result<Vec<RecipeName>, ListError> {
-    let text = std::fs::read_to_string(list).map_err(|source| ListError::Read {
+    let text = host_file::text(list).map_err(|source| ListError::Read {
         path: list.to_owned(),
         source,
     })?;

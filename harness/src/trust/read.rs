@@ -10,6 +10,7 @@ use super::key::SourceKey;
 use crate::declared::read::DeclaredError;
 use crate::declared::typed::{self, Typed, Words, place};
 use crate::git::source::RemoteUrl;
+use crate::host_file;
 use crate::name::{GitRef, RecipeName};
 use crate::recipe::compose::Location;
 
@@ -130,7 +131,7 @@ pub fn read(path: &Path) -> Result<Grants, GrantsError> {
         path: path.to_owned(),
         source,
     };
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = host_file::open(path).map_err(failed)?;
     // Of the file that is open, whatever lies at the path by now.
     let data = file.metadata().map_err(failed)?;
     if let Some(reason) = anothers(&data) {

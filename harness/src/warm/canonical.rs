@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WarmError;
 use crate::dirs::HostDirs;
+use crate::host_file;
 use crate::name::RecipeName;
 use crate::record::{Durability, replace};
 
@@ -127,7 +128,7 @@ impl Place {
     /// [`WarmError::Garbled`] when it is not one: what cannot be read is never taken for nothing.
     pub fn read(&self) -> Result<Option<Canonical>, WarmError> {
         let path = self.record();
-        let text = match std::fs::read(&path) {
+        let text = match host_file::bytes(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(WarmError::io("read", &path)(error)),
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(place.read().unwrap(), None);
         place.write(&canonical("snapshot-0a")).unwrap();
         assert_eq!(place.read().unwrap().unwrap().version, "0.1.0+1");
-        let good = std::fs::read_to_string(place.record()).unwrap();
+        let good = crate::host_file::text(place.record()).unwrap();
         for (from, to) in [
             (good.as_str(), ""),
             (good.as_str(), "{\"recipe\": \"notes\""),

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
+use crate::host_file;
 use crate::made;
 use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
@@ -82,7 +83,7 @@ impl Snapshot {
             path: path.clone(),
             reason,
         };
-        let text = std::fs::read(&path).map_err(unread(&path))?;
+        let text = host_file::bytes(&path).map_err(unread(&path))?;
         if hex::encode(Sha256::digest(&text)) != reference.sha256 {
             return Err(corrupt("its checksum is not the record's".to_owned()));
         }
@@ -104,7 +105,7 @@ impl Snapshot {
     /// [`WarmError::Corrupt`], or [`WarmError::Io`] when it cannot be read.
     pub fn env(&self) -> Result<String, WarmError> {
         let path = self.env_file();
-        let text = std::fs::read(&path).map_err(unread(&path))?;
+        let text = host_file::bytes(&path).map_err(unread(&path))?;
         String::from_utf8(text).map_err(|error| WarmError::Corrupt {
             path,
             reason: error.to_string(),
@@ -114,7 +115,7 @@ impl Snapshot {
     /// Returns the values of the app's secrets, for hiding them.
     #[must_use]
     pub fn secret_values(&self) -> Vec<String> {
-        let text = std::fs::read(self.dir.join("secret-values.json")).unwrap_or_default();
+        let text = host_file::bytes(self.dir.join("secret-values.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -136,7 +137,7 @@ impl Snapshot {
                 path: path.clone(),
                 reason,
             };
-            let file = File::open(&path).map_err(unread(&path))?;
+            let file = host_file::open(&path).map_err(unread(&path))?;
             let length = file.metadata().map_err(unread(&path))?.len();
             if let Some(size) = size.filter(|size| *size != length) {
                 return Err(corrupt(format!("it has {length} bytes, not {size}")));
@@ -266,7 +267,7 @@ impl WarmApp {
             .collect();
         secrets.sort();
         let env = self.host.env_file(&canonical.server, self.lock.domain());
-        let env = std::fs::read(&env).map_err(WarmError::io("read", &env))?;
+        let env = host_file::bytes(&env).map_err(WarmError::io("read", &env))?;
         keep(&dir.join("env"), &env)?;
         let values = serde_json::to_vec(take.secret_values).expect("texts are valid JSON");
         keep(&dir.join("secret-values.json"), &values)?;
@@ -282,7 +283,7 @@ impl WarmApp {
         keep(&dir.join("meta.json"), &text)?;
         let parent = dir.parent().unwrap_or(dir);
         for path in [dir, parent] {
-            File::open(path)
+            host_file::open(path)
                 .and_then(|dir| dir.sync_all())
                 .map_err(WarmError::io("sync", path))?;
         }
@@ -322,7 +323,7 @@ impl WarmApp {
         file.sync_all().await.map_err(failed)?;
         let ours = path.to_owned();
         let tree = tokio::task::spawn_blocking(move || {
-            tree::digest(BufReader::with_capacity(1 << 20, File::open(ours)?))
+            tree::digest(BufReader::with_capacity(1 << 20, host_file::open(ours)?))
         });
         let tree = tree
             .await

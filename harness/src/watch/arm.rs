@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Heartbeat, State, WatchError, end, log_file, state};
+use crate::host_file;
 use crate::process::{Cmd, Daemon, ProcessError, Processes, describe};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
@@ -157,7 +158,7 @@ fn look(
 
 /// Returns the last lines that were written since the log had `before` bytes.
 fn tail(log: &Path, before: u64) -> Vec<String> {
-    let bytes = std::fs::read(log).unwrap_or_default();
+    let bytes = host_file::bytes(log).unwrap_or_default();
     let from = usize::try_from(before)
         .unwrap_or(usize::MAX)
         .min(bytes.len());

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use harness::host_file;
 use harness::http::{Http, Question, Way};
 use harness::name::{Domain, StackName, Zone};
 use harness::swarm::service::StackState;
@@ -216,7 +217,7 @@ impl App {
 
     fn env(&self, key: Option<&str>) -> Exit {
         let path = &self.state.env_file;
-        let text = match std::fs::read_to_string(path) {
+        let text = match host_file::text(path) {
             Ok(text) => text,
             Err(error) => return infra(&error, &[]),
         };

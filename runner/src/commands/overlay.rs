@@ -6,6 +6,7 @@ use clap::Subcommand;
 use harness::declared::FILE_NAME;
 use harness::declared::file::schema;
 use harness::error::chain;
+use harness::host_file;
 use harness::name::RecipeName;
 use harness::overlay::import::import;
 use harness::overlay::{Survey, looks_like_one_recipe, survey};
@@ -160,7 +161,7 @@ fn overlays_in(dir: &Path) -> std::io::Result<Vec<(Option<String>, PathBuf)>> {
 }
 
 fn translate(file: &Path, out: Option<PathBuf>) -> Exit {
-    let text = match std::fs::read_to_string(file) {
+    let text = match host_file::text(file) {
         Ok(text) => text,
         Err(error) => {
             return refuse(

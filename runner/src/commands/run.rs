@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use harness::dirs::RunDirs;
 use harness::event::Event;
+use harness::host_file;
 use harness::janitor::{self, Decision};
 use harness::lifetime::supervisor::{self, Ended, Request, Side, SupervisorError};
 use harness::lifetime::worker::{Notes, Signals};
@@ -100,7 +101,7 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
         drop(ui::print_data(plan));
     } else if args.json
         && let Some(dir) = &run_dir
-        && let Ok(text) = std::fs::read_to_string(dir.join("results.json"))
+        && let Ok(text) = host_file::text(dir.join("results.json"))
     {
         drop(ui::print_data(text.trim_end()));
     }

@@ -1,5 +1,6 @@
 //! Shared clones, from the real git behind a server on the loopback.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Barrier;
 
@@ -68,7 +69,7 @@ impl Place {
 }
 
 fn objects_of_pack(path: &Path) -> u32 {
-    let bytes = fs::read(path).unwrap();
+    let bytes = crate::host_file::bytes(path).unwrap();
     u32::from_be_bytes(bytes[8..12].try_into().unwrap())
 }
 
@@ -203,7 +204,7 @@ fn a_run_gets_what_a_direct_fetch_gives_and_needs_the_clone_no_more() {
     assert!(!copy.join(".git/objects/info/alternates").exists());
     fs::remove_dir_all(place.clones()).unwrap();
     assert_eq!(checkout::checkout(&copy, "1.0.0+2").unwrap(), first);
-    assert_eq!(fs::read_to_string(copy.join("a")).unwrap(), "1");
+    assert_eq!(crate::host_file::text(copy.join("a")).unwrap(), "1");
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn a_private_repository_is_not_served_to_a_run_without_its_token_and_no_file_has
     for entry in walkdir::WalkDir::new(place.clones()) {
         let entry = entry.unwrap();
         if entry.file_type().is_file() {
-            let content = fs::read(entry.path()).unwrap();
+            let content = crate::host_file::bytes(entry.path()).unwrap();
             let text = String::from_utf8_lossy(&content);
             assert!(!text.contains(SECRET), "{}", entry.path().display());
             assert!(!text.contains("[filter"), "{}", entry.path().display());
@@ -401,7 +402,12 @@ fn clones_that_nobody_uses_are_removed_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
     let old = now - UNUSED - Duration::from_secs(1);
-    let set = |path: &Path, time| File::open(path).unwrap().set_modified(time).unwrap();
+    let set = |path: &Path, time| {
+        crate::host_file::open(path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    };
     let id = |digit: &str| digit.repeat(32);
     let make = |digit: &str, used: SystemTime| {
         let clone = dir.path().join(format!("{}.git", id(digit)));

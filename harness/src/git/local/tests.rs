@@ -74,7 +74,7 @@ fn a_clean_work_tree_gives_its_commit() {
         (false, 1, true)
     );
     assert!(!to.join("ignored.log").exists());
-    assert_eq!(fs::read_to_string(to.join("dir/b")).unwrap(), "x");
+    assert_eq!(crate::host_file::text(to.join("dir/b")).unwrap(), "x");
     assert_eq!(
         target_branch_tip(&to).unwrap().unwrap().commit,
         fetched.commit
@@ -144,7 +144,7 @@ fn uncommitted_changes_lie_over_the_commit() {
     let fetched = from_path(&root, None, &to).unwrap();
     assert!(fetched.dirty);
     assert_eq!(fetched.commit, head.to_string());
-    let read = |path: &str| fs::read_to_string(to.join(path)).unwrap();
+    let read = |path: &str| crate::host_file::text(to.join(path)).unwrap();
     assert_eq!(read("a"), "2");
     assert!(executable(&to.join("run.sh")) && !executable(&to.join("a")));
     assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("kept"));
@@ -176,7 +176,7 @@ fn uncommitted_changes_lie_over_the_commit() {
     let clean = fixture.outside("clean");
     let fetched = from_path(&root, Some("main"), &clean).unwrap();
     assert!(!fetched.dirty);
-    assert_eq!(fs::read_to_string(clean.join("a")).unwrap(), "1");
+    assert_eq!(crate::host_file::text(clean.join("a")).unwrap(), "1");
     assert_eq!(status(&clean), [] as [String; 0]);
 }
 
@@ -191,7 +191,7 @@ fn a_directory_in_place_of_a_link_is_not_written_through_the_link() {
     fixture.write("dir/x", "mine");
     let to = fixture.outside("copy");
     assert!(from_path(fixture.path(), None, &to).unwrap().dirty);
-    assert_eq!(fs::read_to_string(to.join("dir/x")).unwrap(), "mine");
+    assert_eq!(crate::host_file::text(to.join("dir/x")).unwrap(), "mine");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
 }
 
@@ -322,7 +322,7 @@ fn bare_repositories_linked_worktrees_and_file_addresses_work() {
     let fetched = from_path(&linked, None, &to).unwrap();
     assert_eq!((fetched.commit, fetched.dirty), (first.to_string(), true));
     assert_eq!(
-        fs::read_to_string(to.join("b")).unwrap(),
+        crate::host_file::text(to.join("b")).unwrap(),
         "untracked in the linked one"
     );
 

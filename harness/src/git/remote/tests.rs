@@ -1,7 +1,6 @@
 //! Fetching over HTTP, from the real git behind a server on the loopback.
 
 use std::error::Error;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -61,7 +60,7 @@ fn assert_nowhere(directory: &Path, secret: &str) {
         .map(Result::unwrap)
     {
         if entry.file_type().is_file() {
-            let content = fs::read(entry.path()).unwrap();
+            let content = crate::host_file::bytes(entry.path()).unwrap();
             let found = content
                 .windows(secret.len())
                 .any(|window| window == secret.as_bytes());
@@ -119,7 +118,7 @@ fn every_kind_of_name_is_fetched() {
         assert!(copy.head_detached().unwrap() && copy.statuses(None).unwrap().is_empty());
         assert_eq!(target_branch_tip(&to).unwrap().unwrap().commit, head);
         assert_eq!(checkout(&to, "1.0.0+2").unwrap(), first);
-        assert_eq!(fs::read_to_string(to.join("a")).unwrap(), "1");
+        assert_eq!(crate::host_file::text(to.join("a")).unwrap(), "1");
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{START_LIMIT, SYSTEM_SOCKET, SetUp, SetUpError, Step};
+use crate::host_file;
 use crate::process::{Cmd, Processes};
 use crate::swarm::host::{Socket, probe};
 use crate::swarm::{Engine, EngineError};
@@ -253,7 +254,7 @@ async fn start(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<(), Set
 }
 
 fn last_lines() -> Vec<String> {
-    let text = std::fs::read_to_string(ENGINE_LOG).unwrap_or_default();
+    let text = host_file::text(ENGINE_LOG).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(10)..]
         .iter()

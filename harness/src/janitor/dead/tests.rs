@@ -158,7 +158,7 @@ async fn of_a_dead_run_daemons_and_working_files_go_and_the_record_stays() {
     place.assert_left_alone(&run, &mut plain).await;
     let name = format!("/proc/{}/comm", plain.0.id());
     let limit = Deadline::after(Duration::from_secs(60));
-    while std::fs::read_to_string(&name).unwrap() != "sleep\n" {
+    while crate::host_file::text(&name).unwrap() != "sleep\n" {
         assert!(!limit.passed(), "it is still the shell");
         crate::wait::pause(Duration::from_millis(5)).await;
     }
@@ -239,7 +239,7 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
         RunDirs::live_lock(&run.dirs.root),
         RunDirs::mark(&run.dirs.root),
     );
-    let whole = std::fs::read(&mark).unwrap();
+    let whole = crate::host_file::bytes(&mark).unwrap();
     let worker = identity(&run.worker);
 
     // A worker that lives, though its lock can be had: somebody replaced the file.
@@ -277,7 +277,7 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
 
     // Another janitor is at it.
     std::fs::write(&lock, "").unwrap();
-    let other = File::open(&run.dirs.root).map(file::try_exclusive);
+    let other = crate::host_file::open(&run.dirs.root).map(file::try_exclusive);
     place.assert_left_alone(&run, &mut daemon).await;
     drop(other);
     assert_eq!(place.sweep(false).await.0.len(), 1);

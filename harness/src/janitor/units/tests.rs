@@ -214,7 +214,9 @@ fn a_file_is_replaced_only_while_it_is_ours() {
     assert_eq!(how(&later, false), [Written::Unchanged, Written::Updated]);
 
     // A person's change to the second file keeps the first as it was, too.
-    let changed = fs::read_to_string(&timer).unwrap().replace("60s", "61s");
+    let changed = crate::host_file::text(&timer)
+        .unwrap()
+        .replace("60s", "61s");
     fs::write(&timer, &changed).unwrap();
     fs::remove_file(&service).unwrap();
     let error = write(&units, dir.path(), false).unwrap_err();
@@ -222,7 +224,7 @@ fn a_file_is_replaced_only_while_it_is_ours() {
         matches!(&error, UnitsError::Changed { path } if *path == timer),
         "{error}"
     );
-    assert_eq!(fs::read_to_string(&timer).unwrap(), changed);
+    assert_eq!(crate::host_file::text(&timer).unwrap(), changed);
     assert!(!service.exists());
     assert_eq!(how(&units, true), [Written::Created, Written::Updated]);
 
@@ -262,7 +264,7 @@ async fn systemctl_is_called_where_systemd_runs_and_only_there() {
     let found = systemctl(&processes, dir.path()).unwrap();
     enable(&processes, &found).await.unwrap();
     assert_eq!(
-        fs::read_to_string(&told).unwrap(),
+        crate::host_file::text(&told).unwrap(),
         format!("daemon-reload\nenable --now {TIMER}\n")
     );
     write_program(
