@@ -14,6 +14,7 @@ mod dependencies;
 mod lint;
 mod network;
 mod overlaid;
+mod ownership;
 pub mod plan;
 mod plan_view;
 mod promote;
@@ -96,6 +97,8 @@ struct Held {
     abra: Option<Abra>,
     /// Whether something of the app may exist.
     touched: bool,
+    /// What was there before the run made anything, once that is known.
+    audit: Option<ownership::Audit>,
     /// The tiers that ended.
     tiers: Vec<TierOutcome>,
     /// The warm app that a quick run is at; it is brought to rest instead of being removed.

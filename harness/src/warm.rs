@@ -80,6 +80,12 @@ pub enum WarmError {
         /// Which volume.
         volume: String,
     },
+    /// It has data that is not its own.
+    #[error("{reason}: a warm app keeps only data of its own")]
+    NotOwn {
+        /// Which volume, and why.
+        reason: String,
+    },
     /// A secret is gone whose value nobody can read back.
     #[error("secret `{name}` of the warm app is gone")]
     SecretGone {
@@ -115,6 +121,7 @@ impl WarmError {
                 "nothing was touched; look at it, then remove `{}` to start without a canonical",
                 path.parent().unwrap_or(path).display()
             ),
+            Self::NotOwn { .. } => "run it without --quick, and do not enroll it".to_owned(),
             Self::Corrupt { .. } | Self::NotRestored { .. } | Self::SecretGone { .. } => {
                 "the next green cold run of a release makes a new canonical".to_owned()
             }
@@ -138,7 +145,10 @@ impl WarmError {
     pub fn is_lost_data(&self) -> bool {
         matches!(
             self,
-            Self::Corrupt { .. } | Self::NotRestored { .. } | Self::SecretGone { .. }
+            Self::Corrupt { .. }
+                | Self::NotRestored { .. }
+                | Self::NotOwn { .. }
+                | Self::SecretGone { .. }
         )
     }
 }

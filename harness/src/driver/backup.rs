@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::host_file;
 use crate::lock::DomainLock;
 use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup};
+use crate::swarm::object::Belongings;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 
@@ -191,6 +192,7 @@ pub async fn run_hooks(
 pub async fn save(
     engine: &Engine,
     _lock: &DomainLock,
+    app: &Belongings,
     state: &StackState,
     plan: &BackupPlan,
     dir: &Path,
@@ -204,6 +206,9 @@ pub async fn save(
                     volume.volume
                 ))));
             };
+            if let Some(reason) = engine.not_own(app, container, &path).await? {
+                return Ok(Err(Fault::new(format!("{reason}: it is not saved"))));
+            }
             let name = format!("{}-{}.tar", volume.volume, parts.len());
             let file = dir.join(name.replace('/', "_"));
             let below = below(&path, &target);
@@ -262,16 +267,18 @@ pub async fn save(
     }))
 }
 
-/// Puts everything of `snapshot` back.
+/// Puts everything of `snapshot` back, into volumes of the app's own and nothing else.
 ///
 /// # Errors
 /// [`EngineError`] when the engine or the disk fails.
 pub async fn put_back(
     engine: &Engine,
     _lock: &DomainLock,
+    app: &Belongings,
     state: &StackState,
     snapshot: &Snapshot,
 ) -> Outcome<()> {
+    let mut places = Vec::new();
     for part in &snapshot.parts {
         let Some(container) = state.container_of(&part.service) else {
             return Ok(Err(Fault::new(format!(
@@ -279,6 +286,14 @@ pub async fn put_back(
                 part.service
             ))));
         };
+        for path in [part.path.as_str(), destination(part)] {
+            if let Some(reason) = engine.not_own(app, container, path).await? {
+                return Ok(Err(Fault::new(format!("{reason}: nothing was put back"))));
+            }
+        }
+        places.push((container, part));
+    }
+    for (container, part) in places {
         engine
             .upload(container, destination(part), &part.file)
             .await?;

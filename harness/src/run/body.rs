@@ -7,7 +7,7 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, plan_view, promote};
+use super::{Context, RunError, ownership, plan_view, promote};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
@@ -147,6 +147,10 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     for named in &named {
         locks.push(acquire(context, &engine, &named.domain).await?);
     }
+    let mut apps = vec![(&*lock, ownership::releases(&plan))];
+    let theirs = needed.iter().zip(&locks);
+    apps.extend(theirs.map(|(dependency, lock)| (&**lock, dependency.releases())));
+    ownership::claim(context, &engine, &apps).await?;
     prepull(context, &engine, &plan, &mut needed).await?;
     super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     let mut held = context.held.borrow_mut();

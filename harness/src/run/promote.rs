@@ -12,7 +12,7 @@ use super::body::{self, wait_for_lock};
 use super::plan::{Checkout, Plan};
 use super::quick::{kept_secrets, stack_driver};
 use super::settings::Settings;
-use super::{AnyError, Context, RunError, tiers};
+use super::{AnyError, Context, RunError, ownership, tiers};
 use crate::driver::stack::{HostTraits, Stamp};
 use crate::error::chain;
 use crate::event::Event;
@@ -234,6 +234,9 @@ async fn work(
             return Err(reason.into());
         }
     };
+    ownership::claim_warm(&context, &engine, &app.lock, &[&release])
+        .await
+        .map_err(in_words)?;
     let laid = tiers::Laid {
         suite: plan.suite,
         declared: plan.declared,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, plan_view, resolved, tiers};
+use super::{Context, RunError, base, ownership, plan_view, resolved, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::event::Event;
@@ -182,6 +182,7 @@ pub(super) async fn go(
         tiers::red_before_the_deploy(&context, reason);
         return Ok(Quick::Done(None));
     }
+    ownership::claim_warm(&context, &engine, &app.lock, &ownership::releases(&plan)).await?;
     let at_work = AtWork {
         app: app.clone(),
         canonical: canonical.clone(),

@@ -15,6 +15,7 @@ use crate::lifetime::worker::{EndSignal, Signals};
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
 use crate::report::redact::Redactor;
+use crate::swarm::object::Object;
 use crate::swarm::teardown::Maker;
 use crate::tier::timed;
 use crate::wait::Deadline;
@@ -59,7 +60,7 @@ pub(super) async fn tear_down(
     signals: &mut Signals,
 ) -> TornDown {
     let keep = left.app;
-    let (locks, engine, abra, touched, warm) = {
+    let (locks, engine, abra, touched, warm, audit) = {
         let mut held = context.held.borrow_mut();
         let warm = held.warm.take();
         held.rested
@@ -71,6 +72,7 @@ pub(super) async fn tear_down(
             abra,
             held.touched,
             warm,
+            held.audit.take(),
         )
     };
     // A run that made nothing and was not interrupted has nothing to announce.
@@ -105,9 +107,15 @@ pub(super) async fn tear_down(
             let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
             return Ok((residual, locks.iter().map(kept).collect()));
         }
+        let mut audit = audit;
+        let mut failed = None;
+        if let Some(audit) = &mut audit
+            && let Err(error) = audit.note_mounts(&engine).await
+        {
+            failed = Some(error);
+        }
         // The app first, then what it depends on. One that cannot be removed keeps no other.
         let mut complaints = Vec::new();
-        let mut failed = None;
         for lock in locks {
             if let Some(abra) = &abra {
                 undeploy(context, abra, &lock).await;
@@ -118,6 +126,28 @@ pub(super) async fn tear_down(
                         residual.add(&kind, names);
                     }
                     complaints.extend(removal.complaints);
+                    let was_there = |object: &&Object| {
+                        audit.as_ref().is_some_and(|audit| audit.was_there(object))
+                    };
+                    for object in removal.foreign.iter().filter(was_there) {
+                        context.events.warn(format!(
+                            "{object} bears the label of {}, which did not make it: left alone",
+                            lock.domain()
+                        ));
+                    }
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(audit) = audit {
+            match audit.leaks(&engine, &residual).await {
+                Ok(leaks) => {
+                    for leak in leaks {
+                        complaints.push(format!(
+                            "{leak} is there now and was not before this run, and no record says that it may be removed: look, and remove it by hand"
+                        ));
+                        residual.add(leak.kind.plural(), vec![leak.name]);
+                    }
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }

@@ -1,10 +1,11 @@
 //! Which tiers run, in which order, and what one's end means for the next.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::dependencies::{self, Dependency};
 use super::plan::{Base, NoBase, Plan};
-use super::{Context, RunError};
+use super::{Context, RunError, ownership};
 use crate::app;
 use crate::declared::Declared;
 use crate::driver::Driver;
@@ -80,6 +81,9 @@ pub(super) async fn all(
         no_base = Some(NoBase::Broken(reason));
         base = None;
         start_over(context, &bench, settings.teardown_budget).await?;
+        // What was written down of the base went with it.
+        let apps = [(&*bench.lock, vec![&head])];
+        ownership::claim(context, bench.engine(), &apps).await?;
         secrets.clear();
         bench.current = head.clone();
         count_deploy(context, &mut deploys)?;
@@ -244,6 +248,15 @@ async fn backup_and_restore(
     let plan = BackupPlan::from_project(&bench.current.project);
     let no_backup = bench.declared.no_backup(plan.is_backup_capable());
     let wrong = bench.declared.wrong_labels(&plan, base_backed_up);
+    let asked_for_any = asked(Stage::Backup) || asked(Stage::Restore);
+    let (plan, foreign) = if going.is_ok() && asked_for_any && plan.is_backup_capable() {
+        tier::backup::own_part(bench, plan).await?
+    } else {
+        (plan, BTreeSet::new())
+    };
+    // abra restores whatever the labels name.
+    let by_abra = matches!(bench.driver, Driver::Abra(_));
+    let unjudged = !foreign.is_empty() && (by_abra || plan.volumes.is_empty());
     let mut snapshot: Option<Snapshot> = None;
     let idle = |stage| {
         if !asked(stage) {
@@ -251,7 +264,15 @@ async fn backup_and_restore(
         } else if let (Some(reason), None) = (&no_backup, &wrong) {
             Some(without(stage, Status::Skip, reason.clone()))
         } else {
-            let why_not = going.err();
+            let all = Vec::from_iter(foreign.iter().map(String::as_str));
+            let theirs = || {
+                format!(
+                    "nothing is written into what is not this run's: {}",
+                    all.join("; ")
+                )
+            };
+            let theirs = (unjudged && wrong.is_none()).then(theirs);
+            let why_not = going.err().map(str::to_owned).or(theirs);
             why_not.map(|reason| without(stage, Status::Unver, reason))
         }
     };
@@ -263,7 +284,7 @@ async fn backup_and_restore(
             tally.end()
         }
         (None, None) => {
-            let run = tier::backup::run(bench, &plan);
+            let run = tier::backup::run(bench, &plan, &foreign);
             let (outcome, taken) = timed(&context.events, Phase::Backup, "", run).await?;
             snapshot = taken.filter(|_| outcome.status != Status::Fail);
             outcome

@@ -1,19 +1,27 @@
 //! Volumes of a stack as things of their own: what they are, and their whole content in and out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest,
+    ContainerCreateBody, HostConfig, Mount, MountPoint, MountType, MountVolumeOptions,
+    VolumeCreateRequest,
 };
-use bollard::query_parameters::{CreateContainerOptionsBuilder, ListImagesOptions};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    ListImagesOptions,
+};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
-use super::object::{Kind, Object};
-use super::{Engine, EngineError, NAMESPACE};
+use super::object::{Belongings, Kind, Object};
+use super::{Engine, EngineError, NAMESPACE, filters};
 use crate::name::StackName;
 
 /// Where a holder mounts its volume; no image has anything there.
 pub const MOUNT_POINT: &str = "/recipe-ci-volume";
+
+/// What the engine calls the mount of a volume.
+const VOLUME: &str = "volume";
 
 /// A volume, as it has to be made again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +34,40 @@ pub struct VolumeSpec {
     pub options: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl VolumeSpec {
+    /// Returns why this volume is not to be written to for `app`, if so: the app's own is one that was made for it and
+    /// whose data lies with the engine. Options of a driver may lead anywhere on the host, or to another one.
+    #[must_use]
+    pub fn not_own(&self, app: &Belongings) -> Option<String> {
+        let name = &self.name;
+        let namespace = self.labels.get(NAMESPACE).map(String::as_str);
+        if !app.has_name(Kind::Volume, name, namespace) {
+            Some(format!("volume `{name}` was not made by this run"))
+        } else if self.driver != "local" {
+            let driver = &self.driver;
+            Some(format!("volume `{name}` is kept by the driver `{driver}`"))
+        } else if self.options.is_empty() {
+            None
+        } else {
+            let options: Vec<_> = self.options.keys().map(String::as_str).collect();
+            let options = options.join(", ");
+            Some(format!(
+                "volume `{name}` has driver options ({options}), so its data may be anywhere"
+            ))
+        }
+    }
+}
+
+/// Returns the innermost mount that `path` is on.
+fn mount_of<'a>(mounts: &'a [MountPoint], path: &str) -> Option<&'a MountPoint> {
+    let holds = |mount: &&MountPoint| {
+        let place = mount.destination.as_deref();
+        place.is_some_and(|place| Path::new(path).starts_with(place))
+    };
+    let depth = |mount: &&MountPoint| mount.destination.as_ref().map_or(0, String::len);
+    mounts.iter().filter(holds).max_by_key(depth)
 }
 
 impl Engine {
@@ -47,6 +89,30 @@ impl Engine {
         })
     }
 
+    /// Returns the names of the volumes that the containers of `app` have mounted, anonymous ones too.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn mounted_volumes(&self, app: &Belongings) -> Result<BTreeSet<String>, EngineError> {
+        let labelled = filters([("label", format!("{NAMESPACE}={}", app.stack()))]);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&labelled)
+            .build();
+        let containers = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.failed("list the containers", error))?;
+        let mounts = containers
+            .into_iter()
+            .flat_map(|container| container.mounts.unwrap_or_default());
+        Ok(mounts
+            .filter(|mount| mount.typ.as_deref() == Some(VOLUME))
+            .filter_map(|mount| mount.name)
+            .collect())
+    }
+
     /// Creates a volume, empty.
     ///
     /// # Errors
@@ -64,6 +130,35 @@ impl Engine {
             .await
             .map(drop)
             .map_err(|error| self.failed(format!("create volume `{}`", spec.name), error))
+    }
+
+    /// Returns why nothing may be written to `path` of `container` for `app`, if so: it is not on a plain volume of
+    /// the app's own.
+    ///
+    /// What the container really has mounted there is asked of the engine: what a recipe says of a volume is not what
+    /// the volume is.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn not_own(
+        &self,
+        app: &Belongings,
+        container: &str,
+        path: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let inspected = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+            .map_err(|error| self.failed("inspect a container", error))?;
+        let mounts = inspected.mounts.unwrap_or_default();
+        let Some(mount) = mount_of(&mounts, path) else {
+            return Ok(Some(format!("`{path}` is on no volume")));
+        };
+        match (mount.typ.as_deref(), &mount.name) {
+            (Some(VOLUME), Some(name)) => Ok(self.volume(name).await?.not_own(app)),
+            _ => Ok(Some(format!("`{path}` is no volume"))),
+        }
     }
 
     /// Creates a container that mounts `volume` at [`MOUNT_POINT`] and is never started: the archive API
@@ -142,5 +237,64 @@ impl Engine {
                 what: "list the images".to_owned(),
                 lacks: "any image, which is needed to reach a volume",
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Domain;
+
+    #[test]
+    fn only_a_plain_volume_that_was_made_for_the_app_is_its_own() {
+        let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let made = BTreeSet::from([(Kind::Volume, "other".to_owned())]);
+        let app = Belongings::new(domain.stack(), made);
+        let label = |stack: &str| BTreeMap::from([(NAMESPACE.to_owned(), stack.to_owned())]);
+        let own = VolumeSpec {
+            name: "note-0a1b2c_z_data".to_owned(),
+            driver: "local".to_owned(),
+            options: BTreeMap::new(),
+            labels: label("note-0a1b2c_z"),
+        };
+        assert_eq!(own.not_own(&app), None);
+        let named = |name: &str, labels| VolumeSpec {
+            name: name.to_owned(),
+            labels,
+            ..own.clone()
+        };
+        assert_eq!(named("other", BTreeMap::new()).not_own(&app), None);
+        let bound = VolumeSpec {
+            options: BTreeMap::from([("device".to_owned(), "/srv".to_owned())]),
+            ..own.clone()
+        };
+        let remote = VolumeSpec {
+            driver: "nfs".to_owned(),
+            ..own.clone()
+        };
+        for foreign in [
+            named("victim_data", BTreeMap::new()),
+            named("victim_data", label("note-0a1b2c_z")),
+            named("note-0a1b2c_z_data", BTreeMap::new()),
+            named("other", label("victim")),
+            bound,
+            remote,
+        ] {
+            assert!(foreign.not_own(&app).is_some(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_on_the_innermost_mount() {
+        let at = |place: &str| MountPoint {
+            destination: Some(place.to_owned()),
+            ..MountPoint::default()
+        };
+        let mounts = [at("/data"), at("/data/deep"), at("/data2")];
+        let place = |path| mount_of(&mounts, path).and_then(|mount| mount.destination.as_deref());
+        assert_eq!(place("/data/x"), Some("/data"));
+        assert_eq!(place("/data/deep/x"), Some("/data/deep"));
+        assert_eq!(place("/data2"), Some("/data2"));
+        assert_eq!(place("/dat"), None);
     }
 }

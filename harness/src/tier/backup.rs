@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::time::Duration;
 
-use super::seed::{Place, Seeds};
+use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
 use crate::driver::backup::{HookKind, Part, Snapshot, save};
 use crate::host_file;
 use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::backup::{BackupPaths, BackupPlan};
+use crate::recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
 use crate::swarm::EngineError;
 
 /// The assertion about what is in the archive.
@@ -24,13 +24,42 @@ const CLOCK_SLACK: u64 = 1;
 /// How long the declared check of a backup may take; as long as a hook of the labels.
 const VERIFY_LIMIT: Duration = Duration::from_secs(900);
 
-/// Seeds, takes a snapshot, examines it. The snapshot is returned when there is one.
+/// Returns what of `plan` is saved and restored, which is only what is on volumes of the app's own, and why the rest is
+/// not.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn own_part(
+    bench: &Bench,
+    mut plan: BackupPlan,
+) -> Result<(BackupPlan, BTreeSet<String>), EngineError> {
+    let mut foreign = BTreeSet::new();
+    let mut own = Vec::new();
+    for volume in plan.volumes {
+        match bench.own_mount(&volume.volume).await? {
+            Mounted::Foreign(reason) => drop(foreign.insert(reason)),
+            // Of one that is not mounted the backup says so.
+            Mounted::At(..) | Mounted::Nowhere => own.push(volume),
+        }
+    }
+    plan.volumes = own;
+    for problem in &plan.problems {
+        if matches!(problem, BackupProblem::ExternalVolume { .. }) {
+            foreign.insert(problem.to_string());
+        }
+    }
+    Ok((plan, foreign))
+}
+
+/// Seeds, takes a snapshot, examines it. The snapshot is returned when there is one. `foreign` is why volumes that the
+/// labels name are not in `plan`.
 ///
 /// # Errors
 /// [`TierError`] when the host fails.
 pub async fn run(
     bench: &mut Bench,
     plan: &BackupPlan,
+    foreign: &BTreeSet<String>,
 ) -> Result<(TierOutcome, Option<Snapshot>), TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Backup);
@@ -44,9 +73,15 @@ pub async fn run(
         bench.seed(&targets, "backup").await
     }
     .await;
-    if let Err(reason) = app_fault(seeded)? {
-        tally.check("generic: data seeded", Err(reason));
-        return Ok((tally.end(), None));
+    match app_fault(seeded)? {
+        Ok(left_out) => {
+            note_left_out(&mut tally, &left_out);
+            note_left_out(&mut tally, foreign);
+        }
+        Err(reason) => {
+            tally.check("generic: data seeded", Err(reason));
+            return Ok((tally.end(), None));
+        }
     }
 
     let attempts = bench
@@ -169,7 +204,8 @@ async fn take(
     let taken = match &bench.driver {
         Driver::Stack(_) => {
             let dir = bench.dirs().backups.clone();
-            app_fault(save(bench.engine(), &bench.lock, &state, plan, &dir).await)?
+            let app = bench.belongings()?;
+            app_fault(save(bench.engine(), &bench.lock, &app, &state, plan, &dir).await)?
         }
         Driver::Abra(driver) => {
             let taken = driver.back_up(&bench.lock, &state, plan).await;

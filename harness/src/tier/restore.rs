@@ -65,7 +65,8 @@ pub async fn run(
     let state = bench.state().await?;
     let restored = match &bench.driver {
         Driver::Stack(_) => {
-            app_fault(put_back(bench.engine(), &bench.lock, &state, snapshot).await)?
+            let app = bench.belongings()?;
+            app_fault(put_back(bench.engine(), &bench.lock, &app, &state, snapshot).await)?
         }
         Driver::Abra(driver) => Ok(driver
             .restore(&bench.lock)
@@ -128,6 +129,7 @@ async fn spoil_files<'a>(
     snapshot: &'a Snapshot,
 ) -> Result<Vec<&'a Part>, EngineError> {
     let state = bench.state().await?;
+    let app = bench.belongings()?;
     let mut emptied = Vec::new();
     for part in snapshot.parts.iter().filter(|part| part.files == 1) {
         let Some(container) = state.container_of(&part.service) else {
@@ -141,7 +143,13 @@ async fn spoil_files<'a>(
         };
         let name = name.to_string_lossy();
         // A single file in the archive may also be the only file of a saved directory.
-        if part.digests.keys().next().is_some_and(|file| *file == name) {
+        if part.digests.keys().next().is_some_and(|file| *file == name)
+            && bench
+                .engine()
+                .not_own(&app, container, &part.path)
+                .await?
+                .is_none()
+        {
             bench.engine().put_file(container, dir, &name, b"").await?;
             emptied.push(part);
         }

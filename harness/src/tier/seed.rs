@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Bench;
+use super::{Bench, Tally};
+use crate::made;
 use crate::outcome::Stage;
 use crate::recipe::backup::{BackupPaths, BackupPlan};
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::MountKind;
 use crate::swarm::EngineError;
+use crate::swarm::object::Belongings;
 
 /// The marker's name. Hidden, so that a program that lists its directory does not take it for data.
 const NAME: &str = ".recipe-ci-marker";
@@ -66,6 +68,17 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Where a volume can be written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mounted {
+    /// In this running container, at this path.
+    At(String, String),
+    /// Nothing is written into it, for this reason: it is not the app's own.
+    Foreign(String),
+    /// In no running container that may write to it.
+    Nowhere,
+}
+
 /// What became of a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -106,7 +119,8 @@ pub fn targets(project: &Project, plan: Option<&BackupPlan>, stage: Stage) -> BT
 }
 
 impl Bench {
-    /// Writes a new marker into every place of `targets` whose volume a running container mounts.
+    /// Writes a new marker into every place of `targets` whose volume is the app's own and mounted by a running
+    /// container; returns why the others that are mounted got none.
     ///
     /// # Errors
     /// [`EngineError`].
@@ -114,20 +128,22 @@ impl Bench {
         &mut self,
         targets: &BTreeSet<Place>,
         word: &str,
-    ) -> Result<usize, EngineError> {
+    ) -> Result<BTreeSet<String>, EngineError> {
         let mut markers = BTreeMap::new();
+        let mut left_out = BTreeSet::new();
         for place in targets {
             let content = format!("{word} {place} {:016x}\n", rand::random::<u64>());
-            if self.write_marker(place, &content).await? {
-                markers.insert(place.clone(), content);
+            match self.write_marker(place, &content).await? {
+                Mounted::At(..) => drop(markers.insert(place.clone(), content)),
+                Mounted::Foreign(reason) => drop(left_out.insert(reason)),
+                Mounted::Nowhere => {}
             }
         }
-        let count = markers.len();
         self.seeds = Seeds {
             markers,
             at: jiff::Timestamp::now().as_second().unsigned_abs(),
         };
-        Ok(count)
+        Ok(left_out)
     }
 
     /// Overwrites every marker; the seeds keep what they said.
@@ -141,19 +157,20 @@ impl Bench {
         Ok(())
     }
 
-    async fn write_marker(&self, place: &Place, content: &str) -> Result<bool, EngineError> {
-        let Some((container, target)) = self.mounted(&place.volume).await? else {
-            return Ok(false);
+    async fn write_marker(&self, place: &Place, content: &str) -> Result<Mounted, EngineError> {
+        let mounted = self.own_mount(&place.volume).await?;
+        let Mounted::At(container, target) = &mounted else {
+            return Ok(mounted);
         };
         let dir = if place.dir.is_empty() {
-            target
+            target.clone()
         } else {
             format!("{target}/{}", place.dir)
         };
         self.engine()
-            .put_file(&container, &dir, NAME, content.as_bytes())
+            .put_file(container, &dir, NAME, content.as_bytes())
             .await?;
-        Ok(true)
+        Ok(mounted)
     }
 
     /// Looks for every marker.
@@ -182,6 +199,32 @@ impl Bench {
         Ok(found)
     }
 
+    /// Returns what of the engine is the app's.
+    ///
+    /// # Errors
+    /// [`EngineError`] when what was made for it is not known.
+    pub fn belongings(&self) -> Result<Belongings, EngineError> {
+        let host = &self.driver.site().host;
+        Ok(made::belongings(host, self.lock.domain())?)
+    }
+
+    /// Returns where `volume` can be written to, if it is the app's own.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn own_mount(&self, volume: &str) -> Result<Mounted, EngineError> {
+        let Some((container, target)) = self.mounted(volume).await? else {
+            return Ok(Mounted::Nowhere);
+        };
+        let app = self.belongings()?;
+        match self.engine().not_own(&app, &container, &target).await {
+            Ok(None) => Ok(Mounted::At(container, target)),
+            Ok(Some(reason)) => Ok(Mounted::Foreign(reason)),
+            Err(error) if error.is_gone() => Ok(Mounted::Nowhere),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns a running container that mounts `volume` and may write to it, and where; `None` when there
     /// is none.
     ///
@@ -201,6 +244,15 @@ impl Bench {
             }
         }
         Ok(None)
+    }
+}
+
+/// Notes why volumes got no marker.
+pub(super) fn note_left_out(tally: &mut Tally<'_>, reasons: &BTreeSet<String>) {
+    for reason in reasons {
+        let why =
+            format!("{reason}: nothing is written into it, and what becomes of it is not judged");
+        tally.skip("generic: data seeded", why);
     }
 }
 

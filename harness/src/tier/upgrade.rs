@@ -40,9 +40,12 @@ pub async fn run(
         return Ok(tally.end());
     }
     let targets = super::seed::targets(&bench.current.project, plan, Stage::Upgrade);
-    if let Err(reason) = app_fault(bench.seed(&targets, "upgrade").await)? {
-        tally.check("generic: data seeded", Err(reason));
-        return Ok(tally.end());
+    match app_fault(bench.seed(&targets, "upgrade").await)? {
+        Ok(left_out) => super::seed::note_left_out(&mut tally, &left_out),
+        Err(reason) => {
+            tally.check("generic: data seeded", Err(reason));
+            return Ok(tally.end());
+        }
     }
 
     let before = bench.state().await?;

@@ -247,6 +247,7 @@ impl WarmApp {
         let mut volumes = Vec::new();
         for object in objects.iter().filter(|object| object.kind == Kind::Volume) {
             let spec = self.engine.volume(&object.name).await?;
+            self.require_own(&spec)?;
             let path = dir.join(format!("{}.tar", spec.name));
             let holder = self.hold(&spec.name, &image).await?;
             let saved = self.save(&holder, &path).await;
@@ -360,6 +361,9 @@ impl WarmApp {
         {
             return Err(WarmError::SecretGone { name: name.clone() });
         }
+        for volume in &snapshot.meta.volumes {
+            self.require_own(&volume.spec)?;
+        }
         let image = self.engine.some_image(&snapshot.meta.images).await?;
         let watch = Stopwatch::start();
         let is_stale = |object: &&Object| match object.kind {
@@ -394,6 +398,13 @@ impl WarmApp {
             std::fs::create_dir_all(parent).map_err(WarmError::io("create", parent))?;
         }
         std::fs::write(&env, text).map_err(WarmError::io("write", &env))
+    }
+
+    /// Refuses a volume whose data is not the app's own: it is neither kept nor put back.
+    fn require_own(&self, spec: &VolumeSpec) -> Result<(), WarmError> {
+        let app = made::belongings(&self.host, self.lock.domain()).map_err(EngineError::from)?;
+        spec.not_own(&app)
+            .map_or(Ok(()), |reason| Err(WarmError::NotOwn { reason }))
     }
 
     /// Makes a volume of the snapshot again, and compares what it holds then.

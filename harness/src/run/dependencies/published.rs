@@ -10,12 +10,12 @@ use crate::git::source::Source;
 use crate::name::RecipeName;
 use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
-use crate::recipe::release::ReleaseError;
+use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan};
 use crate::run::settings::{Origin, Published, Settings};
-use crate::run::{AnyError, RunError, usage};
+use crate::run::{AnyError, RunError, ownership, usage};
 use crate::trust;
 
 /// A dependency that was read.
@@ -136,6 +136,12 @@ fn ships_nonsense(theirs: &Settings, checkout: &Checkout, dirs: &RunDirs) -> boo
 }
 
 impl Dependency {
+    /// Returns what it is deployed as, if it can be read.
+    pub(in crate::run) fn releases(&self) -> Vec<&Release> {
+        let plan = self.plan.as_ref().ok();
+        plan.map_or_else(Vec::new, |plan| ownership::releases(plan))
+    }
+
     /// Returns what it is: `notes 0.2.0+1.1.0`.
     pub(super) fn shown(&self) -> String {
         let version = self.version.as_deref().unwrap_or(self.otherwise);

@@ -1,0 +1,280 @@
+//! What a run may make, looked at before it makes anything; and what it left, looked for at the end.
+//!
+//! Names are no property: a compose file may call a volume as somebody else's is called. So before the first deploy
+//! the engine is listed once. Over what is there and not the app's nothing is made; what nobody could tell to be the
+//! app's later is written down ([`crate::made`]); and what is there at the end and was not at the beginning is a leak of
+//! this run, whatever its name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::plan::Plan;
+use super::{Context, RunError};
+use crate::dirs::HostDirs;
+use crate::lock::DomainLock;
+use crate::made::{self, Made};
+use crate::name::StackName;
+use crate::outcome::Residual;
+use crate::recipe::compose::Project;
+use crate::recipe::compose::model::MountKind;
+use crate::recipe::release::Release;
+use crate::swarm::object::{Belongings, Kind, Object};
+use crate::swarm::{Engine, EngineError};
+use crate::wait::{Deadline, retry_while};
+
+/// How long Swarm may take to remove what a container of its own leaves, such as its anonymous volumes.
+const AFTERGLOW: Duration = Duration::from_secs(3);
+
+/// An object that a release names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Named {
+    kind: Kind,
+    name: String,
+    /// Whether it is to exist already; nobody makes it but Swarm, of a volume.
+    external: bool,
+}
+
+/// Returns every object that a deploy of `project` makes or refers to, by its full name.
+fn names_of(project: &Project, stack: &StackName) -> BTreeSet<Named> {
+    let text = stack.as_str();
+    let mut names = BTreeSet::new();
+    let mut add = |kind, name, external| {
+        names.insert(Named {
+            kind,
+            name,
+            external,
+        });
+    };
+    for service in &project.services {
+        add(Kind::Service, service.full_name(text), false);
+        if service.networks.is_empty() {
+            add(Kind::Network, format!("{text}_default"), false);
+        }
+    }
+    // Docker makes every secret and config of the files, but only the networks and volumes that a service uses.
+    for secret in &project.secrets {
+        let name = secret.full_name(text);
+        // The recipe calls these external, and the driver makes them.
+        let external = secret.external && !stack.owns(&name);
+        add(Kind::Secret, name, external);
+    }
+    for config in &project.configs {
+        add(Kind::Config, config.full_name(text), config.external);
+    }
+    for network in &project.networks {
+        let mut services = project.services.iter();
+        if services.any(|service| service.networks.contains(&network.key)) {
+            add(Kind::Network, network.full_name(text), network.external);
+        }
+    }
+    for volume in &project.volumes {
+        let mounts = project.services.iter().flat_map(|service| &service.volumes);
+        let mut volumes = mounts.filter(|mount| mount.kind == MountKind::Volume);
+        if volumes.any(|mount| mount.source.as_ref() == Some(&volume.key)) {
+            add(Kind::Volume, volume.full_name(text), volume.external);
+        }
+    }
+    names
+}
+
+/// Returns the releases of a plan, all of which its app may be.
+pub(super) fn releases(plan: &Plan) -> Vec<&Release> {
+    let base = plan.base.iter();
+    let base =
+        base.flat_map(|base| std::iter::once(&base.release).chain(base.upgraded.as_ref().ok()));
+    std::iter::once(&plan.head).chain(base).collect()
+}
+
+/// Looks at what the engine has before the run makes anything of `apps`, each with what it will be, and begins the
+/// audit of the run's end.
+///
+/// # Errors
+/// [`RunError::Usage`] as of [`Audit::claim`].
+pub(super) async fn claim(
+    context: &Context<'_>,
+    engine: &Engine,
+    apps: &[(&DomainLock, Vec<&Release>)],
+) -> Result<(), RunError> {
+    let (begun, there) = Audit::begin(engine).await?;
+    let host = &context.settings.host;
+    let mut held = context.held.borrow_mut();
+    // One that starts over has begun already.
+    let audit = held.audit.get_or_insert(begun);
+    for (lock, releases) in apps {
+        audit.claim(host, lock, releases, &there)?;
+    }
+    Ok(())
+}
+
+/// The same for a warm app, which stays: there is no audit.
+///
+/// # Errors
+/// As [`claim`].
+pub(super) async fn claim_warm(
+    context: &Context<'_>,
+    engine: &Engine,
+    lock: &DomainLock,
+    releases: &[&Release],
+) -> Result<(), RunError> {
+    let (mut audit, there) = Audit::begin(engine).await?;
+    audit.claim(&context.settings.host, lock, releases, &there)
+}
+
+/// What was there before a run made anything, and what its apps name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Audit {
+    before: BTreeSet<(Kind, String)>,
+    named: BTreeSet<(Kind, String)>,
+    apps: Vec<Belongings>,
+}
+
+impl Audit {
+    /// Lists the engine, once, before the run makes anything.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) async fn begin(engine: &Engine) -> Result<(Self, Vec<Object>), EngineError> {
+        let objects = engine.all_objects().await?;
+        let keys = objects
+            .iter()
+            .map(|object| (object.kind, object.id.clone()));
+        let audit = Self {
+            before: keys.collect(),
+            ..Self::default()
+        };
+        Ok((audit, objects))
+    }
+
+    /// Notes the names of `releases`, which the app of `lock` will be one after the other, and writes down what could
+    /// not be told to be the app's. `there` is what the engine has now.
+    ///
+    /// # Errors
+    /// [`RunError::Usage`] when one of them names what is there and not the app's: Docker would change it.
+    pub(super) fn claim(
+        &mut self,
+        host: &HostDirs,
+        lock: &DomainLock,
+        releases: &[&Release],
+        there: &[Object],
+    ) -> Result<(), RunError> {
+        let stack = lock.domain().stack();
+        let app = made::belongings(host, lock.domain()).map_err(RunError::infra)?;
+        let all = releases.iter();
+        let all = all.map(|release| names_of(&release.project, &stack));
+        let names: BTreeSet<Named> = all.flatten().collect();
+        if let Some(object) = foreign_names(there, &names, &app).first() {
+            return Err(refused(object, &stack));
+        }
+        let mut record = Made::open(host, lock).map_err(RunError::infra)?;
+        for named in &names {
+            let is_there = |object: &Object| object.kind == named.kind && object.name == named.name;
+            let known = if named.external {
+                // Swarm makes a volume that is missing, without a label.
+                named.kind != Kind::Volume
+            } else {
+                stack.owns(&named.name)
+            };
+            if !known && !there.iter().any(is_there) {
+                let intended = record.intend(named.kind, &named.name);
+                intended.map_err(RunError::infra)?;
+            }
+        }
+        let keys = names.into_iter().map(|named| (named.kind, named.name));
+        self.named.extend(keys);
+        self.apps.retain(|known| known.stack() != &stack);
+        self.apps.push(app);
+        Ok(())
+    }
+
+    /// Notes what the containers of the run's apps have mounted, while they are there.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) async fn note_mounts(&mut self, engine: &Engine) -> Result<(), EngineError> {
+        for app in &self.apps {
+            let volumes = engine.mounted_volumes(app).await?;
+            let keys = volumes.into_iter().map(|name| (Kind::Volume, name));
+            self.named.extend(keys);
+        }
+        Ok(())
+    }
+
+    /// Returns what is there now, was not at the beginning, and is the run's doing: what its apps name, and what
+    /// bears their name or label. What Swarm still removes is waited for. What `known` says of is left out.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) async fn leaks(
+        &self,
+        engine: &Engine,
+        known: &Residual,
+    ) -> Result<Vec<Object>, EngineError> {
+        let is_known = |object: &Object| {
+            let names = known.left.get(object.kind.plural());
+            names.is_some_and(|names| names.contains(&object.name))
+        };
+        let look = async || {
+            let mut leaks = engine.all_objects().await?;
+            leaks.retain(|object| self.is_leak(object) && !is_known(object));
+            Ok::<Vec<Object>, EngineError>(leaks)
+        };
+        retry_while(
+            Deadline::after(AFTERGLOW),
+            Duration::from_millis(100),
+            |leaks| leaks.as_ref().is_ok_and(|leaks| !leaks.is_empty()),
+            look,
+        )
+        .await
+    }
+
+    fn is_leak(&self, object: &Object) -> bool {
+        let of = |app: &Belongings| {
+            let stack = app.stack();
+            object.bears_label_of(stack) || (object.namespace.is_none() && stack.owns(&object.name))
+        };
+        !self.was_there(object)
+            && (self.named.contains(&(object.kind, object.name.clone()))
+                || self.apps.iter().any(of))
+    }
+
+    /// Returns whether `object` was there before the run made anything.
+    pub(super) fn was_there(&self, object: &Object) -> bool {
+        self.before.contains(&(object.kind, object.id.clone()))
+    }
+}
+
+/// Returns what is there, is named, and is not the app's. External names are meant to be there.
+fn foreign_names<'a>(
+    there: &'a [Object],
+    names: &BTreeSet<Named>,
+    app: &Belongings,
+) -> Vec<&'a Object> {
+    let is_named = |object: &Object| {
+        names.contains(&Named {
+            kind: object.kind,
+            name: object.name.clone(),
+            external: false,
+        })
+    };
+    let foreign = there.iter().filter(|object| !app.has(object));
+    foreign.filter(|object| is_named(object)).collect()
+}
+
+fn refused(object: &Object, stack: &StackName) -> RunError {
+    let owner = match &object.namespace {
+        Some(namespace) => format!("of stack `{namespace}`"),
+        None => "of no stack".to_owned(),
+    };
+    let hint = if stack.owns(&object.name) {
+        format!("nothing of {stack} was running: look whose it is, and remove it by hand")
+    } else {
+        "leave `name:` out of the recipe, or let it begin with `${STACK_NAME}_`".to_owned()
+    };
+    RunError::Usage {
+        error: format!(
+            "{object} {owner} exists already, and this run did not make it: the recipe names it as its own, and a deploy would take it over"
+        )
+        .into(),
+        hints: vec![hint],
+    }
+}
