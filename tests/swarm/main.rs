@@ -20,6 +20,7 @@ mod gateway;
 mod hold;
 mod infra;
 mod janitor;
+mod ownership;
 mod past;
 mod ps;
 mod quick;

@@ -1,0 +1,488 @@
+//! What is somebody else's stays as it is, whatever name or label it has; and what a run made is known for its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::cancel::{Phase, Scene, blocker, child_of, kill_both, remove_container};
+use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::janitor::{lock_files, orphan};
+use crate::support::{command, git};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Somebody else's stack, with everything that a stack has.
+struct Victim {
+    name: String,
+    before: Vec<Value>,
+}
+
+impl Victim {
+    fn deploy(env: &SwarmEnv) -> Self {
+        let name = format!("victim_{}", env.zone.replace('.', "_"));
+        env.write("victim/secret", "victim-canary-secret");
+        env.write("victim/config", "victim-canary-config");
+        let text = "version: '3.8'\nservices:\n  db:\n    image: recipe-ci/notes:1\n    \
+            command: [sh, -c, 'echo canary >/data/canary; exec sleep 9999']\n    init: true\n    secrets: [used]\n    \
+            configs: [conf]\n    volumes: ['data:/data']\n    deploy: {endpoint_mode: dnsrr}\n\
+            volumes: {data: }\nsecrets:\n  used: {file: secret}\n  unused: {file: secret}\n\
+            configs:\n  conf: {file: config}\n";
+        let file = env.write("victim/compose.yml", text);
+        let file = file.display().to_string();
+        docker(&["stack", "deploy", "--compose-file", &file, &name]);
+        let mut victim = Self {
+            name,
+            before: Vec::new(),
+        };
+        wait_until(LONG, "the victim runs", || {
+            let filter = format!("name={}_db", victim.name);
+            let running = docker(&["ps", "-q", "--filter", &filter]);
+            (!running.is_empty() && victim.files() == "canary\n").then_some(())
+        });
+        victim.before = victim.facts();
+        victim
+    }
+
+    fn object(&self, name: &str) -> String {
+        format!("{}_{name}", self.name)
+    }
+
+    /// Returns the content of its volume: what each file says, hidden ones too.
+    fn files(&self) -> String {
+        let mount = format!("{}:/v:ro", self.object("data"));
+        let script = "cd /v && for file in .[a-z]* *; do [ -f \"$file\" ] && cat \"$file\"; done";
+        let args = [
+            "run",
+            "--rm",
+            "--network=none",
+            "--volume",
+            &mount,
+            "recipe-ci/notes:1",
+        ];
+        let output = command("docker")
+            .args(args)
+            .args(["sh", "-c", script])
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// Returns ids, versions, labels and contents of all that it has.
+    fn facts(&self) -> Vec<Value> {
+        let mut facts = Vec::new();
+        for (kind, names) in [
+            ("secret", &["used", "unused"][..]),
+            ("config", &["conf"]),
+            ("volume", &["data"]),
+            ("service", &["db"]),
+            ("network", &["default"]),
+        ] {
+            for name in names {
+                let text = docker(&[kind, "inspect", &self.object(name)]);
+                let mut fact: Value = serde_json::from_str(&text).unwrap();
+                if kind == "network" {
+                    // Who is attached is the engine's matter.
+                    fact[0]["Containers"].take();
+                    fact[0]["Peers"].take();
+                }
+                facts.push(fact);
+            }
+        }
+        facts.push(self.files().into());
+        facts
+    }
+
+    #[track_caller]
+    fn assert_untouched(&self) {
+        let now = self.facts();
+        for (before, now) in self.before.iter().zip(&now) {
+            assert_eq!(before, now, "the victim's object was changed");
+        }
+    }
+
+    /// The same while an app writes to the volume that its operator gave it.
+    #[track_caller]
+    fn assert_same_but_data(&self) {
+        let objects = |facts: &[Value]| {
+            let mut facts = facts[..facts.len() - 1].to_vec();
+            // Of a volume that is when its directory was last changed.
+            facts[3][0]["CreatedAt"].take();
+            facts
+        };
+        assert_eq!(objects(&self.before), objects(&self.facts()));
+        assert!(self.files().contains("canary\n"), "{}", self.files());
+    }
+
+    /// Removes it; the environment then has to be empty.
+    fn remove(self) {
+        docker(&["stack", "rm", &self.name]);
+        wait_until(LONG, "the victim is gone", || {
+            let name = self.object("data");
+            let filter = format!("label=com.docker.stack.namespace={}", self.name);
+            let left = docker(&["ps", "-aq", "--filter", &filter]);
+            let networks = docker(&["network", "ls", "-q", "--filter", &filter]);
+            let volume = command("docker")
+                .args(["volume", "rm", "-f", &name])
+                .output();
+            (left.is_empty() && networks.is_empty() && volume.unwrap().status.success())
+                .then_some(())
+        });
+    }
+}
+
+/// Runs `recipe-ci run` by hand on a work tree.
+fn run(env: &SwarmEnv, recipe: &Path) -> crate::support::Done {
+    env.run(["run".as_ref(), recipe.as_os_str()])
+}
+
+fn compose_of(recipe: &Path) -> PathBuf {
+    recipe.join("compose.yml")
+}
+
+fn part(env: &SwarmEnv) -> String {
+    env.zone.replace('.', "_")
+}
+
+/// Creates a secret that bears the label of `stack`; returns its id.
+fn secret(env: &SwarmEnv, name: &str, stack: &str) -> String {
+    let file = env.write("a-secret", "canary").display().to_string();
+    let label = format!("com.docker.stack.namespace={stack}");
+    docker(&["secret", "create", "--label", &label, name, &file])
+}
+
+#[test]
+fn a_name_of_somebody_elses_object_is_refused_before_anything_is_made() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let victim = Victim::deploy(&env);
+    let recipe = env.recipe("notes");
+    std::fs::write(recipe.join("empty"), "").unwrap();
+    let compose = compose_of(&recipe);
+    let plain = std::fs::read_to_string(&compose).unwrap();
+    let data = victim.object("data");
+    for (from, to, object) in [
+        (
+            "secrets:\n  admin_token:",
+            format!(
+                "secrets:\n  s: {{file: ./empty, name: {}}}\n  admin_token:",
+                victim.object("unused")
+            ),
+            format!("secret `{}`", victim.object("unused")),
+        ),
+        (
+            "configs:\n  app_notes:",
+            format!(
+                "configs:\n  c: {{file: ./empty, name: {}}}\n  app_notes:",
+                victim.object("conf")
+            ),
+            format!("config `{}`", victim.object("conf")),
+        ),
+        (
+            "volumes:\n  data:\n",
+            format!("volumes:\n  data: {{name: {data}}}\n"),
+            format!("volume `{data}`"),
+        ),
+    ] {
+        assert!(plain.contains(from), "{from}");
+        std::fs::write(&compose, plain.replace(from, &to)).unwrap();
+        let done = run(&env, &recipe);
+        done.expect(2);
+        for words in [&object, &format!("stack `{}`", victim.name)] {
+            assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+        }
+        victim.assert_untouched();
+    }
+    victim.remove();
+    env.assert_nothing_left();
+}
+
+#[test]
+fn what_only_bears_the_label_survives_teardown_janitor_and_supervisor_and_is_said() {
+    let mut scene = Scene::new(Phase::Converge);
+    let env = &mut scene.env;
+    let domain = format!("note-0a1b2c.{}", env.zone);
+    let stack = domain.replace('.', "_");
+    env.set("CCCI_APP_DOMAIN", &domain);
+    // As Docker's client leaves a secret that a compose file named.
+    let name = format!("victim_{}_pw", part(env));
+    let id = secret(env, &name, &stack);
+    let there = || docker(&["secret", "inspect", "--format", "{{.ID}}", &name]);
+
+    // Teardown.
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    kill(run.pid, Signal::SIGTERM).unwrap();
+    let done = run.finish();
+    done.expect(143);
+    let said = format!("secret `{name}` bears the label of {domain}");
+    assert!(done.stderr.contains(&said), "{}", done.stderr);
+    assert_eq!(there(), id);
+
+    // Supervisor.
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    kill(child_of(run.pid), Signal::SIGKILL).unwrap();
+    let done = run.finish();
+    done.expect(137);
+    assert!(done.stderr.contains("torn down =="), "{}", done.stderr);
+    assert_eq!(there(), id);
+
+    // Janitor: what is of the app goes, and of the secret alone there is no app.
+    let run = scene.start(&[]);
+    scene.wait_reached(&run);
+    kill_both(run);
+    let swept = scene.env.run(["janitor"]);
+    swept.expect(0);
+    for line in [
+        format!("{domain}: owner was dead, removed"),
+        format!("{said}, which did not make it: left alone"),
+    ] {
+        assert!(swept.stdout.contains(&line), "{}", swept.stdout);
+    }
+    assert_eq!(there(), id);
+    let swept = scene.env.run(["janitor"]);
+    swept.expect(0);
+    assert!(!swept.stdout.contains("owner was dead"), "{}", swept.stdout);
+    docker(&["secret", "rm", &name]);
+    scene.env.assert_nothing_left();
+}
+
+#[test]
+fn a_volume_that_is_only_called_like_a_run_apps_is_no_candidate() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let blocker = blocker(&env);
+    let names: Vec<String> = (0..5)
+        .map(|n| format!("evil-00000{n}_{}_x", part(&env)))
+        .collect();
+    let mut args = vec!["run", "--detach", "--name", &blocker];
+    let mounts: Vec<String> = names.iter().map(|name| format!("{name}:/{name}")).collect();
+    for mount in &mounts {
+        args.extend(["--volume", mount]);
+    }
+    args.extend(["recipe-ci/notes:1", "sleep", "9999"]);
+    docker(&args);
+    std::fs::create_dir(env.root.join("locks")).unwrap();
+    let swept = env.run(["janitor"]);
+    swept.expect(0);
+    assert_eq!((swept.stdout.as_str(), swept.stderr.as_str()), ("", ""));
+    let done = run(&env, &recipe);
+    done.expect(0);
+    assert!(!done.stderr.contains("evil-"), "{}", done.stderr);
+    remove_container(&blocker);
+    let objects = objects_of(&env.zone);
+    let volumes: Vec<String> = names.iter().map(|name| format!("volume {name}")).collect();
+    assert_eq!(objects, volumes);
+    for name in &names {
+        docker(&["volume", "rm", name]);
+    }
+    env.assert_nothing_left();
+}
+
+#[test]
+fn an_orphan_that_is_stuck_costs_a_run_a_few_seconds_and_is_left_to_the_janitor() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let stuck: Vec<String> = (0..4)
+        .map(|n| orphan(&env, &format!("note-00000{n}")))
+        .collect();
+    let blocker = blocker(&env);
+    let mut args = vec!["run", "--detach", "--name", &blocker];
+    let mounts: Vec<String> = stuck
+        .iter()
+        .map(|domain| domain.replace('.', "_"))
+        .map(|stack| format!("{stack}_data:/{stack}"))
+        .collect();
+    for mount in &mounts {
+        args.extend(["--volume", mount]);
+    }
+    args.extend(["recipe-ci/notes:1", "sleep", "9999"]);
+    docker(&args);
+    let done = run(&env, &recipe);
+    done.expect(0);
+    let first = format!("janitor: {} would not go: volumes:", stuck[0]);
+    let last = format!("janitor: {} is left to `recipe-ci janitor`", stuck[3]);
+    for words in [first, last] {
+        assert!(done.stderr.contains(&words), "{words}: {}", done.stderr);
+    }
+    remove_container(&blocker);
+    let swept = env.run(["janitor"]);
+    swept.expect(0);
+    assert_eq!(swept.stdout.matches("owner was dead, removed").count(), 4);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn an_external_volume_that_did_not_exist_is_the_runs_own_and_goes_with_it() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let name = format!("fresh_{}", part(&env));
+    let to = format!("volumes:\n  data: {{external: true, name: {name}}}\n");
+    env.edit(&compose_of(&recipe), "volumes:\n  data:\n", &to);
+    let reached = env.hold("notes", "test_install.sh");
+    let held = env.start(["run".as_ref(), recipe.as_os_str()]);
+    wait_until(LONG, "the run holds", || reached.exists().then_some(()));
+    assert!(objects_of(&env.zone).contains(&format!("volume {name}")));
+    let _open = env.release();
+    held.finish().expect(0);
+    assert_eq!(records(&env), [""; 0]);
+    env.assert_nothing_left();
+}
+
+/// Returns the records of what was made for apps.
+fn records(env: &SwarmEnv) -> Vec<String> {
+    let dir = env.root.join("state/made");
+    if dir.exists() {
+        crate::engine::names(&dir)
+    } else {
+        Vec::new()
+    }
+}
+
+#[test]
+fn what_is_there_at_the_end_and_was_not_before_is_a_leak_whatever_made_it() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let volume = "#!/bin/sh\nset -eu\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
+        docker volume create \"${stack}_extra\"\n";
+    env.overlay("notes", "test_install.sh", volume);
+    let done = run(&env, &recipe);
+    done.expect(4);
+    let results = env.results();
+    let left = results["teardown"]["residual"]["volumes"][0]
+        .as_str()
+        .unwrap();
+    assert!(left.ends_with("_extra"), "{results:#}");
+    docker(&["volume", "rm", left]);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,backup,restore");
+    let victim = Victim::deploy(&env);
+    let recipe = env.recipe("notes");
+    std::fs::remove_dir_all(recipe.join("tests")).unwrap();
+    let compose = compose_of(&recipe);
+    let plain = std::fs::read_to_string(&compose).unwrap();
+    let host = env.root.join("host");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::write(host.join("canary"), "canary").unwrap();
+    let external = format!("{{external: true, name: {}}}", victim.object("data"));
+    let bound = format!(
+        "{{driver_opts: {{type: none, o: bind, device: {}}}}}",
+        host.display()
+    );
+    for volume in [external, bound] {
+        let to = format!("volumes:\n  data: {volume}\n");
+        std::fs::write(&compose, plain.replace("volumes:\n  data:\n", &to)).unwrap();
+        let done = run(&env, &recipe);
+        done.expect(0);
+        let dirs = env.run_dirs();
+        let results = crate::support::read_results(dirs.last().unwrap());
+        for stage in ["backup", "restore"] {
+            let tiers = results["tiers"].as_array().unwrap();
+            let tier = tiers.iter().find(|tier| tier["name"] == stage).unwrap();
+            assert_eq!(tier["status"], "unver", "{stage}: {results:#}");
+            let reason = tier["reason"].as_str().unwrap();
+            assert!(reason.contains("is not this run's"), "{reason}");
+        }
+        // The app itself may write there, as its operator wants.
+        victim.assert_same_but_data();
+        assert!(!victim.files().contains("recipe-ci"), "{}", victim.files());
+        let text = std::fs::read_to_string(host.join("canary")).unwrap();
+        assert_eq!(text, "canary");
+        let names = crate::engine::names(&host);
+        assert!(
+            !names.iter().any(|name| name.contains("recipe-ci")),
+            "{names:?}"
+        );
+    }
+    victim.remove();
+    env.assert_nothing_left();
+}
+
+#[test]
+fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let recipe = env.recipe("notes");
+    let part = part(&env);
+    let compose = compose_of(&recipe);
+    env.edit(
+        &compose,
+        "volumes:\n  data:\n",
+        &format!("volumes:\n  data: {{name: own_{part}_data}}\n"),
+    );
+    env.edit(
+        &compose,
+        "name: ${STACK_NAME}_app_notes_",
+        &format!("name: own_{part}_notes_"),
+    );
+    let reached = env.hold("notes", "test_install.sh");
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    wait_until(LONG, "the run holds", || reached.exists().then_some(()));
+    kill_both(run);
+    let own = |env: &SwarmEnv| -> Vec<String> {
+        let mut own = objects_of(&env.zone);
+        own.retain(|object| object.contains(" own_"));
+        own
+    };
+    assert_eq!(own(&env).len(), 2, "{:?}", objects_of(&env.zone));
+    let [record] = records(&env).try_into().unwrap();
+
+    // A record that cannot be read is said, and what is not known is not touched.
+    let file = env.root.join("state/made").join(&record);
+    let good = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    let swept = env.run(["janitor"]);
+    swept.expect(4);
+    assert!(swept.stdout.contains(&record), "{}", swept.stdout);
+    assert_eq!(own(&env).len(), 2, "{:?}", objects_of(&env.zone));
+    std::fs::write(&file, good).unwrap();
+    let swept = env.run(["janitor"]);
+    swept.expect(0);
+    assert!(
+        swept.stdout.contains("owner was dead, removed"),
+        "{}",
+        swept.stdout
+    );
+    assert_eq!((records(&env), lock_files(&env)), (Vec::new(), Vec::new()));
+    env.assert_nothing_left();
+}
+
+#[test]
+fn secrets_that_abra_made_for_a_killed_run_are_swept_by_its_record() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    env.with_abra("", "");
+    let recipe = env.recipe("notes");
+    // What abra deploys is committed.
+    git(&recipe, &["status"]);
+    let reached = env.hold("notes", "test_install.sh");
+    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
+    wait_until(LONG, "the run holds", || reached.exists().then_some(()));
+    let filter = format!("name={}", part(&env));
+    let labels = docker(&[
+        "secret",
+        "ls",
+        "-q",
+        "--filter",
+        "label=com.docker.stack.namespace",
+        "--filter",
+        &filter,
+    ]);
+    assert_eq!(labels, "", "abra gives secrets no label");
+    kill_both(run);
+    assert_eq!(records(&env).len(), 1);
+    env.run(["janitor"]).expect(0);
+    assert_eq!(records(&env), [""; 0]);
+    env.assert_nothing_left();
+}
