@@ -160,7 +160,7 @@ fn a_name_of_somebody_elses_object_is_refused_before_anything_is_made() {
     let recipe = env.recipe("notes");
     std::fs::write(recipe.join("empty"), "").unwrap();
     let compose = compose_of(&recipe);
-    let plain = std::fs::read_to_string(&compose).unwrap();
+    let plain = harness::host_file::text(&compose).unwrap();
     let data = victim.object("data");
     for (from, to, object) in [
         (
@@ -371,7 +371,7 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
     let recipe = env.recipe("notes");
     std::fs::remove_dir_all(recipe.join("tests")).unwrap();
     let compose = compose_of(&recipe);
-    let plain = std::fs::read_to_string(&compose).unwrap();
+    let plain = harness::host_file::text(&compose).unwrap();
     let host = env.root.join("host");
     std::fs::create_dir(&host).unwrap();
     std::fs::write(host.join("canary"), "canary").unwrap();
@@ -397,7 +397,7 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
         // The app itself may write there, as its operator wants.
         victim.assert_same_but_data();
         assert!(!victim.files().contains("recipe-ci"), "{}", victim.files());
-        let text = std::fs::read_to_string(host.join("canary")).unwrap();
+        let text = harness::host_file::text(host.join("canary")).unwrap();
         assert_eq!(text, "canary");
         let names = crate::engine::names(&host);
         assert!(
@@ -440,7 +440,7 @@ fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
 
     // A record that cannot be read is said, and what is not known is not touched.
     let file = env.root.join("state/made").join(&record);
-    let good = std::fs::read(&file).unwrap();
+    let good = harness::host_file::bytes(&file).unwrap();
     std::fs::write(&file, "{").unwrap();
     let swept = env.run(["janitor"]);
     swept.expect(4);
