@@ -9,6 +9,7 @@ mod cli;
 mod dependencies;
 mod dry_run;
 mod grants;
+mod hostile;
 mod install;
 mod lint;
 mod locks;
