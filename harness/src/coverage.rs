@@ -13,7 +13,7 @@ use crate::error::chain;
 use crate::janitor::record::{SweepRecord, Sweeper, last};
 use crate::janitor::units::TIMER;
 use crate::name::Zone;
-use crate::watch::{self, State};
+use crate::watch::{self, Heartbeat, State};
 
 /// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
 pub const TOO_OLD: Duration = Duration::from_secs(60 * 60);
@@ -47,7 +47,9 @@ impl Coverage {
         sweeps.retain(|sweep| sweep.zone == zone.as_str());
         let watcher = match watch::state(&host.state) {
             // Another zone's watcher does nothing for this one.
-            Ok(State::Healthy(beat)) if beat.zone != zone.as_str() => State::Absent,
+            Ok(State::Healthy(beat) | State::Died(Some(beat))) if beat.zone != zone.as_str() => {
+                State::Absent
+            }
             Ok(state) => state,
             Err(error) => {
                 unreadable.push(chain(&error));
@@ -77,15 +79,22 @@ impl Coverage {
 
     /// Returns what is missing when nothing sweeps this zone, in words: `no timer, no watcher, …`.
     ///
-    /// A sweep by hand counts for as long as one by a timer: what keeps the host clean is that it happens.
+    /// A sweep by hand counts for as long as one by a timer: what keeps the host clean is that it happens. Not so where
+    /// a watcher died: however recent its last sweep or one by hand is, no other follows unless a timer is enabled.
     #[must_use]
     pub fn gap(&self) -> Option<String> {
         if matches!(&self.watcher, State::Healthy(beat) if !beat.failed) {
             return None;
         }
         let cared = || self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run);
+        let again = |sweep: &&SweepRecord| match &self.watcher {
+            State::Died(_) => self.timer && sweep.by == Sweeper::Janitor,
+            _ => true,
+        };
+        if matches!(cared().filter(again).find_map(age), Some(age) if age <= TOO_OLD) {
+            return None;
+        }
         let swept = match cared().find_map(age) {
-            Some(age) if age <= TOO_OLD => return None,
             Some(age) => format!("the janitor last swept {} ago", rough(age)),
             // What cannot be read may be its record.
             None if !self.unreadable.is_empty() => {
@@ -108,6 +117,7 @@ impl Coverage {
                 format!("a watcher whose last sweep {last}")
             }
             State::Silent(_) => "a watcher that is silent".to_owned(),
+            State::Died(beat) => died(beat.as_ref()),
             State::Absent => "no watcher".to_owned(),
         };
         Some(format!("{timer}, {watcher}, {swept}"))
@@ -123,6 +133,22 @@ impl Coverage {
         };
         self.gap().map(|gap| format!("!! {nothing}: {gap}; {FIX}"))
     }
+}
+
+/// Returns which watcher died and when it last said that it lives, in words.
+#[must_use]
+pub fn died(beat: Option<&Heartbeat>) -> String {
+    let Some(beat) = beat else {
+        return "a watcher that died and left a record that cannot be read".to_owned();
+    };
+    let at = match beat.beat_at.parse::<Timestamp>() {
+        Ok(at) => format!("{at:.0} ({} ago)", rough(beat.age().0)),
+        Err(_) => "a time that cannot be read".to_owned(),
+    };
+    format!(
+        "a watcher that died (pid {}, it last said that it lives at {at})",
+        beat.process.pid
+    )
 }
 
 /// What a person does about a host that nothing sweeps.
@@ -231,6 +257,40 @@ mod tests {
             });
             assert_eq!(seen.take(), Some(wanted));
         }
+    }
+
+    /// Its record is there and its lock is free.
+    fn dead_watcher(host: &HostDirs, zone: &str) {
+        let beat = serde_json::json!({
+            "process": { "pid": 4711, "started": 1, "boot": "another" }, "lock": [0, 1], "zone": zone,
+            "every_s": 600, "poll_ms": 10_000, "beat_at": "2026-11-29T15:00:00Z", "sweeps": 3, "last": null,
+        });
+        std::fs::create_dir_all(&host.state).unwrap();
+        std::fs::write(watch::heartbeat_file(&host.state), beat.to_string()).unwrap();
+    }
+
+    #[test]
+    fn after_a_watcher_died_no_sweep_is_recent_enough_but_that_of_a_timer() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::below(root.path());
+        let zone: Zone = "ci.localhost".parse().unwrap();
+        let gap = || Coverage::of(&host, &zone, root.path()).gap();
+        dead_watcher(&host, "ci.localhost");
+        for by in [Sweeper::Watcher, Sweeper::Janitor] {
+            swept(&host, by, "ci.localhost", 0);
+            let gap = gap().unwrap();
+            let died = "no timer, a watcher that died (pid 4711, it last said that it lives at 2026-11-29T15:00:00Z (";
+            assert!(gap.starts_with(died), "{gap}");
+        }
+        let wants = root.path().join("etc/systemd/system/timers.target.wants");
+        std::fs::create_dir_all(&wants).unwrap();
+        std::os::unix::fs::symlink("/nowhere", wants.join(TIMER)).unwrap();
+        assert_eq!(gap(), None, "the timer sweeps");
+        // It does not come, and only the watcher swept lately.
+        swept(&host, Sweeper::Janitor, "ci.localhost", 180);
+        assert!(gap().unwrap().contains("does not come"));
+        dead_watcher(&host, "other.localhost");
+        assert_eq!(gap(), None, "another zone's watcher");
     }
 
     #[test]

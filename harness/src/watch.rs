@@ -115,7 +115,10 @@ pub enum State {
     Healthy(Heartbeat),
     /// Somebody holds the lock, but what is recorded is too old, of another process or missing.
     Silent(Option<Heartbeat>),
-    /// Nobody holds the lock.
+    /// It left its record and holds its lock no more: it was killed, or its host was. A watcher that is told to stop
+    /// takes its record back. Nothing when the record cannot be read.
+    Died(Option<Heartbeat>),
+    /// There is neither a holder of the lock nor a record.
     Absent,
 }
 
@@ -143,7 +146,7 @@ pub fn log_file(state: &Path) -> PathBuf {
 /// [`WatchError`] when that cannot be found out.
 pub fn state(state: &Path) -> Result<State, WatchError> {
     if probe(&lock_file(state))? == Probe::Free {
-        return Ok(State::Absent);
+        return left(state);
     }
     let Some(beat) = heartbeat(state)? else {
         return Ok(State::Silent(None));
@@ -159,6 +162,38 @@ pub fn state(state: &Path) -> Result<State, WatchError> {
         State::Healthy(beat)
     } else {
         State::Silent(Some(beat))
+    })
+}
+
+/// Returns what there is of a watcher whose lock is free.
+fn left(state: &Path) -> Result<State, WatchError> {
+    let Some(beat) = heartbeat(state)? else {
+        let recorded = heartbeat_file(state)
+            .try_exists()
+            .map_err(system("look for the watcher's record"))?;
+        return Ok(if recorded {
+            State::Died(None)
+        } else {
+            State::Absent
+        });
+    };
+    let its_lock = match inode(&lock_file(state)) {
+        Ok(inode) => inode == beat.lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(system("look at the watcher's lock")(error)),
+    };
+    // A record that was copied here is of a watcher that may live elsewhere; one that was killed may be on its way out
+    // for a moment after it let go of its lock.
+    let lives = !its_lock
+        && beat
+            .process
+            .open()
+            .map_err(system("look for the watcher's process"))?
+            .is_some();
+    Ok(if lives {
+        State::Absent
+    } else {
+        State::Died(Some(beat))
     })
 }
 

@@ -77,7 +77,7 @@ fn arm_says_started_then_healthy_and_restart_replaces_the_recorded_one() {
 }
 
 #[test]
-fn a_killed_watcher_is_absent_at_once_and_its_record_fools_nobody() {
+fn a_killed_watcher_is_said_to_have_died_at_once_however_recent_its_last_sweep_was() {
     let env = env();
     env.run(["janitor", "arm"]).expect(0);
     let first = pid(&env);
@@ -88,11 +88,35 @@ fn a_killed_watcher_is_absent_at_once_and_its_record_fools_nobody() {
         (!lives(&env, first) && !is_locked(&lock)).then_some(())
     });
     assert!(heartbeat(&env).is_some(), "the record is still there");
+    // It swept a moment ago, and so did somebody by hand.
+    for by in ["watcher", "janitor"] {
+        let at = jiff::Timestamp::now().to_string();
+        let sweep = serde_json::json!({ "by": by, "at": at, "zone": env.zone, "reaped": 0, "failed": 0, "live": 0 });
+        env.write(&format!("state/last-sweep-{by}.json"), &sweep.to_string());
+    }
     let status = env.run(["janitor", "status"]);
     status.expect(3);
-    assert!(status.stdout.starts_with("absent: "), "{}", status.stdout);
+    let died = format!("died: a watcher that died (pid {first}, it last said that it lives at 20");
+    assert!(status.stdout.starts_with(&died), "{}", status.stdout);
+    for word in [
+        "nothing sweeps unless a timer does",
+        "!! nothing sweeps this host: no timer, a watcher that died",
+    ] {
+        assert!(status.stdout.contains(word), "{}", status.stdout);
+    }
+    let json: Value =
+        serde_json::from_str(&env.run(["janitor", "status", "--json"]).stdout).unwrap();
+    assert_eq!(json["watcher"]["state"], "died");
+    assert_eq!(json["watcher"]["heartbeat"]["process"]["pid"], first);
+    let banner = format!("no timer, a watcher that died (pid {first}, ");
+    for command in ["ps", "doctor"] {
+        let done = env.run([command]);
+        assert!(done.stdout.contains(&banner), "{command}: {}", done.stdout);
+    }
     said(&env.run(["janitor", "arm"]), 0, "started: ");
     assert_ne!(pid(&env), first);
+    let status = env.run(["janitor", "status"]);
+    assert!(status.stdout.starts_with("healthy: "), "{}", status.stdout);
 }
 
 #[test]

@@ -47,9 +47,19 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
     // Nothing sweeps this test's state directory, and the run says so.
     first.wait_line("!! nothing sweeps this host: no timer, no watcher, the janitor never swept");
     wait_held(&env);
+    // Nor does a watcher that died, and the next run says that.
+    let record = serde_json::json!({
+        "process": { "pid": 4711, "started": 1, "boot": "another" }, "lock": [0, 1], "zone": env.zone,
+        "every_s": 600, "poll_ms": 10_000, "beat_at": "2026-11-29T15:00:00Z", "sweeps": 3, "last": null,
+    });
+    let record = env.write("state/watcher.json", &record.to_string());
     *args.last_mut().unwrap() = "second".into();
     let second = env.start(&args);
+    second.wait_line(
+        "!! nothing sweeps this host: no timer, a watcher that died (pid 4711, it last said",
+    );
     second.wait_line("— waiting ==");
+    std::fs::remove_file(record).unwrap();
     let seen = wait_until(LONG, "both are listed, one as waiting", || {
         let seen = ps(&env);
         (seen["runs"][1]["phase"] == "lock_wait").then_some(seen)

@@ -134,14 +134,14 @@ fn look(
             beat.age().0.as_secs()
         ),
         State::Silent(None) => "the lock is held by a process that has said nothing".to_owned(),
-        State::Absent if gave_way => {
+        State::Absent | State::Died(_) if gave_way => {
             // To somebody who only looked, or has ended since.
             *daemon = start()?;
             return Ok(Poll::NotYet(
                 "nobody held the lock, and it was started again".to_owned(),
             ));
         }
-        State::Absent => "nobody holds the lock".to_owned(),
+        State::Absent | State::Died(_) => "nobody holds the lock".to_owned(),
     };
     match ended {
         // It found another watcher: whether that one lives will show.

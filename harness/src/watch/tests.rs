@@ -206,5 +206,33 @@ async fn a_free_lock_means_that_nobody_is_ended_whatever_is_recorded() {
     let inode = inode(&lock_file(dir)).unwrap();
     record(dir, Identity::own().unwrap(), inode, Timestamp::now());
     assert_eq!(end(dir, Duration::ZERO).unwrap(), None);
+    assert!(matches!(state(dir).unwrap(), State::Died(Some(_))));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_record_under_a_free_lock_is_that_of_a_watcher_that_died() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    assert_eq!(state(dir).unwrap(), State::Absent);
+    drop(claim(dir).await);
+    assert_eq!(state(dir).unwrap(), State::Absent, "it left no record");
+    let dead = Identity {
+        started: Identity::own().unwrap().started + 1,
+        ..Identity::own().unwrap()
+    };
+    record(
+        dir,
+        dead.clone(),
+        inode(&lock_file(dir)).unwrap(),
+        Timestamp::now(),
+    );
+    assert!(matches!(state(dir).unwrap(), State::Died(Some(beat)) if beat.process == dead));
+    // With the host's temporary files the lock may be gone, too.
+    std::fs::remove_file(lock_file(dir)).unwrap();
+    assert!(matches!(state(dir).unwrap(), State::Died(Some(_))));
+    std::fs::write(heartbeat_file(dir), "{").unwrap();
+    assert_eq!(state(dir).unwrap(), State::Died(None));
+    // One that was copied here from the directory of a watcher that lives.
+    record(dir, Identity::own().unwrap(), (0, 1), Timestamp::now());
     assert_eq!(state(dir).unwrap(), State::Absent);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use harness::coverage::{Coverage, rough};
+use harness::coverage::{Coverage, died, rough};
 use harness::error::chain;
 use harness::janitor::record::Sweeper;
 use harness::lifetime::worker::Signals;
@@ -189,6 +189,10 @@ pub(super) fn status(zone: &Option<String>, in_json: bool) -> Exit {
             State::Silent(None) => {
                 "silent: the lock is held by a process that has said nothing".to_owned()
             }
+            State::Died(beat) => format!(
+                "died: {}; nothing sweeps unless a timer does; `recipe-ci janitor arm` starts another",
+                died(beat.as_ref())
+            ),
             State::Absent if coverage.unreadable.is_empty() => "absent: no watcher".to_owned(),
             State::Absent => "absent: no watcher that could be read of".to_owned(),
         }];
@@ -216,6 +220,7 @@ pub(crate) fn watcher_json(state: &State) -> serde_json::Value {
     match state {
         State::Healthy(beat) => json!({ "state": "healthy", "heartbeat": beat }),
         State::Silent(beat) => json!({ "state": "silent", "heartbeat": beat }),
+        State::Died(beat) => json!({ "state": "died", "heartbeat": beat }),
         State::Absent => json!({ "state": "absent" }),
     }
 }
