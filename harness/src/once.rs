@@ -4,14 +4,19 @@
 //! in a session of its own, which starts the command and waits for it; everybody else waits for the runner.
 //! The files of a task:
 //!
-//! - `<id>.pid`, mode 0644: the attempt, written whole before anybody can see it. The runner holds an
-//!   exclusive `flock` of it while it lives, and appends the answer to it at the end. A waiter keeps the file
-//!   open, so that its answer reaches it even when the task was reset, forgotten or started again meanwhile.
+//! - `<id>.task`, mode 0644: the attempt, written whole before anybody can see it: pid, start time and boot of the task
+//!   and its runner. The runner holds an exclusive `flock` of it while it lives, and appends what the task came to at
+//!   the end. A waiter keeps the file open, so that its answer reaches it even when the task was reset, forgotten or
+//!   started again meanwhile.
 //! - `<id>.lock`, mode 0600: the same once more, held as long. It is what nobody but the owner can hold, and
 //!   each of the two files makes up for the loss of the other.
-//! - `<id>.exit`, mode 0644: the exit code, kept for those who ask later. It counts only while it belongs to
-//!   the attempt in `<id>.pid`: same command, same boot, same process.
-//! - `<id>.log`, mode 0600: what the task wrote.
+//! - `<id>.pid`, mode 0644: the task's pid alone, for shells. Nothing here believes it.
+//! - `<id>.exit`, mode 0644: the exit code alone, kept for those who ask later; how old it is decides how old the result
+//!   is. It is a result only while it is the one that the attempt in `<id>.task` announces, and none where it says that
+//!   the task was interrupted (128 to 165).
+//! - `<id>.cmd`, mode 0600: the command and its directory, for those who wait without naming one.
+//! - `<id>.log`, `<id>.out`, `<id>.err`, mode 0600: what the task wrote to both streams, to its standard output and to its
+//!   standard error; with `.1` behind it what the attempt before wrote.
 //!
 //! Whoever decides (starts, ends, forgets) holds an exclusive `flock` of the *directory* while doing so, for
 //! a few milliseconds: no file that is removed can let two of them decide at once. Decision 0020 says why
@@ -21,6 +26,8 @@
 
 mod attempt;
 mod end;
+mod logs;
+mod result;
 pub mod runner;
 mod shared;
 mod start;
@@ -36,10 +43,11 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-pub use end::{Ending, forget, kill, reset};
+pub use end::{Ending, forget, forget_ended, kill, reset};
+pub use logs::{Written, written};
 pub use shared::{Outcome, shared};
 pub(crate) use shared::{Turn, turn};
-pub use start::{Ask, Started, Starter, start, wait};
+pub use start::{Ask, Ended, Notice, Started, Starter, Waited, start, wait};
 pub use state::{Condition, Row, list, peek};
 
 use crate::host_file;
@@ -87,25 +95,21 @@ pub enum OnceError {
         /// Which directory.
         path: PathBuf,
     },
-    /// Another command runs under the id.
-    #[error("task `{id}` is running another command (pid {pid}): `{running}`, not `{asked}`")]
-    Busy {
-        /// The task.
-        id: TaskId,
-        /// The running task's pid.
-        pid: i32,
-        /// Its command line.
-        running: String,
-        /// What was asked for.
-        asked: String,
-    },
     /// There is neither a task nor a result, and no command to start one.
     #[error(
-        "task `{id}` neither runs nor has a result that still counts, and no command was given"
+        "task `{id}` neither runs nor has a result that still counts, and no command was given or recorded"
     )]
     NoCommand {
         /// The task.
         id: TaskId,
+    },
+    /// The directory that was recorded with the command is gone.
+    #[error("task `{id}` ran in `{path}`, which is not there any more")]
+    NoDirectory {
+        /// The task.
+        id: TaskId,
+        /// The directory.
+        path: PathBuf,
     },
     /// The command cannot be executed.
     #[error("task `{id}` cannot be started: {reason}")]
@@ -152,8 +156,8 @@ impl OnceError {
             Self::Id { .. }
             | Self::Foreign { .. }
             | Self::Open { .. }
-            | Self::Busy { .. }
             | Self::NoCommand { .. }
+            | Self::NoDirectory { .. }
             | Self::Refused { .. } => true,
             Self::Unusable { source, .. } => matches!(
                 source.kind(),
@@ -167,7 +171,7 @@ impl OnceError {
     }
 }
 
-/// The name of a task: `[A-Za-z0-9][A-Za-z0-9._-]*` without `..`, at most 100 characters.
+/// The name of a task: `[A-Za-z0-9][A-Za-z0-9._:-]*` without `..`, at most 100 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(String);
 
@@ -212,9 +216,9 @@ impl FromStr for TaskId {
         }
         if !id
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            .all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c))
         {
-            return refuse("only letters, digits, `.`, `_` and `-` are allowed");
+            return refuse("only letters, digits, `.`, `_`, `:` and `-` are allowed");
         }
         Ok(Self(id.to_owned()))
     }
@@ -225,7 +229,7 @@ impl FromStr for TaskId {
 pub struct Command(pub Vec<OsString>);
 
 impl Command {
-    /// Returns what tells commands apart; the words themselves may be secret and are written nowhere.
+    /// Returns what tells commands apart. Others may read it, unlike the words, which may be secret.
     fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for word in &self.0 {
@@ -299,6 +303,12 @@ impl OnceDir {
         self.owner == nix::unistd::geteuid().as_raw()
     }
 
+    /// Returns whose it is: a user's number.
+    #[must_use]
+    pub fn owner(&self) -> u32 {
+        self.owner
+    }
+
     fn require_own(&self) -> Result<(), OnceError> {
         if self.is_own() {
             return Ok(());
@@ -351,7 +361,9 @@ impl OnceDir {
 }
 
 /// The files of a task, in the order in which they are removed: a result never outlives its attempt.
-const FILES: [&str; 4] = ["exit", "pid", "log", "lock"];
+const FILES: [&str; 11] = [
+    "exit", "task", "pid", "cmd", "log", "out", "err", "log.1", "out.1", "err.1", "lock",
+];
 
 /// Returns the time since boot, in milliseconds, sleep included.
 ///
@@ -368,13 +380,20 @@ mod tests {
 
     #[test]
     fn an_id_is_a_file_name_and_nothing_else() {
-        for good in ["a", "pull-nginx_1.25", "0", &"a".repeat(100)] {
+        for good in [
+            "a",
+            "pull-nginx_1.25",
+            "catalog:4.19:operators",
+            "0",
+            &"a".repeat(100),
+        ] {
             good.parse::<TaskId>().unwrap();
         }
         for bad in [
             "",
             ".a",
             "-a",
+            ":a",
             "a/b",
             "../a",
             "a..b",

@@ -259,7 +259,7 @@ pub(crate) struct PsArgs {
     pub(crate) watch: bool,
 }
 
-/// A task has an id; while it runs, and while its result counts, nobody starts it again.
+/// A task has an id; while it runs, and while its result counts, it is not started again, whatever command is given.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct OnceArgs {
@@ -271,31 +271,49 @@ pub(crate) struct OnceArgs {
     /// Start it if needed, in the background, and return at once; this is the default.
     #[arg(short, long, group = "what")]
     pub(crate) start: bool,
-    /// Start it if needed, wait for it, and exit with its code.
+    /// Start it if needed, wait for it, and exit with its code; without a command with the recorded one.
     #[arg(short, long, group = "what")]
     pub(crate) wait: bool,
+    /// Wait so long at most, then exit 124; the task goes on.
+    #[arg(short = 'W', long, value_name = "SECONDS", requires = "wait")]
+    pub(crate) timeout: Option<u64>,
+    /// Forget the task after the wait.
+    #[arg(short, long, requires = "wait")]
+    pub(crate) clean: bool,
+    /// How old a result may be, by its exit file; who starts the task says it for all, who asks for himself [default: any
+    /// age until the host reboots].
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<u64>,
+    /// What to say while waiting; the task's pid is appended [default: waiting for task `ID`].
+    #[arg(short, long, value_name = "MSG")]
+    pub(crate) message: Option<String>,
+    /// Say nothing while waiting, and nothing of what a failed task wrote.
+    #[arg(short, long, conflicts_with = "message")]
+    pub(crate) quiet: bool,
     /// Say what there is and start nothing: exit 0 when there is a result, else 1.
     #[arg(short, long, group = "what")]
     pub(crate) peek: bool,
+    /// Start nothing: exit 0 while it runs or has a result, else 1.
+    #[arg(short = 'A', long, group = "what", conflicts_with = "command")]
+    pub(crate) active: bool,
+    /// Print its exit code; exit 1 while there is none.
+    #[arg(short = 'E', long, group = "what", conflicts_with = "command")]
+    pub(crate) exit_code: bool,
+    /// Print what it wrote to standard output.
+    #[arg(short, long, group = "what", conflicts_with = "command")]
+    pub(crate) output: bool,
+    /// Print what it wrote to standard error.
+    #[arg(short, long, group = "what", conflicts_with = "command")]
+    pub(crate) error: bool,
     /// End it if it runs, and forget it.
     #[arg(short, long, group = "what", conflicts_with = "command")]
     pub(crate) reset: bool,
-    /// End every task of this directory.
-    #[arg(short = 'G', long, group = "what", conflicts_with_all = ["id", "command"])]
-    pub(crate) kill_all: bool,
-    /// Forget every task of this directory that does not run.
+    /// Forget every task of this directory that failed or was interrupted; may be repeated.
     #[arg(short = 'F', long, group = "what", conflicts_with_all = ["id", "command"])]
     pub(crate) forget: bool,
-    /// How old a result may be; who starts the task says it for all, who asks for himself [default: any age
-    /// until the host reboots].
-    #[arg(short = 't', long, value_name = "SECONDS")]
-    pub(crate) lifetime: Option<u64>,
-    /// What to say while waiting; the task's pid is appended.
-    #[arg(short, long, value_name = "MSG")]
-    pub(crate) message: Option<String>,
-    /// Say nothing while waiting.
-    #[arg(short, long, conflicts_with = "message")]
-    pub(crate) quiet: bool,
+    /// End every task of this directory with its processes, and forget all of them.
+    #[arg(short = 'G', long, group = "what", conflicts_with_all = ["id", "command"])]
+    pub(crate) kill_all: bool,
     /// The command.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

@@ -15,6 +15,8 @@ mod lint;
 mod locks;
 mod nix;
 mod once;
+mod once_options;
+mod once_races;
 mod overlays;
 mod pipelines;
 mod ps;

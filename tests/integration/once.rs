@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::support::{Done, Run, TestEnv, binary, copy};
 
 /// A directory of tasks with a task that counts its runs and ends when it is let go.
-struct Tasks {
-    env: TestEnv,
-    dir: PathBuf,
+pub(crate) struct Tasks {
+    pub(crate) env: TestEnv,
+    pub(crate) dir: PathBuf,
 }
 
 /// Counts a run, says so, and waits for the file `go`; its exit code is in `code`.
-const TASK: &str =
+pub(crate) const TASK: &str =
     "echo run >>count; until test -e go; do read -t 0.02 _ <>fifo; done; exit $(cat code)";
 
 impl Tasks {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut env = TestEnv::new("unix:///nowhere/docker.sock");
         let dir = env.root.join("once");
         env.set("CCCI_ONCE_DIR", dir.display().to_string());
@@ -34,64 +34,77 @@ impl Tasks {
         Self { env, dir }
     }
 
-    fn once(&self, args: &[&str]) -> Run {
+    pub(crate) fn once(&self, args: &[&str]) -> Run {
         self.env.start(std::iter::once(&"once").chain(args))
     }
 
     /// Asks for the task `x` with `args` before the command.
-    fn task(&self, args: &[&str]) -> Run {
+    pub(crate) fn task(&self, args: &[&str]) -> Run {
         let words = [args, &["-i", "x", "--", "bash", "-c", TASK]].concat();
         self.once(&words)
     }
 
-    fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         let text = harness::host_file::text(self.env.root.join("count")).unwrap_or_default();
         text.lines().count()
     }
 
-    fn go(&self) {
+    pub(crate) fn go(&self) {
         self.env.write("go", "");
     }
 
-    fn file(&self, what: &str) -> PathBuf {
+    pub(crate) fn file(&self, what: &str) -> PathBuf {
         self.dir.join(format!("x.{what}"))
     }
 
+    pub(crate) fn text(&self, what: &str) -> String {
+        harness::host_file::text(self.file(what)).unwrap()
+    }
+
     /// Returns what the attempt's file says of itself.
-    fn record(&self) -> Value {
-        let text = harness::host_file::text(self.file("pid")).unwrap();
-        serde_json::from_str(text.lines().nth(1).unwrap()).unwrap()
+    pub(crate) fn record(&self) -> Value {
+        serde_json::from_str(self.text("task").lines().nth(1).unwrap()).unwrap()
     }
 
-    fn pid(&self) -> i32 {
-        let text = harness::host_file::text(self.file("pid")).unwrap();
-        text.lines().next().unwrap().parse().unwrap()
+    pub(crate) fn pid(&self) -> i32 {
+        let text = self.text("pid");
+        text.strip_suffix('\n').unwrap().parse().unwrap()
     }
 
-    fn runner(&self) -> i32 {
+    pub(crate) fn runner(&self) -> i32 {
         i32::try_from(self.record()["runner"]["pid"].as_i64().unwrap()).unwrap()
     }
 
+    /// Returns the names of the files, in order.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
     #[track_caller]
-    fn state(&self, expected: &str) {
+    pub(crate) fn state(&self, expected: &str) {
         let done = self.once(&["-p", "-i", "x"]).finish();
         assert_eq!(done.stdout, expected, "{}", done.stderr);
     }
 
-    /// Edits the kept result or the attempt.
-    fn forge(&self, what: &str, edit: impl FnOnce(String) -> String) {
+    /// Edits one of its files.
+    pub(crate) fn forge(&self, what: &str, edit: impl FnOnce(String) -> String) {
         let path = self.file(what);
         let text = edit(harness::host_file::text(&path).unwrap());
         std::fs::write(&path, text).unwrap();
     }
 }
 
-fn kill9(pid: i32) {
+pub(crate) fn kill9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "never: {what}");
@@ -99,7 +112,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o7777
 }
 
@@ -114,7 +127,6 @@ fn a_start_returns_at_once_and_the_result_is_everybodys() {
     tasks.state(&format!("running {}", tasks.pid()));
     assert_eq!(mode(&tasks.dir), 0o711);
     assert_eq!(mode(&tasks.file("pid")), 0o644);
-    assert_eq!(mode(&tasks.file("log")), 0o600);
     let waiter = tasks.task(&["-w", "-m", "one moment"]);
     let line = waiter.wait_line("one moment");
     assert!(line.contains(&tasks.pid().to_string()), "{line}");
@@ -225,7 +237,7 @@ fn whoever_started_it_may_be_killed() {
 
 #[test]
 fn either_file_may_be_removed_while_it_runs() {
-    for what in ["lock", "pid"] {
+    for what in ["lock", "task", "pid"] {
         let tasks = Tasks::new();
         let first = tasks.task(&["-w"]);
         first.wait_line("waiting for task");
@@ -246,74 +258,44 @@ fn a_result_of_something_else_is_not_believed() {
     tasks.go();
     tasks.task(&["-w"]).finish().expect(7);
     tasks.env.write("code", "8");
-    type Edit<'a> = &'a dyn Fn(&Value) -> Value;
-    let edits: [(&str, &str, Edit<'_>); 4] = [
-        (
-            "boot",
-            "task",
-            &|task| serde_json::json!({"pid": task["pid"], "started": task["started"], "boot": "another"}),
-        ),
-        (
-            "start",
-            "task",
-            &|task| serde_json::json!({"pid": task["pid"], "started": 1, "boot": task["boot"]}),
-        ),
-        (
-            "pid",
-            "task",
-            &|task| serde_json::json!({"pid": 1, "started": task["started"], "boot": task["boot"]}),
-        ),
-        ("command", "command", &|_| "another".into()),
-    ];
-    for (runs, (name, key, edit)) in (2..).zip(edits) {
-        tasks.forge("exit", |text| {
-            let mut kept: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
-            let changed = edit(&kept["record"][key]);
-            assert_ne!(changed, kept["record"][key], "{name}");
-            kept["record"][key] = changed;
-            format!("0\n{kept}\n")
-        });
+    let mut runs = 1;
+    let mut again = |case: &str| {
         tasks.task(&["-w"]).finish().expect(8);
-        assert_eq!(tasks.runs(), runs, "{name}");
-    }
-    // All of it from before a crash of the system: both files agree, and the boot is another one.
-    let boot = harness::host_file::text("/proc/sys/kernel/random/boot_id").unwrap();
-    for what in ["exit", "pid"] {
-        tasks.forge(what, |text| text.replace(boot.trim(), "another-boot"));
-    }
-    tasks.state("none");
-    tasks.task(&["-w"]).finish().expect(8);
-    assert_eq!(tasks.runs(), 6);
-    // By hand: a code, and the pid of a process that lives.
-    std::fs::write(tasks.file("exit"), "0\n").unwrap();
-    tasks.task(&["-w"]).finish().expect(8);
-    std::fs::write(tasks.file("pid"), "1\n").unwrap();
-    tasks.task(&["-w"]).finish().expect(8);
-    assert_eq!(tasks.runs(), 8);
-    // Another command under the id: its own result.
-    tasks
-        .once(&["-w", "-i", "x", "--", "sh", "-c", "exit 5"])
-        .finish()
-        .expect(5);
-    tasks.task(&["-w"]).finish().expect(8);
-    assert_eq!(tasks.runs(), 9);
-}
-
-#[test]
-fn another_command_under_the_id_of_a_running_task_is_refused() {
-    let tasks = Tasks::new();
-    tasks.task(&[]).finish().expect(0);
-    for what in ["-s", "-w"] {
-        let done = tasks
-            .once(&[what, "-i", "x", "--", "echo", "other"])
-            .finish();
-        done.expect(2);
-        for word in ["bash -c", "echo other", "hint: "] {
-            assert!(done.stderr.contains(word), "no `{word}` in {}", done.stderr);
+        runs += 1;
+        assert_eq!(tasks.runs(), runs, "{case}");
+    };
+    // Written by hand, or of another attempt.
+    for text in ["0\n", "7\n", "", "no number\n", "8 9\n", "300\n"] {
+        tasks.forge("exit", |was| {
+            assert_ne!(was, text);
+            text.to_owned()
+        });
+        again(text);
+        if text == "0\n" {
+            // That attempt's own code was 7, which is another one's now.
+            assert_eq!(tasks.text("exit"), "8\n");
         }
     }
-    tasks.go();
-    tasks.task(&["-w"]).finish().expect(7);
+    // Copied from elsewhere, without the attempt that announced it, or with one of another task of that pid.
+    std::fs::remove_file(tasks.file("task")).unwrap();
+    again("no attempt");
+    tasks.forge("task", |text| {
+        text.replacen(&tasks.pid().to_string(), "1", 1)
+    });
+    again("another pid");
+    // All of it from before a crash of the system: the boot is another one.
+    let boot = harness::host_file::text("/proc/sys/kernel/random/boot_id").unwrap();
+    tasks.forge("task", |text| text.replace(boot.trim(), "another-boot"));
+    tasks.state("none");
+    let done = tasks.once(&["-E", "-i", "x"]).finish();
+    done.expect(1);
+    assert_eq!(done.stdout, "");
+    again("another boot");
+    // The number for shells decides nothing.
+    std::fs::write(tasks.file("pid"), "1\n").unwrap();
+    tasks.state("done 8");
+    tasks.task(&["-w"]).finish().expect(8);
+    assert_eq!(tasks.runs(), runs);
 }
 
 #[test]
@@ -370,7 +352,7 @@ fn killing_all_touches_this_directory_only() {
     let waiter = tasks.task(&["-w"]);
     waiter.wait_line("waiting for task");
     until("all three", || tasks.runs() == 3);
-    let text = harness::host_file::text(tasks.file("pid")).unwrap();
+    let text = tasks.text("task");
     let mut bystander = tasks.env.program("sleep");
     let bystander = tasks.env.follow({
         bystander.arg("1000");
@@ -378,9 +360,10 @@ fn killing_all_touches_this_directory_only() {
     });
     let stale = text.replacen(&tasks.pid().to_string(), &bystander.pid.to_string(), 2);
     let stale = stale.replace(&tasks.runner().to_string(), &bystander.pid.to_string());
-    std::fs::write(tasks.dir.join("z.pid"), stale).unwrap();
+    std::fs::write(tasks.dir.join("z.task"), stale).unwrap();
     let done = tasks.once(&["-G"]).finish();
     done.expect(0);
+    assert_eq!(tasks.files(), [""; 0], "they are not forgotten");
     assert!(
         done.stderr.contains("ended x") && done.stderr.contains("ended y"),
         "{}",
@@ -420,17 +403,15 @@ fn killing_all_touches_this_directory_only() {
 }
 
 #[test]
-fn finished_ones_are_forgotten_and_listed_until_then() {
+fn every_task_is_listed_with_its_state_and_code() {
     let tasks = Tasks::new();
     tasks.task(&[]).finish().expect(0);
-    tasks
-        .once(&["-w", "-i", "a", "--", "sh", "-c", "exit 3"])
-        .finish()
-        .expect(3);
-    tasks
-        .once(&["-w", "-i", "b", "--", "sh", "-c", "kill -SEGV $$"])
-        .finish()
-        .expect(139);
+    for (id, script, code) in [("a", "exit 3", 3), ("b", "kill -SEGV $$", 139)] {
+        tasks
+            .once(&["-w", "-i", id, "--", "sh", "-c", script])
+            .finish()
+            .expect(code);
+    }
     let done = tasks.once(&["list", "--json"]).finish();
     let rows: Value = serde_json::from_str(&done.stdout).unwrap();
     let shown: Vec<_> = rows
@@ -441,11 +422,7 @@ fn finished_ones_are_forgotten_and_listed_until_then() {
         .collect();
     assert_eq!(
         serde_json::json!(shown),
-        serde_json::json!([
-            ["a", "done", 3],
-            ["b", "dead", null],
-            ["x", "running", null]
-        ])
+        serde_json::json!([["a", "done", 3], ["b", "dead", 139], ["x", "running", null]])
     );
     let done = tasks.once(&["list"]).finish();
     assert!(
@@ -453,13 +430,6 @@ fn finished_ones_are_forgotten_and_listed_until_then() {
         "{}",
         done.stdout
     );
-    tasks.once(&["-F"]).finish().expect(0);
-    let mut left: Vec<_> = std::fs::read_dir(&tasks.dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    left.sort();
-    assert_eq!(left, ["x.lock", "x.log", "x.pid"]);
     tasks.go();
     tasks.task(&["-w"]).finish().expect(7);
 }
@@ -491,6 +461,13 @@ fn bad_input_is_refused_before_anything_is_made() {
         &tasks.once(&["-w", "-i", "x"]).finish(),
         &["`x`", "no command", "hint: "],
     );
+    for words in [&["-W", "1"][..], &["-c"], &["-w", "-W", "soon"]] {
+        let done = tasks
+            .once(&[words, &["-i", "x", "--", "true"]].concat())
+            .finish();
+        done.expect(2);
+        assert!(!tasks.dir.exists(), "{words:?}");
+    }
     refused(
         &tasks,
         &tasks.once(&["-w", "-p", "-i", "x"]).finish(),
@@ -558,7 +535,14 @@ fn another_user_may_wait() {
     until("the second run", || tasks.runs() == 2);
     kill9(tasks.pid());
     until("the third run", || tasks.runs() == 3);
-    for words in [&["-G"][..], &["-r", "-i", "x"], &["-F"], &["list"]] {
+    let forgetting = ["-w", "-c", "-i", "x"];
+    for words in [
+        &["-G"][..],
+        &["-r", "-i", "x"],
+        &["-F"],
+        &["list"],
+        &forgetting,
+    ] {
         let done = nobody(words).finish();
         done.expect(2);
         assert!(done.stderr.contains("belongs to user 0"), "{}", done.stderr);

@@ -1,7 +1,7 @@
-//! An attempt at a task, and the result that it may leave behind.
+//! An attempt at a task: who it is, and what its runner says of its end.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::lock::file;
 use crate::process::Identity;
 
 /// More than any of our files holds.
-const SIZE_LIMIT: u64 = 16 << 10;
+pub(super) const SIZE_LIMIT: u64 = 16 << 10;
 
 /// Who an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,21 +38,49 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Returns the file's text: the pid in a line of its own for people and shells, then everything.
+    /// Returns the file's text: the pid in a line of its own for people, then everything.
     pub(super) fn text(&self) -> String {
         let json = serde_json::to_string(self).expect("a record is plain data");
         format!("{}\n{json}\n", self.task.pid)
     }
 
-    /// Reads what [`Record::text`] wrote and the answer behind it. What is not whole is nothing.
-    fn parse(text: &str) -> Option<(Self, Option<u8>)> {
+    /// Reads what [`Record::text`] wrote and what was said behind it. What is not whole is nothing.
+    fn parse(text: &str) -> Option<(Self, Said)> {
         let mut lines = text.split_inclusive('\n');
         let pid: i32 = whole(lines.next()?)?.parse().ok()?;
         let record: Self = serde_json::from_str(whole(lines.next()?)?).ok()?;
-        let answer = lines
-            .next()
-            .and_then(|line| whole(line)?.strip_prefix("end ")?.parse().ok());
-        (record.task.pid == pid).then_some((record, answer))
+        if record.task.pid != pid {
+            return None;
+        }
+        let mut said = Said::default();
+        for line in lines.filter_map(whole) {
+            if let Some(code) = line.strip_prefix("end ") {
+                said.answer = said.answer.or(code.parse().ok());
+            } else if let Some(result) = line.strip_prefix("result ")
+                && let Some((code, ended_ms)) = result.split_once(' ')
+                && let (Ok(code), Ok(ended_ms)) = (code.parse(), ended_ms.parse())
+            {
+                said.result = said.result.or(Some((code, ended_ms)));
+            }
+        }
+        Some((record, said))
+    }
+}
+
+/// What a runner wrote behind its record, each in one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Said {
+    /// `result CODE MS`: the exit code that the exit file is about to hold, and when the task ended, in milliseconds
+    /// since boot.
+    pub(super) result: Option<(u8, u64)>,
+    /// `end CODE`: what those who wait are told.
+    pub(super) answer: Option<u8>,
+}
+
+impl Said {
+    /// Returns the code that the exit file of this attempt may hold as its result.
+    pub(super) fn code(&self) -> Option<u8> {
+        self.result.map(|(code, _)| code).or(self.answer)
     }
 }
 
@@ -65,11 +93,21 @@ fn whole(line: &str) -> Option<&str> {
 pub(super) struct Attempt {
     file: File,
     pub(super) record: Record,
-    /// What those who wait are told.
-    pub(super) answer: Option<u8>,
+    pub(super) said: Said,
 }
 
 impl Attempt {
+    /// Opens the last attempt at `id`; `None` when there is none.
+    ///
+    /// The version before kept it in `<id>.pid`, which holds a number alone since then. An attempt that is there is
+    /// newer than the one beside it.
+    pub(super) fn last(dir: &OnceDir, id: &TaskId) -> Result<Option<Self>, OnceError> {
+        match Self::open(&dir.file(id, "pid"))? {
+            Some(old) => Ok(Some(old)),
+            None => Self::open(&dir.file(id, "task")),
+        }
+    }
+
     /// Opens the attempt in `path`; `None` when there is no such file, or it is none of ours.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, OnceError> {
         let unusable = OnceError::unusable(path);
@@ -79,11 +117,7 @@ impl Attempt {
             Err(error) => return Err(unusable(error)),
         };
         match read(&file) {
-            Ok(text) => Ok(Record::parse(&text).map(|(record, answer)| Self {
-                file,
-                record,
-                answer,
-            })),
+            Ok(text) => Ok(Record::parse(&text).map(|(record, said)| Self { file, record, said })),
             Err(error) => Err(unusable(error)),
         }
     }
@@ -108,10 +142,8 @@ impl Attempt {
         }
         // The file of `<id>.lock` is used again by the next attempt.
         let parsed = Record::parse(&read(&self.file)?);
-        Ok(
-            parsed
-                .and_then(|(record, answer)| answer.filter(|_| record.token == self.record.token)),
-        )
+        Ok(parsed
+            .and_then(|(record, said)| said.answer.filter(|_| record.token == self.record.token)))
     }
 }
 
@@ -133,60 +165,26 @@ fn read(file: &File) -> io::Result<String> {
 
 /// Appends the answer for those who wait.
 pub(super) fn answer(file: &mut File, code: u8) -> io::Result<()> {
+    append(file, &format!("end {code}\n"))
+}
+
+/// Appends which result the exit file is about to hold.
+pub(super) fn announce(file: &mut File, code: u8, ended_ms: u64) -> io::Result<()> {
+    append(file, &format!("result {code} {ended_ms}\n"))
+}
+
+fn append(file: &mut File, line: &str) -> io::Result<()> {
     file.seek(SeekFrom::End(0))?;
-    file.write_all(format!("end {code}\n").as_bytes())
+    file.write_all(line.as_bytes())
 }
 
-/// A result that is kept for those who ask later.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Whose it is.
-    pub(super) record: Record,
-    /// When it ended, in milliseconds since boot.
-    pub(super) ended_ms: u64,
-    /// When it ended, for people.
-    pub(super) ended: Timestamp,
-}
-
-impl Kept {
-    /// Writes the result of `id`, whole or not at all.
-    pub(super) fn write(&self, dir: &OnceDir, id: &TaskId, code: u8) -> io::Result<()> {
-        let json = serde_json::to_string(self)?;
-        publish(&dir.file(id, "exit"), &format!("{code}\n{json}\n"), |_| {
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Reads the result of `id` and its code; `None` when there is none, or it is none of ours.
-    pub(super) fn read(dir: &OnceDir, id: &TaskId) -> Result<Option<(Self, u8)>, OnceError> {
-        let path = dir.file(id, "exit");
-        let mut text = String::new();
-        match host_file::open(&path)
-            .and_then(|file| file.take(SIZE_LIMIT).read_to_string(&mut text))
-        {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
-            Err(error) => return Err(OnceError::unusable(&path)(error)),
-        }
-        let parse = || {
-            let mut lines = text.split_inclusive('\n');
-            let code = whole(lines.next()?)?.parse().ok()?;
-            let kept = serde_json::from_str(whole(lines.next()?)?).ok()?;
-            Some((kept, code))
-        };
-        Ok(parse())
-    }
-}
-
-/// Puts a file with mode 0644 in the place of `path`, whole; `before` sees it while nobody else can. Returns
-/// the file.
+/// Puts a file in the place of `path`, whole; `before` sees it while nobody else can. Returns the file.
 ///
 /// It is not forced to the disk: after a crash of the system it belongs to another boot and does not count,
 /// whether it is whole or empty.
 pub(super) fn publish(
     path: &Path,
+    mode: u32,
     text: &str,
     before: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<File> {
@@ -195,7 +193,7 @@ pub(super) fn publish(
     let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
     new.write_all(text.as_bytes())?;
     let file = new.as_file();
-    file.set_permissions(PermissionsExt::from_mode(0o644))?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
     before(file)?;
     new.persist(path).map_err(|error| error.error)
 }
@@ -225,12 +223,20 @@ pub(super) mod tests {
     #[test]
     fn an_attempt_is_read_whole_or_not_at_all() {
         let text = format!("{}end 9\n", record().text());
-        assert_eq!(Record::parse(&text), Some((record(), Some(9))));
+        let said = |result, answer| Some((record(), Said { result, answer }));
+        assert_eq!(Record::parse(&text), said(None, Some(9)));
         let without = record().text();
         for length in 0..text.len() {
-            let expected = (length >= without.len()).then(|| (record(), None));
+            let expected = (length >= without.len())
+                .then(|| said(None, None))
+                .flatten();
             assert_eq!(Record::parse(&text[..length]), expected, "{length}");
         }
+        let both = format!("{without}result 9 77\nend 9\n");
+        assert_eq!(Record::parse(&both), said(Some((9, 77)), Some(9)));
+        // Two that wrote at once, as a runner of the version before might: what is whole counts.
+        let torn = format!("{without}end 9\n 9 77\n");
+        assert_eq!(Record::parse(&torn), said(None, Some(9)));
         // A pid that was written by hand.
         assert_eq!(Record::parse("1\n"), None);
         let foreign = without.replacen('7', "1", 1);

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::attempt::{Record, answer};
-use super::start::KILLED;
+use super::start::{Ended, KILLED};
 use super::state::{State, look};
 use super::{FILES, MARK, OnceDir, OnceError, TaskId};
 use crate::process::{TERM_GRACE, kill_marked, marked};
@@ -31,15 +31,24 @@ pub struct Ending {
     pub left: Vec<i32>,
 }
 
-/// Ends every task of `dir` that runs, with all of its processes, and what is left of killed ones. Those who
-/// wait for them get 143, or 137 for a runner that did not listen.
+/// Ends every task of `dir` that runs, with all of its processes, and what is left of killed ones, and forgets all of its
+/// tasks but those whose processes would not go. Those who wait for them get 143, or 137 for a runner that did not listen.
 ///
 /// # Errors
 /// [`OnceError`] when the directory or one of the files cannot be read; then nothing has been ended.
 pub async fn kill(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
     // Held to the end: whoever asks for one of them meanwhile starts it afterwards.
     let _section = dir.section().await?;
-    end(dir, &dir.ids()?).await
+    let ids = dir.ids()?;
+    let endings = end(dir, &ids).await?;
+    let left = |id: &TaskId| {
+        let mut endings = endings.iter();
+        endings.any(|ending| ending.id == *id && !ending.left.is_empty())
+    };
+    for id in ids.iter().filter(|id| !left(id)) {
+        remove(dir, id)?;
+    }
+    Ok(endings)
 }
 
 /// Ends a task if it runs, and forgets it.
@@ -55,7 +64,27 @@ pub async fn reset(dir: &OnceDir, id: &TaskId) -> Result<Option<Ending>, OnceErr
     Ok(ending)
 }
 
-/// Forgets every task that does not run; returns those whose processes are still there, which it leaves.
+/// Forgets the task that was waited for, with its result, unless it has been started again since.
+///
+/// # Errors
+/// [`OnceError`].
+pub async fn forget_ended(dir: &OnceDir, id: &TaskId, ended: &Ended) -> Result<(), OnceError> {
+    let _section = dir.section().await?;
+    match look(dir, id)? {
+        State::Done { record, .. } | State::Ended { record, .. } if record.token == ended.token => {
+            remove(dir, id)
+        }
+        State::Lost { record, .. }
+            if record.token == ended.token && marked(MARK, &record.token).is_empty() =>
+        {
+            remove(dir, id)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Forgets every task that failed, was interrupted, or is of before the host's last start; good results and running tasks
+/// stay. Returns those whose processes are still there, which it leaves.
 ///
 /// # Errors
 /// [`OnceError`].
@@ -65,8 +94,8 @@ pub async fn forget(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
     let mut left = Vec::new();
     for id in dir.ids()? {
         match look(dir, &id)? {
-            State::Running(_) => {}
-            State::Lost(record) => {
+            State::Running(_) | State::Done { code: 0, .. } => {}
+            State::Lost { record, .. } => {
                 let processes = marked(MARK, &record.token);
                 if processes.is_empty() {
                     settled.push(id);
@@ -78,7 +107,7 @@ pub async fn forget(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
                     });
                 }
             }
-            State::Absent | State::Done { .. } | State::Ended(_) => settled.push(id),
+            State::Absent | State::Done { .. } | State::Ended { .. } => settled.push(id),
         }
     }
     for id in settled {
@@ -105,7 +134,7 @@ async fn end(dir: &OnceDir, ids: &[TaskId]) -> Result<Vec<Ending>, OnceError> {
     for id in ids {
         match look(dir, id)? {
             State::Running(attempt) => found.push((id.clone(), attempt.record, true)),
-            State::Lost(record) if !marked(MARK, &record.token).is_empty() => {
+            State::Lost { record, .. } if !marked(MARK, &record.token).is_empty() => {
                 found.push((id.clone(), record, false));
             }
             _ => {}
@@ -159,7 +188,7 @@ async fn end_runner(dir: &OnceDir, id: &TaskId, record: &Record, deadline: Deadl
         return;
     }
     // It does not listen (it was stopped). Those who wait must not run again what was to be ended.
-    for what in ["pid", "lock"] {
+    for what in ["task", "lock"] {
         let file = File::options().append(true).open(dir.file(id, what));
         drop(file.and_then(|mut file| answer(&mut file, KILLED)));
     }
@@ -186,7 +215,7 @@ mod tests {
         record.token = hex::encode(rand::random::<[u8; 16]>());
         record.task.boot.clone_from(&dir.boot);
         record.runner.boot.clone_from(&dir.boot);
-        let files = ["pid", "lock"].map(|what| dir.file(&id, what));
+        let files = ["task", "lock"].map(|what| dir.file(&id, what));
         let mut held = Vec::new();
         for path in &files {
             std::fs::write(path, record.text()).unwrap();

@@ -17,9 +17,11 @@ use jiff::Timestamp;
 use nix::libc::SIGKILL;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::attempt::{Kept, Record, answer, publish};
+use super::attempt::{Record, announce, answer};
+use super::logs::Copying;
+use super::result::{self, Exit, Recorded};
 use super::start::KILLED;
-use super::state::{State, look};
+use super::state::{State, is_interruption, look};
 use super::{ATTEMPTS, Command, MARK, OnceDir, OnceError, TaskId, now_ms};
 use crate::lock::file;
 use crate::process::{Cmd, Identity, ProcessError, Processes, Task, kill_marked};
@@ -115,10 +117,11 @@ struct Begun {
     dir: OnceDir,
     task: Task,
     record: Record,
-    /// `<id>.lock` and `<id>.pid`, both held. They are let go in this order: who waited for the second, as all do
+    /// `<id>.lock` and `<id>.task`, both held. They are let go in this order: who waited for the second, as all do
     /// that can, finds that the task does not run any more.
     files: [File; 2],
     signals: Signals,
+    copying: Copying,
 }
 
 async fn begin(orders: &Orders, log: &File) -> Result<Begun, String> {
@@ -126,7 +129,7 @@ async fn begin(orders: &Orders, log: &File) -> Result<Begun, String> {
     let dir = OnceDir::open(&orders.dir)
         .map_err(said)?
         .ok_or("its directory is gone")?;
-    if let State::Lost(lost) = look(&dir, &orders.id).map_err(said)? {
+    if let State::Lost { record: lost, .. } = look(&dir, &orders.id).map_err(said)? {
         clear(&lost).await?;
     }
     let path = dir.file(&orders.id, "lock");
@@ -138,7 +141,7 @@ async fn begin(orders: &Orders, log: &File) -> Result<Begun, String> {
     let mut words = orders.command.0.iter();
     let program = words.next().ok_or("there is no command")?;
     let cmd = Cmd::new(program, &orders.working_dir).args(words);
-    let task = orders.processes.spawn_task(&cmd, log).map_err(|error| {
+    let (task, streams) = orders.processes.spawn_task(&cmd).map_err(|error| {
         let refused = matches!(&error, ProcessError::Spawn { source, .. }
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied));
         let prefix = if refused { REFUSED } else { "" };
@@ -157,21 +160,29 @@ async fn begin(orders: &Orders, log: &File) -> Result<Begun, String> {
             started_ms: now_ms(),
             started: Timestamp::now(),
         };
+        let copying = Copying::new(&dir, &orders.id, log, streams)?;
+        Recorded::new(&orders.command, &orders.working_dir, orders.lifetime_s)
+            .write(&dir, &orders.id)?;
         let text = record.text();
         lock.set_len(0)?;
         lock.write_all(text.as_bytes())?;
-        let pid = publish(&dir.file(&orders.id, "pid"), &text, file::own)?;
-        // It belongs to an earlier attempt and has not counted since this one can be seen.
-        drop(std::fs::remove_file(dir.file(&orders.id, "exit")));
-        Ok((record, pid))
+        let held = result::record(&dir.file(&orders.id, "task"), &text, file::own)?;
+        // The one that is there is an earlier attempt's, which has not counted since this one can be seen.
+        match std::fs::remove_file(dir.file(&orders.id, "exit")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        result::number(&dir.file(&orders.id, "pid"), record.task.pid, |_| Ok(()))?;
+        Ok((record, held, copying))
     })();
     match begun {
-        Ok((record, pid)) => Ok(Begun {
-            files: [lock, pid],
+        Ok((record, held, copying)) => Ok(Begun {
+            files: [lock, held],
             dir,
             task,
             record,
             signals,
+            copying,
         }),
         Err(error) => {
             let error: io::Error = error;
@@ -225,43 +236,98 @@ enum End {
 }
 
 impl Begun {
-    async fn follow(mut self, orders: &Orders, mut log: File) -> Result<(), String> {
-        let end = tokio::select! {
-            status = self.task.wait() => End::Own(status.map_err(|error| error.to_string())?),
-            () = self.signals.any() => End::Told,
-        };
-        let code = match end {
-            End::Own(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => {
-                    let code = u8::try_from(code).unwrap_or(u8::MAX);
-                    let kept = Kept {
-                        record: self.record.clone(),
-                        ended_ms: now_ms(),
-                        ended: Timestamp::now(),
-                    };
-                    if let Err(error) = kept.write(&self.dir, &orders.id, code) {
-                        // Those who wait get it all the same; those who come later run it again.
-                        drop(writeln!(log, "once: the result cannot be kept: {error}"));
+    async fn follow(self, orders: &Orders, mut log: File) -> Result<(), String> {
+        let Self {
+            dir,
+            mut task,
+            record,
+            files: [mut lock, mut held],
+            mut signals,
+            mut copying,
+        } = self;
+        let end = {
+            let mut following = std::pin::pin!(copying.follow());
+            let mut copied = false;
+            loop {
+                tokio::select! {
+                    status = task.wait() => {
+                        break End::Own(status.map_err(|error| error.to_string())?);
                     }
-                    Some(code)
+                    () = signals.any() => break End::Told,
+                    () = &mut following, if !copied => copied = true,
                 }
-                // The mark of a system that is short of memory, and of a crash: no word of the task's.
-                (None, Some(SIGKILL)) => (self.record.number >= ATTEMPTS).then_some(KILLED),
-                (None, number) => u8::try_from(128 + number.unwrap_or_default()).ok(),
-            },
-            End::Told => {
-                self.task.end().await;
-                Some(ENDED)
             }
         };
-        if let Some(code) = code {
-            for file in &mut self.files {
+        let ended_ms = now_ms();
+        let came = match end {
+            End::Own(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => Came::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+                // The mark of a system that is short of memory, and of a crash: no word of the task's.
+                (None, Some(SIGKILL)) if record.number < ATTEMPTS => Came::Lost,
+                (None, number) => {
+                    Came::Signal(u8::try_from(128 + number.unwrap_or_default()).unwrap_or(u8::MAX))
+                }
+            },
+            End::Told => {
+                // It may write while it ends, and must not have to wait for a reader.
+                let reading = async {
+                    copying.follow().await;
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = task.end() => {}
+                    () = reading => {}
+                }
+                Came::Signal(ENDED)
+            }
+        };
+        copying.catch_up();
+        if let Err(error) = came.keep(&dir, &orders.id, &mut held, ended_ms) {
+            // Those who wait get it all the same; those who come later run it again.
+            drop(writeln!(log, "once: the result cannot be kept: {error}"));
+        }
+        if let Came::Code(code) | Came::Signal(code) = came {
+            for file in [&mut lock, &mut held] {
                 if let Err(error) = answer(file, code) {
                     drop(writeln!(log, "once: nobody can be told: {error}"));
                 }
             }
         }
+        drop(lock);
+        drop(held);
+        // What the task left behind on purpose may go on writing: its pipes stay open for as long.
+        tokio::select! {
+            () = copying.follow() => {}
+            () = signals.any() => {}
+        }
         Ok(())
+    }
+}
+
+/// What a task came to.
+enum Came {
+    /// It exited.
+    Code(u8),
+    /// It was ended by a signal, whose number is in the code.
+    Signal(u8),
+    /// It was killed, and those who wait run it again.
+    Lost,
+}
+
+impl Came {
+    /// Writes the exit file, for those who come later.
+    fn keep(&self, dir: &OnceDir, id: &TaskId, held: &mut File, ended_ms: u64) -> io::Result<()> {
+        let code = match *self {
+            Self::Lost => KILLED,
+            // The numbers of interruptions have no room for the last signals: they leave no exit file.
+            Self::Signal(code) if !is_interruption(code) => return Ok(()),
+            Self::Code(code) | Self::Signal(code) => code,
+        };
+        if !is_interruption(code) {
+            // First of all: a code that is there and was not announced is not this attempt's.
+            announce(held, code, ended_ms)?;
+        }
+        Exit::write(dir, id, code)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +9,13 @@ use rand::RngExt as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe::Receiver;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Record};
+use super::logs::{self, last_lines};
+use super::result::Recorded;
 use super::runner::{READY, REFUSED};
 use super::state::{State, counts, look};
 use super::{ATTEMPTS, Command, MARK, OnceDir, OnceError, TaskId};
+use crate::host_file;
 use crate::process::{Cmd, Processes};
 use crate::wait::{self, Deadline};
 
@@ -24,13 +26,25 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// left of the lost one first.
 const REVIVAL_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a look at a task may take at least for somebody who waits for a limited time: a task is started even by those
+/// who do not wait for it.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a task may take before people are told that it is waited for: what is done already needs no word.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// How many of the last lines of a failed task's standard error are shown.
+const LAST_LINES: usize = 5;
+
 /// What is asked of a task.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
-    /// What it runs; without one there is only waiting for what is there.
+    /// What it runs; without one it is waited for, and where that needs a command, the recorded one is run again.
     pub command: Option<Command>,
     /// How old a result may be; without one, as old as this boot.
     pub lifetime: Option<Duration>,
+    /// How long to wait at most; without one, until its end.
+    pub patience: Option<Duration>,
 }
 
 /// What starts runners.
@@ -53,14 +67,64 @@ pub enum Started {
     Done(u8),
 }
 
+/// What people may want to know while they wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another command than the one that was asked for runs under the id, or made its result: its words, where they can
+    /// be read.
+    Other(Option<String>),
+    /// The task runs, with this pid.
+    Waiting(i32),
+    /// It was killed and runs again, with this pid.
+    Again(i32),
+}
+
+/// What waiting came to.
+#[derive(Debug)]
+pub enum Waited {
+    /// The task has ended.
+    Ended(Ended),
+    /// It goes on, longer than it was to be waited for; its pid where it could be seen.
+    Late(Option<i32>),
+}
+
+/// A task that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: u8,
+    pub(super) token: String,
+    /// What that attempt wrote to standard error.
+    err: Option<File>,
+}
+
+impl Ended {
+    /// Returns the last lines that it wrote to standard error; none for other users, who cannot read them.
+    #[must_use]
+    pub fn last_lines(mut self) -> Vec<String> {
+        let err = self.err.as_mut();
+        err.map_or_else(Vec::new, |err| last_lines(err, LAST_LINES))
+    }
+}
+
 enum Step {
     Wait(Attempt),
-    Done(u8),
+    Done {
+        code: u8,
+        token: String,
+    },
     /// There is nothing to wait for, and this caller cannot change it.
     Nothing,
 }
 
-/// Starts a task unless it runs or has a result that counts.
+/// What a look at a task led to.
+struct Taken {
+    step: Step,
+    other: Option<Notice>,
+    err: Option<File>,
+}
+
+/// Starts a task unless it runs or has a result that counts. `tell` hears of another command under its id.
 ///
 /// # Errors
 /// [`OnceError`].
@@ -69,16 +133,18 @@ pub async fn start(
     id: &TaskId,
     ask: &Ask,
     starter: &Starter,
+    tell: &mut dyn FnMut(Notice),
 ) -> Result<Started, OnceError> {
-    match step(dir, id, ask, starter).await? {
+    let Taken { step, other, .. } = step(dir, id, ask, starter, false).await?;
+    other.into_iter().for_each(tell);
+    match step {
         Step::Wait(attempt) => Ok(Started::Running(attempt.record.task.pid)),
-        Step::Done(code) => Ok(Started::Done(code)),
+        Step::Done { code, .. } => Ok(Started::Done(code)),
         Step::Nothing => Err(nothing(dir, id, ask)),
     }
 }
 
-/// Waits for a task's end, starts it where that is needed, and returns its code. `waiting` is told the pid
-/// of each attempt that is waited for.
+/// Waits for a task's end, starts it where that is needed, and returns what it came to.
 ///
 /// # Errors
 /// [`OnceError`].
@@ -87,77 +153,151 @@ pub async fn wait(
     id: &TaskId,
     ask: &Ask,
     starter: &Starter,
-    waiting: &mut dyn FnMut(i32),
-) -> Result<u8, OnceError> {
+    tell: &mut dyn FnMut(Notice),
+) -> Result<Waited, OnceError> {
+    let end = ask.patience.map(Deadline::after);
     let mut revival: Option<Deadline> = None;
+    let mut told = false;
     loop {
-        let attempt = match step(dir, id, ask, starter).await? {
+        let look = step(dir, id, ask, starter, true);
+        let Some(taken) = within(end.map(|end| end.left().max(LOOK_LIMIT)), look).await else {
+            return Ok(Waited::Late(None));
+        };
+        let Taken { step, other, err } = taken?;
+        if !told {
+            other.into_iter().for_each(&mut *tell);
+        }
+        let attempt = match step {
             Step::Wait(attempt) => attempt,
-            Step::Done(code) => return Ok(code),
+            Step::Done { code, token } => return Ok(Waited::Ended(Ended { code, token, err })),
             Step::Nothing if revival.is_some_and(|until| !until.passed()) => {
                 wait::pause(Duration::from_millis(20)).await;
                 continue;
             }
             Step::Nothing => return Err(nothing(dir, id, ask)),
         };
-        waiting(attempt.record.task.pid);
-        let answer = attempt.ended().await;
-        if let Some(code) = answer.map_err(OnceError::unusable(&dir.file(id, "pid")))? {
-            return Ok(code);
-        }
+        let pid = attempt.record.task.pid;
+        let answer = {
+            let mut ended = std::pin::pin!(attempt.ended());
+            let quick = end.map_or(QUICK, |end| end.left().min(QUICK));
+            let quickly = within(Some(quick), ended.as_mut()).await;
+            match quickly {
+                Some(answer) => Some(answer),
+                None => {
+                    tell(if told {
+                        Notice::Again(pid)
+                    } else {
+                        Notice::Waiting(pid)
+                    });
+                    within(end.map(Deadline::left), ended).await
+                }
+            }
+        };
+        told = true;
+        let Some(answer) = answer else {
+            return Ok(Waited::Late(Some(pid)));
+        };
+        let answer = answer.map_err(OnceError::unusable(&dir.file(id, "task")))?;
+        let last = attempt.record.number >= ATTEMPTS;
         // Killed before it could say anything: whoever comes first runs it again, for all who wait.
-        if attempt.record.number >= ATTEMPTS {
-            return Ok(KILLED);
+        if let Some(code) = answer.or(last.then_some(KILLED)) {
+            let token = attempt.record.token;
+            return Ok(Waited::Ended(Ended { code, token, err }));
         }
         revival = Some(Deadline::after(REVIVAL_LIMIT));
+    }
+}
+
+/// Returns what `work` comes to, or nothing when the limit passes first.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
     }
 }
 
 /// 128 + SIGKILL, as shells say it.
 pub(super) const KILLED: u8 = 137;
 
-async fn step(dir: &OnceDir, id: &TaskId, ask: &Ask, starter: &Starter) -> Result<Step, OnceError> {
+/// Looks at a task and starts it where it has to be; with `recall` also by the command that was recorded, where none is
+/// given.
+async fn step(
+    dir: &OnceDir,
+    id: &TaskId,
+    ask: &Ask,
+    starter: &Starter,
+    recall: bool,
+) -> Result<Taken, OnceError> {
     let section = match dir.is_own() {
         true => Some(dir.section().await?),
         false => None,
     };
-    let command = ask.command.as_ref();
-    let state = look(dir, id)?;
-    let digest = command.map(Command::digest);
-    let number = match state {
+    let taken = |step, other| Taken {
+        step,
+        other,
+        // The owner's alone.
+        err: host_file::open(dir.file(id, "err")).ok(),
+    };
+    let other = |record: &Record| {
+        let asked = ask.command.as_ref().map(Command::digest);
+        let differs = asked.is_some_and(|asked| asked != record.command);
+        differs.then(|| Notice::Other(words(dir, id, record)))
+    };
+    let number = match look(dir, id)? {
         State::Running(attempt) => {
-            return match command {
-                Some(asked) if asked.digest() != attempt.record.command => Err(OnceError::Busy {
-                    id: id.clone(),
-                    pid: attempt.record.task.pid,
-                    running: attempt.record.task.command_line(),
-                    asked: asked.line(),
-                }),
-                _ => Ok(Step::Wait(attempt)),
-            };
+            let other = other(&attempt.record);
+            return Ok(taken(Step::Wait(attempt), other));
         }
-        State::Done {
-            record,
-            code,
-            ended_ms,
-        } if counts(&record, ended_ms, command, ask.lifetime) => return Ok(Step::Done(code)),
-        State::Lost(record) if digest.as_ref() == Some(&record.command) => {
-            record.number % ATTEMPTS + 1
+        State::Done { record, code, age } if counts(&record, age, ask.lifetime) => {
+            let other = other(&record);
+            let token = record.token;
+            return Ok(taken(Step::Done { code, token }, other));
         }
+        // Whichever command it was: two that take turns must not be run for ever.
+        State::Lost { record, .. } => record.number % ATTEMPTS + 1,
         _ => 1,
     };
-    match (section, command) {
-        (Some(section), Some(command)) => {
-            let heir = Heir {
-                dir,
-                id,
-                command,
-                number,
-                lifetime: ask.lifetime,
+    let Some(section) = section else {
+        return Ok(taken(Step::Nothing, None));
+    };
+    let mut lifetime = ask.lifetime;
+    let mut starter = starter.clone();
+    let command = match (&ask.command, recall) {
+        (Some(command), _) => command.clone(),
+        (None, true) => {
+            let Some(recorded) = Recorded::read(dir, id) else {
+                return Ok(taken(Step::Nothing, None));
             };
-            heir.spawn(section, starter).await.map(Step::Wait)
+            starter.working_dir = recorded.dir();
+            if !starter.working_dir.is_dir() {
+                return Err(OnceError::NoDirectory {
+                    id: id.clone(),
+                    path: starter.working_dir,
+                });
+            }
+            lifetime = lifetime.or(recorded.lifetime_s.map(Duration::from_secs));
+            recorded.command()
         }
-        _ => Ok(Step::Nothing),
+        (None, false) => return Ok(taken(Step::Nothing, None)),
+    };
+    let heir = Heir {
+        dir,
+        id,
+        command: &command,
+        number,
+        lifetime,
+    };
+    let attempt = heir.spawn(section, &starter).await?;
+    Ok(taken(Step::Wait(attempt), None))
+}
+
+/// Returns the words of the command that an attempt runs or ran.
+fn words(dir: &OnceDir, id: &TaskId, record: &Record) -> Option<String> {
+    let recorded = Recorded::read(dir, id).map(|recorded| recorded.command());
+    match recorded.filter(|command| command.digest() == record.command) {
+        Some(command) => Some(command.line()),
+        // One that the version before started, while it runs.
+        None => Some(record.task.command_line()).filter(|line| !line.is_empty()),
     }
 }
 
@@ -182,20 +322,15 @@ impl Heir<'_> {
     /// Starts a runner and hands the directory's lock over to it, so that nobody else can start one when
     /// this process is killed in between; returns once the attempt can be seen.
     async fn spawn(self, section: File, starter: &Starter) -> Result<Attempt, OnceError> {
-        let log = self.dir.file(self.id, "log");
         let token = hex::encode(rand::rng().random::<[u8; 8]>());
         let failed = |reason: String| OnceError::Runner {
             id: self.id.clone(),
             reason,
         };
-        let mut options = File::options();
-        let open = options.create(true).append(true).mode(0o600).open(&log);
-        let (log_file, ours) = open
-            .and_then(|file| {
-                file.set_len(0)?;
-                Ok((file, section.try_clone()?))
-            })
-            .map_err(OnceError::unusable(&log))?;
+        let log_file = logs::begin(self.dir, self.id)?;
+        let ours = section
+            .try_clone()
+            .map_err(OnceError::unusable(&self.dir.path))?;
         let mut cmd = Cmd::new(&starter.exe, &starter.working_dir)
             .args(["once", "runner", "--dir"])
             .arg(&self.dir.path)
@@ -225,7 +360,7 @@ impl Heir<'_> {
         }
         let line = line.trim_end();
         if line == READY {
-            let path = self.dir.file(self.id, "pid");
+            let path = self.dir.file(self.id, "task");
             let attempt = Attempt::open(&path)?.filter(|found| found.record.token == token);
             // Until here nobody else can have started the next attempt.
             drop(ours);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::attempt::{Attempt, Kept, Record};
-use super::{Command, OnceDir, OnceError, TaskId, now_ms};
+use super::attempt::{Attempt, Record};
+use super::result::{Exit, adopt};
+use super::{OnceDir, OnceError, TaskId, now_ms};
 
 /// A task as it is.
 #[derive(Debug)]
@@ -14,23 +15,53 @@ pub(super) enum State {
     Absent,
     /// It runs.
     Running(Attempt),
-    /// It ended by itself.
+    /// It ended by itself, with a result.
     Done {
         record: Record,
         code: u8,
-        ended_ms: u64,
+        age: Duration,
     },
-    /// It was ended, and has told those who waited.
-    Ended(Record),
+    /// It was interrupted, and has told those who waited.
+    Ended { record: Record, code: Option<u8> },
     /// It was killed, or its runner was.
-    Lost(Record),
+    Lost { record: Record, code: Option<u8> },
 }
 
-/// Looks at a task. Its owner must hold the directory's lock; others may see a moment in between.
+/// Returns whether an exit code says that a task was interrupted: killed, or ended by Ctrl-C. It is that of a shell
+/// whose command was, too.
+pub(super) fn is_interruption(code: u8) -> bool {
+    (128..=165).contains(&code)
+}
+
+/// How often a look is begun anew because the files changed under it, by somebody who does not hold the directory's lock.
+const LOOKS: u32 = 100;
+
+/// Looks at a task. Its owner must hold the directory's lock; others may look while files are replaced.
 pub(super) fn look(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
-    let path = dir.file(id, "pid");
+    if dir.is_own() {
+        adopt(dir, id)?;
+        return look_once(dir, id);
+    }
+    let token = || {
+        let last = Attempt::last(dir, id)?;
+        Ok::<_, OnceError>(last.map(|last| last.record.token))
+    };
+    let mut before = token()?;
+    for _ in 0..LOOKS {
+        let state = look_once(dir, id)?;
+        let after = token()?;
+        if after == before || matches!(state, State::Running(_)) {
+            return Ok(state);
+        }
+        before = after;
+    }
+    look_once(dir, id)
+}
+
+fn look_once(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
+    let path = dir.file(id, "task");
     let unusable = |error| OnceError::unusable(&path)(error);
-    let last = Attempt::open(&path)?.filter(|attempt| attempt.record.task.boot == dir.boot);
+    let last = Attempt::last(dir, id)?.filter(|attempt| attempt.record.task.boot == dir.boot);
     if let Some(attempt) = last.as_ref()
         && attempt.is_held().map_err(unusable)?
         // Other users can hold this file, too. Then they do not see our processes die, but we do.
@@ -48,33 +79,39 @@ pub(super) fn look(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
         }
     }
     // The attempt may have ended since it was read.
-    let Some(last) = Attempt::open(&path)?.filter(|attempt| attempt.record.task.boot == dir.boot)
+    let Some(last) = Attempt::last(dir, id)?.filter(|attempt| attempt.record.task.boot == dir.boot)
     else {
         return Ok(State::Absent);
     };
-    Ok(match Kept::read(dir, id)? {
-        Some((kept, code)) if kept.record == last.record => State::Done {
-            record: kept.record,
-            code,
-            ended_ms: kept.ended_ms,
-        },
-        _ if last.answer.is_some() => State::Ended(last.record),
-        _ => State::Lost(last.record),
+    let exit = Exit::read(dir, id)?;
+    if let Some(exit) = &exit
+        && !is_interruption(exit.code)
+        && let Some(ended_ms) = exit.of(&last)
+    {
+        // By the exit file, whose age people set and read; by the time since boot, which nobody can set back.
+        let since = Duration::from_millis(now_ms().saturating_sub(ended_ms));
+        let since = if ended_ms == 0 { Duration::ZERO } else { since };
+        return Ok(State::Done {
+            record: last.record,
+            code: exit.code,
+            age: since.max(exit.age()),
+        });
+    }
+    let code = exit
+        .map(|exit| exit.code)
+        .filter(|code| is_interruption(*code));
+    let (record, answer) = (last.record, last.said.answer);
+    Ok(match answer {
+        Some(_) => State::Ended { record, code },
+        None => State::Lost { record, code },
     })
 }
 
-/// Returns whether a result counts: for `command`, when one is given, and not older than either whoever
-/// started the task or whoever asks allows.
-pub(super) fn counts(
-    record: &Record,
-    ended_ms: u64,
-    command: Option<&Command>,
-    lifetime: Option<Duration>,
-) -> bool {
-    let age = Duration::from_millis(now_ms().saturating_sub(ended_ms));
+/// Returns whether a result of this age counts: it must not be older than either whoever started the task or whoever asks
+/// allows. Which command made it does not matter: the id is the identity.
+pub(super) fn counts(record: &Record, age: Duration, lifetime: Option<Duration>) -> bool {
     let limits = [record.lifetime_s.map(Duration::from_secs), lifetime];
-    command.is_none_or(|command| command.digest() == record.command)
-        && limits.into_iter().flatten().all(|limit| age < limit)
+    limits.into_iter().flatten().all(|limit| age < limit)
 }
 
 /// What a task looks like from outside.
@@ -87,9 +124,9 @@ pub enum Condition {
     Running,
     /// It has a result that counts.
     Done,
-    /// It has a result that is too old, or of another command.
+    /// It has a result that is too old.
     Stale,
-    /// It was ended or killed before it had a result.
+    /// It was interrupted before it had a result.
     Dead,
 }
 
@@ -102,7 +139,7 @@ pub struct Row {
     pub state: Condition,
     /// The pid of the task, also of one that has ended.
     pub pid: Option<i32>,
-    /// Its exit code, when it has ended by itself.
+    /// Its exit code: of a result, or 128 and the signal of one that was interrupted.
     pub code: Option<u8>,
     /// How long it has been running, or done, in seconds.
     pub age_s: Option<u64>,
@@ -112,16 +149,10 @@ impl Row {
     /// Returns the row of a task that there is no trace of.
     #[must_use]
     pub fn absent(id: &TaskId) -> Self {
-        Self::new(id, &State::Absent, None, None)
+        Self::new(id, &State::Absent, None)
     }
 
-    fn new(
-        id: &TaskId,
-        state: &State,
-        command: Option<&Command>,
-        lifetime: Option<Duration>,
-    ) -> Self {
-        let age = |since: u64| Some(now_ms().saturating_sub(since) / 1000);
+    fn new(id: &TaskId, state: &State, lifetime: Option<Duration>) -> Self {
         let row = |state, record: Option<&Record>, code, age_s| Self {
             id: id.to_string(),
             state,
@@ -132,24 +163,20 @@ impl Row {
         match state {
             State::Absent => row(Condition::None, None, None, None),
             State::Running(attempt) => {
-                let age = age(attempt.record.started_ms);
-                row(Condition::Running, Some(&attempt.record), None, age)
+                let age = now_ms().saturating_sub(attempt.record.started_ms) / 1000;
+                row(Condition::Running, Some(&attempt.record), None, Some(age))
             }
-            State::Done {
-                record,
-                code,
-                ended_ms,
-            } => {
-                let fresh = counts(record, *ended_ms, command, lifetime);
+            State::Done { record, code, age } => {
+                let fresh = counts(record, *age, lifetime);
                 let state = if fresh {
                     Condition::Done
                 } else {
                     Condition::Stale
                 };
-                row(state, Some(record), Some(*code), age(*ended_ms))
+                row(state, Some(record), Some(*code), Some(age.as_secs()))
             }
-            State::Ended(record) | State::Lost(record) => {
-                row(Condition::Dead, Some(record), None, None)
+            State::Ended { record, code } | State::Lost { record, code } => {
+                row(Condition::Dead, Some(record), *code, None)
             }
         }
     }
@@ -162,14 +189,13 @@ impl Row {
 pub async fn peek(
     dir: &OnceDir,
     id: &TaskId,
-    command: Option<&Command>,
     lifetime: Option<Duration>,
 ) -> Result<Row, OnceError> {
     let _section = match dir.is_own() {
         true => Some(dir.section().await?),
         false => None,
     };
-    Ok(Row::new(id, &look(dir, id)?, command, lifetime))
+    Ok(Row::new(id, &look(dir, id)?, lifetime))
 }
 
 /// Returns every task of a directory, in the order of their ids.
@@ -181,7 +207,7 @@ pub async fn list(dir: &OnceDir) -> Result<Vec<Row>, OnceError> {
     let _section = dir.section().await?;
     let ids = dir.ids()?;
     ids.iter()
-        .map(|id| Ok(Row::new(id, &look(dir, id)?, None, None)))
+        .map(|id| Ok(Row::new(id, &look(dir, id)?, None)))
         .collect()
 }
 
@@ -191,21 +217,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shorter_of_two_lifetimes_and_the_command_decide() {
+    fn the_shorter_of_two_lifetimes_decides() {
         let mut record = record();
-        let now = now_ms();
-        let old = now - 10_000;
-        let s = |s| Some(Duration::from_secs(s));
-        assert!(counts(&record, old, None, None));
-        assert!(counts(&record, old, None, s(60)));
-        assert!(!counts(&record, old, None, s(5)));
-        assert!(!counts(&record, now, None, s(0)));
+        let s = Duration::from_secs;
+        assert!(counts(&record, s(10), None));
+        assert!(counts(&record, s(10), Some(s(60))));
+        assert!(!counts(&record, s(10), Some(s(5))));
+        assert!(!counts(&record, s(0), Some(s(0))));
         record.lifetime_s = Some(5);
-        assert!(!counts(&record, old, None, s(60)));
-        record.lifetime_s = None;
-        let command = Command(vec!["true".into()]);
-        assert!(!counts(&record, old, Some(&command), None));
-        record.command = command.digest();
-        assert!(counts(&record, old, Some(&command), None));
+        assert!(!counts(&record, s(10), Some(s(60))));
+    }
+
+    #[test]
+    fn the_codes_of_signals_are_interruptions() {
+        for code in [128, 130, 137, 143, 165] {
+            assert!(is_interruption(code), "{code}");
+        }
+        for code in [0, 1, 127, 166, 255] {
+            assert!(!is_interruption(code), "{code}");
+        }
     }
 }

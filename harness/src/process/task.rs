@@ -1,10 +1,12 @@
-//! A child whose output goes straight to a file and whose end is waited for by somebody who may be told to
-//! end it: the task of a background runner.
+//! A child whose streams and whose end are followed by somebody who may be told to end it: the task of a background
+//! runner.
 
-use std::fs::File;
-use std::process::{ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, killpg};
+
+use tokio::net::unix::pipe::Receiver;
 
 use super::{Cmd, Identity, ProcessError, Processes, Running};
 
@@ -13,20 +15,24 @@ use super::{Cmd, Identity, ProcessError, Processes, Running};
 pub(crate) struct Task(Running);
 
 impl Processes {
-    /// Starts `cmd` in a group of its own, writing to `log`; the kernel kills it when this process dies.
+    /// Starts `cmd` in a group of its own; the kernel kills it when this process dies. Returns it with the ends of its
+    /// standard output and standard error, which whatever it leaves behind may hold open.
     ///
     /// # Errors
-    /// [`ProcessError::Spawn`].
-    pub(crate) fn spawn_task(&self, cmd: &Cmd, log: &File) -> Result<Task, ProcessError> {
-        let copy = || -> Result<Stdio, ProcessError> {
-            log.try_clone()
-                .map(Stdio::from)
-                .map_err(|source| ProcessError::Follow {
-                    label: cmd.label.clone(),
-                    source,
-                })
+    /// [`ProcessError::Spawn`]; [`ProcessError::Follow`] when there can be no pipe.
+    pub(crate) fn spawn_task(&self, cmd: &Cmd) -> Result<(Task, [Receiver; 2]), ProcessError> {
+        let follow = |source| ProcessError::Follow {
+            label: cmd.label.clone(),
+            source,
         };
-        self.spawn(cmd, copy()?, copy()?).map(Task)
+        let pipe = || {
+            let (reader, writer) = std::io::pipe()?;
+            Ok((Receiver::from_owned_fd(OwnedFd::from(reader))?, writer))
+        };
+        let (out, to_out) = pipe().map_err(follow)?;
+        let (err, to_err) = pipe().map_err(follow)?;
+        let task = self.spawn(cmd, to_out.into(), to_err.into()).map(Task)?;
+        Ok((task, [out, err]))
     }
 }
 

@@ -1,14 +1,16 @@
 //! `recipe-ci once`: background tasks that are done once, with one result for everybody.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use harness::once::{
-    self, Ask, Command, Condition, Ending, OnceDir, OnceError, Row, Starter, TaskId, runner,
+    self, Ask, Command, Condition, Ending, Notice, OnceDir, OnceError, Row, Starter, TaskId,
+    Waited, Written, runner,
 };
 use harness::process::Processes;
+use harness::report::printable;
 
 use super::{infra, usage};
 use crate::cli::{OnceAction, OnceArgs, RunnerArgs};
@@ -16,6 +18,12 @@ use crate::env;
 use crate::exit::Exit;
 use crate::settings::{UsageError, once_dir};
 use crate::ui;
+
+/// The exit code of `-W` when the time is up, as timeout(1) has it.
+const LATE: u8 = 124;
+
+/// How much of another command's words is shown.
+const SHOWN: usize = 200;
 
 pub(crate) async fn once(args: OnceArgs) -> ExitCode {
     let done = match &args.action {
@@ -41,19 +49,29 @@ async fn one(args: &OnceArgs) -> Result<ExitCode, OnceError> {
     let ask = Ask {
         command,
         lifetime: args.lifetime.map(Duration::from_secs),
+        patience: args.timeout.map(Duration::from_secs),
     };
     let path = once_dir();
     let found = OnceDir::open(&path)?;
-    if args.peek {
+    if args.peek || args.active || args.exit_code {
         let row = match &found {
-            Some(dir) => once::peek(dir, &id, ask.command.as_ref(), ask.lifetime).await?,
+            Some(dir) => once::peek(dir, &id, ask.lifetime).await?,
             None => Row::absent(&id),
         };
-        drop(ui::print_data(&short(&row)));
-        return Ok(match row.state {
-            Condition::Done => Exit::Passed.into(),
-            _ => Exit::Failed.into(),
-        });
+        return Ok(look(args, &row).into());
+    }
+    if args.output || args.error {
+        let stream = if args.error {
+            Written::Err
+        } else {
+            Written::Out
+        };
+        if let Some(dir) = &found
+            && let Some(mut file) = once::written(dir, &id, stream)?
+        {
+            print(&mut file);
+        }
+        return Ok(Exit::Passed.into());
     }
     if args.reset {
         return match &found {
@@ -70,20 +88,89 @@ async fn one(args: &OnceArgs) -> Result<ExitCode, OnceError> {
         path: PathBuf::from("/proc/self/exe"),
         source,
     })?;
-    if !args.wait {
-        once::start(&dir, &id, &ask, &starter).await?;
-        return Ok(Exit::Passed.into());
-    }
-    let message = args.message.clone();
-    let message = message.unwrap_or_else(|| format!("waiting for task `{id}`"));
-    let quiet = args.quiet;
-    let mut waiting = |pid: i32| {
-        if !quiet {
-            ui::say(&format!("{message} (pid {pid})"));
+    let mut tell = |notice: Notice| {
+        if let Some(line) = said(&notice, &id, args) {
+            ui::say(&line);
         }
     };
-    let code = once::wait(&dir, &id, &ask, &starter, &mut waiting).await?;
-    Ok(ExitCode::from(code))
+    if !args.wait {
+        once::start(&dir, &id, &ask, &starter, &mut tell).await?;
+        return Ok(Exit::Passed.into());
+    }
+    if args.clean && !dir.is_own() {
+        // Before the wait, not after it.
+        return Err(OnceError::Foreign {
+            path,
+            owner: dir.owner(),
+        });
+    }
+    match once::wait(&dir, &id, &ask, &starter, &mut tell).await? {
+        Waited::Late(pid) => {
+            let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            let limit = args.timeout.unwrap_or_default();
+            ui::say(&format!(
+                "task `{id}`{pid} has not ended within {limit} s and goes on"
+            ));
+            Ok(ExitCode::from(LATE))
+        }
+        Waited::Ended(ended) => {
+            if args.clean {
+                once::forget_ended(&dir, &id, &ended).await?;
+            }
+            let code = ended.code;
+            if code != 0 && !args.quiet {
+                for line in ended.last_lines() {
+                    ui::say(&line);
+                }
+            }
+            Ok(ExitCode::from(code))
+        }
+    }
+}
+
+/// Returns what a look at a task comes to, and prints what was asked for.
+fn look(args: &OnceArgs, row: &Row) -> Exit {
+    let is_done = row.state == Condition::Done;
+    let yes = if args.active {
+        is_done || row.state == Condition::Running
+    } else if args.exit_code {
+        if let Some(code) = row.code {
+            drop(ui::print_data(&code.to_string()));
+        }
+        row.code.is_some()
+    } else {
+        drop(ui::print_data(&short(row)));
+        is_done
+    };
+    if yes { Exit::Passed } else { Exit::Failed }
+}
+
+/// Prints what a task wrote, as it is. A closed pipe is no error: the reader has had enough.
+fn print(file: &mut std::fs::File) {
+    let mut out = std::io::stdout().lock();
+    drop(std::io::copy(file, &mut out).and_then(|_| out.flush()));
+}
+
+/// Returns what a waiter says.
+fn said(notice: &Notice, id: &TaskId, args: &OnceArgs) -> Option<String> {
+    let message = args.message.clone();
+    let message = message.unwrap_or_else(|| format!("waiting for task `{id}`"));
+    match notice {
+        Notice::Waiting(_) | Notice::Again(_) if args.quiet => None,
+        Notice::Waiting(pid) => Some(format!("{message} (pid {pid})")),
+        Notice::Again(pid) => Some(format!("{message} (killed, and run again: pid {pid})")),
+        // Not silenced: what was asked for is not what is given.
+        Notice::Other(words) => {
+            let words = words.as_deref().map_or_else(String::new, |words| {
+                let shown: String = words.chars().take(SHOWN).collect();
+                let cut = if shown.len() < words.len() { "…" } else { "" };
+                format!(": `{}{cut}`", printable(&shown))
+            });
+            Some(format!(
+                "task `{id}` was started with another command{words}"
+            ))
+        }
+    }
 }
 
 /// A task runs as its caller would run it: in the same directory, with the whole environment.
@@ -207,12 +294,14 @@ fn refuse(error: OnceError) -> Exit {
             "wait with `-w` for what user {owner} has started, or set CCCI_ONCE_DIR to a directory of your own"
         ),
         OnceError::Open { path, .. } => format!("chmod go-w {}", path.display()),
-        OnceError::Busy { id, .. } => format!(
-            "one id is one command: take another id, or wait for that task first: `recipe-ci once -w -i {id}`"
-        ),
         OnceError::NoCommand { id } => format!(
             "give the command that `{id}` stands for behind `--`: `recipe-ci once -w -i {id} -- CMD`"
         ),
+        OnceError::NoDirectory { id, .. } => {
+            format!(
+                "give its command, which then runs where you are: `recipe-ci once -w -i {id} -- CMD`"
+            )
+        }
         OnceError::Refused { .. } => {
             "the command behind `--` must be a program; use `sh -c` for a line of shell".to_owned()
         }
