@@ -147,6 +147,8 @@ pub(super) struct Rules {
     pub(super) redirect: Option<(String, String)>,
     /// Whether the answer with the pack ends in its middle.
     pub(super) cut: bool,
+    /// Whether the server has more and more to say instead of the pack.
+    pub(super) endless: bool,
     /// A status that every request gets.
     pub(super) status: Option<u16>,
 }
@@ -272,6 +274,19 @@ fn answer(
         return refuse(401, "WWW-Authenticate: Basic\r\n");
     }
     let (status, head, body) = backend(root, &method, &target, headers.get("content-type"), &body)?;
+    if rules.endless && method == "POST" {
+        write!(
+            out,
+            "HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n0008NAK\n"
+        )?;
+        // A packet of the band for progress, as large as one may be.
+        let mut packet = b"fff0\x02".to_vec();
+        packet.resize(0xfff0, b'.');
+        loop {
+            // Until the other side has had enough.
+            out.write_all(&packet)?;
+        }
+    }
     write!(
         out,
         "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n",

@@ -421,3 +421,20 @@ fn an_answer_that_breaks_off_is_the_networks_fault() {
     assert!(matches!(error, TransportError::Broken { .. }), "{error:?}");
     assert!(!to.exists());
 }
+
+#[test]
+fn an_answer_without_end_is_cut_and_the_repositorys_fault() {
+    let fixture = Fixture::new();
+    fixture.commit(&[("a", "1")]);
+    let rules = Rules {
+        endless: true,
+        ..Rules::default()
+    };
+    let server = Server::start(&fixture.served(), rules);
+    let to = fixture.outside("copy");
+    let error = fetch(&request(&format!("{}/notes", server.url()), None, &to)).unwrap_err();
+    assert_eq!(error.fault(), Fault::Usage, "{error:?}");
+    let words = "sends more than 256 MiB for one repository";
+    assert!(error.to_string().ends_with(words), "{error}");
+    assert!(!to.exists());
+}
