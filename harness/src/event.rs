@@ -12,6 +12,7 @@ use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
+use crate::trust::TrustView;
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub enum Event {
         /// The app's domain.
         domain: String,
     },
+    /// The source is here, and how far it is trusted is known.
+    Trusted(Box<TrustView>),
     /// What came of the promotion of a green run's release.
     Promotion(Promotion),
     /// The plan is made.

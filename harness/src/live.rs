@@ -21,6 +21,7 @@ use crate::name::{Domain, Zone};
 use crate::outcome::{Phase, Status};
 use crate::process::Identity;
 use crate::record::{Durability, replace};
+use crate::trust::TrustView;
 
 /// What a run that is alive says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct LiveRun {
     pub pr: Option<String>,
     /// The ref asked for, when one was.
     pub reference: Option<String>,
+    /// How far its source is trusted; absent until that is fetched, and in records of older versions.
+    #[serde(default)]
+    pub trust: Option<TrustView>,
     /// The app's domain.
     pub domain: String,
     /// What it does: a phase, or a tier between two phases.
@@ -159,6 +163,10 @@ fn note(record: &mut LiveRun, event: &Event) -> bool {
             record.domain.clone_from(domain);
             return true;
         }
+        Event::Trusted(trust) => {
+            record.trust = Some((**trust).clone());
+            return true;
+        }
         Event::Planned(plan) => {
             let dependency = |one: &PlannedDependency| LiveDependency {
                 recipe: one.recipe.clone(),
@@ -196,6 +204,7 @@ fn begin(started: &RunStarted, deadline: Duration) -> Option<LiveRun> {
         recipe: started.recipe.clone(),
         pr: started.pr.clone(),
         reference: started.reference.clone(),
+        trust: None,
         domain: started.domain.clone(),
         phase: "start".to_owned(),
         phase_since: now.to_string(),

@@ -21,6 +21,24 @@ pub const RECIPE_NAME_LIMIT: usize = 100;
 /// system's name is longer than 255.
 pub const REF_PART_LIMIT: usize = 250;
 
+/// Longest ref, in bytes.
+pub const REF_LIMIT: usize = 1024;
+
+/// Returns a text from outside as a message may repeat it: without control characters, and not all of a long one.
+#[must_use]
+pub fn legible(text: &str) -> String {
+    const SHOWN: usize = 300;
+    let mut shown: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN)
+        .collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A name that was refused, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -105,7 +123,7 @@ impl FromStr for RecipeName {
     fn from_str(name: &str) -> Result<Self, NameError> {
         let refuse = |reason| {
             Err(NameError::Recipe {
-                name: name.to_owned(),
+                name: legible(name),
                 reason,
             })
         };
@@ -147,7 +165,7 @@ impl FromStr for GitRef {
     fn from_str(name: &str) -> Result<Self, NameError> {
         let refuse = |reason| {
             Err(NameError::Ref {
-                name: name.to_owned(),
+                name: legible(name),
                 reason,
             })
         };
@@ -162,9 +180,12 @@ impl FromStr for GitRef {
         }
         if name
             .chars()
-            .any(|c| c.is_ascii_control() || c.is_whitespace() || "~^:?*[\\".contains(c))
+            .any(|c| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c))
         {
             return refuse("it contains a character that git does not allow in a ref");
+        }
+        if name.len() > REF_LIMIT {
+            return refuse("it is longer than 1024 bytes");
         }
         if name.split('/').any(|part| part.len() > REF_PART_LIMIT) {
             return refuse("a part of it is longer than 250 bytes, which no repository can have");
@@ -363,7 +384,7 @@ impl FromStr for RunId {
     fn from_str(id: &str) -> Result<Self, NameError> {
         let refuse = |reason| {
             Err(NameError::RunId {
-                id: id.to_owned(),
+                id: legible(id),
                 reason,
             })
         };
@@ -410,6 +431,12 @@ mod tests {
         }
         assert!(format!("x/{}", "a".repeat(251)).parse::<GitRef>().is_err());
         assert!("a/".repeat(200).parse::<GitRef>().is_ok());
+        assert!("a/".repeat(600).parse::<GitRef>().is_err());
+        let error = "a\r\nerror: forged"
+            .parse::<GitRef>()
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains(['\r', '\n']), "{error:?}");
         for good in [
             "main",
             "feature/x",

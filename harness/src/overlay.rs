@@ -18,6 +18,7 @@ use crate::name::RecipeName;
 use crate::recipe::compose::ComposeError;
 use crate::source_tree::{Kind, SourceFileError, SourceTree};
 use crate::suite::{self, Layer, Origin, Suite, SuiteError, layer};
+use crate::trust::Trust;
 use environment::Tuning;
 use previous::Repair;
 
@@ -114,8 +115,8 @@ pub struct Places<'a> {
     pub recipe: &'a RecipeName,
     /// The recipe's work tree at the head.
     pub tree: &'a Path,
-    /// Whether what it ships may run.
-    pub trusted: bool,
+    /// How far its source is trusted: whether what it ships may run.
+    pub trust: &'a Trust,
     /// The operator's directory of overlays.
     pub overlays: Option<&'a Path>,
     /// Where tests are copied to.
@@ -149,7 +150,7 @@ pub fn find(places: Places<'_>) -> Result<Found, OverlayError> {
     let mut found = Found::default();
     let tree = SourceTree::open(places.tree)?;
     if tree.kind(layer::IN_TREE)? == Some(Kind::Directory) {
-        if places.trusted {
+        if places.trust.may_run_code() {
             found.add(Layer::Tree(&tree), places)?;
         } else {
             found.add_data_of_a_stranger(Layer::Tree(&tree), places)?;
@@ -300,7 +301,7 @@ impl Found {
         self.manifest.extend(lines);
     }
 
-    /// Of a recipe that nobody approved, only what adds demands on its own app counts: checks and readiness
+    /// Of a source that is not granted to run code, only what adds demands on its own app counts: checks and readiness
     /// probes. Everything else either runs its code or could make the run easier to pass.
     fn add_data_of_a_stranger(
         &mut self,
@@ -329,7 +330,7 @@ impl Found {
             left_out += ignored.len();
             let ignored = ignored
                 .into_iter()
-                .map(|line| format!("{line} (not applied: {NOT_APPROVED})"));
+                .map(|line| format!("{line} (not applied: {NOT_GRANTED})"));
             self.list(origin, ignored.collect());
             let file = demands;
             self.declared.lay_over(Read { file, marks })?;
@@ -338,26 +339,26 @@ impl Found {
             if is_there(layer, name)? {
                 left_out += 1;
                 self.manifest
-                    .push(format!("{whose}: {name} (not applied: {NOT_APPROVED})"));
+                    .push(format!("{whose}: {name} (not applied: {NOT_GRANTED})"));
             }
         }
         let files = suite::describe(layer)?;
         left_out += files.len();
         let files = files
             .into_iter()
-            .map(|line| format!("{line} (not run: {NOT_APPROVED})"));
+            .map(|line| format!("{line} (not run: {NOT_GRANTED})"));
         self.manifest.extend(files);
         if left_out > 0 {
             self.warnings.push(format!(
-                "what the recipe ships in `tests/` was not run or applied, checks aside, because `{}` is not on this host's list of approved recipes",
-                places.recipe
+                "what the recipe ships in `tests/` was not run or applied, checks aside, because its source is not granted `run_code`: {}",
+                places.trust.why
             ));
         }
         Ok(())
     }
 }
 
-const NOT_APPROVED: &str = "not on the allow-list";
+const NOT_GRANTED: &str = "its source is not granted `run_code`";
 
 fn read_declared(layer: Layer<'_>, recipe: Option<&str>) -> Result<Option<Read>, OverlayError> {
     let Some(text) = text(layer, declared::FILE_NAME)? else {

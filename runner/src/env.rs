@@ -107,7 +107,9 @@ pub(crate) fn supplied_secrets() -> BTreeMap<String, String> {
     let vars = std::env::vars_os();
     vars.filter_map(|(name, value)| {
         let name = name.to_str()?.strip_prefix(SECRET_PREFIX)?.to_lowercase();
-        Some((name, value.into_string().ok()?))
+        let value = value.into_string().ok()?;
+        // Pipelines pass variables that are not set as empty ones.
+        (!value.is_empty()).then_some((name, value))
     })
     .collect()
 }

@@ -6,6 +6,7 @@ mod places;
 mod releases;
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use harness::driver::Choice;
 use harness::git::token::Token;
 use harness::host_file;
 use harness::http::Gateway;
-use harness::name::{Domain, GitRef, RecipeName, Zone};
+use harness::name::{Domain, GitRef, RecipeName, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
 use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
-use harness::trust::list::{LIST_NAME, ListError, is_approved};
+use harness::trust::list::{LIST_NAME, ListError, approved};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
@@ -242,8 +243,13 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     };
     let host = host_dirs();
     let forge = env::var("CCCI_FORGE_URL");
-    let (recipe, origin, by_hand) = source(args, forge.as_deref(), reference.is_some())?;
-    let pr = args.pr.clone().filter(|pr| !pr.is_empty());
+    let overlays = overlays(args)?;
+    let mut grants = grants(args.grants.as_deref(), overlays.as_deref())?;
+    if let Some(list) = approved_list(overlays.as_deref()) {
+        grants.approved = names_on(&list)?;
+    }
+    let (recipe, origin, by_hand) = source(args, forge.as_deref(), reference.is_some(), &grants)?;
+    let pr = pull_request(args.pr.as_deref())?;
     let domain = match args.domain.as_deref().filter(|text| !text.is_empty()) {
         Some(text) => Domain::parse(text, &zone).map_err(|error| {
             wrong(
@@ -267,43 +273,16 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         })?),
         None => None,
     };
-    let overlays = args
-        .overlays
-        .clone()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .map(absolute);
-    if let Some(dir) = &overlays
-        && !dir.is_dir()
-    {
-        return Err(wrong(
-            format!("overlay directory `{}` does not exist", dir.display()),
-            "give an existing one with `--overlays`, or leave CCCI_TESTS_DIR unset",
-        ));
-    }
-    if let Some(dir) = &overlays
-        && let Some(file) = looks_like_one_recipe(dir)
-    {
-        return Err(wrong(
-            format!(
-                "`{}` is the overlay of one recipe: it has `{file}`",
-                dir.display()
-            ),
-            "give the directory above it, which has one sub-directory per recipe",
-        ));
-    }
     let quick = quick(args, &stages)?;
     let promotable = is_promotable(&origin, by_hand, &recipe, forge.as_deref())?;
     let run_id = args.run_id.clone().or_else(env::build_number);
     // What makes it unique is the pid of the supervisor: this is before the worker is made.
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", std::process::id()));
-    let approved = approved_list(overlays.as_deref());
-    let grants = grants(args.grants.as_deref(), overlays.as_deref())?;
     Ok(Settings {
-        trusted: by_hand || is_on(approved.as_deref(), &recipe)?,
+        by_hand,
         recipe,
         origin,
         published: published_by(forge.as_deref())?,
-        approved,
         grants: Arc::new(grants),
         reference,
         pr,
@@ -342,6 +321,55 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         is_dependency: false,
         dry_run: args.dry_run,
     })
+}
+
+/// Returns the operator's directory of overlays.
+///
+/// # Errors
+/// [`UsageError`] when it does not exist, or is the overlay of one recipe.
+fn overlays(args: &RunArgs) -> Result<Option<PathBuf>, UsageError> {
+    let overlays = args
+        .overlays
+        .clone()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map(absolute);
+    if let Some(dir) = &overlays
+        && !dir.is_dir()
+    {
+        return Err(wrong(
+            format!("overlay directory `{}` does not exist", dir.display()),
+            "give an existing one with `--overlays`, or leave CCCI_TESTS_DIR unset",
+        ));
+    }
+    if let Some(dir) = &overlays
+        && let Some(file) = looks_like_one_recipe(dir)
+    {
+        return Err(wrong(
+            format!(
+                "`{}` is the overlay of one recipe: it has `{file}`",
+                dir.display()
+            ),
+            "give the directory above it, which has one sub-directory per recipe",
+        ));
+    }
+    Ok(overlays)
+}
+
+/// Returns the number of the pull request.
+///
+/// # Errors
+/// [`UsageError`] when it is none: reports and names are made of it.
+fn pull_request(text: Option<&str>) -> Result<Option<String>, UsageError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(wrong(
+        format!("pull request `{}` is no number", legible(text)),
+        "give 1 to 9 digits with `--pr` (PR), or leave it unset",
+    ))
 }
 
 /// Returns the file of this program.
@@ -499,15 +527,12 @@ fn approved_list(overlays: Option<&Path>) -> Option<PathBuf> {
     env::path("CCCI_APPROVED_FILE").or_else(|| overlays.and_then(beside))
 }
 
-/// Whether a recipe is on the list.
-fn is_on(list: Option<&Path>, recipe: &RecipeName) -> Result<bool, UsageError> {
-    let Some(list) = list else {
-        return Ok(false);
-    };
-    is_approved(list, recipe).map_err(|error| {
+/// Returns the names on the list.
+fn names_on(list: &Path) -> Result<BTreeSet<RecipeName>, UsageError> {
+    approved(list).map_err(|error| {
         let hint = match &error {
             ListError::Read { .. } => {
-                "an unreadable list approves nothing; mend it or unset CCCI_APPROVED_FILE"
+                "an unreadable list approves nothing; repair it or unset CCCI_APPROVED_FILE"
             }
             ListError::NotAName { .. } => {
                 "write one recipe's name a line, such as `custom-html`; patterns are not known"

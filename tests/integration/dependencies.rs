@@ -43,7 +43,7 @@ fn warnings(env: &TestEnv, client: &Path) -> Vec<String> {
     let warnings = results["warnings"].as_array().unwrap().iter();
     warnings
         .map(|line| line.as_str().unwrap().to_owned())
-        .filter(|line| line.starts_with("dependency ") && !line.contains("approved"))
+        .filter(|line| line.starts_with("dependency ") && !line.contains("granted"))
         .collect()
 }
 

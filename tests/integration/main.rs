@@ -8,6 +8,8 @@ mod abra;
 mod cli;
 mod dependencies;
 mod dry_run;
+#[path = "../support/forge.rs"]
+mod forge;
 mod grants;
 mod hostile;
 mod install;
@@ -24,6 +26,7 @@ mod ps;
 mod support;
 mod tests_run;
 mod tidy;
+mod trust;
 mod usage;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, TestEnv};
+use crate::support::{Done, TestEnv, git};
 
 fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
@@ -188,6 +188,12 @@ fn the_list_among_the_overlays_approves_and_is_strict() {
         "timeouts: {deploy: 777}\n",
     )
     .unwrap();
+    git(&recipe, &["add", "."]);
+    git(&recipe, &["commit", "-q", "-m", "Take longer"]);
+    // As a clone of the published recipe has it.
+    let published = "https://git.coopcloud.tech/coop-cloud/notes.git";
+    git(&recipe, &["remote", "add", "origin", published]);
+    git(&recipe, &["update-ref", "refs/remotes/origin/HEAD", "HEAD"]);
     let staged = env.root.join("home/.abra/recipes");
     std::fs::create_dir_all(&staged).unwrap();
     std::fs::rename(&recipe, staged.join("notes")).unwrap();
@@ -208,13 +214,18 @@ fn the_list_among_the_overlays_approves_and_is_strict() {
     let manifest = denied["customization"].to_string();
     for line in [
         "setting: CCCI_SKIP_FETCH=1",
-        "timeouts.deploy = 777 (not applied: not on the allow-list)",
-        "recipe: test_install.sh (not run: not on the allow-list)",
+        "timeouts.deploy = 777 (not applied: its source is not granted `run_code`)",
+        "recipe: test_install.sh (not run: its source is not granted `run_code`)",
     ] {
         assert!(manifest.contains(line), "no `{line}` in {manifest}");
     }
     env.write("overlays/approved.txt", "notes # ours\n");
-    assert_eq!(plan(&env)["deploy_timeout_s"], 777);
+    let granted = plan(&env);
+    assert_eq!(granted["deploy_timeout_s"], 777);
+    assert!(
+        granted["warnings"].to_string().contains("deprecated"),
+        "{granted:#}"
+    );
     env.write("overlays/approved.txt", "notes\nno*\n");
     let done = env.run(["run", "--dry-run"]);
     has(&done, 2, &["approved.txt:2", "`no*`", "patterns"]);
@@ -247,6 +258,9 @@ fn overlays_are_checked_without_a_run() {
     env.write("overlays/approved.txt", "notes\n");
     let done = check(&overlays);
     let words = [
+        "warning: ",
+        "approved.txt",
+        "deprecated",
         "none  ",
         "`_shared` is no name of a recipe",
         "nothing in it is used",

@@ -25,6 +25,10 @@ fn ps_watch_looks_again_until_it_is_ended_and_shows_pull_requests_and_locks_of_o
     let forge = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/alice/notes.git", forge.local_addr().unwrap());
     env.set("PR", "12");
+    env.set(
+        "CCCI_FORGES",
+        format!("http://{}", forge.local_addr().unwrap()),
+    );
     let run = env.start(["run", "--src", &url]);
     run.wait_line("] fetch");
 

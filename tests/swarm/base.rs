@@ -44,6 +44,7 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     let forge = Forge::start(env.root.join("forge"));
     let published = forge.publish("notes", &recipe);
     let url = format!("{}/coop-cloud/notes.git", forge.url());
+    env.set("CCCI_FORGES", forge.url());
     let args = ["run", "--src", &url, "--ref", "proposal"];
 
     let done = env.run(args);

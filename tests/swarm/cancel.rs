@@ -66,6 +66,7 @@ impl Scene {
         let stages = match phase {
             Phase::Fetch => {
                 let url = format!("http://{}/owner/notes.git", server.address);
+                env.set("CCCI_FORGES", format!("http://{}", server.address));
                 args = vec!["run".into(), "--src".into(), url.into()];
                 "install"
             }

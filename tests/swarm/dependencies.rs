@@ -419,7 +419,7 @@ fn a_dependencys_own_hooks_run_when_the_operator_approved_it_and_its_tests_never
     assert_eq!(pair.seen("1")["notes"]["provided"]["own"], Value::Null);
     let warnings = read_results(&pair.env.root.join("runs/1"))["warnings"].to_string();
     assert!(
-        warnings.contains("dependency `notes`: ") && warnings.contains("approved"),
+        warnings.contains("dependency `notes`: ") && warnings.contains("not granted `run_code`"),
         "{warnings}"
     );
 

@@ -15,6 +15,7 @@ mod dependencies;
 mod deployed;
 mod engine;
 mod fixtures;
+#[path = "../support/forge.rs"]
 mod forge;
 mod gateway;
 mod hold;
@@ -32,5 +33,6 @@ mod surroundings;
 mod sweep;
 mod tidy;
 mod together;
+mod trust;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -56,6 +56,18 @@ pub fn commit_of(repo_dir: &Path, name: &str) -> Result<String, GitError> {
     find(&open(repo_dir)?, repo_dir, name).map(|commit| commit.to_string())
 }
 
+/// Returns the address of the remote `origin`, if there is one.
+///
+/// # Errors
+/// [`GitError`] when the repository cannot be read.
+pub fn remote_url(repo_dir: &Path) -> Result<Option<String>, GitError> {
+    let repo = open(repo_dir)?;
+    let remote = repo.find_remote("origin");
+    Ok(remote
+        .ok()
+        .and_then(|remote| remote.url().ok().map(str::to_owned)))
+}
+
 /// Returns the tip of the branch that is the remote's `HEAD`, else of `main`, else of `master`, as far as there is
 /// one. A repository that was made on this host and never pushed has no remote that says which it is.
 ///

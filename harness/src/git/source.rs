@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
+use crate::name::legible;
+
 /// What can be fetched, as the refusals name it.
 const SUPPORTED: &str =
     "supported are a path (`/…`, `./…`), `https://…`, `http://…`, `file://…` and `OWNER/REPO`";
+
+/// Longest source, in bytes: no path is longer.
+const LONGEST: usize = 4096;
 
 /// A source that was refused. Always a matter of usage.
 ///
@@ -81,6 +86,19 @@ impl Source {
         if text.is_empty() {
             return Err(SourceError::Empty);
         }
+        let refuse = |reason| {
+            Err(SourceError::Form {
+                text: legible(text),
+                reason,
+            })
+        };
+        // Before anything else reads it: a URL's parser drops line breaks without a word.
+        if text.chars().any(char::is_control) {
+            return refuse("it has control characters");
+        }
+        if text.len() > LONGEST {
+            return refuse("it is longer than 4096 bytes");
+        }
         let dots = text == "." || text == "..";
         if dots
             || ["/", "./", "../"]
@@ -97,12 +115,6 @@ impl Source {
                 scheme: "ssh".to_owned(),
             });
         }
-        let refuse = |reason| {
-            Err(SourceError::Form {
-                text: text.to_owned(),
-                reason,
-            })
-        };
         if text.starts_with('~') {
             return refuse("`~` is expanded by a shell only");
         }
@@ -179,12 +191,56 @@ impl RemoteUrl {
         Ok(Self(url))
     }
 
+    /// Returns what the address of a remote in a checkout says of its forge, whatever it was cloned over: `ssh` as
+    /// `https`, without a user. Nothing is ever asked there.
+    #[must_use]
+    pub fn of_remote(text: &str) -> Option<Self> {
+        let over_ssh = text.strip_prefix("ssh://");
+        if text.contains("::")
+            || (over_ssh.is_none() && !text.starts_with('/') && !text.contains(':'))
+        {
+            return None;
+        }
+        let text = over_ssh.unwrap_or(text);
+        let text = match text.split_once("://") {
+            Some((scheme, rest)) => {
+                let (host, path) = rest.split_once('/')?;
+                let host = host.rsplit('@').next().unwrap_or(host);
+                format!("{scheme}://{host}/{path}")
+            }
+            None if text.starts_with('/') => format!("file://{text}"),
+            None => {
+                // `git@host:owner/repo`, or `git@host:22/owner/repo` of an `ssh://`.
+                let rest = text.rsplit('@').next().unwrap_or(text);
+                let (host, path) = rest.split_once(':').or_else(|| rest.split_once('/'))?;
+                let port = path
+                    .split_once('/')
+                    .filter(|(port, _)| port.parse::<u16>().is_ok());
+                let path = port.map_or(path, |(_, path)| path);
+                format!("https://{host}/{path}")
+            }
+        };
+        Self::parse(&text).ok()
+    }
+
     /// Returns the path of a `file` address.
     #[must_use]
     pub fn local_path(&self) -> Option<PathBuf> {
         (self.0.scheme() == "file")
             .then(|| self.0.to_file_path().ok())
             .flatten()
+    }
+
+    /// Returns `https`, `http` or `file`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+
+    /// Returns whether both are on the same forge: scheme, host and port are equal. Directories are on none.
+    #[must_use]
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.0.origin().is_tuple() && self.0.origin() == other.0.origin()
     }
 
     /// Returns the address as text.
@@ -271,11 +327,36 @@ mod tests {
             "a/../b",
             "-a/b",
             "a b/c",
+            "a/b\r\nc",
+            "https://h/a\n/x",
             "http://",
             "https://h/x?y",
             "file://h/x",
         ] {
             assert!(parse(text).is_err(), "{text} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_remote_says_where_it_is_whatever_it_was_cloned_over() {
+        for text in [
+            "https://git.example.org/team/app.git",
+            "https://me:s3cret@git.example.org/team/app.git",
+            "git@git.example.org:team/app.git",
+            "ssh://git@git.example.org/team/app.git",
+            "ssh://git@git.example.org:2222/team/app.git",
+        ] {
+            let url = RemoteUrl::of_remote(text).unwrap();
+            assert_eq!(
+                url.as_str(),
+                "https://git.example.org/team/app.git",
+                "{text}"
+            );
+        }
+        let path = RemoteUrl::of_remote("/srv/forge/team/app.git").unwrap();
+        assert_eq!(path.as_str(), "file:///srv/forge/team/app.git");
+        for text in ["", "ext::sh -c x", "app", "../app"] {
+            assert_eq!(RemoteUrl::of_remote(text), None, "{text}");
         }
     }
 

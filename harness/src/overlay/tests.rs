@@ -22,10 +22,14 @@ impl Host {
 
     fn find(&self, trusted: bool) -> Result<Found, OverlayError> {
         let root = self.dir.path();
+        let trust = match trusted {
+            true => Trust::by_hand("/notes"),
+            false => Trust::stranger("h/alice/notes", "nothing grants it"),
+        };
         find(Places {
             recipe: &self.recipe,
             tree: &root.join("tree"),
-            trusted,
+            trust: &trust,
             overlays: Some(&root.join("overlays")),
             tests: &root.join("copies"),
         })
@@ -71,9 +75,9 @@ fn a_strangers_file_can_only_demand_more() {
     let manifest = found.manifest.join("\n");
     for line in [
         "recipe: recipe-ci.yml: 1 HTTP checks",
-        "recipe: recipe-ci.yml: env.API_TOKEN = (hidden) (not applied: not on the allow-list)",
-        "recipe: install_steps.sh (not run: not on the allow-list)",
-        "recipe: compose.ccci.yml (not applied: not on the allow-list)",
+        "recipe: recipe-ci.yml: env.API_TOKEN = (hidden) (not applied: its source is not granted `run_code`)",
+        "recipe: install_steps.sh (not run: its source is not granted `run_code`)",
+        "recipe: compose.ccci.yml (not applied: its source is not granted `run_code`)",
     ] {
         assert!(manifest.contains(line), "no `{line}` in\n{manifest}");
     }
@@ -83,7 +87,7 @@ fn a_strangers_file_can_only_demand_more() {
 }
 
 #[test]
-fn what_is_approved_counts_and_the_operator_wins() {
+fn what_is_trusted_counts_and_the_operator_wins() {
     let host = Host::new(&[
         (
             "tree/tests/recipe-ci.yml",

@@ -101,6 +101,9 @@ fn lines(event: &Event) -> String {
             let lane = if *quick { "quick" } else { "cold" };
             format!("lane {lane} as {domain}")
         }
+        Event::Trusted(trust) => {
+            format!("trust {} of {}: {}", trust.level, trust.source, trust.why)
+        }
         Event::Promotion(promotion) => format!("promotion {promotion}"),
         Event::Notice(text) => text.clone(),
         Event::Warning(text) => format!("warning {text}"),

@@ -83,6 +83,7 @@ impl Results {
                 self.quick = *quick;
                 self.domain.clone_from(domain);
             }
+            Event::Trusted(trust) => self.trust = Some((**trust).clone()),
             Event::Promotion(promotion) => self.promotion = Some(promotion.to_string()),
             Event::LintFinished(lint) => self.lint = (**lint).clone(),
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.

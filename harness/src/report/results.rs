@@ -14,6 +14,7 @@ use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
 };
+use crate::trust::TrustView;
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -41,6 +42,9 @@ pub struct Results {
     /// The ref asked for, when one was.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
+    /// How far the source is trusted, and why; null until it is fetched.
+    #[serde(default)]
+    pub trust: Option<TrustView>,
     /// The commit under test; null until the plan is made.
     pub head_commit: Option<String>,
     /// Its version label, `+U` appended for uncommitted changes; null when it has none.
@@ -179,6 +183,7 @@ impl Default for Results {
             recipe: String::new(),
             pr: None,
             reference: None,
+            trust: None,
             head_commit: None,
             head_version: None,
             base_version: None,
@@ -276,6 +281,10 @@ impl Results {
             .values_mut()
             .flatten()
             .for_each(text);
+        if let Some(trust) = &mut clean.trust {
+            text(&mut trust.source);
+            text(&mut trust.why);
+        }
         clean.lint.reason.iter_mut().for_each(text);
         for found in &mut clean.lint.findings {
             text(&mut found.message);
@@ -433,12 +442,17 @@ mod tests {
             status: Status::Pass,
             reason: None,
         });
+        results.trust = Some(TrustView {
+            level: "stranger".to_owned(),
+            source: String::new(),
+            why: String::new(),
+        });
         let value = serde_json::to_value(&results).unwrap();
         let mut all = Vec::new();
         keys(&value, "", &mut all);
         assert_eq!(
             all.join(" "),
-            "schema run_id recipe pr ref head_commit head_version base_version base_kind quick promotion domain driver driver_reason \
+            "schema run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain driver driver_reason \
              verdict exit_code reason hints level \
              rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
              lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \

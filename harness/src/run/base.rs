@@ -285,6 +285,7 @@ mod tests {
                 .iter()
                 .map(|(name, commit)| ((*name).to_owned(), (*commit).to_owned()))
                 .collect(),
+            trust: crate::trust::Trust::by_hand("/notes"),
             remarks: Vec::new(),
             tip: None,
         }

@@ -170,7 +170,11 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
     // The clients take their time to say their versions.
     let (checkout, traits, chosen) =
         futures_util::join!(fetch, host_traits(context), choose(context));
-    Ok((checkout?, traits, chosen?))
+    let checkout = checkout?;
+    context
+        .events
+        .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
+    Ok((checkout, traits, chosen?))
 }
 
 /// Makes the plan of the context's app.

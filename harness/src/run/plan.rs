@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::base::{self, BaseKind, Chosen, Wanted};
 use super::dependencies::NamedView;
 use super::settings::{Origin, Settings};
-use super::{RunError, advice, overlaid, usage};
+use super::{RunError, advice, overlaid, supplied, trusted, usage};
 use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
@@ -18,8 +18,8 @@ use crate::overlay::{self, Found, Places};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::env::EnvFile;
 use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
-use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::suite::Suite;
+use crate::trust::{Trust, TrustView, list};
 
 /// What a run will do.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Plan {
     pub customization: Vec<String>,
     /// Remarks for the report.
     pub warnings: Vec<String>,
+    /// How far its source is trusted.
+    pub trust: Trust,
 }
 
 /// The version that the upgrade starts from.
@@ -100,6 +102,8 @@ pub struct Checkout {
     pub tip: Option<String>,
     /// Remarks about the fetch, for the report.
     pub remarks: Vec<String>,
+    /// How far the source is trusted at this commit.
+    pub trust: Trust,
 }
 
 /// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
@@ -114,7 +118,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 source: source.clone(),
                 reference: settings.reference.clone(),
                 destination,
-                token: settings.token.clone(),
+                token: settings.token_for(source),
                 clones: Some(settings.host.clones()),
             };
             let fetched = fetch::fetch(&request).map_err(|error| {
@@ -130,7 +134,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                     },
                 }
             })?;
-            let tags = fetched
+            let tags: Vec<_> = fetched
                 .tags
                 .into_iter()
                 .map(|tag| (tag.name, tag.commit))
@@ -141,11 +145,14 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 dirty: fetched.dirty,
             };
             let tip = tip_of(&tree)?;
+            let trust =
+                trusted::of_fetched(settings, source, &tree, &tags, fetched.branch.as_deref());
             Ok(Checkout {
                 tree,
                 tags,
                 tip,
                 remarks: fetched.remarks,
+                trust,
             })
         }
         Origin::Staged => {
@@ -163,7 +170,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             })?;
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
-            let tags = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
+            let tags: Vec<_> = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
             let tree = Tree {
                 // The copy has the changes as well.
                 dirty: worktree::is_dirty(&destination).map_err(RunError::infra)?,
@@ -171,11 +178,13 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 commit,
             };
             let tip = tip_of(&tree)?;
+            let trust = trusted::of_staged(settings, &tree, &tags, false);
             Ok(Checkout {
                 tree,
                 tags,
                 tip,
                 remarks: Vec::new(),
+                trust,
             })
         }
     }
@@ -205,7 +214,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     let found = overlay::find(Places {
         recipe: &settings.recipe,
         tree: &checkout.tree.root,
-        trusted: settings.trusted,
+        trust: &checkout.trust,
         overlays: settings.overlays.as_deref(),
         tests: &dirs.tests,
     })
@@ -222,9 +231,12 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         }
     })?;
     check_names(settings, &head)?;
-    check_secrets(settings, &head)?;
+    supplied::check(settings, &checkout.trust, &head)?;
     let head_version = head.version_label(&settings.domain);
     let mut warnings = checkout.remarks.clone();
+    if settings.grants.approved.contains(&settings.recipe) {
+        warnings.push(list::is_deprecated(&settings.recipe, &checkout.trust));
+    }
     warnings.extend(head.remarks.iter().cloned());
     overlaid::check_services(&found.declared, &head)?;
 
@@ -255,6 +267,13 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     let over = base.as_mut();
     let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
     if let Some(reason) = laid.base_broken {
+        base = None;
+        no_base = Some(NoBase::Broken(reason));
+    }
+    if let Some(reason) = base
+        .as_ref()
+        .and_then(|base| supplied::withheld_from_base(settings, &checkout.trust, base))
+    {
         base = None;
         no_base = Some(NoBase::Broken(reason));
     }
@@ -302,6 +321,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         secrets,
         customization,
         warnings,
+        trust: checkout.trust.clone(),
     })
 }
 
@@ -318,43 +338,6 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
             "choose a shorter zone with `--zone`, or shorten the name in the recipe".to_owned(),
         ],
     })
-}
-
-fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
-    secret::plan(&head.project, &head.env, &head.vars).map_err(|error| {
-        let hint = if head.root.join(".env.sample").exists() {
-            "mend the secret's line in .env.sample: `SECRET_<NAME>_VERSION=v1 # length=32`"
-        } else {
-            "put a .env.sample into the root of the recipe, with `SECRET_<NAME>_VERSION=v1 # length=32` for every secret"
-        };
-        RunError::Usage {
-            error: error.into(),
-            hints: vec![hint.to_owned()],
-        }
-    })
-}
-
-fn check_secrets(settings: &Settings, head: &Release) -> Result<(), RunError> {
-    for spec in planned_secrets(head)? {
-        if spec.source == SecretSource::Supplied
-            && !settings
-                .supplied_secrets
-                .contains_key(&spec.name.replace('-', "_"))
-        {
-            return Err(RunError::Usage {
-                error: format!(
-                    "secret `{}` is `generate=false` in .env.sample and nobody supplied it",
-                    spec.name
-                )
-                .into(),
-                hints: vec![format!(
-                    "set CCCI_SECRET_{} to its value",
-                    spec.name.to_uppercase().replace('-', "_")
-                )],
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Reads the base from its own tree. What is wrong with it is a reason, not an error: a published version
@@ -486,6 +469,8 @@ impl Plan {
 pub struct PlanView<'a> {
     /// The recipe.
     pub recipe: &'a str,
+    /// How far its source is trusted.
+    pub trust: TrustView,
     /// The commit under test.
     pub head_commit: &'a str,
     /// Whether uncommitted changes lie over it.

@@ -63,6 +63,7 @@ pub(super) fn view(
     });
     let view = PlanView {
         recipe: settings.recipe.as_str(),
+        trust: (&plan.trust).into(),
         head_commit: &plan.head.commit,
         uncommitted_changes: plan.head.dirty,
         head_version: plan.shown_version(),

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dirs::HostDirs;
 use crate::driver::Choice;
-use crate::git::source::Source;
+use crate::git::source::{RemoteUrl, Source, SourceError};
 use crate::git::token::Token;
 use crate::http::Gateway;
 use crate::name::{Domain, GitRef, RecipeName, RunId, Zone};
 use crate::outcome::Stage;
 use crate::report::redact::Redactor;
-use crate::trust::Grants;
+use crate::trust::{Grants, SourceKey};
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -33,16 +33,36 @@ pub enum Origin {
 
 /// Where published recipes come from, by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
-    /// The checkouts that an earlier step staged in the canonical abra directory (`CCCI_SKIP_FETCH=1`).
-    Staged,
-    /// The repositories of one owner on a forge.
-    Forge {
-        /// The forge.
-        url: String,
-        /// Whose repositories.
-        owner: String,
-    },
+pub struct Published {
+    /// The forge.
+    pub url: String,
+    /// Whose repositories.
+    pub owner: String,
+    /// Whether the checkouts that an earlier step staged in the canonical abra directory are taken instead
+    /// (`CCCI_SKIP_FETCH=1`).
+    pub staged: bool,
+}
+
+impl Published {
+    /// Returns where the published `recipe` is on the forge.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the forge's address is none.
+    pub fn source(&self, recipe: &RecipeName) -> Result<Source, SourceError> {
+        let name = format!("{}/{recipe}", self.owner);
+        Source::parse(&name, Some(&self.url), Path::new("/"))
+    }
+
+    /// Returns whether an address is that of the published `recipe`, however it is written.
+    #[must_use]
+    pub fn has(&self, recipe: &RecipeName, url: &RemoteUrl) -> bool {
+        match self.source(recipe) {
+            Ok(Source::Forge { url: ours, .. }) => {
+                ours.scheme() == url.scheme() && SourceKey::of_url(&ours) == SourceKey::of_url(url)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// When the app is left standing after the run.
@@ -66,8 +86,6 @@ pub struct Settings {
     pub origin: Origin,
     /// Where its dependencies come from.
     pub published: Published,
-    /// The list of recipes whose own code may run, where there is one; it says so of dependencies.
-    pub approved: Option<PathBuf>,
     /// What the operator grants to which source.
     pub grants: Arc<Grants>,
     /// The ref under test; without one the work tree or the default branch.
@@ -113,8 +131,8 @@ pub struct Settings {
     pub child_env: BTreeMap<OsString, OsString>,
     /// The forge's token.
     pub token: Option<Token>,
-    /// Whether code that the recipe ships may run: a path given by hand, or an approved recipe.
-    pub trusted: bool,
+    /// Whether a person typed the recipe's path.
+    pub by_hand: bool,
     /// This binary, for the tests' `PATH`.
     pub exe: PathBuf,
     /// Values of secrets that recipes do not let anyone generate, by their name in lower case.
@@ -126,6 +144,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the token for a source: of the operator's published recipe, or of one that is granted it. Everybody
+    /// else could have private repositories of the forge read to him.
+    #[must_use]
+    pub fn token_for(&self, source: &Source) -> Option<Token> {
+        let (Source::Url(url) | Source::Forge { url, .. }) = source else {
+            return None;
+        };
+        let grant = self.grants.sources.get(&SourceKey::of_url(url));
+        let may = self.published.has(&self.recipe, url) || grant.is_some_and(|grant| grant.token);
+        self.token.clone().filter(|_| may)
+    }
+
     /// Returns what hides the secrets that the operator supplied.
     #[must_use]
     pub fn redactor(&self) -> Redactor {

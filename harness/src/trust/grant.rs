@@ -21,7 +21,7 @@ pub struct GrantsFile {
     pub sources: BTreeMap<String, Grant>,
 }
 
-/// What one source may do beyond a stranger. It holds for the tips of `branches` and for `commits`, nothing else of the source.
+/// What one source may do beyond a stranger. It holds for the tips of `branches` and for `commits`, and for nothing else of the source but its `releases`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grant {
@@ -32,6 +32,9 @@ pub struct Grant {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = "^[0-9a-f]{40}$")))]
     pub commits: Vec<String>,
+    /// Tags too, whose commit is in the history of one of `branches`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub releases: bool,
     /// Names of recipes that the source may be tested as, besides the repository's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,

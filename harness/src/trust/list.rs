@@ -1,10 +1,12 @@
-//! Whose code may run: the operator's list of recipes.
+//! The list of approved recipes, which `grants.yml` replaces.
 //!
-//! The overlays are the operator's own and always run. What a recipe ships is somebody's proposal; it runs
-//! when a person gave its path by hand, or when its name is on this list. Everything else is denied.
+//! It names recipes, and a name says nothing about who wrote one. So it counts only where the source is the operator's
+//! own published repository of that name, and every run that it concerns says that it goes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::Trust;
 use crate::host_file;
 use crate::name::RecipeName;
 
@@ -35,38 +37,37 @@ pub enum ListError {
     },
 }
 
-/// Returns whether `recipe` is on the list: one name a line, `#` begins a comment.
-///
-/// This is the gate. A line that is no name is an error: somebody meant a pattern, and got nothing or too much.
+/// Returns the names on the list: one a line, `#` begins a comment.
 ///
 /// # Errors
-/// [`ListError`].
-pub fn is_approved(list: &Path, recipe: &RecipeName) -> Result<bool, ListError> {
-    Ok(approved(list)?.contains(recipe))
-}
-
-/// Returns the names on the list.
-///
-/// # Errors
-/// [`ListError`], as a run has it.
-pub fn approved(list: &Path) -> Result<Vec<RecipeName>, ListError> {
+/// [`ListError`]. A line that is no name is one: somebody meant a pattern, and got nothing or too much.
+pub fn approved(list: &Path) -> Result<BTreeSet<RecipeName>, ListError> {
     let text = host_file::text(list).map_err(|source| ListError::Read {
         path: list.to_owned(),
         source,
     })?;
-    let mut approved = Vec::new();
+    let mut approved = BTreeSet::new();
     for (index, line) in text.lines().enumerate() {
         let name = line.split('#').next().unwrap_or_default().trim();
         if name.is_empty() {
             continue;
         }
-        approved.push(name.parse().map_err(|_| ListError::NotAName {
+        approved.insert(name.parse().map_err(|_| ListError::NotAName {
             path: list.to_owned(),
             line: index + 1,
             text: name.to_owned(),
         })?);
     }
     Ok(approved)
+}
+
+/// Returns the line about the list for the report of a run of `recipe`, which is on it.
+#[must_use]
+pub fn is_deprecated(recipe: &RecipeName, trust: &Trust) -> String {
+    format!(
+        "the list of approved recipes ({LIST_NAME}) is deprecated: instead of `{recipe}` there, grants.yml says it of a source: {}",
+        trust.lines_to_add("run_code: true")
+    )
 }
 
 #[cfg(test)]
@@ -79,17 +80,17 @@ mod tests {
         let list = dir.path().join("list");
         let notes: RecipeName = "notes".parse().unwrap();
         std::fs::write(&list, "# ours\nnotes-2 # not notes\n\n  ledger\n").unwrap();
-        assert!(!is_approved(&list, &notes).unwrap());
-        assert!(is_approved(&list, &"ledger".parse().unwrap()).unwrap());
+        let names = approved(&list).unwrap();
+        assert!(!names.contains(&notes) && names.contains(&"ledger".parse().unwrap()));
         // The name stands above the fault, and the list is refused all the same.
         std::fs::write(&list, "notes\n*\n").unwrap();
-        let error = is_approved(&list, &notes).unwrap_err().to_string();
+        let error = approved(&list).unwrap_err().to_string();
         assert!(
             error.ends_with("list:2: `*` is no name of a recipe"),
             "{error}"
         );
         assert!(matches!(
-            is_approved(&dir.path().join("absent"), &notes),
+            approved(&dir.path().join("absent")),
             Err(ListError::Read { .. })
         ));
     }

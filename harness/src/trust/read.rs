@@ -1,6 +1,6 @@
 //! Reading `grants.yml`: whose file it is, and what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,12 @@ const MOST: u64 = 1 << 20;
 
 /// Every key that the file can have, those of lists with `[]`, those of mappings with `*`. A test holds them against
 /// the schema.
-const KEYS: [&str; 35] = [
+const KEYS: [&str; 36] = [
     "forges",
     "sources",
     "sources.*.branches",
     "sources.*.commits",
+    "sources.*.releases",
     "sources.*.aliases",
     "sources.*.run_code",
     "sources.*.token",
@@ -74,6 +75,30 @@ pub struct Grants {
     pub forges: Vec<RemoteUrl>,
     /// What each source may do beyond a stranger.
     pub sources: BTreeMap<SourceKey, Grant>,
+    /// The names on the list of approved recipes, which this file replaces: [`super::list`].
+    pub approved: BTreeSet<RecipeName>,
+}
+
+impl Grants {
+    /// Returns what reports call the file.
+    #[must_use]
+    pub fn file_in_words(&self) -> String {
+        match &self.file {
+            Some(path) => format!("`{}`", path.display()),
+            None => FILE_NAME.to_owned(),
+        }
+    }
+
+    /// Returns whether the source may be tested as this recipe though its repository has another name.
+    #[must_use]
+    pub fn has_alias(&self, key: &SourceKey, recipe: &RecipeName) -> bool {
+        let mut aliases = self
+            .sources
+            .get(key)
+            .into_iter()
+            .flat_map(|grant| &grant.aliases);
+        aliases.any(|alias| alias == recipe.as_str())
+    }
 }
 
 /// Why `grants.yml` cannot be used. A file that cannot be used grants nothing, and stops the run.

@@ -129,7 +129,15 @@ fn check_list(list: &Path) -> Exit {
         return Exit::Passed;
     }
     match approved(list) {
-        Ok(_) => Exit::Passed,
+        Ok(names) => {
+            let names: Vec<&str> = names.iter().map(RecipeName::as_str).collect();
+            drop(ui::print_data(&format!(
+                "warning: {} is deprecated: it counts for published repositories only, and grants.yml replaces it ({})",
+                list.display(),
+                names.join(", ")
+            )));
+            Exit::Passed
+        }
         Err(error) => said(
             list,
             &error,

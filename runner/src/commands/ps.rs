@@ -160,6 +160,7 @@ impl Look {
                 "RUN",
                 "RECIPE",
                 "PR",
+                "TRUST",
                 "DOMAIN",
                 "PHASE",
                 "AGE",
@@ -173,6 +174,9 @@ impl Look {
                 run.run_id.clone(),
                 run.recipe.clone(),
                 run.pr.clone().unwrap_or_else(|| "-".to_owned()),
+                run.trust
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |trust| trust.level.clone()),
                 run.domain.clone(),
                 format!("{} {}", run.phase, span(since(&run.phase_since))),
                 span(since(&run.started_at)),
@@ -297,14 +301,14 @@ impl Look {
 }
 
 /// Returns the line of an app that the run above it needs.
-fn dependency_row(dependency: &LiveDependency) -> [String; 8] {
+fn dependency_row(dependency: &LiveDependency) -> [String; 9] {
     let phase = match dependency.status {
         None => "needed",
         Some(Status::Pass) => "needed: up",
         Some(_) => "needed: failed",
     };
     let LiveDependency { recipe, domain, .. } = dependency;
-    ["└", recipe, "", domain, phase, "", "", ""].map(str::to_owned)
+    ["└", recipe, "", "", domain, phase, "", "", ""].map(str::to_owned)
 }
 
 /// Returns when the janitor last swept, in words.

@@ -84,11 +84,9 @@ pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Sour
 /// [`UsageError`] when CCCI_SKIP_FETCH is neither yes nor no.
 pub(crate) fn published_by(forge: Option<&str>) -> Result<Published, UsageError> {
     let hint = "set it to 1 to test the checkouts in ~/.abra/recipes, or leave it unset";
-    if flag("CCCI_SKIP_FETCH", hint)? {
-        return Ok(Published::Staged);
-    }
-    Ok(Published::Forge {
+    Ok(Published {
         url: forge.unwrap_or(PUBLIC_FORGE).to_owned(),
         owner: PUBLIC_OWNER.to_owned(),
+        staged: flag("CCCI_SKIP_FETCH", hint)?,
     })
 }

@@ -1,12 +1,15 @@
-//! Which recipe is meant, and where it comes from.
+//! Which recipe is meant, where it comes from, and whether it may be asked for there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use harness::git::source::Source;
+use harness::git::source::{RemoteUrl, Source};
+use harness::host_file;
 use harness::name::RecipeName;
-use harness::run::settings::{Origin, Published};
+use harness::run::settings::Origin;
+use harness::trust::read::forge as parse_forge;
+use harness::trust::{Grants, SourceKey};
 
-use super::{UsageError, published, published_by, wrong};
+use super::{PUBLIC_FORGE, UsageError, published, published_by, wrong};
 use crate::cli::RunArgs;
 use crate::env;
 
@@ -15,6 +18,7 @@ pub(super) fn source(
     args: &RunArgs,
     forge: Option<&str>,
     has_ref: bool,
+    grants: &Grants,
 ) -> Result<(RecipeName, Origin, bool), UsageError> {
     let base = env::working_dir();
     let target = args.target.as_deref();
@@ -61,25 +65,160 @@ pub(super) fn source(
         Source::parse(text, forge, &base)
             .map_err(|error| wrong(error, "see `recipe-ci run --help` for `--src`"))
     };
-    let origin = if let Some(path) = path {
+    // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
+    // checkout of anybody's proposal.
+    if let Some(path) = path {
         // A path needs no leading dot when it is plainly a directory.
-        let path = base.join(path);
-        Origin::Repository(Source::Path(path))
-    } else if let Some(src) = src {
-        Origin::Repository(parse(src, forge)?)
-    } else if published_by(forge)? == Published::Staged {
+        let typed = if Path::new(path).is_absolute() {
+            path.to_owned()
+        } else {
+            format!("./{path}")
+        };
+        let source = parse(&typed, forge)?;
+        return Ok((recipe, Origin::Repository(source), true));
+    }
+    let origin = if let Some(src) = src {
+        let source = parse(src, forge)?;
+        let key = SourceKey::of(&source);
+        let name = match &source {
+            Source::Path(_) => last_part(src, &base),
+            _ => key.repository().to_owned(),
+        };
+        if name != recipe.as_str() && !grants.has_alias(&key, &recipe) {
+            return Err(other_name(&recipe, &name, &key));
+        }
+        Origin::Repository(may_be_asked(source, url.is_some(), forge, grants)?)
+    } else if published_by(forge)?.staged {
         Origin::Staged
     } else if has_ref {
         return Err(wrong(
             format!("REF is given without SRC: nothing says whose `{recipe}` it is a ref of"),
-            "set SRC to the OWNER/REPO, URL or path that has it, or leave REF unset for the published recipe",
+            "set SRC to the OWNER/REPO or URL that has it, or leave REF unset for the published recipe",
         ));
     } else {
         Origin::Repository(published(&recipe, forge)?)
     };
-    // Only what a person typed as a path is theirs. SRC comes from a pipeline, where a path may be a
-    // checkout of anybody's proposal.
-    Ok((recipe, origin, path.is_some()))
+    Ok((recipe, origin, false))
+}
+
+/// Returns the refusal of a recipe's name that is not the repository's: overlays and warm data go by names.
+fn other_name(recipe: &RecipeName, name: &str, key: &SourceKey) -> UsageError {
+    UsageError {
+        error: format!(
+            "the source is the repository `{name}`, and the recipe is said to be `{recipe}`"
+        )
+        .into(),
+        hints: vec![
+            format!("leave RECIPE unset, or set it to `{name}`"),
+            format!(
+                "an operator who trusts the source adds to grants.yml: `sources: {{\"{key}\": {{branches: [main], aliases: [{recipe}]}}}}`"
+            ),
+        ],
+    }
+}
+
+/// Returns `source` where it may be asked: on a forge that is listed, or in a directory that is. `typed` says that a
+/// person gave its address on the command line, which lists it.
+fn may_be_asked(
+    source: Source,
+    typed: bool,
+    forge: Option<&str>,
+    grants: &Grants,
+) -> Result<Source, UsageError> {
+    match &source {
+        Source::Path(path) => inside(path).map(Source::Path),
+        // The operator's own forge, whatever it is.
+        Source::Forge { .. } => Ok(source),
+        Source::Url(_) if typed => Ok(source),
+        Source::Url(url) => match url.local_path() {
+            Some(path) => inside(&path).map(|_| source),
+            None if is_listed(url, forge, grants)? => Ok(source),
+            None => Err(unlisted(url)),
+        },
+    }
+}
+
+/// Returns whether the forge of an address may be asked.
+fn is_listed(url: &RemoteUrl, forge: Option<&str>, grants: &Grants) -> Result<bool, UsageError> {
+    let known = [Some(PUBLIC_FORGE), forge].into_iter().flatten();
+    let mut known = known.filter_map(|text| RemoteUrl::parse(text).ok());
+    if known.any(|known| known.is_beside(url)) || grants.forges.iter().any(|one| one.is_beside(url))
+    {
+        return Ok(true);
+    }
+    let named = env::var("CCCI_FORGES").unwrap_or_default();
+    for text in named
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
+        let one = parse_forge(text).map_err(|reason| {
+            wrong(
+                format!("CCCI_FORGES: {reason}"),
+                "give the URLs of forges, separated by commas: `https://git.example.org`",
+            )
+        })?;
+        if one.is_beside(url) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unlisted(url: &RemoteUrl) -> UsageError {
+    UsageError {
+        error: format!("`{url}` is on a forge that this host does not ask").into(),
+        hints: vec![
+            "an operator lists it under `forges:` in grants.yml, or in CCCI_FORGES".to_owned(),
+            format!("for a look by hand: `recipe-ci run {url}`"),
+        ],
+    }
+}
+
+/// Returns the path of a source as it really is, where it is in a directory that the operator lists.
+fn inside(path: &Path) -> Result<PathBuf, UsageError> {
+    let listed = env::path("CCCI_SRC_DIRS").unwrap_or_default();
+    let mut dirs = Vec::new();
+    for dir in std::env::split_paths(&listed).filter(|dir| !dir.as_os_str().is_empty()) {
+        if dir.is_relative() {
+            return Err(wrong(
+                format!("CCCI_SRC_DIRS has the relative path `{}`", dir.display()),
+                "give absolute ones, separated by `:`",
+            ));
+        }
+        // One that is not there holds nothing.
+        dirs.extend(dir.canonicalize().ok());
+    }
+    let refused = || UsageError {
+        error: format!(
+            "SRC is the path `{}`, which is in no directory that this host takes sources from",
+            path.display()
+        )
+        .into(),
+        hints: vec![
+            "an operator lists the directories in CCCI_SRC_DIRS, separated by `:`".to_owned(),
+            format!("for your own directory: `recipe-ci run {}`", path.display()),
+        ],
+    };
+    let is_inside = |path: &Path| dirs.iter().any(|dir| path.starts_with(dir));
+    let real = path.canonicalize().map_err(|_| refused())?;
+    // A work tree may be a file that says where its repository is.
+    let git = real.join(".git");
+    let repository = if git.is_file() {
+        let text = host_file::text(&git).map_err(|_| refused())?;
+        let place = text.trim().strip_prefix("gitdir:").unwrap_or_default();
+        real.join(place.trim())
+            .canonicalize()
+            .map_err(|_| refused())?
+    } else {
+        // A bare repository has none.
+        git.canonicalize().unwrap_or(git)
+    };
+    if is_inside(&real) && is_inside(&repository) {
+        Ok(real)
+    } else {
+        Err(refused())
+    }
 }
 
 /// Returns what a person should know who named a recipe beside a directory of that name, and may have meant that.

@@ -10,6 +10,7 @@ use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
 use harness::report::level::Rungs;
 use harness::report::{human, printable};
+use harness::trust::TrustView;
 
 use super::Mode;
 use super::symbols::{BOLD, Charset, DIM, GREEN, RED, YELLOW, paint, style};
@@ -77,6 +78,7 @@ impl Renderer {
         let text = match event {
             Event::RunStarted(run) => self.started(run),
             Event::Moved { quick, domain } => self.moved(*quick, domain, at),
+            Event::Trusted(trust) => self.trusted(trust),
             // A promotion that failed is a warning as well.
             Event::Promotion(Promotion::Failed(_)) => String::new(),
             Event::Promotion(said) => self.line(at, "promotion", &self.clean(&said.to_string())),
@@ -164,6 +166,11 @@ impl Renderer {
             "files",
             run.run_dir.display()
         )
+    }
+
+    fn trusted(&self, trust: &TrustView) -> String {
+        let said = format!("{}: {}, {}", trust.level, trust.source, trust.why);
+        format!("  {:10} {}\n", "trust", self.clean(&said))
     }
 
     fn moved(&self, quick: bool, domain: &str, at: Duration) -> String {

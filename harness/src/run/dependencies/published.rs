@@ -1,12 +1,9 @@
 //! A dependency as it was published: fetched, read, and what is said of it before it is deployed.
 
-use std::path::Path;
-
 use super::Named;
 use crate::dirs::RunDirs;
 use crate::driver;
 use crate::git::checkout;
-use crate::git::source::Source;
 use crate::name::RecipeName;
 use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
@@ -14,9 +11,8 @@ use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan};
-use crate::run::settings::{Origin, Published, Settings};
-use crate::run::{AnyError, RunError, ownership, usage};
-use crate::trust;
+use crate::run::settings::{Origin, Settings};
+use crate::run::{AnyError, RunError, ownership, trusted, usage};
 
 /// A dependency that was read.
 #[derive(Debug)]
@@ -65,24 +61,18 @@ fn about(recipe: &RecipeName, error: RunError) -> RunError {
 
 fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
     let recipe = &named.recipe;
-    let (origin, otherwise) = match &settings.published {
-        Published::Staged => (Origin::Staged, "its staged checkout"),
-        Published::Forge { url, owner } => {
-            let source = Source::parse(&format!("{owner}/{recipe}"), Some(url), Path::new("/"));
-            let source = source.map_err(usage)?;
-            (Origin::Repository(source), "its default branch")
-        }
-    };
-    let trusted = match &settings.approved {
-        Some(list) => trust::list::is_approved(list, recipe).map_err(usage)?,
-        None => false,
+    let (origin, otherwise) = if settings.published.staged {
+        (Origin::Staged, "its staged checkout")
+    } else {
+        let source = settings.published.source(recipe).map_err(usage)?;
+        (Origin::Repository(source), "its default branch")
     };
     // A dependency is planned as a run would be that only installs it.
     let theirs = Settings {
         recipe: recipe.clone(),
         domain: named.domain.clone(),
         origin,
-        trusted,
+        by_hand: false,
         reference: None,
         base: None,
         stages: vec![Stage::Install],
@@ -96,8 +86,10 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
     if let Some(version) = &version {
         let tree = &mut checkout.tree;
         let tag = format!("refs/tags/{version}");
+        let fetched = std::mem::take(&mut tree.commit);
         tree.commit = checkout::checkout(&tree.root, &tag).map_err(RunError::infra)?;
         tree.dirty = false;
+        checkout.trust = trusted::of_version(&theirs, &checkout, &fetched);
     }
     let plan = match plan::make(&theirs, &dirs, &checkout) {
         Ok(plan) => Ok(Box::new(plan)),
@@ -128,7 +120,7 @@ fn ships_nonsense(theirs: &Settings, checkout: &Checkout, dirs: &RunDirs) -> boo
     let alone = Places {
         recipe: &theirs.recipe,
         tree: &checkout.tree.root,
-        trusted: theirs.trusted,
+        trust: &checkout.trust,
         overlays: None,
         tests: copies.path(),
     };

@@ -8,6 +8,7 @@ sources:
   GIT.example.org/team/app.git:
     branches: [main]
     commits: [0123456789abcdef0123456789abcdef01234567]
+    releases: true
     aliases: [other]
     run_code: true
     token: true

@@ -13,6 +13,8 @@ pub(crate) struct Forge {
     root: PathBuf,
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
+    /// The targets of requests that came with a token.
+    authorized: Arc<Mutex<Vec<String>>>,
 }
 
 impl Forge {
@@ -22,18 +24,20 @@ impl Forge {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (log, served) = (Arc::clone(&asked), root.clone());
+        let authorized = Arc::<Mutex<Vec<String>>>::default();
+        let (log, tokens, served) = (Arc::clone(&asked), Arc::clone(&authorized), root.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, served) = (Arc::clone(&log), served.clone());
+                let (log, tokens, served) = (Arc::clone(&log), Arc::clone(&tokens), served.clone());
                 // A client that goes away is none of the server's business.
-                std::thread::spawn(move || drop(answer(&stream, &served, &log)));
+                std::thread::spawn(move || drop(answer(&stream, &served, (&log, &tokens))));
             }
         });
         Self {
             root,
             address,
             asked,
+            authorized,
         }
     }
 
@@ -43,7 +47,12 @@ impl Forge {
 
     /// Publishes a repository as a recipe; returns where it is.
     pub(crate) fn publish(&self, recipe: &str, from: &Path) -> PathBuf {
-        let at = self.root.join(format!("coop-cloud/{recipe}.git"));
+        self.publish_as(&format!("coop-cloud/{recipe}"), from)
+    }
+
+    /// Publishes a repository as `owner/name`; returns where it is.
+    pub(crate) fn publish_as(&self, name: &str, from: &Path) -> PathBuf {
+        let at = self.root.join(format!("{name}.git"));
         std::fs::create_dir_all(at.parent().unwrap()).unwrap();
         let (from, to) = (from.to_str().unwrap(), at.to_str().unwrap());
         git(Path::new("/"), &["clone", "-q", "--bare", from, to]);
@@ -54,9 +63,18 @@ impl Forge {
     pub(crate) fn asked(&self) -> Vec<String> {
         locked(&self.asked).clone()
     }
+
+    /// Returns the targets of all requests that came with a token.
+    pub(crate) fn authorized(&self) -> Vec<String> {
+        locked(&self.authorized).clone()
+    }
 }
 
-fn answer(stream: &TcpStream, root: &Path, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn answer(
+    stream: &TcpStream,
+    root: &Path,
+    (log, tokens): (&Mutex<Vec<String>>, &Mutex<Vec<String>>),
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -75,6 +93,7 @@ fn answer(stream: &TcpStream, root: &Path, log: &Mutex<Vec<String>>) -> std::io:
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap_or(0),
             "content-type" => value.trim().clone_into(&mut kind),
+            "authorization" => locked(tokens).push(target.to_owned()),
             _ => {}
         }
     }
