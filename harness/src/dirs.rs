@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::name::{Domain, RecipeName, RunId, Zone};
@@ -77,12 +77,37 @@ pub(crate) fn is_usage(error: &io::Error) -> bool {
     )
 }
 
+/// Creates a directory of a run, and what is missing above it, for this user alone.
 fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
-    fs::create_dir_all(path).map_err(|source| DirsError::Unusable {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(|source| DirsError::Unusable {
         what,
         path: path.to_owned(),
         source,
     })
+}
+
+/// Creates a directory that runs share, and what is missing above it: others may look for what is in it.
+fn make_shared(what: &'static str, path: &Path) -> Result<(), DirsError> {
+    let unusable = |source| DirsError::Unusable {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        // Not by the mode of mkdir(2), from which the umask of a run takes everything.
+        let open = fs::Permissions::from_mode(0o755);
+        match fs::create_dir(dir).and_then(|()| fs::set_permissions(dir, open)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(unusable(error));
+            }
+            _ => {}
+        }
+    }
+    // Says what is wrong with one that is there and is no directory.
+    fs::create_dir_all(path).map_err(unusable)
 }
 
 /// Creates a directory when it is missing and proves that files can be made in it.
@@ -90,7 +115,7 @@ fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
 /// # Errors
 /// [`DirsError::Unusable`] that names the directory as `what`.
 pub fn ensure_writable(what: &'static str, path: &Path) -> Result<(), DirsError> {
-    make(what, path)?;
+    make_shared(what, path)?;
     tempfile::Builder::new()
         .prefix(".probe-")
         .tempfile_in(path)
@@ -193,7 +218,7 @@ impl RunDirs {
     /// # Errors
     /// [`DirsError`] when it cannot be made.
     pub fn create(host: &HostDirs, id: &RunId) -> Result<Self, DirsError> {
-        make("runs directory", &host.runs)?;
+        make_shared("runs directory", &host.runs)?;
         let unusable = |source| DirsError::Unusable {
             what: "runs directory",
             path: host.runs.clone(),
@@ -208,7 +233,7 @@ impl RunDirs {
             };
             let root = host.runs.join(&name);
             // mkdir is the arbiter between two runs that were given one id.
-            match fs::create_dir(&root) {
+            match fs::DirBuilder::new().mode(0o700).create(&root) {
                 Ok(()) => break (root, name.parse().unwrap_or_else(|_| id.clone())),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(unusable(error)),
@@ -234,20 +259,7 @@ impl RunDirs {
         ] {
             make("run directory", path)?;
         }
-        // Tests and tools write into them what they like, secrets too, until the run's end replaces those.
-        fs::set_permissions(&dirs.logs, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
         Ok(dirs)
-    }
-
-    /// Lets everybody read the logs of a run, of which `root` is the directory. A run without any has none.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) fn open_logs(root: &Path) -> io::Result<()> {
-        match fs::set_permissions(root.join("logs"), fs::Permissions::from_mode(0o755)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Builds this run's `ABRA_DIR`: `servers` and `catalogue` are links to the canonical ones, `recipes`

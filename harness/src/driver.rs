@@ -19,6 +19,7 @@ use crate::process::{ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
+use crate::record::write_private;
 use crate::swarm::{Engine, EngineError};
 use stack::{Means, StackDriver, Stamp};
 
@@ -180,7 +181,7 @@ impl Site {
         if let Some(parent) = path.parent() {
             self.create_dir(parent)?;
         }
-        fs::write(path, content).map_err(failed)
+        write_private(path, content).map_err(failed)
     }
 
     fn count_deploy(&self) {

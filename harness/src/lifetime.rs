@@ -10,9 +10,17 @@ pub mod worker;
 
 use std::path::PathBuf;
 
+use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 
 use crate::name::Domain;
+
+/// Has this process and its children make files for its user alone: nothing of a run is another's to read, not even
+/// while it goes on. What others must read gets its mode where it is made (lock files, records of sweeps and watchers,
+/// the tasks of `once`).
+fn keep_files_private() {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+}
 
 /// What the worker tells its supervisor *before* it acts, so that a supervisor whose worker was killed
 /// knows what may exist.

@@ -20,7 +20,7 @@ mod place;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -217,6 +217,8 @@ impl DomainLock {
         let text = format!("run {run} (pid {})\n", std::process::id());
         file.write_all_at(text.as_bytes(), 0)?;
         file.set_len(text.len() as u64)?;
+        // Who looks at it must be able to open it. One that another user made keeps its mode.
+        drop(file.set_permissions(std::fs::Permissions::from_mode(0o644)));
         Ok(Self {
             file,
             path: path.to_owned(),

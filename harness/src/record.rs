@@ -55,6 +55,16 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
     Ok(())
 }
 
+/// Writes a file for this user alone, also where one is that others may read.
+pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(text)
+}
+
 /// Replaces a file that several processes write, of whom the last one wins.
 pub(crate) fn replace_shared(path: &Path, text: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -62,10 +72,10 @@ pub(crate) fn replace_shared(path: &Path, text: &[u8]) -> io::Result<()> {
         .parent()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     // A name of its own for each writer: with one name, two at a time took each other's file away.
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+    // Whatever the umask of a run says: others look at these.
+    let open = fs::Permissions::from_mode(0o644);
+    file.as_file().set_permissions(open)?;
     file.write_all(text)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -1,5 +1,6 @@
 //! What is somebody else's stays as it is, whatever name or label it has; and what a run made is known for its own.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -484,5 +485,74 @@ fn secrets_that_abra_made_for_a_killed_run_are_swept_by_its_record() {
     assert_eq!(records(&env).len(), 1);
     env.run(["janitor"]).expect(0);
     assert_eq!(records(&env), [""; 0]);
+    env.assert_nothing_left();
+}
+
+/// Asserts that nobody but its owner may read, write or enter anything at or below `path`.
+#[track_caller]
+fn assert_private(path: &Path) {
+    let meta = path.symlink_metadata().unwrap();
+    if meta.is_symlink() {
+        return;
+    }
+    let mode = meta.permissions().mode() & 0o7777;
+    assert_eq!(mode & 0o077, 0, "{mode:o} {}", path.display());
+    if meta.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            assert_private(&entry.unwrap().path());
+        }
+    } else {
+        assert_eq!(mode & !0o700, 0, "{mode:o} {}", path.display());
+    }
+}
+
+#[test]
+fn nothing_of_a_run_is_for_another_user_to_read_while_it_goes_on_and_after() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.write("overlays/notes/custom/test_more.sh", "#!/bin/sh\nexit 0\n");
+    // By then there are a base, a backup, states, logs, copies of tests.
+    let reached = env.hold("notes", "ops/pre_restore");
+    for driver in ["stack", "abra"] {
+        if driver == "abra" {
+            env.with_abra("", "");
+            std::fs::remove_file(&reached).unwrap();
+        }
+        let held = env.start(["run".as_ref(), recipe.as_os_str()]);
+        wait_until(LONG, "the run holds", || reached.exists().then_some(()));
+        let root = env.run_dirs().pop().unwrap();
+        for part in [
+            "backups",
+            "state",
+            "logs",
+            "tests",
+            "results.json",
+            "run.log",
+        ] {
+            assert!(root.join(part).exists(), "{part}");
+        }
+        assert_private(&root);
+        let [lock] = lock_files(&env).try_into().unwrap();
+        let domain = lock
+            .strip_prefix("cc-ci-app-")
+            .unwrap()
+            .strip_suffix(".lock")
+            .unwrap();
+        let file = format!("home/.abra/servers/default/{domain}.env");
+        assert_private(&env.root.join(file));
+        // Who looks for runs must be able to open the lock.
+        let lock = env.root.join("locks").join(lock).metadata().unwrap();
+        assert_eq!(lock.permissions().mode() & 0o777, 0o644);
+        let open = env.release();
+        held.finish().expect(0);
+        drop(open);
+        assert_private(&root);
+    }
+    let sweep = env
+        .root
+        .join("state/last-sweep-run.json")
+        .metadata()
+        .unwrap();
+    assert_eq!(sweep.permissions().mode() & 0o777, 0o644);
     env.assert_nothing_left();
 }

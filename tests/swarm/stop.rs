@@ -165,6 +165,6 @@ fn a_killed_worker_leaves_no_secret_in_the_logs() {
     kill(child_of(run.pid), Signal::SIGKILL).unwrap();
     run.finish().expect(137);
     assert_eq!(holds(&dir), "");
-    assert_eq!(logs(), 0o755);
+    assert_eq!(logs(), 0o700);
     scene.env.assert_nothing_left();
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use git2::build::CheckoutBuilder;
@@ -34,7 +35,7 @@ pub fn export(repo_dir: &Path, commit: &str, destination: &Path) -> Result<(), G
 
 /// Copies a directory with everything in it, `.git` included, to `to`, which must not exist yet.
 ///
-/// Symbolic links are copied as links, modes are kept, sockets and the like are left out.
+/// Symbolic links are copied as links, modes are kept for this user, sockets and the like are left out.
 ///
 /// # Errors
 /// [`GitError::Linked`] when `from` is a linked worktree, whose copy would write to the original;
@@ -69,8 +70,9 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), GitError> {
         }
         let mode = fs::metadata(entry.path())
             .map_err(GitError::io("read", entry.path()))?
-            .permissions();
-        directories.push((target, mode));
+            .permissions()
+            .mode();
+        directories.push((target, own(mode)));
     }
     // A directory that may not be written to gets its mode after its contents.
     for (directory, mode) in directories.into_iter().rev() {
@@ -80,13 +82,20 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-/// Copies a file with its mode, or a symbolic link as it is; anything else is no content and is left out.
+/// Returns what a mode lets its owner do, and nobody else. Git knows no more of it than whether its owner may execute it.
+fn own(mode: u32) -> fs::Permissions {
+    fs::Permissions::from_mode(mode & 0o700)
+}
+
+/// Copies a file with its mode for this user, or a symbolic link as it is; anything else is no content and is left out.
 pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let kind = fs::symlink_metadata(from)?.file_type();
     if kind.is_symlink() {
         std::os::unix::fs::symlink(fs::read_link(from)?, to)
     } else if kind.is_file() {
-        fs::copy(from, to).map(|_| ())
+        fs::copy(from, to)?;
+        let mode = fs::metadata(from)?.permissions().mode();
+        fs::set_permissions(to, own(mode))
     } else {
         Ok(())
     }
@@ -106,7 +115,7 @@ fn create_new(directory: &Path) -> Result<(), GitError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
     use super::super::testing::Fixture;
@@ -176,11 +185,11 @@ mod tests {
         );
         assert_eq!(
             fs::metadata(to.join("ro/x")).unwrap().permissions().mode() & 0o777,
-            0o754
+            0o700
         );
         assert_eq!(
             fs::metadata(to.join("ro")).unwrap().permissions().mode() & 0o777,
-            0o555
+            0o500
         );
         assert!(!to.join("socket").exists());
         assert_eq!(checkout::commit_of(&to, "HEAD").unwrap(), head.to_string());

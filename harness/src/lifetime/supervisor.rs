@@ -122,6 +122,7 @@ pub enum SupervisorError {
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
 pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
+    super::keep_files_private();
     ensure_descriptors()?;
     let parent = getppid();
     if !request.detached && is_orphan(parent) {

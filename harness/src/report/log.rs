@@ -30,7 +30,7 @@ impl RunLog {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(path)?;
         Ok(Self {
             file,

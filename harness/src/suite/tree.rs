@@ -20,7 +20,7 @@ pub(super) const ENTRIES: usize = 10_000;
 /// How deep their directories may be.
 const DEPTH: usize = 32;
 
-/// Copies the tests of a recipe's repository to `to`, with modes.
+/// Copies the tests of a recipe's repository to `to`, with modes for this user alone.
 ///
 /// # Errors
 /// [`SuiteError::File`] for what no repository may hold, [`SuiteError::TooLarge`], [`SuiteError::Link`] for a link
@@ -105,7 +105,7 @@ impl Copying<'_> {
         let mut copy = File::create(to).map_err(failed(to))?;
         let copied = io::copy(&mut file.take(self.bytes + 1), &mut copy).map_err(failed(to))?;
         self.bytes = self.bytes.checked_sub(copied).ok_or(SuiteError::TooLarge)?;
-        let mode = fs::Permissions::from_mode(says.permissions().mode() & 0o777);
+        let mode = fs::Permissions::from_mode(says.permissions().mode() & 0o700);
         fs::set_permissions(to, mode).map_err(failed(to))
     }
 }
@@ -115,7 +115,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> SuiteError {
     move |source| SuiteError::Read { path, source }
 }
 
-/// Copies a directory of the operator's to `to`, with modes and with what links lead to, wherever that is.
+/// Copies a directory of the operator's to `to`, with modes for this user alone and with what links lead to, wherever that is.
 ///
 /// # Errors
 /// [`SuiteError::Link`] for a link that cannot be followed, [`SuiteError::Read`] for everything else.
@@ -166,7 +166,10 @@ fn walk(from: &Path, to: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<(), S
         if kind.is_dir() {
             walk(&path, target.as_deref(), open)?;
         } else if let Some(target) = target.filter(|_| kind.is_file()) {
-            fs::copy(&path, target).map_err(failed)?;
+            fs::copy(&path, &target).map_err(failed)?;
+            let mode = fs::metadata(&path).map_err(failed)?.permissions().mode();
+            let own = fs::Permissions::from_mode(mode & 0o700);
+            fs::set_permissions(&target, own).map_err(failed)?;
         }
     }
     open.pop();
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(said, "");
         let copy = dir.path().join("copy");
         let mode = fs::metadata(copy.join("ops/pre_backup.sh")).unwrap();
-        assert_eq!(mode.permissions().mode() & 0o7777, 0o750);
+        assert_eq!(mode.permissions().mode() & 0o7777, 0o700);
         assert!(copy.join("again").symlink_metadata().unwrap().is_file());
         let hidden = fs::read_link(copy.join(".hidden")).unwrap();
         assert_eq!(hidden, Path::new("/etc/passwd"));

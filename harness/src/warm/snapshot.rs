@@ -19,6 +19,7 @@ use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
 use crate::host_file;
 use crate::made;
+use crate::record::write_private;
 use crate::swarm::EngineError;
 use crate::swarm::object::{Kind, Object};
 use crate::swarm::teardown::Maker;
@@ -397,7 +398,7 @@ impl WarmApp {
         if let Some(parent) = env.parent() {
             std::fs::create_dir_all(parent).map_err(WarmError::io("create", parent))?;
         }
-        std::fs::write(&env, text).map_err(WarmError::io("write", &env))
+        write_private(&env, text.as_bytes()).map_err(WarmError::io("write", &env))
     }
 
     /// Refuses a volume whose data is not the app's own: it is neither kept nor put back.
