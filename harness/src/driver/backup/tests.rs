@@ -1,0 +1,90 @@
+use super::*;
+
+fn want(below: &str) -> Wanted {
+    let path = format!("/data/{below}").trim_end_matches('/').to_owned();
+    Wanted {
+        full_name: "note_ci_data".to_owned(),
+        part: Part {
+            volume: "data".to_owned(),
+            service: "app".to_owned(),
+            path,
+            below: below.to_owned(),
+            file: PathBuf::new(),
+            size: 0,
+            files: 0,
+            content_bytes: 0,
+            newest: 0,
+            digests: BTreeMap::new(),
+        },
+    }
+}
+
+#[test]
+fn an_archive_goes_back_onto_its_own_volume() {
+    for (below, from, to) in [
+        ("", "/data/.", "/data"),
+        ("dump.sql", "/data/dump.sql", "/data"),
+        ("a/b", "/data/a/b", "/data/a"),
+    ] {
+        let part = want(below).part;
+        assert_eq!(source(&part.path, &part.below), from);
+        assert_eq!(destination(&part), to);
+    }
+}
+
+#[test]
+fn entries_find_their_part_by_the_volumes_name() {
+    let root = "var/lib/docker/volumes/note_ci_data";
+    for (path, below, name) in [
+        (format!("{root}/_data/notes/1"), "", Some("data/notes/1")),
+        (format!("{root}/_data"), "", Some("data")),
+        (
+            "note_ci_data/backup.sql".to_owned(),
+            "backup.sql",
+            Some("backup.sql"),
+        ),
+        (format!("/{root}/_data/dump/a"), "dump", Some("dump/a")),
+        (format!("{root}/_data/dumper"), "dump", None),
+        (
+            "var/lib/docker/volumes/note_ci_data2/_data/x".to_owned(),
+            "",
+            None,
+        ),
+    ] {
+        let found = name_in_part(Path::new(&path), &want(below));
+        assert_eq!(found.as_deref(), name.map(Path::new), "{path}");
+    }
+}
+
+#[test]
+fn a_gzipped_archive_is_taken_apart_and_a_missing_part_is_a_fault() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("backup.tar.gz");
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(gzip);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    header.set_mtime(77);
+    let name = "var/lib/docker/volumes/note_ci_data/_data/backup.sql";
+    builder.append_data(&mut header, name, &b"abc"[..]).unwrap();
+    let bytes = builder.into_inner().unwrap().finish().unwrap();
+    std::fs::File::create(&file)
+        .unwrap()
+        .write_all(&bytes)
+        .unwrap();
+    let parts = unpack(&file, dir.path(), vec![want("backup.sql")])
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (parts[0].files, parts[0].content_bytes, parts[0].newest),
+        (1, 3, 77)
+    );
+    assert!(parts[0].digests.contains_key("backup.sql"));
+    let fault = unpack(&file, dir.path(), vec![want("other.sql")])
+        .unwrap()
+        .unwrap_err();
+    assert!(fault.reason.contains("`other.sql`"), "{}", fault.reason);
+    std::fs::write(&file, &bytes[..40]).unwrap();
+    assert!(unpack(&file, dir.path(), vec![want("")]).is_err());
+}
