@@ -21,10 +21,8 @@ mod promote;
 mod quick;
 mod resolved;
 pub mod settings;
-mod supplied;
 mod teardown;
 mod tiers;
-mod trusted;
 
 use std::cell::RefCell;
 use std::rc::Rc;

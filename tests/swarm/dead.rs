@@ -39,13 +39,19 @@ impl Place {
     }
 
     fn start(&self, id: &str) -> Run {
+        // An app of its own for each.
+        let pr = match id {
+            "dead" => "1",
+            "alive" => "2",
+            _ => "3",
+        };
         let args = [
             "run",
             self.recipe.to_str().unwrap(),
             "--run-id",
             id,
             "--pr",
-            id,
+            pr,
         ];
         self.env.start(args)
     }

@@ -238,7 +238,8 @@ fn two_runs_that_need_the_same_recipe_have_one_each_at_the_same_time() {
     );
     pair.env
         .overlay("client", "custom/test_a_meeting.sh", &meeting);
-    let runs = ["a", "b"].map(|id| pair.start(&["--run-id", id, "--pr", id]));
+    let start = |(id, pr)| pair.start(&["--run-id", id, "--pr", pr]);
+    let runs = [("a", "1"), ("b", "2")].map(start);
     for run in runs {
         let done = run.finish();
         done.expect(0);

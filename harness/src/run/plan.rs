@@ -1,5 +1,8 @@
 //! The plan: everything that can be known before anything is made.
 
+mod supplied;
+pub(super) mod trusted;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -7,7 +10,7 @@ use serde::Serialize;
 use super::base::{self, BaseKind, Chosen, Wanted};
 use super::dependencies::NamedView;
 use super::settings::{Origin, Settings};
-use super::{RunError, advice, overlaid, supplied, trusted, usage};
+use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;

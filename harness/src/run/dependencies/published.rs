@@ -10,9 +10,9 @@ use crate::overlay::{self, OverlayError, Places};
 use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
-use crate::run::plan::{self, Checkout, Plan};
+use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
-use crate::run::{AnyError, RunError, ownership, trusted, usage};
+use crate::run::{AnyError, RunError, ownership, usage};
 
 /// A dependency that was read.
 #[derive(Debug)]

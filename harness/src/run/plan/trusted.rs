@@ -1,10 +1,10 @@
 //! How far the source of a run is trusted, once its commit is here.
 
-use super::plan::Checkout;
-use super::settings::Settings;
+use super::Checkout;
 use crate::git::checkout;
 use crate::git::source::{RemoteUrl, Source};
 use crate::recipe::release::Tree;
+use crate::run::settings::Settings;
 use crate::trust::{SourceKey, Subject, Trust, decide};
 
 /// The ref under test, as the source has it.
@@ -103,7 +103,7 @@ pub(super) fn of_staged(
 
 /// Returns the trust in a published version that the harness itself chose of a source that was fetched; `fetched` is
 /// the commit of its default branch.
-pub(super) fn of_version(settings: &Settings, checkout: &Checkout, fetched: &str) -> Trust {
+pub(in crate::run) fn of_version(settings: &Settings, checkout: &Checkout, fetched: &str) -> Trust {
     let tree = &checkout.tree;
     let Ok(Source::Forge { url, .. }) = settings.published.source(&settings.recipe) else {
         return checkout.trust.clone();

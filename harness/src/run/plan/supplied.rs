@@ -1,10 +1,10 @@
 //! Secrets that the operator supplies, and which sources get them.
 
-use super::RunError;
-use super::plan::Base;
-use super::settings::Settings;
+use super::Base;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSource, SecretSpec};
+use crate::run::RunError;
+use crate::run::settings::Settings;
 use crate::trust::Trust;
 use crate::trust::grant::secret_key;
 
