@@ -15,6 +15,7 @@ use crate::abra::{Abra, AbraError};
 use crate::dirs::{HostDirs, RunDirs};
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
+use crate::policy::Terms;
 use crate::process::{ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
 use crate::recipe::release::Release;
@@ -36,6 +37,9 @@ pub enum DriverError {
         /// All that it said.
         tail: Vec<String>,
     },
+    /// The policy of this host is against it.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::Refused),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -208,14 +212,20 @@ impl Driver {
         }
     }
 
-    /// Returns the driver for another app of the same run: `recipe` at the head of its checkout in `dirs`.
+    /// Returns the driver for another app of the same run, that is judged by `terms`: `recipe` at the head of its
+    /// checkout in `dirs`.
     #[must_use]
-    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs) -> Self {
+    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs, terms: Terms) -> Self {
         let mut driver = self.clone();
+        let site = match &mut driver {
+            Self::Stack(stack) => &mut stack.site,
+            Self::Abra(abra) => &mut abra.site,
+        };
+        site.dirs = dirs.clone();
+        site.means.terms = terms;
         match &mut driver {
-            Self::Stack(stack) => stack.site.dirs = dirs.clone(),
+            Self::Stack(_) => {}
             Self::Abra(abra) => {
-                abra.site.dirs = dirs.clone();
                 abra.repository = dirs.recipe(recipe.as_str());
                 abra.recipe = recipe.clone();
             }

@@ -12,6 +12,7 @@ use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
+use crate::policy::Violation;
 use crate::trust::TrustView;
 
 /// Something that happened in a run.
@@ -39,6 +40,8 @@ pub enum Event {
     Warning(String),
     /// A departure from the recipe as shipped that the host forced (no IPVS, …); kept in the report.
     Deviation(String),
+    /// The policy has something against the recipe.
+    PolicyFound(Box<Violation>),
     /// A phase began; `detail` says on what.
     PhaseStarted {
         /// Which phase.

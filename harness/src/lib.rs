@@ -29,6 +29,7 @@ pub mod name;
 pub mod once;
 pub mod outcome;
 pub mod overlay;
+pub mod policy;
 pub mod process;
 pub mod recipe;
 mod record;

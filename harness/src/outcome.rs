@@ -232,6 +232,8 @@ pub enum Verdict {
     Orphaned,
     /// The input was wrong; nothing was created.
     Usage,
+    /// The policy of this host is against the recipe; nothing was created.
+    Refused,
 }
 
 impl Verdict {
@@ -246,6 +248,7 @@ impl Verdict {
             Self::Infra => "infra",
             Self::Orphaned => "orphaned",
             Self::Usage => "usage",
+            Self::Refused => "refused",
         }
     }
 }

@@ -11,6 +11,7 @@ mod advice;
 mod base;
 mod body;
 mod dependencies;
+mod error;
 mod lint;
 mod network;
 mod overlaid;
@@ -45,46 +46,10 @@ use crate::report::redact::Redactor;
 use crate::swarm::Engine;
 use crate::swarm::teardown::Maker;
 use crate::wait::{Deadline, Stopwatch};
+use error::usage;
+pub use error::{AnyError, RunError};
 use settings::{Keep, Settings};
 pub use teardown::clean_logs;
-
-/// An error of any layer, for a person to read with its sources.
-pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a run could not go on.
-#[derive(Debug)]
-pub enum RunError {
-    /// The input was wrong. Nothing of the app was made.
-    Usage {
-        /// What is wrong.
-        error: AnyError,
-        /// What to do.
-        hints: Vec<String>,
-    },
-    /// The harness or the host failed.
-    Infra {
-        /// What failed.
-        error: AnyError,
-        /// What to do.
-        hints: Vec<String>,
-    },
-}
-
-impl RunError {
-    fn infra(error: impl Into<AnyError>) -> Self {
-        Self::Infra {
-            error: error.into(),
-            hints: Vec::new(),
-        }
-    }
-}
-
-fn usage(error: impl Into<AnyError>) -> RunError {
-    RunError::Usage {
-        error: error.into(),
-        hints: Vec::new(),
-    }
-}
 
 /// What a run holds beyond its body's life.
 #[derive(Default)]
@@ -275,7 +240,7 @@ async fn finish(
     let why = why(&ending, context.settings.deadline);
     let mut decision = decide(&ending, &context.held.borrow());
     let plan_json = match ending {
-        Ending::Body(Ok(plan)) => plan,
+        Ending::Body(Ok(view) | Err(RunError::Refused { view, .. })) => view,
         _ => None,
     };
     let keep = match context.settings.keep {
@@ -379,6 +344,9 @@ fn decide(ending: &Ending, held: &Held) -> Decision {
         ),
         Ending::Body(Err(RunError::Usage { error, hints })) => {
             decision(Verdict::Usage, 2, Some(chain(&**error)), hints)
+        }
+        Ending::Body(Err(RunError::Refused { found, hints, .. })) => {
+            decision(Verdict::Refused, 2, resolved::in_words(found), hints)
         }
         Ending::Body(Err(RunError::Infra { error, hints })) => {
             decision(Verdict::Infra, 3, Some(chain(&**error)), hints)

@@ -557,6 +557,7 @@ fn recipe_fault(error: DriverError) -> Result<(String, Vec<String>), TierError> 
             Ok((error.to_string(), tail))
         }
         DriverError::Compose(_)
+        | DriverError::Policy(_)
         | DriverError::Secret(_)
         | DriverError::NotSupplied { .. }
         | DriverError::Otherwise { .. } => Ok((error.to_string(), Vec::new())),

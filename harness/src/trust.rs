@@ -8,7 +8,7 @@ pub mod grant;
 pub mod key;
 pub mod list;
 pub mod read;
-mod size;
+pub(crate) mod size;
 
 use serde::{Deserialize, Serialize};
 

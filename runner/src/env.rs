@@ -51,6 +51,16 @@ fn os_var(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// Returns the images that every source may use, as the operator lists them: prefixes of repositories.
+pub(crate) fn local_images() -> Vec<String> {
+    let text = var("CCCI_LOCAL_IMAGES").unwrap_or_default();
+    let names = text.split([',', ' ', '\t', '\n']);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Returns the working directory, or `/` when it has been deleted under us.
 pub(crate) fn working_dir() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]

@@ -318,6 +318,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
+        local_images: env::local_images(),
         is_dependency: false,
         dry_run: args.dry_run,
     })

@@ -273,7 +273,7 @@ impl AbraDriver {
         if state.services.values().any(|one| rolls_back(one.update)) {
             return Ok(());
         }
-        let resolved = self.site.means.resolve(release, stack, stamp)?;
+        let resolved = self.site.means.unjudged(release, stack, stamp)?;
         let there = self.site.engine.stack_spec(stack).await?;
         match readback::difference(&resolved, stack, &there, Deployer::Abra) {
             None => Ok(()),

@@ -11,6 +11,7 @@ use super::readback::{self, Deployer};
 use super::{DriverError, Site};
 use crate::lock::DomainLock;
 use crate::name::{RecipeName, StackName};
+use crate::policy::{self, Judged, Refused, Terms};
 use crate::process::Cmd;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork};
@@ -32,20 +33,53 @@ pub struct HostTraits {
 }
 
 /// How releases are deployed on this host in this run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Means {
     /// What the host can do.
     pub traits: HostTraits,
     /// What becomes of the network that recipes share with the gateway.
     pub shared: SharedNetwork,
+    /// What they are judged by.
+    pub terms: Terms,
+}
+
+/// Why a release cannot be deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDeployable {
+    /// It depends on the place or the person that deploys.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The policy of this host is against it.
+    #[error(transparent)]
+    Policy(#[from] Refused),
+}
+
+impl From<NotDeployable> for DriverError {
+    fn from(error: NotDeployable) -> Self {
+        match error {
+            NotDeployable::Compose(error) => error.into(),
+            NotDeployable::Policy(refused) => refused.into(),
+        }
+    }
 }
 
 impl Means {
-    /// Returns `release` as it is deployed as `stack` under `stamp`: the value that is judged, shown and deployed.
+    /// Returns `release` as it is deployed as `stack` under `stamp`, judged: the value that is shown and deployed.
     ///
     /// # Errors
-    /// [`ComposeError`] for what cannot be deployed from anywhere but the home of a person.
+    /// [`NotDeployable`].
     pub fn resolve(
+        &self,
+        release: &Release,
+        stack: &StackName,
+        stamp: &Stamp,
+    ) -> Result<Judged, NotDeployable> {
+        let resolved = self.unjudged(release, stack, stamp)?;
+        Ok(policy::judge(resolved, stack.as_str(), &self.terms)?)
+    }
+
+    /// Returns `release` as a driver deploys it that reads the recipe on its own: without what the policy fills in.
+    pub(super) fn unjudged(
         &self,
         release: &Release,
         stack: &StackName,
@@ -148,8 +182,8 @@ impl StackDriver {
         stamp: &Stamp,
     ) -> Result<(), DriverError> {
         let stack = lock.domain().stack();
-        let resolved = self.site.means.resolve(release, &stack, stamp)?;
-        let file = self.write(&resolved, &tag_of(release))?;
+        let judged = self.site.means.resolve(release, &stack, stamp)?;
+        let file = self.write(&judged, &tag_of(release))?;
         // A directory of the run's own instead of `~/.docker`: neither a context, nor a plugin, nor a credential
         // helper of the operator's has a part in it.
         let config = self.site.dirs.state.join("docker");
@@ -180,7 +214,7 @@ impl StackDriver {
             .await?;
         if finished.success() {
             let there = self.site.engine.stack_spec(&stack).await?;
-            return match readback::difference(&resolved, &stack, &there, Deployer::Docker) {
+            return match readback::difference(judged.resolved(), &stack, &there, Deployer::Docker) {
                 None => Ok(()),
                 Some(difference) => Err(DriverError::Otherwise {
                     client: "docker stack deploy",
@@ -204,10 +238,10 @@ impl StackDriver {
         })
     }
 
-    /// Writes the compose file of `resolved` and the files that it names; returns the first.
-    fn write(&self, resolved: &Resolved, tag: &str) -> Result<PathBuf, DriverError> {
+    /// Writes the compose file of `judged` and the files that it names; returns the first.
+    fn write(&self, judged: &Judged, tag: &str) -> Result<PathBuf, DriverError> {
         let dir = &self.site.dirs.state;
-        let (document, files) = resolved.render(dir, &format!("file-{tag}"));
+        let (document, files) = judged.resolved().render(dir, &format!("file-{tag}"));
         for (path, content) in files {
             self.site.write(&path, content)?;
         }

@@ -214,6 +214,11 @@ pub struct Project {
     locations: BTreeMap<String, Location>,
 }
 
+/// Returns a duration in Go's notation, such as `1m30s` or `1.5h`.
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    decode::parse_duration(text)
+}
+
 /// Returns the files that `COMPOSE_FILE` in `vars` names, `compose.yml` when it names none.
 #[must_use]
 pub fn compose_files(vars: &BTreeMap<String, String>) -> Vec<String> {

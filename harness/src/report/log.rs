@@ -108,6 +108,10 @@ fn lines(event: &Event) -> String {
         Event::Notice(text) => text.clone(),
         Event::Warning(text) => format!("warning {text}"),
         Event::Deviation(text) => format!("deviation {text}"),
+        Event::PolicyFound(found) => {
+            let word = if found.refused { "refused" } else { "policy" };
+            format!("{word} {found}")
+        }
         Event::PhaseStarted { phase, detail } => format!("phase {phase} started: {detail}"),
         Event::Progress(text) => format!("waiting {text}"),
         Event::PhaseFinished { phase, elapsed } => {

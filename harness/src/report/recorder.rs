@@ -108,6 +108,10 @@ impl Results {
                 self.deviations.push(text.clone());
                 return false;
             }
+            Event::PolicyFound(found) => {
+                self.policy.push((**found).clone());
+                return false;
+            }
             Event::DeployCounted(count) => {
                 self.deploy_count = *count;
                 return false;

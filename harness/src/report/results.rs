@@ -14,6 +14,7 @@ use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
 };
+use crate::policy::Violation;
 use crate::trust::TrustView;
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
@@ -97,6 +98,9 @@ pub struct Results {
     pub customization: Vec<String>,
     /// What the host forced the harness to deploy otherwise than the recipe has it.
     pub deviations: Vec<String>,
+    /// What the host's policy has against the recipe.
+    #[serde(default)]
+    pub policy: Vec<Violation>,
     /// What a person should look at though the run went on.
     pub warnings: Vec<String>,
     /// What the run used.
@@ -207,6 +211,7 @@ impl Default for Results {
             teardown: Teardown::default(),
             customization: Vec::new(),
             deviations: Vec::new(),
+            policy: Vec::new(),
             warnings: Vec::new(),
             resources: Resources::default(),
             run_dir: PathBuf::new(),
@@ -467,7 +472,7 @@ mod tests {
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
              phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \
-             customization deviations warnings resources resources.peak_rss_bytes \
+             customization deviations policy warnings resources resources.peak_rss_bytes \
              run_dir started_at finished_at"
         );
         let page = include_str!("../../../docs/results.md");

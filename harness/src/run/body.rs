@@ -23,10 +23,12 @@ use crate::lifetime::Note;
 use crate::lock::{Attempt, DomainLock};
 use crate::name::Domain;
 use crate::outcome::Phase;
+use crate::policy::Terms;
 use crate::recipe::compose::resolve::SharedNetwork;
 use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::{TierError, timed};
+use crate::trust::Trust;
 use crate::wait::Stopwatch;
 
 impl From<EngineError> for RunError {
@@ -94,8 +96,13 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     }
     let mut plan = make_plan(context, checkout.clone()).await?;
     let named = dependencies::named(&context.settings, &plan.declared)?;
-    let means = means(context, traits, chosen.abra.is_some() || !named.is_empty());
-    let resolved = resolved::of(&plan, &context.settings, &means)?;
+    let means = means(
+        context,
+        &plan.trust,
+        traits,
+        chosen.abra.is_some() || !named.is_empty(),
+    );
+    let resolved = resolved::judged(context, &plan, &means)?;
     let mut deviations = match &chosen.abra {
         None => resolved.deviations(),
         Some(_) => {
@@ -111,6 +118,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let names = named.iter().map(|one| &one.recipe);
     let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
     for dependency in &needed {
+        dependency.judge(&means)?;
         plan.customization.extend(dependency.customization());
         plan.warnings.extend(dependency.warnings(&there));
         if chosen.abra.is_some() {
@@ -195,13 +203,28 @@ pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Resu
 
 /// Returns how the context's app is deployed. Without a gateway nothing needs the network that it shares with
 /// apps, unless `shares` says so: abra deploys what the recipe says, and dependencies are reached there.
-pub(super) fn means(context: &Context<'_>, traits: HostTraits, shares: bool) -> Means {
+pub(super) fn means(
+    context: &Context<'_>,
+    trust: &Trust,
+    traits: HostTraits,
+    shares: bool,
+) -> Means {
+    let settings = &context.settings;
     let shared = if shares || context.settings.gateway.is_some() {
         SharedNetwork::AsShipped
     } else {
         SharedNetwork::Own
     };
-    Means { traits, shared }
+    Means {
+        traits,
+        shared,
+        terms: Terms {
+            level: trust.level.clone(),
+            domain: settings.domain.to_string(),
+            images: settings.local_images.clone(),
+            schema: traits.schema.to_owned(),
+        },
+    }
 }
 
 /// Returns where the context's app is deployed.

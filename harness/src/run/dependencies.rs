@@ -213,8 +213,9 @@ async fn deploy(
         chaos: version.is_none(),
         version: version.clone().or(plan.head_version),
     };
+    let terms = published::terms(&named, &plan.trust, &driver.site().means);
     let mut bench = Bench {
-        driver: driver.for_app(&named.recipe, &dirs),
+        driver: driver.for_app(&named.recipe, &dirs, terms),
         lock,
         recipe: named.recipe.clone(),
         zone: settings.zone.clone(),

@@ -18,6 +18,7 @@ use crate::error::chain;
 use crate::git::{checkout, fetch, snapshot, tags, worktree};
 use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
+use crate::policy::Violation;
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::env::EnvFile;
 use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
@@ -518,6 +519,8 @@ pub struct PlanView<'a> {
     pub deploy_timeout_s: u64,
     /// How many deploys the run should count.
     pub deploy_count: u32,
+    /// What the host's policy has against it.
+    pub policy: Vec<Violation>,
     /// The head as it is deployed: every variable substituted, every name final.
     pub project: &'a serde_json::Value,
     /// The base in the same way.

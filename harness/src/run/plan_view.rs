@@ -7,7 +7,6 @@ use super::resolved::Releases;
 use crate::driver::Chosen;
 use crate::event::{Event, Planned};
 use crate::recipe::backup::BackupPlan;
-use crate::recipe::compose::resolve::Resolved;
 use crate::tier;
 
 /// Says what the run is going to do.
@@ -94,8 +93,12 @@ pub(super) fn view(
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
         deploy_count: deploy_count(named.len()),
-        project: resolved.head.document(),
-        base_project: resolved.base.as_ref().map(Resolved::document),
+        policy: resolved.warnings(),
+        project: resolved.head.resolved().document(),
+        base_project: resolved
+            .base
+            .as_ref()
+            .map(|base| base.resolved().document()),
     };
     serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")
 }

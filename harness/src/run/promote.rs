@@ -21,6 +21,7 @@ use crate::lifetime::Note;
 use crate::lifetime::worker::Signals;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
+use crate::policy::Refused;
 use crate::recipe::version::Version;
 use crate::suite::Needs;
 use crate::swarm::Engine;
@@ -281,7 +282,7 @@ async fn work(
         version: Some(version.clone()),
         chaos: false,
     };
-    let means = super::body::means(&context, traits, false);
+    let means = super::body::means(&context, &plan.trust, traits, false);
     let driver = stack_driver(&context, engine, means);
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
@@ -334,6 +335,7 @@ fn with_advice(error: &(dyn std::error::Error + 'static)) -> String {
 fn in_words(error: RunError) -> AnyError {
     match error {
         RunError::Usage { error, .. } | RunError::Infra { error, .. } => error,
+        RunError::Refused { found, .. } => Refused { violations: found }.into(),
     }
 }
 

@@ -114,11 +114,8 @@ pub(super) async fn go(
             body::start_over(&context)?;
             return Ok(Quick::Cold(reason));
         }
-        let resolved = resolved::of(
-            &plan,
-            &context.settings,
-            &body::means(&context, traits, false),
-        )?;
+        let means = body::means(&context, &plan.trust, traits, false);
+        let resolved = resolved::judged(&context, &plan, &means)?;
         let lines = resolved.deviations();
         plan_view::announce(&context, &plan, &[], &embedded(), &lines);
         return Ok(Quick::Done(Some(plan_view::view(
@@ -171,8 +168,8 @@ pub(super) async fn go(
         quick: true,
         domain: domain.to_string(),
     });
-    let means = body::means(&context, traits, false);
-    let resolved = resolved::of(&plan, &context.settings, &means)?;
+    let means = body::means(&context, &plan.trust, traits, false);
+    let resolved = resolved::judged(&context, &plan, &means)?;
     super::network::proxy_is_there(&engine, &resolved).await?;
     let lines = resolved.deviations();
     plan_view::announce(&context, &plan, &[], &embedded(), &lines);

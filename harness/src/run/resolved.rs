@@ -2,53 +2,158 @@
 
 use super::plan::Plan;
 use super::settings::Settings;
-use super::{RunError, usage};
-use crate::driver::stack::{Means, Stamp};
+use super::{Context, RunError, usage};
+use crate::driver::stack::{Means, NotDeployable, Stamp};
+use crate::event::Event;
+use crate::outcome::Verdict;
+use crate::policy::{Judged, Violation};
 use crate::recipe::compose::resolve::Resolved;
 use crate::recipe::release::Release;
+use crate::trust::TrustView;
 
-/// Every release that a run deploys, resolved.
+/// Every release that a run deploys, resolved and judged.
 #[derive(Debug)]
 pub(super) struct Releases {
     /// The head as a new app.
-    pub(super) head: Resolved,
+    pub(super) head: Judged,
     /// The base.
-    pub(super) base: Option<Resolved>,
+    pub(super) base: Option<Judged>,
     /// The head as an upgrade of the base, where there is one that can be upgraded.
-    pub(super) upgraded: Option<Resolved>,
+    pub(super) upgraded: Option<Judged>,
 }
 
-/// Resolves the releases of `plan`.
+/// Resolves the releases of `plan`, and judges them.
 ///
 /// # Errors
-/// [`RunError::Usage`] for what depends on the place or the person that deploys.
-pub(super) fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunError> {
+/// [`RunError::Usage`] for what depends on the place or the person that deploys, [`RunError::Refused`] for what the
+/// policy is against.
+fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunError> {
     let stack = settings.domain.stack();
-    let resolve =
-        |release: &Release, stamp: &Stamp| means.resolve(release, &stack, stamp).map_err(usage);
+    let mut against: Vec<Violation> = Vec::new();
+    let mut resolve =
+        |release: &Release, stamp: &Stamp, of: &str| match means.resolve(release, &stack, stamp) {
+            Ok(judged) => Ok(Some(judged)),
+            Err(NotDeployable::Compose(error)) => Err(usage(error)),
+            Err(NotDeployable::Policy(refused)) => {
+                for mut found in refused.violations {
+                    let known = against.iter().any(|known| known.is_same(&found));
+                    if !known {
+                        found.message.insert_str(0, of);
+                        against.push(found);
+                    }
+                }
+                Ok(None)
+            }
+        };
     let head_stamp = plan.head_stamp(settings);
-    let base = match (&plan.base, plan.base_stamp(settings)) {
-        (Some(base), Some(stamp)) => Some(resolve(&base.release, &stamp)?),
-        _ => None,
-    };
+    let head = resolve(&plan.head, &head_stamp, "")?;
     let upgraded = match plan.base.as_ref().map(|base| &base.upgraded) {
-        Some(Ok(release)) => Some(resolve(release, &head_stamp)?),
+        Some(Ok(release)) => resolve(release, &head_stamp, "with the base's env file, ")?,
         _ => None,
     };
-    Ok(Releases {
-        head: resolve(&plan.head, &head_stamp)?,
-        base,
-        upgraded,
+    let base = match (&plan.base, plan.base_stamp(settings)) {
+        (Some(base), Some(stamp)) => {
+            resolve(&base.release, &stamp, &format!("in {}, ", base.in_words()))?
+        }
+        _ => None,
+    };
+    match head {
+        Some(head) if !against.iter().any(|found| found.refused) => Ok(Releases {
+            head,
+            base,
+            upgraded,
+        }),
+        _ => Err(RunError::Refused {
+            found: against,
+            hints: Vec::new(),
+            view: None,
+        }),
+    }
+}
+
+/// Resolves and judges the releases of `plan`; what the policy has against them is said.
+pub(super) fn judged(
+    context: &Context<'_>,
+    plan: &Plan,
+    means: &Means,
+) -> Result<Releases, RunError> {
+    let settings = &context.settings;
+    let judged = of(plan, settings, means);
+    let found = match &judged {
+        Ok(releases) => releases.warnings(),
+        Err(RunError::Refused { found, .. }) => found.clone(),
+        Err(_) => Vec::new(),
+    };
+    for one in &found {
+        context
+            .events
+            .emit(&Event::PolicyFound(Box::new(one.clone())));
+    }
+    judged.map_err(|error| match error {
+        RunError::Refused { found, .. } => refused(context, plan, found),
+        other => other,
+    })
+}
+
+/// Returns the refusal of a run: what would allow it, and what a dry run prints.
+fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunError {
+    let settings = &context.settings;
+    let grants = found.iter().filter(|found| found.refused);
+    let grants = grants.filter_map(|found| found.grant.as_deref());
+    let mut hints: Vec<String> = Vec::new();
+    for grant in grants {
+        let lines = plan.trust.lines_to_add(grant);
+        let hint = format!("an operator who trusts it adds to grants.yml: {lines}");
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    let view = settings.dry_run.then(|| {
+        let view = serde_json::json!({
+            "recipe": settings.recipe.as_str(),
+            "trust": TrustView::from(&plan.trust),
+            "head_commit": plan.head.commit,
+            "domain": settings.domain.as_str(),
+            "verdict": Verdict::Refused,
+            "policy": found,
+        });
+        format!("{view:#}")
+    });
+    RunError::Refused { found, hints, view }
+}
+
+/// Returns why a run is refused, in one line.
+pub(super) fn in_words(found: &[Violation]) -> Option<String> {
+    let mut refused = found.iter().filter(|found| found.refused);
+    let first = refused.next()?;
+    Some(match refused.count() {
+        0 => first.to_string(),
+        more => format!("{first}, and {more} more"),
     })
 }
 
 impl Releases {
     /// Returns all of them, the base first, as they are deployed.
     pub(super) fn all(&self) -> impl Iterator<Item = &Resolved> {
+        self.judged().map(Judged::resolved)
+    }
+
+    fn judged(&self) -> impl Iterator<Item = &Judged> {
         self.base
             .iter()
             .chain([&self.head])
             .chain(self.upgraded.iter())
+    }
+
+    /// Returns what the policy has against them although they may be deployed, each once.
+    pub(super) fn warnings(&self) -> Vec<Violation> {
+        let mut all: Vec<Violation> = Vec::new();
+        for found in self.judged().flat_map(Judged::warnings) {
+            if !all.iter().any(|known| known.is_same(found)) {
+                all.push(found.clone());
+            }
+        }
+        all
     }
 
     /// Returns what is deployed otherwise than the recipe says, each once.

@@ -88,6 +88,8 @@ pub struct Settings {
     pub published: Published,
     /// What the operator grants to which source.
     pub grants: Arc<Grants>,
+    /// Images that every source may use, wherever they come from: prefixes of repositories.
+    pub local_images: Vec<String>,
     /// The ref under test; without one the work tree or the default branch.
     pub reference: Option<GitRef>,
     /// The pull request, as the forge numbers it.

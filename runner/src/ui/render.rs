@@ -8,6 +8,7 @@ use std::time::Duration;
 use harness::event::{Event, Planned, Promotion, RunFinished, RunStarted};
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+use harness::policy::Violation;
 use harness::report::level::Rungs;
 use harness::report::{human, printable};
 use harness::trust::TrustView;
@@ -86,6 +87,7 @@ impl Renderer {
             Event::Notice(text) => format!("{}{}\n", clock(at), self.clean(text)),
             Event::Warning(text) => self.line(at, "warning", &paint(YELLOW, &self.clean(text))),
             Event::Deviation(text) => self.line(at, "deviation", &paint(YELLOW, &self.clean(text))),
+            Event::PolicyFound(found) => self.policy(found, at),
             Event::PhaseStarted { phase, detail } => self.phase_started(*phase, detail, at),
             Event::Progress(text) => self.progress(text, at),
             Event::PhaseFinished { phase, elapsed } => self.phase_finished(*phase, *elapsed, at),
@@ -171,6 +173,21 @@ impl Renderer {
     fn trusted(&self, trust: &TrustView) -> String {
         let said = format!("{}: {}, {}", trust.level, trust.source, trust.why);
         format!("  {:10} {}\n", "trust", self.clean(&said))
+    }
+
+    /// Returns what the policy has against the recipe, and what would allow it.
+    fn policy(&self, found: &Violation, at: Duration) -> String {
+        let (label, color) = if found.refused {
+            ("refused", RED)
+        } else {
+            ("policy", YELLOW)
+        };
+        let mut text = self.line(at, label, &paint(color, &self.clean(&found.to_string())));
+        if let Some(grant) = found.grant.as_ref().filter(|_| found.refused) {
+            let hint = self.clean(&format!("grants.yml: {grant}"));
+            writeln!(text, "{INDENT}{hint}").expect("writing to a string succeeds");
+        }
+        text
     }
 
     fn moved(&self, quick: bool, domain: &str, at: Duration) -> String {

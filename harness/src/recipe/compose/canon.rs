@@ -35,6 +35,8 @@ pub(super) struct Canon<'a> {
     pub(super) read: &'a dyn Fn(&str) -> Result<String, String>,
     /// Paths and messages of what is odd.
     pub(super) warnings: Vec<(String, String)>,
+    /// Paths of what was an item of a list and is an entry of a mapping now, with the former.
+    pub(super) moved: Vec<(String, String)>,
 }
 
 impl Canon<'_> {
@@ -198,10 +200,13 @@ impl Canon<'_> {
                     let Some(text) = item.as_str() else {
                         return fault(&format!("{path}[{index}]"), "it is not a string");
                     };
-                    match text.split_once('=') {
-                        Some((key, value)) => map.insert(key.to_owned(), value.into()),
-                        None => map.insert(text.to_owned(), empty()),
+                    let (key, value) = match text.split_once('=') {
+                        Some((key, value)) => (key, value.into()),
+                        None => (text, empty()),
                     };
+                    self.moved
+                        .push((join(path, key), format!("{path}[{index}]")));
+                    map.insert(key.to_owned(), value);
                 }
                 Ok(map)
             }

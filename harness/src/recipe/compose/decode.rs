@@ -322,7 +322,7 @@ impl<'a> At<'a> {
 }
 
 /// Returns a duration in Go's notation, such as `1m30s` or `1.5h`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

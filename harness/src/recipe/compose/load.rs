@@ -106,6 +106,12 @@ impl Project {
         }
     }
 
+    /// Returns the place of a value, if a file has this very path.
+    #[must_use]
+    pub fn exact_location(&self, path: &str) -> Option<&Location> {
+        self.locations.get(path)
+    }
+
     /// Returns the place of a value, such as `services.app.image`, or of the nearest key above it.
     ///
     /// Of a value that several files set, it is the place in the last one.
@@ -290,8 +296,13 @@ impl Loader {
             base: &self.base,
             read: &read,
             warnings: Vec::new(),
+            moved: Vec::new(),
         };
         canon.document(&mut value).map_err(invalid)?;
+        let moved = canon.moved.into_iter();
+        let moved: Vec<_> = moved
+            .filter_map(|(path, from)| Some((path, marks.get(&from)?.clone())))
+            .collect();
         let mut odd = canon.warnings;
         self.budget = budget.into_inner();
         match &mut self.merged {
@@ -307,6 +318,7 @@ impl Loader {
                 message,
             }));
         self.marks.extend(marks);
+        self.marks.extend(moved);
         Ok(())
     }
 

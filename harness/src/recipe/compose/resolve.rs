@@ -102,6 +102,14 @@ impl Resolved {
         &self.project.document
     }
 
+    /// Changes the document.
+    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.project.document);
+        self.project
+            .decode()
+            .expect("limits and left out ports leave a project readable");
+    }
+
     /// Returns the compose file to deploy, and the files that it names with their contents, all of them below
     /// `dir`. Their names begin with `tag`.
     #[must_use]
@@ -211,7 +219,7 @@ fn set_version(document: &mut Value, deployment: &Deployment, deviations: &mut V
 }
 
 /// Returns whether a schema version of the third line is older than another: `3`, `3.4`.
-fn is_older(one: &str, other: &str) -> bool {
+pub(crate) fn is_older(one: &str, other: &str) -> bool {
     let number = |text: &str| -> Option<(u32, u32)> {
         let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
         Some((major.parse().ok()?, minor.parse().ok()?))

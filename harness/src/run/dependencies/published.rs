@@ -3,16 +3,19 @@
 use super::Named;
 use crate::dirs::RunDirs;
 use crate::driver;
+use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::git::checkout;
 use crate::name::RecipeName;
 use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
+use crate::policy::Terms;
 use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
 use crate::run::{AnyError, RunError, ownership, usage};
+use crate::trust::{Level, Trust};
 
 /// A dependency that was read.
 #[derive(Debug)]
@@ -27,6 +30,18 @@ pub(in crate::run) struct Dependency {
     pub(super) plan: Result<Box<Plan>, String>,
     /// Its own places within the run's.
     pub(super) dirs: RunDirs,
+}
+
+/// Returns what a dependency is judged by in a run with `means`. What a person runs by hand includes what it needs.
+pub(super) fn terms(named: &Named, trust: &Trust, means: &Means) -> Terms {
+    Terms {
+        level: match &means.terms.level {
+            Level::ByHand => Level::ByHand,
+            Level::Stranger | Level::Granted(_) => trust.level.clone(),
+        },
+        domain: named.domain.to_string(),
+        ..means.terms.clone()
+    }
 }
 
 /// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
@@ -56,6 +71,7 @@ fn about(recipe: &RecipeName, error: RunError) -> RunError {
             error: text(&error),
             hints,
         },
+        refused @ RunError::Refused { .. } => refused,
     }
 }
 
@@ -143,6 +159,42 @@ impl Dependency {
     /// Returns the values that nobody may see.
     pub(in crate::run) fn secrets(&self) -> &[String] {
         self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
+    }
+
+    /// Judges it as the run with `means` deploys it.
+    ///
+    /// # Errors
+    /// [`RunError::Refused`] for what the policy is against.
+    pub(in crate::run) fn judge(&self, means: &Means) -> Result<(), RunError> {
+        let Ok(plan) = &self.plan else {
+            return Ok(());
+        };
+        let means = Means {
+            terms: terms(&self.named, &plan.trust, means),
+            ..means.clone()
+        };
+        let stamp = Stamp {
+            recipe: self.named.recipe.clone(),
+            version: self.version.clone(),
+            chaos: self.version.is_none(),
+        };
+        let stack = self.named.domain.stack();
+        match means.resolve(&plan.head, &stack, &stamp) {
+            Ok(_) => Ok(()),
+            Err(NotDeployable::Compose(error)) => Err(usage(error)),
+            Err(NotDeployable::Policy(refused)) => {
+                let mut found = refused.violations;
+                for one in &mut found {
+                    one.message
+                        .insert_str(0, &format!("dependency `{}`: ", self.named.recipe));
+                }
+                Err(RunError::Refused {
+                    found,
+                    hints: Vec::new(),
+                    view: None,
+                })
+            }
+        }
     }
 
     /// Returns the images that it needs.

@@ -1,0 +1,387 @@
+//! How much of the host an app may have, and what is filled in so that it cannot have more.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::rules::SIZE;
+use super::{Case, Terms};
+use crate::overlay::environment::COPY_PREFIX;
+use crate::recipe::compose::resolve::{Resolved, is_older};
+use crate::trust::grant::Ceilings;
+use crate::trust::{Level, size};
+
+/// The schema from which on a task's processes can be limited.
+const PIDS_SCHEMA: &str = "3.9";
+
+/// How long a task may take to end; what Swarm waits for, the teardown waits for.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// How often a health check may run.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What one app may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    replicas: u64,
+    services: u64,
+    tasks: u64,
+    memory: u64,
+    cpus: u64,
+    pids: u64,
+    log_size: u64,
+}
+
+impl Limits {
+    pub(super) fn of(level: &Level) -> Self {
+        let none = Ceilings::default();
+        let granted = match level {
+            Level::Granted(grant) => &grant.ceilings,
+            Level::Stranger | Level::ByHand => &none,
+        };
+        Self {
+            replicas: granted.replicas.unwrap_or(3),
+            services: granted.services.unwrap_or(20),
+            tasks: granted.tasks.unwrap_or(40),
+            memory: granted.memory.unwrap_or(1 << 30),
+            cpus: granted.cpus.unwrap_or(1_000_000_000),
+            pids: granted.pids.unwrap_or(512),
+            log_size: granted.log_size.unwrap_or(10 << 20),
+        }
+    }
+}
+
+/// Returns how many tasks of a service there can be at a time.
+fn replicas(service: &Value) -> u64 {
+    let mode = service.pointer("/deploy/mode").and_then(Value::as_str);
+    if matches!(mode, Some("global" | "global-job")) {
+        return 1;
+    }
+    match service.pointer("/deploy/replicas") {
+        None | Some(Value::Null) => 1,
+        // What is no count Docker refuses.
+        Some(count) => count.as_u64().unwrap_or(1),
+    }
+}
+
+/// Refuses more services and tasks than the host gives.
+pub(super) fn check(case: &mut Case<'_>) {
+    let limits = Limits::of(&case.terms.level);
+    let (mut services, mut tasks) = (0_u64, 0_u64);
+    for (name, service) in case.section("services") {
+        let count = replicas(service);
+        services += 1;
+        tasks = tasks.saturating_add(count);
+        if count > limits.replicas {
+            let path = format!("services.{name}.deploy.replicas");
+            let message = format!("{count} replicas are more than {}", limits.replicas);
+            let grant = Some(format!("ceilings: {{replicas: {count}}}"));
+            case.find(&SIZE, &path, &count.into(), message, grant);
+        }
+    }
+    for (what, count, most) in [
+        ("services", services, limits.services),
+        ("tasks", tasks, limits.tasks),
+    ] {
+        if count > most {
+            let message = format!("{count} {what} are more than {most}");
+            let grant = Some(format!("ceilings: {{{what}: {count}}}"));
+            case.find(&SIZE, "services", &count.into(), message, grant);
+        }
+    }
+}
+
+/// Fills the ceilings in, and takes out what is not refused but not deployed.
+pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
+    let limits = Limits::of(&terms.level);
+    let operators = operators(resolved);
+    let has_pids = !is_older(&terms.schema, PIDS_SCHEMA);
+    let mut notes = Notes::default();
+    resolved.edit(|document| {
+        let services = document.get_mut("services").and_then(Value::as_object_mut);
+        for (name, service) in services.into_iter().flatten() {
+            let theirs = |key: &str| operators.contains(&format!("services.{name}.{key}"));
+            ports(service, name, terms, &mut notes);
+            resources(service, name, limits, has_pids, &theirs, &mut notes);
+            log(service, name, limits, &theirs, &mut notes);
+            tmpfs(service, name, limits, &mut notes);
+            times(service, name, &theirs, &mut notes);
+        }
+        if has_pids && let Some(top) = document.as_object_mut() {
+            let version = top
+                .get("version")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if version.is_empty() || is_older(version, PIDS_SCHEMA) {
+                top.insert("version".to_owned(), terms.schema.clone().into());
+            }
+        }
+    });
+    resolved.deviations.extend(notes.lines());
+}
+
+/// Returns the keys of services that the operator's overlay sets.
+fn operators(resolved: &Resolved) -> std::collections::BTreeSet<String> {
+    const KEYS: [&str; 8] = [
+        "deploy.resources.limits.memory",
+        "deploy.resources.limits.cpus",
+        "deploy.resources.limits.pids",
+        "logging.driver",
+        "logging.options.max-size",
+        "stop_grace_period",
+        "healthcheck.interval",
+        "healthcheck.start_interval",
+    ];
+    let services = resolved
+        .document()
+        .get("services")
+        .and_then(Value::as_object);
+    let names = services.into_iter().flatten().map(|(name, _)| name);
+    names
+        .filter(|name| !name.contains('.'))
+        .flat_map(|name| KEYS.map(|key| format!("services.{name}.{key}")))
+        .filter(|path| {
+            let place = resolved.project.exact_location(path);
+            place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
+        })
+        .collect()
+}
+
+/// What was filled in, and for which services.
+#[derive(Default)]
+struct Notes(Vec<(String, Vec<String>)>);
+
+impl Notes {
+    fn add(&mut self, what: impl Into<String>, service: &str) {
+        let what = what.into();
+        match self.0.iter_mut().find(|(noted, _)| *noted == what) {
+            Some((_, services)) => services.push(service.to_owned()),
+            None => self.0.push((what, vec![service.to_owned()])),
+        }
+    }
+
+    fn lines(self) -> impl Iterator<Item = String> {
+        self.0
+            .into_iter()
+            .map(|(what, services)| format!("{what}: `{}`", services.join("`, `")))
+    }
+}
+
+fn ports(service: &mut Value, name: &str, terms: &Terms, notes: &mut Notes) {
+    let granted = |port: &Value| {
+        let Level::Granted(grant) = &terms.level else {
+            return false;
+        };
+        let number = port.get("published").and_then(Value::as_u64);
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        let protocol = port
+            .get("protocol")
+            .and_then(Value::as_str)
+            .unwrap_or("tcp");
+        number.is_some_and(|number| grant.allows_port(number, protocol))
+    };
+    let Some(map) = service.as_object_mut() else {
+        return;
+    };
+    let Some(ports) = map.get_mut("ports").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let before = ports.len();
+    ports.retain(granted);
+    let (dropped, empty) = (before > ports.len(), ports.is_empty());
+    if empty {
+        map.remove("ports");
+    }
+    if dropped {
+        notes.add("ports are not published, because no grant lists them", name);
+    }
+}
+
+/// Returns the mapping at `keys` below `value`, made where there is none.
+fn mapping<'a>(value: &'a mut Value, keys: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    keys.iter()
+        .try_fold(value, |at, key| {
+            let next = at.as_object_mut()?.entry(*key).or_insert_with(|| json!({}));
+            if next.is_null() {
+                *next = json!({});
+            }
+            Some(next)
+        })?
+        .as_object_mut()
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn resources(
+    service: &mut Value,
+    name: &str,
+    limits: Limits,
+    has_pids: bool,
+    theirs: &dyn Fn(&str) -> bool,
+    notes: &mut Notes,
+) {
+    let Some(map) = mapping(service, &["deploy", "resources", "limits"]) else {
+        return;
+    };
+    let read = |map: &Map<String, Value>, key: &str, parse: fn(&str) -> Result<u64, String>| {
+        map.get(key)
+            .filter(|value| !value.is_null())
+            .and_then(|value| parse(&text(value)).ok())
+    };
+    let words = [
+        ("memory", limits.memory, size::in_words(limits.memory)),
+        ("cpus", limits.cpus, size::cpus_in_words(limits.cpus)),
+    ];
+    for (key, most, words) in &words {
+        let parse = if *key == "memory" {
+            size::bytes
+        } else {
+            size::nano_cpus
+        };
+        let there = read(map, key, parse).is_some_and(|value| value <= *most);
+        if !there && !theirs(&format!("deploy.resources.limits.{key}")) {
+            map.insert((*key).to_owned(), words.clone().into());
+            notes.add(format!("limited to {key} {words} a task"), name);
+        }
+    }
+    if has_pids && !theirs("deploy.resources.limits.pids") {
+        let there = map.get("pids").and_then(Value::as_u64);
+        if !there.is_some_and(|count| (1..=limits.pids).contains(&count)) {
+            map.insert("pids".to_owned(), limits.pids.into());
+            notes.add(format!("limited to {} processes a task", limits.pids), name);
+        }
+    }
+    // No node would take a task that reserves more than it may use.
+    let used = service.pointer("/deploy/resources/limits").cloned();
+    let reservations = service
+        .pointer_mut("/deploy/resources/reservations")
+        .and_then(Value::as_object_mut);
+    let (Some(used), Some(reserved)) = (used, reservations) else {
+        return;
+    };
+    for (key, parse) in [
+        ("memory", size::bytes as fn(&str) -> _),
+        ("cpus", size::nano_cpus),
+    ] {
+        let most = used.get(key).and_then(|value| parse(&text(value)).ok());
+        let Some(value) = reserved.get(key).filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let wanted = parse(&text(value));
+        if let (Some(most), Some(limit)) = (most, used.get(key))
+            && wanted.is_ok_and(|wanted: u64| wanted > most)
+        {
+            reserved.insert(key.to_owned(), limit.clone());
+            notes.add(format!("reserves no more {key} than it may use"), name);
+        }
+    }
+}
+
+fn log(
+    service: &mut Value,
+    name: &str,
+    limits: Limits,
+    theirs: &dyn Fn(&str) -> bool,
+    notes: &mut Notes,
+) {
+    let driver = service.pointer("/logging/driver").and_then(Value::as_str);
+    let driver = driver
+        .filter(|driver| !driver.is_empty())
+        .map(str::to_owned);
+    // Another driver is there by the operator's word only.
+    if driver
+        .as_deref()
+        .is_some_and(|name| !matches!(name, "json-file" | "local"))
+        || theirs("logging.driver")
+        || theirs("logging.options.max-size")
+    {
+        return;
+    }
+    let Some(map) = mapping(service, &["logging", "options"]) else {
+        return;
+    };
+    let option = |key: &str| map.get(key).map(text);
+    let size = option("max-size").and_then(|text| size::bytes(&text).ok());
+    let default = if driver.as_deref() == Some("local") {
+        5
+    } else {
+        1
+    };
+    let files = option("max-file").map_or(Some(default), |text| text.parse::<u64>().ok());
+    let total = size
+        .zip(files)
+        .and_then(|(size, files)| size.checked_mul(files));
+    if total.is_none_or(|total| total > limits.log_size) {
+        map.insert(
+            "max-size".to_owned(),
+            size::in_words(limits.log_size / 2).into(),
+        );
+        map.insert("max-file".to_owned(), "2".into());
+        let most = size::in_words(limits.log_size);
+        notes.add(format!("limited to a log of {most} a task"), name);
+    }
+    if driver.is_none()
+        && let Some(map) = mapping(service, &["logging"])
+    {
+        map.insert("driver".to_owned(), "json-file".into());
+    }
+}
+
+fn tmpfs(service: &mut Value, name: &str, limits: Limits, notes: &mut Notes) {
+    let mounts = service.get_mut("volumes").and_then(Value::as_array_mut);
+    for mount in mounts.into_iter().flatten() {
+        if mount.get("type").and_then(Value::as_str) != Some("tmpfs") {
+            continue;
+        }
+        let Some(map) = mapping(mount, &["tmpfs"]) else {
+            continue;
+        };
+        let given = map
+            .get("size")
+            .map(text)
+            .and_then(|text| size::bytes(&text).ok());
+        if given.is_none_or(|bytes| bytes > limits.memory) {
+            map.insert("size".to_owned(), limits.memory.into());
+            let most = size::in_words(limits.memory);
+            notes.add(format!("a tmpfs is limited to {most}"), name);
+        }
+    }
+}
+
+/// Bounds how long the end of a task takes and how often the engine looks at its health.
+fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: &mut Notes) {
+    let Some(map) = service.as_object_mut() else {
+        return;
+    };
+    let read = |value: &Value| crate::recipe::compose::duration(&text(value));
+    if let Some(grace) = map.get_mut("stop_grace_period")
+        && !grace.is_null()
+        && read(grace).is_none_or(|grace| grace > GRACE)
+        && !theirs("stop_grace_period")
+    {
+        *grace = format!("{}s", GRACE.as_secs()).into();
+        notes.add(format!("stopped within {} s", GRACE.as_secs()), name);
+    }
+    for key in ["interval", "start_interval"] {
+        let check = map
+            .get_mut("healthcheck")
+            .and_then(|check| check.get_mut(key));
+        if let Some(interval) = check
+            && read(interval).is_some_and(|interval| interval < INTERVAL && !interval.is_zero())
+            && !theirs(&format!("healthcheck.{key}"))
+        {
+            *interval = format!("{}ms", INTERVAL.as_millis()).into();
+            notes.add(
+                format!(
+                    "checked for health every {} ms at most",
+                    INTERVAL.as_millis()
+                ),
+                name,
+            );
+        }
+    }
+}

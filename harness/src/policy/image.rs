@@ -1,0 +1,164 @@
+//! Which images a source may use.
+
+use serde_json::Value;
+
+use super::rules::IMAGE;
+use super::{Case, scalar};
+
+/// Registries that everybody can pull from without a login.
+const PUBLIC: [&str; 21] = [
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "registry.k8s.io",
+    "k8s.gcr.io",
+    "public.ecr.aws",
+    "mcr.microsoft.com",
+    "registry.gitlab.com",
+    "codeberg.org",
+    "code.forgejo.org",
+    "data.forgejo.org",
+    "git.coopcloud.tech",
+    "lscr.io",
+    "docker.elastic.co",
+    "docker.n8n.io",
+    "docker.getoutline.com",
+    "docker.gitea.com",
+    "dock.mau.dev",
+    "registry.suse.com",
+    "registry.access.redhat.com",
+];
+
+/// Returns whether everybody can pull from a registry without a login.
+#[must_use]
+pub fn is_public_registry(registry: &str) -> bool {
+    PUBLIC.contains(&registry)
+}
+
+/// Returns the registry and the repository of a reference with its registry: `docker.io` and
+/// `docker.io/library/nginx` of `nginx:1.27`.
+///
+/// # Errors
+/// A sentence when it is no reference to an image.
+pub fn repository_of(reference: &str) -> Result<(String, String), String> {
+    let wrong = || {
+        format!(
+            "`{}` is no reference to an image",
+            super::shortened(reference)
+        )
+    };
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
+    if let Some(digest) = digest {
+        let hex = digest.strip_prefix("sha256:").ok_or_else(wrong)?;
+        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(wrong());
+        }
+    }
+    let last = name.rfind('/').map_or(0, |at| at + 1);
+    let (name, tag) = match name[last..].rfind(':') {
+        Some(at) => (&name[..last + at], Some(&name[last + at + 1..])),
+        None => (name, None),
+    };
+    if tag.is_some_and(|tag| !is_tag(tag)) {
+        return Err(wrong());
+    }
+    let (registry, path) = match name.split_once('/') {
+        Some((first, rest))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
+            (first.to_ascii_lowercase(), rest.to_owned())
+        }
+        Some(_) => ("docker.io".to_owned(), name.to_owned()),
+        None => ("docker.io".to_owned(), format!("library/{name}")),
+    };
+    let registry = match registry.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        _ => registry,
+    };
+    let host = registry.split(':').next().unwrap_or_default();
+    let is_host = !host.is_empty()
+        && host.split('.').all(|part| {
+            !part.is_empty()
+                && !part.starts_with('-')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        });
+    let port = registry.split_once(':').map(|(_, port)| port);
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    if !is_host || !is_port || path.len() > 255 || !path.split('/').all(is_component) {
+        return Err(wrong());
+    }
+    let repository = format!("{registry}/{path}");
+    Ok((registry, repository))
+}
+
+fn is_tag(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !text.starts_with(['.', '-'])
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn is_component(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !text.is_empty()
+        && text.starts_with(edge)
+        && text.ends_with(edge)
+        && text.chars().all(|c| edge(c) || "._-".contains(c))
+}
+
+/// Returns whether a prefix of the operator's covers a repository. Both may leave `docker.io/` out.
+#[must_use]
+pub(super) fn covers(prefix: &str, repository: &str) -> bool {
+    let plain = |text: &str| {
+        let text = text.trim_end_matches('/');
+        let text = text.strip_prefix("docker.io/").unwrap_or(text);
+        text.strip_prefix("library/").unwrap_or(text).to_owned()
+    };
+    let (prefix, repository) = (plain(prefix), plain(repository));
+    repository
+        .strip_prefix(prefix.as_str())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl super::Terms {
+    /// Returns whether the operator lets the source use images of a repository, wherever they come from.
+    #[must_use]
+    pub fn lists_image(&self, repository: &str) -> bool {
+        let granted: &[String] = match &self.level {
+            crate::trust::Level::Granted(grant) => &grant.images,
+            crate::trust::Level::Stranger | crate::trust::Level::ByHand => &[],
+        };
+        self.images
+            .iter()
+            .chain(granted)
+            .any(|prefix| covers(prefix, repository))
+    }
+}
+
+pub(super) fn check(case: &mut Case<'_>) {
+    for (name, service) in case.section("services") {
+        let path = format!("services.{name}.image");
+        let Some(reference) = service.get("image").and_then(Value::as_str) else {
+            continue;
+        };
+        let value = Value::from(reference);
+        match repository_of(reference) {
+            Err(message) => case.find(&IMAGE, &path, &value, message, None),
+            Ok((registry, repository)) => {
+                if is_public_registry(&registry) || case.terms.lists_image(&repository) {
+                    continue;
+                }
+                let message = format!("`{registry}` is no public registry that this host knows");
+                let grant = Some(format!("images: [{}]", scalar(&repository)));
+                case.find(&IMAGE, &path, &value, message, grant);
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Labels, which programs beside the Swarm obey.
+
+use serde_json::Value;
+
+use super::rules::{DOCKER_LABEL, GATEWAY, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME};
+use super::{Case, route, scalar};
+use crate::trust::Grant;
+
+/// Namespaces of labels by which programs that operators run act on containers and services.
+const OTHERS: [&str; 9] = [
+    "caddy",
+    "com.centurylinklabs.watchtower",
+    "ofelia",
+    "shepherd",
+    "swarm.cronjob",
+    "com.df",
+    "docker-volume-backup",
+    "autoheal",
+    "gantry",
+];
+
+/// Middlewares that act on their own router and ask no other machine.
+const MIDDLEWARES: [&str; 23] = [
+    "addprefix",
+    "basicauth",
+    "buffering",
+    "chain",
+    "circuitbreaker",
+    "compress",
+    "contenttype",
+    "digestauth",
+    "grpcweb",
+    "headers",
+    "ipallowlist",
+    "ipwhitelist",
+    "inflightreq",
+    "inflightconn",
+    "ratelimit",
+    "redirectregex",
+    "redirectscheme",
+    "replacepath",
+    "replacepathregex",
+    "retry",
+    "stripprefix",
+    "stripprefixregex",
+    "passtlsclientcert",
+];
+
+/// Options of a router that stay within it.
+const ROUTER: [&str; 7] = [
+    "entrypoints",
+    "middlewares",
+    "tls",
+    "observability",
+    "rulesyntax",
+    "rule",
+    "service",
+];
+
+/// Options of a service's load balancer that stay with its own containers.
+const BALANCER: [&str; 8] = [
+    "healthcheck",
+    "passhostheader",
+    "sticky",
+    "responseforwarding",
+    "serverstransport",
+    "strategy",
+    "terminationdelay",
+    "proxyprotocol",
+];
+
+pub(super) fn check(case: &mut Case<'_>) {
+    for (name, service) in case.section("services") {
+        let path = format!("services.{name}");
+        labels(case, &format!("{path}.labels"), service.get("labels"));
+        let deploy = service.pointer("/deploy/labels");
+        labels(case, &format!("{path}.deploy.labels"), deploy);
+    }
+    for section in ["networks", "volumes", "secrets", "configs"] {
+        for (key, entry) in case.section(section) {
+            labels(
+                case,
+                &format!("{section}.{key}.labels"),
+                entry.get("labels"),
+            );
+        }
+    }
+}
+
+fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
+    // Labels of networks and the like may still be a list.
+    let pairs: Vec<(String, Value)> = match labels {
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        Some(Value::Array(items)) => {
+            let text = items.iter().filter_map(Value::as_str);
+            text.map(|item| item.split_once('=').unwrap_or((item, "")))
+                .map(|(key, value)| (key.to_owned(), Value::from(value)))
+                .collect()
+        }
+        _ => return,
+    };
+    for (label, value) in pairs {
+        let at = format!("{path}.{label}");
+        let lower = label.trim().to_ascii_lowercase();
+        let in_space = |space: &str| {
+            lower
+                .strip_prefix(space)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_', '-']))
+        };
+        if in_space("com.docker") {
+            let message =
+                format!("the label `{label}` says whose something is, to the engine and its tools");
+            case.find(&DOCKER_LABEL, &at, &value, message, None);
+        } else if let Some(space) = OTHERS.iter().find(|space| in_space(space)) {
+            let message =
+                format!("labels of `{space}` are obeyed by a program that an operator may run");
+            case.find(&OTHERS_LABEL, &at, &value, message, None);
+        } else if lower == "traefik" || lower.starts_with("traefik.") {
+            traefik(case, &at, &lower, &value);
+        }
+    }
+}
+
+/// Judges a label that Traefik reads. It takes names in any case.
+fn traefik(case: &mut Case<'_>, at: &str, lower: &str, value: &Value) {
+    let parts: Vec<&str> = lower.split('.').collect();
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    match parts[..] {
+        ["traefik"]
+        | ["traefik", "enable" | "tags"]
+        | ["traefik", "docker" | "swarm", "network" | "lbswarm"] => {}
+        [
+            "traefik",
+            kind @ ("http" | "tcp"),
+            group @ ("routers" | "services" | "middlewares"),
+            name,
+            option,
+            ref rest @ ..,
+        ] => {
+            named(
+                case,
+                at,
+                name,
+                value,
+                &format!("the {} `{name}`", group.trim_end_matches('s')),
+            );
+            match group {
+                "routers" => router(case, at, kind, option, rest, &text),
+                "services" => service(case, at, option, rest, value),
+                _ => middleware(case, at, option, rest, &text),
+            }
+        }
+        _ => beyond(
+            case,
+            at,
+            value,
+            "it is no option of the app's own routers, services and middlewares",
+        ),
+    }
+}
+
+fn beyond(case: &mut Case<'_>, at: &str, value: &Value, message: &str) {
+    case.find(&GATEWAY, at, value, message, None);
+}
+
+/// Returns whether a name in the gateway's configuration begins with the stack's, as recipes write it.
+fn is_own(stack: &str, name: &str) -> bool {
+    let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
+    plain(name)
+        .strip_prefix(&plain(stack))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
+    let listed = |grant: &Grant| {
+        grant
+            .routers
+            .names
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(name))
+    };
+    if is_own(case.stack, name) || case.granted(listed) {
+        return;
+    }
+    let message = format!("{what} of the gateway does not begin with `{}`", case.stack);
+    let grant = Some(format!("routers: {{names: [{}]}}", scalar(name)));
+    case.find(&ROUTE_NAME, at, value, message, grant);
+}
+
+fn router(case: &mut Case<'_>, at: &str, kind: &str, option: &str, rest: &[&str], text: &str) {
+    let value = Value::from(text);
+    match (option, rest) {
+        ("rule", []) => {
+            let hosts = hosts(case);
+            if let Err(reason) = route::confined(text, kind == "tcp", &hosts) {
+                let grant = reason
+                    .host
+                    .as_deref()
+                    .filter(|host| super::keys::is_name(host));
+                let grant = grant.map(|host| format!("routers: {{hosts: [{}]}}", scalar(host)));
+                case.find(&ROUTE, at, &value, reason.message, grant);
+            }
+        }
+        ("priority", []) => {
+            if !text.is_empty() && !case.granted(|grant| grant.routers.priority) {
+                let message = "a priority can go before other apps' routers";
+                let grant = Some("routers: {priority: true}".to_owned());
+                case.find(&PRIORITY, at, &value, message, grant);
+            }
+        }
+        ("service", []) => named(case, at, text, &value, &format!("the service `{text}`")),
+        ("tls", ["certresolver"]) => {
+            if !text.is_empty() {
+                beyond(
+                    case,
+                    at,
+                    &value,
+                    "the gateway would ask for a certificate in the operator's name",
+                );
+            }
+        }
+        ("tls", [domains, ..]) if domains.starts_with("domains") => {
+            let hosts = hosts(case);
+            let other = text
+                .split(',')
+                .map(str::trim)
+                .find(|host| !host.is_empty() && !route::is_among(host, &hosts));
+            if let Some(host) = other {
+                let message = format!("the gateway would ask for a certificate of `{host}`");
+                let grant = super::keys::is_name(host)
+                    .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+                case.find(&ROUTE, at, &value, message, grant);
+            }
+        }
+        (option, _) if ROUTER.contains(&option) => {}
+        _ => beyond(
+            case,
+            at,
+            &value,
+            "this option of a router is not known here",
+        ),
+    }
+}
+
+fn hosts(case: &Case<'_>) -> Vec<String> {
+    let mut hosts = vec![case.terms.domain.to_ascii_lowercase()];
+    if let Some(grant) = case.grant() {
+        hosts.extend(
+            grant
+                .routers
+                .hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase()),
+        );
+    }
+    hosts
+}
+
+fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
+    let fine = option == "loadbalancer"
+        && match rest {
+            [
+                "server" | "servers[0]",
+                "port" | "scheme" | "weight" | "tls" | "preservepath",
+            ] => true,
+            [option, ..] => BALANCER.contains(option),
+            [] => false,
+        };
+    if !fine {
+        beyond(
+            case,
+            at,
+            value,
+            "the gateway would ask other machines than the app's own containers",
+        );
+    }
+}
+
+fn middleware(case: &mut Case<'_>, at: &str, kind: &str, rest: &[&str], text: &str) {
+    let value = Value::from(text);
+    let last = rest.last().copied().unwrap_or_default();
+    let reaches = last == "usersfile" || rest.contains(&"redis");
+    if kind == "errors" {
+        // It serves another service's page.
+        if last == "service" {
+            named(case, at, text, &value, &format!("the service `{text}`"));
+        }
+    } else if !MIDDLEWARES.contains(&kind) || reaches {
+        let message = format!(
+            "the middleware `{kind}` makes the gateway read its files or ask other machines"
+        );
+        beyond(case, at, &value, &message);
+    }
+}

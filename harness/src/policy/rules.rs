@@ -1,0 +1,155 @@
+//! The rules as data. `docs/policy.md` is made from them, and a test holds the two together.
+
+/// A rule of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id, which never changes its meaning.
+    pub id: &'static str,
+    /// The compose keys that it is about.
+    pub keys: &'static str,
+    /// What a stranger may do.
+    pub stranger: &'static str,
+    /// The key of `grants.yml` that allows more; absent where nothing does.
+    pub grant: Option<&'static str>,
+    /// Why, in a sentence.
+    pub why: &'static str,
+    /// What the author of the recipe can do.
+    pub fix: &'static str,
+    /// Whether a stranger's proposal is refused for it. What is not refused is said, or not deployed.
+    pub refuses: bool,
+}
+
+macro_rules! rules {
+    ($($name:ident = $id:literal, $keys:literal, $stranger:literal, $grant:expr, $why:literal, $fix:literal, $refuses:literal;)+) => {
+        $(
+            pub(super) static $name: Rule = Rule {
+                id: $id, keys: $keys, stranger: $stranger, grant: $grant, why: $why, fix: $fix, refuses: $refuses,
+            };
+        )+
+        /// Every rule, by id.
+        pub static RULES: &[&Rule] = &[$(&$name),+];
+    };
+}
+
+rules! {
+    UNKNOWN = "P001", "any other key", "no", None,
+        "What was never judged could do anything.",
+        "remove the key; `docker stack deploy` does not know it either, or this version of recipe-ci does not", true;
+    IMAGE = "P002", "`image`", "images of well-known public registries, pulled without a login", Some("images"),
+        "A pull with the operator's login, or an image that only lies on this host, hands private software to a stranger.",
+        "publish the image in a public registry", true;
+    BIND = "P003", "`volumes` of type `bind`", "no", Some("binds"),
+        "A path of the host is other people's data, or the way to its root.",
+        "use a named volume, a config or a secret", true;
+    MOUNT = "P004", "`volumes` of type `npipe`, `cluster`, `image`", "no", None,
+        "They reach what is not the run's, and no harness can take it back.",
+        "use a named volume", true;
+    VOLUME_OPTIONS = "P005", "`driver`, `driver_opts` of volumes", "the driver `local` without options", Some("volume_options"),
+        "Options of the local driver mount any path or device of the host.",
+        "use a plain named volume", true;
+    FOREIGN_VOLUME = "P006", "`name`, `external` of volumes", "`<stack>_…`, not external", Some("foreign.volumes"),
+        "A volume under another name is another app's data.",
+        "leave `name` and `external` out, or begin the name with `${STACK_NAME}_`", true;
+    FOREIGN_SECRET = "P007", "`name`, `external` of secrets", "`<stack>_…`", Some("foreign.secrets"),
+        "A secret under another name is another app's password.",
+        "begin the name with `${STACK_NAME}_`", true;
+    FOREIGN_CONFIG = "P008", "`name`, `external` of configs", "`<stack>_…`", Some("foreign.configs"),
+        "A config under another name is another app's, and often holds its passwords.",
+        "begin the name with `${STACK_NAME}_`", true;
+    FOREIGN_NETWORK = "P009", "`name`, `external` of networks", "`<stack>_…`, not external; `proxy`", Some("foreign.networks"),
+        "On another app's network a stranger reaches its database.",
+        "use networks of the recipe's own, and `proxy` for what is served", true;
+    SHARED_NETWORK = "P010", "`networks.proxy` of services", "with a gateway: the service `app` only, without aliases", Some("foreign.networks"),
+        "Other apps are on the gateway's network, and look their names up there.",
+        "attach only `app` to `proxy`, without aliases", true;
+    NETWORK_DRIVER = "P011", "`driver` of networks", "`overlay`", Some("keys: network_driver"),
+        "Other drivers attach to the host's own network.",
+        "leave `driver` out", true;
+    NETWORK_OPTIONS = "P012", "`driver_opts`, `ipam`, `attachable`, `enable_ipv6` of networks", "no", Some("keys: network_options"),
+        "They take addresses of the host's networks, or open the network to other containers.",
+        "leave them out", true;
+    PORTS = "P013", "`ports`", "not published; tests reach the task itself", Some("ports"),
+        "A published port belongs to the whole host.",
+        "serve through the gateway", false;
+    CAPABILITIES = "P014", "`cap_add`", "what Docker gives every container", Some("capabilities"),
+        "Capabilities beyond Docker's own set reach the host's network, devices and kernel.",
+        "leave it out", true;
+    SYSCTLS = "P015", "`sysctls`", "no", Some("keys: sysctls"),
+        "They change the kernel's settings.", "leave it out", true;
+    ULIMITS = "P016", "`ulimits`", "no", Some("keys: ulimits"),
+        "They lift limits that protect the host.", "leave it out", true;
+    LOGGING = "P017", "`logging`", "`json-file` or `local`, within the ceiling", Some("keys: logging"),
+        "A log driver sends to any address, or fills the disk.",
+        "leave it out", true;
+    ISOLATION = "P018", "`isolation`", "no", Some("keys: isolation"),
+        "It decides how a container is kept apart from the host.", "leave it out", true;
+    CREDENTIAL_SPEC = "P019", "`credential_spec`", "no", Some("keys: credential_spec"),
+        "It hands an account of the host to the container.", "leave it out", true;
+    EXTRA_HOSTS = "P020", "`extra_hosts`", "no", Some("keys: extra_hosts"),
+        "`host-gateway` is the host itself, and other names stand for other people's machines.",
+        "reach other services by their names", true;
+    DNS = "P021", "`dns`, `dns_search`, `dns_opt`", "no", Some("keys: dns"),
+        "It asks other machines in the host's name.", "leave it out", true;
+    PLACEMENT = "P022", "`deploy.placement.constraints`", "`node.role`, `node.platform`", Some("keys: placement"),
+        "Nodes are labelled to keep things apart.", "leave it out", true;
+    GENERIC_RESOURCES = "P023", "`deploy.resources.reservations.generic_resources`", "no", Some("keys: generic_resources"),
+        "They are devices of the host.", "leave it out", true;
+    DRIVER = "P024", "`driver`, `driver_opts` of secrets and configs", "no", None,
+        "A plugin of the engine would be asked for other people's secrets.",
+        "let Swarm keep it: leave `driver` out", true;
+    TEMPLATE = "P025", "`template_driver`; `{{…}}` in `environment`, `hostname`, `volumes` and labels of volumes",
+        "simple templates: `secret`, `config`, `env`, comparisons, `if`, fields of service, node and task", Some("template_driver"),
+        "The engine evaluates it in its own memory, and a template of a few lines can ask for all of it.",
+        "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
+    SIZE = "P026", "`deploy.replicas`, `services`", "3 replicas of a service, 20 services, 40 tasks", Some("ceilings"),
+        "The host is shared by runs and apps.", "ask for less", true;
+    RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`",
+        "filled in: 1 GiB, 1 CPU and 512 processes a task, 10 MB of log; what is lower stays", Some("ceilings"),
+        "A task without limits takes the host's memory and processor.", "stay below", false;
+    ROUTE = "P028", "`traefik.*.rule`, `traefik.*.tls.domains`", "``Host(`<run's domain>`)``, alone or with more conditions", Some("routers.hosts"),
+        "The operator's gateway would send other people's visitors to the stranger.",
+        "begin the rule with ``Host(`${DOMAIN}`)``", true;
+    ROUTE_NAME = "P029", "`traefik.*.routers.<name>`, services, middlewares", "`${STACK_NAME}…`", Some("routers.names"),
+        "A router or middleware of the same name replaces another app's.",
+        "begin the name with `${STACK_NAME}`", true;
+    PRIORITY = "P030", "`traefik.*.priority`", "no", Some("routers.priority"),
+        "A high priority goes before other apps' routers.", "leave it out", true;
+    GATEWAY = "P031", "other `traefik.*`", "options of its own routers, services and middlewares", None,
+        "They reach the gateway itself, its files, its certificates or other addresses.",
+        "leave it out; a certificate resolver comes from the gateway", true;
+    DOCKER_LABEL = "P032", "labels `com.docker.*`", "no", None,
+        "By these labels the engine and its tools know whose something is.", "leave it out", true;
+    OTHERS_LABEL = "P033", "labels of caddy-docker-proxy, watchtower, ofelia, shepherd, swarm-cronjob, docker-flow-proxy, docker-volume-backup", "no", None,
+        "Programs that operators run beside the Swarm obey these labels.", "leave it out", true;
+    ISOLATION_LOST = "P034", "`privileged`, `devices`, `network_mode`, `pid`, `ipc`, `userns_mode`, `cgroup_parent`, `cgroupns_mode`, `security_opt` that loosen; `oom_score_adj`", "no", None,
+        "Most of it Swarm ignores today, so the app cannot need it; and it would give the container the host.",
+        "remove it", true;
+    NO_EFFECT = "P035", "`restart`, `container_name`, `links`, `build`, `tmpfs` and others of a service", "yes", None,
+        "Swarm ignores it.", "remove it: it has no effect on a Swarm", false;
+    NAME = "P036", "names of services, volumes, networks, secrets and configs", "letters, digits, `.`, `_`, `-`", None,
+        "A name that is more than a name is read in another way somewhere.", "use a plain name", true;
+}
+
+/// Returns the rule with this id.
+#[must_use]
+pub fn of(id: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.id == id).copied()
+}
+
+/// Returns the table of `docs/policy.md`.
+#[must_use]
+pub fn table() -> String {
+    let mut text = String::from(
+        "| rule | compose key | a stranger | with a grant | why | what to do |\n|---|---|---|---|---|---|\n",
+    );
+    for rule in RULES {
+        let grant = rule
+            .grant
+            .map_or_else(|| "–".to_owned(), |key| format!("`{key}`"));
+        text.push_str(&format!(
+            "| {} | {} | {} | {grant} | {} | {} |\n",
+            rule.id, rule.keys, rule.stranger, rule.why, rule.fix
+        ));
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! Keys of services that a stranger has no need of.
+
+use serde_json::Value;
+
+use super::rules::{
+    CAPABILITIES, CREDENTIAL_SPEC, DNS, EXTRA_HOSTS, GENERIC_RESOURCES, ISOLATION, LOGGING,
+    PLACEMENT, Rule, SYSCTLS, ULIMITS,
+};
+use super::{Case, scalar};
+use crate::trust::grant::Key;
+
+/// What Docker gives every container; the Pod Security "baseline" has the same list. Adding one of them gives back
+/// at most what `cap_drop` took.
+const DOCKERS_OWN: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// Keys that need a word of the operator, by where they are below a service.
+static GRANTED: [(&str, Key, &Rule); 9] = [
+    ("sysctls", Key::Sysctls, &SYSCTLS),
+    ("ulimits", Key::Ulimits, &ULIMITS),
+    ("isolation", Key::Isolation, &ISOLATION),
+    ("credential_spec", Key::CredentialSpec, &CREDENTIAL_SPEC),
+    ("extra_hosts", Key::ExtraHosts, &EXTRA_HOSTS),
+    ("dns", Key::Dns, &DNS),
+    ("dns_search", Key::Dns, &DNS),
+    ("dns_opt", Key::Dns, &DNS),
+    (
+        "deploy.resources.reservations.generic_resources",
+        Key::GenericResources,
+        &GENERIC_RESOURCES,
+    ),
+];
+
+/// Options of the log drivers that are read on the host and bounded by their size.
+const LOG_OPTIONS: [&str; 8] = [
+    "max-size",
+    "max-file",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+];
+
+pub(super) fn check(case: &mut Case<'_>) {
+    for (name, service) in case.section("services") {
+        let path = format!("services.{name}");
+        for (key, needed, rule) in &GRANTED {
+            let value = service.pointer(&format!("/{}", key.replace('.', "/")));
+            if let Some(value) = value {
+                needs(case, rule, *needed, &format!("{path}.{key}"), value);
+            }
+        }
+        capabilities(case, &path, service);
+        logging(case, &path, service);
+        placement(case, &path, service);
+    }
+}
+
+/// Notes every part of a value that needs a grant, so that what the operator's overlay adds stays out of it.
+fn needs(case: &mut Case<'_>, rule: &'static Rule, key: Key, path: &str, value: &Value) {
+    if case.granted(|grant| grant.allows_key(key)) {
+        return;
+    }
+    let mut parts: Vec<(String, &Value)> = Vec::new();
+    match value {
+        Value::Null => {}
+        Value::Object(map) => parts.extend(
+            map.iter()
+                .map(|(key, part)| (format!("{path}.{key}"), part)),
+        ),
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            parts.extend(items.map(|(index, part)| (format!("{path}[{index}]"), part)));
+        }
+        Value::String(text) if text.is_empty() => {}
+        one => parts.push((path.to_owned(), one)),
+    }
+    for (at, part) in parts {
+        let name = path.rsplit('.').next().unwrap_or_default();
+        let grant = Some(format!("keys: [{}]", key.name()));
+        case.find(rule, &at, part, format!("`{name}` needs a grant"), grant);
+    }
+}
+
+/// Returns a capability as `grants.yml` writes it.
+fn capability(text: &str) -> String {
+    let text = text.to_ascii_uppercase();
+    text.strip_prefix("CAP_")
+        .map_or(text.clone(), str::to_owned)
+}
+
+fn capabilities(case: &mut Case<'_>, path: &str, service: &Value) {
+    let added = service.get("cap_add").and_then(Value::as_array);
+    for (index, item) in added.into_iter().flatten().enumerate() {
+        let name = capability(item.as_str().unwrap_or("?"));
+        if DOCKERS_OWN.contains(&name.as_str())
+            || case.granted(|grant| grant.capabilities.contains(&name))
+        {
+            continue;
+        }
+        let message = format!("the capability {name} is more than Docker gives every container");
+        let grant = Some(format!("capabilities: [{}]", scalar(&name)));
+        case.find(
+            &CAPABILITIES,
+            &format!("{path}.cap_add[{index}]"),
+            item,
+            message,
+            grant,
+        );
+    }
+}
+
+fn logging(case: &mut Case<'_>, path: &str, service: &Value) {
+    let Some(logging) = service.get("logging").and_then(Value::as_object) else {
+        return;
+    };
+    if case.granted(|grant| grant.allows_key(Key::Logging)) {
+        return;
+    }
+    let grant = || Some("keys: [logging]".to_owned());
+    if let Some(driver) = logging.get("driver")
+        && !matches!(driver.as_str(), Some("" | "json-file" | "local"))
+        && !driver.is_null()
+    {
+        let message =
+            "another log driver than `json-file` or `local` sends to an address, or hides the log";
+        case.find(
+            &LOGGING,
+            &format!("{path}.logging.driver"),
+            driver,
+            message,
+            grant(),
+        );
+    }
+    let options = logging.get("options").and_then(Value::as_object);
+    for (key, value) in options.into_iter().flatten() {
+        if !LOG_OPTIONS.contains(&key.as_str()) {
+            let message = format!("the log option `{key}` needs a grant");
+            case.find(
+                &LOGGING,
+                &format!("{path}.logging.options.{key}"),
+                value,
+                message,
+                grant(),
+            );
+        }
+    }
+}
+
+fn placement(case: &mut Case<'_>, path: &str, service: &Value) {
+    if case.granted(|grant| grant.allows_key(Key::Placement)) {
+        return;
+    }
+    let constraints = service
+        .pointer("/deploy/placement/constraints")
+        .and_then(Value::as_array);
+    for (index, item) in constraints.into_iter().flatten().enumerate() {
+        let text = item.as_str().unwrap_or_default();
+        let key = text.split(['=', '!']).next().unwrap_or_default().trim();
+        if key == "node.role" || key.starts_with("node.platform.") {
+            continue;
+        }
+        let message = format!("`{key}` chooses nodes by what the operator keeps apart");
+        let at = format!("{path}.deploy.placement.constraints[{index}]");
+        let grant = Some("keys: [placement]".to_owned());
+        case.find(&PLACEMENT, &at, item, message, grant);
+    }
+}

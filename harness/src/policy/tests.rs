@@ -1,0 +1,328 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+use crate::recipe::compose::Project;
+use crate::recipe::compose::resolve::{Deployment, SharedNetwork};
+
+mod gateway;
+mod hostile;
+
+const STACK: &str = "evil-00aa11_ci_localhost";
+const DOMAIN: &str = "evil-00aa11.ci.localhost";
+
+/// Returns the project of a recipe's files, resolved as a host with a gateway does.
+fn resolved(dir: &Path, files: &[(&str, &str)]) -> Resolved {
+    for (name, text) in files {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    let vars = BTreeMap::from([
+        ("STACK_NAME".to_owned(), STACK.to_owned()),
+        ("DOMAIN".to_owned(), DOMAIN.to_owned()),
+    ]);
+    let names: Vec<String> = files
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .filter(|name| name.ends_with(".yml"))
+        .collect();
+    let mut project = Project::load(dir, &names, &vars).unwrap();
+    project.read_contents(dir).unwrap();
+    let deployment = Deployment {
+        stack: STACK.to_owned(),
+        shared: SharedNetwork::AsShipped,
+        schema: "3.13".to_owned(),
+        ..Deployment::default()
+    };
+    project.resolve(dir, &deployment).unwrap()
+}
+
+fn terms(level: Level) -> Terms {
+    Terms {
+        level,
+        domain: DOMAIN.to_owned(),
+        images: Vec::new(),
+        schema: "3.13".to_owned(),
+    }
+}
+
+fn granted(line: &str) -> Level {
+    let text = format!("sources:\n  git.example.org/a/b: {{branches: [main], {line}}}\n");
+    let grants = crate::trust::read::parse(&text, "grants.yml").expect(line);
+    let grant = grants.sources.into_values().next().unwrap();
+    Level::Granted(Box::new(grant))
+}
+
+fn judged(level: Level, files: &[(&str, &str)]) -> Result<Judged, Refused> {
+    let dir = tempfile::tempdir().unwrap();
+    judge(resolved(dir.path(), files), STACK, &terms(level))
+}
+
+fn ids(found: &[Violation]) -> Vec<&str> {
+    let refused = found.iter().filter(|found| found.refused);
+    let mut ids: Vec<&str> = refused.map(|found| found.rule.as_str()).collect();
+    ids.dedup();
+    ids
+}
+
+/// A compose file with one service `app` that has these lines besides its image.
+fn app(lines: &str) -> String {
+    format!("version: '3.8'\nservices:\n  app:\n    image: nginx:1.27\n{lines}\n")
+}
+
+#[test]
+fn the_ids_are_in_order_and_each_is_there_once() {
+    for (index, rule) in rules::RULES.iter().enumerate() {
+        assert_eq!(rule.id, format!("P{:03}", index + 1));
+    }
+}
+
+#[test]
+fn the_table_in_the_docs_is_that_of_the_rules() {
+    let page = include_str!("../../../docs/policy.md");
+    let begin = page.find("| rule |").expect("docs/policy.md has the table");
+    let table: String = page[begin..]
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let wanted = rules::table();
+    assert!(
+        table == wanted,
+        "put this table into docs/policy.md:\n{wanted}"
+    );
+}
+
+#[test]
+fn what_the_operators_overlay_sets_is_not_judged_as_the_strangers() {
+    let base = app("");
+    let overlay = "version: '3.8'\nservices:\n  app:\n    extra_hosts: ['mail:10.0.0.1']\n    ulimits: {nofile: 9}\n    deploy: {resources: {limits: {memory: 4g}}}\n";
+    let files = [
+        ("compose.yml", base.as_str()),
+        ("ccci.compose-operator.yml", overlay),
+    ];
+    let ok = judged(Level::Stranger, &files).unwrap();
+    let memory = ok
+        .resolved()
+        .document()
+        .pointer("/services/app/deploy/resources/limits/memory");
+    assert_eq!(memory, Some(&Value::from("4g")));
+    // Beside a stranger's list nobody can tell whose an item is.
+    let base = app("    extra_hosts: ['victim:10.0.0.9']");
+    let files = [
+        ("compose.yml", base.as_str()),
+        ("ccci.compose-operator.yml", overlay),
+    ];
+    let refused = judged(Level::Stranger, &files).unwrap_err();
+    assert_eq!(ids(&refused.violations), ["P020"]);
+}
+
+#[test]
+fn a_violation_says_file_line_key_and_a_short_value_without_control_characters() {
+    let text = app("    cap_add: [NET_BIND_SERVICE, \"SYS\\u001b[31m_ADMIN\"]");
+    let refused = judged(Level::Stranger, &[("compose.yml", &text)]).unwrap_err();
+    let found = &refused.violations[0];
+    assert_eq!(
+        (found.place().as_str(), found.key.as_str()),
+        ("compose.yml:5:33", "services.app.cap_add[1]")
+    );
+    assert_eq!(found.value, "SYS\\u{1b}[31m_ADMIN");
+    let text = app(&format!("    hostname: '{{{{ {} }}}}'", "x".repeat(200)));
+    let refused = judged(Level::Stranger, &[("compose.yml", &text)]).unwrap_err();
+    assert_eq!(refused.violations[0].value.chars().count(), SHOWN + 1);
+    // A label in a list stands where its line is.
+    let text = app("    deploy:\n      labels:\n        - a=b\n        - com.docker.x=y");
+    let refused = judged(Level::Stranger, &[("compose.yml", &text)]).unwrap_err();
+    assert_eq!(refused.violations[0].line, Some(8));
+}
+
+#[test]
+fn a_strangers_ports_are_not_published_and_a_granted_ones_are() {
+    let text = app("    ports: ['53:53', '53:53/udp', '80']");
+    let ports = |level: Level| {
+        let judged = judged(level, &[("compose.yml", &text)]).unwrap();
+        let resolved = judged.resolved();
+        let ports = resolved.document().pointer("/services/app/ports").cloned();
+        let ports = ports.unwrap_or_default();
+        let published = ports.as_array().into_iter().flatten();
+        let published: Vec<String> = published
+            .map(|port| {
+                format!(
+                    "{}/{}",
+                    port["published"],
+                    port["protocol"].as_str().unwrap()
+                )
+            })
+            .collect();
+        (published, resolved.deviations.join("; "))
+    };
+    let (none, said) = ports(Level::Stranger);
+    assert!(
+        none.is_empty() && said.contains("ports are not published"),
+        "{none:?} {said}"
+    );
+    let (one, said) = ports(granted("ports: [53/udp]"));
+    assert_eq!(one, ["53/udp"]);
+    assert!(said.contains("ports are not published"), "{said}");
+    let (all, said) = ports(Level::ByHand);
+    assert_eq!((all.len(), said.as_str()), (3, ""));
+}
+
+#[test]
+fn ceilings_are_filled_in_and_what_is_lower_stays() {
+    let text = "services:\n  app:\n    image: nginx\n    stop_grace_period: 10h\n    healthcheck: {interval: 1ms, test: [CMD, 'true']}\n    volumes: [{type: tmpfs, target: /t, tmpfs: {size: 99999999999}}, {type: tmpfs, target: /u}]\n    deploy: {resources: {limits: {memory: 64m, cpus: '9', pids: 0}, reservations: {cpus: '2'}}}\n  db:\n    image: postgres\n    logging: {driver: json-file, options: {max-size: 1g}}\n";
+    let limits = |level| {
+        let judged = judged(level, &[("compose.yml", text)]).unwrap();
+        (
+            judged.resolved().document().clone(),
+            judged.resolved().deviations.clone(),
+        )
+    };
+    let (document, deviations) = limits(Level::Stranger);
+    let at = |path: &str| {
+        document
+            .pointer(&format!("/services/{path}"))
+            .cloned()
+            .unwrap_or_default()
+    };
+    for (path, value) in [
+        ("app/deploy/resources/limits/memory", Value::from("64m")),
+        ("app/deploy/resources/limits/cpus", "1".into()),
+        ("app/deploy/resources/limits/pids", 512.into()),
+        ("app/deploy/resources/reservations/cpus", "1".into()),
+        ("app/stop_grace_period", "120s".into()),
+        ("app/healthcheck/interval", "100ms".into()),
+        ("app/volumes/0/tmpfs/size", (1_u64 << 30).into()),
+        ("app/volumes/1/tmpfs/size", (1_u64 << 30).into()),
+        ("app/logging/options/max-size", "5m".into()),
+        ("db/deploy/resources/limits/memory", "1g".into()),
+        ("db/logging/options/max-size", "5m".into()),
+        ("db/logging/options/max-file", "2".into()),
+    ] {
+        assert_eq!(at(path), value, "{path}");
+    }
+    assert_eq!(document["version"], "3.13");
+    let said = |what: &str| deviations.iter().any(|line| line == what);
+    assert!(said("limited to memory 1g a task: `db`"), "{deviations:?}");
+    assert!(
+        said("limited to cpus 1 a task: `app`, `db`"),
+        "{deviations:?}"
+    );
+    let (document, _) = limits(granted(
+        "ceilings: {memory: 2g, cpus: 3, pids: 9, log_size: 2g}",
+    ));
+    let at = |path: &str| {
+        document
+            .pointer(&format!("/services/{path}"))
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!(at("db/deploy/resources/limits/memory"), "2g");
+    assert_eq!(at("app/deploy/resources/limits/cpus"), "3");
+    assert_eq!(at("app/deploy/resources/limits/pids"), 9);
+    assert_eq!(at("db/logging/options/max-size"), "1g");
+    let (document, deviations) = limits(Level::ByHand);
+    assert!(
+        document.pointer("/services/db/deploy").is_none() && deviations.len() == 1,
+        "{deviations:?}"
+    );
+}
+
+#[test]
+fn what_a_catalogue_recipe_carries_passes_as_a_strangers() {
+    let text = r#"
+version: "3.8"
+services:
+  app:
+    image: ghcr.io/example/app:1.2.3@sha256:0000000000000000000000000000000000000000000000000000000000000000
+    restart: always
+    container_name: app
+    depends_on: [db]
+    init: true
+    hostname: "{{.Node.Hostname}}-{{.Task.Slot}}"
+    user: "1000"
+    cap_drop: [ALL]
+    cap_add: [CHOWN, CAP_SETUID, net_bind_service]
+    security_opt: ["no-new-privileges:true"]
+    networks: [proxy, internal]
+    environment:
+      - DB_PASSWORD_FILE=/run/secrets/db_password
+    secrets: [db_password, {source: db_password, target: /etc/other, mode: 0400}]
+    configs: [{source: conf, target: /etc/app.conf}]
+    volumes: [data:/data, /anonymous, {type: tmpfs, target: /tmp}]
+    healthcheck: {test: curl -f localhost, interval: 30s, start_period: 1m}
+    logging: {driver: json-file, options: {max-size: 1m, max-file: "3"}}
+    tmpfs: /run
+    deploy:
+      replicas: 2
+      update_config: {failure_action: rollback, order: start-first}
+      restart_policy: {condition: on-failure, max_attempts: 3}
+      placement: {constraints: [node.role == manager]}
+      labels:
+        - "traefik.enable=true"
+        - "traefik.docker.network=proxy"
+        - "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80"
+        - "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && PathPrefix(`/a`)"
+        - "traefik.http.routers.${STACK_NAME}-www.rule=Host(`www.${DOMAIN}`, `${DOMAIN}`)"
+        - "traefik.http.routers.${STACK_NAME}.entrypoints=web-secure"
+        - "traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}"
+        - "traefik.http.routers.${STACK_NAME}.middlewares=${STACK_NAME}-redirect,security@file"
+        - "traefik.http.middlewares.${STACK_NAME}-redirect.headers.SSLForceHost=true"
+        - "coop-cloud.${STACK_NAME}.version=1.0.0+1.2.3"
+        - "backupbot.backup=true"
+  db:
+    image: postgres:16
+    networks: {internal: {aliases: [database]}}
+    volumes: [db:/var/lib/postgresql/data]
+volumes: {data: {}, db: {name: "${STACK_NAME}_database"}}
+networks: {proxy: {external: true}, internal: {internal: true, driver: overlay}}
+secrets: {db_password: {external: true, name: "${STACK_NAME}_db_password_v1"}}
+configs:
+  conf: {file: conf.tmpl, name: "${STACK_NAME}_conf_v1", template_driver: golang}
+"#;
+    let template = r#"{{- /* a word */ -}}
+{{ if eq (env "MODE") "`x`" }}{{ secret "db_password" }}{{ else if not (env "X") }}a{{ else }}b{{ end -}}
+"#;
+    let files = [("compose.yml", text), ("conf.tmpl", template)];
+    let ok = judged(Level::Stranger, &files).unwrap_or_else(|refused| panic!("{refused}"));
+    let harmless = ok.warnings().iter().map(|found| found.rule.as_str());
+    assert!(harmless.eq(["P035"; 4]), "{:?}", ok.warnings());
+}
+
+#[test]
+fn what_is_evaluated_as_a_template_stays_in_the_bounded_part() {
+    let count = |text: &str| {
+        let long =
+            "configs: {c: {file: t, template_driver: golang}}\nservices: {app: {image: a}}\n";
+        let refused = judged(Level::Stranger, &[("compose.yml", long), ("t", text)]).err();
+        refused.map(|refused| refused.violations[0].message.clone())
+    };
+    for fine in [
+        "no action } at all {",
+        "{{ secret `a` }}{{ config \"b\" }}{{env \"C\"}}",
+        "{{ if and (eq 1 1) (ne .Task.Slot 2) }}x{{end}}",
+        "{{/* }} */}}",
+    ] {
+        assert_eq!(count(fine), None, "{fine}");
+    }
+    for wrong in [
+        "{{printf \"%1000000d\" 1}}",
+        "{{define \"a\"}}{{template \"a\"}}{{end}}",
+        "{{block \"a\" .}}{{end}}",
+        "{{range .Service.Labels}}{{end}}",
+        "{{with env \"a\"}}{{.}}{{end}}",
+        "{{$x := env \"a\"}}",
+        "{{env \"a\" | printf}}",
+        "{{index .Service.Labels \"a\"}}",
+        "{{.}}",
+        "{{call .}}",
+        "{{ env \"a\\\"\" printf }}",
+        "{{ \"}}\" }}{{ print }}",
+        "{{",
+        "{{ `a }}",
+        "{{if len .Service.Labels}}{{end}}",
+    ] {
+        assert!(count(wrong).is_some(), "{wrong}");
+    }
+    let many = "{{env \"A\"}}".repeat(2000);
+    assert!(count(&many).unwrap().contains("of at most"), "{many}");
+}

@@ -1,0 +1,151 @@
+//! Labels that the gateway reads: the rule, one that is refused, the grant, one that passes.
+
+use super::*;
+
+pub(super) fn label(label: &str) -> String {
+    app(&format!(
+        "    deploy:\n      labels:\n        - \"{label}\""
+    ))
+}
+
+/// The rule, the label that it refuses, the grant that allows it, a label that passes.
+pub(super) const LABELS: [(&str, &str, &str, &str); 23] = [
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`cloud.example.org`)",
+        "routers: {hosts: [cloud.example.org]}",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)",
+    ),
+    (
+        "P028",
+        "Traefik.HTTP.Routers.${STACK_NAME}.Rule=Host(`${DOMAIN}`) || Host(`x.org`)",
+        "routers: {hosts: [x.org]}",
+        "Traefik.HTTP.Routers.${STACK_NAME}.Rule=Host(`${DOMAIN}`) || Host(`x.${DOMAIN}`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`, `x.org`)",
+        "routers: {hosts: [x.org]}",
+        "traefik.http.routers.${STACK_NAME}.rule=(Host(`${DOMAIN}`) && !Path(`/x`))",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=PathPrefix(`/`)",
+        "",
+        "traefik.http.routers.${STACK_NAME}.rule=PathPrefix(`/`) && Host(`${DOMAIN}`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=!Host(`${DOMAIN}`)",
+        "",
+        "traefik.http.routers.${STACK_NAME}.rule=HostHeader(`${DOMAIN}`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=HostRegexp(`.*`)",
+        "",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && HeaderRegexp(`a`, `.*`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`evil${DOMAIN}`)",
+        "routers: {hosts: [evilevil-00aa11.ci.localhost]}",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`a.b.${DOMAIN}`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Path(`Host(`${DOMAIN}`)`)",
+        "",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)&&Path(`/a`)",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.tls.domains[0].main=example.org",
+        "routers: {hosts: [example.org]}",
+        "traefik.http.routers.${STACK_NAME}.tls.domains[0].sans=a.${DOMAIN}",
+    ),
+    (
+        "P028",
+        "traefik.tcp.routers.${STACK_NAME}.rule=HostSNI(`*`)",
+        "",
+        "traefik.tcp.routers.${STACK_NAME}.rule=HostSNI(`${DOMAIN}`)",
+    ),
+    (
+        "P029",
+        "traefik.http.routers.cloud.rule=Host(`${DOMAIN}`)",
+        "routers: {names: [cloud]}",
+        "traefik.http.routers.evil-00aa11-ci-localhost-x.rule=Host(`${DOMAIN}`)",
+    ),
+    (
+        "P029",
+        "traefik.http.middlewares.auth.compress=true",
+        "routers: {names: [auth]}",
+        "traefik.http.middlewares.${STACK_NAME}_auth.compress=true",
+    ),
+    (
+        "P029",
+        "traefik.http.services.${STACK_NAME}x.loadbalancer.server.port=80",
+        "routers: {names: [evil-00aa11_ci_localhostx]}",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80",
+    ),
+    (
+        "P029",
+        "traefik.http.routers.${STACK_NAME}.service=api@internal",
+        "routers: {names: [\\\"api@internal\\\"]}",
+        "traefik.http.routers.${STACK_NAME}.service=${STACK_NAME}",
+    ),
+    (
+        "P030",
+        "traefik.http.routers.${STACK_NAME}.priority=100000",
+        "routers: {priority: true}",
+        "traefik.http.routers.${STACK_NAME}.entrypoints=web",
+    ),
+    (
+        "P031",
+        "traefik.http.routers.${STACK_NAME}.tls.certresolver=production",
+        "",
+        "traefik.http.routers.${STACK_NAME}.tls.certresolver=",
+    ),
+    (
+        "P031",
+        "traefik.udp.routers.${STACK_NAME}.entrypoints=dns",
+        "",
+        "traefik.enable=true",
+    ),
+    (
+        "P031",
+        "traefik.http.serversTransports.x.insecureSkipVerify=true",
+        "",
+        "traefik.docker.network=proxy",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.url=http://10.0.0.1",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.scheme=https",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}.forwardauth.address=http://10.0.0.1",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}.headers.sslredirect=true",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}.basicauth.usersfile=/etc/shadow",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}.basicauth.users=a:b",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}.plugin.x.y=z",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}.chain.middlewares=a",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.weighted.services[0].name=victim",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.sticky.cookie=true",
+    ),
+];

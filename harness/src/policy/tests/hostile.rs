@@ -1,0 +1,499 @@
+//! For each rule: refused as a stranger's, allowed by the grant that the refusal names, said by hand, and the
+//! neighbouring legal form passes.
+
+use super::gateway::{LABELS, label};
+use super::*;
+
+struct Row {
+    rule: &'static str,
+    /// Lines of the service `app`, or whole files where they begin with `services:`.
+    hostile: &'static str,
+    /// The grant that a refusal has to name; empty where nothing allows it.
+    grant: &'static str,
+    /// A form that passes.
+    legal: &'static str,
+}
+
+fn row(rule: &'static str, hostile: &'static str, grant: &'static str, legal: &'static str) -> Row {
+    Row {
+        rule,
+        hostile,
+        grant,
+        legal,
+    }
+}
+
+fn whole(text: &str) -> String {
+    if text.starts_with("services:") {
+        return format!("version: '3.8'\n{text}\n");
+    }
+    app(&format!("    {text}"))
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row("P001", "made_up: 1", "", "x-made-up: 1"),
+        row(
+            "P001",
+            "deploy: {resources: {limits: {disk: 1}}}",
+            "",
+            "deploy: {resources: {limits: {pids: 1}}}",
+        ),
+        row(
+            "P001",
+            "healthcheck: {tests: x}",
+            "",
+            "healthcheck: {test: x}",
+        ),
+        row(
+            "P001",
+            "networks: {default: {gw_priority: 1}}",
+            "",
+            "networks: {default: {aliases: [x]}}",
+        ),
+        row(
+            "P001",
+            "services: {app: {image: a}}\nmodels: {}",
+            "",
+            "services: {app: {image: a}}\nx-models: {}",
+        ),
+        row(
+            "P002",
+            "services: {app: {image: 'registry.example.org/team/app:1'}}",
+            "images: [registry.example.org/team/app]",
+            "services: {app: {image: 'ghcr.io/team/app:1'}}",
+        ),
+        row(
+            "P002",
+            "services: {app: {image: 'localhost:5000/app'}}",
+            "images: [\"localhost:5000/app\"]",
+            "services: {app: {image: 'docker.io/app'}}",
+        ),
+        row(
+            "P002",
+            "services: {app: {image: '--help'}}",
+            "",
+            "services: {app: {image: 'help'}}",
+        ),
+        row(
+            "P002",
+            "services: {app: {image: 'a b'}}",
+            "",
+            "services: {app: {image: 'a_b'}}",
+        ),
+        row(
+            "P003",
+            "volumes: ['/srv/data:/data:ro']",
+            "binds: [{path: /srv/data}]",
+            "volumes: ['/data']",
+        ),
+        row(
+            "P003",
+            "volumes: ['/srv/data:/data']",
+            "binds: [{path: /srv/data, write: true}]",
+            "volumes: [{type: volume, target: /data}]",
+        ),
+        row(
+            "P003",
+            "volumes: ['/var/run/docker.sock:/var/run/docker.sock:ro']",
+            "binds: [{path: /var/run/docker.sock}]",
+            "tmpfs: /run",
+        ),
+        row(
+            "P003",
+            "volumes: [{type: bind, source: /srv, target: /x, read_only: true, bind: {propagation: rshared}}]",
+            "",
+            "volumes: [{type: tmpfs, target: /x}]",
+        ),
+        row(
+            "P004",
+            "volumes: [{type: npipe, source: a, target: /x}]",
+            "",
+            "volumes: [/x]",
+        ),
+        row(
+            "P004",
+            "volumes: [{type: cluster, source: a, target: /x}]",
+            "",
+            "volumes: [/x]",
+        ),
+        row(
+            "P004",
+            "volumes: [{type: image, source: a, target: /x}]",
+            "",
+            "volumes: [/x]",
+        ),
+        row(
+            "P005",
+            "services: {app: {image: a}}\nvolumes: {v: {driver_opts: {type: none, o: bind, device: /etc}}}",
+            "volume_options: [v]",
+            "services: {app: {image: a}}\nvolumes: {v: {driver: local}}",
+        ),
+        row(
+            "P005",
+            "services: {app: {image: a}}\nvolumes: {v: {driver: rexray}}",
+            "volume_options: [v]",
+            "services: {app: {image: a}}\nvolumes: {v: {driver: ''}}",
+        ),
+        row(
+            "P006",
+            "services: {app: {image: a}}\nvolumes: {v: {external: true, name: victim_data}}",
+            "foreign: {volumes: [victim_data]}",
+            "services: {app: {image: a}}\nvolumes: {v: {}}",
+        ),
+        row(
+            "P006",
+            "services: {app: {image: a}}\nvolumes: {v: {name: victim_data}}",
+            "",
+            "services: {app: {image: a}}\nvolumes: {v: {name: '${STACK_NAME}_d'}}",
+        ),
+        row(
+            "P006",
+            "services: {app: {image: a}}\nvolumes: {v: {external: true, name: '${STACK_NAME}_v'}}",
+            "foreign: {volumes: [evil-00aa11_ci_localhost_v]}",
+            "services: {app: {image: a}}\nvolumes: {v: {external: false}}",
+        ),
+        row(
+            "P006",
+            "services: {app: {image: a}}\nvolumes: {v: {name: '${STACK_NAME}_{{.Task.ID}}'}}",
+            "",
+            "services: {app: {image: a}}\nvolumes: {v: {name: '${STACK_NAME}_x.y'}}",
+        ),
+        row(
+            "P006",
+            "volumes: [{type: volume, source: victim_data, target: /x}]",
+            "",
+            "volumes: [{type: volume, target: /x}]",
+        ),
+        row(
+            "P007",
+            "services: {app: {image: a}}\nsecrets: {s: {external: true, name: victim_s}}",
+            "foreign: {secrets: [victim_s]}",
+            "services: {app: {image: a}}\nsecrets: {s: {external: true, name: '${STACK_NAME}_s_v1'}}",
+        ),
+        row(
+            "P007",
+            "services: {app: {image: a}}\nsecrets: {victim: {external: true}}",
+            "foreign: {secrets: [victim]}",
+            "services: {app: {image: a}}\nsecrets: {s: {external: {name: '${STACK_NAME}_s'}}}",
+        ),
+        row(
+            "P008",
+            "services: {app: {image: a}}\nconfigs: {c: {external: true, name: victim_c}}",
+            "foreign: {configs: [victim_c]}",
+            "services: {app: {image: a}}\nconfigs: {c: {external: true, name: '${STACK_NAME}_c'}}",
+        ),
+        row(
+            "P009",
+            "services: {app: {image: a}}\nnetworks: {n: {external: true, name: victim_net}}",
+            "foreign: {networks: [victim_net]}",
+            "services: {app: {image: a}}\nnetworks: {n: {}}",
+        ),
+        row(
+            "P009",
+            "services: {app: {image: a, networks: [h]}}\nnetworks: {h: {external: true, name: host}}",
+            "foreign: {networks: [host]}",
+            "services: {app: {image: a, networks: [h]}}\nnetworks: {h: {}}",
+        ),
+        row(
+            "P010",
+            "services: {app: {image: a, networks: {proxy: {aliases: [victim_db]}}}}\nnetworks: {proxy: {external: true}}",
+            "foreign: {networks: [proxy]}",
+            "services: {app: {image: a, networks: [proxy]}}\nnetworks: {proxy: {external: true}}",
+        ),
+        row(
+            "P010",
+            "services: {app: {image: a}, db: {image: a, networks: [proxy]}}\nnetworks: {proxy: {external: true}}",
+            "foreign: {networks: [proxy]}",
+            "services: {app: {image: a, networks: [proxy]}, db: {image: a}}\nnetworks: {proxy: {external: true}}",
+        ),
+        row(
+            "P011",
+            "services: {app: {image: a}}\nnetworks: {n: {driver: macvlan}}",
+            "keys: [network_driver]",
+            "services: {app: {image: a}}\nnetworks: {n: {driver: overlay}}",
+        ),
+        row(
+            "P012",
+            "services: {app: {image: a}}\nnetworks: {n: {ipam: {config: [{subnet: 10.0.0.0/8}]}}}",
+            "keys: [network_options]",
+            "services: {app: {image: a}}\nnetworks: {n: {internal: true}}",
+        ),
+        row(
+            "P012",
+            "services: {app: {image: a}}\nnetworks: {n: {attachable: true}}",
+            "keys: [network_options]",
+            "services: {app: {image: a}}\nnetworks: {n: {attachable: false}}",
+        ),
+        row(
+            "P014",
+            "cap_add: [SYS_ADMIN]",
+            "capabilities: [SYS_ADMIN]",
+            "cap_add: [NET_BIND_SERVICE]",
+        ),
+        row(
+            "P014",
+            "cap_add: [cap_net_admin]",
+            "capabilities: [NET_ADMIN]",
+            "cap_add: [cap_chown]",
+        ),
+        row(
+            "P014",
+            "cap_add: [ALL]",
+            "capabilities: [ALL]",
+            "cap_drop: [ALL]",
+        ),
+        row(
+            "P015",
+            "sysctls: {net.core.somaxconn: 9}",
+            "keys: [sysctls]",
+            "init: true",
+        ),
+        row(
+            "P016",
+            "ulimits: {nofile: 9}",
+            "keys: [ulimits]",
+            "read_only: true",
+        ),
+        row(
+            "P017",
+            "logging: {driver: syslog}",
+            "keys: [logging]",
+            "logging: {driver: local}",
+        ),
+        row(
+            "P017",
+            "logging: {options: {syslog-address: 'tcp://10.0.0.1'}}",
+            "keys: [logging]",
+            "logging: {options: {max-size: 1m}}",
+        ),
+        row(
+            "P018",
+            "isolation: process",
+            "keys: [isolation]",
+            "isolation: ''",
+        ),
+        row(
+            "P019",
+            "credential_spec: {file: a.json}",
+            "keys: [credential_spec]",
+            "credential_spec: {}",
+        ),
+        row(
+            "P020",
+            "extra_hosts: ['host:host-gateway']",
+            "keys: [extra_hosts]",
+            "extra_hosts: []",
+        ),
+        row("P021", "dns: 10.0.0.1", "keys: [dns]", "dns: []"),
+        row(
+            "P022",
+            "deploy: {placement: {constraints: [node.labels.db == true]}}",
+            "keys: [placement]",
+            "deploy: {placement: {constraints: [node.role==manager, node.platform.arch==x86_64]}}",
+        ),
+        row(
+            "P023",
+            "deploy: {resources: {reservations: {generic_resources: [{discrete_resource_spec: {kind: gpu, value: 1}}]}}}",
+            "keys: [generic_resources]",
+            "deploy: {resources: {reservations: {memory: 1m}}}",
+        ),
+        row(
+            "P024",
+            "services: {app: {image: a}}\nsecrets: {s: {driver: vault, external: true, name: '${STACK_NAME}_s'}}",
+            "",
+            "services: {app: {image: a}}\nsecrets: {s: {external: true, name: '${STACK_NAME}_s'}}",
+        ),
+        row(
+            "P025",
+            "environment: ['A={{printf \"%1000000d\" 1}}']",
+            "template_driver: true",
+            "environment: ['A={{.Task.Slot}}']",
+        ),
+        row(
+            "P025",
+            "hostname: '{{define \"a\"}}{{end}}'",
+            "template_driver: true",
+            "hostname: '{{.Node.Hostname}}'",
+        ),
+        row(
+            "P026",
+            "deploy: {replicas: 4}",
+            "ceilings: {replicas: 4}",
+            "deploy: {replicas: 3}",
+        ),
+        row(
+            "P026",
+            "deploy: {replicas: 30, mode: replicated-job}",
+            "ceilings: {replicas: 30}",
+            "deploy: {replicas: 30, mode: global}",
+        ),
+        row(
+            "P032",
+            "labels: {com.docker.stack.namespace: victim}",
+            "",
+            "labels: {org.docker: x}",
+        ),
+        row(
+            "P032",
+            "services: {app: {image: a}}\nvolumes: {v: {labels: [COM.docker.x=y]}}",
+            "",
+            "services: {app: {image: a}}\nvolumes: {v: {labels: [a=b]}}",
+        ),
+        row(
+            "P033",
+            "deploy: {labels: {ofelia.job-run.x.command: x}}",
+            "",
+            "deploy: {labels: {backupbot.backup: 'true'}}",
+        ),
+        row(
+            "P033",
+            "labels: {caddy_0: cloud.example.org}",
+            "",
+            "labels: {caddyshack: x}",
+        ),
+        row(
+            "P036",
+            "services: {'a b': {image: a}}",
+            "",
+            "services: {'a.b': {image: a}}",
+        ),
+    ];
+    for (key, value, legal) in [
+        ("privileged", "true", "false"),
+        ("devices", "['/dev/sda:/dev/sda']", "[]"),
+        ("network_mode", "host", "bridge"),
+        ("pid", "host", "''"),
+        ("ipc", "host", "private"),
+        ("userns_mode", "host", "''"),
+        ("cgroup_parent", "/", "''"),
+        (
+            "security_opt",
+            "['seccomp:unconfined']",
+            "['no-new-privileges:true']",
+        ),
+        ("oom_score_adj", "-1000", "null"),
+    ] {
+        let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        rows.push(row(
+            "P034",
+            leak(format!("{key}: {value}")),
+            "",
+            leak(format!("{key}: {legal}")),
+        ));
+    }
+    rows
+}
+
+#[test]
+fn each_rule_refuses_a_stranger_and_is_lifted_by_the_grant_that_it_names() {
+    let rows = rows().into_iter().map(|row| {
+        (
+            row.rule,
+            whole(row.hostile),
+            row.grant.to_owned(),
+            whole(row.legal),
+        )
+    });
+    let labels = LABELS.iter().map(|(rule, hostile, grant, legal)| {
+        (*rule, label(hostile), grant.replace('\\', ""), label(legal))
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    for (rule, hostile, grant, legal) in rows.chain(labels) {
+        seen.insert(rule);
+        let files = [("compose.yml", hostile.as_str())];
+        let refused = judged(Level::Stranger, &files)
+            .err()
+            .unwrap_or_else(|| panic!("{rule} lets pass:\n{hostile}"));
+        assert_eq!(ids(&refused.violations), [rule], "{hostile}\n{refused}");
+        let named = refused.violations.iter().filter(|found| found.refused);
+        let named: Vec<&str> = named.filter_map(|found| found.grant.as_deref()).collect();
+        assert_eq!(
+            named.first().copied().unwrap_or_default(),
+            grant,
+            "{hostile}"
+        );
+        match named.first() {
+            Some(line) => {
+                let judged = judged(granted(line), &files);
+                judged.unwrap_or_else(|refused| panic!("{line}:\n{hostile}\n{refused}"));
+            }
+            None => {
+                // Everything that can be granted does not lift it.
+                let refused = judged(granted("run_code: true, template_driver: true"), &files);
+                assert!(refused.is_err(), "{hostile}");
+            }
+        }
+        let by_hand = judged(Level::ByHand, &files).unwrap();
+        let said = by_hand.warnings().iter().any(|found| found.rule == rule);
+        assert!(
+            said && by_hand.warnings().iter().all(|found| !found.refused),
+            "{hostile}"
+        );
+        let files = [("compose.yml", legal.as_str())];
+        let passes = judged(Level::Stranger, &files);
+        passes.unwrap_or_else(|refused| panic!("{legal}\n{refused}"));
+    }
+    let refusing = rules::RULES
+        .iter()
+        .filter(|rule| rule.refuses)
+        .map(|rule| rule.id);
+    let missing: Vec<&str> = refusing.filter(|id| !seen.contains(id)).collect();
+    assert!(missing.is_empty(), "without a row: {missing:?}");
+}
+
+#[test]
+fn a_granted_source_stays_inside_its_grant() {
+    for (grant, outside) in [
+        ("binds: [{path: /srv/data}]", "volumes: ['/srv/data:/x']"),
+        (
+            "binds: [{path: /srv/data, write: true}]",
+            "volumes: ['/srv:/x:ro']",
+        ),
+        (
+            "binds: [{path: /srv/data, write: true}]",
+            "volumes: ['/srv/data/../other:/x:ro']",
+        ),
+        ("capabilities: [NET_ADMIN]", "cap_add: [SYS_ADMIN]"),
+        ("keys: [sysctls]", "ulimits: {nofile: 9}"),
+        (
+            "volume_options: [v]",
+            "services: {app: {image: a}}\nvolumes: {w: {driver_opts: {a: b}}}",
+        ),
+        (
+            "foreign: {volumes: [victim_data]}",
+            "services: {app: {image: a}}\nvolumes: {v: {external: true, name: victim_data2}}",
+        ),
+        (
+            "foreign: {volumes: [victim_data]}",
+            "services: {app: {image: a}}\nvolumes: {v: {name: victim_data}}",
+        ),
+        (
+            "foreign: {networks: [a]}",
+            "services: {app: {image: a}}\nsecrets: {a: {external: true}}",
+        ),
+        (
+            "images: [registry.example.org/team]",
+            "services: {app: {image: registry.example.org/teamster/x}}",
+        ),
+        ("ceilings: {replicas: 4}", "deploy: {replicas: 5}"),
+    ] {
+        let text = whole(outside);
+        let judged = judged(granted(grant), &[("compose.yml", &text)]);
+        assert!(judged.is_err(), "{grant} lets pass:\n{text}");
+    }
+}
+
+#[test]
+fn many_services_and_tasks_are_too_many() {
+    let services = |count: usize, replicas: u64| {
+        let service =
+            |index| format!("  s{index}: {{image: a, deploy: {{replicas: {replicas}}}}}\n");
+        let all: String = (0..count).map(service).collect();
+        let text = format!("services:\n{all}");
+        judged(Level::Stranger, &[("compose.yml", &text)]).is_ok()
+    };
+    assert!(services(20, 2));
+    assert!(!services(21, 1));
+    assert!(!services(14, 3));
+}
