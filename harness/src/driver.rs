@@ -22,6 +22,8 @@ use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::record::write_private;
 use crate::swarm::{Engine, EngineError};
+use crate::trust::Trust;
+use crate::trust::grant::GrantedDriver;
 use stack::{Means, StackDriver, Stamp};
 
 /// Why an app could not be made or deployed.
@@ -108,6 +110,19 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Returns the choice for a source, and whether it is another than was asked for: abra reads a recipe's files
+    /// on its own, so it deploys what was not judged.
+    #[must_use]
+    pub fn for_source(self, trust: &Trust) -> Self {
+        match self.abra {
+            Some(_) if !trust.allows(|grant| grant.driver == Some(GrantedDriver::Abra)) => Self {
+                abra: None,
+                reason: "abra is for sources that are granted it".to_owned(),
+            },
+            _ => self,
+        }
+    }
+
     /// Returns the driver's name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {

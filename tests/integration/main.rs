@@ -21,6 +21,7 @@ mod once_options;
 mod once_races;
 mod overlays;
 mod pipelines;
+mod policy;
 mod ps;
 #[path = "../support/support.rs"]
 mod support;

@@ -120,6 +120,7 @@ impl TestEnv {
             ("CCCI_WARM_DIR".to_owned(), at("warm")),
             ("CCCI_APP_LOCK_DIR".to_owned(), at("locks")),
             ("CCCI_SRC_DIRS".to_owned(), root.display().to_string()),
+            ("CCCI_LOCAL_IMAGES".to_owned(), "recipe-ci".to_owned()),
             ("CCCI_ZONE".to_owned(), zone.clone()),
             ("DOCKER_HOST".to_owned(), docker_host.to_owned()),
             ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),

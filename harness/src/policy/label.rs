@@ -6,18 +6,9 @@ use super::rules::{DOCKER_LABEL, GATEWAY, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_N
 use super::{Case, route, scalar};
 use crate::trust::Grant;
 
-/// Namespaces of labels by which programs that operators run act on containers and services.
-const OTHERS: [&str; 9] = [
-    "caddy",
-    "com.centurylinklabs.watchtower",
-    "ofelia",
-    "shepherd",
-    "swarm.cronjob",
-    "com.df",
-    "docker-volume-backup",
-    "autoheal",
-    "gantry",
-];
+/// Namespaces of labels by which programs that operators run reach beyond the service that bears them: they route
+/// hosts, or run commands elsewhere. What only restarts, updates or scales its own service is not among them.
+const OTHERS: [&str; 4] = ["caddy", "ofelia", "com.df", "docker-volume-backup"];
 
 /// Middlewares that act on their own router and ask no other machine.
 const MIDDLEWARES: [&str; 23] = [

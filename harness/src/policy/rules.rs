@@ -119,8 +119,8 @@ rules! {
         "leave it out; a certificate resolver comes from the gateway", true;
     DOCKER_LABEL = "P032", "labels `com.docker.*`", "no", None,
         "By these labels the engine and its tools know whose something is.", "leave it out", true;
-    OTHERS_LABEL = "P033", "labels of caddy-docker-proxy, watchtower, ofelia, shepherd, swarm-cronjob, docker-flow-proxy, docker-volume-backup", "no", None,
-        "Programs that operators run beside the Swarm obey these labels.", "leave it out", true;
+    OTHERS_LABEL = "P033", "labels of caddy-docker-proxy, ofelia, docker-flow-proxy, docker-volume-backup", "no", None,
+        "Programs that operators run beside the Swarm obey these labels, and route hosts or run commands by them.", "leave it out", true;
     ISOLATION_LOST = "P034", "`privileged`, `devices`, `network_mode`, `pid`, `ipc`, `userns_mode`, `cgroup_parent`, `cgroupns_mode`, `security_opt` that loosen; `oom_score_adj`", "no", None,
         "Most of it Swarm ignores today, so the app cannot need it; and it would give the container the host.",
         "remove it", true;

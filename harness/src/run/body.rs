@@ -13,7 +13,7 @@ use crate::app;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
 use crate::driver::stack::{HostTraits, Means, StackDriver};
-use crate::driver::{self, Chosen, Driver, DriverError, Site};
+use crate::driver::{self, Choice, Chosen, Driver, DriverError, Site};
 use crate::error::chain;
 use crate::event::Event;
 use crate::host;
@@ -182,7 +182,18 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
     context
         .events
         .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
-    Ok((checkout, traits, chosen?))
+    let (asked, chosen) = (context.settings.driver, chosen?.for_source(&checkout.trust));
+    if asked == Choice::Abra && chosen.abra.is_none() {
+        let lines = checkout.trust.lines_to_add("driver: abra");
+        return Err(RunError::Usage {
+            error: "this source may not be deployed by abra, which deploys what was not judged"
+                .into(),
+            hints: vec![format!(
+                "leave `--driver abra` out; an operator who trusts it adds to grants.yml: {lines}"
+            )],
+        });
+    }
+    Ok((checkout, traits, chosen))
 }
 
 /// Makes the plan of the context's app.
