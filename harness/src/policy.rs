@@ -22,7 +22,7 @@ use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::Location;
 use crate::recipe::compose::resolve::Resolved;
 use crate::trust::{Grant, Level};
-pub use image::{is_public_registry, repository_of};
+pub use image::{is_public_registry, not_public, repository_of};
 use rules::Rule;
 
 /// How much of a value is shown, in characters.

@@ -61,6 +61,14 @@ pub enum EngineError {
         /// What the registry said.
         reason: String,
     },
+    /// An image is there, and cannot be pulled without this host's logins.
+    #[error("image `{image}` is on this engine, and {reason}")]
+    NotPublic {
+        /// Which image.
+        image: String,
+        /// Why it is not known to be public.
+        reason: String,
+    },
     /// A command inside a container took too long.
     #[error("`{command}` in a container of this stack did not end within {limit_s} s")]
     ExecTimedOut {

@@ -228,7 +228,7 @@ async fn fetch(
 /// Returns the registry's busybox.
 async fn pull(engine: &Engine, processes: &Processes, dir: &Path) -> Result<Vec<u8>, DemoError> {
     if !engine.has_image(REGISTRY_IMAGE).await? {
-        engine.pull(processes, REGISTRY_IMAGE).await?;
+        engine.pull(processes, REGISTRY_IMAGE, None).await?;
     }
     let container = engine.create_idle_container(REGISTRY_IMAGE).await?;
     let archive = dir.join("busybox.tar");

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::rules::IMAGE;
-use super::{Case, scalar};
+use super::{Case, Violation, scalar};
+use crate::recipe::compose::Project;
+use crate::swarm::image::Puller;
 
 /// Registries that everybody can pull from without a login.
 const PUBLIC: [&str; 21] = [
@@ -139,6 +141,45 @@ impl super::Terms {
             .iter()
             .chain(granted)
             .any(|prefix| covers(prefix, repository))
+    }
+}
+
+impl super::Terms {
+    /// Returns in whose name an image is had for the source.
+    #[must_use]
+    pub fn puller(&self, image: &str) -> Puller {
+        let listed = repository_of(image).is_ok_and(|(_, name)| self.lists_image(&name));
+        if self.level == crate::trust::Level::ByHand || listed {
+            Puller::Operator
+        } else {
+            Puller::Nobody
+        }
+    }
+}
+
+/// Returns the refusal of an image that lies on this host and that not everybody can pull.
+#[must_use]
+pub fn not_public(project: &Project, image: &str, reason: &str) -> Violation {
+    let mut services = project.services.iter();
+    let service = services.find(|service| service.image.as_deref() == Some(image));
+    let key = service.map_or_else(
+        || "services".to_owned(),
+        |service| format!("services.{}.image", service.name),
+    );
+    let place = project.location(&key);
+    let repository = repository_of(image).map(|(_, repository)| repository);
+    Violation {
+        rule: IMAGE.id.to_owned(),
+        file: place.map(|place| place.file.clone()),
+        line: place.map(|place| place.line),
+        column: place.map(|place| place.column),
+        key,
+        value: super::shortened(image),
+        message: super::printable(&format!("the image is on this host, and {reason}")),
+        grant: repository
+            .ok()
+            .map(|name| format!("images: [{}]", scalar(&name))),
+        refused: true,
     }
 }
 

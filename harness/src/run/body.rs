@@ -159,7 +159,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let theirs = needed.iter().zip(&locks);
     apps.extend(theirs.map(|(dependency, lock)| (&**lock, dependency.releases())));
     ownership::claim(context, &engine, &apps).await?;
-    prepull(context, &engine, &plan, &mut needed).await?;
+    prepull(context, &engine, &plan, &mut needed, &means).await?;
     super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     let mut held = context.held.borrow_mut();
     held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
@@ -535,22 +535,26 @@ pub(super) async fn prepull(
     engine: &Engine,
     plan: &Plan,
     needed: &mut [Dependency],
+    means: &Means,
 ) -> Result<(), RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
-    let get = async |image: &String| {
+    let get = async |image: &String, terms: &Terms| {
         context.events.emit(&Event::Progress(image.clone()));
-        let host = &context.settings.host;
-        let got = engine.ensure_image(host, &context.processes, image).await;
-        got.map(drop)
+        let (host, puller) = (&context.settings.host, terms.puller(image));
+        let got = engine.ensure_image(host, &context.processes, image, puller);
+        got.await.map(drop)
     };
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {
-            get(image).await?;
+            if let Err(error) = get(image, &means.terms).await {
+                return Err(resolved::without_image(context, plan, error));
+            }
         }
         for dependency in needed {
+            let terms = dependency.terms(means);
             for image in &dependency.images() {
-                if let Err(error) = get(image).await {
+                if let Err(error) = get(image, &terms).await {
                     dependency.broken(dependencies::missing_image(error)?);
                     break;
                 }

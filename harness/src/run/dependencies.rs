@@ -340,7 +340,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
 /// [`RunError`] when the engine fails.
 pub(super) fn missing_image(error: EngineError) -> Result<String, RunError> {
     match error {
-        EngineError::Pull { .. } => Ok(crate::error::chain(&error)),
+        EngineError::Pull { .. } | EngineError::NotPublic { .. } => Ok(crate::error::chain(&error)),
         error => Err(error.into()),
     }
 }

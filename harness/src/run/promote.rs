@@ -271,10 +271,12 @@ async fn work(
             None
         }
     };
+    let means = super::body::means(&context, &plan.trust, traits, false);
     let images = release.project.images();
     for image in &images {
+        let puller = means.terms.puller(image);
         engine
-            .ensure_image(&settings.host, &run.processes, image)
+            .ensure_image(&settings.host, &run.processes, image, puller)
             .await?;
     }
     let stamp = Stamp {
@@ -282,7 +284,6 @@ async fn work(
         version: Some(version.clone()),
         chaos: false,
     };
-    let means = super::body::means(&context, &plan.trust, traits, false);
     let driver = stack_driver(&context, engine, means);
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;

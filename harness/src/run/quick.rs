@@ -206,7 +206,7 @@ pub(super) async fn go(
         begun.await.map(drop).map_err(RunError::from)
     };
     // Both to their end: an image that cannot be had must not leave the data half way.
-    let pull = body::prepull(&context, &engine, &plan, &mut []);
+    let pull = body::prepull(&context, &engine, &plan, &mut [], &means);
     let (pulled, begun) = futures_util::join!(pull, begin);
     pulled?;
     begun?;

@@ -6,9 +6,10 @@ use super::{Context, RunError, usage};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
 use crate::outcome::Verdict;
-use crate::policy::{Judged, Violation};
+use crate::policy::{self, Judged, Violation};
 use crate::recipe::compose::resolve::Resolved;
 use crate::recipe::release::Release;
+use crate::swarm::EngineError;
 use crate::trust::TrustView;
 
 /// Every release that a run deploys, resolved and judged.
@@ -120,6 +121,24 @@ fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunErro
         format!("{view:#}")
     });
     RunError::Refused { found, hints, view }
+}
+
+/// Returns why the images of `plan` cannot be had.
+pub(super) fn without_image(context: &Context<'_>, plan: &Plan, error: EngineError) -> RunError {
+    let EngineError::NotPublic { image, reason } = error else {
+        return error.into();
+    };
+    let releases = plan
+        .base
+        .iter()
+        .flat_map(|base| [Some(&base.release), base.upgraded.as_ref().ok()]);
+    let releases = std::iter::once(&plan.head).chain(releases.flatten());
+    let mut projects = releases.map(|release| &release.project);
+    let of = projects.find(|project| project.images().contains(&image));
+    let found = policy::not_public(of.unwrap_or(&plan.head.project), &image, &reason);
+    let told = Event::PolicyFound(Box::new(found.clone()));
+    context.events.emit(&told);
+    refused(context, plan, vec![found])
 }
 
 /// Returns why a run is refused, in one line.

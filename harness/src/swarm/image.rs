@@ -6,10 +6,20 @@ use std::time::Duration;
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
 use crate::once::{self, TaskId};
+use crate::policy;
 use crate::process::{Cmd, Processes};
 
 /// How long one image may take to arrive; the run's deadline ends it sooner.
 const PULL_LIMIT: Duration = Duration::from_secs(3600);
+
+/// In whose name images are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Puller {
+    /// The operator's: with this host's logins, and what lies on the engine is taken as it is.
+    Operator,
+    /// Nobody's: without a login, and what lies on the engine is taken only where everybody can pull it.
+    Nobody,
+}
 
 impl Engine {
     /// Returns whether the engine has `image`.
@@ -41,15 +51,21 @@ impl Engine {
         host: &HostDirs,
         processes: &Processes,
         image: &str,
+        puller: Puller,
     ) -> Result<bool, EngineError> {
         if self.has_image(image).await? {
+            if puller == Puller::Nobody {
+                self.is_public(host, image).await?;
+            }
             return Ok(false);
         }
+        let empty = host.state.join("no-logins");
+        let without = (puller == Puller::Nobody).then_some(empty.as_path());
         let pull = async {
             if self.has_image(image).await? {
                 return Ok(Ok(()));
             }
-            match self.pull(processes, image).await {
+            match self.pull(processes, image, without).await {
                 Ok(()) => Ok(Ok(())),
                 Err(EngineError::Pull { reason, .. }) => Ok(Err(reason)),
                 // The engine went away from this run; the next one sees for itself.
@@ -58,9 +74,18 @@ impl Engine {
         };
         let images = host.state.join("images");
         // Two engines of one host have images of their own.
-        let id = TaskId::digest(&format!("{} {image}", self.host()));
-        match once::shared(&images, &id, pull).await? {
-            Ok(()) => Ok(true),
+        let id = match puller {
+            Puller::Operator => format!("{} {image}", self.host()),
+            Puller::Nobody => format!("{} {image} without a login", self.host()),
+        };
+        match once::shared(&images, &TaskId::digest(&id), pull).await? {
+            Ok(()) => {
+                if puller == Puller::Nobody {
+                    // Another run may have pulled it with a login in the meantime.
+                    self.is_public(host, image).await?;
+                }
+                Ok(true)
+            }
             Err(reason) => Err(EngineError::Pull {
                 image: image.to_owned(),
                 reason,
@@ -68,19 +93,67 @@ impl Engine {
         }
     }
 
+    /// Makes sure that everybody can pull the image that the engine has under this name. What was found once is
+    /// written down, by digest: content never changes.
+    async fn is_public(&self, host: &HostDirs, image: &str) -> Result<(), EngineError> {
+        let what = format!("inspect `{image}`");
+        let inspected = self.docker.inspect_image(image).await;
+        let there = inspected.map_err(|error| self.failed(what, error))?;
+        let refused = |reason: &str| EngineError::NotPublic {
+            image: image.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let repository = |name: &str| policy::repository_of(name).ok().map(|(_, name)| name);
+        let wanted = repository(image);
+        // An image of one name may have come from a repository of another.
+        let digests: Vec<String> = (there.repo_digests.unwrap_or_default().into_iter())
+            .filter(|name| repository(name) == wanted)
+            .collect();
+        if digests.is_empty() {
+            return Err(refused("it was never pulled from a registry"));
+        }
+        let known = host.state.join("public-images");
+        for digest in &digests {
+            let note = known.join(TaskId::digest(digest).as_str());
+            if note.exists() {
+                return Ok(());
+            }
+            match self.docker.inspect_registry_image(digest, None).await {
+                Ok(_) => {
+                    // What cannot be noted is asked again.
+                    drop(std::fs::create_dir_all(&known));
+                    drop(std::fs::write(&note, digest));
+                    return Ok(());
+                }
+                Err(bollard::errors::Error::DockerResponseServerError {
+                    status_code: 401 | 403 | 404,
+                    ..
+                }) => {}
+                Err(error) => {
+                    return Err(self.failed(format!("look `{digest}` up in its registry"), error));
+                }
+            }
+        }
+        Err(refused("its registry does not give it without a login"))
+    }
+
     /// Pulls `image` with the docker client, which knows this host's logins and credential helpers; the API
-    /// would pull as nobody.
+    /// would pull as nobody. With `without`, an empty directory, it knows none.
     ///
     /// # Errors
     /// [`EngineError::Pull`] when the registry does not give it, or an unreachable engine.
-    pub async fn pull(&self, processes: &Processes, image: &str) -> Result<(), EngineError> {
-        let cmd = Cmd::new("docker", Path::new("/")).args([
-            "--host",
-            self.host(),
-            "pull",
-            "--quiet",
-            image,
-        ]);
+    pub async fn pull(
+        &self,
+        processes: &Processes,
+        image: &str,
+        without: Option<&Path>,
+    ) -> Result<(), EngineError> {
+        let mut cmd = Cmd::new("docker", Path::new("/"));
+        if let Some(empty) = without {
+            // The client takes a directory that is not there for an empty one.
+            cmd = cmd.arg("--config").arg(empty);
+        }
+        let cmd = cmd.args(["--host", self.host(), "pull", "--quiet", "--", image]);
         let refused = |reason: String| EngineError::Pull {
             image: image.to_owned(),
             reason,

@@ -161,6 +161,14 @@ impl Dependency {
         self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
     }
 
+    /// Returns what it is judged by in a run with `means`.
+    pub(in crate::run) fn terms(&self, means: &Means) -> Terms {
+        match &self.plan {
+            Ok(plan) => terms(&self.named, &plan.trust, means),
+            Err(_) => means.terms.clone(),
+        }
+    }
+
     /// Judges it as the run with `means` deploys it.
     ///
     /// # Errors
