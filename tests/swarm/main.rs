@@ -23,6 +23,7 @@ mod infra;
 mod janitor;
 mod ownership;
 mod past;
+mod policy;
 mod ps;
 mod quick;
 mod stop;

@@ -1,0 +1,127 @@
+//! The policy on a real engine: what it refuses makes nothing, and what it fills in is what the engine has.
+
+use std::path::PathBuf;
+
+use harness::host_file;
+use serde_json::Value;
+
+use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::support::git;
+
+fn commit(env: &SwarmEnv, name: &str, compose: &str) -> PathBuf {
+    let path = env.root.join("recipes").join(name);
+    env.write(&format!("recipes/{name}/compose.yml"), compose);
+    git(&path, &["init", "-q", "-b", "main"]);
+    git(&path, &["add", "-A"]);
+    git(&path, &["commit", "-qm", "first"]);
+    path
+}
+
+/// Findings A1, A4, A6, A7 and A9: none of them reaches the engine, and what they name stays as it is.
+#[test]
+fn a_refused_proposal_makes_nothing_and_what_it_names_stays_as_it_is() {
+    let env = SwarmEnv::new();
+    let victim = format!("victim_{}", env.zone.replace('.', "_"));
+    let file = env.write("victim", "victim-canary").display().to_string();
+    docker(&["secret", "create", &victim, &file]);
+    docker(&["config", "create", &victim, &file]);
+    docker(&["volume", "create", &victim]);
+    docker(&["network", "create", "--driver", "overlay", &victim]);
+    let facts = || {
+        ["secret", "config", "volume", "network"].map(|kind| docker(&[kind, "inspect", &victim]))
+    };
+    let before = facts();
+    let app = "version: '3.8'\nservices:\n  app:\n    image: recipe-ci/notes:1\n";
+    for (index, (rule, more)) in [
+        ("P007", "secrets: {s: {name: VICTIM, file: ./compose.yml}}"),
+        ("P007", "    secrets: [s]\nsecrets: {s: {name: VICTIM, external: true}}"),
+        ("P008", "    configs: [c]\nconfigs: {c: {name: VICTIM, external: true}}"),
+        ("P006", "    volumes: ['data:/v']\nvolumes: {data: {name: VICTIM}}"),
+        ("P006", "    volumes: ['data:/v']\nvolumes: {data: {name: VICTIM, external: true}}"),
+        ("P005", "    volumes: ['data:/v']\nvolumes: {data: {driver_opts: {type: none, o: bind, device: /etc}}}"),
+        ("P009", "    networks: [n]\nnetworks: {n: {name: VICTIM, external: true}}"),
+        ("P003", "    volumes: ['/var/run/docker.sock:/s']"),
+        ("P010", "    networks: {proxy: {aliases: [VICTIM]}}\nnetworks: {proxy: {external: true}}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!("{app}{}\n", more.replace("VICTIM", &victim));
+        let path = commit(&env, &format!("evil{index}"), &text);
+        let mut args = vec!["run", "--src", path.to_str().unwrap()];
+        // Without a gateway the run has a network of its own in place of `proxy`.
+        if rule == "P010" {
+            args.extend(["--gateway", "http://127.0.0.1:1"]);
+        }
+        let done = env.run(args);
+        done.expect(2);
+        assert!(done.stderr.contains(rule), "no {rule} in\n{}", done.stderr);
+        let out = format!("{}{}", done.stdout, done.stderr);
+        assert!(!out.contains("victim-canary"), "{out}");
+        assert_eq!(facts(), before, "{more}");
+    }
+    let mut left = objects_of(&env.zone.replace('.', "_"));
+    left.retain(|object| !object.ends_with(&victim));
+    assert_eq!(left, [""; 0]);
+    for kind in ["secret", "config", "volume", "network"] {
+        docker(&[kind, "rm", &victim]);
+    }
+}
+
+/// Finding A11: a task of a stranger had no limit at all.
+#[test]
+fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let facts = env.root.join("facts");
+    env.overlay(
+        "notes",
+        "custom/test_limits.sh",
+        &format!(
+            "#!/bin/sh\nset -e\ndocker service inspect \"$(echo $CCCI_APP_DOMAIN | tr . _)_app\" >'{}'\n",
+            facts.display()
+        ),
+    );
+    env.set("STAGES", "install,custom");
+    let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
+    done.expect(0);
+    let spec: Value = serde_json::from_str(&host_file::text(&facts).unwrap()).unwrap();
+    let task = &spec[0]["Spec"]["TaskTemplate"];
+    let limits = &task["Resources"]["Limits"];
+    assert_eq!(limits["MemoryBytes"], 1 << 30, "{task:#}");
+    assert_eq!(limits["NanoCPUs"], 1_000_000_000, "{task:#}");
+    assert_eq!(limits["Pids"], 512, "{task:#}");
+    assert_eq!(task["LogDriver"]["Options"]["max-size"], "5m", "{task:#}");
+    let deviations = env.results()["deviations"].to_string();
+    for word in ["memory 1g", "cpus 1", "512 processes", "log of 10m"] {
+        assert!(deviations.contains(word), "no `{word}` in {deviations}");
+    }
+    env.assert_nothing_left();
+}
+
+/// A private image on the host was any proposal's by its name.
+#[test]
+fn an_image_that_only_lies_on_this_host_is_not_a_strangers() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("wild-zero-replicas");
+    env.set("STAGES", "install");
+    env.set("CCCI_LOCAL_IMAGES", "");
+    let path = recipe.to_str().unwrap();
+    let done = env.run(["run", "--src", path]);
+    done.expect(2);
+    for word in [
+        "P002",
+        "never pulled from a registry",
+        "images: [docker.io/recipe-ci/notes]",
+    ] {
+        assert!(
+            done.stderr.contains(word),
+            "no `{word}` in\n{}",
+            done.stderr
+        );
+    }
+    assert_eq!(env.results()["verdict"], "refused");
+    env.assert_nothing_left();
+    // By hand it is the person's own matter.
+    env.run(["run", path]).expect(0);
+}
