@@ -5,8 +5,11 @@
 )]
 
 mod abra;
+#[path = "deployed/cases.rs"]
+mod cases;
 mod cli;
 mod dependencies;
+mod deployed;
 mod dry_run;
 #[path = "../support/forge.rs"]
 mod forge;
@@ -23,6 +26,8 @@ mod overlays;
 mod pipelines;
 mod policy;
 mod ps;
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[path = "../support/support.rs"]
 mod support;
 mod tests_run;

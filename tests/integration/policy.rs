@@ -36,7 +36,7 @@ fn a_hostile_recipe_is_refused_with_its_rule_and_place_before_the_engine_is_aske
     for (index, (rule, place, compose)) in [
         ("P003", "compose.yml:5:", app("    volumes: ['/etc:/mnt']")),
         ("P034", "compose.yml:5:", app("    privileged: true")),
-        ("P001", "compose.yml:5:", app("    made_up: true")),
+        ("P001", "compose.yml:5:", app("    volumes: [{type: tmpfs, target: /x, tmpfs: {mode: 1}}]")),
         (
             "P007",
             "compose.yml:5:",

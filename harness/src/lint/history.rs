@@ -101,7 +101,7 @@ pub(super) fn configs_at(files: &CommitFiles, stack: &str) -> Result<Vec<ConfigF
     let mut budget = Budget::default();
     for path in paths {
         if let Some(text) = text(&path)?
-            && let Ok(document) = yaml::parse(&text, &path)
+            && let Ok(document) = yaml::parse_first(&text, &path)
         {
             collect(&document.value, &vars, &mut budget, &mut configs);
         }

@@ -133,10 +133,13 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     const C: &str = "compose.yml";
     const E: &str = "compose.extra.yml";
     let cases: &[(&[Change], &[&str])] = &[
-        (&[(E, "3.8", "3.7")], &["R001 compose.extra.yml:1"]),
+        (
+            &[(E, "3.8", "3.7")],
+            &["R001 compose.extra.yml:1", "C015 compose.extra.yml:1"],
+        ),
         (
             &[(E, "version: \"3.8\"\n", "")],
-            &["R001 compose.extra.yml:1"],
+            &["R001 compose.extra.yml:1", "C015 compose.extra.yml:2"],
         ),
         (&[(C, CHECK, "")], &["R002 compose.yml:4"]),
         (
@@ -277,7 +280,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
             &[(
                 E,
                 HOST,
-                "      - X=y\n    deploy:\n      labels:\n        x: true\n",
+                "      - X=y\n    deploy:\n      labels:\n        x$Y: z\n",
             )],
             &["C016 compose.extra.yml:9"],
         ),

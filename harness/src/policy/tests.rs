@@ -25,7 +25,8 @@ fn resolved(dir: &Path, files: &[(&str, &str)]) -> Resolved {
         .map(|(name, _)| (*name).to_owned())
         .filter(|name| name.ends_with(".yml"))
         .collect();
-    let mut project = Project::load(dir, &names, &vars).unwrap();
+    let mut project =
+        Project::load(dir, &names, &vars).unwrap_or_else(|error| panic!("{error}: {files:?}"));
     project.read_contents(dir).unwrap();
     let deployment = Deployment {
         stack: STACK.to_owned(),

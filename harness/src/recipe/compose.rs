@@ -7,16 +7,19 @@
 mod canon;
 mod cast;
 mod decode;
+mod duration;
 mod env_file;
 mod expansion;
 mod extends;
 pub(crate) mod load;
 mod merge;
 pub mod model;
+mod mounts;
 mod ports;
 pub mod query;
 pub mod render;
 pub mod resolve;
+mod schema;
 pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
@@ -216,7 +219,7 @@ pub struct Project {
 
 /// Returns a duration in Go's notation, such as `1m30s` or `1.5h`.
 pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
-    decode::parse_duration(text)
+    duration::parse(text)
 }
 
 /// Returns the files that `COMPOSE_FILE` in `vars` names, `compose.yml` when it names none.

@@ -4,8 +4,8 @@
 //! (`${A:-${B}}` is the literal `${B}` when `A` is unset), and an unbraced name takes an operator too
 //! (`$V-x` is `x` when `V` is unset). The rule was read from, and checked against, docker 28.
 //!
-//! One deviation: docker forgets the error of a required variable when another one with an operator
-//! follows in the same value. Here it is an error in every place.
+//! Docker forgets what is wrong with a value when a variable follows in it: `$? $V` is `? ` and the value of `V`.
+//! One deviation: a required variable without a value is an error in every place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +85,7 @@ pub fn interpolate_within(
     budget.spend(template.len())?;
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
+    let mut is_wrong = false;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
@@ -93,15 +94,22 @@ pub fn interpolate_within(
             rest = tail;
             continue;
         }
-        let (substitution, tail) = scan(rest).ok_or_else(|| InterpolateError::Format {
-            template: template.to_owned(),
-        })?;
+        let Some((substitution, tail)) = scan(rest) else {
+            is_wrong = true;
+            continue;
+        };
         rest = tail;
         let value = substitute(substitution, vars, unset)?;
         budget.spend(value.len())?;
         out.push_str(&value);
+        is_wrong = false;
     }
     out.push_str(rest);
+    if is_wrong {
+        return Err(InterpolateError::Format {
+            template: template.to_owned(),
+        });
+    }
     Ok(out)
 }
 
@@ -153,10 +161,12 @@ fn substitution_length(text: &str) -> Option<usize> {
 }
 
 fn name_length(text: &str) -> usize {
-    if !text.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic()) {
+    // Docker's pattern ignores case, which makes letters of two that are none of ASCII.
+    let is_letter = |c: char| c == '_' || c.is_ascii_alphabetic() || c == 'ſ' || c == '\u{212a}';
+    if !text.starts_with(is_letter) {
         return 0;
     }
-    text.find(|c: char| !(c == '_' || c.is_ascii_alphanumeric()))
+    text.find(|c: char| !(is_letter(c) || c.is_ascii_digit()))
         .unwrap_or(text.len())
 }
 
@@ -229,6 +239,9 @@ mod tests {
             ("$V:-a $B", "a $B"),
             ("$TAG.$B", "9.b"),
             ("", ""),
+            ("$? $TAG", "? 9"),
+            ("a$ ${V:+x} $B", "a {V:+x} b"),
+            ("$ſx", ""),
         ] {
             assert_eq!(run(template).as_deref(), Ok(expected), "{template}");
         }
@@ -237,8 +250,8 @@ mod tests {
     #[test]
     fn what_docker_refuses_is_refused() {
         for template in [
-            "${V:+x}", "${V+x}", "${V", "$", "a$ b", "$1x", "${}", "${Vü}", "${V:x}", "${ V }",
-            "${a.b-x}",
+            "$TAG $?", "$? $$", "${V:+x}", "${V+x}", "${V", "$", "a$ b", "$1x", "${}", "${Vü}",
+            "${V:x}", "${ V }", "${a.b-x}",
         ] {
             assert!(
                 matches!(run(template), Err(InterpolateError::Format { .. })),

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::load::SECTIONS;
 use super::load::inside;
+use super::merge::is_empty;
 use super::yaml::join;
-use super::{env_file, ports};
+use super::{env_file, mounts, ports};
 
 /// A value of the wrong form.
 #[derive(Debug)]
@@ -44,38 +46,27 @@ impl Canon<'_> {
         self.warnings.push((path.to_owned(), message.into()));
     }
 
-    /// Brings an interpolated file to the canonical form.
+    /// Brings a file, whose form is checked, to the canonical form.
     pub(super) fn document(&mut self, document: &mut Value) -> Result<(), Fault> {
-        let Value::Object(top) = document else {
-            return fault("", "the file is not a mapping");
-        };
-        for section in ["services", "volumes", "networks", "secrets", "configs"] {
-            match top.get_mut(section) {
-                None => {}
-                Some(Value::Null) => {
-                    top.remove(section);
-                }
-                Some(Value::Object(entries)) => {
-                    for (name, entry) in entries.iter_mut() {
-                        let path = join(section, name);
-                        match entry {
-                            Value::Object(service) if section == "services" => {
-                                self.service(service, &path)?;
-                            }
-                            Value::Object(_) => {}
-                            Value::Null if section != "services" => {}
-                            _ => return fault(&path, "it is not a mapping"),
-                        }
+        for section in SECTIONS {
+            let entries = document.get_mut(section).and_then(Value::as_object_mut);
+            for (name, entry) in entries.into_iter().flatten() {
+                let path = join(section, name);
+                match entry {
+                    Value::Object(service) if section == "services" => {
+                        self.service(service, &path)?;
                     }
+                    Value::Object(object) => object_names(object, &path)?,
+                    _ => {}
                 }
-                Some(_) => return fault(section, "it is not a mapping"),
             }
         }
         Ok(())
     }
 
     fn service(&mut self, service: &mut Map<String, Value>, path: &str) -> Result<(), Fault> {
-        self.labels(service, path)?;
+        self.pairs(service, "labels", path)?;
+        self.pairs(service, "sysctls", path)?;
         self.environment(service, path)?;
         for (key, each) in [
             ("ports", port as Each),
@@ -87,35 +78,29 @@ impl Canon<'_> {
                 *list = long_list(list.take(), &join(path, key), each)?;
             }
         }
+        for key in ["dns", "dns_search", "tmpfs"] {
+            if let Some(list) = service.get_mut(key)
+                && list.is_string()
+            {
+                *list = json!([list.take()]);
+            }
+        }
+        if let Some(hosts) = service.get_mut("extra_hosts") {
+            *hosts = extra_hosts(hosts.take(), &join(path, "extra_hosts"))?;
+        }
         if let Some(networks) = service.get_mut("networks") {
-            *networks = Value::Object(self.names(networks.take(), &join(path, "networks"))?);
+            *networks = Value::Object(names(networks.take(), &join(path, "networks"))?);
         }
-        if let Some(depends_on) = service.get_mut("depends_on") {
-            let path = join(path, "depends_on");
-            if depends_on.is_object() {
-                self.warn(
-                    &path,
-                    "it must be a list: `docker stack deploy` refuses a mapping",
-                );
-            }
-            let names = self.names(depends_on.take(), &path)?;
-            *depends_on = names.into_iter().map(|(name, _)| name).collect();
+        if let Some(test) = service
+            .get_mut("healthcheck")
+            .and_then(|check| check.get_mut("test"))
+            && let Some(command) = test.as_str()
+        {
+            *test = json!(["CMD-SHELL", command]);
         }
-        match service.get_mut("healthcheck") {
-            None | Some(Value::Null) => {}
-            Some(Value::Object(check)) => {
-                if let Some(test) = check.get_mut("test")
-                    && let Some(command) = test.as_str()
-                {
-                    *test = json!(["CMD-SHELL", command]);
-                }
-            }
-            Some(_) => return fault(&join(path, "healthcheck"), "it is not a mapping"),
-        }
-        match service.get_mut("deploy") {
-            None | Some(Value::Null) => Ok(()),
-            Some(Value::Object(deploy)) => self.labels(deploy, &join(path, "deploy")),
-            Some(_) => fault(&join(path, "deploy"), "it is not a mapping"),
+        match service.get_mut("deploy").and_then(Value::as_object_mut) {
+            Some(deploy) => self.pairs(deploy, "labels", &join(path, "deploy")),
+            None => Ok(()),
         }
     }
 
@@ -171,9 +156,14 @@ impl Canon<'_> {
         Ok(())
     }
 
-    fn labels(&mut self, parent: &mut Map<String, Value>, path: &str) -> Result<(), Fault> {
-        if let Some(labels) = parent.get_mut("labels") {
-            *labels = Value::Object(self.mapping(labels.take(), &join(path, "labels"), false)?);
+    fn pairs(
+        &mut self,
+        parent: &mut Map<String, Value>,
+        key: &str,
+        path: &str,
+    ) -> Result<(), Fault> {
+        if let Some(pairs) = parent.get_mut(key) {
+            *pairs = Value::Object(self.mapping(pairs.take(), &join(path, key), false)?);
         }
         Ok(())
     }
@@ -193,7 +183,6 @@ impl Canon<'_> {
             }
         };
         match value {
-            Value::Null => Ok(Map::new()),
             Value::Array(items) => {
                 let mut map = Map::new();
                 for (index, item) in items.iter().enumerate() {
@@ -217,9 +206,6 @@ impl Canon<'_> {
                     if key.contains('$') {
                         self.warn(&path, "docker does not interpolate keys; write the entry as `- \"key=value\"`");
                     }
-                    if value.is_boolean() {
-                        self.warn(&path, "it must be a string, number or null: `docker stack deploy` refuses a boolean");
-                    }
                     let value = match value {
                         Value::Null => empty(),
                         value => scalar(&value, &path)?.into(),
@@ -231,94 +217,114 @@ impl Canon<'_> {
             _ => fault(path, "it is neither a list nor a mapping"),
         }
     }
+}
 
-    /// Returns a list of names or a mapping as a mapping.
-    fn names(&mut self, value: Value, path: &str) -> Result<Map<String, Value>, Fault> {
-        match value {
-            Value::Null => Ok(Map::new()),
-            Value::Object(map) => Ok(map),
-            Value::Array(items) => {
-                let mut map = Map::new();
-                for (index, item) in items.iter().enumerate() {
-                    map.insert(scalar(item, &format!("{path}[{index}]"))?, Value::Null);
-                }
-                Ok(map)
+/// Returns a list of names or a mapping as a mapping.
+fn names(value: Value, path: &str) -> Result<Map<String, Value>, Fault> {
+    match value {
+        Value::Object(map) => Ok(map),
+        Value::Array(items) => {
+            let mut map = Map::new();
+            for (index, item) in items.iter().enumerate() {
+                map.insert(scalar(item, &format!("{path}[{index}]"))?, Value::Null);
             }
-            _ => fault(path, "it is neither a list nor a mapping"),
+            Ok(map)
+        }
+        _ => fault(path, "it is neither a list nor a mapping"),
+    }
+}
+
+/// Refuses what Docker refuses of a volume, network, secret or config beyond its form.
+fn object_names(object: &Map<String, Value>, path: &str) -> Result<(), Fault> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let external = object.get("external");
+    let old_name = text(external.and_then(|external| external.get("name")));
+    if !old_name.is_empty() && !text(object.get("name")).is_empty() {
+        return fault(path, "it has two names, `name` and `external.name`");
+    }
+    let is_external = external.is_some_and(|external| external != &Value::Bool(false));
+    if path.starts_with("volumes.") && is_external {
+        let key = ["driver", "driver_opts", "labels"].into_iter().find(|key| {
+            let value = object.get(*key);
+            value.is_some_and(|value| !is_empty(value))
+        });
+        if let Some(key) = key {
+            return fault(&join(path, key), "an external volume has none");
         }
     }
+    let is_driven = !text(object.get("driver")).is_empty() && !text(object.get("file")).is_empty();
+    if path.starts_with("secrets.") && !is_external && is_driven {
+        return fault(path, "it has both a driver and a file");
+    }
+    Ok(())
+}
+
+/// Returns additional hosts as a list of `host:address`.
+fn extra_hosts(value: Value, path: &str) -> Result<Value, Fault> {
+    let mut hosts: Vec<(String, String)> = Vec::new();
+    match value {
+        Value::Object(entries) => {
+            for (host, address) in entries {
+                if !address.is_null() {
+                    let address = scalar(&address, &join(path, &host))?;
+                    hosts.push((host, address));
+                }
+            }
+            hosts.sort();
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let text = scalar(item, &format!("{path}[{index}]"))?;
+                // One without an address is passed over by Docker.
+                let pair = text.split_once('=').or_else(|| text.split_once(':'));
+                hosts.extend(pair.map(|(host, address)| (host.to_owned(), address.to_owned())));
+            }
+        }
+        _ => return fault(path, "it is neither a list nor a mapping"),
+    }
+    let line = |(host, address): (String, String)| {
+        let inner = address
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let inner = inner.filter(|inner| !inner.is_empty()).unwrap_or(&address);
+        Value::from(format!("{host}:{inner}"))
+    };
+    Ok(hosts.into_iter().map(line).collect())
 }
 
 type Each = fn(Value, &str) -> Result<Vec<Value>, Fault>;
 
 fn long_list(value: Value, path: &str, each: Each) -> Result<Value, Fault> {
-    match value {
-        Value::Null => Ok(json!([])),
-        Value::Array(items) => {
-            let mut list = Vec::new();
-            for (index, item) in items.into_iter().enumerate() {
-                list.extend(each(item, &format!("{path}[{index}]"))?);
-            }
-            Ok(Value::Array(list))
-        }
-        _ => fault(path, "it is not a list"),
+    let Value::Array(items) = value else {
+        return fault(path, "it is not a list");
+    };
+    let mut list = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        list.extend(each(item, &format!("{path}[{index}]"))?);
     }
+    Ok(Value::Array(list))
 }
 
 fn port(item: Value, path: &str) -> Result<Vec<Value>, Fault> {
     if item.is_object() {
         return Ok(vec![item]);
     }
-    let text = scalar(&item, path)?;
-    let spec = ports::split(&text);
-    let pairs = ports::expand(&spec).or_else(|reason| fault(path, reason))?;
+    let ports = ports::parse(&scalar(&item, path)?).or_else(|reason| fault(path, reason))?;
     let long = |(published, target): (Option<u16>, u16)| {
-        let mut port = json!({"mode": "ingress", "target": target, "protocol": spec.protocol});
+        let mut port = json!({"mode": "ingress", "target": target, "protocol": ports.protocol});
         if let Some(published) = published {
             port["published"] = published.into();
         }
         port
     };
-    Ok(pairs.into_iter().map(long).collect())
+    Ok(ports.pairs.into_iter().map(long).collect())
 }
 
 fn volume(item: Value, path: &str) -> Result<Vec<Value>, Fault> {
     if item.is_object() {
         return Ok(vec![item]);
     }
-    let text = scalar(&item, path)?;
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts[..] {
-        [target] => (None, target, ""),
-        [source, target] => (Some(source), target, ""),
-        [source, target, options] => (Some(source), target, options),
-        _ => return fault(path, format!("`{text}` is not a mount")),
-    };
-    if target.is_empty() || source == Some("") {
-        return fault(path, format!("`{text}` has an empty part"));
-    }
-    if source.is_some_and(|source| source.len() == 1 && source.starts_with(char::is_alphabetic)) {
-        return fault(
-            path,
-            "docker takes a volume name of one letter for a Windows drive",
-        );
-    }
-    let bind = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
-    let mut mount = json!({"type": if bind { "bind" } else { "volume" }, "target": target});
-    if let Some(source) = source {
-        mount["source"] = source.into();
-    }
-    for option in options.split(',') {
-        match option {
-            "ro" => mount["read_only"] = true.into(),
-            "nocopy" => mount["volume"] = json!({"nocopy": true}),
-            // Docker takes them for a bind mount's propagation, whatever is mounted.
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-                mount["bind"] = json!({"propagation": option});
-            }
-            _ => {}
-        }
-    }
+    let mount = mounts::parse(&scalar(&item, path)?).or_else(|reason| fault(path, reason))?;
     Ok(vec![mount])
 }
 

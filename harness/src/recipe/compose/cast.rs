@@ -77,8 +77,8 @@ pub(super) fn cast(path: &str, text: String) -> Result<Value, String> {
             .map(Value::Number)
             .ok_or_else(|| format!("`{text}` is not a number")),
         Type::Bool => match text.to_ascii_lowercase().as_str() {
-            "1" | "y" | "yes" | "true" | "on" => Ok(true.into()),
-            "0" | "n" | "no" | "false" | "off" => Ok(false.into()),
+            "y" | "yes" | "true" | "on" => Ok(true.into()),
+            "n" | "no" | "false" | "off" => Ok(false.into()),
             _ => Err(format!("`{text}` is not a boolean")),
         },
     }

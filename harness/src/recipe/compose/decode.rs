@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Project;
 use super::canon::{Fault, fault, scalar};
+use super::duration;
 use super::model::{
     Config, Healthcheck, Mode, Mount, MountKind, Network, Port, PortMode, RestartPolicy, Secret,
     Service, UpdateConfig, Volume,
@@ -311,61 +312,12 @@ impl<'a> At<'a> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        match parse_duration(&text) {
+        match duration::parse(&text) {
             Some(duration) => Ok(Some(duration)),
             None => fault(
                 &join(&self.path, key),
                 format!("`{text}` is not a duration, such as `1m30s`"),
             ),
-        }
-    }
-}
-
-/// Returns a duration in Go's notation, such as `1m30s` or `1.5h`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        seconds += number * unit;
-        rest = &rest[end..];
-    }
-    if text.is_empty() {
-        None
-    } else {
-        Duration::try_from_secs_f64(seconds).ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_in_gos_notation() {
-        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1.5h"), Some(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
-        for bad in ["", "5", "s", "1d", "1m3"] {
-            assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }
 }

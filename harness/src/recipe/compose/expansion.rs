@@ -43,7 +43,7 @@ pub(super) fn spend(
         }
         let listed = service.get("ports").and_then(Value::as_array);
         for text in listed.into_iter().flatten().filter_map(Value::as_str) {
-            let pairs = ports::expand(&ports::split(text)).map_or(0, |pairs| pairs.len());
+            let pairs = ports::parse(text).map_or(0, |ports| ports.pairs.len());
             take("ports", pairs * PORT)?;
         }
     }

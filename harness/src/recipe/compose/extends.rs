@@ -51,7 +51,7 @@ fn cycle(root: &Path, file: &str, document: &Document, service: &str) -> Option<
         if file != own && !others.contains_key(&file) {
             // A file that cannot be read ends the chain: the use itself is reported.
             let text = load::read(root, &file).ok()?;
-            others.insert(file.clone(), yaml::parse(&text, &file).ok()?.value);
+            others.insert(file.clone(), yaml::parse_first(&text, &file).ok()?.value);
         }
         let value = match file == own {
             true => &document.value,

@@ -12,6 +12,7 @@ use super::canon::{Canon, Fault};
 use super::yaml::{self, Document, join};
 use super::{
     ComposeError, Location, Project, Warning, cast, decode, expansion, extends, locate, merge,
+    schema,
 };
 use crate::recipe::interpolate::{Budget, interpolate_within, variables};
 use crate::source_tree::{SourceFileError, SourceTree};
@@ -123,7 +124,7 @@ impl Project {
 
 /// Returns the parsed `file` of the recipe at `root`, with `extends` refused and nothing else looked at.
 pub(crate) fn document(root: &Path, file: &str) -> Result<Document, ComposeError> {
-    let document = yaml::parse(&read(root, file)?, file)?;
+    let document = yaml::parse_first(&read(root, file)?, file)?;
     extends::check(root, file, &document)?;
     Ok(document)
 }
@@ -223,6 +224,8 @@ struct Loader {
     /// How much text all files may still come to.
     budget: Budget,
     warnings: Vec<Warning>,
+    /// The first file and its version, as `3.x`.
+    version: Option<(String, u32)>,
     versions: Vec<(String, Option<String>)>,
     /// The variable that holds the version of a secret or a config, by the path of its name.
     version_variables: BTreeMap<String, String>,
@@ -236,7 +239,10 @@ impl Loader {
         vars: &BTreeMap<String, String>,
     ) -> Result<(), ComposeError> {
         let Document {
-            mut value, marks, ..
+            mut value,
+            marks,
+            dates,
+            ..
         } = document(root, file)?;
         let place = |path: &str| {
             locate(&marks, path)
@@ -253,16 +259,22 @@ impl Loader {
             reason: fault.reason,
         };
 
-        let version = self.version(&value, &place);
-        self.versions.push((file.to_owned(), version));
+        self.version(&value, file).map_err(invalid)?;
+        let section_of = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
+        if let Some(path) = dates
+            .into_iter()
+            .find(|path| SECTIONS.contains(&&*section_of(path)))
+        {
+            // In some places Docker refuses it, in others it writes a time and a zone behind it.
+            let reason = "it is a date to Docker; write it in quotes".to_owned();
+            return Err(invalid(Fault { path, reason }));
+        }
         self.note_version_variables(&value);
         let mut unset = BTreeSet::new();
         let mut budget = self.budget.clone();
-        // Docker interpolates these sections and nothing else.
-        for section in SECTIONS {
-            let Some(section_value) = value.get_mut(section) else {
-                continue;
-            };
+        let sections = value.as_object_mut().into_iter().flatten();
+        for (section, section_value) in sections {
+            // Extensions too, of which nothing is deployed.
             replace_strings(section_value, section, &mut |path, text| {
                 let plain = interpolate_within(&mut budget, text, vars, &mut unset);
                 let plain = plain.map_err(|problem| ComposeError::Interpolate {
@@ -282,6 +294,7 @@ impl Loader {
         }
         self.unset.extend(unset);
         expansion::spend(&value, vars, &mut budget).map_err(invalid)?;
+        schema::check(&value).map_err(invalid)?;
 
         let budget = RefCell::new(budget);
         let read = |path: &str| {
@@ -322,20 +335,22 @@ impl Loader {
         Ok(())
     }
 
-    fn version(&mut self, document: &Value, place: &dyn Fn(&str) -> Location) -> Option<String> {
-        match document.get("version")? {
-            Value::String(version) => Some(version.clone()),
-            Value::Null => None,
-            other => {
-                self.warnings.push(Warning {
-                    location: place("version"),
-                    path: "version".to_owned(),
-                    message: "it must be a string: `docker stack deploy` refuses a number"
-                        .to_owned(),
-                });
-                Some(other.to_string())
-            }
+    /// Notes the version of a file, which has to be that of the files before.
+    fn version(&mut self, document: &Value, file: &str) -> Result<(), Fault> {
+        let version = schema::version_of(document)?;
+        if let Some((first, earlier)) = &self.version
+            && *earlier != version
+        {
+            let reason = format!(
+                "docker refuses files of different versions: `{first}` has 3.{earlier}, this one 3.{version}"
+            );
+            return super::canon::fault("version", reason);
         }
+        self.version.get_or_insert((file.to_owned(), version));
+        let text = document.get("version").and_then(Value::as_str);
+        self.versions
+            .push((file.to_owned(), text.map(str::to_owned)));
+        Ok(())
     }
 
     /// Notes which variable ends the name of a secret or config; after the interpolation nobody can tell.

@@ -2,11 +2,14 @@
 //!
 //! Some of them surprise, and are kept because the deploy follows them: an override's health check test is
 //! appended to the first; an empty value overrides nothing (but an empty label does); an entry of `volumes`,
-//! `networks`, `secrets` or `configs` replaces the earlier one as a whole. Two files that publish the same port
-//! keep the later one, as docker 28 does.
+//! `networks`, `secrets` or `configs` replaces the earlier one as a whole. Of a service that two files name, ports of
+//! one published number, mounts of one target and references to one secret or config become one, the last, even where
+//! all of them are in one file.
 
 use serde_json::{Map, Value, json};
 
+use super::duration;
+use super::load::SECTIONS;
 use super::yaml::join;
 
 /// Merges `over` into `base`; `warn` is told the path and the oddity.
@@ -15,34 +18,23 @@ pub(super) fn merge(base: &mut Value, over: Value, warn: &mut dyn FnMut(&str, &s
         return;
     };
     for (section, entries) in over {
-        match section.as_str() {
-            "services" => services(slot(base, &section), entries, warn),
-            "volumes" | "networks" => top_level(slot(base, &section), entries, false),
-            // Docker fills in the path of the file before it merges, so these are never empty.
-            "secrets" | "configs" => top_level(slot(base, &section), entries, true),
-            _ => {
-                base.entry(section).or_insert(entries);
-            }
+        if section == "services" {
+            services(slot(base, &section), entries, warn);
+        } else if SECTIONS.contains(&section.as_str()) {
+            top_level(slot(base, &section), entries);
+        } else {
+            base.entry(section).or_insert(entries);
         }
     }
 }
 
 fn slot<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Value {
-    let slot = map.entry(key).or_insert_with(|| json!({}));
-    if slot.is_null() {
-        *slot = json!({});
-    }
-    slot
+    map.entry(key).or_insert_with(|| json!({}))
 }
 
-fn top_level(base: &mut Value, over: Value, even_empty: bool) {
-    let (Value::Object(base), Value::Object(over)) = (base, over) else {
-        return;
-    };
-    for (key, entry) in over {
-        if even_empty || !is_empty(&entry) || !base.contains_key(&key) {
-            base.insert(key, entry);
-        }
+fn top_level(base: &mut Value, over: Value) {
+    if let (Value::Object(base), Value::Object(over)) = (base, over) {
+        base.extend(over);
     }
 }
 
@@ -61,7 +53,17 @@ fn services(base: &mut Value, over: Value, warn: &mut dyn FnMut(&str, &str)) {
                         "two files set the test, and docker appends the second to the first";
                     warn(&join(&path, "healthcheck.test"), message);
                 }
+                // Docker makes a map of a list that the first file has, whether or not the second has one.
+                let keyed = KEYED
+                    .into_iter()
+                    .filter(|(list, _)| base.contains_key(*list));
+                let keyed: Vec<_> = keyed.collect();
                 fields(base, service);
+                for (list, key) in keyed {
+                    if let Some(Value::Array(items)) = base.get_mut(list) {
+                        keep_last(items, key);
+                    }
+                }
             }
             (_, service) => {
                 base.insert(name, service);
@@ -74,22 +76,64 @@ fn has_test(healthcheck: &Value) -> bool {
     healthcheck.get("test").is_some_and(|test| !is_empty(test))
 }
 
+/// Lists of a service that Docker merges as maps, and by what.
+const KEYED: [(&str, &str); 4] = [
+    ("ports", "published"),
+    ("volumes", "target"),
+    ("secrets", "source"),
+    ("configs", "source"),
+];
+
+/// Lists that one file may not repeat an item in, and two files together may.
+const SETS: [&str; 13] = [
+    "aliases",
+    "cap_add",
+    "cap_drop",
+    "depends_on",
+    "devices",
+    "dns",
+    "dns_search",
+    "expose",
+    "external_links",
+    "extra_hosts",
+    "links",
+    "security_opt",
+    "tmpfs",
+];
+
 /// Merges the keys of a service, or of a mapping inside one.
 fn fields(base: &mut Map<String, Value>, over: Map<String, Value>) {
     for (key, value) in over {
         let Some(old) = base.get_mut(&key).filter(|old| !old.is_null()) else {
-            base.insert(key, value);
+            // To append nothing to no list makes none.
+            if value.as_array().is_none_or(|items| !items.is_empty()) {
+                base.insert(key, value);
+            }
             continue;
         };
         match key.as_str() {
-            "ports" => keyed(old, value, "published"),
-            "volumes" => keyed(old, value, "target"),
-            "secrets" | "configs" => keyed(old, value, "source"),
             "command" | "entrypoint" => replace_unless_empty(old, value),
-            "labels" => all_entries(old, value),
+            "labels" | "sysctls" | "ulimits" => all_entries(old, value),
+            "environment" => environment(old, value),
+            "logging" => logging(old, value),
+            "networks" => attachments(old, value),
             // Counts are pointers to docker, so that 0 is a value of its own.
-            "replicas" | "retries" | "max_attempts" | "parallelism" if !value.is_null() => {
-                *old = value;
+            "replicas" | "retries" | "max_attempts" | "parallelism" => *old = value,
+            "stop_grace_period" | "interval" | "timeout" | "start_period" | "start_interval"
+            | "delay" | "monitor" | "window" => {
+                let given = value.as_str().and_then(duration::parse);
+                if given.is_some_and(|duration| !duration.is_zero()) {
+                    *old = value;
+                }
+            }
+            key if SETS.contains(&key) => {
+                if let (Value::Array(old), Value::Array(value)) = (old, value) {
+                    for item in value {
+                        if !old.contains(&item) {
+                            old.push(item);
+                        }
+                    }
+                }
             }
             _ => deep(old, value),
         }
@@ -116,27 +160,83 @@ fn all_entries(old: &mut Value, value: Value) {
     }
 }
 
-/// Merges two lists by a key of their items; the later item replaces the earlier one as a whole.
-fn keyed(old: &mut Value, value: Value, key: &str) {
-    let (Value::Array(old), Value::Array(value)) = (old, value) else {
+/// Variables are pointers to docker: what is empty takes anything, and nothing empty replaces what is not.
+fn environment(old: &mut Value, value: Value) {
+    let (Value::Object(old), Value::Object(value)) = (old, value) else {
         return;
     };
-    for item in value {
-        let id = item.get(key).cloned();
-        old.retain(|earlier| earlier.get(key).cloned() != id);
-        old.push(item);
-    }
-    // Docker sorts what it has merged.
-    old.sort_by(|left, right| match (left.get(key), right.get(key)) {
-        (Some(Value::String(left)), Some(Value::String(right))) => left.cmp(right),
-        (left, right) => {
-            let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
-            number(left).cmp(&number(right))
+    for (name, value) in value {
+        if !is_empty(&value) || old.get(&name).is_none_or(is_empty) {
+            old.insert(name, value);
         }
-    });
+    }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Options are merged where the drivers are the same, but not into none.
+fn logging(old: &mut Value, value: Value) {
+    let driver = |logging: &Value| {
+        logging
+            .get("driver")
+            .filter(|driver| !is_empty(driver))
+            .cloned()
+    };
+    let (earlier, later) = (driver(old), driver(&value));
+    if earlier.is_some() && later.is_some() && earlier != later {
+        *old = value;
+        return;
+    }
+    if let (None, Some(later)) = (earlier, later) {
+        old["driver"] = later;
+    }
+    if let (Some(old), Some(options)) = (old.get_mut("options"), value.get("options")) {
+        all_entries(old, options.clone());
+    }
+}
+
+/// Aliases are replaced, even by none; the options of the first file stay.
+fn attachments(old: &mut Value, value: Value) {
+    let (Value::Object(old), Value::Object(value)) = (old, value) else {
+        return;
+    };
+    for (name, attachment) in value {
+        match (old.get_mut(&name), attachment) {
+            (Some(Value::Object(old)), Value::Object(mut attachment)) => {
+                match attachment.remove("aliases") {
+                    Some(aliases) => old.insert("aliases".to_owned(), aliases),
+                    None => old.remove("aliases"),
+                };
+                for key in ["ipv4_address", "ipv6_address"] {
+                    if let Some(address) = attachment.remove(key).filter(|text| !is_empty(text)) {
+                        old.insert(key.to_owned(), address);
+                    }
+                }
+            }
+            (Some(Value::Object(_)), _) => {}
+            (_, attachment) => {
+                old.insert(name, attachment);
+            }
+        }
+    }
+}
+
+/// Keeps of items with the same value of `key` the last, and sorts by it, as Docker does.
+fn keep_last(items: &mut Vec<Value>, key: &str) {
+    let id = |item: &Value| match item.get(key) {
+        Some(Value::String(text)) => (0, text.clone()),
+        Some(Value::Number(number)) => (number.as_u64().unwrap_or(0), String::new()),
+        _ => (0, String::new()),
+    };
+    let mut kept: Vec<Value> = Vec::new();
+    for item in std::mem::take(items) {
+        kept.retain(|earlier| id(earlier) != id(&item));
+        kept.push(item);
+    }
+    kept.sort_by_key(id);
+    *items = kept;
+}
+
+/// Returns whether the value is what Docker takes for not set.
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,

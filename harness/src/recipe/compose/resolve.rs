@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::load::SECTIONS;
+use super::mounts::is_windows;
 use super::query::MAIN_SERVICE;
 use super::yaml::join;
 use super::{ComposeError, Project};
@@ -212,6 +213,8 @@ fn set_version(document: &mut Value, deployment: &Deployment, deviations: &mut V
             ));
             deployment.schema.clone()
         }
+        // Docker takes both for the newest.
+        Some("" | "3") => deployment.schema.clone(),
         Some(given) if is_older(given, OLDEST_SCHEMA) => OLDEST_SCHEMA.to_owned(),
         Some(_) => return,
     };
@@ -249,6 +252,7 @@ fn names(document: &mut Value, stack: &str) {
                 map.insert("external".to_owned(), true.into());
             }
             let external = map.get("external") == Some(&Value::Bool(true));
+            let old_name = old_name.filter(|name| name.as_str() != Some(""));
             let named = map
                 .get("name")
                 .and_then(Value::as_str)
@@ -330,7 +334,7 @@ fn binds(document: &mut Value, root: &Path, project: &Project) -> Result<(), Com
                     reason: format!("`{source}` depends on whose home it is deployed from"),
                 }));
             }
-            if !source.starts_with('/') {
+            if !source.starts_with('/') && !is_windows(source) {
                 let path = root.join(&project.base).join(&*source);
                 *source = lexical(&path).display().to_string();
             }

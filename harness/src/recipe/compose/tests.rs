@@ -338,16 +338,15 @@ fn a_router_without_a_port_is_found() {
 #[test]
 fn a_variable_in_a_key_is_warned_about() {
     let project = one(
-        "services:\n  app:\n    image: a\n    deploy:\n      labels:\n        coop-cloud.${STACK_NAME}.version: 1.0.0+1\n        on: true\n",
+        "services:\n  app:\n    image: a\n    deploy:\n      labels:\n        coop-cloud.${STACK_NAME}.version: 1.0.0+1\n",
     );
     assert_eq!(project.version_label(STACK), None);
     let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
         warnings[0].starts_with("compose.yml:6:43: services.app.deploy.labels."),
         "{warnings:?}"
     );
-    assert!(warnings[1].contains("refuses a boolean"), "{warnings:?}");
 }
 
 #[test]
@@ -471,11 +470,11 @@ fn wrong_forms_have_place_and_path() {
         ),
         (
             "services:\n  app:\n    deploy:\n      replicas: many\n",
-            "compose.yml:4:17: services.app.deploy.replicas: `many` is not a number",
+            "compose.yml:4:17: services.app.deploy.replicas: it is not a whole number from 0",
         ),
         (
-            "services:\n  app:\n    volumes: [\"v:/v\"]\n",
-            "compose.yml:3:15: services.app.volumes[0]: docker takes a volume name of one letter for a Windows drive",
+            "services:\n  app:\n    volumes: [\"data:\"]\n",
+            "compose.yml:3:15: services.app.volumes[0]: `data:` has an empty part",
         ),
         (
             "services:\n  app:\n    ports: [\"x:80\"]\n",

@@ -29,6 +29,8 @@ pub(crate) struct Document {
     pub(crate) marks: BTreeMap<String, Location>,
     /// The place of every key, by the path of its value: the value of `app:` begins a line below it.
     keys: BTreeMap<String, Location>,
+    /// The paths of values without quotes that YAML takes for dates.
+    pub(crate) dates: Vec<String>,
 }
 
 impl Document {
@@ -37,6 +39,33 @@ impl Document {
     pub(crate) fn key(&self, path: &str) -> Option<&Location> {
         self.keys.get(path).or_else(|| self.marks.get(path))
     }
+}
+
+/// Returns the content of the first document in `text`, the text of a compose file: Docker does not look at others, be
+/// they broken.
+pub(crate) fn parse_first(text: &str, file: &str) -> Result<Document, ComposeError> {
+    parse(first_document(text), file)
+}
+
+/// Returns `text` up to the mark that ends its first document.
+fn first_document(text: &str) -> &str {
+    let mut length = 0;
+    let mut begun = false;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_start_matches('\u{feff}').trim_end();
+        let mark = content.get(..3).filter(|_| {
+            let behind = content.as_bytes().get(3);
+            behind.is_none_or(|byte| matches!(byte, b' ' | b'\t'))
+        });
+        match mark {
+            Some("---") if !begun => begun = true,
+            Some("---" | "...") => return &text[..length],
+            _ if content.is_empty() || content.starts_with(['#', '%']) => {}
+            _ => begun = true,
+        }
+        length += line.len();
+    }
+    text
 }
 
 /// Returns the content of `text`, the text of `file`.
@@ -68,12 +97,45 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Document, ComposeError> {
     };
     let node: Option<Node> = serde_yaml::from_str_with_options(text, options)
         .map_err(|error| translate(error.without_snippet(), &at))?;
-    let (mut marks, mut keys) = (BTreeMap::new(), BTreeMap::new());
-    let value = node.map_or(Value::Null, |node| {
-        node.flatten("", &at, &mut marks, &mut keys)
+    let mut document = Document {
+        value: Value::Null,
+        marks: BTreeMap::new(),
+        keys: BTreeMap::new(),
+        dates: Vec::new(),
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    document.value = node.map_or(Value::Null, |node| {
+        node.flatten("", &at, &lines, &mut document)
     });
+    let marks = &mut document.marks;
     marks.entry(String::new()).or_insert_with(|| at(1, 1));
-    Ok(Document { value, marks, keys })
+    Ok(document)
+}
+
+/// Returns whether a text without quotes is a date to YAML, with or without a time.
+fn is_date(text: &str) -> bool {
+    let (date, time) = match text.find(['T', 't', ' ']) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let mut parts = date.split('-');
+    let (Some(year), Some(month), Some(day), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_clock = |time: &str| {
+        let digits = |c: char| c.is_ascii_digit() || ":.+-Zz ".contains(c);
+        time.contains(':') && time.chars().all(digits)
+    };
+    year.len() == 4
+        && [year, month, day].into_iter().all(is_number)
+        && month
+            .parse()
+            .is_ok_and(|month: u8| (1..=12).contains(&month))
+        && day.parse().is_ok_and(|day: u8| (1..=31).contains(&day))
+        && time.is_none_or(is_clock)
 }
 
 fn translate(error: &Error, at: &dyn Fn(u64, u64) -> Location) -> ComposeError {
@@ -125,7 +187,7 @@ struct Node(Spanned<Raw>);
 enum Raw {
     Scalar(Value),
     List(Vec<Node>),
-    Map(Vec<(Spanned<String>, Node)>),
+    Map(Vec<(Spanned<Name>, Node)>),
 }
 
 impl Node {
@@ -133,30 +195,42 @@ impl Node {
         self,
         path: &str,
         at: &dyn Fn(u64, u64) -> Location,
-        marks: &mut BTreeMap<String, Location>,
-        keys: &mut BTreeMap<String, Location>,
+        lines: &[&str],
+        document: &mut Document,
     ) -> Value {
-        let place = self.0.referenced;
+        let (place, defined) = (self.0.referenced, self.0.defined);
         if place.line() > 0 {
-            marks.insert(path.to_owned(), at(place.line(), place.column()));
+            let place = at(place.line(), place.column());
+            document.marks.insert(path.to_owned(), place);
         }
         match self.0.value {
-            Raw::Scalar(value) => value,
+            Raw::Scalar(value) => {
+                if value.as_str().is_some_and(is_date) {
+                    let index = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
+                    let line = index(defined.line()).and_then(|line| lines.get(line));
+                    let first =
+                        index(defined.column()).and_then(|column| line?.chars().nth(column));
+                    if first.is_some_and(|first| first.is_ascii_digit()) {
+                        document.dates.push(path.to_owned());
+                    }
+                }
+                value
+            }
             Raw::List(nodes) => nodes
                 .into_iter()
                 .enumerate()
-                .map(|(index, node)| node.flatten(&format!("{path}[{index}]"), at, marks, keys))
+                .map(|(index, node)| node.flatten(&format!("{path}[{index}]"), at, lines, document))
                 .collect(),
             Raw::Map(entries) => {
                 let mut map = Map::new();
                 for (key, node) in entries {
-                    let path = join(path, &key.value);
+                    let path = join(path, &key.value.0);
                     if key.referenced.line() > 0 {
                         let place = at(key.referenced.line(), key.referenced.column());
-                        keys.insert(path.clone(), place);
+                        document.keys.insert(path.clone(), place);
                     }
-                    let value = node.flatten(&path, at, marks, keys);
-                    map.insert(key.value, value);
+                    let value = node.flatten(&path, at, lines, document);
+                    map.insert(key.value.0, value);
                 }
                 Value::Object(map)
             }
@@ -182,6 +256,21 @@ impl<'de> Deserialize<'de> for Node {
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+/// A key, which has to be a text: Docker refuses `1:` and `true:`.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Raw::deserialize(deserializer)? {
+            Raw::Scalar(Value::String(text)) => Ok(Self(text)),
+            Raw::Scalar(value) => Err(de::Error::custom(format!(
+                "the key `{value}` is not a text; write it in quotes"
+            ))),
+            Raw::List(_) | Raw::Map(_) => Err(de::Error::custom("a key is not a text")),
+        }
     }
 }
 
@@ -333,6 +422,41 @@ mod tests {
         let message = error("a: 1\nb: [\nc: 2\n");
         assert!(message.starts_with("compose.yml:"), "{message}");
         assert_eq!(message.matches("line").count(), 0, "{message}");
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_is_refused() {
+        for text in ["a:\n  1: x\n", "true: x\n", "{~: x}", "[a]: x"] {
+            assert!(error(text).contains("text"), "{text}: {}", error(text));
+        }
+        assert_eq!(
+            parse("\"1\": x\nyes: y\n", "c.yml").unwrap().value["1"],
+            "x"
+        );
+    }
+
+    #[test]
+    fn only_the_first_document_is_read() {
+        for (text, first) in [
+            ("a: 1\n---\nb: [\n", "a: 1\n"),
+            (
+                "# c\n%YAML 1.1\n--- # x\na: 1\n...\nb",
+                "# c\n%YAML 1.1\n--- # x\na: 1\n",
+            ),
+            ("---\n---\na: 1\n", "---\n"),
+            ("a: |\n  ---\n----: x\n", "a: |\n  ---\n----: x\n"),
+        ] {
+            assert_eq!(first_document(text), first);
+        }
+    }
+
+    #[test]
+    fn dates_without_quotes_are_known() {
+        let text = "a: &x 2026-11-29\nb: '2026-11-29'\nc: [2026-1-2T10:00:00Z, 2026-13-01, v2026-01-01, 12:30]\nd: *x\n\
+                    e: |\n  2026-11-29\nf: 2026-11-29 at noon\n";
+        let mut dates = parse(text, "c.yml").unwrap().dates;
+        dates.sort();
+        assert_eq!(dates, ["a", "c[0]", "d"]);
     }
 
     #[test]

@@ -99,7 +99,8 @@ fn files_are_merged_as_docker_merges_them() {
             ("D", None)
         ]
     );
-    assert_eq!(app.depends_on, ["db", "web", "db"]);
+    // One file may not repeat an item, so the merged one does not.
+    assert_eq!(app.depends_on, ["db", "web"]);
     assert_eq!(app.networks, ["proxy", "internal", "third"]);
     let ports: Vec<_> = app
         .ports
@@ -171,5 +172,142 @@ fn files_are_merged_as_docker_merges_them() {
             .unwrap()
             .file,
         "more/compose.over.yml"
+    );
+}
+
+/// Returns the service `app` of two files.
+fn merged(base: &str, over: &str) -> serde_json::Value {
+    let file = |keys: &str| format!("version: '3.13'\nservices:\n  app: {keys}\n");
+    let files = [("compose.yml", &*file(base)), ("over.yml", &*file(over))];
+    load(&files).unwrap().document["services"]["app"].take()
+}
+
+#[test]
+fn every_key_is_merged_as_docker_merges_it() {
+    // Each was found by the differential test, tests/integration/deployed.rs.
+    for (base, over, key, expected) in [
+        // An empty duration overrides nothing.
+        (
+            "{stop_grace_period: 5s}",
+            "{stop_grace_period: 0s}",
+            "stop_grace_period",
+            "\"5s\"",
+        ),
+        (
+            "{sysctls: {a: 1}}",
+            "{sysctls: [b=2]}",
+            "sysctls",
+            r#"{"a":"1","b":"2"}"#,
+        ),
+        (
+            "{ulimits: {a: {soft: 1, hard: 2}}}",
+            "{ulimits: {a: 0}}",
+            "ulimits",
+            r#"{"a":0}"#,
+        ),
+        (
+            "{dns: 1.1.1.1}",
+            "{dns: [2.2.2.2, 1.1.1.1]}",
+            "dns",
+            r#"["1.1.1.1","2.2.2.2"]"#,
+        ),
+        (
+            "{cap_add: [A]}",
+            "{cap_add: [A, B]}",
+            "cap_add",
+            r#"["A","B"]"#,
+        ),
+        (
+            "{extra_hosts: {b: 1.1.1.1, a: '[::1]'}}",
+            "{extra_hosts: [c=2.2.2.2]}",
+            "extra_hosts",
+            r#"["a:::1","b:1.1.1.1","c:2.2.2.2"]"#,
+        ),
+        // What is in the first file alone becomes one, too.
+        (
+            "{volumes: [/z, /a]}",
+            "{user: '1'}",
+            "volumes",
+            r#"[{"type":"volume","target":"/a"},{"type":"volume","target":"/z"}]"#,
+        ),
+        (
+            "{ports: ['53:53/tcp', '53:53/udp']}",
+            "{user: '1'}",
+            "ports",
+            r#"[{"mode":"ingress","target":53,"protocol":"udp","published":53}]"#,
+        ),
+        (
+            "{secrets: [{source: s, target: a}, s]}",
+            "{user: '1'}",
+            "secrets",
+            r#"[{"source":"s"}]"#,
+        ),
+        (
+            "{user: '1'}",
+            "{volumes: [/z, /a, /z]}",
+            "volumes",
+            r#"[{"type":"volume","target":"/z"},{"type":"volume","target":"/a"},{"type":"volume","target":"/z"}]"#,
+        ),
+        (
+            "{environment: [A=, 'B=x', C]}",
+            "{environment: [A, B, 'C=']}",
+            "environment",
+            r#"{"A":null,"B":"x","C":""}"#,
+        ),
+        (
+            "{logging: {driver: a, options: {x: 1}}}",
+            "{logging: {options: {x: ''}}}",
+            "logging",
+            r#"{"driver":"a","options":{"x":""}}"#,
+        ),
+        (
+            "{logging: {driver: a, options: {x: 1}}}",
+            "{logging: {driver: b}}",
+            "logging",
+            r#"{"driver":"b"}"#,
+        ),
+        (
+            "{logging: {driver: a}}",
+            "{logging: {options: {x: 1}}}",
+            "logging",
+            r#"{"driver":"a"}"#,
+        ),
+        (
+            "{networks: {n: {aliases: [a], ipv4_address: '1'}}}",
+            "{networks: {n: {ipv6_address: '2'}}}",
+            "networks",
+            r#"{"n":{"ipv4_address":"1","ipv6_address":"2"}}"#,
+        ),
+    ] {
+        assert_eq!(
+            merged(base, over)[key].to_string(),
+            expected,
+            "{base} {over}"
+        );
+    }
+}
+
+#[test]
+fn a_fault_is_not_hidden_by_a_later_file() {
+    for (base, over) in [
+        ("user: 1", "user: '1'"),
+        ("command: \"'\"", "command: x"),
+        (
+            "deploy: {resources: {limits: {memory: lots}}}",
+            "deploy: {resources: {limits: {memory: 1G}}}",
+        ),
+    ] {
+        let file = |keys: &str| format!("version: '3.8'\nservices:\n  app: {{{keys}}}\n");
+        let error = load(&[("compose.yml", &file(base)), ("over.yml", &file(over))]).unwrap_err();
+        assert!(error.to_string().starts_with("compose.yml:3:"), "{error}");
+    }
+    let versions = [
+        ("compose.yml", "version: '3.8'\n"),
+        ("over.yml", "services: {}\n"),
+    ];
+    let error = load(&versions).unwrap_err().to_string();
+    assert!(
+        error.starts_with("over.yml:1:1: version: docker refuses files of different"),
+        "{error}"
     );
 }

@@ -44,7 +44,7 @@ fn nothing_is_left_to_substitute_to_read_or_to_name() {
     let resolved = resolve(
         r#"
 version: "3.8"
-x-common: {a: "${NOT_USED:?never}"}
+x-common: {a: "${NOT_USED}"}
 services:
   app:
     image: a:${TAG:-1}
@@ -220,7 +220,8 @@ fn the_network_shared_with_the_gateway_becomes_the_apps_own() {
 fn a_version_is_given_where_there_is_none_and_raised_where_it_knows_no_names() {
     for (version, expected) in [
         ("", "3.13"),
-        ("version: '3'\n", "3.5"),
+        ("version: '3'\n", "3.13"),
+        ("version: '3.1'\n", "3.5"),
         ("version: '3.9'\n", "3.9"),
     ] {
         let resolved = resolve(

@@ -1,0 +1,416 @@
+//! What is deployed of a project is what Docker's own client makes of the recipe's files.
+//!
+//! Each project is deployed twice to an engine that only remembers: by `docker stack deploy` of the recipe's files with
+//! the recipe's variables as its environment, as an operator does, and by the same client from the one file that a run
+//! writes. The requests have to be equal, and what Docker refuses has to be refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use harness::recipe::compose::Project;
+use harness::recipe::compose::resolve::Deployment;
+use serde_json::Value;
+
+use crate::cases::{self, Case};
+use crate::recorder::{Kind, Recorder, Request};
+use crate::support::{command, locked, variable};
+
+/// How many projects are deployed at a time: a client waits as often as it works.
+const THREADS: usize = 3;
+
+/// One of so many cases is deployed with older clients.
+const OLDER: usize = 3;
+
+/// How many projects are put together by chance.
+const CHANCES: u64 = 150;
+
+/// The stack of every project.
+const STACK: &str = "x_ci";
+
+/// What the swarm has before anything is deployed.
+const EXISTING: [(Kind, &str); 4] = [
+    (Kind::Network, "proxy"),
+    (Kind::Network, "ext_net"),
+    (Kind::Secret, "ext_secret"),
+    (Kind::Config, "ext_config"),
+];
+
+/// A client of Docker.
+struct Client {
+    program: PathBuf,
+    /// The newest schema that it knows.
+    schema: &'static str,
+    major: u32,
+}
+
+/// Returns every client on this host, the newest first.
+fn clients() -> Vec<Client> {
+    let path = variable("PATH").unwrap_or_default();
+    let mut clients: Vec<Client> = Vec::new();
+    for dir in path.split(':').chain(["/usr/local/bin", "/usr/bin"]) {
+        let program = Path::new(dir).join("docker");
+        if !program.is_file() || clients.iter().any(|client| client.program == program) {
+            continue;
+        }
+        let output = command(&program).arg("--version").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.strip_prefix("Docker version ").unwrap();
+        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+        let major = numbers.next().unwrap();
+        let version = (major, numbers.next().unwrap());
+        clients.push(Client {
+            program,
+            schema: harness::host::newest_schema(version),
+            major,
+        });
+    }
+    clients.sort_by_key(|client| std::cmp::Reverse(client.major));
+    clients.dedup_by_key(|client| client.major);
+    assert!(!clients.is_empty(), "there is no docker on this host");
+    clients
+}
+
+/// What came of a deploy.
+#[derive(Debug, Clone, PartialEq)]
+enum End {
+    Deployed(Vec<Request>),
+    Refused(String),
+}
+
+/// Where one project after another is deployed.
+struct Bench {
+    root: PathBuf,
+    recorder: Recorder,
+}
+
+impl Bench {
+    fn new(root: PathBuf) -> Self {
+        std::fs::create_dir_all(&root).unwrap();
+        let recorder = Recorder::start(root.join("engine.sock"), &EXISTING);
+        Self { root, recorder }
+    }
+
+    /// Writes the files of a case; returns the recipe's directory.
+    fn recipe(&self, case: &Case) -> PathBuf {
+        let root = self.root.join("recipe");
+        drop(std::fs::remove_dir_all(&root));
+        let files = cases::FILES.map(|(path, content)| (path, content.to_vec()));
+        let own = case
+            .files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.clone().into_bytes()));
+        for (path, content) in files.into_iter().chain(own) {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    /// Has a client deploy these files with these variables and no others.
+    fn deploy(&self, client: &Client, files: &[PathBuf], vars: &BTreeMap<String, String>) -> End {
+        let mut command = command(&client.program);
+        command
+            .env_clear()
+            .envs(vars)
+            .current_dir(&self.root)
+            .arg("--config")
+            .arg(self.root.join("docker"))
+            .args(["--host", &self.recorder.address()])
+            .args(["stack", "deploy", "--prune", "--resolve-image", "never"]);
+        if harness::host::supports_detach_flag((client.major, 0)) {
+            command.arg("--detach=true");
+        }
+        for file in files {
+            command.arg("--compose-file").arg(file);
+        }
+        let output = command.arg(STACK).output().unwrap();
+        let requests = self.recorder.take();
+        if !output.status.success() {
+            return End::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        let mut requests: Vec<Request> = requests.into_iter().filter(Request::changes).collect();
+        requests
+            .iter_mut()
+            .for_each(|request| settle(&mut request.body));
+        // The client goes through maps, whose order is another every time.
+        requests.sort_by(|one, other| (&one.path, one.name()).cmp(&(&other.path, other.name())));
+        End::Deployed(requests)
+    }
+
+    /// Deploys the recipe's own files, as an operator does.
+    fn plain(&self, client: &Client, case: &Case) -> End {
+        let root = self.recipe(case);
+        let files: Vec<PathBuf> = case.files.iter().map(|(path, _)| root.join(path)).collect();
+        self.deploy(client, &files, &cases::variables())
+    }
+
+    /// Deploys what a run makes of them.
+    fn resolved(&self, client: &Client, case: &Case) -> End {
+        let root = self.recipe(case);
+        let files: Vec<String> = case.files.iter().map(|(path, _)| path.clone()).collect();
+        let deployment = Deployment {
+            stack: STACK.to_owned(),
+            schema: client.schema.to_owned(),
+            ..Deployment::default()
+        };
+        let resolved = Project::load(&root, &files, &cases::variables()).and_then(|mut project| {
+            project.read_contents(&root)?;
+            project.resolve(&root, &deployment)
+        });
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(error) => return End::Refused(format!("(ours) {error}")),
+        };
+        let state = self.root.join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        let (document, contents) = resolved.render(&state, "file");
+        for (path, content) in contents {
+            std::fs::write(path, content).unwrap();
+        }
+        let file = state.join("compose.json");
+        std::fs::write(&file, document.to_string()).unwrap();
+        self.deploy(client, &[file], &BTreeMap::new())
+    }
+}
+
+/// Brings into one order what Docker goes through in the order of a map, and makes one of what is in a list twice: one
+/// file must not repeat it, so that only files that are merged can.
+fn settle(spec: &mut Value) {
+    for list in ["Secrets", "Configs"] {
+        let list = spec.pointer_mut(&format!("/TaskTemplate/ContainerSpec/{list}"));
+        if let Some(Value::Array(items)) = list {
+            items.sort_by_key(Value::to_string);
+        }
+    }
+    for list in ["Hosts", "DNSConfig/Nameservers", "DNSConfig/Search"] {
+        let list = spec.pointer_mut(&format!("/TaskTemplate/ContainerSpec/{list}"));
+        if let Some(Value::Array(items)) = list {
+            let mut seen = Vec::new();
+            items.retain(|item| {
+                !seen.contains(item) && {
+                    seen.push(item.clone());
+                    true
+                }
+            });
+        }
+    }
+}
+
+/// Returns what is wrong with how the case ends, if anything is.
+fn judge(case: &Case, plain: &End, resolved: &End) -> Option<String> {
+    match (plain, resolved) {
+        (End::Deployed(plain), End::Deployed(resolved)) if plain == resolved => None,
+        (End::Deployed(plain), End::Deployed(resolved)) => Some(difference(plain, resolved)),
+        (End::Refused(_), End::Refused(_)) => None,
+        (End::Refused(why), End::Deployed(_)) => {
+            Some(format!("docker refuses it, and it is deployed: {why}"))
+        }
+        (End::Deployed(_), End::Refused(_)) if stricter(case) => None,
+        (End::Deployed(_), End::Refused(why)) => {
+            Some(format!("docker takes it, and it is refused: {why}"))
+        }
+    }
+}
+
+/// What Docker takes and a run refuses, with the reason.
+const STRICTER: [(&str, &str); 7] = [
+    (
+        "service: environment with a date",
+        "Docker writes a time and a zone behind it, which is never meant",
+    ),
+    (
+        "service: volumes of home",
+        "what is mounted must not depend on who deploys",
+    ),
+    (
+        "service: volumes of home in the long form",
+        "what is mounted must not depend on who deploys",
+    ),
+    (
+        "service: volumes with no target",
+        "the engine takes no mount without a target",
+    ),
+    (
+        "service: ports in the long form with no target",
+        "the engine takes no port without a target",
+    ),
+    (
+        "service: environment with an empty name",
+        "no program can read it",
+    ),
+    (
+        "service: required and unset before a variable",
+        "the recipe says that it must be set",
+    ),
+];
+
+/// What newer clients merge or read otherwise than those before 23, and why that is no loss: one recipe means the same
+/// on every host, and what the newer ones do is what its author sees.
+const CHANGED: [(&str, &str); 9] = [
+    (
+        "merged: command",
+        "they append the second file's words to the first's",
+    ),
+    ("merged: deploy", "a 0 of the second file does not count"),
+    (
+        "merged: healthcheck",
+        "a 0 of the second file does not count",
+    ),
+    (
+        "merged: volumes by target",
+        "they append mounts, of which the engine refuses two at one target",
+    ),
+    (
+        "merged: volumes in the first file only, out of order",
+        "they do not sort",
+    ),
+    (
+        "merged: volumes of the long over the short form",
+        "they append mounts",
+    ),
+    (
+        "merged: volumes twice at one target in the first file",
+        "they append mounts",
+    ),
+    (
+        "service: extra_hosts as a list",
+        "they know no `=` and no brackets",
+    ),
+    ("service: extra_hosts as a mapping", "they know no brackets"),
+];
+
+fn stricter(case: &Case) -> bool {
+    STRICTER.iter().any(|(name, _)| *name == case.name)
+}
+
+/// Returns the first requests that differ, as far as they do.
+fn difference(plain: &[Request], resolved: &[Request]) -> String {
+    let names = |requests: &[Request]| -> Vec<String> {
+        requests
+            .iter()
+            .map(|request| format!("{} {}", request.path, request.name()))
+            .collect()
+    };
+    let (ours, theirs) = (names(resolved), names(plain));
+    if ours != theirs {
+        return format!("the requests differ:\n  docker {theirs:?}\n  ours   {ours:?}");
+    }
+    let mut lines = Vec::new();
+    for (plain, resolved) in plain.iter().zip(resolved) {
+        compare(
+            &format!("{} {}", plain.path, plain.name()),
+            &plain.body,
+            &resolved.body,
+            &mut lines,
+        );
+    }
+    lines.join("\n")
+}
+
+fn compare(path: &str, plain: &Value, resolved: &Value, lines: &mut Vec<String>) {
+    match (plain, resolved) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys: std::collections::BTreeSet<&String> =
+                one.keys().chain(other.keys()).collect();
+            for key in keys {
+                let null = Value::Null;
+                let (one, other) = (
+                    one.get(key).unwrap_or(&null),
+                    other.get(key).unwrap_or(&null),
+                );
+                compare(&format!("{path}.{key}"), one, other, lines);
+            }
+        }
+        (one, other) if one != other => {
+            lines.push(format!("{path}:\n  docker {one}\n  ours   {other}"));
+        }
+        _ => {}
+    }
+}
+
+/// Does `work` for every case on some threads, each with a bench of its own; returns what is wrong.
+fn each(cases: &[Case], work: impl Fn(&Bench, &Case) -> Option<String> + Sync) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let bench = Bench::new(dir.path().join(thread.to_string()));
+            let (next, wrong, work) = (&next, &wrong, &work);
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Some(what) = work(&bench, case) {
+                        locked(wrong).push(format!("{}: {what}", case.name));
+                    }
+                }
+            });
+        }
+    });
+    let mut wrong = wrong.into_inner().unwrap();
+    wrong.sort();
+    wrong
+}
+
+#[test]
+fn what_is_deployed_is_what_docker_makes_of_the_recipes_files() {
+    let clients = clients();
+    let cases = cases::by_hand();
+    let newest = &clients[0];
+    let wrong = each(&cases, |bench, case| {
+        let plain = bench.plain(newest, case);
+        let refused = matches!(plain, End::Refused(_));
+        if case.refused.is_some_and(|said| said != refused) {
+            return Some(format!("the case is marked wrongly: {plain:?}"));
+        }
+        judge(case, &plain, &bench.resolved(newest, case))
+    });
+    assert_right(&cases, &wrong);
+}
+
+#[test]
+fn what_an_older_client_takes_is_deployed_as_it_deploys_it() {
+    for client in &clients()[1..] {
+        // The rules are the newest client's: what it refuses is refused, and what an older one does not take yet is
+        // deployed, because the newest does.
+        let changed = |case: &Case| CHANGED.iter().any(|(name, _)| *name == case.name);
+        let taken = cases::by_hand()
+            .into_iter()
+            .filter(|case| case.refused == Some(false));
+        let cases: Vec<Case> = taken.filter(|case| !changed(case)).step_by(OLDER).collect();
+        let wrong = each(&cases, |bench, case| match bench.plain(client, case) {
+            End::Refused(_) => None,
+            plain => judge(case, &plain, &bench.resolved(client, case)),
+        });
+        assert_right(&cases, &wrong);
+    }
+}
+
+#[test]
+fn what_is_put_together_by_chance_is_deployed_as_docker_deploys_it() {
+    let newest = &clients()[0];
+    let without = STRICTER.map(|(name, _)| name);
+    let cases: Vec<Case> = (0..CHANCES)
+        .map(|seed| cases::by_chance(seed, &without))
+        .collect();
+    let wrong = each(&cases, |bench, case| {
+        judge(
+            case,
+            &bench.plain(newest, case),
+            &bench.resolved(newest, case),
+        )
+    });
+    assert_right(&cases, &wrong);
+}
+
+#[track_caller]
+fn assert_right(cases: &[Case], wrong: &[String]) {
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
