@@ -108,8 +108,8 @@ pub struct Bench {
     pub current: Release,
     /// The markers that have been seeded.
     pub seeds: seed::Seeds,
-    /// What had failed when the app last converged.
-    pub forgiven: RefCell<stayed::Forgiven>,
+    /// The app as it was when it last converged.
+    pub converged: RefCell<stayed::Converged>,
     /// The dependencies, and which of them are up.
     pub needs: Needs,
 }
@@ -195,7 +195,7 @@ impl Bench {
                 })
             }
             Ok(state) => {
-                self.forgiven.replace(stayed::Forgiven::of(&state));
+                self.converged.borrow_mut().note(&state);
                 Ok(state)
             }
             settled => settled,

@@ -91,7 +91,7 @@ pub(crate) struct RunArgs {
         value_name = "install,upgrade,backup,restore,custom"
     )]
     pub(crate) stages: Option<String>,
-    /// The published version to upgrade from [default: the canonical, else the newest one older than the head].
+    /// The published version to upgrade from [default: the canonical, else the newest one that is not newer than the head].
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,
     /// Deploy the head over the recipe's warm app instead of a new one (CCCI_QUICK=1): upgrade and custom only.

@@ -89,7 +89,10 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     let itself = plan("main");
     assert_eq!(itself["base_version"], Value::Null);
     let reason = itself["no_base"].as_str().unwrap();
-    assert!(reason.contains("no published version is older"), "{reason}");
+    assert!(
+        reason.contains("every published version is newer"),
+        "{reason}"
+    );
     git(&published, &["tag", "0.1.0+1.0.0", &old]);
     let older = plan("proposal");
     assert_eq!(

@@ -49,7 +49,7 @@ pub struct DeclaredFile {
     /// Rungs that do not apply to this recipe, each with the reason.
     #[serde(skip_serializing_if = "is_default")]
     pub expected_na: ExpectedNa,
-    /// The published version that the upgrade starts from, instead of the newest older one.
+    /// The published version that the upgrade starts from, instead of the newest one that is not newer than the head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
     /// HTTP checks of the version under test, after its install, its upgrade and its restore.

@@ -240,10 +240,10 @@ impl TagList {
         list
     }
 
-    /// Returns the newest version that is strictly older than `head`.
+    /// Returns the newest version that is not newer than `head`.
     #[must_use]
-    pub fn newest_older_than(&self, head: &Version) -> Option<&Version> {
-        self.versions.iter().rev().find(|version| *version < head)
+    pub fn newest_up_to(&self, head: &Version) -> Option<&Version> {
+        self.versions.iter().rev().find(|version| *version <= head)
     }
 
     /// Returns the newest version.
@@ -341,11 +341,12 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_strictly_older() {
+    fn a_base_is_never_newer_than_the_head() {
         let tags = TagList::from_names(["1.0.0+1.0.0", "1.1.0+1.0.0"]);
-        let base = |head: &str| tags.newest_older_than(&version(head)).map(Version::as_str);
-        assert_eq!(base("1.1.0+1.0.0"), Some("1.0.0+1.0.0"));
+        let base = |head: &str| tags.newest_up_to(&version(head)).map(Version::as_str);
+        assert_eq!(base("1.1.0+1.0.0"), Some("1.1.0+1.0.0"));
         assert_eq!(base("1.2.0+1.0.0"), Some("1.1.0+1.0.0"));
-        assert_eq!(base("1.0.0+1.0.0"), None);
+        assert_eq!(base("1.0.5+1.0.0"), Some("1.0.0+1.0.0"));
+        assert_eq!(base("0.9.0+1.0.0"), None);
     }
 }

@@ -1,8 +1,11 @@
 //! Which version an upgrade starts from.
 //!
-//! The first that exists of: the one that somebody named; the recipe's canonical, the last release that a cold
-//! run found green; the newest tag that is older than the head; the tip of the default branch. A base that
-//! equals the head is never one: an upgrade to itself proves nothing.
+//! The first that exists of: the one that is named on the command line or declared; the recipe's canonical, the last
+//! release that a cold run found green; the newest tag that is not newer than the head's version label and not the
+//! head's own commit; the tip of the default branch.
+//!
+//! The version label is bumped by the release commit, so a pull request carries the label of the newest release: that
+//! release is its base. The head's own commit never is: an upgrade to itself proves nothing.
 
 use serde::Serialize;
 
@@ -22,7 +25,7 @@ pub enum BaseKind {
     Declared,
     /// It is the last release that a cold run found green.
     Canonical,
-    /// It is the newest tag that is older than the head.
+    /// It is the newest tag that is not newer than the head.
     Tag,
     /// It is the tip of the branch that the head would be merged into.
     Ref,
@@ -118,7 +121,7 @@ pub(super) fn choose(
         Ok(canonical) => canonical.filter(|canonical| canonical.snapshot.is_some()),
         Err(error) => {
             warnings.push(format!(
-                "the last-green version is not known, the newest older tag is the base: {}; {}",
+                "the last-green version is not known, the newest release is the base: {}; {}",
                 chain(&error),
                 error.advice()
             ));
@@ -133,7 +136,7 @@ pub(super) fn choose(
             head.as_ref(),
         ) {
             Ok(Some(chosen)) => return Ok(Ok(chosen)),
-            // It is the head, or newer: one steps back to the newest older tag.
+            // It is the head, or newer: one steps back to the newest release before it.
             Ok(None) => {}
             Err(remark) => warnings.push(remark),
         }
@@ -156,8 +159,8 @@ pub(super) fn choose(
             "the recipe has no published version to upgrade from".to_owned(),
         ),
         (Some(head), _) => (
-            list.newest_older_than(head),
-            format!("no published version is older than the head's {head}"),
+            list.newest_up_to(head),
+            format!("every published version is newer than the head's {head}"),
         ),
         (None, label) => {
             if label.is_none() {
@@ -167,13 +170,6 @@ pub(super) fn choose(
             (list.versions.last(), String::new())
         }
     };
-    // Of another commit than the head's: whoever has that release is upgraded to the head as well.
-    if let Some(published) = list.versions.iter().find(|tag| Some(*tag) == head.as_ref()) {
-        warnings.push(format!(
-            "the head has the version label of the published {published} and is another commit; apps of that release \
-             are not tested: `--base {published}` does"
-        ));
-    }
     if let Some(tag) = tag {
         let commit = commit_of(checkout, tag.as_str());
         return Ok(Ok(Chosen {
@@ -245,12 +241,12 @@ pub(super) fn last_green(
             ));
         }
     }
-    let older = match (head, version.parse::<Version>()) {
+    let is_newer = match (head, version.parse::<Version>()) {
         // By the order, not by the text: `1.0.0+1.02` is `1.0.0+1.2`.
-        (Some(head), Ok(version)) => version < *head,
-        _ => true,
+        (Some(head), Ok(version)) => version > *head,
+        _ => false,
     };
-    Ok((older && !is_head(checkout, commit)).then(|| Chosen {
+    Ok((!is_newer && !is_head(checkout, commit)).then(|| Chosen {
         version: version.to_owned(),
         commit: commit.to_owned(),
         kind: BaseKind::Canonical,
@@ -311,8 +307,11 @@ mod tests {
         );
         // 8.8: promoted, and swept again.
         assert_eq!(green("c", "1.2.0+1", ("1.2.0+1", "c")).unwrap(), None);
-        // Another commit with the same version label.
-        assert_eq!(green("h", "1.2.0+1", ("1.2.0+1", "c")).unwrap(), None);
+        // A pull request carries the label of the newest release.
+        assert_eq!(
+            green("h", "1.2.0+1", ("1.2.0+1", "c")).unwrap().as_deref(),
+            Some("1.2.0+1")
+        );
         assert_eq!(green("h", "1.1.0+2", ("1.2.0+1", "c")).unwrap(), None);
         // No label says what the head is.
         assert_eq!(green("c", "none", ("1.2.0+1", "c")).unwrap(), None);

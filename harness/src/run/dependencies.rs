@@ -229,7 +229,7 @@ async fn deploy(
         http: Http::new(&named.domain, settings.gateway.as_ref()).map_err(RunError::infra)?,
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
-        forgiven: std::cell::RefCell::default(),
+        converged: std::cell::RefCell::default(),
         needs: Needs::default(),
     };
     tiers::count_deploy(context, deploys)?;

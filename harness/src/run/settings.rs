@@ -101,7 +101,7 @@ pub struct Settings {
     /// Whether the source is the published recipe, or one that a person named by its path: only those become
     /// canonicals.
     pub promotable: bool,
-    /// The version that the upgrade starts from, instead of the canonical or the newest older tag.
+    /// The version that the upgrade starts from, instead of the canonical or the newest release.
     pub base: Option<String>,
     /// The env file that the app has already; only a quick run's warm app has one.
     pub kept_env: Option<String>,

@@ -222,7 +222,7 @@ pub(super) fn bench(
         http,
         current,
         seeds: tier::seed::Seeds::default(),
-        forgiven: std::cell::RefCell::default(),
+        converged: std::cell::RefCell::default(),
         needs: laid.needs,
     })
 }

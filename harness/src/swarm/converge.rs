@@ -66,6 +66,12 @@ fn pending_reason(state: &StackState, service: &Service) -> Option<String> {
         service.update,
         UpdateState::Paused | UpdateState::RolledBack
     );
+    if let Some(completed) = service.completed {
+        return pending_job(state, service, completed);
+    }
+    if service.global && service.desired == 0 {
+        return Some("0 tasks: no node fits its placement".to_owned());
+    }
     let counts = |task: &&Task| {
         (task.is_up() || service.is_done(task))
             && (stuck || task.container_spec == service.container_spec)
@@ -98,6 +104,16 @@ fn pending_reason(state: &StackState, service: &Service) -> Option<String> {
         reason.push_str(&format!(" ({error})"));
     }
     Some(reason)
+}
+
+/// Returns what a job still has to do. It is settled when as many of its tasks have completed as it asks for.
+fn pending_job(state: &StackState, service: &Service, completed: u64) -> Option<String> {
+    if completed >= service.desired && service.desired > 0 {
+        return None;
+    }
+    let newest = state.tasks_of(service).next();
+    let task = newest.map_or("no task yet", |task| task.state.as_str());
+    Some(format!("{completed}/{} completed, {task}", service.desired))
 }
 
 /// A service whose tasks fail again and again.
@@ -142,7 +158,7 @@ impl Crashes {
         for service in state.services.values() {
             let failed: Vec<&Task> = state
                 .tasks_of(service)
-                .filter(|task| crashed(service, task))
+                .filter(|task| service.has_crashed(task))
                 .collect();
             let others_settled = pending.iter().all(|name| {
                 *name == service.name
@@ -185,11 +201,6 @@ impl Crashes {
         }
         None
     }
-}
-
-/// Whether a task ended though it should have gone on.
-fn crashed(service: &Service, task: &Task) -> bool {
-    task.has_failed() || (task.state == "complete" && service.restarts_on_success)
 }
 
 /// Whether a failure cannot be mended by waiting. The texts are dockerd's, stable since 17.06.

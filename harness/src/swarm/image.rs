@@ -22,6 +22,24 @@ pub enum Puller {
 }
 
 impl Engine {
+    /// Returns whether `image`, which is on the engine, brings a healthcheck of its own.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be inspected.
+    pub async fn image_has_healthcheck(&self, image: &str) -> Result<bool, EngineError> {
+        let inspected = self
+            .docker
+            .inspect_image(image)
+            .await
+            .map_err(|error| self.failed(format!("inspect image `{image}`"), error))?;
+        let test = inspected
+            .config
+            .and_then(|config| config.healthcheck)
+            .and_then(|check| check.test)
+            .unwrap_or_default();
+        Ok(test.first().is_some_and(|word| word != "NONE"))
+    }
+
     /// Returns whether the engine has `image`.
     ///
     /// # Errors

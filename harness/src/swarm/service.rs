@@ -1,6 +1,7 @@
 //! Services and tasks as the harness judges them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bollard::models::{
     ServiceSpecMode, ServiceUpdateStatusStateEnum as Update, TaskSpecRestartPolicyConditionEnum,
@@ -23,8 +24,17 @@ pub struct Service {
     pub labels: BTreeMap<String, String>,
     /// The container part of its current spec, as JSON, to compare tasks with.
     pub container_spec: serde_json::Value,
-    /// How many tasks should run; zero is a valid wish.
+    /// How many tasks should run, of a job how many must complete; zero is a valid wish of a replicated service.
     pub desired: u64,
+    /// Whether it has a task on every node that fits: then zero tasks mean that none does, or that Swarm has not
+    /// looked yet.
+    pub global: bool,
+    /// How many tasks of a job have completed; `None` for a service that is no job.
+    pub completed: Option<u64>,
+    /// Whether its containers have a healthcheck.
+    pub health: Health,
+    /// How long Swarm watches a new task for a failure: `update_config.monitor`.
+    pub monitor: Duration,
     /// What the last update came to.
     pub update: UpdateState,
     /// What Swarm says about the last update.
@@ -34,6 +44,21 @@ pub struct Service {
     /// Whether a task that ends with 0 is started again.
     pub restarts_on_success: bool,
 }
+
+/// Whether the containers of a service have a healthcheck, as its spec says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// The spec has a test.
+    Tested,
+    /// The spec switches the test off.
+    Untested,
+    /// The spec says nothing: the image decides.
+    OfImage,
+}
+
+/// How long Swarm watches a new task when the spec says nothing: `defaultMonitor` in swarmkit's
+/// `manager/orchestrator/update/updater.go`.
+const DEFAULT_MONITOR: Duration = Duration::from_secs(5);
 
 /// What the last update of a service came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +117,12 @@ impl Service {
     #[must_use]
     pub fn is_done(&self, task: &Task) -> bool {
         task.state == "complete" && !self.restarts_on_success
+    }
+
+    /// Returns whether one of its tasks ended though it should have gone on.
+    #[must_use]
+    pub fn has_crashed(&self, task: &Task) -> bool {
+        task.has_failed() || (task.state == "complete" && self.restarts_on_success)
     }
 }
 
@@ -175,16 +206,43 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
     let full_name = spec.name.unwrap_or_default();
     let status = service.update_status.unwrap_or_default();
     let restart = template.restart_policy.and_then(|policy| policy.condition);
-    let desired = match spec.mode {
-        Some(ServiceSpecMode {
+    let mode = spec.mode.unwrap_or_default();
+    let count = service.service_status.unwrap_or_default();
+    let (desired, completed) = match &mode {
+        ServiceSpecMode {
             replicated: Some(mode),
             ..
-        }) => mode.replicas.map_or(1, i64::unsigned_abs),
-        _ => service
-            .service_status
-            .and_then(|status| status.desired_tasks)
-            .unwrap_or(1),
+        } => (mode.replicas.map_or(1, i64::unsigned_abs), None),
+        ServiceSpecMode {
+            replicated_job: Some(job),
+            ..
+        } => {
+            let total = job.total_completions.or(job.max_concurrent);
+            let total = total.map_or(1, i64::unsigned_abs);
+            (total, Some(count.completed_tasks.unwrap_or_default()))
+        }
+        ServiceSpecMode {
+            global_job: Some(_),
+            ..
+        } => {
+            let completed = count.completed_tasks.unwrap_or_default();
+            (
+                count.desired_tasks.unwrap_or(1).max(completed),
+                Some(completed),
+            )
+        }
+        _ => (count.desired_tasks.unwrap_or(1), None),
     };
+    let health = container
+        .health_check
+        .as_ref()
+        .and_then(|check| check.test.as_ref())
+        .filter(|test| !test.is_empty());
+    let monitor = spec
+        .update_config
+        .and_then(|config| config.monitor)
+        .and_then(|nanoseconds| u64::try_from(nanoseconds).ok())
+        .filter(|nanoseconds| *nanoseconds > 0);
     Service {
         id: service.id.unwrap_or_default(),
         name: full_name
@@ -195,6 +253,14 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
         labels: spec.labels.unwrap_or_default().into_iter().collect(),
         container_spec: serde_json::to_value(&container).unwrap_or_default(),
         desired,
+        global: mode.global.is_some() || mode.global_job.is_some(),
+        completed,
+        health: match health {
+            None => Health::OfImage,
+            Some(test) if test.first().is_some_and(|word| word == "NONE") => Health::Untested,
+            Some(_) => Health::Tested,
+        },
+        monitor: monitor.map_or(DEFAULT_MONITOR, Duration::from_nanos),
         update: match status.state {
             Some(Update::UPDATING) => UpdateState::Updating,
             Some(Update::PAUSED) => UpdateState::Paused,
@@ -283,6 +349,10 @@ pub(crate) mod samples {
             labels: BTreeMap::new(),
             container_spec: json!({"Image": "x:1"}),
             desired: 1,
+            global: false,
+            completed: None,
+            health: Health::Tested,
+            monitor: DEFAULT_MONITOR,
             update: UpdateState::Settled,
             update_message: String::new(),
             update_started: None,

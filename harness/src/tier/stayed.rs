@@ -1,9 +1,16 @@
-//! Whether what had converged is still up when its tier ends.
+//! Whether what had converged is still up when its tier ends, and has been up for long enough to count.
+//!
+//! A task without a healthcheck is `running` as soon as its process has begun. One that dies after three seconds looks
+//! the same until then, so such a task counts after it was up for as long as Swarm itself watches a new one
+//! ([`Service::monitor`]). The tier's tests run meanwhile; only what is left of that time is waited for at its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Bench, Tally, TierError};
-use crate::swarm::service::{StackState, Task};
+use crate::swarm::service::{Health, Service, StackState, Task};
+use crate::swarm::watch::Watch;
+use crate::wait::{Deadline, Stopwatch};
 
 /// The assertion that no service died after convergence.
 pub(super) const STAYED: &str = "generic: stayed up";
@@ -11,25 +18,91 @@ pub(super) const STAYED: &str = "generic: stayed up";
 /// How many tasks of a service may not fail after convergence: a hook or a test may kill a process once.
 const LIMIT: usize = 2;
 
-/// The failed tasks of a stack when it had converged: those are forgiven.
-#[derive(Debug, Default)]
-pub struct Forgiven(BTreeSet<String>);
+/// How much longer than its window a service may take until a task of it was up for that long: a test may have
+/// restarted it just now.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-impl Forgiven {
-    /// Notes what has failed in `state`.
-    #[must_use]
-    pub fn of(state: &StackState) -> Self {
-        Self(state.failed())
+/// The stack as it was when it had converged, and since when its tasks are up.
+#[derive(Debug, Default)]
+pub struct Converged {
+    /// Tasks that had failed by then: those are forgiven.
+    failed: BTreeSet<String>,
+    /// Services of which a task ran then.
+    running: BTreeSet<String>,
+    /// When each task was first seen up, by this process's clock. The engine's times are those of other clocks.
+    up: BTreeMap<String, Stopwatch>,
+}
+
+impl Converged {
+    /// Notes a stack that has converged; of tasks that were up before, the time goes on.
+    pub fn note(&mut self, state: &StackState) {
+        let crashed = |task: &&Task| {
+            let services = state.services.values();
+            let mut of = services.filter(|service| service.id == task.service_id);
+            of.any(|service| service.has_crashed(task)) || task.has_failed()
+        };
+        let failed = state.tasks.iter().filter(crashed);
+        self.failed = failed.map(|task| task.id.clone()).collect();
+        self.running = state
+            .services
+            .values()
+            .filter(|service| state.tasks_of(service).any(Task::is_up))
+            .map(|service| service.name.clone())
+            .collect();
+        self.see(state);
+    }
+
+    /// Notes which tasks are up now.
+    fn see(&mut self, state: &StackState) {
+        let up: Vec<&Task> = state.tasks.iter().filter(|task| task.is_up()).collect();
+        self.up.retain(|id, _| up.iter().any(|task| task.id == *id));
+        for task in up {
+            self.up
+                .entry(task.id.clone())
+                .or_insert_with(Stopwatch::start);
+        }
+    }
+
+    /// Returns how long the tasks of `service`, which has no healthcheck, must still stay up to count.
+    fn left(&self, state: &StackState, service: &Service) -> Duration {
+        let tasks = state.tasks_of(service).filter(|task| task.is_up());
+        tasks
+            .filter_map(|task| self.up.get(&task.id))
+            .map(|since| service.monitor.saturating_sub(since.elapsed()))
+            .max()
+            .unwrap_or_default()
     }
 }
 
-/// Looks at the tasks once more, and asserts that no service has died since the stack converged.
+/// What a look at the end of a tier found.
+#[derive(Debug, Default)]
+struct Found {
+    /// The service that died, and how.
+    died: Option<(String, String)>,
+    /// Services that ran at convergence and have ended well since.
+    ended: Vec<String>,
+    /// How long a service must still stay up to count.
+    left: Duration,
+}
+
+/// Asserts that no service has died since the stack converged, and that each has been up for long enough.
 ///
 /// # Errors
 /// [`TierError::Engine`].
 pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
-    let state = bench.state().await?;
-    let died = died(&state, &bench.forgiven.borrow());
+    let found = watch(bench).await?;
+    let web = bench.current.project.web().map(|web| web.service);
+    let mut died = found.died;
+    for service in found.ended {
+        let reason = format!(
+            "service `{service}` ended with exit code 0 after it had converged, and its restart policy leaves it so"
+        );
+        if web.as_ref() == Some(&service) && died.is_none() {
+            died = Some((service, reason));
+        } else {
+            bench.events.warn(reason);
+        }
+    }
     match died {
         None => {
             tally.check(STAYED, Ok(None));
@@ -42,12 +115,81 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
     Ok(())
 }
 
+/// Looks until every service has been up for long enough, or one has died.
+async fn watch(bench: &Bench) -> Result<Found, TierError> {
+    let stack = bench.lock.domain().stack();
+    let mut watch = Watch::new(bench.engine(), &stack);
+    let mut deadline = None;
+    loop {
+        let state = bench.state().await?;
+        let mut untested = Vec::new();
+        for service in state.services.values() {
+            if service.completed.is_none() && !tested(bench, service).await? {
+                untested.push(service);
+            }
+        }
+        let found = {
+            let mut converged = bench.converged.borrow_mut();
+            converged.see(&state);
+            Found {
+                died: died(&state, &converged),
+                ended: ended(&state, &converged),
+                left: untested
+                    .iter()
+                    .map(|service| converged.left(&state, service))
+                    .max()
+                    .unwrap_or_default(),
+            }
+        };
+        let longest = untested.iter().map(|service| service.monitor).max();
+        let deadline =
+            deadline.get_or_insert_with(|| Deadline::after(longest.unwrap_or_default() + PATIENCE));
+        if found.died.is_some() || found.left.is_zero() || deadline.passed() {
+            return Ok(found);
+        }
+        watch.changed(found.left).await;
+    }
+}
+
+/// Returns whether the containers of a service have a healthcheck: then Swarm says `running` of a healthy one only.
+async fn tested(bench: &Bench, service: &Service) -> Result<bool, TierError> {
+    Ok(match service.health {
+        Health::Tested => true,
+        Health::Untested => false,
+        Health::OfImage => {
+            // The spec's name lacks the digest that the recipe may name it by.
+            let image = bench.current.project.service(&service.name);
+            let image = image.and_then(|service| service.image.as_deref());
+            let image = image.unwrap_or(&service.image);
+            bench.engine().image_has_healthcheck(image).await?
+        }
+    })
+}
+
+/// Returns the services of which a task ran when the stack had converged, that want one still, and of which none is
+/// up because it ended well.
+fn ended(state: &StackState, converged: &Converged) -> Vec<String> {
+    let services = state.services.values();
+    services
+        .filter(|service| {
+            let mut tasks = state.tasks_of(service);
+            service.completed.is_none()
+                && service.desired > 0
+                && converged.running.contains(&service.name)
+                && !state.tasks_of(service).any(Task::is_up)
+                && tasks.any(|task| service.is_done(task))
+        })
+        .map(|service| service.name.clone())
+        .collect()
+}
+
 /// Returns the service that died, and how: two of its tasks failed, or one did and nothing of it is up.
 ///
 /// Without a failed task nothing being up proves nothing: a test may update or scale a service.
-fn died(state: &StackState, forgiven: &Forgiven) -> Option<(String, String)> {
+fn died(state: &StackState, converged: &Converged) -> Option<(String, String)> {
     state.services.values().find_map(|service| {
-        let is_new = |task: &&Task| task.has_failed() && !forgiven.0.contains(&task.id);
+        let is_new =
+            |task: &&Task| service.has_crashed(task) && !converged.failed.contains(&task.id);
         let failed: Vec<&Task> = state.tasks_of(service).filter(is_new).collect();
         let last = failed.first()?;
         let holds = service.desired == 0
@@ -59,7 +201,7 @@ fn died(state: &StackState, forgiven: &Forgiven) -> Option<(String, String)> {
         }
         let count = failed.len();
         let mut reason = format!(
-            "service `{}` failed {count} time{} since it had converged",
+            "service `{}` ended {count} time{} since it had converged",
             service.name,
             if count == 1 { "" } else { "s" }
         );
@@ -101,11 +243,46 @@ mod tests {
         }
     }
 
+    fn converged(state: &StackState) -> Converged {
+        let mut converged = Converged::default();
+        converged.note(state);
+        converged
+    }
+
+    #[test]
+    fn a_service_that_ran_and_ended_well_is_named_and_one_that_was_done_before_is_not() {
+        let running = state(false, &[("1", "running")]);
+        let done = state(false, &[("1", "complete")]);
+        assert_eq!(ended(&done, &converged(&running)), ["worker"]);
+        assert_eq!(ended(&running, &converged(&running)), [""; 0]);
+        // A job that was done when the stack had converged.
+        assert_eq!(ended(&done, &converged(&done)), [""; 0]);
+        // It is started again: that is a crash, and `died` counts it.
+        let again = state(true, &[("2", "running"), ("1", "complete")]);
+        assert_eq!(ended(&again, &converged(&running)), [""; 0]);
+        assert_eq!(died(&again, &converged(&running)), None);
+        let twice = state(
+            true,
+            &[("3", "running"), ("2", "complete"), ("1", "complete")],
+        );
+        assert!(died(&twice, &converged(&state(true, &[("0", "running")]))).is_some());
+    }
+
+    #[test]
+    fn a_task_without_a_healthcheck_counts_after_swarms_own_window() {
+        let running = state(true, &[("1", "running")]);
+        let worker = &running.services["worker"];
+        let left = converged(&running).left(&running, worker);
+        assert!(left > worker.monitor - Duration::from_secs(4), "{left:?}");
+        // A task that nobody has seen up yet does not hold up the end.
+        assert_eq!(Converged::default().left(&running, worker), Duration::ZERO);
+    }
+
     #[test]
     fn a_service_that_died_twice_or_is_down_is_named() {
-        let forgiven = Forgiven::of(&state(true, &[("2", "running"), ("1", "failed")]));
+        let converged = converged(&state(true, &[("2", "running"), ("1", "failed")]));
         let reason = |restarts, tasks: &[(&str, &str)]| {
-            died(&state(restarts, tasks), &forgiven).map(|(_, reason)| reason)
+            died(&state(restarts, tasks), &converged).map(|(_, reason)| reason)
         };
         let old = ("1", "failed");
         assert_eq!(reason(true, &[("2", "running"), old]), None);
@@ -115,11 +292,11 @@ mod tests {
         );
         assert_eq!(
             reason(true, &[("4", "running"), ("3", "failed"), ("2", "failed")]).unwrap(),
-            "service `worker` failed 2 times since it had converged, last exit code 7 (task: non-zero exit (7))"
+            "service `worker` ended 2 times since it had converged, last exit code 7 (task: non-zero exit (7))"
         );
         assert_eq!(
             reason(true, &[("3", "ready"), ("2", "failed"), old]).unwrap(),
-            "service `worker` failed 1 time since it had converged and is not up, last exit code 7 \
+            "service `worker` ended 1 time since it had converged and is not up, last exit code 7 \
              (task: non-zero exit (7))"
         );
         // One that was scaled or updated by a test, and a job that needed a second try.
