@@ -21,6 +21,7 @@ mod gateway;
 mod hold;
 mod infra;
 mod janitor;
+mod life;
 mod ownership;
 mod past;
 mod policy;

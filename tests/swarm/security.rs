@@ -264,7 +264,7 @@ fn a_stranger_is_refused_before_anything_is_made_and_the_victim_stays() {
     let before = scene.victim.state();
     for (name, recipe, word) in REFUSED {
         let done = scene.stranger(name, recipe);
-        assert_eq!(done.code(), Some(2), "{name}: {}", done.stderr);
+        assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         let word = word.replace("VICTIM", &scene.victim.stack);
         assert!(done.stderr.contains(&word), "{name} lacks `{word}`: {}", done.stderr);
         let results = scene.env.results();
@@ -287,7 +287,7 @@ fn by_hand_it_warns_and_never_touches_what_is_there() {
         let (_, recipe, word) = REFUSED.into_iter().find(|row| row.0 == name).unwrap();
         let done = scene.by_hand(name, recipe);
         let word = word.replace("VICTIM", &scene.victim.stack);
-        assert_eq!(done.code(), Some(2), "{name}: {}", done.stderr);
+        assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         assert!(done.stderr.contains(&word), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
     }
@@ -295,7 +295,7 @@ fn by_hand_it_warns_and_never_touches_what_is_there() {
     for name in ["a4-config", "a4-volume", "a4-network", "a7-relative", "a7-capability"] {
         let (_, recipe, _) = REFUSED.into_iter().find(|row| row.0 == name).unwrap();
         let done = scene.by_hand(name, recipe);
-        assert_eq!(done.code(), Some(0), "{name}: {}", done.stderr);
+        assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
         assert!(done.stderr.contains("P0"), "{name} warns by no rule: {}", done.stderr);
         // Who was attached for a moment leaves no trace.
         scene.assert_unharmed(&before, &done);
@@ -316,12 +316,12 @@ fn a_grant_allows_what_it_names_and_nothing_beside() {
         let (_, recipe, _) = REFUSED.into_iter().find(|row| row.0 == name).unwrap();
         let images = "images: [recipe-ci]";
         let done = scene.granted(name, recipe, &format!("{images}\n    {grant}"));
-        assert_eq!(done.code(), Some(0), "{name}: {}", done.stderr);
+        assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
         // The next name is not granted.
         let other = grant.replace("VICTIM", "other").replace("SYS_ADMIN", "CHOWN");
         let done = scene.granted(name, recipe, &format!("{images}\n    {other}"));
-        assert_eq!(done.code(), Some(2), "{name}: {}", done.stderr);
+        assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
     }
     scene.env.assert_nothing_left();

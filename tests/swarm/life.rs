@@ -1,0 +1,122 @@
+//! What counts as up: every cell of the table in docs/verdict.md.
+
+use serde_json::Value;
+
+use crate::engine::SwarmEnv;
+use crate::support::{Done, git};
+
+/// A service that serves at 8080, with a healthcheck, as a proposal of the catalogue has it.
+const WEB: &str = "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {test: 'true', interval: 1s}\n    \
+                   command: [sh, -c, 'mkdir /www; echo hello > /www/index.html; SERVE']\n    deploy:\n      labels:\n        \
+                   - \"traefik.http.services.${STACK_NAME}.loadbalancer.server.port=8080\"\n";
+
+/// The web service, as it goes on.
+fn web() -> String {
+    WEB.replace("SERVE", "exec httpd -f -p 8080 -h /www")
+}
+
+/// Installs a recipe of these services; returns what came of it.
+fn install(services: &str) -> (Done, Value) {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let dir = env.root.join("recipes/life");
+    std::fs::create_dir_all(&dir).unwrap();
+    let compose = format!("version: \"3.8\"\nservices:\n{services}");
+    std::fs::write(dir.join("compose.yml"), compose).unwrap();
+    std::fs::write(dir.join(".env.sample"), "TYPE=life\nDOMAIN=x\n").unwrap();
+    git(&dir, &["init", "-q", "-b", "main"]);
+    git(&dir, &["add", "-A"]);
+    let who = [
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@x",
+        "commit",
+        "-q",
+        "-m",
+        "x",
+    ];
+    git(&dir, &who);
+    let done = env.run(["run".as_ref(), dir.as_os_str()]);
+    let results = env.results();
+    env.assert_nothing_left();
+    (done, results)
+}
+
+fn worker(command: &str, more: &str) -> String {
+    format!(
+        "  worker:\n    image: recipe-ci/notes:1\n    healthcheck: {{disable: true}}\n    \
+         command: [sh, -c, '{command}']\n{more}"
+    )
+}
+
+#[track_caller]
+fn red(services: &str, words: &[&str]) {
+    let (done, results) = install(services);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    for word in words {
+        assert!(reason.contains(word), "`{reason}` lacks `{word}`");
+    }
+}
+
+#[test]
+fn a_service_without_a_healthcheck_that_dies_after_seconds_is_red_alone_and_beside_a_healthy_one() {
+    for seconds in [1, 3, 4] {
+        let dies = worker(&format!("sleep {seconds}; exit 3"), "");
+        red(&dies, &["`worker`", "exit code 3"]);
+    }
+    let beside = format!("{}{}", web(), worker("sleep 3; exit 3", ""));
+    red(&beside, &["`worker`", "exit code 3"]);
+    // Started again and again after a good end is a crash loop as well.
+    red(&worker("sleep 2", ""), &["`worker`"]);
+}
+
+#[test]
+fn a_web_service_that_ends_well_is_red_and_a_worker_that_does_is_said() {
+    let ends = "    deploy: {restart_policy: {condition: on-failure}}\n";
+    let web_ends = WEB
+        .replace("SERVE", "httpd -p 8080 -h /www; sleep 4")
+        .replace(
+            "    deploy:\n",
+            "    deploy:\n      restart_policy: {condition: on-failure}\n",
+        );
+    // Something without a healthcheck makes the tier last for longer than the web service lives.
+    let beside = format!("{web_ends}{}", worker("exec sleep 1000", ""));
+    red(&beside, &["`app` ended with exit code 0", "restart policy"]);
+
+    let (done, results) = install(&format!("{}{}", web(), worker("sleep 3", ends)));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let warnings = results["warnings"].to_string();
+    assert!(
+        warnings.contains("`worker` ended with exit code 0"),
+        "{results:#}"
+    );
+}
+
+#[test]
+fn a_one_shot_and_a_job_are_up_when_they_are_done() {
+    let once = "    deploy: {restart_policy: {condition: on-failure}}\n";
+    let (done, results) = install(&format!("{}{}", web(), worker("exit 0", once)));
+    assert_eq!(done.code, Some(0), "{results:#}\n{}", done.stderr);
+
+    let job =
+        "    deploy: {mode: replicated-job, replicas: 2, restart_policy: {condition: none}}\n";
+    let (done, results) = install(&format!("{}{}", web(), worker("sleep 1", job)));
+    assert_eq!(done.code, Some(0), "{results:#}\n{}", done.stderr);
+    assert_eq!(
+        results["teardown"]["clean"],
+        Value::Bool(true),
+        "{results:#}"
+    );
+}
+
+#[test]
+fn a_global_service_that_fits_no_node_is_named() {
+    let nowhere = "    deploy:\n      mode: global\n      placement: {constraints: ['node.labels.none == such']}\n      \
+                   labels: [\"coop-cloud.${STACK_NAME}.timeout=6\"]\n";
+    red(
+        &worker("exec sleep 1000", nowhere),
+        &["worker 0 tasks: no node fits its placement"],
+    );
+}
