@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bollard::models::TaskState;
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListConfigsOptions, ListContainersOptionsBuilder,
     ListNetworksOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptionsBuilder,
@@ -178,6 +179,27 @@ fn object(kind: Kind, id: String, name: String, labels: HashMap<String, String>)
     }
 }
 
+/// A task with what decides whose it is.
+struct ListedTask {
+    object: Object,
+    service_id: String,
+    has_ended: bool,
+}
+
+/// Returns whether a task in this state never runs again: the states from `complete` on in swarmkit's
+/// `api/types.proto`.
+fn has_ended(state: TaskState) -> bool {
+    matches!(
+        state,
+        TaskState::COMPLETE
+            | TaskState::SHUTDOWN
+            | TaskState::FAILED
+            | TaskState::REJECTED
+            | TaskState::REMOVE
+            | TaskState::ORPHANED
+    )
+}
+
 impl Engine {
     /// Lists everything on the engine that is the app's.
     ///
@@ -199,18 +221,20 @@ impl Engine {
             self.list_tasks(labelled.clone()),
             self.list_containers_as_objects(labelled),
         )?;
-        // A task is its service's. Of one that is gone only the tasks know the label.
-        let foreign_service = |id: &str| {
+        let service_of = |task: &ListedTask| {
             let mut services = shared.iter().filter(|object| object.kind == Kind::Service);
-            services.any(|service| service.id == id && !app.has(service))
+            services.find(|service| service.id == task.service_id)
         };
-        let (own_tasks, foreign_tasks): (Vec<_>, Vec<_>) = tasks
-            .into_iter()
-            .partition(|(_, service)| !foreign_service(service));
-        let mut listing = Listing {
-            own: own_tasks.into_iter().map(|(task, _)| task).collect(),
-            foreign: foreign_tasks.into_iter().map(|(task, _)| task).collect(),
-        };
+        let mut listing = Listing::default();
+        for task in tasks {
+            match service_of(&task) {
+                Some(service) if !app.has(service) => listing.foreign.push(task.object),
+                // The record of a job's task stays in Swarm for ever; its container is listed as long as there is one.
+                None if task.has_ended => {}
+                // Of a service that is gone only the tasks know the label.
+                _ => listing.own.push(task.object),
+            }
+        }
         for object in shared.into_iter().chain(containers) {
             if app.has(&object) {
                 listing.own.push(object);
@@ -311,7 +335,7 @@ impl Engine {
     async fn list_tasks(
         &self,
         by: HashMap<String, Vec<String>>,
-    ) -> Result<Vec<(Object, String)>, EngineError> {
+    ) -> Result<Vec<ListedTask>, EngineError> {
         let options = ListTasksOptionsBuilder::new().filters(&by).build();
         let tasks = self
             .docker
@@ -322,8 +346,12 @@ impl Engine {
             .into_iter()
             .map(|task| {
                 let id = task.id.unwrap_or_default();
-                let object = object(Kind::Task, id.clone(), id, HashMap::new());
-                (object, task.service_id.unwrap_or_default())
+                let state = task.status.and_then(|status| status.state);
+                ListedTask {
+                    object: object(Kind::Task, id.clone(), id, HashMap::new()),
+                    service_id: task.service_id.unwrap_or_default(),
+                    has_ended: state.is_some_and(has_ended),
+                }
             })
             .collect())
     }

@@ -31,8 +31,6 @@ pub struct Service {
     pub global: bool,
     /// How many tasks of a job have completed; `None` for a service that is no job.
     pub completed: Option<u64>,
-    /// Whether its containers have a healthcheck.
-    pub health: Health,
     /// How long Swarm watches a new task for a failure: `update_config.monitor`.
     pub monitor: Duration,
     /// What the last update came to.
@@ -43,17 +41,6 @@ pub struct Service {
     pub update_started: Option<String>,
     /// Whether a task that ends with 0 is started again.
     pub restarts_on_success: bool,
-}
-
-/// Whether the containers of a service have a healthcheck, as its spec says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// The spec has a test.
-    Tested,
-    /// The spec switches the test off.
-    Untested,
-    /// The spec says nothing: the image decides.
-    OfImage,
 }
 
 /// How long Swarm watches a new task when the spec says nothing: `defaultMonitor` in swarmkit's
@@ -233,11 +220,6 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
         }
         _ => (count.desired_tasks.unwrap_or(1), None),
     };
-    let health = container
-        .health_check
-        .as_ref()
-        .and_then(|check| check.test.as_ref())
-        .filter(|test| !test.is_empty());
     let monitor = spec
         .update_config
         .and_then(|config| config.monitor)
@@ -255,11 +237,6 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
         desired,
         global: mode.global.is_some() || mode.global_job.is_some(),
         completed,
-        health: match health {
-            None => Health::OfImage,
-            Some(test) if test.first().is_some_and(|word| word == "NONE") => Health::Untested,
-            Some(_) => Health::Tested,
-        },
         monitor: monitor.map_or(DEFAULT_MONITOR, Duration::from_nanos),
         update: match status.state {
             Some(Update::UPDATING) => UpdateState::Updating,
@@ -351,7 +328,6 @@ pub(crate) mod samples {
             desired: 1,
             global: false,
             completed: None,
-            health: Health::Tested,
             monitor: DEFAULT_MONITOR,
             update: UpdateState::Settled,
             update_message: String::new(),

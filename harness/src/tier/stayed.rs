@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Bench, Tally, TierError};
-use crate::swarm::service::{Health, Service, StackState, Task};
+use crate::recipe::compose::model::Healthcheck;
+use crate::swarm::service::{Service, StackState, Task};
 use crate::swarm::watch::Watch;
 use crate::wait::{Deadline, Stopwatch};
 
@@ -153,17 +154,17 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
 
 /// Returns whether the containers of a service have a healthcheck: then Swarm says `running` of a healthy one only.
 async fn tested(bench: &Bench, service: &Service) -> Result<bool, TierError> {
-    Ok(match service.health {
-        Health::Tested => true,
-        Health::Untested => false,
-        Health::OfImage => {
-            // The spec's name lacks the digest that the recipe may name it by.
-            let image = bench.current.project.service(&service.name);
-            let image = image.and_then(|service| service.image.as_deref());
+    let planned = bench.current.project.service(&service.name);
+    match planned.map(|planned| &planned.healthcheck) {
+        Some(Healthcheck::Test(_)) => Ok(true),
+        Some(Healthcheck::Disabled) => Ok(false),
+        // The image decides. The spec's name of it lacks the digest that the recipe may name it by.
+        Some(Healthcheck::None) | None => {
+            let image = planned.and_then(|planned| planned.image.as_deref());
             let image = image.unwrap_or(&service.image);
-            bench.engine().image_has_healthcheck(image).await?
+            Ok(bench.engine().image_has_healthcheck(image).await?)
         }
-    })
+    }
 }
 
 /// Returns the services of which a task ran when the stack had converged, that want one still, and of which none is
