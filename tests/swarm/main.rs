@@ -27,6 +27,7 @@ mod past;
 mod policy;
 mod ps;
 mod quick;
+mod security;
 mod stop;
 mod storm;
 #[path = "../support/support.rs"]

@@ -50,7 +50,13 @@ impl Victim {
         let label = format!("label=com.docker.stack.namespace={}", self.stack);
         let container = docker(&["ps", "-q", "--filter", &label]);
         let container = container.lines().next()?.to_owned();
-        let command = ["exec", &container, "sh", "-c", "ls -la /data; cat /data/* /data/.[!.]* 2>/dev/null; true"];
+        let command = [
+            "exec",
+            &container,
+            "sh",
+            "-c",
+            "ls -la /data; cat /data/* /data/.[!.]* 2>/dev/null; true",
+        ];
         let said = docker(&command);
         said.contains(CANARY).then_some(said)
     }
@@ -135,7 +141,10 @@ impl Scene {
             fill(recipe.top)
         );
         std::fs::write(dir.join("compose.yml"), compose).unwrap();
-        let sample = format!("TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n{}\n", fill(recipe.env));
+        let sample = format!(
+            "TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n{}\n",
+            fill(recipe.env)
+        );
         std::fs::write(dir.join(".env.sample"), sample).unwrap();
         std::fs::write(dir.join("file"), "of the recipe").unwrap();
         git(&dir, &["init", "-q", "-b", "main"]);
@@ -183,7 +192,12 @@ impl Scene {
     /// Asserts that the canary is in no output and no file of a run, and that nothing of the zone is left.
     #[track_caller]
     fn assert_unharmed(&self, before: &str, done: &Done) {
-        assert_eq!(self.victim.state(), before, "the victim changed\n{}", done.stderr);
+        assert_eq!(
+            self.victim.state(),
+            before,
+            "the victim changed\n{}",
+            done.stderr
+        );
         for text in [&done.stdout, &done.stderr] {
             assert!(!text.contains(CANARY), "{text}");
         }
@@ -195,7 +209,16 @@ impl Scene {
 
 fn commit(dir: &Path) {
     git(dir, &["add", "-A"]);
-    let who = ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", "x"];
+    let who = [
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@x",
+        "commit",
+        "-q",
+        "-m",
+        "x",
+    ];
     git(dir, &who);
 }
 
@@ -209,7 +232,11 @@ fn assert_no_canary(dir: &Path) {
         } else if kind.is_file() {
             let content = std::fs::read(&path).unwrap();
             let content = String::from_utf8_lossy(&content);
-            assert!(!content.contains(CANARY), "{} has the canary", path.display());
+            assert!(
+                !content.contains(CANARY),
+                "{} has the canary",
+                path.display()
+            );
         }
     }
 }
@@ -217,45 +244,195 @@ fn assert_no_canary(dir: &Path) {
 /// Every row that the table refuses, with the rule or the words that refuse it.
 const REFUSED: [(&str, Recipe<'static>, &str); 27] = [
     // A1: Docker's client would update the object, and teardown would delete it.
-    ("a1-secret", r("    secrets: [s]", "secrets: {s: {file: ./file, name: VICTIM_unused}}"), "VICTIM_unused"),
-    ("a1-config", r("    configs: [c]", "configs: {c: {file: ./file, name: VICTIM_unused}}"), "VICTIM_unused"),
+    (
+        "a1-secret",
+        r(
+            "    secrets: [s]",
+            "secrets: {s: {file: ./file, name: VICTIM_unused}}",
+        ),
+        "VICTIM_unused",
+    ),
+    (
+        "a1-config",
+        r(
+            "    configs: [c]",
+            "configs: {c: {file: ./file, name: VICTIM_unused}}",
+        ),
+        "VICTIM_unused",
+    ),
     // A3: files that are not the recipe's.
-    ("a3-absolute", r("    secrets: [s]", "secrets: {s: {file: ROOT/victim/canary}}"), "outside the recipe"),
-    ("a3-up", r("    configs: [c]", "configs: {c: {file: ../../victim/canary}}"), "outside the recipe"),
-    ("a3-env-file", r("    env_file: ROOT/victim/canary", ""), "outside the recipe"),
+    (
+        "a3-absolute",
+        r(
+            "    secrets: [s]",
+            "secrets: {s: {file: ROOT/victim/canary}}",
+        ),
+        "outside the recipe",
+    ),
+    (
+        "a3-up",
+        r(
+            "    configs: [c]",
+            "configs: {c: {file: ../../victim/canary}}",
+        ),
+        "outside the recipe",
+    ),
+    (
+        "a3-env-file",
+        r("    env_file: ROOT/victim/canary", ""),
+        "outside the recipe",
+    ),
     // A4: foreign objects.
-    ("a4-secret", r("    secrets: [s]", "secrets: {s: {external: true, name: VICTIM_used}}"), "VICTIM_used"),
-    ("a4-config", r("    configs: [c]", "configs: {c: {external: true, name: VICTIM_used}}"), "VICTIM_used"),
-    ("a4-volume", r("    volumes: ['v:/v']", "volumes: {v: {external: true, name: VICTIM_data}}"), "VICTIM_data"),
-    ("a4-network", r("    networks: [n]", "networks: {n: {external: true, name: VICTIM_inner}}"), "VICTIM_inner"),
-    ("a4-named-network", r("    networks: [n]", "networks: {n: {name: VICTIM_inner}}"), "VICTIM_inner"),
+    (
+        "a4-secret",
+        r(
+            "    secrets: [s]",
+            "secrets: {s: {external: true, name: VICTIM_used}}",
+        ),
+        "VICTIM_used",
+    ),
+    (
+        "a4-config",
+        r(
+            "    configs: [c]",
+            "configs: {c: {external: true, name: VICTIM_used}}",
+        ),
+        "VICTIM_used",
+    ),
+    (
+        "a4-volume",
+        r(
+            "    volumes: ['v:/v']",
+            "volumes: {v: {external: true, name: VICTIM_data}}",
+        ),
+        "VICTIM_data",
+    ),
+    (
+        "a4-network",
+        r(
+            "    networks: [n]",
+            "networks: {n: {external: true, name: VICTIM_inner}}",
+        ),
+        "VICTIM_inner",
+    ),
+    (
+        "a4-named-network",
+        r("    networks: [n]", "networks: {n: {name: VICTIM_inner}}"),
+        "VICTIM_inner",
+    ),
     // A6: foreign data.
-    ("a6-name", r("    volumes: ['v:/v']\n    deploy: {labels: {backupbot.backup: 'true'}}", "volumes: {v: {name: VICTIM_data}}"), "VICTIM_data"),
-    ("a6-bind", r("    volumes: ['v:/v']", "volumes: {v: {driver_opts: {type: none, o: bind, device: ROOT/victim}}}"), "driver_opts"),
+    (
+        "a6-name",
+        r(
+            "    volumes: ['v:/v']\n    deploy: {labels: {backupbot.backup: 'true'}}",
+            "volumes: {v: {name: VICTIM_data}}",
+        ),
+        "VICTIM_data",
+    ),
+    (
+        "a6-bind",
+        r(
+            "    volumes: ['v:/v']",
+            "volumes: {v: {driver_opts: {type: none, o: bind, device: ROOT/victim}}}",
+        ),
+        "driver_opts",
+    ),
     // A7: the host itself.
     ("a7-root", r("    volumes: ['/:/host']", ""), "volumes"),
-    ("a7-socket", r("    volumes: ['/var/run/docker.sock:/s']", ""), "docker.sock"),
+    (
+        "a7-socket",
+        r("    volumes: ['/var/run/docker.sock:/s']", ""),
+        "docker.sock",
+    ),
     ("a7-relative", r("    volumes: ['./file:/f']", ""), "bind"),
-    ("a7-capability", r("    cap_add: [SYS_ADMIN]", ""), "SYS_ADMIN"),
-    ("a7-host-network", r("    networks: [n]", "networks: {n: {external: true, name: host}}"), "host"),
-    ("a7-logging", r("    logging: {driver: syslog, options: {syslog-address: 'udp://127.0.0.1:514'}}", ""), "logging"),
-    ("a7-sysctls", r("    sysctls: {net.core.somaxconn: '1'}", ""), "sysctls"),
-    ("a7-image", Recipe { service: "    command: x\n  other:\n    image: VICTIM/private:1", top: "", env: "" }, "private:1"),
-    ("a7-driver", r("    volumes: ['v:/v']", "volumes: {v: {driver: other}}"), "driver"),
+    (
+        "a7-capability",
+        r("    cap_add: [SYS_ADMIN]", ""),
+        "SYS_ADMIN",
+    ),
+    (
+        "a7-host-network",
+        r(
+            "    networks: [n]",
+            "networks: {n: {external: true, name: host}}",
+        ),
+        "host",
+    ),
+    (
+        "a7-logging",
+        r(
+            "    logging: {driver: syslog, options: {syslog-address: 'udp://127.0.0.1:514'}}",
+            "",
+        ),
+        "logging",
+    ),
+    (
+        "a7-sysctls",
+        r("    sysctls: {net.core.somaxconn: '1'}", ""),
+        "sysctls",
+    ),
+    (
+        "a7-image",
+        Recipe {
+            service: "    command: x\n  other:\n    image: VICTIM/private:1",
+            top: "",
+            env: "",
+        },
+        "private:1",
+    ),
+    (
+        "a7-driver",
+        r("    volumes: ['v:/v']", "volumes: {v: {driver: other}}"),
+        "driver",
+    ),
     // A9: the gateway and its network.
-    ("a9-router", r("    deploy: {labels: [\"traefik.http.routers.evil.rule=Host(`cloud.example.org`)\"]}", ""), "traefik.http.routers.evil.rule"),
-    ("a9-priority", r("    deploy: {labels: [\"traefik.http.routers.${STACK_NAME}.priority=100000\"]}", ""), "priority"),
+    (
+        "a9-router",
+        r(
+            "    deploy: {labels: [\"traefik.http.routers.evil.rule=Host(`cloud.example.org`)\"]}",
+            "",
+        ),
+        "traefik.http.routers.evil.rule",
+    ),
+    (
+        "a9-priority",
+        r(
+            "    deploy: {labels: [\"traefik.http.routers.${STACK_NAME}.priority=100000\"]}",
+            "",
+        ),
+        "priority",
+    ),
     // A11: ceilings.
-    ("a11-replicas", r("    deploy: {replicas: 1000}", ""), "replicas"),
+    (
+        "a11-replicas",
+        r("    deploy: {replicas: 1000}", ""),
+        "replicas",
+    ),
     // A14: what is no image.
-    ("a14-image", Recipe { service: "    command: x\n  other:\n    image: --help", top: "", env: "" }, "--help"),
+    (
+        "a14-image",
+        Recipe {
+            service: "    command: x\n  other:\n    image: --help",
+            top: "",
+            env: "",
+        },
+        "--help",
+    ),
     // What is in no table.
     ("unknown-key", r("    surprise: true", ""), "surprise"),
-    ("namespace", r("    labels: {com.docker.stack.namespace: VICTIM}", ""), "com.docker"),
+    (
+        "namespace",
+        r("    labels: {com.docker.stack.namespace: VICTIM}", ""),
+        "com.docker",
+    ),
 ];
 
 const fn r(service: &'static str, top: &'static str) -> Recipe<'static> {
-    Recipe { service, top, env: "" }
+    Recipe {
+        service,
+        top,
+        env: "",
+    }
 }
 
 #[test]
@@ -266,7 +443,11 @@ fn a_stranger_is_refused_before_anything_is_made_and_the_victim_stays() {
         let done = scene.stranger(name, recipe);
         assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         let word = word.replace("VICTIM", &scene.victim.stack);
-        assert!(done.stderr.contains(&word), "{name} lacks `{word}`: {}", done.stderr);
+        assert!(
+            done.stderr.contains(&word),
+            "{name} lacks `{word}`: {}",
+            done.stderr
+        );
         let results = scene.env.results();
         assert!(
             ["refused", "usage"].contains(&results["verdict"].as_str().unwrap()),
@@ -292,11 +473,21 @@ fn by_hand_it_warns_and_never_touches_what_is_there() {
         scene.assert_unharmed(&before, &done);
     }
     // What only reads or joins is that person's own matter; it says so and stays away from the data.
-    for name in ["a4-config", "a4-volume", "a4-network", "a7-relative", "a7-capability"] {
+    for name in [
+        "a4-config",
+        "a4-volume",
+        "a4-network",
+        "a7-relative",
+        "a7-capability",
+    ] {
         let (_, recipe, _) = REFUSED.into_iter().find(|row| row.0 == name).unwrap();
         let done = scene.by_hand(name, recipe);
         assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
-        assert!(done.stderr.contains("P0"), "{name} warns by no rule: {}", done.stderr);
+        assert!(
+            done.stderr.contains("P0"),
+            "{name} warns by no rule: {}",
+            done.stderr
+        );
         // Who was attached for a moment leaves no trace.
         scene.assert_unharmed(&before, &done);
     }
@@ -319,7 +510,9 @@ fn a_grant_allows_what_it_names_and_nothing_beside() {
         assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
         // The next name is not granted.
-        let other = grant.replace("VICTIM", "other").replace("SYS_ADMIN", "CHOWN");
+        let other = grant
+            .replace("VICTIM", "other")
+            .replace("SYS_ADMIN", "CHOWN");
         let done = scene.granted(name, recipe, &format!("{images}\n    {other}"));
         assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
