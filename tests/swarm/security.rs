@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::engine::{SwarmEnv, docker};
 use crate::forge::Forge;
-use crate::support::{Done, git};
+use crate::support::{Done, git, read_results};
 
 /// What the victim's secrets, configs and volume hold.
 const CANARY: &str = "canary-b7f3e1";
@@ -20,7 +20,8 @@ struct Victim {
 
 impl Victim {
     fn deploy(env: &SwarmEnv) -> Self {
-        let stack = format!("victim-{}", env.zone.replace('.', "_"));
+        // Not in the test's zone, of which nothing may be left.
+        let stack = format!("victim-{}", env.zone.split('.').next().unwrap());
         let canary = env.write("victim/canary", CANARY);
         let file = canary.display();
         let text = format!(
@@ -136,7 +137,8 @@ impl Scene {
         };
         let compose = format!(
             "version: \"3.8\"\nservices:\n  app:\n    image: recipe-ci/notes:1\n    \
-             healthcheck: {{disable: true}}\n{}\n{}\n",
+             healthcheck: {{disable: true}}\n    \
+             command: [sh, -c, 'exec sleep 10000']\n{}\n{}\n",
             fill(recipe.service),
             fill(recipe.top)
         );
@@ -159,7 +161,10 @@ impl Scene {
     }
 
     fn proposed(&mut self, name: &str, dir: &Path) -> Done {
-        self.forge.publish_as("stranger", name, dir);
+        let proposal = format!("stranger/{name}");
+        let at = self.env.root.join("forge").join(format!("{proposal}.git"));
+        drop(std::fs::remove_dir_all(at));
+        self.forge.publish_as(&proposal, dir);
         self.env.set("SRC", format!("stranger/{name}"));
         let done = self.env.run(["run"]);
         self.env.set("SRC", "");
@@ -302,8 +307,8 @@ const REFUSED: [(&str, Recipe<'static>, &str); 27] = [
     (
         "a4-volume",
         r(
-            "    volumes: ['v:/v']",
-            "volumes: {v: {external: true, name: VICTIM_data}}",
+            "    volumes: ['vol:/v']",
+            "volumes: {vol: {external: true, name: VICTIM_data}}",
         ),
         "VICTIM_data",
     ),
@@ -324,16 +329,16 @@ const REFUSED: [(&str, Recipe<'static>, &str); 27] = [
     (
         "a6-name",
         r(
-            "    volumes: ['v:/v']\n    deploy: {labels: {backupbot.backup: 'true'}}",
-            "volumes: {v: {name: VICTIM_data}}",
+            "    volumes: ['vol:/v']\n    deploy: {labels: {backupbot.backup: 'true'}}",
+            "volumes: {vol: {name: VICTIM_data}}",
         ),
         "VICTIM_data",
     ),
     (
         "a6-bind",
         r(
-            "    volumes: ['v:/v']",
-            "volumes: {v: {driver_opts: {type: none, o: bind, device: ROOT/victim}}}",
+            "    volumes: ['vol:/v']",
+            "volumes: {vol: {driver_opts: {type: none, o: bind, device: ROOT/victim}}}",
         ),
         "driver_opts",
     ),
@@ -374,15 +379,15 @@ const REFUSED: [(&str, Recipe<'static>, &str); 27] = [
     (
         "a7-image",
         Recipe {
-            service: "    command: x\n  other:\n    image: VICTIM/private:1",
+            service: "    stop_signal: SIGTERM\n  other:\n    image: registry.internal:5000/VICTIM/private:1",
             top: "",
             env: "",
         },
-        "private:1",
+        "registry.internal:5000",
     ),
     (
         "a7-driver",
-        r("    volumes: ['v:/v']", "volumes: {v: {driver: other}}"),
+        r("    volumes: ['vol:/v']", "volumes: {vol: {driver: other}}"),
         "driver",
     ),
     // A9: the gateway and its network.
@@ -412,7 +417,7 @@ const REFUSED: [(&str, Recipe<'static>, &str); 27] = [
     (
         "a14-image",
         Recipe {
-            service: "    command: x\n  other:\n    image: --help",
+            service: "    stop_signal: SIGTERM\n  other:\n    image: --help",
             top: "",
             env: "",
         },
@@ -448,7 +453,7 @@ fn a_stranger_is_refused_before_anything_is_made_and_the_victim_stays() {
             "{name} lacks `{word}`: {}",
             done.stderr
         );
-        let results = scene.env.results();
+        let results = read_results(scene.env.run_dirs().last().unwrap());
         assert!(
             ["refused", "usage"].contains(&results["verdict"].as_str().unwrap()),
             "{name}: {results:#}"
@@ -517,5 +522,24 @@ fn a_grant_allows_what_it_names_and_nothing_beside() {
         assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
         scene.assert_unharmed(&before, &done);
     }
+    scene.env.assert_nothing_left();
+}
+
+/// An image of the host's own that is called like one of the public hub was never published there.
+#[test]
+fn an_image_that_only_lies_on_this_host_is_not_given_to_a_stranger() {
+    let mut scene = Scene::new();
+    let image = format!("{}/private:1", scene.victim.stack);
+    docker(&["tag", "recipe-ci/notes:1", &image]);
+    let recipe = Recipe {
+        service: "    stop_signal: SIGTERM\n  other:\n    image: VICTIM/private:1",
+        ..Recipe::default()
+    };
+    let done = scene.stranger("private", recipe);
+    docker(&["rmi", &image]);
+    assert!(matches!(done.code, Some(1 | 3)), "{}", done.stderr);
+    assert!(done.stderr.contains("cannot be pulled"), "{}", done.stderr);
+    let results = read_results(scene.env.run_dirs().last().unwrap());
+    assert_eq!(results["deploy_count"], Value::from(0));
     scene.env.assert_nothing_left();
 }
