@@ -69,6 +69,14 @@ pub enum EngineError {
         /// Why it is not known to be public.
         reason: String,
     },
+    /// What was to be written to a file of this host is larger than it may be.
+    #[error("`{path}` of a container is larger than {limit} bytes")]
+    TooLarge {
+        /// The path in the container.
+        path: String,
+        /// How large it may be, in bytes.
+        limit: u64,
+    },
     /// A command inside a container took too long.
     #[error("`{command}` in a container of this stack did not end within {limit_s} s")]
     ExecTimedOut {

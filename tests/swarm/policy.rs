@@ -125,3 +125,24 @@ fn an_image_that_only_lies_on_this_host_is_not_a_strangers() {
     // By hand it is the person's own matter.
     env.run(["run", path]).expect(0);
 }
+
+/// Finding A11: a sparse file of 3 GiB became 3 GiB on the disk of the host.
+#[test]
+fn a_strangers_backup_ends_at_a_ceiling_and_the_tier_says_so() {
+    const MIB: u64 = 1 << 20;
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install,backup");
+    let hook = "#!/bin/sh\nset -e\nservice=$(echo $CCCI_APP_DOMAIN | tr . _)_app\n\
+        id=$(docker ps -q --filter label=com.docker.swarm.service.name=$service)\n\
+        docker exec $id truncate -s 3G /data/big\n";
+    env.overlay("notes", "ops/pre_backup", hook);
+    let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
+    done.expect(1);
+    let results = env.results();
+    let tiers = results["tiers"].to_string();
+    assert!(tiers.contains("is too much to save"), "{tiers}");
+    let memory = results["resources"]["peak_rss_bytes"].as_u64().unwrap();
+    assert!(memory < 200 * MIB, "{memory}");
+    env.assert_nothing_left();
+}

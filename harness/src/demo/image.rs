@@ -232,7 +232,9 @@ async fn pull(engine: &Engine, processes: &Processes, dir: &Path) -> Result<Vec<
     }
     let container = engine.create_idle_container(REGISTRY_IMAGE).await?;
     let archive = dir.join("busybox.tar");
-    let downloaded = engine.download(&container, "/bin/busybox", &archive).await;
+    let downloaded = engine
+        .download(&container, "/bin/busybox", &archive, u64::MAX)
+        .await;
     let removed = engine.remove_idle_container(&container).await;
     downloaded?;
     removed?;

@@ -13,6 +13,7 @@ use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup}
 use crate::swarm::object::Belongings;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
+use crate::trust::Level;
 
 /// How long one hook may run.
 const HOOK_LIMIT: Duration = Duration::from_secs(900);
@@ -185,7 +186,36 @@ pub async fn run_hooks(
     Ok(Ok(hooks.len()))
 }
 
-/// Saves everything that `plan` names into `dir`.
+/// How much of the host a backup may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The size of its archives together, in bytes.
+    pub bytes: u64,
+    /// The files of an archive, each of which is kept in mind with its digest.
+    pub files: usize,
+}
+
+impl Room {
+    /// No bound.
+    pub const ALL: Self = Self {
+        bytes: u64::MAX,
+        files: usize::MAX,
+    };
+
+    /// Returns how much a source has.
+    #[must_use]
+    pub fn of(level: &Level) -> Self {
+        match level {
+            Level::ByHand => Self::ALL,
+            Level::Stranger | Level::Granted(_) => Self {
+                bytes: 1 << 30,
+                files: 200_000,
+            },
+        }
+    }
+}
+
+/// Saves everything that `plan` names into `dir`, within `room`.
 ///
 /// # Errors
 /// [`EngineError`] when the engine or the disk fails.
@@ -196,8 +226,9 @@ pub async fn save(
     state: &StackState,
     plan: &BackupPlan,
     dir: &Path,
+    room: Room,
 ) -> Outcome<Snapshot> {
-    let mut parts = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for volume in &plan.volumes {
         for (service, target, path) in saved_paths(volume, state) {
             let Some(container) = state.container_of(&service) else {
@@ -212,8 +243,9 @@ pub async fn save(
             let name = format!("{}-{}.tar", volume.volume, parts.len());
             let file = dir.join(name.replace('/', "_"));
             let below = below(&path, &target);
+            let left = room.bytes - parts.iter().map(|part| part.size).sum::<u64>();
             let size = match engine
-                .download(container, &source(&path, &below), &file)
+                .download(container, &source(&path, &below), &file, left)
                 .await
             {
                 Ok(size) => size,
@@ -221,6 +253,12 @@ pub async fn save(
                     return Ok(Err(Fault::new(format!(
                         "volume `{}` has no `{}`, which its backup label names",
                         volume.volume, below
+                    ))));
+                }
+                Err(EngineError::TooLarge { .. }) => {
+                    return Ok(Err(Fault::new(format!(
+                        "volume `{}` is too much to save: this host keeps at most {} bytes of a source's data",
+                        volume.volume, room.bytes
                     ))));
                 }
                 Err(error) => return Err(error),
@@ -238,7 +276,8 @@ pub async fn save(
                 digests: BTreeMap::new(),
             };
             let read =
-                tokio::task::spawn_blocking(move || examine(&file, &mut part).map(|()| part)).await;
+                tokio::task::spawn_blocking(move || examine(&file, &mut part, room).map(|()| part))
+                    .await;
             match read {
                 Ok(Ok(part)) => parts.push(part),
                 Ok(Err(error)) => {
@@ -454,7 +493,7 @@ pub(super) fn unpack(
         }
         part.size = std::fs::metadata(&part.file)?.len();
         let file = part.file.clone();
-        examine(&file, &mut part)?;
+        examine(&file, &mut part, Room::ALL)?;
         parts.push(part);
     }
     Ok(Ok(parts))
@@ -478,7 +517,7 @@ fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
 }
 
 /// Reads an archive from end to end and notes what is in it.
-fn examine(file: &Path, part: &mut Part) -> std::io::Result<()> {
+fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Result<()> {
     let mut archive = tar::Archive::new(std::io::BufReader::new(host_file::open(file)?));
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -491,6 +530,10 @@ fn examine(file: &Path, part: &mut Part) -> std::io::Result<()> {
         let mut digest = Sha256::new();
         let size = std::io::copy(&mut entry, &mut HashWriter(&mut digest))?;
         part.files += 1;
+        if part.files > room.files {
+            let reason = format!("it has more than {} files", room.files);
+            return Err(std::io::Error::other(reason));
+        }
         part.content_bytes += size;
         part.digests.insert(name, hex::encode(digest.finalize()));
     }

@@ -40,15 +40,17 @@ impl Engine {
             .map(move |piece| piece.map_err(|error| self.failed(what.clone(), error)))
     }
 
-    /// Writes `path` of `container` to `file` as a tar archive; returns its size in bytes.
+    /// Writes `path` of `container` to `file` as a tar archive of at most `limit` bytes; returns its size in bytes.
+    /// Holes of a file count as its bytes.
     ///
     /// # Errors
-    /// [`EngineError`]; see [`EngineError::is_gone`] for a path that does not exist.
+    /// [`EngineError`], [`EngineError::TooLarge`] with no file left; see [`EngineError::is_gone`] for a path that does not exist.
     pub async fn download(
         &self,
         container: &str,
         path: &str,
         file: &Path,
+        limit: u64,
     ) -> Result<u64, EngineError> {
         let local = |source| EngineError::Local {
             what: format!("write `{}`", file.display()),
@@ -60,6 +62,14 @@ impl Engine {
         while let Some(piece) = stream.next().await {
             let piece = piece?;
             size += piece.len() as u64;
+            if size > limit {
+                drop(sink);
+                std::fs::remove_file(file).map_err(local)?;
+                return Err(EngineError::TooLarge {
+                    path: path.to_owned(),
+                    limit,
+                });
+            }
             sink.write_all(&piece).await.map_err(local)?;
         }
         sink.sync_all().await.map_err(local)?;

@@ -8,7 +8,7 @@ use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Part, Snapshot, save};
+use crate::driver::backup::{HookKind, Part, Room, Snapshot, save};
 use crate::host_file;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
@@ -205,7 +205,8 @@ async fn take(
         Driver::Stack(_) => {
             let dir = bench.dirs().backups.clone();
             let app = bench.belongings()?;
-            app_fault(save(bench.engine(), &bench.lock, &app, &state, plan, &dir).await)?
+            let room = Room::of(&bench.driver.site().means.terms.level);
+            app_fault(save(bench.engine(), &bench.lock, &app, &state, plan, &dir, room).await)?
         }
         Driver::Abra(driver) => {
             let taken = driver.back_up(&bench.lock, &state, plan).await;
