@@ -235,7 +235,7 @@ fn assert_no_canary(dir: &Path) {
         if kind.is_dir() {
             assert_no_canary(&path);
         } else if kind.is_file() {
-            let content = std::fs::read(&path).unwrap();
+            let content = harness::host_file::bytes(&path).unwrap();
             let content = String::from_utf8_lossy(&content);
             assert!(
                 !content.contains(CANARY),
