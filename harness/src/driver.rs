@@ -2,6 +2,7 @@
 
 pub mod abra;
 pub mod backup;
+pub mod opinion;
 pub mod readback;
 pub mod stack;
 

@@ -77,6 +77,12 @@ pub fn supports_detach_flag(version: (u32, u32)) -> bool {
     version.0 >= 26
 }
 
+/// Returns whether the client of that version has `docker stack config`, which checks compose files without an engine.
+#[must_use]
+pub fn has_stack_config(version: (u32, u32)) -> bool {
+    version.0 >= 24
+}
+
 /// Returns the newest compose schema that `docker stack deploy` of that version reads: `cli/compose/schema/data` of
 /// docker/cli.
 #[must_use]

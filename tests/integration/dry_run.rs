@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, git};
+use crate::support::{TestEnv, command, git};
 
 fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
@@ -27,6 +27,24 @@ fn will(plan: &Value, tier: &str) -> String {
     let tiers = plan["tiers"].as_array().unwrap();
     let found = tiers.iter().find(|row| row["name"] == tier).unwrap();
     found["will"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_only_docker_refuses_is_refused_in_the_plan() {
+    let env = env();
+    let version = command("docker").arg("--version").output().unwrap();
+    if String::from_utf8_lossy(&version.stdout).starts_with("Docker version 20.") {
+        // It has no `docker stack config`.
+        return;
+    }
+    let recipe = env.recipe("notes");
+    // It is a number, as the format has it.
+    env.edit(&recipe.join("compose.yml"), "mode: 0555", "mode: -1");
+    let done = env.run(["run", recipe.to_str().unwrap(), "--dry-run"]);
+    done.expect(2);
+    let said = "docker refuses the compose files: decoding failed";
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+    assert!(env.run_dirs().is_empty());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct HostTraits {
     pub detach_flag: bool,
     /// The newest compose schema that the Docker client knows.
     pub schema: &'static str,
+    /// Whether the Docker client has `docker stack config` (24 and newer).
+    pub stack_config: bool,
 }
 
 /// How releases are deployed on this host in this run.

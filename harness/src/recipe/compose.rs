@@ -22,7 +22,7 @@ pub mod resolve;
 mod schema;
 pub(crate) mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -202,6 +202,8 @@ pub struct Project {
     pub unset: Vec<String>,
     /// What is odd about the files.
     pub warnings: Vec<Warning>,
+    /// The variables that the files refer to.
+    variables: BTreeSet<String>,
     /// The `version` of the first file that has one.
     pub schema_version: Option<String>,
     /// The `version` of every file. Docker refuses files that differ, one without a version included.

@@ -111,10 +111,14 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             driver::abra::deviations(traits, &plan.head, pinned).map_err(RunError::infra)?
         }
     };
-    let mut needed = Vec::new();
-    if !context.settings.dry_run {
-        needed = read_dependencies(context, &named).await?;
-    }
+    let needed = async {
+        match context.settings.dry_run {
+            true => Ok(Vec::new()),
+            false => read_dependencies(context, &named).await,
+        }
+    };
+    let taken = resolved::taken_by_docker(context, &plan, &means);
+    let ((), mut needed) = futures_util::try_join!(taken, needed)?;
     let names = named.iter().map(|one| &one.recipe);
     let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
     for dependency in &needed {
@@ -335,6 +339,7 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
         ipvs: host::ipvs(std::path::Path::new("/")).works(),
         detach_flag: client.is_some_and(host::supports_detach_flag),
         schema: host::newest_schema(client.unwrap_or_default()),
+        stack_config: client.is_some_and(host::has_stack_config),
     }
 }
 

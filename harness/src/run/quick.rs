@@ -116,6 +116,7 @@ pub(super) async fn go(
         }
         let means = body::means(&context, &plan.trust, traits, false);
         let resolved = resolved::judged(&context, &plan, &means)?;
+        resolved::taken_by_docker(&context, &plan, &means).await?;
         let lines = resolved.deviations();
         plan_view::announce(&context, &plan, &[], &embedded(), &lines);
         return Ok(Quick::Done(Some(plan_view::view(
@@ -170,7 +171,9 @@ pub(super) async fn go(
     });
     let means = body::means(&context, &plan.trust, traits, false);
     let resolved = resolved::judged(&context, &plan, &means)?;
-    super::network::proxy_is_there(&engine, &resolved).await?;
+    let taken = resolved::taken_by_docker(&context, &plan, &means);
+    let there = super::network::proxy_is_there(&engine, &resolved);
+    futures_util::try_join!(taken, there)?;
     let lines = resolved.deviations();
     plan_view::announce(&context, &plan, &[], &embedded(), &lines);
     // A quick run deploys with the embedded driver, whatever the host has.

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::settings::Settings;
 use super::{Context, RunError, usage};
+use crate::driver::opinion::{self, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
 use crate::outcome::Verdict;
@@ -94,6 +95,35 @@ pub(super) fn judged(
         RunError::Refused { found, .. } => refused(context, plan, found),
         other => other,
     })
+}
+
+/// Has Docker's own client read the head's files, as a new app and as an upgrade.
+///
+/// # Errors
+/// [`RunError::Usage`] with the client's words for files that it refuses.
+pub(super) async fn taken_by_docker(
+    context: &Context<'_>,
+    plan: &Plan,
+    means: &Means,
+) -> Result<(), RunError> {
+    let upgraded = plan
+        .base
+        .as_ref()
+        .and_then(|base| base.upgraded.as_ref().ok());
+    let upgraded = upgraded.filter(|upgraded| upgraded.vars != plan.head.vars);
+    let ask = |release| {
+        let dir = &context.dirs.state;
+        opinion::of(&context.processes, means.traits, dir, release)
+    };
+    let asked = std::iter::once(&plan.head).chain(upgraded).map(ask);
+    for opinion in futures_util::future::join_all(asked).await {
+        match opinion {
+            Opinion::Takes => {}
+            Opinion::Refuses(refused) => return Err(usage(refused)),
+            Opinion::Unknown(reason) => tracing::debug!(reason, "docker's own loader is not asked"),
+        }
+    }
+    Ok(())
 }
 
 /// Returns the refusal of a run: what would allow it, and what a dry run prints.

@@ -113,6 +113,11 @@ impl Project {
         self.locations.get(path)
     }
 
+    /// Returns the names of the variables that the files refer to, sorted.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().map(String::as_str)
+    }
+
     /// Returns the place of a value, such as `services.app.image`, or of the nearest key above it.
     ///
     /// Of a value that several files set, it is the place in the last one.
@@ -221,6 +226,8 @@ struct Loader {
     merged: Option<Value>,
     marks: BTreeMap<String, Location>,
     unset: BTreeSet<String>,
+    /// The variables that the files refer to.
+    variables: BTreeSet<String>,
     /// How much text all files may still come to.
     budget: Budget,
     warnings: Vec<Warning>,
@@ -270,12 +277,13 @@ impl Loader {
             return Err(invalid(Fault { path, reason }));
         }
         self.note_version_variables(&value);
-        let mut unset = BTreeSet::new();
+        let (mut unset, mut named) = (BTreeSet::new(), BTreeSet::new());
         let mut budget = self.budget.clone();
         let sections = value.as_object_mut().into_iter().flatten();
         for (section, section_value) in sections {
             // Extensions too, of which nothing is deployed.
             replace_strings(section_value, section, &mut |path, text| {
+                named.extend(variables(text).into_iter().map(str::to_owned));
                 let plain = interpolate_within(&mut budget, text, vars, &mut unset);
                 let plain = plain.map_err(|problem| ComposeError::Interpolate {
                     location: place(path),
@@ -293,6 +301,7 @@ impl Loader {
             })?;
         }
         self.unset.extend(unset);
+        self.variables.extend(named);
         expansion::spend(&value, vars, &mut budget).map_err(invalid)?;
         schema::check(&value).map_err(invalid)?;
 
@@ -389,6 +398,7 @@ impl Loader {
             configs: Vec::new(),
             unset: self.unset.into_iter().collect(),
             warnings: self.warnings,
+            variables: self.variables,
             schema_version: self
                 .versions
                 .iter()
