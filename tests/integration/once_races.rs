@@ -169,9 +169,9 @@ fn capital_f_while_others_wait_and_start_takes_nothing_from_them() {
 #[test]
 fn ten_tasks_run_side_by_side() {
     let tasks = Tasks::new();
-    // Each ends only when all ten have begun.
-    let script =
-        r#": >"begun-$1"; until test "$(ls begun-* | wc -l)" = 10; do read -t 0.02 _ <>fifo; done"#;
+    // Each ends only when all ten have begun. The code of a loop is that of its last command, and that of `read -t` is
+    // 142, an interruption, after which `-w` runs the task again.
+    let script = r#": >"begun-$1"; until test "$(ls begun-* | wc -l)" = 10; do read -t 0.02 _ <>fifo; done; exit 0"#;
     let ids: Vec<String> = (0..10).map(|number| format!("t{number}")).collect();
     for id in &ids {
         let words = ["-i", id, "--", "bash", "-c", script, "-", id];
