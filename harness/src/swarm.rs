@@ -118,6 +118,18 @@ impl EngineError {
         )
     }
 
+    /// Returns whether a registry answered that it has no such image, which no second try changes: the name or the
+    /// tag in the recipe is wrong. The words are those of the registry API (`MANIFEST_UNKNOWN` in
+    /// github.com/distribution/distribution) and of dockerd, which names the manifest.
+    #[must_use]
+    pub fn is_unknown_image(&self) -> bool {
+        let Self::Pull { reason, .. } = self else {
+            return false;
+        };
+        reason.contains("manifest unknown")
+            || (reason.contains("manifest for ") && reason.contains(" not found"))
+    }
+
     /// Returns whether the thing asked about does not exist (any more).
     #[must_use]
     pub fn is_gone(&self) -> bool {

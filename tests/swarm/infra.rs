@@ -237,3 +237,31 @@ fn t30_no_file_descriptors() {
     limited("8:128").expect(0);
     env.assert_nothing_left();
 }
+
+/// Of an image that a registry does not have a second try is no use: its name in the recipe is wrong.
+#[test]
+fn an_image_that_the_registry_does_not_have_is_the_recipes_failure() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("pull-missing");
+    let real = command("sh").args(["-c", "command -v docker"]).output();
+    let real = String::from_utf8(real.unwrap().stdout).unwrap();
+    // No registry is to be had here: the client says what it says of one that lacks the tag.
+    let program = env.write(
+        "client/docker",
+        &format!(
+            "#!/bin/sh\ncase \" $* \" in *' pull '*) echo 'Error response from daemon: manifest for \
+             127.0.0.1:1/recipe-ci/absent:1 not found: manifest unknown: manifest unknown' >&2; exit 1;; esac\n\
+             exec {} \"$@\"\n",
+            real.trim()
+        ),
+    );
+    env.prepend_path(program.parent().unwrap());
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(1);
+    let results = env.results();
+    assert_eq!(results["verdict"], "failed", "{results:#}");
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("manifest unknown"), "{reason}");
+    assert_eq!(results["deploy_count"], 0, "{results:#}");
+    env.assert_nothing_left();
+}

@@ -163,7 +163,10 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let theirs = needed.iter().zip(&locks);
     apps.extend(theirs.map(|(dependency, lock)| (&**lock, dependency.releases())));
     ownership::claim(context, &engine, &apps).await?;
-    prepull(context, &engine, &plan, &mut needed, &means).await?;
+    if let Some(reason) = prepull(context, &engine, &plan, &mut needed, &means).await? {
+        super::tiers::without_an_image(context, &reason);
+        return Ok(None);
+    }
     super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     let mut held = context.held.borrow_mut();
     held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
@@ -535,13 +538,15 @@ async fn acquire(
     Ok(lock)
 }
 
+/// Makes sure that every image is there. Returns why the head cannot be deployed where a registry says that it has no
+/// such image.
 pub(super) async fn prepull(
     context: &Context<'_>,
     engine: &Engine,
     plan: &Plan,
     needed: &mut [Dependency],
     means: &Means,
-) -> Result<(), RunError> {
+) -> Result<Option<String>, RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
     let get = async |image: &String, terms: &Terms| {
@@ -553,6 +558,9 @@ pub(super) async fn prepull(
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {
             if let Err(error) = get(image, &means.terms).await {
+                if error.is_unknown_image() && plan.head.project.images().contains(image) {
+                    return Ok(Some(error.to_string()));
+                }
                 return Err(resolved::without_image(context, plan, error));
             }
         }
@@ -565,7 +573,7 @@ pub(super) async fn prepull(
                 }
             }
         }
-        Ok(())
+        Ok(None)
     })
     .await
 }

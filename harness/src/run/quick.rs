@@ -211,8 +211,11 @@ pub(super) async fn go(
     // Both to their end: an image that cannot be had must not leave the data half way.
     let pull = body::prepull(&context, &engine, &plan, &mut [], &means);
     let (pulled, begun) = futures_util::join!(pull, begin);
-    pulled?;
     begun?;
+    if let Some(reason) = pulled? {
+        tiers::without_an_image(&context, &reason);
+        return Ok(Quick::Done(None));
+    }
     let driver = stack_driver(&context, engine, means);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),

@@ -325,11 +325,21 @@ pub(super) fn target(
 
 /// Ends a run whose overlay hides what the head changed: it would prove something about another recipe.
 pub(super) fn red_before_the_deploy(context: &Context<'_>, reason: &str) {
+    let why = "an overlay hides what is to be tested";
+    red_at_once(context, "overlay: environment only", reason, why);
+}
+
+/// Ends a run of a recipe whose image does not exist.
+pub(super) fn without_an_image(context: &Context<'_>, reason: &str) {
+    let why = "an image of the recipe does not exist";
+    red_at_once(context, "generic: images", reason, why);
+}
+
+fn red_at_once(context: &Context<'_>, assertion: &str, reason: &str, why: &str) {
     let mut tally = tier::Tally::start(&context.events, Stage::Install);
-    tally.check("overlay: environment only", Err(reason.to_owned()));
+    tally.check(assertion, Err(reason.to_owned()));
     record(context, tally.end());
     for stage in &Stage::ALL[1..] {
-        let why = "an overlay hides what is to be tested";
         record(context, without(*stage, Status::Unver, why));
     }
 }
