@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use harness::recipe::compose::Project;
-use harness::recipe::compose::resolve::Deployment;
+use harness::recipe::compose::resolve::{Deployment, Resolved};
 use serde_json::Value;
 
 use crate::cases::{self, Case};
@@ -38,10 +38,10 @@ const EXISTING: [(Kind, &str); 4] = [
 ];
 
 /// A client of Docker.
-struct Client {
+pub(crate) struct Client {
     program: PathBuf,
     /// The newest schema that it knows.
-    schema: &'static str,
+    pub(crate) schema: &'static str,
     major: u32,
 }
 
@@ -54,7 +54,7 @@ fn newest() -> Option<Client> {
 }
 
 /// Returns every client on this host, the newest first.
-fn clients() -> Vec<Client> {
+pub(crate) fn clients() -> Vec<Client> {
     let path = variable("PATH").unwrap_or_default();
     let mut clients: Vec<Client> = Vec::new();
     for dir in path.split(':').chain(["/usr/local/bin", "/usr/bin"]) {
@@ -88,16 +88,40 @@ enum End {
 }
 
 /// Where one project after another is deployed.
-struct Bench {
+pub(crate) struct Bench {
     root: PathBuf,
     recorder: Recorder,
 }
 
 impl Bench {
     fn new(root: PathBuf) -> Self {
+        Self::with(root, &EXISTING)
+    }
+
+    /// Returns one in `root` whose swarm has these objects.
+    pub(crate) fn with(root: PathBuf, existing: &[(Kind, &str)]) -> Self {
         std::fs::create_dir_all(&root).unwrap();
-        let recorder = Recorder::start(root.join("engine.sock"), &EXISTING);
+        let recorder = Recorder::start(root.join("engine.sock"), existing);
         Self { root, recorder }
+    }
+
+    /// Has a client deploy the file that a run writes as `stack`; returns what it says when it refuses, and every
+    /// request.
+    pub(crate) fn deploy_resolved(
+        &self,
+        client: &Client,
+        resolved: &Resolved,
+        stack: &str,
+    ) -> (Option<String>, Vec<Request>) {
+        let state = self.root.join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        let (document, contents) = resolved.render(&state, "file");
+        for (path, content) in contents {
+            std::fs::write(path, content).unwrap();
+        }
+        let file = state.join("compose.json");
+        std::fs::write(&file, document.to_string()).unwrap();
+        self.ask(client, &[file], &BTreeMap::new(), stack)
     }
 
     /// Writes the files of a case; returns the recipe's directory.
@@ -118,7 +142,13 @@ impl Bench {
     }
 
     /// Has a client deploy these files with these variables and no others.
-    fn deploy(&self, client: &Client, files: &[PathBuf], vars: &BTreeMap<String, String>) -> End {
+    fn ask(
+        &self,
+        client: &Client,
+        files: &[PathBuf],
+        vars: &BTreeMap<String, String>,
+        stack: &str,
+    ) -> (Option<String>, Vec<Request>) {
         let mut command = command(&client.program);
         command
             .env_clear()
@@ -134,25 +164,19 @@ impl Bench {
         for file in files {
             command.arg("--compose-file").arg(file);
         }
-        let output = command.arg(STACK).output().unwrap();
-        let requests = self.recorder.take();
-        if !output.status.success() {
-            return End::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        }
-        let mut requests: Vec<Request> = requests.into_iter().filter(Request::changes).collect();
-        requests
-            .iter_mut()
-            .for_each(|request| settle(&mut request.body));
-        // The client goes through maps, whose order is another every time.
-        requests.sort_by(|one, other| (&one.path, one.name()).cmp(&(&other.path, other.name())));
-        End::Deployed(requests)
+        let output = command.arg(stack).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        (
+            (!output.status.success()).then_some(said),
+            self.recorder.take(),
+        )
     }
 
     /// Deploys the recipe's own files, as an operator does.
     fn plain(&self, client: &Client, case: &Case) -> End {
         let root = self.recipe(case);
         let files: Vec<PathBuf> = case.files.iter().map(|(path, _)| root.join(path)).collect();
-        self.deploy(client, &files, &cases::variables())
+        end(self.ask(client, &files, &cases::variables(), STACK))
     }
 
     /// Deploys what a run makes of them.
@@ -168,20 +192,24 @@ impl Bench {
             project.read_contents(&root)?;
             project.resolve(&root, &deployment)
         });
-        let resolved = match resolved {
-            Ok(resolved) => resolved,
-            Err(error) => return End::Refused(format!("(ours) {error}")),
-        };
-        let state = self.root.join("state");
-        std::fs::create_dir_all(&state).unwrap();
-        let (document, contents) = resolved.render(&state, "file");
-        for (path, content) in contents {
-            std::fs::write(path, content).unwrap();
+        match resolved {
+            Ok(resolved) => end(self.deploy_resolved(client, &resolved, STACK)),
+            Err(error) => End::Refused(format!("(ours) {error}")),
         }
-        let file = state.join("compose.json");
-        std::fs::write(&file, document.to_string()).unwrap();
-        self.deploy(client, &[file], &BTreeMap::new())
     }
+}
+
+fn end((refused, requests): (Option<String>, Vec<Request>)) -> End {
+    if let Some(reason) = refused {
+        return End::Refused(reason);
+    }
+    let mut requests: Vec<Request> = requests.into_iter().filter(Request::changes).collect();
+    requests
+        .iter_mut()
+        .for_each(|request| settle(&mut request.body));
+    // The client goes through maps, whose order is another every time.
+    requests.sort_by(|one, other| (&one.path, one.name()).cmp(&(&other.path, other.name())));
+    End::Deployed(requests)
 }
 
 /// Brings into one order what Docker goes through in the order of a map, and makes one of what is in a list twice: one

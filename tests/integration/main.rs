@@ -25,6 +25,9 @@ mod once_races;
 mod overlays;
 mod pipelines;
 mod policy;
+mod prefixed;
+#[path = "../support/projects.rs"]
+mod projects;
 mod ps;
 #[path = "../support/recorder.rs"]
 mod recorder;

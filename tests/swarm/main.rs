@@ -25,6 +25,9 @@ mod life;
 mod ownership;
 mod past;
 mod policy;
+mod prefixed;
+#[path = "../support/projects.rs"]
+mod projects;
 mod ps;
 mod quick;
 mod security;

@@ -1,0 +1,333 @@
+//! Proposals of strangers: compose projects that take what is the run's own, and now and then what is not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use harness::policy::{self, Judged, Terms};
+use harness::recipe::compose::Project;
+use harness::recipe::compose::resolve::{Deployment, SharedNetwork};
+use harness::trust::Level;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Map, Value, json};
+
+/// A proposal: compose files, in the order in which they are merged. JSON is YAML.
+#[derive(Debug, Clone)]
+pub(crate) struct Proposal {
+    pub(crate) files: Vec<(String, String)>,
+}
+
+impl Proposal {
+    /// Returns the project as it would be deployed as `stack`, with its files in `root`; none where it is refused.
+    pub(crate) fn judged(
+        &self,
+        root: &Path,
+        stack: &str,
+        level: Level,
+        schema: &str,
+    ) -> Option<Judged> {
+        drop(std::fs::remove_dir_all(root));
+        std::fs::create_dir_all(root).unwrap();
+        let own = self
+            .files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        for (name, text) in own.chain(FILES) {
+            std::fs::write(root.join(name), text).unwrap();
+        }
+        let names: Vec<String> = self.files.iter().map(|(name, _)| name.clone()).collect();
+        let domain = stack.replace('_', ".");
+        let vars = BTreeMap::from([
+            ("STACK_NAME".to_owned(), stack.to_owned()),
+            ("DOMAIN".to_owned(), domain.clone()),
+        ]);
+        let mut project = Project::load(root, &names, &vars).ok()?;
+        project.read_contents(root).ok()?;
+        let deployment = Deployment {
+            stack: stack.to_owned(),
+            shared: SharedNetwork::Own,
+            schema: schema.to_owned(),
+            ..Deployment::default()
+        };
+        let resolved = project.resolve(root, &deployment).ok()?;
+        let terms = Terms {
+            level,
+            domain,
+            images: Vec::new(),
+            schema: schema.to_owned(),
+        };
+        policy::judge(resolved, stack, &terms).ok()
+    }
+}
+
+/// What files of the recipe the proposals name.
+const FILES: [(&str, &str); 2] = [("secret.txt", "secret"), ("conf.txt", "conf")];
+
+/// How often a value is one that a stranger must not have, in a hundred.
+const HOSTILE: u32 = 4;
+
+/// Returns proposals, some of which want `victim`, the name of an object of somebody else.
+pub(crate) fn proposals(victim: &'static str) -> impl Strategy<Value = Proposal> {
+    (
+        file(victim, true),
+        proptest::option::weighted(0.4, file(victim, false)),
+    )
+        .prop_map(|(first, second)| {
+            let files = [("compose.yml", Some(first)), ("compose.over.yml", second)];
+            let files = files
+                .into_iter()
+                .filter_map(|(name, document)| Some((name.to_owned(), document?.to_string())));
+            Proposal {
+                files: files.collect(),
+            }
+        })
+}
+
+/// Picks of the first, or rarely of the second.
+fn mostly(
+    good: impl Strategy<Value = Value> + 'static,
+    bad: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<Value> {
+    prop_oneof![100 - HOSTILE => good, HOSTILE => bad].boxed()
+}
+
+fn one_of(values: impl IntoIterator<Item = Value>) -> impl Strategy<Value = Value> {
+    select(values.into_iter().collect::<Vec<_>>())
+}
+
+fn file(victim: &'static str, whole: bool) -> impl Strategy<Value = Value> {
+    // A second file names some objects and services again.
+    let some = |keys: &'static [&'static str]| {
+        let least = if whole { keys.len() } else { 0 };
+        subsequence(keys.to_vec(), least..=keys.len())
+    };
+    let section = |keys: &'static [&'static str], entry: BoxedStrategy<Value>| {
+        (some(keys), vec(entry, keys.len())).prop_map(|(keys, entries)| -> Map<String, Value> {
+            let keys = keys.into_iter().map(str::to_owned);
+            keys.zip(entries).collect()
+        })
+    };
+    (
+        section(&["app", "db"], service(whole)),
+        section(&["data", "other"], volume(victim)),
+        section(&["inner", "proxy", "default"], network(victim)),
+        section(&["s", "t"], file_object(victim, "secret.txt")),
+        section(&["c"], file_object(victim, "conf.txt")),
+    )
+        .prop_map(|(services, volumes, networks, secrets, configs)| {
+            json!({
+                "version": "3.8", "services": services, "volumes": volumes, "networks": networks,
+                "secrets": secrets, "configs": configs,
+            })
+        })
+}
+
+/// Names of the run's own, and others.
+fn name(victim: &'static str) -> (Vec<Value>, Vec<Value>) {
+    let own = [
+        "${STACK_NAME}_own",
+        "${STACK_NAME}_b-c",
+        "${STACK_NAME}_${UNSET:-x}",
+    ];
+    let other = [
+        victim,
+        "${STACK_NAME}",
+        "${STACK_NAME}x_data",
+        "x${STACK_NAME}_data",
+        "${UNSET}data",
+        "{{.Node.Hostname}}",
+        "${STACK_NAME}_{{.Task.Name}}",
+        "other-00aa11_ci_localhost_data",
+        "host",
+        "ingress",
+        "/etc",
+        "..",
+        "${STACK_NAME}_/../x",
+    ];
+    (
+        own.into_iter().map(Value::from).collect(),
+        other.into_iter().map(Value::from).collect(),
+    )
+}
+
+/// Ways to want an object that exists.
+fn external(victim: &'static str) -> impl Strategy<Value = Value> {
+    let (own, mut other) = name(victim);
+    other.extend(own);
+    one_of(other).prop_flat_map(|name| {
+        one_of([
+            json!({"external": true}),
+            json!({"external": {}}),
+            json!({"external": {"name": name}}),
+            json!({"external": true, "name": name}),
+        ])
+    })
+}
+
+fn named(victim: &'static str, with: Value) -> BoxedStrategy<Value> {
+    let (own, other) = name(victim);
+    let again = with.clone();
+    let named = move |with: Value| {
+        move |name: Value| {
+            let mut object = with.clone();
+            object["name"] = name;
+            object
+        }
+    };
+    mostly(
+        one_of(own).prop_map(named(with)),
+        one_of(other).prop_map(named(again)),
+    )
+}
+
+fn volume(victim: &'static str) -> BoxedStrategy<Value> {
+    let bad = prop_oneof![
+        external(victim),
+        one_of([
+            json!({"driver": "nfs"}),
+            json!({"driver_opts": {"type": "none", "o": "bind", "device": "/etc"}}),
+            json!({"driver": "local", "driver_opts": {"type": "nfs", "device": ":/x", "o": "addr=10.0.0.1"}}),
+        ]),
+    ];
+    let good = prop_oneof![
+        3 => one_of([Value::Null, json!({}), json!({"driver": "local"}), json!({"labels": {"a": "b"}})]),
+        1 => named(victim, json!({})),
+    ];
+    mostly(good, bad)
+}
+
+fn network(victim: &'static str) -> BoxedStrategy<Value> {
+    let bad = prop_oneof![
+        external(victim),
+        one_of([
+            json!({"driver": "host"}),
+            json!({"driver": "macvlan", "driver_opts": {"parent": "eth0"}}),
+            json!({"attachable": true, "driver_opts": {"x": "y"}}),
+            json!({"ipam": {"config": [{"subnet": "10.0.0.0/8"}]}}),
+        ]),
+    ];
+    let good = prop_oneof![
+        3 => one_of([Value::Null, json!({}), json!({"driver": "overlay"}), json!({"internal": true})]),
+        1 => named(victim, json!({})),
+        // What recipes say of the network that they share with the gateway.
+        1 => one_of([json!({"external": true, "name": "proxy"})]),
+    ];
+    mostly(good, bad)
+}
+
+fn file_object(victim: &'static str, file: &'static str) -> BoxedStrategy<Value> {
+    let bad = prop_oneof![
+        external(victim),
+        one_of([
+            json!({"file": "/etc/hostname"}),
+            json!({"file": "../outside"}),
+            json!({"file": file, "template_driver": "golang"}),
+        ]),
+    ];
+    let good = prop_oneof![
+        3 => one_of([json!({"file": file}), json!({"file": format!("./{file}"), "labels": ["a=b"]})]),
+        1 => named(victim, json!({"file": file})),
+    ];
+    mostly(good, bad)
+}
+
+fn service(whole: bool) -> BoxedStrategy<Value> {
+    let mounts = mostly(
+        one_of([
+            json!("data:/data"),
+            json!("other:/other:ro"),
+            json!("/anonymous"),
+            json!({"type": "volume", "source": "data", "target": "/again", "volume": {"nocopy": true}}),
+            json!({"type": "tmpfs", "target": "/t", "tmpfs": {"size": 1_000_000}}),
+        ]),
+        one_of([
+            json!("/etc:/x"),
+            json!("./here:/x"),
+            json!("/var/run/docker.sock:/s:ro"),
+            json!({"type": "bind", "source": "/srv", "target": "/x"}),
+            json!({"type": "cluster", "source": "group:g", "target": "/x"}),
+            json!({"type": "npipe", "source": "x", "target": "/x"}),
+            json!({"type": "volume", "source": "data", "target": "/{{.Node.ID}}"}),
+            json!({"type": "tmpfs", "target": "/t"}),
+        ]),
+    );
+    let networks = mostly(
+        one_of([
+            json!(["inner"]),
+            json!(["inner", "proxy"]),
+            json!({"inner": {"aliases": ["web"]}, "default": null}),
+            json!([]),
+        ]),
+        one_of([
+            json!({"proxy": {"aliases": ["victim_db"]}}),
+            json!({"inner": {"ipv4_address": "10.0.0.5"}}),
+        ]),
+    );
+    let references = |key: &'static str| {
+        one_of([
+            json!([]),
+            json!([key]),
+            json!([
+                {"source": key, "target": format!("{key}-x"), "mode": 0o440},
+                {"source": key, "target": format!("{key}-y")},
+            ]),
+        ])
+    };
+    let others = mostly(
+        one_of([
+            json!({}),
+            json!({"command": "echo $$HOME", "environment": ["A=1", "DOMAIN"]}),
+            json!({"deploy": {"replicas": 2, "labels": ["a=b"]}}),
+            json!({"healthcheck": {"test": "true", "interval": "5s"}}),
+            json!({"cap_add": ["NET_BIND_SERVICE"], "read_only": true, "user": "1000"}),
+            json!({"labels": {"x": "y"}, "stop_grace_period": "5s", "init": true}),
+        ]),
+        one_of([
+            json!({"ports": ["8080:80"]}),
+            json!({"ports": [{"target": 80, "published": 80, "mode": "host"}]}),
+            json!({"cap_add": ["SYS_ADMIN"]}),
+            json!({"sysctls": {"net.core.somaxconn": 1}}),
+            json!({"logging": {"driver": "syslog"}}),
+            json!({"credential_spec": {"config": "c"}}),
+            json!({"hostname": "{{.Node.Hostname}}"}),
+            json!({"deploy": {"replicas": 1000}}),
+            json!({"deploy": {"labels": ["traefik.http.routers.x.rule=Host(`victim.example.org`)"]}}),
+            json!({"privileged": true}),
+            json!({"made_up": 1}),
+        ]),
+    );
+    let image = mostly(
+        one_of([json!("nginx:1.27"), json!("docker.io/library/busybox:1")]),
+        one_of([
+            json!("--help"),
+            json!("localhost:5000/x"),
+            json!("registry.example.org/x"),
+        ]),
+    );
+    (
+        vec(mounts, 0..3),
+        networks,
+        references("s"),
+        references("t"),
+        references("c"),
+        others,
+        image,
+    )
+        .prop_map(move |(mounts, networks, s, t, configs, others, image)| {
+            let mut service = json!({"volumes": mounts, "networks": networks, "configs": configs});
+            let secrets = [s, t].into_iter().flat_map(|list| match list {
+                Value::Array(items) => items,
+                _ => Vec::new(),
+            });
+            service["secrets"] = secrets.collect();
+            if let (Value::Object(service), Value::Object(others)) = (&mut service, others) {
+                service.extend(others);
+            }
+            if whole {
+                service["image"] = image;
+            }
+            service
+        })
+        .boxed()
+}
