@@ -216,7 +216,7 @@ fn a_service_that_dies_after_convergence_is_red() {
     let results = env.results();
     let custom = tier(&results, &"custom".into());
     let words =
-        "generic: stayed up: service `app` failed 1 time since it had converged and is not up";
+        "generic: stayed up: service `app` ended 1 time since it had converged and is not up";
     let reason = custom["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with(words), "{reason}\n{}", done.stderr);
     env.assert_nothing_left();
