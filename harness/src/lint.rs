@@ -9,6 +9,7 @@ pub mod abra;
 pub mod finding;
 mod history;
 mod label;
+mod proposal;
 mod repository;
 pub mod rules;
 pub mod sarif;
@@ -38,6 +39,9 @@ pub struct Subject<'a> {
     pub repository: Option<Repository<'a>>,
     /// The name of the stack that names are measured with.
     pub stack: &'a str,
+    /// Whether it is said what the policy would refuse in a stranger's proposal. A run says what its own policy
+    /// finds.
+    pub proposal: bool,
 }
 
 /// The repository that a tree belongs to.
@@ -125,6 +129,10 @@ pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
             })),
         }
     }
+    if subject.proposal {
+        lint.findings
+            .extend(proposal::findings(&view, subject.root));
+    }
     lint.findings.sort_by(|a, b| {
         let key = |found: &Finding| (found.severity, found.file.clone(), found.line);
         key(a).cmp(&key(b))
@@ -173,6 +181,7 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
             root: path,
             repository,
             stack: NOMINAL_STACK,
+            proposal: true,
         });
     };
     let commit = checkout::commit_of(path, reference)?;
@@ -187,6 +196,7 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
             dirty: false,
         }),
         stack: NOMINAL_STACK,
+        proposal: true,
     })
 }
 

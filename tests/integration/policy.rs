@@ -131,3 +131,30 @@ fn abra_reads_the_recipe_on_its_own_and_is_not_for_strangers() {
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(plan["driver"], "abra");
 }
+
+#[test]
+fn the_lint_says_what_a_host_would_refuse_in_a_strangers_proposal() {
+    let env = env();
+    let compose = app("    volumes: ['/srv/x:/x:ro']");
+    let path = recipe(&env, "notes", &compose);
+    let path = path.to_str().unwrap();
+    let done = env.run(["lint", path]);
+    for word in [
+        "warning P003 compose.yml:5 ",
+        "a stranger's proposal would be refused",
+        "binds: [{path: /srv/x}]",
+    ] {
+        assert!(
+            done.stdout.contains(word),
+            "no `{word}` in\n{}",
+            done.stdout
+        );
+    }
+    let done = env.run(["lint", path, "--sarif"]);
+    let log: Value = serde_json::from_str(&done.stdout).unwrap();
+    let run = &log["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    let found = results.iter().find(|one| one["ruleId"] == "P003").unwrap();
+    let index = usize::try_from(found["ruleIndex"].as_u64().unwrap()).unwrap();
+    assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "P003");
+}

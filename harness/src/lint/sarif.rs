@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use super::Lint;
 use super::rules::RULES;
+use crate::policy;
 
 /// Returns the SARIF log of `lint`, of version `version` of this program.
 #[must_use]
 pub fn sarif(lint: &Lint, version: &str) -> Value {
-    let rules: Vec<Value> = RULES
+    let mut rules: Vec<Value> = RULES
         .iter()
         .map(|rule| {
             json!({
@@ -20,6 +21,18 @@ pub fn sarif(lint: &Lint, version: &str) -> Value {
             })
         })
         .collect();
+    // In the order of their ids behind the others.
+    let policies = policy::rules::RULES.iter().filter(|rule| rule.refuses);
+    rules.extend(policies.map(|rule| {
+        json!({
+            "id": rule.id,
+            "shortDescription": { "text": format!("a stranger may have of {}: {}", rule.keys, rule.stranger) },
+            "fullDescription": { "text": rule.why },
+            "help": { "text": rule.fix },
+            "defaultConfiguration": { "level": "warning" },
+        })
+    }));
+    let index = |id: &str| rules.iter().position(|rule| rule["id"] == id);
     let results: Vec<Value> = lint
         .findings
         .iter()
@@ -28,7 +41,7 @@ pub fn sarif(lint: &Lint, version: &str) -> Value {
             let file = found.file.as_deref().unwrap_or("compose.yml");
             json!({
                 "ruleId": found.id,
-                "ruleIndex": RULES.iter().position(|rule| rule.id == found.id),
+                "ruleIndex": index(&found.id),
                 "level": found.severity.name(),
                 "message": { "text": format!("{}. {}", found.message, found.fix) },
                 "locations": [{

@@ -28,6 +28,7 @@ pub(super) async fn go(
                 dirty,
             }),
             stack: stack.as_str(),
+            proposal: false,
         }))
     };
     let found = timed(&context.events, Phase::Lint, "", async {
