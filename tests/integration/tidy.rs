@@ -237,6 +237,25 @@ fn is_fixture(sources: &str, name: &str) -> bool {
     sources.contains(&format!("{name}: \"{fixture}\","))
 }
 
+/// What the page on security says holds, a test holds.
+#[test]
+fn every_sentence_of_the_page_on_security_has_a_test_that_exists() {
+    let page = read(&repository().join("docs/security.md"));
+    let rows = table_rows(&page);
+    let rows = rows.iter().filter(|row| row.len() == 3);
+    // Behind the heading and the line below it.
+    let rows: Vec<_> = rows.skip(2).collect();
+    assert!(rows.len() > 20, "the table is not where it was");
+    let sources = sources();
+    for row in rows {
+        let tests = quoted(row[2]);
+        assert!(!tests.is_empty(), "without a test: {}", row[0]);
+        for test in tests {
+            assert!(defines(&sources, test), "there is no test `{test}`");
+        }
+    }
+}
+
 #[test]
 fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
     let page = read(&repository().join("docs/concurrency.md"));

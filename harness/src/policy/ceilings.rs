@@ -17,6 +17,9 @@ const PIDS_SCHEMA: &str = "3.9";
 /// How long a task may take to end; what Swarm waits for, the teardown waits for.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// How many networks an app may have, and as many volumes, secrets and configs each.
+const OBJECTS: usize = 50;
+
 /// How often a health check may run.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -66,6 +69,7 @@ fn replicas(service: &Value) -> u64 {
 
 /// Refuses more services and tasks than the host gives.
 pub(super) fn check(case: &mut Case<'_>) {
+    objects(case);
     let limits = Limits::of(&case.terms.level);
     let (mut services, mut tasks) = (0_u64, 0_u64);
     for (name, service) in case.section("services") {
@@ -87,6 +91,17 @@ pub(super) fn check(case: &mut Case<'_>) {
             let message = format!("{count} {what} are more than {most}");
             let grant = Some(format!("ceilings: {{{what}: {count}}}"));
             case.find(&SIZE, "services", &count.into(), message, grant);
+        }
+    }
+}
+
+/// Refuses more objects than an app can need: each is kept by the managers of the Swarm, or takes an address range.
+fn objects(case: &mut Case<'_>) {
+    for section in ["networks", "volumes", "secrets", "configs"] {
+        let count = case.section(section).count();
+        if count > OBJECTS {
+            let message = format!("{count} {section} are more than {OBJECTS}");
+            case.find(&SIZE, section, &count.into(), message, None);
         }
     }
 }

@@ -489,4 +489,13 @@ fn many_services_and_tasks_are_too_many() {
     assert!(services(20, 2));
     assert!(!services(21, 1));
     assert!(!services(14, 3));
+    let volumes = |count: usize| {
+        let all: Vec<String> = (0..count).map(|index| format!("v{index}: {{}}")).collect();
+        let text = format!(
+            "services: {{app: {{image: a}}}}\nvolumes: {{{}}}\n",
+            all.join(", ")
+        );
+        judged(Level::Stranger, &[("compose.yml", &text)]).is_ok()
+    };
+    assert!(volumes(50) && !volumes(51));
 }
