@@ -55,9 +55,22 @@ pub struct Declared {
     all: DeclaredFile,
     /// The place of every value, that of the file that won.
     marks: BTreeMap<String, Location>,
+    /// Whether the recipe ships custom tests that do not run, because its source is not granted to run code.
+    has_withheld_custom: bool,
 }
 
 impl Declared {
+    /// Notes that the recipe ships custom tests that do not run, because its source is not granted to run code.
+    pub fn withhold_custom(&mut self) {
+        self.has_withheld_custom = true;
+    }
+
+    /// Returns whether [`Declared::withhold_custom`] was called.
+    #[must_use]
+    pub fn has_withheld_custom(&self) -> bool {
+        self.has_withheld_custom
+    }
+
     /// Lays `over` over what is there: its values win one by one, variables of `env` too; probes, checks and
     /// dependencies are added.
     ///
@@ -201,7 +214,7 @@ impl Declared {
             None => return None,
         };
         Some(format!(
-            "{what}; mend the labels, or say in `expected_na.backup_restore` of {FILE_NAME} why there is no backup"
+            "{what}; correct the labels, or say in `expected_na.backup_restore` of {FILE_NAME} why there is no backup"
         ))
     }
 
@@ -266,6 +279,8 @@ impl Declared {
                     "stale: `expected_na.{name}` says \"{reason}\", and {name} runs; remove it ({})",
                     self.place(&format!("expected_na.{name}"))
                 )),
+                // That they do not run is said elsewhere.
+                (Some(false), None) if rung == Rung::Custom && self.has_withheld_custom => {}
                 // That a recipe has no version to upgrade from is nobody's gap.
                 (Some(false), None) if rung != Rung::Upgrade => lines.push(format!(
                     "undeclared: {name} does not apply, and no `expected_na.{name}` in {FILE_NAME} says why: a gap in the coverage?"

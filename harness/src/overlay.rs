@@ -80,7 +80,7 @@ impl OverlayError {
         match self {
             Self::Declared(error) => error.advice(),
             Self::Yaml(_) | Self::Compose { .. } => {
-                "mend the overlay; docs/recipe-tests.md says what compose.ccci.yml and previous/ may do"
+                "correct the overlay; docs/recipe-tests.md says what compose.ccci.yml and previous/ may do"
             }
             Self::Read { .. } => "make the file a readable text in UTF-8, or remove it",
             Self::File(error) | Self::Suite(SuiteError::File(error)) => error.advice(),
@@ -344,6 +344,9 @@ impl Found {
         }
         let files = suite::describe(layer)?;
         left_out += files.len();
+        if files.iter().any(|line| line.contains(": custom/")) {
+            self.declared.withhold_custom();
+        }
         let files = files
             .into_iter()
             .map(|line| format!("{line} (not run: {NOT_GRANTED})"));

@@ -5,6 +5,7 @@
 //! and never by the recipe's name. A path that a person typed on the command line is that person's own matter.
 
 pub mod grant;
+mod hint;
 pub mod key;
 pub mod list;
 pub mod read;
@@ -78,8 +79,12 @@ pub fn decide(
             let why = format!("{file} grants its releases from the branch `{branch}`");
             return granted(grant.clone(), why);
         }
+        let is = match of.branches.first() {
+            Some(branch) => format!("its branch `{branch}`"),
+            None => "none of these".to_owned(),
+        };
         return stranger(format!(
-            "{file} grants it {}, and the ref is none of these",
+            "{file} grants it {}, and the ref is {is}",
             places(grant)
         ));
     }
@@ -204,19 +209,6 @@ impl Trust {
     #[must_use]
     pub fn allows(&self, grant: impl FnOnce(&Grant) -> bool) -> bool {
         self.is_by_hand() || self.grant().is_some_and(grant)
-    }
-
-    /// Returns the lines of `grants.yml` that would give its source what `value` says, on one line.
-    #[must_use]
-    pub fn lines_to_add(&self, value: &str) -> String {
-        let branches = match self.grant() {
-            Some(grant) if !grant.branches.is_empty() => grant.branches.join(", "),
-            _ => "main".to_owned(),
-        };
-        format!(
-            "`sources: {{\"{}\": {{branches: [{branches}], {value}}}}}`",
-            self.source
-        )
     }
 
     /// Returns whether tests and hooks of its repository may run on this host.

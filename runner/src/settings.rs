@@ -211,7 +211,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
     let gateway: Option<Gateway> = match env::var("CCCI_GATEWAY") {
         Some(text) => Some(
             text.parse()
-                .map_err(|error| wrong(error, "mend or unset CCCI_GATEWAY"))?,
+                .map_err(|error| wrong(error, "correct or unset CCCI_GATEWAY"))?,
         ),
         None => None,
     };
@@ -221,7 +221,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
         processes: Processes::new(env::for_children()),
         zone: zone
             .parse()
-            .map_err(|error| wrong(error, "mend or unset CCCI_ZONE"))?,
+            .map_err(|error| wrong(error, "correct or unset CCCI_ZONE"))?,
         gateway: gateway.map(|gateway| gateway.address),
         root: PathBuf::from("/"),
     })
@@ -502,7 +502,7 @@ fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
                     "the token file `{}` cannot be read: {error}",
                     path.display()
                 ),
-                "mend CCCI_FORGE_TOKEN_FILE, or leave it unset for public repositories",
+                "correct CCCI_FORGE_TOKEN_FILE, or leave it unset for public repositories",
             )
         })?,
         (None, None) => return Ok(None),

@@ -132,7 +132,7 @@ impl DeclaredError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Yaml(_) | Self::Type { .. } | Self::Value { .. } => {
-                "mend the file at that place; `recipe-ci overlay check DIR` reads it the same way"
+                "correct the file at that place; `recipe-ci overlay check DIR` reads it the same way"
             }
             Self::UnknownKey { .. } => {
                 "docs/recipe-ci-yml.md lists every key; `recipe-ci overlay schema` prints the schema for an editor"

@@ -105,7 +105,8 @@ impl Source {
                 .iter()
                 .any(|start| text.starts_with(start))
         {
-            return Ok(Self::Path(base.join(text)));
+            // `./` on the way says nothing, and stands in every message.
+            return Ok(Self::Path(base.join(text).components().collect()));
         }
         if text.contains("://") {
             return RemoteUrl::parse(text).map(Self::Url);

@@ -196,7 +196,7 @@ rules! {
     "C015" Error Practice service::loads,
         "every compose file can be loaded",
         "docker stack deploy refuses the file",
-        "mend the file; a line of YAML is wrong, or a value has the wrong form";
+        "correct the file; a line of YAML is wrong, or a value has the wrong form";
     "C016" Warning Practice service::remarks,
         "the compose files mean what they say",
         "docker reads the text otherwise than it looks, or refuses it at the deploy",

@@ -55,7 +55,7 @@ pub(super) fn on_release(error: &ReleaseError) -> &'static str {
         ReleaseError::Env(error) if error.is_too_much() => {
             "docs/operating.md says what a recipe's repository may hold"
         }
-        ReleaseError::Env(_) => "mend that line of .env.sample",
+        ReleaseError::Env(_) => "correct that line of .env.sample",
         ReleaseError::File(error) => error.advice(),
     }
 }
@@ -67,7 +67,7 @@ fn on_compose(error: &ComposeError) -> &'static str {
         }
         ComposeError::Missing { .. }
         | ComposeError::Outside { .. }
-        | ComposeError::TooManyFiles => "mend COMPOSE_FILE in .env.sample",
+        | ComposeError::TooManyFiles => "correct COMPOSE_FILE in .env.sample",
         ComposeError::Interpolate {
             problem: InterpolateError::TooLong,
             ..
@@ -83,7 +83,7 @@ fn on_compose(error: &ComposeError) -> &'static str {
         ComposeError::Yaml { .. }
         | ComposeError::DuplicateKey { .. }
         | ComposeError::Invalid { .. } => {
-            "mend the file at that place; `docker stack config --compose-file FILE` reads it the same way"
+            "correct the file at that place; `docker stack config --compose-file FILE` reads it the same way"
         }
     }
 }

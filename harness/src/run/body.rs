@@ -191,13 +191,12 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
         .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
     let (asked, chosen) = (context.settings.driver, chosen?.for_source(&checkout.trust));
     if asked == Choice::Abra && chosen.abra.is_none() {
-        let lines = checkout.trust.lines_to_add("driver: abra");
+        let commit = Some(checkout.tree.commit.as_str());
+        let grant = checkout.trust.how_to_grant(commit, &["driver: abra"]);
         return Err(RunError::Usage {
             error: "this source may not be deployed by abra, which deploys what was not judged"
                 .into(),
-            hints: vec![format!(
-                "leave `--driver abra` out; an operator who trusts it adds to grants.yml: {lines}"
-            )],
+            hints: vec![format!("leave `--driver abra` out; {grant}")],
         });
     }
     Ok((checkout, traits, chosen))

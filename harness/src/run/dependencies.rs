@@ -82,7 +82,7 @@ pub(super) fn named(settings: &Settings, declared: &Declared) -> Result<Vec<Name
             declared.place(&format!("dependencies[{index}]"))
         )
         .into(),
-        hints: vec!["mend `dependencies` in recipe-ci.yml".to_owned()],
+        hints: vec!["correct `dependencies` in recipe-ci.yml".to_owned()],
     };
     let mut all: Vec<Named> = Vec::new();
     for (index, one) in declared.dependencies().iter().enumerate() {

@@ -130,11 +130,16 @@ pub(super) async fn taken_by_docker(
 fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunError {
     let settings = &context.settings;
     let grants = found.iter().filter(|found| found.refused);
-    let grants = grants.filter_map(|found| found.grant.as_deref());
-    let mut hints: Vec<String> = Vec::new();
-    for grant in grants {
-        let lines = plan.trust.lines_to_add(grant);
-        let hint = format!("an operator who trusts it adds to grants.yml: {lines}");
+    let grants: Vec<&str> = grants.filter_map(|found| found.grant.as_deref()).collect();
+    let mut hints = Vec::new();
+    if !grants.is_empty() {
+        hints.push(plan.trust.how_to_grant(Some(&plan.head.commit), &grants));
+    }
+    for found in found.iter().filter(|found| found.refused) {
+        let Some(rule) = policy::rules::of(&found.rule) else {
+            continue;
+        };
+        let hint = format!("in the recipe, for {}: {}", rule.id, rule.fix);
         if !hints.contains(&hint) {
             hints.push(hint);
         }

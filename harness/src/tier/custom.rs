@@ -9,6 +9,10 @@ use crate::outcome::{Stage, Status, TierOutcome};
 pub fn none(declared: &Declared) -> String {
     match declared.not_applicable(Rung::Custom) {
         Some(reason) => format!("declared not applicable: {reason}"),
+        None if declared.has_withheld_custom() => {
+            "the recipe's custom tests were not run: its source is not granted `run_code`"
+                .to_owned()
+        }
         None => "neither the recipe nor an overlay ships custom tests".to_owned(),
     }
 }

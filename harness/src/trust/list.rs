@@ -66,7 +66,7 @@ pub fn approved(list: &Path) -> Result<BTreeSet<RecipeName>, ListError> {
 pub fn is_deprecated(recipe: &RecipeName, trust: &Trust) -> String {
     format!(
         "the list of approved recipes ({LIST_NAME}) is deprecated: instead of `{recipe}` there, grants.yml says it of a source: {}",
-        trust.lines_to_add("run_code: true")
+        trust.how_to_grant(None, &["run_code: true"])
     )
 }
 

@@ -223,6 +223,6 @@ fn a_grant_gives_what_it_says_and_a_hand_gives_all() {
     assert!(hand.may_run_code() && hand.may_have_secret("any"));
     assert!(hand.grant().is_none());
     // What a hint says to add is a file that can be read.
-    let lines = trust(&grants, &CASE).lines_to_add("secrets: [smtp]");
-    read::parse(lines.trim_matches('`'), "hint").unwrap();
+    let hint = trust(&grants, &CASE).how_to_grant(None, &["secrets: [smtp]"]);
+    read::parse(hint.split('`').nth(1).unwrap(), "hint").unwrap();
 }

@@ -57,6 +57,9 @@ fn check(file: Option<PathBuf>) -> Exit {
     for (key, grant) in &grants.sources {
         let mut at: Vec<String> = grant.branches.clone();
         at.extend(grant.commits.iter().map(|commit| commit[..8].to_owned()));
+        if grant.releases {
+            at.push("and its releases".to_owned());
+        }
         let mut may = grant.in_words();
         if may.is_empty() {
             may.push("nothing that a stranger may not".to_owned());

@@ -183,7 +183,7 @@ fn translate(file: &Path, out: Option<PathBuf>) -> Exit {
         Err(error) => {
             return refuse(
                 error,
-                "mend that line; only assignments of plain values are translated, the rest is listed",
+                "correct that line; only assignments of plain values are translated, the rest is listed",
             );
         }
     };

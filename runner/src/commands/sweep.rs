@@ -85,7 +85,7 @@ pub(crate) async fn sweep(args: &ReleasesArgs) -> Exit {
         Err(error) => {
             return infra(
                 &error,
-                &["mend it: what cannot be read is not swept over".to_owned()],
+                &["correct it: what cannot be read is not swept over".to_owned()],
             );
         }
     };

@@ -111,7 +111,7 @@ fn other_name(recipe: &RecipeName, name: &str, key: &SourceKey) -> UsageError {
         hints: vec![
             format!("leave RECIPE unset, or set it to `{name}`"),
             format!(
-                "an operator who trusts the source adds to grants.yml: `sources: {{\"{key}\": {{branches: [main], aliases: [{recipe}]}}}}`"
+                "an operator who trusts the source adds to the entry of `{key}` in grants.yml: `aliases: [{recipe}]`"
             ),
         ],
     }

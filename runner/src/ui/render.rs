@@ -8,7 +8,7 @@ use std::time::Duration;
 use harness::event::{Event, Planned, Promotion, RunFinished, RunStarted};
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
-use harness::policy::Violation;
+use harness::policy::{Violation, rules};
 use harness::report::level::Rungs;
 use harness::report::{human, printable};
 use harness::trust::TrustView;
@@ -183,9 +183,19 @@ impl Renderer {
             ("policy", YELLOW)
         };
         let mut text = self.line(at, label, &paint(color, &self.clean(&found.to_string())));
-        if let Some(grant) = found.grant.as_ref().filter(|_| found.refused) {
-            let hint = self.clean(&format!("grants.yml: {grant}"));
-            writeln!(text, "{INDENT}{hint}").expect("writing to a string succeeds");
+        let grant = found.grant.as_ref();
+        let grant = grant.map(|grant| format!("grants.yml: {grant}"));
+        let hint = match grant {
+            grant if found.refused => grant,
+            // Who maintains a recipe wants to know what CI will say of a proposal.
+            grant if rules::of(&found.rule).is_some_and(|rule| rule.refuses) => {
+                let grant = grant.unwrap_or_else(|| "nothing in grants.yml allows it".to_owned());
+                Some(format!("a stranger is refused for it; {grant}"))
+            }
+            _ => None,
+        };
+        if let Some(hint) = hint {
+            writeln!(text, "{INDENT}{}", self.clean(&hint)).expect("writing to a string succeeds");
         }
         text
     }

@@ -11,7 +11,7 @@ use crate::trust::grant::secret_key;
 fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
     secret::plan(&head.project, &head.env, &head.vars).map_err(|error| {
         let hint = if head.root.join(".env.sample").exists() {
-            "mend the secret's line in .env.sample: `SECRET_<NAME>_VERSION=v1 # length=32`"
+            "correct the secret's line in .env.sample: `SECRET_<NAME>_VERSION=v1 # length=32`"
         } else {
             "put a .env.sample into the root of the recipe, with `SECRET_<NAME>_VERSION=v1 # length=32` for every secret"
         };
@@ -41,8 +41,8 @@ fn withheld(
         let key = secret_key(&spec.name);
         let (what, hint) = if !trust.may_have_secret(&key) {
             // Whether it was supplied is not for a stranger to know.
-            let lines = trust.lines_to_add(&format!("secrets: [{key}]"));
-            let hint = format!("an operator who trusts it adds to grants.yml: {lines}");
+            let grant = format!("secrets: [{key}]");
+            let hint = trust.how_to_grant(Some(&release.commit), &[&grant]);
             ("this source is not granted it", hint)
         } else if settings.supplied_secrets.contains_key(&key) {
             continue;
