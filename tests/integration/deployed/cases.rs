@@ -20,11 +20,38 @@ secrets: {s: {file: ./secret.txt}, t: {file: secret.txt, name: t_v1}, ext_secret
 configs: {c: {file: conf.txt}, templated: {file: conf.txt, template_driver: golang}, ext_config: {external: true}}
 ";
 
+/// What files that come later say of them, by section.
+const AGAIN: [&[&str]; 4] = [
+    &[
+        "volumes: {data: {name: other}}",
+        "volumes: {data: {labels: [a=b]}, named: }",
+        "volumes: {ext_vol: {driver: x, driver_opts: {a: 1}}}",
+        "volumes: {data: {external: true}}",
+    ],
+    &[
+        "networks: {one: {name: n1, attachable: true}}",
+        "networks: {one: {}, two: {internal: true, driver_opts: {a: b}}}",
+        "networks: {default: {labels: {x: 1}}}",
+        "networks: {one: {external: {name: proxy}}, ext_net: }",
+    ],
+    &[
+        "secrets: {s: {file: conf.txt}}",
+        "secrets: {s: {external: true, name: ext_secret}, t: {file: secret.txt}}",
+        "secrets: {s: {driver: vault, labels: [a]}}",
+    ],
+    &[
+        "configs: {c: {file: secret.txt, labels: {x: 1}}}",
+        "configs: {templated: {external: true, name: ext_config}}",
+    ],
+];
+
 /// The version of a file that says nothing of it.
 const USUAL: &str = "3.8";
 
 /// The files that projects name.
-pub(super) const FILES: [(&str, &[u8]); 12] = [
+pub(super) const FILES: [(&str, &[u8]); 14] = [
+    ("end.env", b"A=1\nB=2\r"),
+    ("long.env", &[b'x'; 65_536]),
     ("secret.txt", b"se\ncret\n"),
     ("conf.txt", b"{{ env \"X\" }} $HOME ${TAG} $$\n"),
     ("empty.txt", b""),
@@ -180,6 +207,12 @@ pub(super) fn by_chance(seed: u64, without: &[&str]) -> Case {
             text += SECRETS;
             "compose.yml".to_owned()
         } else {
+            for section in AGAIN {
+                if rng.random_bool(0.2) {
+                    text += section[rng.random_range(0..section.len())];
+                    text += "\n";
+                }
+            }
             format!("compose.{number}.yml")
         };
         files.push((name, text));

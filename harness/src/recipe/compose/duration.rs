@@ -47,6 +47,11 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(nanos / 1e9).ok()
 }
 
+/// Returns whether the text is a duration of nothing; one below zero is none.
+pub(super) fn is_zero(text: &str) -> bool {
+    parse(text.trim_start_matches('-')) == Some(Duration::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +70,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
+        assert!(is_zero("0s") && is_zero("-0") && !is_zero("-5s") && !is_zero("x"));
         for bad in [
             "",
             "5",

@@ -1,15 +1,24 @@
 //! Files that `env_file` names, as Docker reads them: `parseKeyValueFile` in `cli/opts/file.go`. They are not
 //! interpolated, and quotes stay.
 
+/// The longest line, in bytes: `bufio.MaxScanTokenSize` less the end of the line.
+const MAX_LINE: usize = 65_535;
+
 /// Returns the variables of `text` in their order; one that is named without `=` has no value.
 ///
 /// # Errors
 /// What is wrong with the file, as the end of a sentence that begins with its name.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
     let mut vars = Vec::new();
-    let text = text.trim_start_matches('\u{feff}');
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (index, line) in text.split('\n').enumerate() {
+        if line.len() > MAX_LINE {
+            let number = index + 1;
+            return Err(format!(
+                "has a line of more than {MAX_LINE} bytes: line {number}"
+            ));
+        }
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -51,6 +60,12 @@ mod tests {
             ("E", Some("$A")),
         ];
         assert_eq!(vars, expected);
+        assert_eq!(
+            parse("A=1\r").unwrap(),
+            [("A".to_owned(), Some("1".to_owned()))]
+        );
+        assert!(parse(&"x".repeat(MAX_LINE)).is_ok());
+        assert!(parse(&"x".repeat(MAX_LINE + 1)).is_err());
         assert!(parse("A B=1").unwrap_err().ends_with("line 1"));
         assert!(parse("A=1\n=2").unwrap_err().ends_with("line 2"));
     }

@@ -8,9 +8,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::duration;
 use super::load::SECTIONS;
 use super::yaml::join;
+use super::{duration, schema};
 
 /// Merges `over` into `base`; `warn` is told the path and the oddity.
 pub(super) fn merge(base: &mut Value, over: Value, warn: &mut dyn FnMut(&str, &str)) {
@@ -112,7 +112,14 @@ fn fields(base: &mut Map<String, Value>, over: Map<String, Value>) {
             continue;
         };
         match key.as_str() {
-            "command" | "entrypoint" => replace_unless_empty(old, value),
+            "command" | "entrypoint" => {
+                let is_nothing = value.as_str().is_some_and(schema::has_no_word);
+                if !is_nothing {
+                    replace_unless_empty(old, value);
+                }
+            }
+            // Swarm builds nothing; put together, two would not be one of the format.
+            "build" => *old = value,
             "labels" | "sysctls" | "ulimits" => all_entries(old, value),
             "environment" => environment(old, value),
             "logging" => logging(old, value),
@@ -121,8 +128,7 @@ fn fields(base: &mut Map<String, Value>, over: Map<String, Value>) {
             "replicas" | "retries" | "max_attempts" | "parallelism" => *old = value,
             "stop_grace_period" | "interval" | "timeout" | "start_period" | "start_interval"
             | "delay" | "monitor" | "window" => {
-                let given = value.as_str().and_then(duration::parse);
-                if given.is_some_and(|duration| !duration.is_zero()) {
+                if !value.as_str().is_some_and(duration::is_zero) {
                     *old = value;
                 }
             }

@@ -8,6 +8,8 @@
 mod keys;
 mod text;
 
+pub(super) use text::has_no_word;
+
 use std::collections::HashSet;
 
 use serde_json::Value;

@@ -61,6 +61,12 @@ pub(super) fn check_command(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Returns whether a command line comes to no word: it is empty, or a comment.
+pub(in crate::recipe::compose) fn has_no_word(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_start);
+    lines.all(|line| line.is_empty() || line.starts_with('#'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +78,18 @@ mod tests {
         }
         for text in ["", "lots", "-1", "1x", "1 gigs", "g", "1  g", "1mbb", "1ib"] {
             assert!(!is_size(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comment_is_no_command() {
+        for (text, nothing) in [
+            ("", true),
+            (" \n# a\n", true),
+            ("''", false),
+            ("a # b", false),
+        ] {
+            assert_eq!(has_no_word(text), nothing, "{text}");
         }
     }
 

@@ -248,6 +248,19 @@ fn every_key_is_merged_as_docker_merges_it() {
             "volumes",
             r#"[{"type":"volume","target":"/z"},{"type":"volume","target":"/a"},{"type":"volume","target":"/z"}]"#,
         ),
+        ("{command: a}", "{command: '# b'}", "command", "\"a\""),
+        (
+            "{deploy: {update_config: {delay: 5s}}}",
+            "{deploy: {update_config: {delay: -5s}}}",
+            "deploy",
+            r#"{"update_config":{"delay":"-5s"}}"#,
+        ),
+        (
+            "{build: {args: [a=1]}}",
+            "{build: {args: [a=1]}}",
+            "build",
+            r#"{"args":["a=1"]}"#,
+        ),
         (
             "{environment: [A=, 'B=x', C]}",
             "{environment: [A, B, 'C=']}",
