@@ -28,6 +28,9 @@ use rules::Rule;
 /// How much of a value is shown, in characters.
 const SHOWN: usize = 80;
 
+/// How many refusals are said, and how many warnings; a file has room for tens of thousands.
+const MOST: usize = 200;
+
 /// For whom and for which app a project is judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
@@ -251,6 +254,12 @@ impl<'a> Case<'a> {
         if self.is_operators(path) {
             return;
         }
+        let refused = rule.refuses && self.terms.level != Level::ByHand;
+        // A refusal is never among what is left out for want of room.
+        let same = self.found.iter().filter(|found| found.refused == refused);
+        if same.count() >= MOST {
+            return;
+        }
         let place: Option<&Location> = self.resolved.project.location(path);
         self.found.push(Violation {
             rule: rule.id.to_owned(),
@@ -261,7 +270,7 @@ impl<'a> Case<'a> {
             value: shown(value),
             message: printable(&message.into()),
             grant: grant.map(|line| printable(&line)),
-            refused: rule.refuses && self.terms.level != Level::ByHand,
+            refused,
         });
     }
 }

@@ -62,14 +62,39 @@ fn replicas(service: &Value) -> u64 {
     }
     match service.pointer("/deploy/replicas") {
         None | Some(Value::Null) => 1,
-        // What is no count Docker refuses.
-        Some(count) => count.as_u64().unwrap_or(1),
+        // Docker takes `1e3` for a whole number too. What cannot be read is too much.
+        Some(count) => count.as_u64().unwrap_or_else(|| whole(count)),
     }
 }
 
-/// Refuses more services and tasks than the host gives.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of a float stays within the type, and more is too much anyway"
+)]
+fn whole(count: &Value) -> u64 {
+    count.as_f64().map_or(u64::MAX, |count| count as u64)
+}
+
+/// The most mounts of one service.
+const MOUNTS: usize = 100;
+
+fn mounts(case: &mut Case<'_>) {
+    for (name, service) in case.section("services") {
+        let mounts = service.get("volumes").and_then(Value::as_array);
+        let count = mounts.map_or(0, Vec::len);
+        if count > MOUNTS {
+            let message = format!("{count} mounts are more than {MOUNTS}");
+            let path = format!("services.{name}.volumes");
+            case.find(&SIZE, &path, &count.into(), message, None);
+        }
+    }
+}
+
+/// Refuses more services, tasks and objects than the host gives.
 pub(super) fn check(case: &mut Case<'_>) {
     objects(case);
+    mounts(case);
     let limits = Limits::of(&case.terms.level);
     let (mut services, mut tasks) = (0_u64, 0_u64);
     for (name, service) in case.section("services") {

@@ -259,6 +259,10 @@ fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &V
                 "server" | "servers[0]",
                 "port" | "scheme" | "weight" | "tls" | "preservepath",
             ] => true,
+            // The gateway resolves it against the container's address, so a whole URL leads elsewhere.
+            ["healthcheck", "path"] => value.as_str().is_none_or(|path| {
+                path.is_empty() || path.starts_with('/') && !path.starts_with("//")
+            }),
             [option, ..] => BALANCER.contains(option),
             [] => false,
         };

@@ -255,6 +255,19 @@ fn shared(case: &mut Case<'_>) {
                         grant(),
                     );
                 }
+                // The engine takes a container's hostname for an alias on each of its networks.
+                let hostname = set(service, "hostname").filter(|hostname| {
+                    let own = [case.terms.domain.to_ascii_lowercase()];
+                    hostname.as_str().is_none_or(|hostname| {
+                        hostname != MAIN_SERVICE && !super::route::is_among(hostname, &own)
+                    })
+                });
+                if let Some(hostname) = hostname {
+                    let message =
+                        "a hostname on the gateway's network takes a name that other apps look up";
+                    let path = format!("services.{name}.hostname");
+                    case.find(&SHARED_NETWORK, &path, hostname, message, grant());
+                }
                 if let Some(aliases) = aliases {
                     let message =
                         "an alias on the gateway's network takes a name that other apps look up";

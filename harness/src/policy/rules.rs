@@ -59,9 +59,9 @@ rules! {
     FOREIGN_NETWORK = "P009", "`name`, `external` of networks", "`<stack>_…`, not external; `proxy`", Some("foreign.networks"),
         "On another app's network a stranger reaches its database.",
         "use networks of the recipe's own, and `proxy` for what is served", true;
-    SHARED_NETWORK = "P010", "`networks.proxy` of services", "with a gateway: the service `app` only, without aliases", Some("foreign.networks"),
+    SHARED_NETWORK = "P010", "`networks.proxy` of services", "with a gateway: the service `app` only, without aliases, and with no other hostname than the domain or `app`", Some("foreign.networks"),
         "Other apps are on the gateway's network, and look their names up there.",
-        "attach only `app` to `proxy`, without aliases", true;
+        "attach only `app` to `proxy`, without aliases and a hostname", true;
     NETWORK_DRIVER = "P011", "`driver` of networks", "`overlay`", Some("keys: network_driver"),
         "Other drivers attach to the host's own network.",
         "leave `driver` out", true;
@@ -97,11 +97,11 @@ rules! {
     DRIVER = "P024", "`driver`, `driver_opts` of secrets and configs", "no", None,
         "A plugin of the engine would be asked for other people's secrets.",
         "let Swarm keep it: leave `driver` out", true;
-    TEMPLATE = "P025", "`template_driver`; `{{…}}` in `environment`, `hostname`, `volumes` and labels of volumes",
+    TEMPLATE = "P025", "`template_driver`; `{{…}}` in `environment`, `hostname`, `volumes`, options of logs and labels of volumes",
         "simple templates: `secret`, `config`, `env`, comparisons, `if`, fields of service, node and task", Some("template_driver"),
         "The engine evaluates it in its own memory, and a template of a few lines can ask for all of it.",
         "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
-    SIZE = "P026", "`deploy.replicas`, `services`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each", Some("ceilings"),
+    SIZE = "P026", "`deploy.replicas`, `services`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service", Some("ceilings"),
         "The host is shared by runs and apps.", "ask for less", true;
     RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`",
         "filled in: 1 GiB, 1 CPU and 512 processes a task, 10 MB of log; what is lower stays", Some("ceilings"),

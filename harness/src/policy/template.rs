@@ -1,7 +1,7 @@
 //! Go templates, which the engine evaluates in its own memory.
 //!
 //! Swarm evaluates secrets and configs with a template driver, and in every service `environment`, `hostname`, mounts
-//! and labels of volumes. The full language defines templates that call each other, and prints with any width: a few
+//! and labels of volumes; the engine evaluates the tag of a log. The full language defines templates that call each other, and prints with any width: a few
 //! lines ask for all memory of the engine. A stranger gets a part of it in which the result is at most the text and a
 //! value for each action.
 
@@ -32,6 +32,17 @@ const FIELDS: [&str; 9] = [
     ".Task.Slot",
 ];
 
+/// What the tag of a log may name.
+const LOG_FIELDS: [&str; 7] = [
+    ".ID",
+    ".FullID",
+    ".Name",
+    ".ImageID",
+    ".ImageFullID",
+    ".ImageName",
+    ".DaemonName",
+];
+
 pub(super) fn check(case: &mut Case<'_>) {
     if case.granted(|grant| grant.template_driver) {
         return;
@@ -47,7 +58,20 @@ pub(super) fn check(case: &mut Case<'_>) {
         let path = format!("services.{name}");
         let environment = service.get("environment").and_then(Value::as_object);
         for (key, value) in environment.into_iter().flatten() {
-            text(case, &format!("{path}.environment.{key}"), value);
+            let at = format!("{path}.environment.{key}");
+            if key.contains('=') {
+                // Swarm splits at the first `=`, so that a part of the name is evaluated as well.
+                let value = value.as_str().unwrap_or_default();
+                text(case, &at, &Value::from(format!("{key}={value}")));
+            } else {
+                text(case, &at, value);
+            }
+        }
+        let options = service
+            .pointer("/logging/options")
+            .and_then(Value::as_object);
+        for (option, value) in options.into_iter().flatten() {
+            log_option(case, &format!("{path}.logging.options.{option}"), value);
         }
         if let Some(hostname) = service.get("hostname") {
             text(case, &format!("{path}.hostname"), hostname);
@@ -130,6 +154,25 @@ fn text(case: &mut Case<'_>, path: &str, value: &Value) {
     if let Err(reason) = actions(text).and_then(|count| bounded(text, count, 256)) {
         let message = format!(
             "Swarm evaluates it as a template, and it is not one of a stranger's: {reason}"
+        );
+        case.find(&TEMPLATE, path, value, message, grant());
+    }
+}
+
+/// Judges an option of a log driver: the engine evaluates `tag` with the full language, and with fields of its own.
+fn log_option(case: &mut Case<'_>, path: &str, value: &Value) {
+    let Some(text) = value.as_str() else {
+        return;
+    };
+    let mut rest = text.to_owned();
+    for field in LOG_FIELDS {
+        rest = rest.replace(&format!("{{{{{field}}}}}"), "");
+    }
+    // What is left of a text may have become an action; it was none, so it is refused as well.
+    if rest.contains("{{") {
+        let message = format!(
+            "the engine evaluates it as a template, and a stranger's may name only `{}`",
+            LOG_FIELDS.join("`, `")
         );
         case.find(&TEMPLATE, path, value, message, grant());
     }

@@ -239,7 +239,7 @@ services:
     container_name: app
     depends_on: [db]
     init: true
-    hostname: "{{.Node.Hostname}}-{{.Task.Slot}}"
+    hostname: ${DOMAIN}
     user: "1000"
     cap_drop: [ALL]
     cap_add: [CHOWN, CAP_SETUID, net_bind_service]
@@ -272,6 +272,7 @@ services:
         - "backupbot.backup=true"
   db:
     image: postgres:16
+    hostname: "{{.Node.Hostname}}-{{.Task.Slot}}"
     networks: {internal: {aliases: [database]}}
     volumes: [db:/var/lib/postgresql/data]
 volumes: {data: {}, db: {name: "${STACK_NAME}_database"}}

@@ -9,7 +9,19 @@ pub(super) fn label(label: &str) -> String {
 }
 
 /// The rule, the label that it refuses, the grant that allows it, a label that passes.
-pub(super) const LABELS: [(&str, &str, &str, &str); 23] = [
+pub(super) const LABELS: [(&str, &str, &str, &str); 25] = [
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=http://victim_db:9000/stop",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/health",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=//victim_db:9000/stop",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/",
+    ),
     (
         "P028",
         "traefik.http.routers.${STACK_NAME}.rule=Host(`cloud.example.org`)",

@@ -195,6 +195,13 @@ fn rows() -> Vec<Row> {
             "foreign: {networks: [proxy]}",
             "services: {app: {image: a, networks: [proxy]}, db: {image: a}}\nnetworks: {proxy: {external: true}}",
         ),
+        // The engine makes an alias of it.
+        row(
+            "P010",
+            "services: {app: {image: a, hostname: victim_db, networks: [proxy]}}\nnetworks: {proxy: {external: true}}",
+            "foreign: {networks: [proxy]}",
+            "services: {app: {image: a, hostname: '${DOMAIN}', networks: [proxy]}, db: {image: a, hostname: db}}\nnetworks: {proxy: {external: true}}",
+        ),
         row(
             "P011",
             "services: {app: {image: a}}\nnetworks: {n: {driver: macvlan}}",
@@ -304,11 +311,32 @@ fn rows() -> Vec<Row> {
             "template_driver: true",
             "hostname: '{{.Node.Hostname}}'",
         ),
+        // Swarm splits a variable at the first `=`, so the end of this name is evaluated.
+        row(
+            "P025",
+            "environment: {'A={{printf \"%1000000d\" 1}}': b}",
+            "template_driver: true",
+            "environment: {'A={{.Task.Slot}}': b}",
+        ),
+        // The engine evaluates it for the driver `json-file` as for every other.
+        row(
+            "P025",
+            "logging: {options: {tag: '{{printf \"%1000000d\" 1}}'}}",
+            "template_driver: true",
+            "logging: {options: {tag: '{{.Name}}/{{.ID}}'}}",
+        ),
         row(
             "P026",
             "deploy: {replicas: 4}",
             "ceilings: {replicas: 4}",
             "deploy: {replicas: 3}",
+        ),
+        // To Docker this is a whole number as well.
+        row(
+            "P026",
+            "deploy: {replicas: 4.0}",
+            "ceilings: {replicas: 4}",
+            "deploy: {replicas: 3.0}",
         ),
         row(
             "P026",
@@ -498,4 +526,52 @@ fn many_services_and_tasks_are_too_many() {
         judged(Level::Stranger, &[("compose.yml", &text)]).is_ok()
     };
     assert!(volumes(50) && !volumes(51));
+}
+
+#[test]
+fn many_networks_volumes_and_mounts_are_too_many() {
+    let list = |count: usize, each: &dyn Fn(usize) -> String| {
+        let all: Vec<String> = (0..count).map(each).collect();
+        all.join(", ")
+    };
+    // The services that name no network have one of their own.
+    for (key, most) in [("networks", 49), ("volumes", 50), ("mounts", 100)] {
+        for (count, fine) in [(most, true), (most + 1, false)] {
+            let file = match key {
+                "mounts" => app(&format!(
+                    "    volumes: [{}]",
+                    list(count, &|at| format!("/v{at}"))
+                )),
+                _ => app(&format!(
+                    "{key}: {{{}}}",
+                    list(count, &|at| format!("n{at}: {{}}"))
+                )),
+            };
+            let judged = judged(Level::Stranger, &[("compose.yml", &file)]);
+            let found = judged
+                .err()
+                .map_or(Vec::new(), |refused| refused.violations);
+            let expected: &[&str] = if fine { &[] } else { &["P026"] };
+            assert_eq!(ids(&found), expected, "{count} {key}");
+        }
+    }
+}
+
+#[test]
+fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not_lost() {
+    let labels: Vec<String> = (0..5000).map(|at| format!("com.docker.x{at}: y")).collect();
+    let file = app(&format!("    labels: {{{}}}", labels.join(", ")));
+    let refused = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
+    assert_eq!(refused.violations.len(), 200);
+    let names: Vec<String> = (0..300)
+        .map(|at| format!("n{at}: {{ipv4_address: 10.0.0.1}}"))
+        .collect();
+    let known: Vec<String> = (0..300).map(|at| format!("n{at}: {{}}")).collect();
+    let file = app(&format!(
+        "    networks: {{{}}}\nnetworks: {{{}}}",
+        names.join(", "),
+        known.join(", ")
+    ));
+    let found = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
+    assert_eq!(ids(&found.violations), ["P026"]);
 }

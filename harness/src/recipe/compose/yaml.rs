@@ -15,8 +15,8 @@ const MAX_BYTES: usize = 1 << 20;
 /// Most values in a file, with aliases expanded.
 const MAX_NODES: usize = 50_000;
 
-/// Deepest nesting.
-const MAX_DEPTH: usize = 64;
+/// Deepest nesting; each level takes up to 40 KiB of a thread's stack, which has 2 MiB.
+const MAX_DEPTH: usize = 32;
 
 /// Most text in a file, in bytes, with aliases expanded.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
@@ -405,6 +405,18 @@ mod tests {
         );
         let message = error(&quadratic);
         assert!(message.contains("aliases expand to too much"), "{message}");
+    }
+
+    #[test]
+    fn deep_values_do_not_exhaust_the_stack_of_a_worker() {
+        // Tests run on threads of 2 MiB, as workers of the runtime do.
+        let block: String = (1..1300)
+            .map(|at| format!("{}a:\n", " ".repeat(at)))
+            .collect();
+        for text in [block, "{a: ".repeat(200_000), "- ".repeat(400_000)] {
+            let message = error(&text);
+            assert!(message.starts_with("compose.yml:"), "{message}");
+        }
     }
 
     #[test]
