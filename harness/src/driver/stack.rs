@@ -14,7 +14,7 @@ use crate::name::{RecipeName, StackName};
 use crate::policy::{self, Judged, Refused, Terms};
 use crate::process::Cmd;
 use crate::recipe::compose::ComposeError;
-use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork};
+use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork, as_yaml};
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSpec};
 
@@ -248,7 +248,7 @@ impl StackDriver {
             self.site.write(&path, content)?;
         }
         let path = dir.join(format!("compose-{tag}.json"));
-        self.site.write(&path, document.to_string().as_bytes())?;
+        self.site.write(&path, as_yaml(&document).as_bytes())?;
         Ok(path)
     }
 

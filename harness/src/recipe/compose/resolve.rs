@@ -142,6 +142,23 @@ impl Resolved {
     }
 }
 
+/// Returns the document as JSON that every reader of YAML takes for the same: raw, some characters are refused by
+/// Docker's, and others are breaks of lines, of which it makes a space.
+#[must_use]
+pub(crate) fn as_yaml(document: &Value) -> String {
+    let json = document.to_string();
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        let odd = matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}');
+        if odd {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn escape_all(value: &mut Value) {
     match value {
         Value::String(text) => *text = escape(text),
@@ -398,5 +415,18 @@ fn without_ipvs(document: &mut Value, deviations: &mut Vec<String>) {
             "kernel without IPVS: updates of `{}` stop the old task first, because it holds the port",
             stop_first.join("`, `")
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_reads_otherwise_in_yaml_is_escaped() {
+        let document = json!({"a": "\u{7f}\u{85}\u{9b}\u{2028}\u{feff}\u{ffff}é💥"});
+        let text = as_yaml(&document);
+        assert_eq!(text, r#"{"a":"\u007f\u0085\u009b\u2028\ufeff\uffffé💥"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
     }
 }
