@@ -50,6 +50,18 @@ pub fn repository_of(reference: &str) -> Result<(String, String), String> {
             super::shortened(reference)
         )
     };
+    // The engine takes both for the id of an image that lies on this host, whatever its name is: `GetImage` in moby's
+    // `daemon/images/image.go`.
+    let id = reference.strip_prefix("sha256:").unwrap_or(reference);
+    if id.len() <= 64
+        && (id.len() != reference.len() || id.len() >= 4)
+        && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        return Err(format!(
+            "`{}` may be the id of an image on this host, and names none of a registry",
+            super::shortened(reference)
+        ));
+    }
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
         None => (reference, None),
@@ -200,6 +212,28 @@ pub(super) fn check(case: &mut Case<'_>) {
                 let grant = Some(format!("images: [{}]", scalar(&repository)));
                 case.find(&IMAGE, &path, &value, message, grant);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_takes_for_the_id_of_a_local_image_is_no_reference() {
+        let long = "0123456789abcdef".repeat(4);
+        for id in [
+            "0123456789ab",
+            "beef",
+            &long,
+            &format!("sha256:{long}"),
+            "sha256:ab",
+        ] {
+            assert!(repository_of(id).is_err(), "{id}");
+        }
+        for name in ["caddy", "redis", "beef:1", "docker.io/library/beef", "abc"] {
+            assert!(repository_of(name).is_ok(), "{name}");
         }
     }
 }

@@ -177,6 +177,8 @@ pub(super) fn inside(base: &str, path: &str) -> Result<String, String> {
             ".." => {
                 parts.pop().ok_or_else(outside)?;
             }
+            // The repository's own books are the harness's, not the recipe's.
+            part if part.eq_ignore_ascii_case(".git") => return Err(outside()),
             part => parts.push(part),
         }
     }
