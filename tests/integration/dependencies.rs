@@ -169,3 +169,74 @@ fn a_published_version_that_cannot_be_read_is_a_broken_dependency_and_not_wrong_
         }
     }
 }
+
+/// What the policy has against a dependency is said as what it has against the recipe: on the console, in the report,
+/// and with the line that grants it to the dependency's own source.
+#[test]
+fn a_dependency_that_the_policy_refuses_is_named_with_its_rule_in_the_report() {
+    let (mut env, client) = env();
+    let board = published(&env, "board");
+    env.edit(
+        &board.join("compose.yml"),
+        "services:\n",
+        "services:\n  evil:\n    image: nginx:1.27\n    volumes: ['/etc:/mnt']\n",
+    );
+    git(&board, &["commit", "-q", "-am", "chore: publish"]);
+    git(&board, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
+    declare(&env, "client", "board");
+    env.set("STAGES", "install");
+    let src = client.to_str().unwrap();
+    let done = env.run(["run", "--src", src]);
+    done.expect(2);
+    let results = env.results();
+    assert_eq!(results["verdict"], "refused", "{results:#}");
+    let found = &results["policy"][0];
+    assert_eq!(
+        (&found["rule"], &found["refused"]),
+        (&"P003".into(), &true.into())
+    );
+    let message = found["message"].as_str().unwrap();
+    assert!(message.starts_with("dependency `board`: "), "{message}");
+    for words in [
+        "refused",
+        "P003",
+        "coop-cloud/board",
+        "binds: [{path: /etc, write: true}]",
+    ] {
+        assert!(
+            done.stderr.contains(words),
+            "no `{words}` in\n{}",
+            done.stderr
+        );
+    }
+    assert_eq!(
+        std::fs::read_dir(env.root.join("locks")).unwrap().count(),
+        0
+    );
+    std::fs::remove_dir_all(env.root.join("runs")).unwrap();
+    // By hand it is said, and the run goes on, as far as the engine that does not answer.
+    let done = run(&env, &client);
+    done.expect(3);
+    assert_eq!(env.results()["policy"][0]["rule"], "P003");
+    assert!(done.stderr.contains("P003"), "{}", done.stderr);
+}
+
+/// What a stranger's dependency is limited to is a deviation of the run.
+#[test]
+fn the_ceilings_of_a_dependency_are_deviations_of_the_run() {
+    let (env, client) = env();
+    declare(&env, "client", "board");
+    let args = [
+        "run",
+        "--stages",
+        "install",
+        "--src",
+        client.to_str().unwrap(),
+    ];
+    env.run(args).expect(3);
+    let deviations = env.results()["deviations"].to_string();
+    assert!(
+        deviations.contains("dependency `board`: limited to memory 1g a task"),
+        "{deviations}"
+    );
+}

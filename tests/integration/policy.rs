@@ -158,3 +158,79 @@ fn the_lint_says_what_a_host_would_refuse_in_a_strangers_proposal() {
     let index = usize::try_from(found["ruleIndex"].as_u64().unwrap()).unwrap();
     assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "P003");
 }
+
+/// What the operator's overlay sets is not judged as the proposal's, and its copies have names of their own. A proposal
+/// that uses these names gets nothing by it.
+#[test]
+fn a_strangers_file_that_is_called_like_the_operators_overlay_is_not_exempt() {
+    let env = env();
+    let evil = "version: '3.8'\nservices:\n  app:\n    cap_add: [SYS_ADMIN]\n    extra_hosts: ['h:10.0.0.1']\n";
+    let name = "ccci.compose-overlay.yml";
+    for (index, listed) in [
+        name.to_owned(),
+        format!("./{name}"),
+        format!("sub/../{name}"),
+        format!("{name}:{name}"),
+        format!(" {name}"),
+        format!(".//{name}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let recipe_name = format!("evil{index}");
+        let dir = format!("recipes/{recipe_name}");
+        env.write(&format!("{dir}/{name}"), evil);
+        env.write(&format!("{dir}/sub/x"), "");
+        let sample = format!("TYPE=x\nCOMPOSE_FILE=\"compose.yml:{listed}\"\n");
+        env.write(&format!("{dir}/.env.sample"), &sample);
+        let path = recipe(&env, &recipe_name, &app(""));
+        let done = as_stranger(&env, &path, &["--dry-run"]);
+        if done.code == Some(2) {
+            continue;
+        }
+        done.expect(0);
+        let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+        let project = plan["project"].to_string();
+        assert!(
+            !project.contains("SYS_ADMIN") && !project.contains("10.0.0.1"),
+            "{listed}: {project}"
+        );
+    }
+}
+
+/// Findings A4: what another run's object is called can be computed.
+#[test]
+fn an_object_of_another_run_or_of_a_longer_name_is_not_this_runs() {
+    let env = env();
+    for (index, (rule, top)) in [
+        (
+            "P007",
+            "secrets: {s: {external: true, name: note-0a1b2c_ci_localhost_token_v1}}",
+        ),
+        (
+            "P007",
+            "secrets: {s: {external: true, name: '${STACK_NAME}2_token_v1'}}",
+        ),
+        (
+            "P008",
+            "configs: {c: {external: true, name: '${STACK_NAME}'}}",
+        ),
+        ("P006", "volumes: {v: {name: '${STACK_NAME}-data'}}"),
+        (
+            "P009",
+            "networks: {n: {external: true, name: note-0a1b2c_ci_localhost_default}}",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = recipe(
+            &env,
+            &format!("near{index}"),
+            &format!("{}{top}\n", app("")),
+        );
+        let done = as_stranger(&env, &path, &["--dry-run"]);
+        done.expect(2);
+        assert!(done.stderr.contains(rule), "no {rule} in\n{}", done.stderr);
+    }
+}

@@ -92,8 +92,21 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
     assert_eq!(limits["NanoCPUs"], 1_000_000_000, "{task:#}");
     assert_eq!(limits["Pids"], 512, "{task:#}");
     assert_eq!(task["LogDriver"]["Options"]["max-size"], "5m", "{task:#}");
+    // Nor is it on the network of the host's gateway, which the recipe names.
+    let proxy = docker(&["network", "inspect", "--format", "{{.ID}}", "proxy"]);
+    let networks = task["Networks"].to_string();
+    assert!(
+        networks.contains("Target") && !networks.contains(&proxy),
+        "{networks}"
+    );
     let deviations = env.results()["deviations"].to_string();
-    for word in ["memory 1g", "cpus 1", "512 processes", "log of 10m"] {
+    for word in [
+        "memory 1g",
+        "cpus 1",
+        "512 processes",
+        "log of 10m",
+        "network `proxy` of the host is replaced",
+    ] {
         assert!(deviations.contains(word), "no `{word}` in {deviations}");
     }
     env.assert_nothing_left();

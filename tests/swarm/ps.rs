@@ -73,6 +73,7 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
     assert_eq!(owner["waits_for"], Value::Null);
     assert_eq!(waiter["waits_for"], "run first");
     assert_eq!(owner["recipe"], "notes");
+    assert_eq!(owner["trust"]["level"], "by hand", "{owner:#}");
     let left = owner["deadline_left_s"].as_u64().unwrap();
     assert!((3000..=3600).contains(&left), "{left}");
     assert!(owner["age_s"].is_u64());
@@ -90,7 +91,7 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
         .find(|line| line.starts_with("second"))
         .unwrap();
     assert!(
-        row.contains("lock_wait ") && row.ends_with("run first"),
+        row.contains("lock_wait ") && row.contains(" by hand ") && row.ends_with("run first"),
         "{row}"
     );
     // The janitor sees the same: live, and left alone.

@@ -121,8 +121,11 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let ((), mut needed) = futures_util::try_join!(taken, needed)?;
     let names = named.iter().map(|one| &one.recipe);
     let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
+    let theirs = resolved::judge_dependencies(context, &needed, &means)?;
+    if chosen.abra.is_none() {
+        deviations.extend(theirs);
+    }
     for dependency in &needed {
-        dependency.judge(&means)?;
         plan.customization.extend(dependency.customization());
         plan.warnings.extend(dependency.warnings(&there));
         if chosen.abra.is_some() {

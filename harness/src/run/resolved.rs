@@ -1,5 +1,6 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
+use super::dependencies::Dependency;
 use super::plan::Plan;
 use super::settings::Settings;
 use super::{Context, RunError, usage};
@@ -11,7 +12,7 @@ use crate::policy::{self, Judged, Violation};
 use crate::recipe::compose::resolve::Resolved;
 use crate::recipe::release::Release;
 use crate::swarm::EngineError;
-use crate::trust::TrustView;
+use crate::trust::{Trust, TrustView};
 
 /// Every release that a run deploys, resolved and judged.
 #[derive(Debug)]
@@ -129,21 +130,7 @@ pub(super) async fn taken_by_docker(
 /// Returns the refusal of a run: what would allow it, and what a dry run prints.
 fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunError {
     let settings = &context.settings;
-    let grants = found.iter().filter(|found| found.refused);
-    let grants: Vec<&str> = grants.filter_map(|found| found.grant.as_deref()).collect();
-    let mut hints = Vec::new();
-    if !grants.is_empty() {
-        hints.push(plan.trust.how_to_grant(Some(&plan.head.commit), &grants));
-    }
-    for found in found.iter().filter(|found| found.refused) {
-        let Some(rule) = policy::rules::of(&found.rule) else {
-            continue;
-        };
-        let hint = format!("in the recipe, for {}: {}", rule.id, rule.fix);
-        if !hints.contains(&hint) {
-            hints.push(hint);
-        }
-    }
+    let hints = ways_out(&found, &plan.trust, &plan.head.commit);
     let view = settings.dry_run.then(|| {
         let view = serde_json::json!({
             "recipe": settings.recipe.as_str(),
@@ -156,6 +143,61 @@ fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunErro
         format!("{view:#}")
     });
     RunError::Refused { found, hints, view }
+}
+
+/// Returns what to do about what is refused, for people: what would allow it to the source of this trust at `commit`,
+/// and what the recipe can do instead.
+pub(super) fn ways_out(found: &[Violation], trust: &Trust, commit: &str) -> Vec<String> {
+    let grants = found.iter().filter(|found| found.refused);
+    let grants: Vec<&str> = grants.filter_map(|found| found.grant.as_deref()).collect();
+    let mut hints = Vec::new();
+    if !grants.is_empty() {
+        hints.push(trust.how_to_grant(Some(commit), &grants));
+    }
+    for found in found.iter().filter(|found| found.refused) {
+        let Some(rule) = policy::rules::of(&found.rule) else {
+            continue;
+        };
+        let hint = format!("in the recipe, for {}: {}", rule.id, rule.fix);
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    hints
+}
+
+/// Judges the dependencies; returns what is deployed of them otherwise than they say. What the policy has against
+/// them is said.
+pub(super) fn judge_dependencies(
+    context: &Context<'_>,
+    needed: &[Dependency],
+    means: &Means,
+) -> Result<Vec<String>, RunError> {
+    let say = |found: &[Violation]| {
+        for one in found {
+            let told = Event::PolicyFound(Box::new(one.clone()));
+            context.events.emit(&told);
+        }
+    };
+    let mut lines = Vec::new();
+    for dependency in needed {
+        match dependency.judge(means) {
+            Ok(None) => {}
+            Ok(Some(judged)) => {
+                say(&dependency.as_its_own(judged.warnings()));
+                let theirs = judged.resolved().deviations.iter();
+                let whose = dependency.name();
+                lines.extend(theirs.map(|line| format!("dependency `{whose}`: {line}")));
+            }
+            Err(error) => {
+                if let RunError::Refused { found, .. } = &error {
+                    say(found);
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(lines)
 }
 
 /// Returns why the images of `plan` cannot be had.

@@ -8,13 +8,13 @@ use crate::git::checkout;
 use crate::name::RecipeName;
 use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
-use crate::policy::Terms;
+use crate::policy::{Judged, Terms, Violation};
 use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
-use crate::run::{AnyError, RunError, ownership, usage};
+use crate::run::{AnyError, RunError, ownership, resolved, usage};
 use crate::trust::{Level, Trust};
 
 /// A dependency that was read.
@@ -150,6 +150,11 @@ impl Dependency {
         plan.map_or_else(Vec::new, |plan| ownership::releases(plan))
     }
 
+    /// Returns its recipe's name.
+    pub(in crate::run) fn name(&self) -> &str {
+        self.named.recipe.as_str()
+    }
+
     /// Returns what it is: `notes 0.2.0+1.1.0`.
     pub(super) fn shown(&self) -> String {
         let version = self.version.as_deref().unwrap_or(self.otherwise);
@@ -169,13 +174,13 @@ impl Dependency {
         }
     }
 
-    /// Judges it as the run with `means` deploys it.
+    /// Judges it as the run with `means` deploys it; `None` when it cannot be deployed at all.
     ///
     /// # Errors
-    /// [`RunError::Refused`] for what the policy is against.
-    pub(in crate::run) fn judge(&self, means: &Means) -> Result<(), RunError> {
+    /// [`RunError::Refused`] for what the policy is against, with the lines that would grant it.
+    pub(in crate::run) fn judge(&self, means: &Means) -> Result<Option<Judged>, RunError> {
         let Ok(plan) = &self.plan else {
-            return Ok(());
+            return Ok(None);
         };
         let means = Means {
             terms: terms(&self.named, &plan.trust, means),
@@ -188,21 +193,28 @@ impl Dependency {
         };
         let stack = self.named.domain.stack();
         match means.resolve(&plan.head, &stack, &stamp) {
-            Ok(_) => Ok(()),
+            Ok(judged) => Ok(Some(judged)),
             Err(NotDeployable::Compose(error)) => Err(usage(error)),
             Err(NotDeployable::Policy(refused)) => {
-                let mut found = refused.violations;
-                for one in &mut found {
-                    one.message
-                        .insert_str(0, &format!("dependency `{}`: ", self.named.recipe));
-                }
+                let found = self.as_its_own(&refused.violations);
+                let hints = resolved::ways_out(&found, &plan.trust, &plan.head.commit);
                 Err(RunError::Refused {
                     found,
-                    hints: Vec::new(),
+                    hints,
                     view: None,
                 })
             }
         }
+    }
+
+    /// Returns what the policy found, as a reader of the run's report has to understand it.
+    pub(in crate::run) fn as_its_own(&self, found: &[Violation]) -> Vec<Violation> {
+        let mut found = found.to_vec();
+        for one in &mut found {
+            let whose = format!("dependency `{}`: ", self.named.recipe);
+            one.message.insert_str(0, &whose);
+        }
+        found
     }
 
     /// Returns the images that it needs.
