@@ -159,3 +159,57 @@ fn a_strangers_backup_ends_at_a_ceiling_and_the_tier_says_so() {
     assert!(memory < 200 * MIB, "{memory}");
     env.assert_nothing_left();
 }
+
+/// A quick run has the recipe's kept data in its hands before it knows what the head asks for.
+#[test]
+fn a_quick_run_that_is_refused_leaves_the_kept_app_and_what_the_head_names_as_they_were() {
+    let scene = crate::quick::Scene::promoted();
+    let env = &scene.env;
+    let good = scene.good();
+    // Not in the test's zone, of which only the kept app is there.
+    let victim = format!("victim-{}", env.zone.split('.').next().unwrap());
+    let file = env.write("victim", "victim-canary").display().to_string();
+    docker(&["config", "create", &victim, &file]);
+    let before = docker(&["config", "inspect", &victim]);
+    let compose = scene.recipe.join("compose.yml");
+    let plain = host_file::text(&compose).unwrap();
+    let path = scene.recipe.to_str().unwrap();
+    let evil = "services:\n  evil:\n    image: recipe-ci/notes:1\n";
+    let named = format!("\nconfigs:\n  evil: {{file: ./compose.yml, name: {victim}}}\n");
+    for (id, source, from, to, word) in [
+        (
+            "stranger",
+            "--src",
+            "services:\n",
+            format!("{evil}    volumes: ['/etc:/mnt']\n"),
+            "P003",
+        ),
+        ("named", "--src", "\nconfigs:\n", named.clone(), "P008"),
+        ("by-hand", "", "\nconfigs:\n", named, victim.as_str()),
+    ] {
+        std::fs::write(&compose, plain.replacen(from, &to, 1)).unwrap();
+        git(
+            &scene.recipe,
+            &["commit", "-q", "-am", "x", "--allow-empty"],
+        );
+        let mut args = vec!["run", source, path, "--quick", "--run-id", id];
+        args.retain(|word| !word.is_empty());
+        let done = env.run(args);
+        done.expect(2);
+        assert!(
+            done.stderr.contains(word),
+            "no `{word}` in\n{}",
+            done.stderr
+        );
+        let results = scene.results(id);
+        assert_eq!(results["quick"], true, "{results:#}");
+        assert_eq!(results["deploy_count"], 0, "{results:#}");
+        if source == "--src" {
+            assert_eq!(results["verdict"], "refused", "{results:#}");
+        }
+        assert_eq!(docker(&["config", "inspect", &victim]), before, "{id}");
+        scene.assert_at_rest("idle");
+        assert_eq!(scene.good(), good, "{id}");
+    }
+    docker(&["config", "rm", &victim]);
+}
