@@ -234,3 +234,38 @@ fn an_object_of_another_run_or_of_a_longer_name_is_not_this_runs() {
         assert!(done.stderr.contains(rule), "no {rule} in\n{}", done.stderr);
     }
 }
+
+/// The base is deployed as well: what an older commit of the same source asks for is judged before anything is made.
+#[test]
+fn a_base_that_asks_for_too_much_is_refused_with_its_version_and_place() {
+    let env = env();
+    let path = recipe(&env, "notes", &app("    volumes: ['/etc:/mnt']"));
+    git(&path, &["tag", "-a", "-m", "x", "0.1.0+1.27.0"]);
+    env.write("recipes/notes/compose.yml", &app(""));
+    git(&path, &["commit", "-qam", "second"]);
+    for more in [&[][..], &["--dry-run"]] {
+        let done = as_stranger(&env, &path, more);
+        done.expect(2);
+        for word in [
+            "P003",
+            "compose.yml:5:",
+            "in published version 0.1.0+1.27.0",
+        ] {
+            assert!(
+                done.stderr.contains(word),
+                "no `{word}` in\n{}",
+                done.stderr
+            );
+        }
+    }
+    let results = env.results();
+    assert_eq!(results["verdict"], "refused");
+    assert_eq!(
+        results["policy"].as_array().unwrap().len(),
+        1,
+        "{results:#}"
+    );
+    // Without an upgrade it is not deployed, and nothing is against the head.
+    let done = as_stranger(&env, &path, &["--dry-run", "--stages", "install"]);
+    done.expect(0);
+}
