@@ -253,16 +253,23 @@ fn hosts(case: &Case<'_>) -> Vec<String> {
 }
 
 fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    // The gateway puts the address together as text, and joins a path as a browser joins a link.
     let fine = option == "loadbalancer"
         && match rest {
-            [
-                "server" | "servers[0]",
-                "port" | "scheme" | "weight" | "tls" | "preservepath",
-            ] => true,
-            // The gateway resolves it against the container's address, so a whole URL leads elsewhere.
-            ["healthcheck", "path"] => value.as_str().is_none_or(|path| {
-                path.is_empty() || path.starts_with('/') && !path.starts_with("//")
-            }),
+            ["server" | "servers[0]" | "healthcheck", "port"] => {
+                text.bytes().all(|b| b.is_ascii_digit())
+            }
+            ["server" | "servers[0]" | "healthcheck", "scheme"] => {
+                matches!(text.as_str(), "" | "http" | "https" | "h2c")
+            }
+            ["server" | "servers[0]", "weight" | "tls" | "preservepath"] => true,
+            ["healthcheck", "path"] => {
+                text.is_empty()
+                    || text.starts_with('/') && !text.starts_with("//") && !text.contains('\\')
+            }
             [option, ..] => BALANCER.contains(option),
             [] => false,
         };

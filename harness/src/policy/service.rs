@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::rules::{
     CAPABILITIES, CREDENTIAL_SPEC, DNS, EXTRA_HOSTS, GENERIC_RESOURCES, ISOLATION, LOGGING,
-    PLACEMENT, Rule, SYSCTLS, ULIMITS,
+    PLACEMENT, PORTS, Rule, SYSCTLS, ULIMITS,
 };
 use super::{Case, scalar};
+use crate::trust::Level;
 use crate::trust::grant::Key;
 
 /// What Docker gives every container; the Pod Security "baseline" has the same list. Adding one of them gives back
@@ -67,6 +68,7 @@ pub(super) fn check(case: &mut Case<'_>) {
             }
         }
         capabilities(case, &path, service);
+        ports(case, &path, service);
         logging(case, &path, service);
         placement(case, &path, service);
     }
@@ -123,6 +125,28 @@ fn capabilities(case: &mut Case<'_>, path: &str, service: &Value) {
             message,
             grant,
         );
+    }
+}
+
+/// Says what is published by hand. What a stranger publishes is left out, and said as a deviation.
+fn ports(case: &mut Case<'_>, path: &str, service: &Value) {
+    if case.terms.level != Level::ByHand {
+        return;
+    }
+    let ports = service.get("ports").and_then(Value::as_array);
+    for (index, port) in ports.into_iter().flatten().enumerate() {
+        let Some(number) = port.get("published").and_then(Value::as_u64) else {
+            continue;
+        };
+        let protocol = port.get("protocol").and_then(Value::as_str);
+        let name = match protocol {
+            None | Some("tcp") => number.to_string(),
+            Some(protocol) => format!("{number}/{protocol}"),
+        };
+        let message = format!("the port {name} of the whole host is published");
+        let grant = Some(format!("ports: [{}]", scalar(&name)));
+        let at = format!("{path}.ports[{index}]");
+        case.find(&PORTS, &at, &Value::from(name), message, grant);
     }
 }
 

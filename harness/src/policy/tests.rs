@@ -140,7 +140,10 @@ fn a_violation_says_file_line_key_and_a_short_value_without_control_characters()
 fn a_strangers_ports_are_not_published_and_a_granted_ones_are() {
     let text = app("    ports: ['53:53', '53:53/udp', '80']");
     let ports = |level: Level| {
+        let by_hand = level == Level::ByHand;
         let judged = judged(level, &[("compose.yml", &text)]).unwrap();
+        let said = judged.warnings().iter().map(|found| found.rule.as_str());
+        assert!(said.eq(std::iter::repeat_n("P013", 2 * usize::from(by_hand))));
         let resolved = judged.resolved();
         let ports = resolved.document().pointer("/services/app/ports").cloned();
         let ports = ports.unwrap_or_default();

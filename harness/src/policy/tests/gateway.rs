@@ -9,7 +9,7 @@ pub(super) fn label(label: &str) -> String {
 }
 
 /// The rule, the label that it refuses, the grant that allows it, a label that passes.
-pub(super) const LABELS: [(&str, &str, &str, &str); 25] = [
+pub(super) const LABELS: [(&str, &str, &str, &str); 27] = [
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=http://victim_db:9000/stop",
@@ -21,6 +21,18 @@ pub(super) const LABELS: [(&str, &str, &str, &str); 25] = [
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=//victim_db:9000/stop",
         "",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80@10.0.0.1:80",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=8080",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.scheme=http://10.0.0.1/?",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.server.scheme=h2c",
     ),
     (
         "P028",
