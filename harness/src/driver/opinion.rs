@@ -114,10 +114,28 @@ fn key_in(reason: &str) -> Option<String> {
 
 /// Variables that steer the client or the loader of programs instead of the recipe. A recipe's text comes
 /// from a pull request; it must not choose a library to preload or a credential helper to run.
-const STEERING: [&str; 6] = ["LD_", "DOCKER_", "SSL_CERT_", "XDG_", "OTEL_", "COMPOSE_"];
+///
+/// The libc of a client that is linked with it reads the names of `ld.so(8)`, `locale(7)`, `malloc(3)` and
+/// `resolv.conf(5)`, Go's runtime those of <https://pkg.go.dev/runtime#hdr-Environment_Variables>.
+const STEERING: [&str; 14] = [
+    "LD_",
+    "DOCKER_",
+    "SSL_CERT_",
+    "XDG_",
+    "OTEL_",
+    "COMPOSE_",
+    "GLIBC_",
+    "GCONV_",
+    "MALLOC_",
+    "LC_",
+    "RES_",
+    "LOCPATH",
+    "NLSPATH",
+    "BUILDKIT_",
+];
 
 /// The same as whole names. Not every name in `GO…`: recipes have GOOGLE_CLIENT_ID and GOTIFY_URL.
-const STEERING_NAMES: [&str; 11] = [
+const STEERING_NAMES: [&str; 20] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -128,6 +146,14 @@ const STEERING_NAMES: [&str; 11] = [
     "GODEBUG",
     "GOTRACEBACK",
     "GOMAXPROCS",
+    "GOGC",
+    "GOMEMLIMIT",
+    "GOCOVERDIR",
+    "GORACE",
+    "TZDIR",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "LANGUAGE",
     "NOTIFY_SOCKET",
 ];
 
@@ -140,6 +166,36 @@ fn steers(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipe_cannot_steer_the_client() {
+        for name in [
+            "LD_PRELOAD",
+            "PATH",
+            "DOCKER_CONFIG",
+            "docker_host",
+            "GODEBUG",
+            "GOMEMLIMIT",
+            "GLIBC_TUNABLES",
+            "GCONV_PATH",
+            "LOCPATH",
+            "MALLOC_ARENA_MAX",
+            "HOME",
+            "https_proxy",
+        ] {
+            assert!(steers(name), "{name} would reach the client");
+        }
+        for name in [
+            "DOMAIN",
+            "STACK_NAME",
+            "TIMEOUT",
+            "APP_PATH",
+            "GOOGLE_CLIENT_ID",
+            "TZ",
+        ] {
+            assert!(!steers(name), "{name} is kept from the client");
+        }
+    }
 
     #[test]
     fn the_clients_words_are_kept_and_its_remarks_are_not() {
