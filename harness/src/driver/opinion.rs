@@ -135,7 +135,7 @@ const STEERING: [&str; 14] = [
 ];
 
 /// The same as whole names. Not every name in `GO…`: recipes have GOOGLE_CLIENT_ID and GOTIFY_URL.
-const STEERING_NAMES: [&str; 20] = [
+const STEERING_NAMES: [&str; 19] = [
     "PATH",
     "HOME",
     "TMPDIR",
