@@ -90,11 +90,18 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        let run = |args: &[&str]| drop(crate::support::command("docker").args(args).output());
+        let run = |args: &[&str]| {
+            let output = crate::support::command("docker").args(args).output();
+            output.is_ok_and(|output| output.status.success())
+        };
         run(&["stack", "rm", &self.stack]);
         for kind in ["secret", "config"] {
             run(&[kind, "rm", &self.name("unused")]);
         }
+        // It goes once its container has.
+        crate::wait::wait_for(std::time::Duration::from_secs(60), || {
+            run(&["volume", "rm", "-f", &self.name("data")]).then_some(())
+        });
     }
 }
 
