@@ -98,9 +98,9 @@ impl Drop for Victim {
         for kind in ["secret", "config"] {
             run(&[kind, "rm", &self.name("unused")]);
         }
-        // It goes once its container has.
+        // It goes once its container has; with `-f` the client calls it done before.
         crate::wait::wait_for(std::time::Duration::from_secs(60), || {
-            run(&["volume", "rm", "-f", &self.name("data")]).then_some(())
+            run(&["volume", "rm", &self.name("data")]).then_some(())
         });
     }
 }
