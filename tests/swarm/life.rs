@@ -26,17 +26,7 @@ fn install(services: &str) -> (Done, Value) {
     std::fs::write(dir.join(".env.sample"), "TYPE=life\nDOMAIN=x\n").unwrap();
     git(&dir, &["init", "-q", "-b", "main"]);
     git(&dir, &["add", "-A"]);
-    let who = [
-        "-c",
-        "user.name=x",
-        "-c",
-        "user.email=x@x",
-        "commit",
-        "-q",
-        "-m",
-        "x",
-    ];
-    git(&dir, &who);
+    git(&dir, &["commit", "-q", "-m", "x"]);
     let done = env.run(["run".as_ref(), dir.as_os_str()]);
     let results = env.results();
     env.assert_nothing_left();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bollard::models::TaskState;
+use bollard::models::{ContainerSummary, TaskState};
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListConfigsOptions, ListContainersOptionsBuilder,
     ListNetworksOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptionsBuilder,
@@ -356,19 +356,26 @@ impl Engine {
             .collect())
     }
 
-    async fn list_containers_as_objects(
+    /// Lists the containers that a filter leaves, running or not.
+    pub(super) async fn containers_by(
         &self,
         by: HashMap<String, Vec<String>>,
-    ) -> Result<Vec<Object>, EngineError> {
+    ) -> Result<Vec<ContainerSummary>, EngineError> {
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&by)
             .build();
-        let containers = self
-            .docker
+        self.docker
             .list_containers(Some(options))
             .await
-            .map_err(|error| self.failed("list the containers", error))?;
+            .map_err(|error| self.failed("list the containers", error))
+    }
+
+    async fn list_containers_as_objects(
+        &self,
+        by: HashMap<String, Vec<String>>,
+    ) -> Result<Vec<Object>, EngineError> {
+        let containers = self.containers_by(by).await?;
         Ok(containers
             .into_iter()
             .map(|container| {

@@ -7,8 +7,7 @@ use bollard::models::{
     VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    ListImagesOptions,
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListImagesOptions,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -95,15 +94,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn mounted_volumes(&self, app: &Belongings) -> Result<BTreeSet<String>, EngineError> {
         let labelled = filters([("label", format!("{NAMESPACE}={}", app.stack()))]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&labelled)
-            .build();
-        let containers = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.failed("list the containers", error))?;
+        let containers = self.containers_by(labelled).await?;
         let mounts = containers
             .into_iter()
             .flat_map(|container| container.mounts.unwrap_or_default());
