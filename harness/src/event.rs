@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::finding::Finding;
 use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
@@ -40,6 +41,9 @@ pub enum Event {
     Warning(String),
     /// A departure from the recipe as shipped that the host forced (no IPVS, …); kept in the report.
     Deviation(String),
+    /// Something that the run teaches about the recipe and that never changes its verdict; kept in the report, once
+    /// for each kind and service.
+    Found(Box<Finding>),
     /// The policy has something against the recipe.
     PolicyFound(Box<Violation>),
     /// A phase began; `detail` says on what.

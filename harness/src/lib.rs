@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod driver;
 pub mod error;
 pub mod event;
+pub mod finding;
 pub mod git;
 pub mod host;
 pub mod host_file;

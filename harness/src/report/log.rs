@@ -108,6 +108,7 @@ fn lines(event: &Event) -> String {
         Event::Notice(text) => text.clone(),
         Event::Warning(text) => format!("warning {text}"),
         Event::Deviation(text) => format!("deviation {text}"),
+        Event::Found(found) => format!("finding {found}; {}", found.fix),
         Event::PolicyFound(found) => {
             let word = if found.refused { "refused" } else { "policy" };
             format!("{word} {found}")

@@ -108,6 +108,12 @@ impl Results {
                 self.deviations.push(text.clone());
                 return false;
             }
+            Event::Found(found) => {
+                if !self.findings.iter().any(|known| known.is_same(found)) {
+                    self.findings.push((**found).clone());
+                }
+                return false;
+            }
             Event::PolicyFound(found) => {
                 self.policy.push((**found).clone());
                 return false;
@@ -167,6 +173,7 @@ mod tests {
 
     use super::*;
     use crate::event::Events;
+    use crate::finding::Finding;
     use crate::lint::Lint;
     use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
     use crate::report::file::read;
@@ -305,6 +312,33 @@ mod tests {
             1,
             "a temporary file was left"
         );
+    }
+
+    #[test]
+    fn a_finding_is_kept_once_for_each_service_and_changes_nothing_else() {
+        let mut results = Results::default();
+        let found = |service: &str, message: &str| {
+            Event::Found(Box::new(Finding {
+                id: "F001".to_owned(),
+                service: Some(service.to_owned()),
+                message: message.to_owned(),
+                fix: "exec".to_owned(),
+            }))
+        };
+        for event in [
+            found("app", "10 s"),
+            found("app", "11 s"),
+            found("db", "10 s"),
+        ] {
+            results.fold(&event);
+        }
+        let said: Vec<String> = results.findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            ["F001 service `app`: 10 s", "F001 service `db`: 10 s"]
+        );
+        results.findings.clear();
+        assert_eq!(results, Results::default());
     }
 
     #[test]

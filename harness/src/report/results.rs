@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
 use super::redact::Redactor;
+use crate::finding::Finding;
 use crate::lint::Lint;
 use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
@@ -101,6 +102,9 @@ pub struct Results {
     /// What the host's policy has against the recipe.
     #[serde(default)]
     pub policy: Vec<Violation>,
+    /// What the run teaches about the recipe; it never changes the verdict.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// What a person should look at though the run went on.
     pub warnings: Vec<String>,
     /// What the run used.
@@ -212,6 +216,7 @@ impl Default for Results {
             customization: Vec::new(),
             deviations: Vec::new(),
             policy: Vec::new(),
+            findings: Vec::new(),
             warnings: Vec::new(),
             resources: Resources::default(),
             run_dir: PathBuf::new(),
@@ -293,6 +298,10 @@ impl Results {
         clean.lint.reason.iter_mut().for_each(text);
         for found in &mut clean.lint.findings {
             text(&mut found.message);
+        }
+        for found in &mut clean.findings {
+            text(&mut found.message);
+            text(&mut found.fix);
         }
         for dependency in &mut clean.dependencies {
             dependency.reason.iter_mut().for_each(text);
@@ -430,6 +439,12 @@ mod tests {
             why: String::new(),
             fix: String::new(),
         });
+        results.findings.push(crate::finding::Finding {
+            id: id(),
+            service: None,
+            message: String::new(),
+            fix: String::new(),
+        });
         let reason = "offline".to_owned();
         results.lint.skipped.push(Skipped { id: id(), reason });
         results.lint.abra.push(Side {
@@ -472,7 +487,8 @@ mod tests {
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \
              phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
              phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \
-             customization deviations policy warnings resources resources.peak_rss_bytes \
+             customization deviations policy findings findings[].id findings[].service findings[].message \
+             findings[].fix warnings resources resources.peak_rss_bytes \
              run_dir started_at finished_at"
         );
         let page = include_str!("../../../docs/results.md");

@@ -1,14 +1,16 @@
 //! What a run looks like: events in, lines out. Nothing here prints or knows the time.
 
+mod recipe;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::event::{Event, Planned, Promotion, RunFinished, RunStarted};
+use harness::finding::Finding;
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
-use harness::policy::{Violation, rules};
 use harness::report::level::Rungs;
 use harness::report::{human, printable};
 use harness::trust::TrustView;
@@ -42,6 +44,8 @@ pub(crate) struct Renderer {
     tiers: BTreeMap<Stage, Option<TierOutcome>>,
     lint: Status,
     residual: Residual,
+    /// What was said of the recipe already.
+    findings: Vec<Finding>,
     last_line: Duration,
 }
 
@@ -66,6 +70,7 @@ impl Renderer {
             tiers: BTreeMap::new(),
             lint: Status::Unver,
             residual: Residual::default(),
+            findings: Vec::new(),
             last_line: Duration::ZERO,
         }
     }
@@ -87,6 +92,7 @@ impl Renderer {
             Event::Notice(text) => format!("{}{}\n", clock(at), self.clean(text)),
             Event::Warning(text) => self.line(at, "warning", &paint(YELLOW, &self.clean(text))),
             Event::Deviation(text) => self.line(at, "deviation", &paint(YELLOW, &self.clean(text))),
+            Event::Found(found) => self.finding(found, at),
             Event::PolicyFound(found) => self.policy(found, at),
             Event::PhaseStarted { phase, detail } => self.phase_started(*phase, detail, at),
             Event::Progress(text) => self.progress(text, at),
@@ -173,31 +179,6 @@ impl Renderer {
     fn trusted(&self, trust: &TrustView) -> String {
         let said = format!("{}: {}, {}", trust.level, trust.source, trust.why);
         format!("  {:10} {}\n", "trust", self.clean(&said))
-    }
-
-    /// Returns what the policy has against the recipe, and what would allow it.
-    fn policy(&self, found: &Violation, at: Duration) -> String {
-        let (label, color) = if found.refused {
-            ("refused", RED)
-        } else {
-            ("policy", YELLOW)
-        };
-        let mut text = self.line(at, label, &paint(color, &self.clean(&found.to_string())));
-        let grant = found.grant.as_ref();
-        let grant = grant.map(|grant| format!("grants.yml: {grant}"));
-        let hint = match grant {
-            grant if found.refused => grant,
-            // Who maintains a recipe wants to know what CI will say of a proposal.
-            grant if rules::of(&found.rule).is_some_and(|rule| rule.refuses) => {
-                let grant = grant.unwrap_or_else(|| "nothing in grants.yml allows it".to_owned());
-                Some(format!("a stranger is refused for it; {grant}"))
-            }
-            _ => None,
-        };
-        if let Some(hint) = hint {
-            writeln!(text, "{INDENT}{}", self.clean(&hint)).expect("writing to a string succeeds");
-        }
-        text
     }
 
     fn moved(&self, quick: bool, domain: &str, at: Duration) -> String {

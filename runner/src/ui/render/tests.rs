@@ -493,3 +493,23 @@ fn the_live_line_says_what_is_waited_for() {
     teardown:
     "#);
 }
+
+#[test]
+fn a_finding_is_said_once_with_what_to_do_about_it() {
+    let found = |message: &str| {
+        Event::Found(Box::new(harness::finding::Finding {
+            id: "F001".to_owned(),
+            service: Some("app".to_owned()),
+            message: message.to_owned(),
+            fix: "start the server with `exec`".to_owned(),
+        }))
+    };
+    let events = [
+        found("it was killed after 10 s"),
+        found("it was killed after 11 s"),
+    ];
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"
+    [   0.4s] finding    F001 service `app`: it was killed after 10 s
+               fix: start the server with `exec`
+    ");
+}
