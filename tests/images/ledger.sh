@@ -1,14 +1,14 @@
 #!/bin/sh
-# Puts the image recipe-ci/ledger:15 into the engine: Debian 12 with PostgreSQL 15 and a static busybox, made with
-# debootstrap, so that no registry is needed. Both services of the fixture `ledger` run from it.
+# Puts the image recipe-ci/ledger:15 into the engine: recipe-ci/debian:12 (debian.sh, which is run first) with PostgreSQL
+# 15, so that no registry is needed. Both services of the fixture `ledger` run from it.
 #
-# An image whose label tells the wanted content is left alone. --force builds it again. The packages come from the
-# machine's own Debian mirror; DEBIAN_MIRROR overrides it.
+# An image whose label tells the wanted content is left alone. --force builds it again.
 set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 image=recipe-ci/ledger:15
 label=recipe-ci.content
-want=1-bookworm-pg15 # the number: count up when the tree below changes
+want=2-bookworm-pg15 # the number: count up when the tree below changes
 force=no
 case ${1-} in
     '') ;;
@@ -24,57 +24,30 @@ if [ "$force" = no ] && [ "$have" = "$want" ]; then
     exit 0
 fi
 
-if [ "$(id -u)" != 0 ]; then
-    echo "ledger image: debootstrap needs root" >&2
-    exit 3
-fi
-if ! command -v debootstrap >/dev/null; then
-    say "installing debootstrap"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y -qq debootstrap >/dev/null 2>&1 ||
-        { apt-get update -qq && apt-get install -y -qq debootstrap >/dev/null; }
-fi
-
-# The first URI of the machine's apt sources, in either format, that is a Debian archive and not the security one.
-mirror_of_this_machine() {
-    for list in /etc/apt/sources.list.d/*.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-        [ -f "$list" ] || continue
-        sed -n -E -e 's/^URIs:[[:space:]]*([^[:space:]]+).*/\1/p' \
-            -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/\2/p' "$list"
-    done | grep -E '/debian/?$' | head -n 1
-}
-mirror=${DEBIAN_MIRROR:-$(mirror_of_this_machine)}
-mirror=${mirror:-http://deb.debian.org/debian}
+"$here/debian.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-tree=$work/tree
 
-say "debootstrap of bookworm from $mirror"
-if ! debootstrap --variant=minbase --include=postgresql-15,busybox-static bookworm "$tree" "$mirror" \
+# The cluster that the package makes is never made. Removed is what a test never reads: PostgreSQL's own translations and
+# the JIT compiler with its LLVM, a third of the whole (without its library PostgreSQL runs with no JIT).
+cat >"$work/Dockerfile" <<'DOCKERFILE'
+FROM recipe-ci/debian:12
+RUN mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf \
+    && slim-install postgresql-15 \
+    && rm -rf /usr/share/postgresql/15/man /usr/share/i18n \
+        /usr/lib/postgresql/15/lib/llvmjit* /usr/lib/postgresql/15/lib/bitcode \
+        /usr/lib/*/libLLVM* /usr/lib/llvm-* /usr/lib/*/libz3.so* \
+    && mkdir -p /www && echo 15 >/version
+ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+DOCKERFILE
+
+say "building"
+if ! DOCKER_BUILDKIT=0 docker build --network host --force-rm --label "$label=$want" --tag "$image" "$work" \
     >"$work/log" 2>&1; then
     tail -n 20 "$work/log" >&2
     exit 3
 fi
-
-# What a test never reads: package lists and archives, documentation, translations, the cluster that the package made,
-# and the JIT compiler with its LLVM, a third of the whole (without its library PostgreSQL runs with no JIT).
-say "removing what no test reads"
-rm -rf "$tree"/var/lib/apt/lists/* "$tree"/var/cache/apt/* "$tree"/var/log/* \
-    "$tree"/usr/share/doc/* "$tree"/usr/share/man/* "$tree"/usr/share/info/* "$tree"/usr/share/locale/* \
-    "$tree"/usr/share/postgresql/15/man "$tree"/usr/share/i18n \
-    "$tree"/var/lib/postgresql/15 "$tree"/etc/postgresql/15 \
-    "$tree"/usr/lib/postgresql/15/lib/llvmjit* "$tree"/usr/lib/postgresql/15/lib/bitcode \
-    "$tree"/usr/lib/*/libLLVM* "$tree"/usr/lib/llvm-* "$tree"/usr/lib/*/libz3.so*
-mkdir -p "$tree/www"
-echo 15 >"$tree/version"
-
-say "importing"
-tar -C "$tree" --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' -cf - . |
-    docker import --change "LABEL $label=$want" \
-        --change 'ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-        --change 'ENV LANG=C.UTF-8' --change 'CMD ["bash"]' \
-        --message "recipe-ci: Debian 12 with PostgreSQL 15" - "$image" >/dev/null
-say "$image imported ($want)"
+say "$image built ($want)"
