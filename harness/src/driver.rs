@@ -19,6 +19,7 @@ use crate::name::RecipeName;
 use crate::policy::Terms;
 use crate::process::{ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
+use crate::recipe::compose::pace::Pace;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::record::write_private;
@@ -225,6 +226,15 @@ impl Driver {
         match self {
             Self::Stack(driver) => &driver.site,
             Self::Abra(driver) => &driver.site,
+        }
+    }
+
+    /// Sets how often containers are checked for health in what is deployed from now on. abra deploys the recipe's own
+    /// files, which say it themselves.
+    pub fn set_pace(&mut self, pace: Pace) {
+        match self {
+            Self::Stack(driver) => driver.site.means.pace = pace,
+            Self::Abra(_) => {}
         }
     }
 

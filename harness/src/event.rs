@@ -44,6 +44,18 @@ pub enum Event {
     /// Something that the run teaches about the recipe and that never changes its verdict; kept in the report, once
     /// for each kind and service.
     Found(Box<Finding>),
+    /// Something failed for a reason that is not the recipe's, and is tried again; kept in the report.
+    Retried {
+        /// What: `pull of image …`.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The tiers begin again, with the recipe's health checks as shipped; what came of them is kept in the report.
+    Repeated {
+        /// What had failed.
+        reason: String,
+    },
     /// The policy has something against the recipe.
     PolicyFound(Box<Violation>),
     /// A phase began; `detail` says on what.

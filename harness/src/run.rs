@@ -20,6 +20,7 @@ pub mod plan;
 mod plan_view;
 mod promote;
 mod quick;
+mod repeat;
 mod resolved;
 pub mod settings;
 mod teardown;
@@ -66,6 +67,8 @@ struct Held {
     audit: Option<ownership::Audit>,
     /// The tiers that ended.
     tiers: Vec<TierOutcome>,
+    /// Whether the tiers are repeated with the recipe's health checks as shipped.
+    as_shipped: bool,
     /// The warm app that a quick run is at; it is brought to rest instead of being removed.
     warm: Option<quick::AtWork>,
     /// Locks of warm apps that are at rest again; they are kept until the process ends, too.

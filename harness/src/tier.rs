@@ -15,6 +15,7 @@ pub mod stayed;
 pub mod upgrade;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ pub struct Bench {
     pub seeds: seed::Seeds,
     /// The app as it was when it last converged.
     pub converged: RefCell<stayed::Converged>,
+    /// The services that were not settled when the last wait for convergence ran out of time.
+    pub overdue: RefCell<Vec<String>>,
     /// The dependencies, and which of them are up.
     pub needs: Needs,
 }
@@ -167,23 +170,26 @@ impl Bench {
             .map(|service| service.name.clone())
             .collect();
         let stack = self.lock.domain().stack();
+        let shortened = self.shortened();
         let settled = converge(
             self.engine(),
             &stack,
             &expected,
             deadline,
-            crashes,
+            crashes.hasty(shortened),
             |waiting| {
                 self.events.emit(&Event::Progress(waiting.to_owned()));
             },
         )
         .await;
+        self.overdue.take();
         match settled {
             Err(NotConverged::TimedOut {
                 elapsed,
                 mut last,
                 services,
             }) => {
+                self.overdue.replace(services.clone());
                 for failing in self.failing_healthchecks(&services).await {
                     last.push_str("; ");
                     last.push_str(&failing);
@@ -200,6 +206,14 @@ impl Bench {
             }
             settled => settled,
         }
+    }
+
+    /// Returns the services of the current release whose healthchecks are shortened.
+    #[must_use]
+    pub fn shortened(&self) -> BTreeSet<String> {
+        let pace = &self.driver.site().means.pace;
+        let shortened = self.current.project.shortened(pace);
+        shortened.into_keys().collect()
     }
 
     /// Swarm only says `starting` of a task whose healthcheck fails; the container knows more.

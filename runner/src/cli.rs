@@ -97,6 +97,9 @@ pub(crate) struct RunArgs {
     /// Deploy the head over the recipe's warm app instead of a new one (CCCI_QUICK=1): upgrade and custom only.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Leave the intervals of health checks as the recipe has them (CCCI_AS_SHIPPED=1), instead of 2 s at most.
+    #[arg(long)]
+    pub(crate) as_shipped: bool,
     /// How the app is deployed.
     #[arg(long, env = "CCCI_DRIVER", default_value = "auto", value_parser = parse_driver)]
     pub(crate) driver: DriverChoice,

@@ -45,6 +45,10 @@ const DEFAULT_ZONE: &str = "ci.localhost";
 /// The hard deadline when none is given.
 const DEFAULT_DEADLINE: &str = "60m";
 
+/// What to do about a CCCI_AS_SHIPPED that is neither.
+const AS_SHIPPED_HINT: &str =
+    "set it to 1 to leave the recipe's health checks as they are, or leave it unset";
+
 /// Pipelines pass variables that are not set as empty ones: empty counts as unset everywhere.
 fn or_default<'a>(given: &'a Option<String>, default: &'a str) -> &'a str {
     given
@@ -320,6 +324,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         supplied_secrets: env::supplied_secrets(),
         local_images: env::local_images(),
         is_dependency: false,
+        as_shipped: args.as_shipped || flag("CCCI_AS_SHIPPED", AS_SHIPPED_HINT)?,
         dry_run: args.dry_run,
     })
 }

@@ -23,6 +23,7 @@ mod infra;
 mod janitor;
 mod life;
 mod ownership;
+mod pace;
 mod past;
 mod policy;
 mod prefixed;

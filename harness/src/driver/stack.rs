@@ -14,6 +14,7 @@ use crate::name::{RecipeName, StackName};
 use crate::policy::{self, Judged, Refused, Terms};
 use crate::process::Cmd;
 use crate::recipe::compose::ComposeError;
+use crate::recipe::compose::pace::Pace;
 use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork, as_yaml};
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSpec};
@@ -41,6 +42,8 @@ pub struct Means {
     pub traits: HostTraits,
     /// What becomes of the network that recipes share with the gateway.
     pub shared: SharedNetwork,
+    /// How often containers are checked for health.
+    pub pace: Pace,
     /// What they are judged by.
     pub terms: Terms,
 }
@@ -94,6 +97,7 @@ impl Means {
             no_ipvs: !self.traits.ipvs,
             shared: self.shared,
             schema: self.traits.schema.to_owned(),
+            pace: self.pace.clone(),
         };
         release.project.resolve(&release.root, &deployment)
     }

@@ -15,6 +15,7 @@ pub(crate) mod load;
 mod merge;
 pub mod model;
 mod mounts;
+pub mod pace;
 mod ports;
 pub mod query;
 pub mod render;

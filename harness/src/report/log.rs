@@ -108,6 +108,8 @@ fn lines(event: &Event) -> String {
         Event::Notice(text) => text.clone(),
         Event::Warning(text) => format!("warning {text}"),
         Event::Deviation(text) => format!("deviation {text}"),
+        Event::Retried { what, reason } => format!("again {what}: {reason}"),
+        Event::Repeated { reason } => format!("again all tiers, as shipped: {reason}"),
         Event::Found(found) => format!("finding {found}; {}", found.fix),
         Event::PolicyFound(found) => {
             let word = if found.refused { "refused" } else { "policy" };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::file::ResultsError;
 use super::redact::Redactor;
-use super::results::{RUNNING, Results, Test, Tier};
+use super::results::{Attempt, RUNNING, Results, Test, Tier};
 use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
 
 /// Folds events into [`Results`] and keeps the file up to date; cheap to clone, all clones are one record.
@@ -114,6 +114,15 @@ impl Results {
                 }
                 return false;
             }
+            Event::Retried { what, reason } => {
+                self.attempts.push(Attempt {
+                    what: what.clone(),
+                    reason: reason.clone(),
+                    tiers: Vec::new(),
+                });
+                return false;
+            }
+            Event::Repeated { reason } => self.repeat(reason),
             Event::PolicyFound(found) => {
                 self.policy.push((**found).clone());
                 return false;
@@ -129,6 +138,19 @@ impl Results {
             | Event::TeardownStarted { .. } => return false,
         }
         true
+    }
+
+    /// Puts the tiers aside and begins them again.
+    fn repeat(&mut self, reason: &str) {
+        let tiers = std::mem::take(&mut self.tiers);
+        for tier in &tiers {
+            self.tier_mut(tier.name);
+        }
+        self.attempts.push(Attempt {
+            what: "all tiers".to_owned(),
+            reason: reason.to_owned(),
+            tiers,
+        });
     }
 
     fn start(&mut self, started: &RunStarted) {

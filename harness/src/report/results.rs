@@ -86,6 +86,9 @@ pub struct Results {
     pub lint: Lint,
     /// Every tier that was planned or decided, in the order of a run.
     pub tiers: Vec<Tier>,
+    /// What failed and was tried again, in the order in which it happened.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
     /// The dependencies that were brought up or failed, in the order of their deploys.
     #[serde(default)]
     pub dependencies: Vec<DependencyOutcome>,
@@ -130,6 +133,17 @@ pub struct Tier {
     pub duration_ms: u64,
     /// Its assertions in the order in which they ran.
     pub tests: Vec<Test>,
+}
+
+/// Something that failed and was tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What: `all tiers`, `pull of image …`.
+    pub what: String,
+    /// Why it failed.
+    pub reason: String,
+    /// What came of the tiers, where those were repeated.
+    pub tiers: Vec<Tier>,
 }
 
 /// A test in the report.
@@ -209,6 +223,7 @@ impl Default for Results {
             rungs: Rungs::default(),
             lint: Lint::default(),
             tiers: Vec::new(),
+            attempts: Vec::new(),
             dependencies: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
@@ -306,7 +321,12 @@ impl Results {
         for dependency in &mut clean.dependencies {
             dependency.reason.iter_mut().for_each(text);
         }
-        for tier in &mut clean.tiers {
+        for attempt in &mut clean.attempts {
+            text(&mut attempt.what);
+            text(&mut attempt.reason);
+        }
+        let earlier = clean.attempts.iter_mut().map(|attempt| &mut attempt.tiers);
+        for tier in earlier.chain([&mut clean.tiers]).flatten() {
             tier.reason.iter_mut().for_each(text);
             for test in &mut tier.tests {
                 text(&mut test.name);
@@ -439,6 +459,11 @@ mod tests {
             why: String::new(),
             fix: String::new(),
         });
+        results.attempts.push(Attempt {
+            what: String::new(),
+            reason: String::new(),
+            tiers: Vec::new(),
+        });
         results.findings.push(crate::finding::Finding {
             id: id(),
             service: None,
@@ -482,6 +507,7 @@ mod tests {
              lint.abra[].severity \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+             attempts attempts[].what attempts[].reason attempts[].tiers \
              dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
              dependencies[].required dependencies[].status dependencies[].reason \
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \

@@ -7,7 +7,7 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, ownership, plan_view, promote};
+use super::{Context, RunError, ownership, plan_view, promote, repeat};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
@@ -24,6 +24,7 @@ use crate::lock::{Attempt, DomainLock};
 use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::policy::Terms;
+use crate::recipe::compose::pace::Pace;
 use crate::recipe::compose::resolve::SharedNetwork;
 use crate::swarm::teardown::Maker;
 use crate::swarm::{Engine, EngineError};
@@ -96,12 +97,15 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     }
     let mut plan = make_plan(context, checkout.clone()).await?;
     let named = dependencies::named(&context.settings, &plan.declared)?;
-    let means = means(
+    let mut means = means(
         context,
         &plan.trust,
         traits,
         chosen.abra.is_some() || !named.is_empty(),
     );
+    if chosen.abra.is_some() {
+        means.pace = Pace::AsShipped;
+    }
     let resolved = resolved::judged(context, &plan, &means)?;
     let mut deviations = match &chosen.abra {
         None => resolved.deviations(),
@@ -148,7 +152,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         Engine::connect(&context.settings.docker_host)?,
         means.clone(),
     );
-    let driver = driver_of(context, site, chosen.abra)?;
+    let mut driver = driver_of(context, site, chosen.abra)?;
     can_test(context, &plan)?;
     let engine = engine(context).await?;
     super::network::proxy_is_there(&engine, &resolved).await?;
@@ -170,6 +174,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         super::tiers::without_an_image(context, &reason);
         return Ok(None);
     }
+    let pace = repeat::with_images(context, &engine, &plan, &needed, means.pace);
+    driver.set_pace(pace.await?);
     super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
     let mut held = context.held.borrow_mut();
     held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
@@ -235,9 +241,15 @@ pub(super) fn means(
     } else {
         SharedNetwork::Own
     };
+    let pace = if settings.as_shipped || context.held.borrow().as_shipped {
+        Pace::AsShipped
+    } else {
+        Pace::Short(std::collections::BTreeMap::new())
+    };
     Means {
         traits,
         shared,
+        pace,
         terms: Terms {
             level: trust.level.clone(),
             domain: settings.domain.to_string(),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::settings::Settings;
-use super::{Context, Missing, RunError, tiers};
+use super::{Context, Missing, RunError, ownership, repeat, tiers};
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
 use crate::driver::Driver;
@@ -28,6 +28,7 @@ use crate::lock::DomainLock;
 use crate::name::{Domain, RecipeName};
 use crate::outcome::{DependencyOutcome, Status};
 use crate::overlay::manifest::looks_secret;
+use crate::recipe::compose::pace::Pace;
 use crate::recipe::release::Release;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
@@ -230,12 +231,25 @@ async fn deploy(
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
         converged: std::cell::RefCell::default(),
+        overdue: std::cell::RefCell::default(),
         needs: Needs::default(),
     };
     tiers::count_deploy(context, deploys)?;
     let redactor = context.redactor.clone();
     let mut keep = |value: &str| redactor.add(value);
-    let up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+    let mut up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+    if up.is_err()
+        && let Some(reason) = repeat::because_of_pace(&bench).await?
+    {
+        let what = format!("dependency `{}`, as shipped", named.recipe);
+        context.events.emit(&Event::Retried { what, reason });
+        tiers::start_over(context, &bench.driver, &bench.lock).await?;
+        let apps = [(&*bench.lock, vec![&bench.current])];
+        ownership::claim(context, bench.engine(), &apps).await?;
+        bench.driver.set_pace(Pace::AsShipped);
+        tiers::count_deploy(context, deploys)?;
+        up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+    }
     if let Err(not_up) = up {
         return Ok(Err(format!("{}: {}", not_up.what, not_up.reason)));
     }

@@ -26,7 +26,7 @@ use crate::suite::Suite;
 use crate::trust::{Trust, TrustView, list};
 
 /// What a run will do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The head as a new app of it would be deployed.
     pub head: Release,
@@ -53,7 +53,7 @@ pub struct Plan {
 }
 
 /// The version that the upgrade starts from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Base {
     /// Its tag, or the branch that it is the tip of with its commit.
     pub version: String,

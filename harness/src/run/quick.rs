@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, ownership, plan_view, resolved, tiers};
+use super::{Context, RunError, base, ownership, plan_view, repeat, resolved, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::event::Event;
@@ -216,11 +216,16 @@ pub(super) async fn go(
         tiers::without_an_image(&context, &reason);
         return Ok(Quick::Done(None));
     }
+    let pace = repeat::with_images(&context, &engine, &plan, &[], means.pace.clone());
+    let means = Means {
+        pace: pace.await?,
+        ..means
+    };
     let driver = stack_driver(&context, engine, means);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),
         Some(reason) => {
-            // The canonical is broken, which is not the head's fault; a new app may well work.
+            // It is not the head's fault; a new app may well work.
             let at_work = context.held.borrow().warm.clone();
             if let Some(at_work) = at_work {
                 app.settle(at_work.canonical, false).await?;
@@ -229,15 +234,14 @@ pub(super) async fn go(
                 let mut held = context.held.borrow_mut();
                 held.warm = None;
                 held.touched = false;
+                held.tiers.clear();
             }
             body::start_over(&context)?;
             cold.events.emit(&Event::Moved {
                 quick: false,
                 domain: settings.domain.to_string(),
             });
-            Ok(Quick::Cold(format!(
-                "base-broken: the canonical {version} did not come up: {reason}"
-            )))
+            Ok(Quick::Cold(reason))
         }
     }
 }
@@ -327,7 +331,7 @@ fn embedded() -> Chosen {
     }
 }
 
-/// Reattaches the canonical and runs the tiers; returns why it did not come up, if it did not.
+/// Reattaches the canonical and runs the tiers; returns why a new app is to be made instead, if it is.
 async fn tiers(
     context: &Context<'_>,
     plan: Plan,
@@ -369,7 +373,11 @@ async fn tiers(
     tiers::count_deploy(context, &mut deploys)?;
     let up = tier::install::reattach(&mut bench, &base_stamp, &mut secrets, &mut keep_secret);
     if let Err(not_up) = up.await? {
-        return Ok(Some(format!("{}: {}", not_up.what, not_up.reason)));
+        let version = &base.version;
+        return Ok(Some(format!(
+            "base-broken: the canonical {version} did not come up: {}: {}",
+            not_up.what, not_up.reason
+        )));
     }
     tiers::record(context, left_out(Stage::Install));
     let target = match tiers::target(base, images, head_stamp) {
@@ -391,6 +399,10 @@ async fn tiers(
         without(Stage::Custom, Status::Unver, "the upgrade failed")
     };
     tiers::record(context, custom);
+    if let Some(reason) = tiers::again(context, &bench).await? {
+        tiers::as_shipped(context, reason.clone());
+        return Ok(Some(format!("repeated as shipped: {reason}")));
+    }
     tiers::check_deploys(bench.driver.site().deploys.get(), deploys + 1)?;
     Ok(None)
 }

@@ -141,6 +141,8 @@ pub struct Settings {
     pub supplied_secrets: BTreeMap<String, String>,
     /// Whether this is not about the recipe under test but about one that it needs.
     pub is_dependency: bool,
+    /// Whether containers are checked for health as often as the recipe says, and no oftener.
+    pub as_shipped: bool,
     /// Makes the plan, prints it and stops.
     pub dry_run: bool,
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::dependencies::{self, Dependency};
 use super::plan::{Base, NoBase, Plan};
-use super::{Context, RunError, ownership};
+use super::{Context, RunError, ownership, repeat};
 use crate::app;
 use crate::declared::Declared;
 use crate::driver::Driver;
@@ -16,6 +16,7 @@ use crate::http::Http;
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
+use crate::recipe::compose::pace::Pace;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::{Needs, Suite};
@@ -24,22 +25,62 @@ use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, TierError, timed, without};
 use crate::wait::Stopwatch;
 
-/// Brings the dependencies and the app up and runs every tier that makes sense.
+/// Brings the dependencies and the app up and runs every tier that makes sense. What is red while health is checked
+/// faster than the recipe says is done again as shipped.
 pub(super) async fn all(
     context: &Context<'_>,
     plan: Plan,
-    driver: Driver,
+    mut driver: Driver,
     lock: Rc<DomainLock>,
     needed: (Vec<Dependency>, Vec<Rc<DomainLock>>),
 ) -> Result<(), RunError> {
-    let settings = &*context.settings;
-    let mut deploys = 0;
-    let needs = dependencies::bring_up(context, needed.0, needed.1, &driver, &mut deploys).await?;
+    let mut deploys = Deploys::default();
+    let apps = &mut deploys.apps;
+    let needs = dependencies::bring_up(context, needed.0, needed.1, &driver, apps).await?;
     for (hook, reason) in plan.suite.left_out(&needs).map_err(RunError::infra)? {
         context
             .events
             .warn(format!("{hook} does not run: {reason}"));
     }
+    let first = (plan.clone(), driver.clone(), needs.clone());
+    if let Some(reason) = attempt(context, first, &lock, &mut deploys).await? {
+        as_shipped(context, reason);
+        start_over(context, &driver, &lock).await?;
+        // What was written down of the first app went with it.
+        let apps = [(&*lock, ownership::releases(&plan))];
+        ownership::claim(context, &driver.site().engine, &apps).await?;
+        driver.set_pace(Pace::AsShipped);
+        attempt(context, (plan, driver.clone(), needs), &lock, &mut deploys).await?;
+    }
+    // One deploy of each app, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
+    check_deploys(driver.site().deploys.get(), deploys.apps + deploys.upgrades)
+}
+
+/// Forgets what came of the tiers, because they are repeated as shipped.
+pub(super) fn as_shipped(context: &Context<'_>, reason: String) {
+    let mut held = context.held.borrow_mut();
+    held.tiers.clear();
+    held.as_shipped = true;
+    context.events.emit(&Event::Repeated { reason });
+}
+
+/// How often something was deployed.
+#[derive(Debug, Default)]
+struct Deploys {
+    /// Apps.
+    apps: u32,
+    /// The head in place of the base.
+    upgrades: u32,
+}
+
+/// Makes the app and runs the tiers; returns why they are to be repeated as shipped, if they are.
+async fn attempt(
+    context: &Context<'_>,
+    (plan, driver, needs): (Plan, Driver, Needs),
+    lock: &Rc<DomainLock>,
+    deploys: &mut Deploys,
+) -> Result<Option<String>, RunError> {
+    let settings = &*context.settings;
     let head_stamp = plan.head_stamp(settings);
     let base_stamp = plan.base_stamp(settings);
     let images = plan.head_images();
@@ -59,15 +100,20 @@ pub(super) async fn all(
         head_root: head.root.clone(),
         needs,
     };
-    let mut bench = bench(context, driver, lock, laid, first)?;
+    let mut bench = bench(context, driver, Rc::clone(lock), laid, first)?;
     let redactor = context.redactor.clone();
     let mut keep_secret = |value: &str| redactor.add(value);
     let mut secrets: Vec<SecretSpec> = Vec::new();
-    count_deploy(context, &mut deploys)?;
+    count_deploy(context, &mut deploys.apps)?;
     let stamp = base_stamp.as_ref().unwrap_or(&head_stamp);
     let mut watch = Stopwatch::start();
     let mut up = tier::install::bring_up(&mut bench, stamp, &mut secrets, &mut keep_secret).await?;
     let mut base = base;
+    if up.is_err()
+        && let Some(reason) = repeat::because_of_pace(&bench).await?
+    {
+        return Ok(Some(format!("install: {reason}")));
+    }
     if let (Err(not_up), Some(broken)) = (&up, base.as_ref()) {
         let reason = format!(
             "{} did not come up: {}: {}",
@@ -80,16 +126,21 @@ pub(super) async fn all(
         ));
         no_base = Some(NoBase::Broken(reason));
         base = None;
-        start_over(context, &bench, settings.teardown_budget).await?;
+        start_over(context, &bench.driver, lock).await?;
         // What was written down of the base went with it.
         let apps = [(&*bench.lock, vec![&head])];
         ownership::claim(context, bench.engine(), &apps).await?;
         secrets.clear();
         bench.current = head.clone();
-        count_deploy(context, &mut deploys)?;
+        count_deploy(context, &mut deploys.apps)?;
         watch = Stopwatch::start();
         up = tier::install::bring_up(&mut bench, &head_stamp, &mut secrets, &mut keep_secret)
             .await?;
+        if up.is_err()
+            && let Some(reason) = repeat::because_of_pace(&bench).await?
+        {
+            return Ok(Some(format!("install: {reason}")));
+        }
     }
     let took = watch.elapsed();
     bench.note_state()?;
@@ -104,8 +155,10 @@ pub(super) async fn all(
     };
     let installed = install.status != Status::Fail;
     record(context, install);
+    if let Some(again) = again(context, &bench).await? {
+        return Ok(Some(again));
+    }
 
-    let mut upgrade_ran = false;
     let upgraded = match (asked(Stage::Upgrade), installed, base, no_base) {
         (false, ..) => Some(not_asked(Stage::Upgrade)),
         (_, false, ..) => Some(without(Stage::Upgrade, Status::Unver, "the install failed")),
@@ -113,7 +166,7 @@ pub(super) async fn all(
             Ok(target) => {
                 let run = upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
                 let outcome = run.await?;
-                upgrade_ran = true;
+                deploys.upgrades += 1;
                 Some(outcome)
             }
             Err(reason) => {
@@ -143,9 +196,15 @@ pub(super) async fn all(
     };
     if let Some(outcome) = upgraded {
         record(context, outcome);
+        if let Some(again) = again(context, &bench).await? {
+            return Ok(Some(again));
+        }
     }
     let going = if going_on { Ok(()) } else { Err(why_not) };
     backup_and_restore(context, &mut bench, going, base_backed_up).await?;
+    if let Some(again) = again(context, &bench).await? {
+        return Ok(Some(again));
+    }
     let custom = if !asked(Stage::Custom) {
         not_asked(Stage::Custom)
     } else if going_on {
@@ -160,11 +219,25 @@ pub(super) async fn all(
         without(Stage::Custom, Status::Unver, why_not)
     };
     record(context, custom);
-    // One deploy of each app, and one more in place where an upgrade ran: anything beyond is a fault of the harness.
-    check_deploys(
-        bench.driver.site().deploys.get(),
-        deploys + u32::from(upgrade_ran),
-    )
+    again(context, &bench).await
+}
+
+/// Returns why the tiers are to be repeated as shipped, where one of them is red.
+pub(super) async fn again(
+    context: &Context<'_>,
+    bench: &Bench,
+) -> Result<Option<String>, RunError> {
+    let red = {
+        let held = context.held.borrow();
+        let mut tiers = held.tiers.iter();
+        let red = tiers.find(|tier| tier.status == Status::Fail);
+        red.map(|tier| tier.stage)
+    };
+    let Some(stage) = red else {
+        return Ok(None);
+    };
+    let reason = repeat::because_of_pace(bench).await?;
+    Ok(reason.map(|reason| format!("{stage}: {reason}")))
 }
 
 /// Upgrades the app of the bench to `target`, with the backups that the release deployed now asks for, and notes
@@ -223,6 +296,7 @@ pub(super) fn bench(
         current,
         seeds: tier::seed::Seeds::default(),
         converged: std::cell::RefCell::default(),
+        overdue: std::cell::RefCell::default(),
         needs: laid.needs,
     })
 }
@@ -353,24 +427,24 @@ pub(super) fn record(context: &Context<'_>, outcome: TierOutcome) {
     context.events.emit(&Event::TierFinished(outcome));
 }
 
-/// Removes a base that did not come up, with the lock still in hand.
-async fn start_over(
+/// Removes an app that did not come up, with the lock still in hand.
+pub(super) async fn start_over(
     context: &Context<'_>,
-    bench: &Bench,
-    budget: std::time::Duration,
+    driver: &Driver,
+    lock: &DomainLock,
 ) -> Result<(), RunError> {
-    let deadline = crate::wait::Deadline::after(budget);
-    if let Driver::Abra(driver) = &bench.driver {
-        super::teardown::undeploy(context, &driver.abra, &bench.lock).await;
+    let deadline = crate::wait::Deadline::after(context.settings.teardown_budget);
+    if let Driver::Abra(driver) = driver {
+        super::teardown::undeploy(context, &driver.abra, lock).await;
     }
-    let host = &context.settings.host;
+    let (host, engine) = (&context.settings.host, &driver.site().engine);
     // Its deploy may have run into its limit and been killed.
-    let removal = app::remove(bench.engine(), host, &bench.lock, Maker::CutOff, deadline).await?;
+    let removal = app::remove(engine, host, lock, Maker::CutOff, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }
     Err(RunError::Infra {
-        error: format!("the broken base would not go: {}", removal.residual).into(),
+        error: format!("the app would not go: {}", removal.residual).into(),
         hints: removal.complaints,
     })
 }

@@ -22,6 +22,10 @@ pub const CRASH_LIMIT: usize = 5;
 /// The same for failures that no other service can mend: a command or an image that does not exist.
 const HOPELESS_LIMIT: usize = 2;
 
+/// What Swarm says of a task that it killed because its check failed: `ErrContainerUnhealthy` in moby's
+/// `daemon/cluster/executor/container/errors.go`.
+pub const UNHEALTHY: &str = "unhealthy container";
+
 /// What a look at a stack found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
@@ -135,6 +139,8 @@ pub struct Crashes {
     /// Failures that do not count: from before, or while something else was still starting.
     excused: BTreeSet<String>,
     counted: BTreeMap<String, BTreeSet<String>>,
+    /// The services of which one task that was killed as unhealthy is enough.
+    hasty: BTreeSet<String>,
     lives: Lives,
 }
 
@@ -145,7 +151,18 @@ impl Crashes {
         Self {
             excused: state.failed(),
             counted: BTreeMap::new(),
+            hasty: BTreeSet::new(),
             lives: Lives::since(state),
+        }
+    }
+
+    /// Ends the wait when Swarm kills one task of `services` as unhealthy: for those whose check is shortened, and which
+    /// are then tried again as shipped.
+    #[must_use]
+    pub fn hasty(self, services: BTreeSet<String>) -> Self {
+        Self {
+            hasty: services,
+            ..self
         }
     }
 
@@ -165,6 +182,18 @@ impl Crashes {
                     || self.counted.get(*name).is_some_and(|tasks| tasks.len() > 1)
             });
             let Some(last) = failed.first() else { continue };
+            let killed =
+                |task: &&&Task| task.error.contains(UNHEALTHY) && !self.excused.contains(&task.id);
+            if self.hasty.contains(&service.name)
+                && let Some(task) = failed.iter().find(killed)
+            {
+                return Some(CrashLoop {
+                    service: service.name.clone(),
+                    failures: 1,
+                    exit_code: task.exit_code,
+                    error: task.error.clone(),
+                });
+            }
             let hopeless = is_hopeless(last);
             for task in &failed {
                 if self.excused.contains(&task.id) {
@@ -410,6 +439,22 @@ mod tests {
             (crash.service.as_str(), crash.failures, crash.exit_code),
             ("app", 5, Some(3))
         );
+    }
+
+    #[test]
+    fn one_task_killed_as_unhealthy_ends_the_wait_where_the_check_is_shortened() {
+        let killed = Task {
+            error: "task: non-zero exit (143): dockerexec: unhealthy container".to_owned(),
+            ..task("1", "app", "failed")
+        };
+        let state = state(vec![service("app")], vec![killed]);
+        let judgement = judge(&state, &expected());
+        let hasty = || Crashes::default().hasty(BTreeSet::from(["app".to_owned()]));
+        assert_eq!(Crashes::default().look(&state, &judgement), None);
+        assert_eq!(hasty().look(&state, &judgement).unwrap().failures, 1);
+        // What had failed before is not held against it.
+        let mut since = Crashes::since(&state).hasty(BTreeSet::from(["app".to_owned()]));
+        assert_eq!(since.look(&state, &judgement), None);
     }
 
     #[test]

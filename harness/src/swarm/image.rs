@@ -21,23 +21,45 @@ pub enum Puller {
     Nobody,
 }
 
+/// The healthcheck that an image brings. Zero is what it leaves to Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageCheck {
+    /// How long after a check the next one comes.
+    pub interval: Duration,
+    /// After how many failures in a row a container is unhealthy.
+    pub retries: u64,
+}
+
 impl Engine {
     /// Returns whether `image`, which is on the engine, brings a healthcheck of its own.
     ///
     /// # Errors
     /// [`EngineError`] when it cannot be inspected.
     pub async fn image_has_healthcheck(&self, image: &str) -> Result<bool, EngineError> {
+        Ok(self.image_check(image).await?.is_some())
+    }
+
+    /// Returns the healthcheck that `image`, which is on the engine, brings; `None` when it brings none.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be inspected.
+    pub async fn image_check(&self, image: &str) -> Result<Option<ImageCheck>, EngineError> {
         let inspected = self
             .docker
             .inspect_image(image)
             .await
             .map_err(|error| self.failed(format!("inspect image `{image}`"), error))?;
-        let test = inspected
-            .config
-            .and_then(|config| config.healthcheck)
-            .and_then(|check| check.test)
-            .unwrap_or_default();
-        Ok(test.first().is_some_and(|word| word != "NONE"))
+        let check = inspected.config.and_then(|config| config.healthcheck);
+        let check = check.unwrap_or_default();
+        let test = check.test.unwrap_or_default();
+        let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+        Ok(test
+            .first()
+            .filter(|word| *word != "NONE")
+            .map(|_| ImageCheck {
+                interval: Duration::from_nanos(number(check.interval).unwrap_or_default()),
+                retries: number(check.retries).unwrap_or_default(),
+            }))
     }
 
     /// Returns whether the engine has `image`.

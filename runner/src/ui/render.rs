@@ -92,6 +92,12 @@ impl Renderer {
             Event::Notice(text) => format!("{}{}\n", clock(at), self.clean(text)),
             Event::Warning(text) => self.line(at, "warning", &paint(YELLOW, &self.clean(text))),
             Event::Deviation(text) => self.line(at, "deviation", &paint(YELLOW, &self.clean(text))),
+            Event::Retried { what, reason } => self.again(&format!("{what}: {reason}"), at),
+            Event::Repeated { reason } => {
+                self.tiers.values_mut().for_each(|tier| *tier = None);
+                let what = "all tiers, with the recipe's health checks as shipped";
+                self.again(&format!("{what}: {reason}"), at)
+            }
             Event::Found(found) => self.finding(found, at),
             Event::PolicyFound(found) => self.policy(found, at),
             Event::PhaseStarted { phase, detail } => self.phase_started(*phase, detail, at),

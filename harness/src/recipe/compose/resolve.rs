@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::load::SECTIONS;
 use super::mounts::is_windows;
+use super::pace::{self, Pace};
 use super::query::MAIN_SERVICE;
 use super::yaml::join;
 use super::{ComposeError, Project};
@@ -47,6 +48,8 @@ pub struct Deployment {
     pub shared: SharedNetwork,
     /// The `version` of a recipe that has none: the newest that the client knows.
     pub schema: String,
+    /// How often containers are checked for health.
+    pub pace: Pace,
 }
 
 /// A project of which nothing is left open.
@@ -84,6 +87,7 @@ impl Project {
                 expose(service, &deployment.exposed);
             }
         }
+        pace::shorten(&mut document, &deployment.pace, &mut deviations);
         if deployment.no_ipvs {
             without_ipvs(&mut document, &mut deviations);
         }

@@ -10,6 +10,11 @@ use super::{INDENT, Renderer};
 use crate::ui::symbols::{RED, YELLOW, paint};
 
 impl Renderer {
+    /// Returns what is tried again, and why.
+    pub(super) fn again(&self, said: &str, at: Duration) -> String {
+        self.line(at, "again", &paint(YELLOW, &self.clean(said)))
+    }
+
     /// Returns what the run teaches about the recipe, where it is new.
     pub(super) fn finding(&mut self, found: &Finding, at: Duration) -> String {
         if self.findings.iter().any(|known| known.is_same(found)) {

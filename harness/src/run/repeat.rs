@@ -1,0 +1,156 @@
+//! What is red while health is checked faster than the recipe says is repeated as shipped, before it is called red.
+//!
+//! Only where a shortened check decided: its service was not healthy in time, or Swarm killed a task of it as unhealthy.
+//! Whatever else is red is red at any pace.
+
+use std::collections::BTreeMap;
+
+use super::Context;
+use super::dependencies::Dependency;
+use super::plan::Plan;
+use crate::event::Event;
+use crate::recipe::compose::Project;
+use crate::recipe::compose::pace::{Check, Pace};
+use crate::swarm::converge::UNHEALTHY;
+use crate::swarm::service::StackState;
+use crate::swarm::{Engine, EngineError};
+use crate::tier::Bench;
+
+/// Returns why what the bench found red is to be repeated as shipped; `None` when it is red.
+///
+/// # Errors
+/// [`EngineError`] when the stack cannot be looked at.
+pub(super) async fn because_of_pace(bench: &Bench) -> Result<Option<String>, EngineError> {
+    let shortened = bench.shortened();
+    if shortened.is_empty() {
+        return Ok(None);
+    }
+    let state = bench.state().await?;
+    let overdue = bench.overdue.borrow();
+    Ok(decided(shortened.iter(), &overdue, &state))
+}
+
+/// Returns which of the services whose checks are `shortened` was red for it.
+fn decided<'a>(
+    mut shortened: impl Iterator<Item = &'a String>,
+    overdue: &[String],
+    state: &StackState,
+) -> Option<String> {
+    shortened.find_map(|name| {
+        let service = state.services.get(name)?;
+        if overdue.contains(name) {
+            return Some(format!("service `{name}` was not healthy in time"));
+        }
+        let killed = state
+            .tasks_of(service)
+            .any(|task| task.error.contains(UNHEALTHY));
+        killed.then(|| format!("a task of service `{name}` was killed as unhealthy"))
+    })
+}
+
+/// Returns `pace` with the checks that the images of the run bring, which are on the engine by now; says what is
+/// shortened for it.
+///
+/// # Errors
+/// [`EngineError`] when an image cannot be inspected.
+pub(super) async fn with_images(
+    context: &Context<'_>,
+    engine: &Engine,
+    plan: &Plan,
+    needed: &[Dependency],
+    pace: Pace,
+) -> Result<Pace, EngineError> {
+    if pace == Pace::AsShipped {
+        return Ok(pace);
+    }
+    let own = super::ownership::releases(plan);
+    let own = own.into_iter().map(|release| (String::new(), release));
+    let theirs = needed.iter().flat_map(|dependency| {
+        let whose = format!("dependency `{}`: ", dependency.name());
+        let releases = dependency.releases().into_iter();
+        releases.map(move |release| (whose.clone(), release))
+    });
+    let releases: Vec<_> = own.chain(theirs).collect();
+    let projects: Vec<&Project> = releases.iter().map(|(_, one)| &one.project).collect();
+    let mut checks = BTreeMap::new();
+    for image in projects.iter().flat_map(|one| one.images_of_checks()) {
+        if checks.contains_key(&image) {
+            continue;
+        }
+        match engine.image_check(&image).await {
+            Ok(Some(check)) => {
+                let check = Check {
+                    interval: check.interval,
+                    retries: check.retries,
+                };
+                checks.insert(image, check);
+            }
+            Ok(None) => {}
+            // Of a dependency whose image could not be had.
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let paced = Pace::Short(checks);
+    let mut said = Vec::new();
+    for (whose, release) in &releases {
+        let before = release.project.shortened(&pace);
+        for (service, shortened) in release.project.shortened(&paced) {
+            let line = format!("{whose}{}", shortened.said(&service));
+            if before.get(&service) != Some(&shortened) && !said.contains(&line) {
+                context.events.emit(&Event::Deviation(line.clone()));
+                said.push(line);
+            }
+        }
+    }
+    Ok(paced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::service::samples::{service, task};
+    use crate::swarm::service::{Service, Task};
+
+    fn state(tasks: Vec<Task>) -> StackState {
+        let services = [service("app"), service("db")];
+        let services = services.map(|one: Service| (one.name.clone(), one));
+        StackState {
+            services: services.into(),
+            tasks,
+        }
+    }
+
+    fn failed(service: &str, error: &str) -> Task {
+        Task {
+            error: error.to_owned(),
+            ..task("1", service, "failed")
+        }
+    }
+
+    #[test]
+    fn only_what_a_shortened_check_decided_is_repeated() {
+        let app = || ["app".to_owned()];
+        let unhealthy = "task: non-zero exit (143): dockerexec: unhealthy container";
+        let of = |overdue: &[String], tasks| decided(app().iter(), overdue, &state(tasks));
+        assert_eq!(
+            of(&[], vec![failed("app", "task: non-zero exit (1)")]),
+            None
+        );
+        assert_eq!(of(&["db".to_owned()], vec![failed("db", unhealthy)]), None);
+        assert_eq!(
+            of(
+                &[],
+                vec![task("2", "app", "running"), failed("app", unhealthy)]
+            )
+            .unwrap(),
+            "a task of service `app` was killed as unhealthy"
+        );
+        assert_eq!(
+            of(&app(), vec![task("1", "app", "starting")]).unwrap(),
+            "service `app` was not healthy in time"
+        );
+        let nothing = decided([].iter(), &app(), &state(vec![failed("app", unhealthy)]));
+        assert_eq!(nothing, None);
+    }
+}
