@@ -3,7 +3,8 @@
 //! The rules are data ([`rules::RULES`]), each with a check over one loaded view of the recipe. Every compose
 //! file counts, optional ones too: an optional file is judged on top of the files that a new app deploys. A
 //! rule that cannot be checked here (the catalogue is on the network) is skipped with the reason, never
-//! passed. Nothing here changes a verdict, asks the network, or runs anything of the recipe.
+//! passed. Nothing here asks the network, or runs anything of the recipe. What is found changes no verdict; a run
+//! looks for faults of routing by itself.
 
 pub mod abra;
 pub mod finding;
@@ -11,6 +12,7 @@ mod history;
 mod label;
 mod proposal;
 mod repository;
+mod routing;
 pub mod rules;
 pub mod sarif;
 mod service;

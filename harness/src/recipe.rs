@@ -6,4 +6,5 @@ pub mod env;
 pub mod interpolate;
 pub mod release;
 pub mod secret;
+pub mod traefik;
 pub mod version;

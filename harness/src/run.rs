@@ -22,6 +22,7 @@ mod promote;
 mod quick;
 mod repeat;
 mod resolved;
+mod routing;
 pub mod settings;
 mod teardown;
 mod tiers;

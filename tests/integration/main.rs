@@ -31,6 +31,7 @@ mod projects;
 mod ps;
 #[path = "../support/recorder.rs"]
 mod recorder;
+mod routing;
 #[path = "../support/support.rs"]
 mod support;
 mod tests_run;

@@ -121,26 +121,3 @@ fn a_gateways_own_page_is_never_taken_for_the_app() {
     assert!(reason.contains("a domain that nobody has"), "{reason}");
     env.assert_nothing_left();
 }
-
-#[test]
-fn a_router_that_traefik_passes_over_is_red() {
-    let mut env = SwarmEnv::new();
-    let recipe = env.recipe("no-upgrade-base");
-    env.edit(
-        &recipe.join("compose.yml"),
-        "server.port=8080",
-        "server.port=${PORT}",
-    );
-    // Nothing but the generic assertions is to see it.
-    std::fs::remove_dir_all(recipe.join("tests")).unwrap();
-    env.set("STAGES", "install");
-    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
-    done.expect(1);
-    let results = env.results();
-    let reason = results["tiers"][0]["reason"].as_str().unwrap_or_default();
-    assert!(
-        reason.contains("`app`") && reason.contains("loadbalancer.server.port` is ``"),
-        "{results:#}"
-    );
-    env.assert_nothing_left();
-}

@@ -3,7 +3,8 @@
 use super::rules::{Checked, Hit};
 use super::view::{Label, View, at};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
-use crate::recipe::compose::query::{MAIN_SERVICE, RouterWithoutPort};
+use crate::recipe::compose::query::MAIN_SERVICE;
+use crate::recipe::traefik::{Enabled, Labels};
 use crate::recipe::version::Version;
 
 /// What labels of tools that look at Swarm services begin with.
@@ -18,29 +19,9 @@ pub(super) fn traefik(view: &View) -> Checked {
         return Err(".env.sample has no DOMAIN, so there is nothing to route".to_owned());
     }
     let project = view.default_deploy()?;
-    let enabled = project.services.iter().any(|service| {
-        let value = service.labels.get("traefik.enable");
-        value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    });
-    if enabled {
-        let labels = view.labels();
-        let hit = |fault: RouterWithoutPort| {
-            let router = labels.iter().find(|label| {
-                label.service == fault.service
-                    && label.in_deploy
-                    && label.key.starts_with("traefik.http.")
-                    && (fault.value.is_none() || label.key == fault.label)
-            });
-            match router {
-                Some(label) => at(label.place, fault.to_string()),
-                None => view.hit(&format!("services.{}", fault.service), fault.to_string()),
-            }
-        };
-        return Ok(project
-            .routers_without_port()
-            .into_iter()
-            .map(hit)
-            .collect());
+    let enabled = |service| Labels::of(service).enabled() == Enabled::Yes;
+    if project.services.iter().any(enabled) {
+        return Ok(Vec::new());
     }
     let name = project
         .main_service()

@@ -2,7 +2,7 @@
 
 use super::finding::Severity::{self, Error, Warning};
 use super::view::View;
-use super::{label, repository, service};
+use super::{label, repository, routing, service};
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) type Checked = Result<Vec<Hit>, String>;
 /// A rule.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its id: abra's, or `C` and a number for recipe-ci's own.
+    /// Its id: abra's, or `C` and a number for recipe-ci's own, `T` for those about Traefik.
     pub id: &'static str,
     /// How bad it is when it does not hold.
     pub severity: Severity,
@@ -201,6 +201,46 @@ rules! {
         "the compose files mean what they say",
         "docker reads the text otherwise than it looks, or refuses it at the deploy",
         "write it as the message says";
+    "T001" Error Practice |view| routing::of(view, "T001"),
+        "Traefik can read the labels of a service",
+        "one label that it cannot read makes it pass over all of the service",
+        "write the option as Traefik has it";
+    "T002" Error Practice |view| routing::of(view, "T002"),
+        "a service with a router is enabled",
+        "Co-op Cloud's gateway looks only at services with `traefik.enable=true`",
+        "add `traefik.enable=true` to `deploy.labels`";
+    "T003" Error Practice |view| routing::of(view, "T003"),
+        "a service with a router is on the network `proxy`",
+        "the gateway reaches services there and nowhere else",
+        "add `proxy` to the service's `networks`, and `proxy: {external: true}` to those of the file";
+    "T004" Error Practice |view| routing::of(view, "T004"),
+        "`traefik.docker.network` and `traefik.swarm.network` name `proxy`",
+        "on another network the gateway reaches nothing; of one that the service is not on Traefik takes any instead",
+        "write `proxy`, or remove the label";
+    "T005" Error Practice |view| routing::of(view, "T005"),
+        "every router has a rule that can be read",
+        "Traefik drops a router whose rule it cannot read, and gives one without a rule the name of the service",
+        "write a rule such as ``Host(`${DOMAIN}`)``";
+    "T006" Error Practice |view| routing::of(view, "T006"),
+        "a router takes requests for the app's domain",
+        "operators open the app at DOMAIN, and the gateway answers 404 there",
+        "write ``Host(`${DOMAIN}`)`` into the rule of the app's router";
+    "T007" Error Practice |view| routing::of(view, "T007"),
+        "what a router refers to is defined",
+        "Traefik drops a router whose middleware or service it does not know",
+        "define it, correct its name, or say which provider of the operator has it: `name@file`";
+    "T008" Error Practice |view| routing::of(view, "T008"),
+        "a service with a router says its port",
+        "a Swarm does not tell Traefik which port is meant, and Traefik passes over a service without one",
+        "add `traefik.http.services.${STACK_NAME}.loadbalancer.server.port=<number>`";
+    "T009" Error Practice |view| routing::of(view, "T009"),
+        "routers, services and middlewares are defined once",
+        "Traefik drops what two services define differently, or mixes the two",
+        "give each its own name, such as `${STACK_NAME}-admin`";
+    "T010" Warning Practice |view| routing::of(view, "T010"),
+        "Traefik's labels fit Co-op Cloud's gateway",
+        "what is odd here works for some operators and not for others, or for nobody",
+        "write it as the message says";
 }
 
 #[cfg(test)]
@@ -217,9 +257,11 @@ mod tests {
                 assert!(!text.is_empty() && !text.ends_with('.'), "{}", rule.id);
             }
         }
-        let rows = page
-            .lines()
-            .filter(|line| line.starts_with("| R0") || line.starts_with("| C0"));
+        let rows = page.lines().filter(|line| {
+            ["| R0", "| C0", "| T0"]
+                .iter()
+                .any(|row| line.starts_with(row))
+        });
         assert_eq!(
             rows.count(),
             RULES.len(),

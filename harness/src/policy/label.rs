@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::rules::{DOCKER_LABEL, GATEWAY, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME};
 use super::{Case, route, scalar};
+use crate::recipe::traefik::rule::is_among;
+use crate::recipe::traefik::{self, Group, Key, Protocol, is_own};
 use crate::trust::Grant;
 
 /// Namespaces of labels by which programs that operators run reach beyond the service that bears them: they route
@@ -109,44 +111,38 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
             let message =
                 format!("labels of `{space}` are obeyed by a program that an operator may run");
             case.find(&OTHERS_LABEL, &at, &value, message, None);
-        } else if lower == "traefik" || lower.starts_with("traefik.") {
-            traefik(case, &at, &lower, &value);
+        } else if let Some(key) = traefik::key(&label) {
+            traefik(case, &at, &key, &value);
         }
     }
 }
 
 /// Judges a label that Traefik reads. It takes names in any case.
-fn traefik(case: &mut Case<'_>, at: &str, lower: &str, value: &Value) {
-    let parts: Vec<&str> = lower.split('.').collect();
+fn traefik(case: &mut Case<'_>, at: &str, key: &Key<'_>, value: &Value) {
     let text = value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned);
-    match parts[..] {
-        ["traefik"]
-        | ["traefik", "enable" | "tags"]
-        | ["traefik", "docker" | "swarm", "network" | "lbswarm"] => {}
-        [
-            "traefik",
-            kind @ ("http" | "tcp"),
-            group @ ("routers" | "services" | "middlewares"),
+    match key {
+        Key::Enable | Key::Network | Key::Whole => {}
+        Key::Part {
+            protocol: protocol @ (Protocol::Http | Protocol::Tcp),
+            group,
             name,
             option,
-            ref rest @ ..,
-        ] => {
-            named(
-                case,
-                at,
-                name,
-                value,
-                &format!("the {} `{name}`", group.trim_end_matches('s')),
-            );
+        } => {
+            let what = group.name().trim_end_matches('s');
+            named(case, at, name, value, &format!("the {what} `{name}`"));
+            let option: Vec<&str> = option.iter().map(String::as_str).collect();
+            let [option, ref rest @ ..] = option[..] else {
+                return;
+            };
             match group {
-                "routers" => router(case, at, kind, option, rest, &text),
-                "services" => service(case, at, option, rest, value),
-                _ => middleware(case, at, option, rest, &text),
+                Group::Routers => router(case, at, *protocol, option, rest, &text),
+                Group::Services => service(case, at, option, rest, value),
+                Group::Middlewares => middleware(case, at, option, rest, &text),
             }
         }
-        _ => beyond(
+        Key::Part { .. } | Key::Other => beyond(
             case,
             at,
             value,
@@ -157,14 +153,6 @@ fn traefik(case: &mut Case<'_>, at: &str, lower: &str, value: &Value) {
 
 fn beyond(case: &mut Case<'_>, at: &str, value: &Value, message: &str) {
     case.find(&GATEWAY, at, value, message, None);
-}
-
-/// Returns whether a name in the gateway's configuration begins with the stack's, as recipes write it.
-fn is_own(stack: &str, name: &str) -> bool {
-    let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
-    plain(name)
-        .strip_prefix(&plain(stack))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
@@ -183,12 +171,19 @@ fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
     case.find(&ROUTE_NAME, at, value, message, grant);
 }
 
-fn router(case: &mut Case<'_>, at: &str, kind: &str, option: &str, rest: &[&str], text: &str) {
+fn router(
+    case: &mut Case<'_>,
+    at: &str,
+    protocol: Protocol,
+    option: &str,
+    rest: &[&str],
+    text: &str,
+) {
     let value = Value::from(text);
     match (option, rest) {
         ("rule", []) => {
             let hosts = hosts(case);
-            if let Err(reason) = route::confined(text, kind == "tcp", &hosts) {
+            if let Err(reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
                 let grant = reason
                     .host
                     .as_deref()
@@ -220,7 +215,7 @@ fn router(case: &mut Case<'_>, at: &str, kind: &str, option: &str, rest: &[&str]
             let other = text
                 .split(',')
                 .map(str::trim)
-                .find(|host| !host.is_empty() && !route::is_among(host, &hosts));
+                .find(|host| !host.is_empty() && !is_among(host, &hosts));
             if let Some(host) = other {
                 let message = format!("the gateway would ask for a certificate of `{host}`");
                 let grant = super::keys::is_name(host)

@@ -259,7 +259,8 @@ fn shared(case: &mut Case<'_>) {
                 let hostname = set(service, "hostname").filter(|hostname| {
                     let own = [case.terms.domain.to_ascii_lowercase()];
                     hostname.as_str().is_none_or(|hostname| {
-                        hostname != MAIN_SERVICE && !super::route::is_among(hostname, &own)
+                        hostname != MAIN_SERVICE
+                            && !crate::recipe::traefik::rule::is_among(hostname, &own)
                     })
                 });
                 if let Some(hostname) = hostname {

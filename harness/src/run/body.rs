@@ -7,7 +7,7 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, ownership, plan_view, promote, repeat};
+use super::{Context, RunError, ownership, plan_view, promote, repeat, routing};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
@@ -137,14 +137,20 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         }
     }
     plan_view::announce(context, &plan, &named, &chosen, &deviations);
+    let faults = routing::faults(&plan, &context.settings);
     if context.settings.dry_run {
-        return Ok(Some(plan_view::view(
-            context, &plan, &resolved, &named, &chosen, deviations,
-        )));
+        let view = plan_view::view(
+            context, &plan, &resolved, &named, &chosen, deviations, &faults,
+        );
+        routing::is_red(context, &faults);
+        return Ok(Some(view));
     }
     super::lint::go(context, &plan, chosen.abra.as_ref()).await?;
     if let Some(reason) = &plan.masks {
         super::tiers::red_before_the_deploy(context, reason);
+        return Ok(None);
+    }
+    if routing::is_red(context, &faults) {
         return Ok(None);
     }
     let site = site(

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::base::{self, BaseKind, Chosen, Wanted};
 use super::dependencies::NamedView;
+use super::routing::RoutingFault;
 use super::settings::{Origin, Settings};
 use super::{RunError, advice, overlaid, usage};
 use crate::declared::{Declared, Rung};
@@ -521,6 +522,8 @@ pub struct PlanView<'a> {
     pub deploy_count: u32,
     /// What the host's policy has against it.
     pub policy: Vec<Violation>,
+    /// What would keep an operator's users from the app. Such a run is red.
+    pub routing: &'a [RoutingFault],
     /// The head as it is deployed: every variable substituted, every name final.
     pub project: &'a serde_json::Value,
     /// The base in the same way.

@@ -4,6 +4,7 @@ use super::Context;
 use super::dependencies::Named;
 use super::plan::{NoBase, Plan, PlanView};
 use super::resolved::Releases;
+use super::routing::RoutingFault;
 use crate::driver::Chosen;
 use crate::event::{Event, Planned};
 use crate::recipe::backup::BackupPlan;
@@ -51,6 +52,7 @@ pub(super) fn view(
     named: &[Named],
     chosen: &Chosen,
     deviations: Vec<String>,
+    routing: &[RoutingFault],
 ) -> String {
     let settings = &context.settings;
     let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
@@ -94,6 +96,7 @@ pub(super) fn view(
             .as_secs(),
         deploy_count: deploy_count(named.len()),
         policy: resolved.warnings(),
+        routing,
         project: resolved.head.resolved().document(),
         base_project: resolved
             .base

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, ownership, plan_view, repeat, resolved, tiers};
+use super::{Context, RunError, base, ownership, plan_view, repeat, resolved, routing, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::event::Event;
@@ -119,14 +119,11 @@ pub(super) async fn go(
         resolved::taken_by_docker(&context, &plan, &means).await?;
         let lines = resolved.deviations();
         plan_view::announce(&context, &plan, &[], &embedded(), &lines);
-        return Ok(Quick::Done(Some(plan_view::view(
-            &context,
-            &plan,
-            &resolved,
-            &[],
-            &embedded(),
-            lines,
-        ))));
+        let faults = routing::faults(&plan, &context.settings);
+        let chosen = embedded();
+        let view = plan_view::view(&context, &plan, &resolved, &[], &chosen, lines, &faults);
+        routing::is_red(&context, &faults);
+        return Ok(Quick::Done(Some(view)));
     }
 
     let engine = body::engine(cold).await?;
@@ -180,6 +177,9 @@ pub(super) async fn go(
     super::lint::go(&context, &plan, None).await?;
     if let Some(reason) = &plan.masks {
         tiers::red_before_the_deploy(&context, reason);
+        return Ok(Quick::Done(None));
+    }
+    if routing::is_red(&context, &routing::faults(&plan, &context.settings)) {
         return Ok(Quick::Done(None));
     }
     ownership::claim_warm(&context, &engine, &app.lock, &ownership::releases(&plan)).await?;

@@ -400,18 +400,23 @@ pub(super) fn target(
 /// Ends a run whose overlay hides what the head changed: it would prove something about another recipe.
 pub(super) fn red_before_the_deploy(context: &Context<'_>, reason: &str) {
     let why = "an overlay hides what is to be tested";
-    red_at_once(context, "overlay: environment only", reason, why);
+    let assertion = ("overlay: environment only".to_owned(), reason.to_owned());
+    red_at_once(context, vec![assertion], why);
 }
 
 /// Ends a run of a recipe whose image does not exist.
 pub(super) fn without_an_image(context: &Context<'_>, reason: &str) {
     let why = "an image of the recipe does not exist";
-    red_at_once(context, "generic: images", reason, why);
+    let assertion = ("generic: images".to_owned(), reason.to_owned());
+    red_at_once(context, vec![assertion], why);
 }
 
-fn red_at_once(context: &Context<'_>, assertion: &str, reason: &str, why: &str) {
+/// Ends a run before anything is deployed: `assertions` do not hold, each with its reason.
+pub(super) fn red_at_once(context: &Context<'_>, assertions: Vec<(String, String)>, why: &str) {
     let mut tally = tier::Tally::start(&context.events, Stage::Install);
-    tally.check(assertion, Err(reason.to_owned()));
+    for (assertion, reason) in assertions {
+        tally.check(&assertion, Err(reason));
+    }
     record(context, tally.end());
     for stage in &Stage::ALL[1..] {
         record(context, without(*stage, Status::Unver, why));

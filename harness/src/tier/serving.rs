@@ -6,6 +6,7 @@ use super::{Bench, TierError};
 use crate::event::Event;
 use crate::http::{Answer, Question, Way};
 use crate::recipe::compose::query::Web;
+use crate::recipe::traefik::faults;
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// How often an app is asked that does not serve yet.
@@ -91,8 +92,10 @@ impl Bench {
         &self,
         deadline: Deadline,
     ) -> Result<Result<Option<String>, String>, TierError> {
-        if let Some(fault) = self.current.project.routers_without_port().first() {
-            return Ok(Err(fault.to_string()));
+        let stack = self.lock.domain().stack();
+        let faults = faults::faults(&self.current.project, stack.as_str(), None);
+        if let Some(fault) = faults.into_iter().find(|fault| fault.rule == faults::PORT) {
+            return Ok(Err(fault.message));
         }
         let Some(web) = self.web() else {
             return Ok(Ok(Some(

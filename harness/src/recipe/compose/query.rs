@@ -5,6 +5,7 @@ use std::fmt;
 use super::Project;
 use super::model::Service;
 use crate::name::{OBJECT_NAME_LIMIT, SERVICE_NAME_LIMIT};
+use crate::recipe::traefik::{Enabled, Group, Labels, Protocol};
 
 /// The service that abra, and so every recipe, treats as the main one.
 pub const MAIN_SERVICE: &str = "app";
@@ -16,36 +17,6 @@ pub struct Web {
     pub service: String,
     /// The port in its containers.
     pub port: u16,
-}
-
-/// A service that Traefik is told to route to and passes over: a Swarm does not tell it which port is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterWithoutPort {
-    /// The service.
-    pub service: String,
-    /// The label that should hold the port.
-    pub label: String,
-    /// What it holds, if it is there.
-    pub value: Option<String>,
-}
-
-impl fmt::Display for RouterWithoutPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            service,
-            label,
-            value,
-        } = self;
-        write!(
-            f,
-            "service `{service}` has a Traefik router, and its label `{label}` "
-        )?;
-        match value {
-            Some(value) => write!(f, "is `{value}`, which is no port")?,
-            None => write!(f, "is missing")?,
-        }
-        write!(f, ": Traefik does not route to it")
-    }
 }
 
 /// A label of the recipe, and the service that carries it.
@@ -158,14 +129,6 @@ impl Project {
         self.web().map(|web| web.port)
     }
 
-    /// Returns the services that run, have a router for HTTP, and no port that Traefik could route to.
-    #[must_use]
-    pub fn routers_without_port(&self) -> Vec<RouterWithoutPort> {
-        let running = |service: &&Service| service.desired_replicas() != Some(0);
-        let services = self.services.iter().filter(running);
-        services.filter_map(router_without_port).collect()
-    }
-
     /// Returns the version label of the stack, from `app` or else from the first service that has one.
     #[must_use]
     pub fn version_label(&self, stack: &str) -> Option<RecipeLabel<'_>> {
@@ -231,60 +194,17 @@ impl Project {
 }
 
 fn is_enabled(service: &Service) -> bool {
-    let value = service.labels.get("traefik.enable");
-    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-/// Returns a service's labels with their keys in lower case, which is all the same to Traefik.
-fn lower(service: &Service) -> impl Iterator<Item = (String, &String)> {
-    let labels = service.labels.iter();
-    labels.map(|(key, value)| (key.to_ascii_lowercase(), value))
-}
-
-/// Returns the name of the Traefik service in a label that says this of its servers.
-fn server_label<'a>(key: &'a str, what: &str) -> Option<&'a str> {
-    let name = key.strip_prefix("traefik.http.services.")?;
-    name.strip_suffix(what)?
-        .strip_suffix(".loadbalancer.server.")
-}
-
-fn router_without_port(service: &Service) -> Option<RouterWithoutPort> {
-    // Since Traefik 3.2 a whole address may stand in the port's place.
-    let has_address =
-        lower(service).any(|(key, value)| server_label(&key, "url").is_some() && !value.is_empty());
-    if !is_enabled(service) || web_port(service).is_some() || has_address {
-        return None;
-    }
-    // A router to a service of another provider, such as `api@internal`, needs no port of this one.
-    let elsewhere = |router: &str| {
-        let label = format!("traefik.http.routers.{router}.service");
-        lower(service).any(|(key, value)| key == label && value.contains('@'))
-    };
-    let router = lower(service).find_map(|(key, _)| {
-        let name = key.strip_prefix("traefik.http.routers.")?;
-        let name = name.strip_suffix(".rule")?;
-        (!elsewhere(name)).then(|| name.to_owned())
-    })?;
-    let there = service
-        .labels
-        .iter()
-        .find(|(key, _)| server_label(&key.to_ascii_lowercase(), "port").is_some());
-    Some(RouterWithoutPort {
-        service: service.name.clone(),
-        label: there.map_or_else(
-            || format!("traefik.http.services.{router}.loadbalancer.server.port"),
-            |(key, _)| key.clone(),
-        ),
-        value: there.map(|(_, value)| value.clone()),
-    })
+    Labels::of(service).enabled() == Enabled::Yes
 }
 
 /// Returns the port of a service's Traefik label; of several, that of the shortest service name, which is
 /// the stack's own, as in `<stack>` and `<stack>-admin`.
 fn web_port(service: &Service) -> Option<u16> {
-    let ports = lower(service).filter_map(|(key, value)| {
-        let name = server_label(&key, "port")?;
-        Some((name.len(), value.trim().parse().ok()?))
+    let labels = Labels::of(service);
+    let names = labels.names(Protocol::Http, Group::Services).into_iter();
+    let ports = names.filter_map(|name| {
+        let label = labels.server(Protocol::Http, name, "port")?;
+        Some((name.len(), label.value.trim().parse().ok()?))
     });
     ports
         .min_by_key(|(length, _)| *length)

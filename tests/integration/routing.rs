@@ -1,0 +1,121 @@
+//! What would keep an operator's users from the app is red before anything is made: no engine is needed to see it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{TestEnv, git};
+
+fn env() -> TestEnv {
+    TestEnv::new("unix:///nowhere/docker.sock")
+}
+
+const PORT: &str = "server.port=8080";
+
+#[test]
+fn a_run_and_its_plan_are_red_for_labels_that_no_gateway_can_use() {
+    for (from, to, rule, words) in [
+        (
+            PORT,
+            "server.port=${PORT}",
+            "T008",
+            "compose.yml:36:11: service `app` has a Traefik router, and its label",
+        ),
+        (
+            "    networks:\n      - proxy\n",
+            "",
+            "T003",
+            "compose.yml:5:5: service `app` has a router, and is not on the gateway's network",
+        ),
+        (
+            "${EXTRA_DOMAINS:-})",
+            "",
+            "T005",
+            "compose.yml:37:11: the router `note-",
+        ),
+        (
+            "      labels:\n",
+            "      endpoint_mode: vip\n    labels:\n",
+            "C005",
+            "is outside `deploy`",
+        ),
+    ] {
+        let env = env();
+        let recipe = env.recipe("notes");
+        let compose = recipe.join("compose.yml");
+        env.edit(&compose, from, to);
+        let path = recipe.to_str().unwrap();
+        let done = env.run(["run", path, "--dry-run"]);
+        done.expect(1);
+        let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(plan["routing"][0]["rule"], rule, "{:#}", plan["routing"]);
+        let said = format!("routing: {rule}: ");
+        assert!(done.stderr.contains(&said), "{}", done.stderr);
+        assert!(env.run_dirs().is_empty());
+
+        let done = env.run(["run", path]);
+        done.expect(1);
+        let results = env.results();
+        let install = &results["tiers"][0];
+        let reason = install["reason"].as_str().unwrap_or_default();
+        assert!(
+            reason.starts_with(&said) && reason.contains(words),
+            "no `{words}` in {reason}"
+        );
+        let rest: Vec<&Value> = (1..5)
+            .map(|tier| &results["tiers"][tier]["status"])
+            .collect();
+        assert_eq!(rest, ["unver"; 4], "{results:#}");
+        env.assert_quiet();
+    }
+}
+
+/// An operator's app keeps its env file through the upgrade.
+#[test]
+fn labels_that_only_a_new_app_can_use_are_red_in_the_upgrade() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    env.edit(&recipe.join("compose.yml"), PORT, "server.port=${WEB_PORT}");
+    let sample = recipe.join(".env.sample");
+    let text = harness::host_file::text(&sample).unwrap();
+    std::fs::write(&sample, format!("{text}\nWEB_PORT=8080\n")).unwrap();
+    let done = env.run(["run", recipe.to_str().unwrap(), "--dry-run"]);
+    done.expect(1);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    let faults = plan["routing"].as_array().unwrap();
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    let message = faults[0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("with the base's env file, service `app`"),
+        "{message}"
+    );
+}
+
+/// A published fault is repaired by the proposal.
+#[test]
+fn a_base_that_no_gateway_could_use_is_no_fault_of_the_head() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    let compose = recipe.join("compose.yml");
+    let release = |root: &Path, version: &str, label: &str, port: &str| {
+        env.edit(
+            &compose,
+            "version=0.3.0+1.2.0",
+            &format!("version={version}"),
+        );
+        env.edit(&compose, PORT, &format!("server.port={port}"));
+        git(root, &["commit", "-qam", label]);
+    };
+    release(&recipe, "0.2.5+1.2.0", "broken", "web");
+    git(&recipe, &["tag", "-a", "0.2.5+1.2.0", "-m", "broken"]);
+    env.edit(&compose, "version=0.2.5+1.2.0", "version=0.3.0+1.2.0");
+    env.edit(&compose, "server.port=web", PORT);
+    git(&recipe, &["commit", "-qam", "repaired"]);
+    let done = env.run(["run", recipe.to_str().unwrap(), "--dry-run"]);
+    done.expect(0);
+    let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        (&plan["routing"], &plan["base_version"]),
+        (&json!([]), &"0.2.5+1.2.0".into())
+    );
+}
