@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the git repository of one fixture: make.sh NAME DEST
+# Builds the git repository of one fixture, of this directory or of RECIPES: make.sh NAME DEST
 #
 # Every version directory becomes a commit with an annotated tag of that name, `head` the last commit with no tag.
 # README.md tells the layout. Same input, same commit ids: authors, dates and modes are fixed, and no git configuration
@@ -9,7 +9,7 @@ set -eu
 [ $# = 2 ] || { echo "usage: make.sh NAME DEST" >&2; exit 2; }
 name=$1
 dest=$2
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+here=${RECIPES:-$(CDPATH="" cd -- "$(dirname -- "$0")" && pwd)}
 fixture=$here/$name
 [ -f "$fixture/fixture.json" ] || { echo "make.sh: no fixture $name" >&2; exit 2; }
 [ ! -e "$dest" ] || { echo "make.sh: $dest exists" >&2; exit 2; }

@@ -212,9 +212,18 @@ impl TestEnv {
 
     /// Returns a repository of the fixture that is this test's own: `recipes/NAME` below the root.
     pub(crate) fn recipe(&self, name: &str) -> PathBuf {
+        self.recipe_of("tests/recipes", name)
+    }
+
+    /// The same of a fixture below `set`, a path in this repository.
+    pub(crate) fn recipe_of(&self, set: &str, name: &str) -> PathBuf {
         let ours = self.root.join("recipes").join(name);
         std::fs::create_dir_all(ours.parent().expect("it has one")).expect("it can be made");
-        let copied = command("cp").arg("-a").arg(built(name)).arg(&ours).status();
+        let copied = command("cp")
+            .arg("-a")
+            .arg(built(set, name))
+            .arg(&ours)
+            .status();
         assert!(copied.is_ok_and(|status| status.success()), "cp failed");
         ours
     }
@@ -351,20 +360,22 @@ pub(crate) fn read_results(run_dir: &Path) -> Value {
 }
 
 /// Returns a fixture's repository, built once per process.
-fn built(name: &str) -> PathBuf {
-    static BUILT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+fn built(set: &str, name: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
     let binary = std::env::current_exe().expect("this binary has a path");
     let binary = binary.file_name().expect("and a name").to_string_lossy();
     let (binary, _hash) = binary.split_once('-').unwrap_or((&binary, ""));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("fixtures-{binary}"))
+        .join(set)
         .join(name);
     let mut done = locked(&BUILT);
-    if done.get_or_insert_default().insert(name.to_owned()) {
+    if done.get_or_insert_default().insert(dir.clone()) {
         drop(std::fs::remove_dir_all(&dir));
         std::fs::create_dir_all(dir.parent().expect("it has one")).expect("it can be made");
         let made = command("sh")
             .arg(repository().join("tests/recipes/make.sh"))
+            .env("RECIPES", repository().join(set))
             .arg(name)
             .arg(&dir)
             .output()

@@ -31,6 +31,8 @@ mod prefixed;
 mod projects;
 mod ps;
 mod quick;
+#[path = "../real/main.rs"]
+mod real;
 mod security;
 mod stop;
 mod storm;

@@ -83,7 +83,6 @@ pub async fn run(
             return Ok((tally.end(), None));
         }
     }
-    super::database::seed_for_backup(bench, &mut tally, plan).await?;
 
     let attempts = bench
         .declared

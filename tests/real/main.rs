@@ -1,0 +1,15 @@
+//! Recipes of real software, their red twins, and mutants of every green recipe; README.md tells how they are made.
+
+mod breakage;
+mod mutations;
+mod passing;
+mod recipes;
+
+/// Where the recipes are, in this repository.
+const SET: &str = "tests/real/recipes";
+
+/// Says how a run ended, while the tests go on: where one of them takes a minute, silence tells nothing.
+#[expect(clippy::print_stderr, reason = "what a long test says")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

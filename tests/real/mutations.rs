@@ -1,0 +1,156 @@
+//! No mutant of a green recipe passes but those that are listed: in [`PASSING`] with the reason why that is right,
+//! in [`OPEN`] with what is missing.
+
+#[cfg(feature = "real")]
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+
+use crate::engine::SwarmEnv;
+use crate::support::variable;
+
+use super::SET;
+use super::breakage::{Mutant, mutants};
+use super::passing::{OPEN, PASSING};
+
+/// How long the sample of every run may take.
+const SAMPLE: Duration = Duration::from_secs(45);
+
+/// The set of fixtures that a recipe is in.
+fn set_of(recipe: &str) -> &'static str {
+    match recipe {
+        "notes" | "ledger" => "tests/recipes",
+        _ => SET,
+    }
+}
+
+/// Returns the mutants of a recipe: all that its text allows.
+fn all(recipe: &str) -> Vec<Mutant> {
+    let env = crate::support::TestEnv::new("unix:///nowhere");
+    mutants(&env.recipe_of(set_of(recipe), recipe))
+}
+
+/// Runs one mutant; returns what is wrong with how it ended.
+fn judge(recipe: &str, mutant: &Mutant) -> Option<String> {
+    let env = SwarmEnv::new();
+    let begin = Instant::now();
+    let path = env.recipe_of(set_of(recipe), recipe);
+    mutant.apply(&path);
+    let done = env.run(["run".as_ref(), path.as_os_str()]);
+    let name = format!("{recipe}: {}", mutant.name());
+    let verdict = done
+        .stderr
+        .lines()
+        .rev()
+        .find(|line| line.contains("verdict") || line.starts_with("error"));
+    let took = begin.elapsed();
+    super::say(&format!(
+        "{name}: exit {:?} after {took:.1?}: {}",
+        done.code,
+        verdict.unwrap_or_default().trim()
+    ));
+    let listed = PASSING
+        .iter()
+        .chain(OPEN)
+        .find(|(listed, _)| *listed == name);
+    env.assert_nothing_left();
+    match (done.code, listed) {
+        (Some(0), None) => Some(format!("`{name}` passes, and is in no list")),
+        (Some(0), Some(_)) | (Some(1 | 2), None) => None,
+        // The registry of a tag that is nowhere cannot be asked on a machine without one.
+        (Some(3), None) if mutant.kind == "wrong tag" => None,
+        (_, Some((_, reason))) => Some(format!(
+            "`{name}` is red, and the list says why it is green: {reason}"
+        )),
+        (code, None) => Some(format!(
+            "`{name}` ends with {code:?}, which no recipe is to blame for\n{}",
+            done.stderr
+        )),
+    }
+}
+
+/// Runs mutants one after the other; fails with all that ended wrong.
+#[track_caller]
+fn none_passes<'a>(recipe: &str, mutants: impl IntoIterator<Item = &'a Mutant>) {
+    let wrong: Vec<String> = mutants
+        .into_iter()
+        .filter_map(|mutant| judge(recipe, mutant))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Of each kind and service the first; `MUTANTS=all` takes every one, other texts those whose names hold it.
+#[cfg(feature = "real")]
+fn chosen(recipe: &str) -> Vec<Mutant> {
+    let wanted = variable("MUTANTS");
+    let mut seen = HashSet::new();
+    let mut list = all(recipe);
+    list.retain(|mutant| match wanted.as_deref() {
+        Some("all") => true,
+        Some(part) => mutant.name().contains(part),
+        None => {
+            let service = mutant.place.split(' ').next().unwrap_or_default();
+            let key = if mutant.kind == "drop" {
+                mutant.place.split(' ').nth(1).unwrap_or_default()
+            } else {
+                ""
+            };
+            seen.insert((mutant.kind, key.to_owned(), service.to_owned()))
+        }
+    });
+    list
+}
+
+macro_rules! recipes {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[cfg(feature = "real")]
+        #[test]
+        fn $test() {
+            let list = chosen($name);
+            none_passes($name, &list);
+        })*
+
+        /// A mutant that is listed and no longer made would be a hole in the list.
+        #[cfg(feature = "real")]
+        #[test]
+        fn every_mutant_that_may_pass_is_made() {
+            let mut made = HashSet::new();
+            $(for mutant in all($name) {
+                assert!(made.insert(format!("{}: {}", $name, mutant.name())), "{}: {} twice", $name, mutant.name());
+            })*
+            for (name, reason) in PASSING.iter().chain(OPEN) {
+                assert!(made.contains(*name), "no mutant is called `{name}`");
+                assert!(reason.len() > 10, "{name} has no reason");
+            }
+        }
+    };
+}
+
+recipes! {
+    no_mutant_of_notes_passes: "notes",
+    no_mutant_of_ledger_passes: "ledger",
+    no_mutant_of_feeds_passes: "feeds",
+    no_mutant_of_jobs_passes: "jobs",
+    no_mutant_of_secure_passes: "secure",
+    no_mutant_of_site_passes: "site",
+    no_mutant_of_voice_passes: "voice",
+    no_mutant_of_wordpress_passes: "wordpress",
+}
+
+/// Some mutants of the fixture that runs fastest; `MUTATION_SEED` takes the same ones again.
+#[test]
+fn no_mutant_of_a_sample_passes() {
+    let seed = variable("MUTATION_SEED").and_then(|text| text.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    super::say(&format!("MUTATION_SEED={seed}"));
+    let mut list = all("notes");
+    list.shuffle(&mut StdRng::seed_from_u64(seed));
+    let begin = Instant::now();
+    none_passes(
+        "notes",
+        list.iter().take_while(|_| begin.elapsed() < SAMPLE),
+    );
+}

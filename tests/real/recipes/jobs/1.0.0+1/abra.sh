@@ -1,0 +1,1 @@
+export REDIS_CONF_VERSION=v1
