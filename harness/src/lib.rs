@@ -8,6 +8,7 @@
 pub mod abra;
 pub mod app;
 pub mod coverage;
+pub mod data;
 pub mod declared;
 pub mod demo;
 pub mod dirs;

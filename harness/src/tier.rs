@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod checks;
 pub mod custom;
+pub mod database;
 pub mod install;
 pub mod ready;
 pub mod restore;
@@ -109,6 +110,8 @@ pub struct Bench {
     pub current: Release,
     /// The markers that have been seeded.
     pub seeds: seed::Seeds,
+    /// The databases of the app, and what has been put into them.
+    pub databases: database::Databases,
     /// The app as it was when it last converged.
     pub converged: RefCell<stayed::Converged>,
     /// The services that were not settled when the last wait for convergence ran out of time.
@@ -327,10 +330,24 @@ impl<'a> Tally<'a> {
         });
     }
 
-    /// Returns whether an assertion of this name was made.
+    /// Notes an assertion that should have been made and could not be, and why. The tier proves less then.
+    pub fn unver(&mut self, name: &str, why: String) {
+        self.note(TestOutcome {
+            name: name.to_owned(),
+            status: Status::Unver,
+            duration: self.lap.elapsed(),
+            message: Some(why),
+        });
+    }
+
+    /// Returns whether an assertion that is called so, or so and of what, held.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.tests.iter().any(|test| test.name == name)
+        let mut held = self.tests.iter().filter(|test| test.status == Status::Pass);
+        held.any(|test| {
+            let rest = test.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" — "))
+        })
     }
 
     /// Notes tests of the recipe or the overlay, and shows the output of those that failed.
@@ -396,7 +413,10 @@ impl<'a> Tally<'a> {
                 let count = unverified.len();
                 (
                     Status::Unver,
-                    Some(format!("{count} tests not verified: {why}")),
+                    Some(match count {
+                        1 => format!("{}: {why}", first.name),
+                        _ => format!("{count} tests not verified: {why}"),
+                    }),
                 )
             }
             None => (Status::Pass, None),
@@ -482,6 +502,7 @@ async fn still_good(
         let found = app_fault(bench.find_markers().await)?;
         tally.check(data, found.and_then(|found| seed::all_same(&found)));
     }
+    bench.judge_databases(tally, data).await?;
     if !tally.has_failed() {
         checks::run(bench, tally).await?;
     }

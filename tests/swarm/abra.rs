@@ -122,7 +122,9 @@ parity! {
         wild_port: "wild-port",
     }
     full {
+        backup_dumps_wrong_database: "backup-dumps-wrong-database",
         backup_label_misplaced: "backup-label-misplaced",
+        backup_live_copy: "backup-live-copy",
         crash_loop: "crash-loop",
         never_healthy: "never-healthy",
         no_backup: "no-backup",
@@ -134,6 +136,7 @@ parity! {
         slow_start: "slow-start",
         test_fails: "test-fails",
         test_skipped: "test-skipped",
+        upgrade_drops_data: "upgrade-drops-data",
         wild_read_only: "wild-read-only",
         wild_web_elsewhere: "wild-web-elsewhere",
         wild_zero_replicas: "wild-zero-replicas",

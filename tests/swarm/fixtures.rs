@@ -108,9 +108,11 @@ macro_rules! fixtures {
 fixtures! {
     alias_bomb: "alias-bomb",
     backup_archives_nothing: "backup-archives-nothing",
+    backup_dumps_wrong_database: "backup-dumps-wrong-database",
     backup_empty_dump: "backup-empty-dump",
     backup_hook_fails: "backup-hook-fails",
     backup_label_misplaced: "backup-label-misplaced",
+    backup_live_copy: "backup-live-copy",
     bad_yaml: "bad-yaml",
     base_cannot_deploy: "base-cannot-deploy",
     crash_loop: "crash-loop",
@@ -129,6 +131,7 @@ fixtures! {
     slow_start: "slow-start",
     test_fails: "test-fails",
     test_skipped: "test-skipped",
+    upgrade_drops_data: "upgrade-drops-data",
     upgrade_image_of_the_hub: "upgrade-image-of-the-hub",
     upgrade_loses_volume: "upgrade-loses-volume",
     upgrade_moves_nothing: "upgrade-moves-nothing",
@@ -190,8 +193,8 @@ fn notes() {
     );
 }
 
-/// Its backup is one dump on a volume, so what comes back is for the recipe's own hooks to say; the upgrade is held to
-/// a marker beside the dump.
+/// Its backup is one dump on a volume, so what comes back is for the database to say; the upgrade is held to a marker
+/// beside the dump, too.
 #[test]
 fn ledger() {
     whole(
@@ -200,8 +203,16 @@ fn ledger() {
         "2 of 2 services",
         &[
             ("upgrade", "generic: data survived"),
+            (
+                "upgrade",
+                "generic: data survived — PostgreSQL database ledger of service db",
+            ),
             ("backup", "generic: backup pre-hooks"),
             ("restore", "generic: saved files are back"),
+            (
+                "restore",
+                "generic: seeded data is back — PostgreSQL database ledger of service db",
+            ),
             ("restore", "generic: restore post-hooks"),
         ],
     );

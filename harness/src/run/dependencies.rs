@@ -230,6 +230,7 @@ async fn deploy(
         http: Http::new(&named.domain, settings.gateway.as_ref()).map_err(RunError::infra)?,
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
+        databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
         needs: Needs::default(),

@@ -295,6 +295,7 @@ pub(super) fn bench(
         http,
         current,
         seeds: tier::seed::Seeds::default(),
+        databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
         needs: laid.needs,

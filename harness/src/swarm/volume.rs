@@ -152,6 +152,52 @@ impl Engine {
         }
     }
 
+    /// Returns what `container` can change that is not `app`'s own: why, by the path that it is mounted at. A container
+    /// in the host's network has `/`, because its addresses are the host's. Volumes without a name, which are those that
+    /// are mounted at none of the paths `named`, were made with the container.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn foreign(
+        &self,
+        app: &Belongings,
+        container: &str,
+        named: &[String],
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let inspected = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+            .map_err(|error| self.failed("inspect a container", error))?;
+        let mut foreign = BTreeMap::new();
+        let network = inspected.host_config.and_then(|host| host.network_mode);
+        let networks = inspected.network_settings.and_then(|all| all.networks);
+        if network.as_deref() == Some("host")
+            || networks.is_some_and(|all| all.contains_key("host"))
+        {
+            let reason = "its container is in the host's network".to_owned();
+            foreign.insert("/".to_owned(), reason);
+        }
+        for mount in inspected.mounts.unwrap_or_default() {
+            let path = mount.destination.unwrap_or_default();
+            if mount.rw == Some(false) || mount.typ.as_deref() == Some("tmpfs") {
+                continue;
+            }
+            let is_named = named
+                .iter()
+                .any(|target| target == path.trim_end_matches('/'));
+            let reason = match (mount.typ.as_deref(), &mount.name) {
+                (Some(VOLUME), _) if !is_named => None,
+                (Some(VOLUME), Some(name)) => self.volume(name).await?.not_own(app),
+                _ => Some(format!("`{path}` is no volume")),
+            };
+            if let Some(reason) = reason {
+                foreign.insert(path, reason);
+            }
+        }
+        Ok(foreign)
+    }
+
     /// Creates a container that mounts `volume` at [`MOUNT_POINT`] and is never started: the archive API
     /// reaches the volume through it, with no program running and whatever the image is.
     ///

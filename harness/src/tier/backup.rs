@@ -83,6 +83,7 @@ pub async fn run(
             return Ok((tally.end(), None));
         }
     }
+    super::database::seed_for_backup(bench, &mut tally, plan).await?;
 
     let attempts = bench
         .declared

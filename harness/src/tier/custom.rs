@@ -23,6 +23,7 @@ pub fn none(declared: &Declared) -> String {
 /// [`TierError`] when the host fails.
 pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Custom);
+    super::database::clear(bench).await?;
     let env = bench.env_for(Stage::Custom);
     let (ran, failure) = bench
         .suite

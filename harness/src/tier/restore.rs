@@ -56,6 +56,7 @@ pub async fn run(
         };
         tally.check("generic: data wiped", result);
     }
+    super::database::wipe(bench, &mut tally).await?;
 
     let before = bench.state().await?;
     let by_abra = matches!(bench.driver, Driver::Abra(_));

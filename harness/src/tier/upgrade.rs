@@ -47,6 +47,7 @@ pub async fn run(
             return Ok(tally.end());
         }
     }
+    super::database::seed_for_upgrade(bench, &mut tally).await?;
 
     let before = bench.state().await?;
     let Target {
