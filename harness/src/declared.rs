@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::name::{Domain, RecipeName};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
 use crate::recipe::compose::Location;
-use file::{Check, DeclaredFile, Dependency, Probe, Verify};
+use file::{Check, DeclaredFile, Dependency, Probe, Request, Verify};
 use read::{DeclaredError, Read};
 
 /// The name of the file, in an overlay and in a recipe's `tests/`.
@@ -81,6 +81,7 @@ impl Declared {
         let (probes, checks) = (self.all.ready.len(), self.all.checks.len());
         shift(&mut marks, "ready", probes);
         shift(&mut marks, "checks", checks);
+        shift(&mut marks, "first_run", self.all.first_run.len());
         self.marks.extend(marks);
         let DeclaredFile {
             recipe: _,
@@ -89,6 +90,7 @@ impl Declared {
             env,
             upgrade_env,
             ready,
+            first_run,
             backup,
             dependencies,
             canonical,
@@ -104,6 +106,7 @@ impl Declared {
         all.env.extend(env);
         all.upgrade_env.extend(upgrade_env);
         all.ready.extend(ready);
+        all.first_run.extend(first_run);
         win(&mut all.backup.capable, backup.capable);
         win(&mut all.backup.verify, backup.verify);
         for more in dependencies {
@@ -169,6 +172,12 @@ impl Declared {
     #[must_use]
     pub fn ready(&self) -> &[Probe] {
         &self.all.ready
+    }
+
+    /// Returns the requests that a new app gets once.
+    #[must_use]
+    pub fn first_run(&self) -> &[Request] {
+        &self.all.first_run
     }
 
     /// Returns whether the recipe can be backed up, where it is declared; else its labels say.

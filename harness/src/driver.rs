@@ -6,7 +6,7 @@ pub mod opinion;
 pub mod readback;
 pub mod stack;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,8 @@ pub struct Site {
     pub means: Means,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
+    /// Values of the secrets that were made for the app, by their name.
+    pub values: Rc<RefCell<BTreeMap<String, String>>>,
     /// How often a deploy was asked for, to be held against what the run meant to do.
     pub deploys: Rc<Cell<u32>>,
 }
@@ -203,6 +205,17 @@ impl Site {
             self.create_dir(parent)?;
         }
         write_private(path, content).map_err(failed)
+    }
+
+    fn note_value(&self, secret: &str, value: &str) {
+        let mut values = self.values.borrow_mut();
+        values.insert(secret.replace('-', "_"), value.to_owned());
+    }
+
+    /// Returns the value of the secret of this name that was made for the app.
+    #[must_use]
+    pub fn value_of(&self, secret: &str) -> Option<String> {
+        self.values.borrow().get(&secret.replace('-', "_")).cloned()
     }
 
     fn count_deploy(&self) {
@@ -249,6 +262,7 @@ impl Driver {
         };
         site.dirs = dirs.clone();
         site.means.terms = terms;
+        site.values = Rc::default();
         match &mut driver {
             Self::Stack(_) => {}
             Self::Abra(abra) => {

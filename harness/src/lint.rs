@@ -7,6 +7,7 @@
 //! looks for faults of routing by itself.
 
 pub mod abra;
+mod data;
 pub mod finding;
 mod history;
 mod label;
@@ -16,6 +17,7 @@ mod routing;
 pub mod rules;
 pub mod sarif;
 mod service;
+mod swarm;
 mod view;
 
 use std::path::{Path, PathBuf};

@@ -301,8 +301,8 @@ impl Found {
         self.manifest.extend(lines);
     }
 
-    /// Of a source that is not granted to run code, only what adds demands on its own app counts: checks and readiness
-    /// probes. Everything else either runs its code or could make the run easier to pass.
+    /// Of a source that is not granted to run code, only what adds demands on its own app counts: checks, readiness
+    /// probes and the requests of its first run. Everything else either runs its code or could make the run easier to pass.
     fn add_data_of_a_stranger(
         &mut self,
         layer: Layer<'_>,
@@ -317,12 +317,14 @@ impl Found {
             let demands = DeclaredFile {
                 ready: file.ready.clone(),
                 checks: file.checks.clone(),
+                first_run: file.first_run.clone(),
                 ..DeclaredFile::default()
             };
             let rest = DeclaredFile {
                 recipe: None,
                 ready: Vec::new(),
                 checks: Vec::new(),
+                first_run: Vec::new(),
                 ..file
             };
             self.list(origin, manifest::lines(&demands));

@@ -19,7 +19,7 @@ mod tree;
 pub use layer::Layer;
 pub use needs::Needs;
 
-use execute::{can_start, executable, is_the_files, run_executable, run_pytest};
+use execute::{can_start, executable, is_the_files, run_executable, run_pytest, unstartable};
 use layer::files_in;
 
 /// The hooks that are not of a tier.
@@ -134,6 +134,17 @@ pub struct HookFailure {
     pub tail: Vec<String>,
 }
 
+/// What came of the hooks of one name.
+#[derive(Debug, Clone, Default)]
+pub struct Hooked {
+    /// How many ran.
+    pub ran: usize,
+    /// The one that failed, which was the last to run.
+    pub failure: Option<HookFailure>,
+    /// The last lines of those that did not, each by its name.
+    pub said: Vec<(String, Vec<String>)>,
+}
+
 impl Suite {
     /// Copies `layer`, which exists, into `tests_dir` and adds it; returns where the copy is. What links lead to is
     /// copied, of a recipe's only what is inside its repository.
@@ -240,7 +251,8 @@ impl Suite {
                     continue;
                 }
                 let name = format!("{} {file}", source.origin.name());
-                let cmd = executable(&source.dir.join(&file), &source.dir)
+                let path = source.dir.join(&file);
+                let cmd = executable(&path, &source.dir)
                     .envs(means.env.iter().cloned())
                     .label(name.clone());
                 let failed = |how: String, tail| HookFailure {
@@ -255,10 +267,7 @@ impl Suite {
                         return Ok(Err(failed(how, Vec::new())));
                     }
                     Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => {
-                        return Ok(Err(failed(
-                            format!("cannot be started: {source}"),
-                            Vec::new(),
-                        )));
+                        return Ok(Err(failed(unstartable(&path, &source), Vec::new())));
                     }
                     Err(error) => return Err(error.into()),
                 };
@@ -280,16 +289,13 @@ impl Suite {
         Ok(Ok(provided))
     }
 
-    /// Runs the hook of this name wherever it exists, the overlay's after the recipe's.
+    /// Runs the hook of this name wherever it exists, the overlay's after the recipe's. What each wrote is kept beside
+    /// the logs of tests.
     ///
     /// # Errors
     /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
-    pub async fn hook(
-        &self,
-        name: &str,
-        means: Means<'_>,
-    ) -> Result<(usize, Option<HookFailure>), SuiteError> {
-        let mut ran = 0;
+    pub async fn hook(&self, name: &str, means: Means<'_>) -> Result<Hooked, SuiteError> {
+        let mut hooked = Hooked::default();
         for source in &self.sources {
             let (dir, label) = match name.split_once('/') {
                 Some((dir, name)) => (source.dir.join(dir), name),
@@ -299,13 +305,22 @@ impl Suite {
                 if stem(&file) != label || means.needs.unmet_by(&dir.join(&file)).is_some() {
                     continue;
                 }
-                ran += 1;
+                hooked.ran += 1;
                 let shown = format!("{} {name}", source.origin.name());
+                let log = format!(
+                    "hook-{}-{}.log",
+                    source.origin.name(),
+                    name.replace('/', "-")
+                );
                 let cmd = executable(&dir.join(&file), &source.dir)
                     .envs(means.env.iter().cloned())
-                    .label(shown.clone());
+                    .label(shown.clone())
+                    .log_to(&means.logs.join(log));
                 let failure = match means.processes.run(&cmd, TEST_LIMIT).await {
-                    Ok(finished) if finished.success() => continue,
+                    Ok(finished) if finished.success() => {
+                        hooked.said.push((shown, finished.tail));
+                        continue;
+                    }
                     Ok(finished) => HookFailure {
                         name: shown,
                         how: finished.how(),
@@ -320,16 +335,17 @@ impl Suite {
                     Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => {
                         HookFailure {
                             name: shown,
-                            how: format!("cannot be started: {source}"),
+                            how: unstartable(&dir.join(&file), &source),
                             tail: Vec::new(),
                         }
                     }
                     Err(error) => return Err(error.into()),
                 };
-                return Ok((ran, Some(failure)));
+                hooked.failure = Some(failure);
+                return Ok(hooked);
             }
         }
-        Ok((ran, None))
+        Ok(hooked)
     }
 
     /// Runs every test of `stage`; outputs of failures are returned beside the outcomes.

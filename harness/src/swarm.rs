@@ -8,6 +8,7 @@ pub mod container;
 pub mod converge;
 pub mod host;
 pub mod image;
+pub mod mounts;
 pub mod object;
 pub mod service;
 pub mod spec;

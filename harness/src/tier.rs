@@ -6,7 +6,10 @@ pub mod backup;
 pub mod checks;
 pub mod custom;
 pub mod database;
+mod first_run;
+pub mod hooks;
 pub mod install;
+pub mod mounts;
 pub mod ready;
 pub mod restore;
 pub mod seed;
@@ -22,14 +25,13 @@ use std::time::Duration;
 
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
-use crate::driver::backup::{HookKind, run_hooks};
 use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::http::{Gateway, Http, HttpError};
 use crate::lock::DomainLock;
 use crate::name::{Domain, RecipeName, Zone};
 use crate::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
-use crate::recipe::backup::BackupPlan;
+use crate::recipe::compose::query::seconds;
 use crate::recipe::release::Release;
 use crate::report::redact::Redactor;
 use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
@@ -37,6 +39,7 @@ use crate::swarm::converge::{Crashes, NotConverged, converge};
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
+use hooks::{hook, label_hooks};
 
 /// How long a deploy may take to converge and serve when the recipe's label does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -75,7 +78,7 @@ pub enum TierError {
 pub fn timeout_of(release: &Release, domain: &Domain) -> Duration {
     let label = release.project.timeout_label(domain.stack().as_str());
     label
-        .and_then(|label| label.value.trim().parse().ok())
+        .and_then(|label| seconds(label.value))
         .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
 }
 
@@ -118,6 +121,8 @@ pub struct Bench {
     pub overdue: RefCell<Vec<String>>,
     /// The dependencies, and which of them are up.
     pub needs: Needs,
+    /// What hooks wrote, until it is shown.
+    pub said: RefCell<Vec<hooks::Said>>,
 }
 
 impl Bench {
@@ -443,47 +448,6 @@ pub fn without(stage: Stage, status: Status, reason: impl Into<String>) -> TierO
         tests: Vec::new(),
         blames_recipe: false,
     }
-}
-
-/// Runs the `pre_` or `verify_` hook of an operation, if there is one; returns whether the tier may go on.
-async fn hook(
-    bench: &Bench,
-    tally: &mut Tally<'_>,
-    kind: &str,
-    stage: Stage,
-) -> Result<bool, TierError> {
-    let name = format!("ops/{kind}_{stage}");
-    let env = bench.env_for(stage);
-    let (ran, failure) = bench.suite.hook(&name, bench.means(&env)).await?;
-    if ran == 0 {
-        return Ok(true);
-    }
-    Ok(match failure {
-        None => tally.check(&name, Ok(None)),
-        Some(failure) => {
-            tally.show(failure.name, failure.tail);
-            tally.check(&name, Err(failure.how))
-        }
-    })
-}
-
-/// Runs the hooks that the backup labels name; returns whether all ended with 0.
-async fn label_hooks(
-    bench: &Bench,
-    tally: &mut Tally<'_>,
-    plan: &BackupPlan,
-    kind: HookKind,
-) -> Result<bool, TierError> {
-    let state = bench.state().await?;
-    let name = format!("generic: {kind}s");
-    Ok(match run_hooks(bench.engine(), &state, plan, kind).await? {
-        Ok(0) => true,
-        Ok(count) => tally.check(&name, Ok(Some(format!("{count} ended with 0")))),
-        Err(fault) => {
-            tally.show(kind.to_string(), fault.tail);
-            tally.check(&name, Err(fault.reason))
-        }
-    })
 }
 
 /// Ends a tier that changed a running app: it serves, the seeded data is there (the assertion `data`), and

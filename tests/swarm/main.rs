@@ -22,6 +22,7 @@ mod hold;
 mod infra;
 mod janitor;
 mod life;
+mod mounts;
 mod ownership;
 mod pace;
 mod past;

@@ -33,6 +33,9 @@ pub struct DeclaredFile {
     /// What has to answer, besides the health path, before the app counts as up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<Probe>,
+    /// Requests that a new app gets once, before anything is written into it: what its installer wants. Cookies are kept between them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first_run: Vec<Request>,
     /// How the recipe is backed up.
     #[serde(skip_serializing_if = "is_default")]
     pub backup: Backup,
@@ -116,6 +119,38 @@ pub struct Probe {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub stable: Option<u32>,
+}
+
+/// A request to a new app. In `path` and in every value of `form` and `json`, `${DOMAIN}`, `${STACK_NAME}` and `${RECIPE}` are filled in, and `${secret:NAME}` with the value of the app's secret of this name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The method. Default: POST with `form` or `json`, else GET.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[A-Z]+$"))]
+    pub method: Option<String>,
+    /// The path, with its query.
+    #[schemars(regex(pattern = "^/"))]
+    pub path: String,
+    /// Fields of a form, sent as `application/x-www-form-urlencoded`. This or `json`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
+    pub form: BTreeMap<String, String>,
+    /// A body, sent as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<serde_json::Value>,
+    /// The statuses that count. Default: 200, 201, 202, 204. A redirect that is none of them is followed on the app's own host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
+    pub statuses: Option<Vec<u16>>,
+    /// A text that the body must contain, or a list of them.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    #[schemars(with = "OneOrMany")]
+    pub contains: Vec<String>,
 }
 
 /// How the recipe is backed up.

@@ -7,7 +7,7 @@ use super::typed::{self, Typed, Words, place};
 use crate::recipe::compose::{ComposeError, Location};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 46] = [
     "recipe",
     "health",
     "health.path",
@@ -24,6 +24,13 @@ pub const KEYS: [&str; 39] = [
     "ready[].port",
     "ready[].statuses",
     "ready[].stable",
+    "first_run",
+    "first_run[].method",
+    "first_run[].path",
+    "first_run[].form",
+    "first_run[].json",
+    "first_run[].statuses",
+    "first_run[].contains",
     "backup",
     "backup.capable",
     "backup.verify",
@@ -222,6 +229,33 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         }
         if let Some((item, reason)) = bad_statuses(probe.statuses.as_deref()) {
             wrong(at(&format!(".statuses{item}")), reason);
+        }
+    }
+    for (index, request) in file.first_run.iter().enumerate() {
+        let at = |key: &str| format!("first_run[{index}]{key}");
+        if let Some(reason) = bad_path(&request.path) {
+            wrong(at(".path"), reason);
+        }
+        let is_word = |method: &str| {
+            !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase())
+        };
+        if let Some(method) = request.method.as_deref().filter(|method| !is_word(method)) {
+            wrong(
+                at(".method"),
+                format!("`{method}` is no method: it is a word in capitals, such as `POST`"),
+            );
+        }
+        if !request.form.is_empty() && request.json.is_some() {
+            wrong(at(""), "give `form` or `json`, not both".to_owned());
+        }
+        if let Some((item, reason)) = bad_statuses(request.statuses.as_deref()) {
+            wrong(at(&format!(".statuses{item}")), reason);
+        }
+        if request.contains.iter().any(String::is_empty) {
+            wrong(
+                at(".contains"),
+                "every body contains an empty text".to_owned(),
+            );
         }
     }
     if let Some(verify) = &file.backup.verify

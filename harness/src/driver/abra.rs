@@ -152,6 +152,12 @@ impl AbraDriver {
         }
         for secret in &made {
             keep(&secret.value);
+            let spec = generated
+                .iter()
+                .find(|spec| names_match(&secret.name, spec));
+            if let Some(spec) = spec {
+                self.site.note_value(&spec.name, &secret.value);
+            }
         }
         for spec in &generated {
             if !made.iter().any(|made| names_match(&made.name, spec)) {
@@ -180,6 +186,7 @@ impl AbraDriver {
             });
         };
         keep(value);
+        self.site.note_value(&spec.name, value);
         let failed = |source| DriverError::Write {
             path: self.site.dirs.state.clone(),
             source,

@@ -97,6 +97,19 @@ pub enum HookKind {
     RestorePost,
 }
 
+/// What a hook wrote.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The hook's service.
+    pub service: String,
+    /// Its command.
+    pub command: String,
+    /// Its exit code.
+    pub code: i64,
+    /// The last lines of what it wrote to either stream.
+    pub lines: Vec<String>,
+}
+
 struct Hook<'a> {
     service: &'a str,
     command: &'a str,
@@ -131,7 +144,7 @@ impl std::fmt::Display for HookKind {
 /// A result whose error is the host's and whose inner error is the recipe's.
 pub type Outcome<T> = Result<Result<T, Fault>, EngineError>;
 
-/// Runs hooks in their services' containers; the first that fails ends it.
+/// Runs hooks in their services' containers; the first that fails ends it. What they wrote is added to `said`.
 ///
 /// # Errors
 /// [`EngineError`] when the engine fails.
@@ -140,6 +153,7 @@ pub async fn run_hooks(
     state: &StackState,
     plan: &BackupPlan,
     kind: HookKind,
+    said: &mut Vec<Said>,
 ) -> Outcome<usize> {
     let hooks: Vec<Hook<'_>> = plan
         .services
@@ -173,6 +187,12 @@ pub async fn run_hooks(
             }
             Err(error) => return Err(error),
         };
+        said.push(Said {
+            service: hook.service.to_owned(),
+            command: hook.command.to_owned(),
+            code: output.code,
+            lines: output.tail.clone(),
+        });
         if output.code != 0 {
             return Ok(Err(Fault {
                 reason: format!(

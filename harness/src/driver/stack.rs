@@ -169,6 +169,7 @@ impl StackDriver {
             };
             // The redactor must know it before anything can print it.
             keep(&value);
+            self.site.note_value(&spec.name, &value);
             self.site
                 .engine
                 .create_secret(&stack, &spec.full_name, &value)

@@ -3,7 +3,7 @@
 use super::rules::{Checked, Hit};
 use super::view::{Label, View, at};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
-use crate::recipe::compose::query::MAIN_SERVICE;
+use crate::recipe::compose::query::{MAIN_SERVICE, seconds};
 use crate::recipe::traefik::{Enabled, Labels};
 use crate::recipe::version::Version;
 
@@ -141,6 +141,34 @@ pub(super) fn backup_labels(view: &View) -> Checked {
                 Some(label) => at(label.place, problem.to_string()),
                 None => backup_hit(view, service, problem.to_string()),
             };
+            add(&mut hits, hit);
+        }
+    }
+    Ok(hits)
+}
+
+pub(super) fn timeout_label(view: &View) -> Checked {
+    let mut hits = Vec::new();
+    for project in &view.deploys {
+        let Some(label) = project.timeout_label(&view.stack) else {
+            continue;
+        };
+        // An empty one is none: a variable that an operator may set.
+        if !label.value.trim().is_empty() && seconds(label.value).is_none() {
+            let key = format!("coop-cloud.{}.timeout", view.stack);
+            let message = format!(
+                "the timeout label of service `{}` is `{}`, which is no number of seconds",
+                label.service, label.value
+            );
+            let labels = view.labels();
+            let place = labels.iter().find(|found| {
+                found.in_deploy && found.key == key && found.service == label.service
+            });
+            let path = format!("services.{}", label.service);
+            let hit = place.map_or_else(
+                || view.hit(&path, message.clone()),
+                |found| at(found.place, message.clone()),
+            );
             add(&mut hits, hit);
         }
     }

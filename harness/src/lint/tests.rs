@@ -321,7 +321,57 @@ fn every_rule_finds_its_own_fault_at_its_place() {
         (&[(C, "=0.2.0+1.2.0", "=0.2.0")], &["C013 compose.yml:22"]),
         (
             &[(C, "stop-first", "start-first")],
-            &["C014 compose.yml:19"],
+            &["C014 compose.yml:19", "C033 compose.yml:19"],
+        ),
+        (
+            &[(
+                C,
+                "backup=true\"\n",
+                "backup=true\"\n        - \"backupbot.backup.pre-hook=sqlite3 /data/db .dump > /data/dump\"\n",
+            )],
+            &["C030 compose.yml:20"],
+        ),
+        (
+            &[(C, "data:/data", "data:/var/lib/mysql")],
+            &["C031 compose.yml:11"],
+        ),
+        (
+            &[
+                (C, "data:/data", "data:/var/lib/mysql"),
+                (C, "stop-first", "start-first"),
+                (C, "rollback", "pause"),
+                (C, "\"backupbot.backup=true\"", "\"backupbot.backup=false\""),
+            ],
+            &["C032 compose.yml:19"],
+        ),
+        (
+            &[(
+                C,
+                DEPLOY,
+                "    tmpfs: /run\n    privileged: false\n    restart: always\n    deploy:\n",
+            )],
+            &["C034 compose.yml:16", "C034 compose.yml:18"],
+        ),
+        (
+            &[(
+                C,
+                VERSION,
+                "        - \"coop-cloud.${STACK_NAME}.timeout=10m\"\n        - \"coop-cloud.${STACK_NAME}.version=0.2.0+1.2.0\"\n",
+            )],
+            &["C035 compose.yml:22"],
+        ),
+        (
+            &[
+                (C, "stop-first", "start-first"),
+                (C, "rollback", "pause"),
+                (C, "data:/data", "data:/data:ro"),
+                (
+                    C,
+                    DEPLOY,
+                    "    ports:\n      - {target: 80, published: 8080, mode: host}\n    deploy:\n",
+                ),
+            ],
+            &["C036 compose.yml:21", "C010 compose.yml:16"],
         ),
         (
             &[(E, "    environment:\n", "    environment: [\n")],

@@ -51,6 +51,10 @@ pub(super) fn lines(file: &DeclaredFile) -> Vec<String> {
                 };
                 lines.push(format!("{} {what}", items.len()));
             }
+            // What is in them may be a password.
+            ("first_run", Value::Array(items)) => {
+                lines.push(format!("{} requests of a first run", items.len()));
+            }
             ("dependencies", Value::Array(_)) => {
                 let names = file.dependencies.iter().map(|one| {
                     let required = if one.required == Some(true) {
@@ -96,10 +100,52 @@ fn is_variable(path: &str) -> bool {
 
 /// Returns the values of variables that look like secrets, for the redactor.
 pub(super) fn secrets(file: &DeclaredFile) -> Vec<String> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for request in &file.first_run {
+        let form = request.form.iter();
+        fields.extend(form.map(|(name, value)| (name.clone(), value.clone())));
+        texts(
+            "",
+            request.json.as_ref().unwrap_or(&Value::Null),
+            &mut fields,
+        );
+    }
     let vars = file.env.iter().chain(&file.upgrade_env);
-    vars.filter(|(name, value)| looks_secret(name) && value.len() >= SHORTEST_SECRET)
-        .map(|(_, value)| value.clone())
+    let vars = vars.map(|(name, value)| (name.clone(), value.clone()));
+    vars.chain(fields)
+        .filter(|(name, value)| looks_secret(&apart(name)) && value.len() >= SHORTEST_SECRET)
+        // What is filled in is no value yet.
+        .filter(|(_, value)| !value.contains("${"))
+        .map(|(_, value)| value)
         .collect()
+}
+
+/// Adds every text of a JSON value, each by the key that it is nearest to.
+fn texts(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) => fields.push((name.to_owned(), text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| texts(name, item, fields)),
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                texts(name, value, fields);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Returns a name with the words of `camelCase` apart.
+fn apart(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    let mut small = false;
+    for c in name.chars() {
+        if small && c.is_uppercase() {
+            words.push('_');
+        }
+        small = c.is_lowercase();
+        words.push(c);
+    }
+    words
 }
 
 #[cfg(test)]
@@ -141,5 +187,15 @@ mod tests {
         );
         // `true` would be redacted out of every line.
         assert_eq!(secrets(&file), ["abcdefgh12"]);
+    }
+
+    #[test]
+    fn no_value_of_a_first_run_is_shown_and_passwords_in_it_are_secrets() {
+        let text = "first_run:\n  - {path: /install, form: {user: somebody-else, admin_password: correct-horse}}\n  \
+                    - {path: /api, json: {user: {apiToken: battery-staple, name: a-long-name}}}\n  \
+                    - {path: /b, form: {password: '${secret:admin}'}}\n";
+        let file = parse(text, "f", None).unwrap().file;
+        assert_eq!(lines(&file), ["3 requests of a first run"]);
+        assert_eq!(secrets(&file), ["correct-horse", "battery-staple"]);
     }
 }

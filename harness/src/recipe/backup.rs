@@ -1,8 +1,10 @@
 //! What a recipe's backup labels ask for.
 //!
-//! A service takes part when its `deploy.labels` have `backupbot.backup=true`. Then, by the convention's second
-//! version, all volumes of the stack are saved, except those that `backupbot.backup.volumes.<volume>=false`
-//! excludes, and only the named paths of those with `….<volume>.path=a,b`.
+//! The switch is the stack's: `backupbot.backup=true` in the `deploy.labels` of one service is enough, and by the
+//! specification no more than one should have it. Then the hooks and the labels of volumes count on whichever service
+//! they stand, as backup-bot-two reads them, whatever that service's own switch says. By the convention's second
+//! version all volumes of the stack are saved, except those that `backupbot.backup.volumes.<volume>=false` excludes,
+//! and only the named paths of those with `….<volume>.path=a,b`.
 //!
 //! The first version names absolute paths in the container, `backupbot.backup.path=/a,/b`. It applies when a
 //! service that takes part has this label and none has a label of a volume. The paths become paths on the
@@ -11,6 +13,7 @@
 //! External volumes are never part of a backup: they belong to somebody else, and a restore would wipe them.
 //! Neither are bind mounts and anonymous volumes, nor volumes that no service mounts, which docker never creates.
 
+pub mod database;
 mod volumes;
 
 use super::compose::Project;
@@ -31,7 +34,8 @@ const HOOKS: [&str; 4] = [
 /// What to save, and the commands around it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackupPlan {
-    /// The services that take part, in the order of the files. Empty when the recipe has no backup.
+    /// The services that take part, because they have the switch or a label that acts, in the order of the files.
+    /// Empty when the recipe has no backup.
     pub services: Vec<ServiceHooks>,
     /// The volumes to save, in the order of the files.
     pub volumes: Vec<VolumeBackup>,
@@ -99,8 +103,10 @@ pub enum BackupProblem {
         /// The label.
         label: String,
     },
-    /// A label on a service that does not take part.
-    #[error("service `{service}`: `{label}` has no effect without `backupbot.backup=true`")]
+    /// A label in a stack without a backup.
+    #[error(
+        "service `{service}`: `{label}` has no effect: no service of the stack has `backupbot.backup=true`"
+    )]
     NoEffect {
         /// The service.
         service: String,
@@ -162,7 +168,7 @@ pub enum BackupProblem {
         path: String,
     },
     /// A service that takes part, and of whose volumes none is saved.
-    #[error("service `{service}` has `backupbot.backup=true`, but none of its volumes is saved")]
+    #[error("service `{service}` has backup labels, but none of its volumes is saved")]
     NothingSaved {
         /// The service.
         service: String,
@@ -184,15 +190,17 @@ impl BackupPlan {
     #[must_use]
     pub fn from_project(project: &Project) -> Self {
         let mut plan = Self::default();
-        plan.check_places(project);
+        let switched = |service: &Service| is_true(service.labels.get(BACKUP));
+        let on = project.services.iter().any(switched);
+        plan.check_places(project, on);
+        if !on {
+            return plan;
+        }
         let backed: Vec<&Service> = project
             .services
             .iter()
-            .filter(|service| is_true(service.labels.get(BACKUP)))
+            .filter(|service| switched(service) || service.labels.keys().any(|label| acts(label)))
             .collect();
-        if backed.is_empty() {
-            return plan;
-        }
         plan.services = backed.iter().map(|service| hooks(service)).collect();
         let paths = volumes::saved(project, &backed, &mut plan.problems);
         for volume in &project.volumes {
@@ -260,7 +268,7 @@ impl BackupPlan {
         self.services.iter().any(|hooks| hooks.backup_pre.is_some())
     }
 
-    fn check_places(&mut self, project: &Project) {
+    fn check_places(&mut self, project: &Project, on: bool) {
         for service in &project.services {
             let name = || service.name.clone();
             for (label, _) in service
@@ -292,17 +300,14 @@ impl BackupPlan {
                 .keys()
                 .filter(|label| label.starts_with("backupbot."))
             {
-                let acts = label.starts_with(VOLUMES)
-                    || label == PATH_V1
-                    || HOOKS.contains(&label.as_str());
-                if !acts && label != BACKUP && label != RESTORE_V1 {
+                if !acts(label) && label != BACKUP && label != RESTORE_V1 {
                     self.problems.push(BackupProblem::UnknownLabel {
                         service: name(),
                         label: label.clone(),
                     });
                 }
                 // With `backupbot.backup=false` the other labels only wait for the switch.
-                if acts && switch.is_none() {
+                if acts(label) && !on && switch.is_none() {
                     self.problems.push(BackupProblem::NoEffect {
                         service: name(),
                         label: label.clone(),
@@ -311,6 +316,11 @@ impl BackupPlan {
             }
         }
     }
+}
+
+/// Returns whether a label does something, once the stack's switch is on.
+fn acts(label: &str) -> bool {
+    label.starts_with(VOLUMES) || label == PATH_V1 || HOOKS.contains(&label)
 }
 
 fn is_true(value: Option<&String>) -> bool {

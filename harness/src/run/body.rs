@@ -276,6 +276,7 @@ pub(super) fn site(context: &Context<'_>, engine: Engine, means: Means) -> Site 
         server: settings.server.clone(),
         means,
         supplied: settings.supplied_secrets.clone(),
+        values: Rc::default(),
         deploys: Rc::default(),
     }
 }

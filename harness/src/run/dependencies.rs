@@ -234,6 +234,7 @@ async fn deploy(
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
         needs: Needs::default(),
+        said: std::cell::RefCell::default(),
     };
     tiers::count_deploy(context, deploys)?;
     let redactor = context.redactor.clone();

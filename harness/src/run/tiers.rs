@@ -154,6 +154,7 @@ async fn attempt(
         not_asked(Stage::Install)
     };
     let installed = install.status != Status::Fail;
+    bench.explain(&install);
     record(context, install);
     if let Some(again) = again(context, &bench).await? {
         return Ok(Some(again));
@@ -195,6 +196,7 @@ async fn attempt(
         "the install failed"
     };
     if let Some(outcome) = upgraded {
+        bench.explain(&outcome);
         record(context, outcome);
         if let Some(again) = again(context, &bench).await? {
             return Ok(Some(again));
@@ -218,6 +220,7 @@ async fn attempt(
     } else {
         without(Stage::Custom, Status::Unver, why_not)
     };
+    bench.explain(&custom);
     record(context, custom);
     again(context, &bench).await
 }
@@ -299,6 +302,7 @@ pub(super) fn bench(
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
         needs: laid.needs,
+        said: std::cell::RefCell::default(),
     })
 }
 
@@ -365,6 +369,7 @@ async fn backup_and_restore(
             outcome
         }
     };
+    bench.explain(&backup);
     record(context, backup);
     let restore = match (idle(Stage::Restore), snapshot) {
         (Some(outcome), _) => outcome,
@@ -378,6 +383,7 @@ async fn backup_and_restore(
             timed(&context.events, Phase::Restore, "", run).await?
         }
     };
+    bench.explain(&restore);
     record(context, restore);
     Ok(())
 }

@@ -41,6 +41,34 @@ pub(super) fn is_the_files(error: &std::io::Error) -> bool {
         .is_some_and(|code| [EAGAIN, EMFILE, ENFILE, ENOMEM].contains(&code))
 }
 
+/// Returns why a file could not be started. The system calls an interpreter that it does not find a missing file.
+pub(super) fn unstartable(file: &Path, error: &std::io::Error) -> String {
+    let first = first_line(file).unwrap_or_default();
+    let interpreter = first.strip_prefix("#!").map(str::trim_start);
+    match interpreter {
+        Some(line) if line.ends_with('\r') => format!(
+            "cannot be started: its first line ends with a carriage return, so the system looks for `#!{}\\r`; save it with the line ends of Unix",
+            line.trim_end()
+        ),
+        Some(line) if error.kind() == std::io::ErrorKind::NotFound && file.exists() => {
+            format!(
+                "cannot be started: there is no interpreter `{line}`, which its first line names"
+            )
+        }
+        _ => format!("cannot be started: {error}"),
+    }
+}
+
+/// Returns the first line of a file, with a carriage return at its end; at most 256 bytes of it.
+fn first_line(file: &Path) -> Option<String> {
+    use std::io::{BufRead as _, Read as _};
+    let mut line = Vec::new();
+    let mut reader = std::io::BufReader::new(host_file::open(file).ok()?.take(256));
+    reader.read_until(b'\n', &mut line).ok()?;
+    let line = String::from_utf8_lossy(&line).into_owned();
+    Some(line.trim_end_matches('\n').to_owned())
+}
+
 fn is_executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
@@ -108,7 +136,7 @@ pub(super) async fn run_executable(
         },
         // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
         Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => Ran {
-            outcome: outcome(Status::Fail, Some(format!("cannot be started: {source}"))),
+            outcome: outcome(Status::Fail, Some(unstartable(file, &source))),
             tail: Vec::new(),
         },
         Err(error) => return Err(error.into()),
@@ -192,7 +220,17 @@ pub(super) async fn run_pytest(
             finished.tail,
         ));
     }
-    let text = host_file::text(&junit).unwrap_or_default();
+    let text = match host_file::text(&junit) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("pytest ended with {} and wrote no report", finished.how());
+            return Ok(failed(message, finished.tail));
+        }
+        Err(error) => {
+            let message = format!("pytest's report cannot be read: {error}");
+            return Ok(failed(message, finished.tail));
+        }
+    };
     let outcomes = match pytest::parse_junit(&text, means.redactor) {
         Ok(outcomes) => outcomes,
         Err(error) => {

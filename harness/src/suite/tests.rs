@@ -188,7 +188,7 @@ async fn what_needs_a_dependency_that_is_not_up_is_unverified_and_the_rest_runs(
     for ran in ran.iter().filter(|ran| ran.outcome.status == Status::Unver) {
         assert_eq!(ran.outcome.message.as_deref(), reason);
     }
-    let (ran, failure) = suite.hook("install_steps", means).await.unwrap();
+    let Hooked { ran, failure, .. } = suite.hook("install_steps", means).await.unwrap();
     assert!(ran == 0 && failure.is_none());
     assert_eq!(
         suite.left_out(&needs).unwrap()[0].0,
@@ -270,8 +270,8 @@ async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
             "overlay python"
         ]
     );
-    let (hooks, failure) = suite.hook("ops/pre_backup", means).await.unwrap();
-    assert!(hooks == 2 && failure.is_none(), "{failure:?}");
+    let Hooked { ran, failure, .. } = suite.hook("ops/pre_backup", means).await.unwrap();
+    assert!(ran == 2 && failure.is_none(), "{failure:?}");
     assert_eq!(noted(), ["recipe hook", "overlay hook"]);
     let provided = suite.provide(means).await.unwrap().unwrap();
     assert_eq!(
@@ -281,28 +281,54 @@ async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_hook_that_fails_says_how_and_one_that_is_absent_is_none() {
-    let (_root, suite) = suite(&[("ops/pre_backup.sh", "echo no disk >&2; exit 4")]);
-    let (ran, failure) = suite
-        .hook(
-            "ops/pre_backup",
-            means(&processes(), Path::new("/nowhere"), &Redactor::default()),
-        )
-        .await
-        .unwrap();
-    let failure = failure.unwrap();
+async fn a_hook_that_fails_says_how_and_what_any_wrote_is_kept() {
+    let (root, suite) = suite(&[
+        ("ops/pre_backup.sh", "echo no disk >&2; exit 4"),
+        ("ops/pre_restore.sh", "echo Access denied >&2"),
+    ]);
+    let (processes, redactor) = (processes(), Redactor::default());
+    let run = |name: &'static str| suite.hook(name, means(&processes, root.path(), &redactor));
+    let hooked = run("ops/pre_backup").await.unwrap();
+    let failure = hooked.failure.unwrap();
     assert_eq!(
-        (ran, failure.how.as_str(), failure.tail.as_slice()),
+        (hooked.ran, failure.how.as_str(), failure.tail.as_slice()),
         (1, "exit code 4", &["no disk".to_owned()][..])
     );
-    let (ran, failure) = suite
-        .hook(
-            "ops/pre_upgrade",
-            means(&processes(), Path::new("/nowhere"), &Redactor::default()),
-        )
-        .await
-        .unwrap();
-    assert!(ran == 0 && failure.is_none());
+    let hooked = run("ops/pre_restore").await.unwrap();
+    assert!(hooked.failure.is_none());
+    let words = vec!["Access denied".to_owned()];
+    assert_eq!(hooked.said, [("recipe ops/pre_restore".to_owned(), words)]);
+    let log = root.path().join("hook-recipe-ops-pre_restore.log");
+    assert_eq!(crate::host_file::text(&log).unwrap(), "Access denied\n");
+    let hooked = run("ops/pre_upgrade").await.unwrap();
+    assert!(hooked.ran == 0 && hooked.failure.is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_first_line_with_a_carriage_return_is_named() {
+    let (root, suite) = suite(&[("ops/pre_backup", "")]);
+    let script = suite.sources[0].dir.join("ops/pre_backup");
+    crate::process::write_program(&script, "#!/bin/sh\r\nexit 0\r\n");
+    let (processes, redactor) = (processes(), Redactor::default());
+    let means = means(&processes, root.path(), &redactor);
+    let hooked = suite.hook("ops/pre_backup", means).await.unwrap();
+    let how = hooked.failure.unwrap().how;
+    let words = "carriage return, so the system looks for `#!/bin/sh\\r`";
+    assert!(how.contains(words), "{how}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn pytest_that_dies_before_its_report_is_said_to_have_written_none() {
+    let text = "import os\nos._exit(3)\n";
+    let (root, suite) = suite(&[("custom/test_rows.py", text)]);
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    let means = means(&processes, root.path(), &redactor);
+    let ran = suite.run(Stage::Custom, means).await.unwrap();
+    let reason = ran[0].outcome.message.as_deref();
+    assert_eq!(
+        reason,
+        Some("pytest ended with exit code 3 and wrote no report")
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -335,7 +361,7 @@ async fn a_python_file_without_a_test_is_a_failure_beside_one_that_has_some() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
-    let (_root, suite) = suite(&[
+    let (root, suite) = suite(&[
         ("ops/pre_backup", "#!/bin/sh\nexit 0\n"),
         ("install_steps.sh", "#!/no/such/interpreter\n"),
     ]);
@@ -344,10 +370,10 @@ async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
     let (processes, redactor) = (processes(), Redactor::default());
     for (name, why) in [
         ("ops/pre_backup", "Permission denied"),
-        ("install_steps", "No such file"),
+        ("install_steps", "no interpreter `/no/such/interpreter`"),
     ] {
-        let means = means(&processes, Path::new("/nowhere"), &redactor);
-        let (ran, failure) = suite.hook(name, means).await.unwrap();
+        let means = means(&processes, root.path(), &redactor);
+        let Hooked { ran, failure, .. } = suite.hook(name, means).await.unwrap();
         let how = failure.unwrap().how;
         assert!(
             ran == 1 && how.starts_with("cannot be started: ") && how.contains(why),

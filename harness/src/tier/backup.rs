@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::time::Duration;
 
+use super::mounts;
 use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
@@ -11,6 +12,7 @@ use crate::driver::Driver;
 use crate::driver::backup::{HookKind, Part, Room, Snapshot, save};
 use crate::host_file;
 use crate::outcome::{Stage, TierOutcome};
+use crate::recipe::backup::database::live_copies;
 use crate::recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
 use crate::swarm::EngineError;
 
@@ -85,6 +87,9 @@ pub async fn run(
     }
     super::database::seed_for_backup(bench, &mut tally, plan).await?;
 
+    if !databases_are_safe(bench, &mut tally, plan).await? {
+        return Ok((tally.end(), None));
+    }
     let attempts = bench
         .declared
         .verify()
@@ -118,6 +123,27 @@ pub async fn run(
         return Ok((tally.end(), Some(snapshot)));
     }
     unreachable!("the last attempt returns")
+}
+
+/// Asserts that no database is saved by a copy of its live files, or not at all; returns whether the backup is worth
+/// its time.
+async fn databases_are_safe(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    plan: &BackupPlan,
+) -> Result<bool, TierError> {
+    let project = &bench.current.project;
+    let seen = bench.look_into(&bench.state().await?).await?;
+    let unsaved = mounts::unsaved(&seen, project, plan);
+    let mut wrong = unsaved.databases;
+    wrong.extend(live_copies(project, plan).iter().map(ToString::to_string));
+    for why in unsaved.doubtful {
+        tally.unver("generic: data is where the image looks", why);
+    }
+    if wrong.is_empty() {
+        return Ok(true);
+    }
+    Ok(tally.check("generic: databases are dumped", Err(wrong.join("; "))))
 }
 
 /// Makes one backup by the labels and examines it; `None` when there is no snapshot.

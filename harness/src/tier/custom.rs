@@ -25,16 +25,17 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Custom);
     super::database::clear(bench).await?;
     let env = bench.env_for(Stage::Custom);
-    let (ran, failure) = bench
+    let hooked = bench
         .suite
         .hook("setup_custom_tests", bench.means(&env))
         .await?;
-    if let Some(failure) = failure {
+    bench.note_hooks(Stage::Custom, hooked.said);
+    if let Some(failure) = hooked.failure {
         tally.show(failure.name, failure.tail);
         tally.check("setup_custom_tests", Err(failure.how));
         return Ok(tally.end());
     }
-    if ran > 0 {
+    if hooked.ran > 0 {
         tally.check("setup_custom_tests", Ok(None));
     }
     if hook(bench, &mut tally, "pre", Stage::Custom).await? {

@@ -13,7 +13,7 @@ use crate::wait::Deadline;
 /// Why a first deploy did not come up, as far as the recipe is to blame.
 #[derive(Debug)]
 pub struct NotUp {
-    /// Which assertion did not hold: `deploy`, `converged`, `serving`.
+    /// Which assertion did not hold: `deploy`, `converged`, `serving`, `first run`.
     pub what: &'static str,
     /// Why.
     pub reason: String,
@@ -60,7 +60,17 @@ pub async fn bring_up(
             return not_up("deploy", reason);
         }
     }
-    come_up(bench).await
+    let seen = match come_up(bench).await? {
+        Ok(seen) => seen,
+        down => return Ok(down),
+    };
+    Ok(match super::first_run::send(bench).await? {
+        Ok(()) => Ok(seen),
+        Err(reason) => Err(NotUp {
+            what: "first run",
+            reason,
+        }),
+    })
 }
 
 /// Deploys the bench's current release onto the data and the secrets that the app has, and waits until it
@@ -155,8 +165,9 @@ impl From<DriverError> for Stop {
 async fn install_steps(bench: &Bench) -> Result<(), Stop> {
     let env = bench.env_for(Stage::Install);
     let hook = bench.suite.hook("install_steps", bench.means(&env)).await;
-    let (_, failure) = hook.map_err(|error| Stop::Tier(error.into()))?;
-    match failure {
+    let hooked = hook.map_err(|error| Stop::Tier(error.into()))?;
+    bench.note_hooks(Stage::Install, hooked.said);
+    match hooked.failure {
         None => Ok(()),
         Some(failure) => {
             let reason = format!("{}: {}", failure.name, failure.how);
@@ -207,6 +218,9 @@ pub async fn judge(
                 recipe_tests(bench, &mut tally, Stage::Install).await?;
             }
             super::stayed::look(bench, &mut tally).await?;
+            if bench.is_on_head() {
+                bench.say_what_is_anonymous(&bench.state().await?).await?;
+            }
         }
         Err(NotUp { what, reason }) => {
             tally.check(&format!("generic: {what}"), Err(reason));

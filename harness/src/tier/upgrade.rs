@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::mounts::{self, Seen};
 use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, still_good};
 use crate::driver::stack::Stamp;
 use crate::outcome::{Stage, TierOutcome};
@@ -50,6 +51,7 @@ pub async fn run(
     super::database::seed_for_upgrade(bench, &mut tally).await?;
 
     let before = bench.state().await?;
+    let held = bench.look_into(&before).await?;
     let Target {
         release,
         images,
@@ -117,8 +119,37 @@ pub async fn run(
         "generic: dropped services are gone",
         pruned(&after, &release),
     );
+    data_is_in_place(bench, &mut tally, &held, &after).await?;
     still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
+}
+
+/// What the base kept on volumes the head keeps there too, and no two servers wrote one volume on the way.
+async fn data_is_in_place(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    before: &Seen,
+    after: &StackState,
+) -> Result<(), TierError> {
+    let stack = bench.lock.domain().stack();
+    let now = bench.look_into(after).await?;
+    let found = |found: Vec<String>| match found.is_empty() {
+        true => Ok(None),
+        false => Err(found.join("; ")),
+    };
+    let forsaken = mounts::forsaken(before, &now, stack.as_str());
+    tally.check("generic: data stays on its volumes", found(forsaken));
+    for said in mounts::moved(before, &now, stack.as_str()) {
+        bench.events.warn(said);
+    }
+    for said in mounts::anonymous(&now) {
+        bench.events.warn(said);
+    }
+    let beside = bench.servers_beside(before, after).await?;
+    if !beside.is_empty() {
+        tally.check("generic: one server on its files", found(beside));
+    }
+    Ok(())
 }
 
 fn rolled_back(state: &StackState) -> Vec<String> {

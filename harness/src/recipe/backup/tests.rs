@@ -141,7 +141,7 @@ fn odd_labels_are_reported() {
         problems(&plan),
         [
             "service `app`: `backupbot.backup=yes` is neither `true` nor `false`",
-            "service `db`: `backupbot.backup.pre-hook` has no effect without `backupbot.backup=true`",
+            "service `db`: `backupbot.backup.pre-hook` has no effect: no service of the stack has `backupbot.backup=true`",
         ]
     );
     let plan = typical(
@@ -154,7 +154,7 @@ fn odd_labels_are_reported() {
         [
             "service `app`: `backupbot.backup.volumes.data=no` is neither `true` nor `false`",
             "service `app`: the backup labels name the volume `nodata`, which does not exist",
-            "service `db` has `backupbot.backup=true`, but none of its volumes is saved",
+            "service `db` has backup labels, but none of its volumes is saved",
         ]
     );
 }
@@ -183,7 +183,7 @@ fn external_volumes_are_left_alone() {
         problems(&plan),
         [
             "the volume `shared` is external, so it is not part of the backup",
-            "service `app` has `backupbot.backup=true`, but none of its volumes is saved",
+            "service `app` has backup labels, but none of its volumes is saved",
         ]
     );
 }
@@ -320,4 +320,30 @@ fn what_is_promised_and_not_saved_is_told_from_what_nobody_misses() {
     assert!(not_saved(app, "{backupbot.backup: 'true'}").is_empty());
     let other = "{backupbot.backup: 'true', backupbot.backup.volumes.cache.path: x}";
     assert!(not_saved(app, other).is_empty());
+}
+
+#[test]
+fn the_switch_is_the_stacks_and_labels_count_on_any_service() {
+    for off in ["", "backupbot.backup: 'false', "] {
+        let plan = typical(
+            "{backupbot.backup: 'true'}",
+            &format!(
+                "{{{off}backupbot.backup.pre-hook: dump, backupbot.restore.post-hook: load, \
+                 backupbot.backup.volumes.db-data.path: dump.sql}}"
+            ),
+        );
+        let db = plan.services.iter().find(|hooks| hooks.service == "db");
+        let hooks = db.map(|db| (db.backup_pre.as_deref(), db.restore_post.as_deref()));
+        assert_eq!(hooks, Some((Some("dump"), Some("load"))), "{off}");
+        let db = VolumeBackup::paths_of(&plan, "db-data");
+        assert_eq!(db, Some(named(["dump.sql"])), "{off}");
+        assert_eq!(problems(&plan), Vec::<String>::new(), "{off}");
+    }
+}
+
+impl VolumeBackup {
+    fn paths_of(plan: &BackupPlan, volume: &str) -> Option<BackupPaths> {
+        let found = plan.volumes.iter().find(|saved| saved.volume == volume);
+        found.map(|saved| saved.paths.clone())
+    }
 }

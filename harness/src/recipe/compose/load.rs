@@ -378,8 +378,11 @@ impl Loader {
                     .and_then(Value::as_str)
                     .map(variables)
                     .unwrap_or_default();
-                if let Some(variable) = names.into_iter().rfind(|name| name.ends_with("_VERSION")) {
-                    self.version_variables.insert(path, variable.to_owned());
+                let version = names.iter().rfind(|name| name.ends_with("_VERSION"));
+                // abra takes any variable of the name for that of the secret.
+                let own = || names.iter().rfind(|name| name.starts_with("SECRET_"));
+                if let Some(variable) = version.or_else(|| own().filter(|_| section == "secrets")) {
+                    self.version_variables.insert(path, (*variable).to_owned());
                 }
             }
         }

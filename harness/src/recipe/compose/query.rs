@@ -210,3 +210,8 @@ fn web_port(service: &Service) -> Option<u16> {
         .min_by_key(|(length, _)| *length)
         .map(|(_, port)| port)
 }
+/// Returns the seconds that a timeout label says; `None` when it is no whole number above zero.
+#[must_use]
+pub fn seconds(label: &str) -> Option<u64> {
+    label.trim().parse().ok().filter(|seconds| *seconds > 0)
+}

@@ -1,0 +1,320 @@
+//! Which volumes hold the files of a running database server, and which of them are saved as they lie there.
+//!
+//! Known by the image's name, the path in the container and `PGDATA`; what is seeded and compared inside a database is
+//! another module's.
+
+use std::path::Path;
+
+use super::{BackupPaths, BackupPlan, ServiceHooks};
+use crate::recipe::compose::Project;
+use crate::recipe::compose::model::{MountKind, Service};
+
+/// A database server whose files are of one piece: a copy of them while it runs is none that it can be started from
+/// for sure. Redis is none of these: it replaces its one file at once, and mostly it is a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// PostgreSQL.
+    PostgreSql,
+    /// MariaDB or MySQL.
+    MySql,
+    /// MongoDB.
+    MongoDb,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::PostgreSql => "PostgreSQL",
+            Self::MySql => "MariaDB or MySQL",
+            Self::MongoDb => "MongoDB",
+        })
+    }
+}
+
+/// What images of a server are called, where it keeps its files, and whether such a path alone tells the server.
+struct Known {
+    kind: Kind,
+    images: &'static [&'static str],
+    places: &'static [(&'static str, bool)],
+}
+
+const KNOWN: [Known; 3] = [
+    Known {
+        kind: Kind::PostgreSql,
+        images: &[
+            "postgres",
+            "postgis",
+            "timescale",
+            "pgvector",
+            "pgautoupgrade",
+        ],
+        places: &[
+            ("/var/lib/postgresql/data", true),
+            ("/var/lib/postgresql", true),
+            ("/bitnami/postgresql", true),
+        ],
+    },
+    Known {
+        kind: Kind::MySql,
+        images: &["mariadb", "mysql", "percona"],
+        places: &[
+            ("/var/lib/mysql", true),
+            ("/bitnami/mariadb", true),
+            ("/bitnami/mysql", true),
+        ],
+    },
+    Known {
+        kind: Kind::MongoDb,
+        images: &["mongo"],
+        // Other programs have a `/data/db`, too.
+        places: &[("/data/db", false), ("/bitnami/mongodb", true)],
+    },
+];
+
+/// Programs beside a database that bear its name.
+const BESIDE: [&str; 11] = [
+    "exporter", "backup", "admin", "express", "bouncer", "client", "proxy", "cli", "router",
+    "tools", "dump",
+];
+
+/// What a container's environment and image say of a database server in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Which.
+    pub kind: Kind,
+    /// Where its files may be: each the root of them.
+    pub places: Vec<String>,
+}
+
+impl Server {
+    /// Returns the server of a container of `image` with `pgdata` in its environment that has something mounted at
+    /// `targets`; `None` when it is no database server that is known.
+    #[must_use]
+    pub fn of<'a>(
+        image: &str,
+        pgdata: Option<&str>,
+        targets: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Self> {
+        let name = image_name(image);
+        let beside = BESIDE.iter().any(|word| name.contains(word));
+        let targets: Vec<&str> = targets.into_iter().collect();
+        let known = KNOWN.iter().find(|known| {
+            let by_image = known.images.iter().any(|word| name.contains(word));
+            let by_place = || {
+                known.places.iter().any(|(place, enough)| {
+                    *enough && targets.iter().any(|target| is_below(target, place))
+                })
+            };
+            !beside && (by_image || by_place())
+        })?;
+        let own = pgdata.filter(|_| known.kind == Kind::PostgreSql);
+        let places = match own {
+            Some(place) => vec![place.to_owned()],
+            None => known
+                .places
+                .iter()
+                .map(|(place, _)| (*place).to_owned())
+                .collect(),
+        };
+        Some(Self {
+            kind: known.kind,
+            places,
+        })
+    }
+
+    /// Returns the server of a service as the compose files have it.
+    #[must_use]
+    pub fn of_service(service: &Service) -> Option<Self> {
+        let pgdata = service.environment.get("PGDATA").and_then(Option::as_deref);
+        let targets = service.volumes.iter().map(|mount| mount.target.as_str());
+        Self::of(
+            service.image.as_deref().unwrap_or_default(),
+            pgdata,
+            targets,
+        )
+    }
+
+    /// Returns whether `path`, all that is below it, holds files of the server; `mount` is what is mounted there.
+    fn is_in(&self, path: &str, mount: &str) -> bool {
+        self.places
+            .iter()
+            .any(|place| is_below(place, path) || (path == mount && is_below(mount, place)))
+    }
+
+    /// Returns the compose names of the volumes of `service` that hold files of the server and that it may write to,
+    /// each with the path where it is mounted.
+    pub fn volumes<'a>(&self, service: &'a Service) -> Vec<(&'a str, &'a str)> {
+        let mounts = service.volumes.iter();
+        mounts
+            .filter(|mount| mount.kind == MountKind::Volume && !mount.read_only)
+            .filter_map(|mount| {
+                let target = plain(&mount.target);
+                let source = mount.source.as_deref()?;
+                self.is_in(target, target).then_some((source, target))
+            })
+            .collect()
+    }
+}
+
+/// Files of a running database server that a backup takes as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "volume `{volume}` has the files of the {kind} of service `{service}` (`{path}`), and they are copied while it \
+     writes them: such a copy may be torn, and a restore changes them beneath a running server; dump the database in \
+     `backupbot.backup.pre-hook` of `{service}`, load it in its `backupbot.restore.post-hook`, and save only the dump \
+     (`backupbot.backup.volumes.{volume}.path`)"
+)]
+pub struct LiveCopy {
+    /// The volume.
+    pub volume: String,
+    /// The service of the server.
+    pub service: String,
+    /// Which server it is.
+    pub kind: Kind,
+    /// Where its files are, in its container.
+    pub path: String,
+}
+
+/// Returns where `plan` saves the files of a running database server and nothing else of it: no hook before it makes
+/// a dump, or has the server hold still.
+#[must_use]
+pub fn live_copies(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
+    let mut found = Vec::new();
+    for volume in &plan.volumes {
+        for mount in volume.mounts.iter().filter(|mount| !mount.read_only) {
+            let service = project.service(&mount.service);
+            let Some((service, server)) =
+                service.and_then(|service| Some((service, Server::of_service(service)?)))
+            else {
+                continue;
+            };
+            let target = plain(&mount.target);
+            let saved: Vec<String> = match &volume.paths {
+                BackupPaths::Whole => vec![target.to_owned()],
+                BackupPaths::Named(paths) => {
+                    let full = |path: &String| format!("{target}/{}", path.trim_matches('/'));
+                    paths.iter().map(full).collect()
+                }
+            };
+            let Some(path) = saved.iter().find(|path| server.is_in(path, target)) else {
+                continue;
+            };
+            if !is_dumped(plan, &service.name) {
+                found.push(LiveCopy {
+                    volume: volume.volume.clone(),
+                    service: service.name.clone(),
+                    kind: server.kind,
+                    path: path.clone(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Returns whether a command before the backup may dump the database of `service`.
+#[must_use]
+pub fn is_dumped(plan: &BackupPlan, service: &str) -> bool {
+    plan.services.iter().any(|hooks| prepares(hooks, service))
+}
+
+/// Returns whether a hook may dump the database of `service`: one of its own, or another's that says so.
+fn prepares(hooks: &ServiceHooks, service: &str) -> bool {
+    let Some(command) = &hooks.backup_pre else {
+        return false;
+    };
+    hooks.service == service || makes_a_dump(command)
+}
+
+/// Returns whether a command looks as if it wrote a dump.
+#[must_use]
+pub fn makes_a_dump(command: &str) -> bool {
+    const WORDS: [&str; 5] = ["dump", "backup", "bgsave", "redis-cli save", "export"];
+    let command = command.to_ascii_lowercase();
+    WORDS.iter().any(|word| command.contains(word))
+}
+
+/// Returns the last part of an image's name, without tag and digest, in small letters.
+fn image_name(image: &str) -> String {
+    let image = image.split('@').next().unwrap_or_default();
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let name = name.split(':').next().unwrap_or_default();
+    name.to_ascii_lowercase()
+}
+
+fn plain(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    }
+}
+
+fn is_below(path: &str, root: &str) -> bool {
+    Path::new(path).starts_with(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn copies(services: &str) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("services:\n{services}volumes: {{data: , db: , dumps: }}\n");
+        std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+        let files = ["compose.yml".to_owned()];
+        let project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
+        let plan = BackupPlan::from_project(&project);
+        let found = live_copies(&project, &plan).into_iter();
+        found.map(|copy| (copy.volume, copy.path)).collect()
+    }
+
+    /// A stack with the switch on `app` and `db` as given.
+    fn with_db(db: &str) -> Vec<(String, String)> {
+        copies(&format!(
+            "  app:\n    image: a\n    volumes: ['data:/data']\n    deploy: {{labels: {{backupbot.backup: 'true'}}}}\n  db: {db}\n"
+        ))
+    }
+
+    #[test]
+    fn the_files_of_a_running_database_are_told_from_a_dump_beside_them() {
+        let pg = "db:/var/lib/postgresql/data";
+        for (live, db) in [
+            (Some("/var/lib/mysql"), "{image: 'mariadb:11', volumes: ['db:/var/lib/mysql/']}".to_owned()),
+            (Some("/var/lib/postgresql/data"), format!("{{image: 'docker.io/postgis/postgis:15', volumes: ['{pg}']}}")),
+            // An image of another name, where only that server keeps its files.
+            (Some("/var/lib/postgresql/data"), format!("{{image: 'example/ledger:15', volumes: ['{pg}']}}")),
+            (Some("/var/lib/postgresql"), "{image: 'postgres:18', volumes: ['db:/var/lib/postgresql']}".to_owned()),
+            (Some("/data/db"), "{image: 'mongo:7', volumes: ['db:/data/db']}".to_owned()),
+            (None, "{image: 'example/app:7', volumes: ['db:/data/db']}".to_owned()),
+            (None, "{image: 'redis:7', volumes: ['db:/data']}".to_owned()),
+            (None, "{image: 'prom/mysqld-exporter:1', volumes: ['db:/var/lib/mysql']}".to_owned()),
+            (None, format!("{{image: 'postgres:15', volumes: ['{pg}:ro']}}")),
+            // A volume beside the files.
+            (None, "{image: 'postgres:15', volumes: ['dumps:/backups']}".to_owned()),
+            (None, format!("{{image: 'postgres:15', volumes: ['{pg}'], deploy: {{labels: {{backupbot.backup.volumes.db: 'false'}}}}}}")),
+            (None, format!("{{image: 'postgres:15', volumes: ['{pg}'], deploy: {{labels: {{backupbot.backup.volumes.db.path: backup.sql}}}}}}")),
+            (Some("/x/pgdata"), "{image: 'postgres:15', environment: {PGDATA: /x/pgdata}, volumes: ['db:/x'], deploy: {labels: {backupbot.backup.volumes.db.path: pgdata}}}".to_owned()),
+            // A hook of its own dumps, or makes it hold still; the restore has to prove it.
+            (None, format!("{{image: 'postgres:15', volumes: ['{pg}'], deploy: {{labels: {{backupbot.backup.pre-hook: pg_dumpall}}}}}}")),
+            (Some("/var/lib/postgresql/data"), format!("{{image: 'postgres:15', volumes: ['{pg}'], deploy: {{labels: {{backupbot.restore.post-hook: load}}}}}}")),
+        ] {
+            let found = with_db(&db);
+            let path = found.first().map(|(_, path)| path.as_str());
+            assert_eq!(path, live, "{db}");
+        }
+    }
+
+    #[test]
+    fn a_dump_made_by_another_service_counts_and_any_other_hook_of_it_does_not() {
+        let app = |hook: &str| {
+            copies(&format!(
+                "  app:\n    image: a\n    volumes: ['data:/data']\n    deploy: {{labels: {{backupbot.backup: 'true', backupbot.backup.pre-hook: '{hook}'}}}}\n  \
+                 db: {{image: 'mariadb:11', volumes: ['db:/var/lib/mysql']}}\n"
+            ))
+            .len()
+        };
+        assert_eq!(app("mysqldump -h db > /data/dump.sql"), 0);
+        assert_eq!(app("occ maintenance:mode --on"), 1);
+    }
+}
