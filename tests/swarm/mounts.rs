@@ -99,10 +99,13 @@ fn an_upgrade_that_leaves_the_data_on_an_anonymous_volume_and_one_that_runs_two_
         assert!(said.contains(words), "`{said}` lacks `{words}`");
     }
     let said = message(&results, "generic: one server on its files", "fail");
-    assert!(said.contains("service `db`") && said.contains("stop-first"), "{said}");
-    let warnings = results["warnings"].to_string();
+    assert!(
+        said.contains("service `db`") && said.contains("stop-first"),
+        "{said}"
+    );
+    let findings = results["findings"].to_string();
     for words in ["is on an anonymous volume", "is mounted at `/srv/files`"] {
-        assert!(warnings.contains(words), "{warnings} lacks `{words}`");
+        assert!(findings.contains(words), "{findings} lacks `{words}`");
     }
 }
 
@@ -110,11 +113,18 @@ fn an_upgrade_that_leaves_the_data_on_an_anonymous_volume_and_one_that_runs_two_
 fn a_live_copy_of_a_database_is_red() {
     let mut env = SwarmEnv::new();
     let switch = "        - backupbot.backup=true\n";
-    let head = format!("{}{}", web("recipe-ci/notes:1", "data:/srv", switch), db(""));
+    let head = format!(
+        "{}{}",
+        web("recipe-ci/notes:1", "data:/srv", switch),
+        db("")
+    );
     let (done, results) = run(&mut env, "install,backup,restore", &[head]);
     done.expect(1);
     let said = message(&results, "generic: databases are dumped", "fail");
-    assert!(said.contains("volume `db`") && said.contains("pre-hook"), "{said}");
+    assert!(
+        said.contains("volume `db`") && said.contains("pre-hook"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -124,7 +134,11 @@ fn hooks_without_a_switch_of_their_own_run_and_what_they_wrote_explains_what_fai
     let hooks = "    deploy:\n      labels:\n        \
                  - backupbot.backup.volumes.db.path=dump.sql\n        \
                  - \"backupbot.backup.pre-hook=echo Access denied >&2; : > /var/lib/mysql/dump.sql\"\n";
-    let head = format!("{}{}", web("recipe-ci/notes:1", "data:/srv", switch), db(hooks));
+    let head = format!(
+        "{}{}",
+        web("recipe-ci/notes:1", "data:/srv", switch),
+        db(hooks)
+    );
     let (done, results) = run(&mut env, "install,backup,restore", &[head]);
     done.expect(1);
     let said = message(&results, "generic: backup pre-hooks", "pass");

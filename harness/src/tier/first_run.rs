@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Bench, TierError};
 use crate::declared::file::Request;
 use crate::event::Event;
+use crate::finding::Finding;
 use crate::http::{Answer, Question};
 
 /// The statuses that count where none are declared.
@@ -318,11 +319,16 @@ async fn look_for_installer(bench: &Bench) -> Result<(), TierError> {
     if let Some(location) = location(&answer).filter(|_| (300..400).contains(&answer.status))
         && is_installer(location)
     {
-        bench.events.warn(format!(
-            "the app answers `/` with {} to `{location}`, which looks like its installer: every tier judges an app \
-             that was never set up; declare what its installer wants in `first_run` of recipe-ci.yml",
-            answer.status
-        ));
+        bench.events.emit(&Event::Found(Box::new(Finding {
+            id: "F022".to_owned(),
+            service: Some(web.service),
+            message: format!(
+                "a new app answers `/` with {} to `{location}`, which looks like its installer: every tier judges an \
+                 app that was never set up",
+                answer.status
+            ),
+            fix: "declare what its installer wants in `first_run` of recipe-ci.yml".to_owned(),
+        })));
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Where the containers of an app really keep their data, asked of the engine: what a recipe mounts is not always what
 //! its image looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bench;
+use crate::event::Event;
+use crate::finding::Finding;
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::backup::database::{Server, is_dumped};
 use crate::recipe::compose::Project;
@@ -37,8 +39,8 @@ impl Bench {
     /// # Errors
     /// [`EngineError`].
     pub async fn say_what_is_anonymous(&self, state: &StackState) -> Result<(), EngineError> {
-        for said in anonymous(&self.look_into(state).await?) {
-            self.events.warn(said);
+        for found in anonymous(&self.look_into(state).await?) {
+            self.events.emit(&Event::Found(Box::new(found)));
         }
         Ok(())
     }
@@ -175,39 +177,44 @@ pub fn forsaken(base: &Seen, head: &Seen, stack: &str) -> Vec<String> {
 
 /// Returns which volumes are mounted elsewhere in the head, which is right where the image moved, too.
 #[must_use]
-pub fn moved(base: &Seen, head: &Seen, stack: &str) -> Vec<String> {
+pub fn moved(base: &Seen, head: &Seen, stack: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     for (service, now) in head {
         let Some(then) = base.get(service) else {
             continue;
         };
-        let places = |container: &Container, volume: &str| -> Vec<String> {
+        let places = |container: &Container, volume: &str| -> BTreeSet<String> {
             let mounts = container.mounts.iter();
-            let mut places: Vec<String> = mounts
+            mounts
                 .filter(|mount| matches!(&mount.what, What::Named(name) if name == volume))
                 .map(|mount| mount.place.clone())
-                .collect();
-            places.sort_unstable();
-            places
+                .collect()
         };
+        let mut moves = BTreeSet::new();
         for mount in &then.mounts {
             let What::Named(volume) = &mount.what else {
                 continue;
             };
             let (was, is) = (places(then, volume), places(now, volume));
             if !is.is_empty() && was != is {
-                let said = format!(
-                    "volume `{}` is mounted at `{}` in service `{service}`, and was at `{}` before the upgrade: check \
-                     that image `{}` looks for the old data there",
+                moves.insert(format!(
+                    "volume `{}` is mounted at {}, and was at {} before the upgrade",
                     short(volume, stack),
-                    is.join("`, `"),
-                    was.join("`, `"),
-                    now.image
-                );
-                if !found.contains(&said) {
-                    found.push(said);
-                }
+                    quoted(&is),
+                    quoted(&was)
+                ));
             }
+        }
+        if !moves.is_empty() {
+            found.push(Finding {
+                id: "F021".to_owned(),
+                service: Some(service.clone()),
+                message: Vec::from_iter(moves).join("; "),
+                fix: format!(
+                    "check that image `{}` looks for the old data there",
+                    now.image
+                ),
+            });
         }
     }
     found
@@ -215,30 +222,34 @@ pub fn moved(base: &Seen, head: &Seen, stack: &str) -> Vec<String> {
 
 /// Returns what is on anonymous volumes.
 #[must_use]
-pub fn anonymous(seen: &Seen) -> Vec<String> {
+pub fn anonymous(seen: &Seen) -> Vec<Finding> {
     let mut found = Vec::new();
     for (service, container) in seen {
-        for mount in container
-            .mounts
-            .iter()
+        let mounts = container.mounts.iter();
+        let places: BTreeSet<String> = mounts
             .filter(|mount| mount.what == What::Anonymous)
-        {
-            let why = if container.declared.contains(&mount.place) {
-                format!(
-                    "image `{}` declares a volume there, and nothing is mounted",
-                    container.image
-                )
-            } else {
-                "the recipe names no volume for it".to_owned()
-            };
-            found.push(format!(
-                "service `{service}`: `{}` is on an anonymous volume ({why}): it is empty in each new container, and \
-                 in no backup",
-                mount.place
-            ));
+            .map(|mount| mount.place.clone())
+            .collect();
+        if places.is_empty() {
+            continue;
         }
+        found.push(Finding {
+            id: "F020".to_owned(),
+            service: Some(service.clone()),
+            message: format!(
+                "{} of image `{}` is on an anonymous volume, which is empty in each new container and in no backup",
+                quoted(&places),
+                container.image
+            ),
+            fix: "mount a named volume there, or a tmpfs where nothing needs to be kept".to_owned(),
+        });
     }
     found
+}
+
+fn quoted(places: &BTreeSet<String>) -> String {
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    format!("`{}`", places.join("`, `"))
 }
 
 /// What a backup by the labels does not have, though the services that it is for keep it.
@@ -317,8 +328,7 @@ fn listed(container: &Container) -> String {
     if container.declared.is_empty() {
         return "which its documentation says".to_owned();
     }
-    let places: Vec<&str> = container.declared.iter().map(String::as_str).collect();
-    format!("`{}`", places.join("`, `"))
+    quoted(&container.declared)
 }
 
 /// Returns the compose name of a volume.
@@ -456,11 +466,14 @@ mod tests {
         let head = seen(container("app:2", &[("/srv", "db"), ("/tmp/x", "")]));
         let said = moved(&base, &head, "s");
         assert_eq!(said.len(), 1);
-        assert!(said[0].contains("`db` is mounted at `/srv`"), "{said:?}");
+        assert!(
+            said[0].message.contains("`db` is mounted at `/srv`"),
+            "{said:?}"
+        );
         assert!(moved(&base, &base, "s").is_empty());
         let said = anonymous(&head);
         assert!(
-            said.len() == 1 && said[0].contains("`db`: `/tmp/x`"),
+            said.len() == 1 && said[0].message.contains("`/tmp/x`"),
             "{said:?}"
         );
     }

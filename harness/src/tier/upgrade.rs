@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::mounts::{self, Seen};
 use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, still_good};
 use crate::driver::stack::Stamp;
+use crate::event::Event;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
@@ -139,11 +140,10 @@ async fn data_is_in_place(
     };
     let forsaken = mounts::forsaken(before, &now, stack.as_str());
     tally.check("generic: data stays on its volumes", found(forsaken));
-    for said in mounts::moved(before, &now, stack.as_str()) {
-        bench.events.warn(said);
-    }
-    for said in mounts::anonymous(&now) {
-        bench.events.warn(said);
+    let mut told = mounts::moved(before, &now, stack.as_str());
+    told.extend(mounts::anonymous(&now));
+    for told in told {
+        bench.events.emit(&Event::Found(Box::new(told)));
     }
     let beside = bench.servers_beside(before, after).await?;
     if !beside.is_empty() {
