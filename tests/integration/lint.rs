@@ -23,7 +23,11 @@ fn ids<'a>(lint: &'a Value, list: &str) -> Vec<&'a str> {
 #[test]
 fn the_model_recipes_pass() {
     let env = env();
-    for name in ["notes", "ledger"] {
+    for (name, expected) in [
+        // Its updates run two containers on one volume, as the catalogue's template has it.
+        ("notes", &["C001", "C014", "C033"][..]),
+        ("ledger", &["C001", "C014"]),
+    ] {
         let recipe = env.recipe(name);
         let done = env.run(["lint".as_ref(), recipe.as_os_str(), "--json".as_ref()]);
         done.expect(0);
@@ -35,7 +39,7 @@ fn the_model_recipes_pass() {
         let mut found = ids(&lint, "findings");
         found.sort_unstable();
         found.dedup();
-        assert_eq!(found, ["C001", "C014"], "{lint:#}");
+        assert_eq!(found, expected, "{lint:#}");
         assert_eq!(ids(&lint, "skipped"), ["R006", "R013", "R016", "C012"]);
     }
     // Nothing is made on the host, and no engine is asked.

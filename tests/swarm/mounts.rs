@@ -152,7 +152,7 @@ fn hooks_without_a_switch_of_their_own_run_and_what_they_wrote_explains_what_fai
     );
     let dirs = env.run_dirs();
     let log = dirs[0].join("logs/hook-db-backup-pre-hook.log");
-    let log = std::fs::read_to_string(log).unwrap();
+    let log = harness::host_file::text(&log).unwrap();
     assert!(
         log.starts_with("$ echo Access denied") && log.ends_with("Access denied\nexit code 0\n"),
         "{log}"

@@ -104,7 +104,7 @@ pub(super) fn host_port_starts_first(view: &View) -> Checked {
         let on_host = |mode| mode == PortMode::Host;
         let port = (service.ports.iter())
             .find(|port| on_host(port.mode) && port.published.is_some())
-            .and_then(|port| port.published.clone())?;
+            .and_then(|port| port.published)?;
         let first = service.update.order.as_deref() == Some(START_FIRST);
         first.then(|| {
             let name = &service.name;
