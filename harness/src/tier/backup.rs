@@ -133,7 +133,7 @@ async fn databases_are_safe(
     plan: &BackupPlan,
 ) -> Result<bool, TierError> {
     let project = &bench.current.project;
-    let seen = bench.look_into(&bench.state().await?).await?;
+    let seen = bench.mounts_of(&bench.state().await?).await?;
     let unsaved = mounts::unsaved(&seen, project, plan);
     let mut wrong = unsaved.databases;
     wrong.extend(live_copies(project, plan).iter().map(ToString::to_string));

@@ -21,7 +21,7 @@ impl Bench {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn look_into(&self, state: &StackState) -> Result<Seen, EngineError> {
+    pub async fn mounts_of(&self, state: &StackState) -> Result<Seen, EngineError> {
         let mut seen = Seen::new();
         for name in state.services.keys() {
             let Some(id) = state.container_of(name) else {
@@ -39,7 +39,7 @@ impl Bench {
     /// # Errors
     /// [`EngineError`].
     pub async fn say_what_is_anonymous(&self, state: &StackState) -> Result<(), EngineError> {
-        for found in anonymous(&self.look_into(state).await?) {
+        for found in anonymous(&self.mounts_of(state).await?) {
             self.events.emit(&Event::Found(Box::new(found)));
         }
         Ok(())

@@ -52,7 +52,7 @@ pub async fn run(
     super::database::seed_for_upgrade(bench, &mut tally).await?;
 
     let before = bench.state().await?;
-    let held = bench.look_into(&before).await?;
+    let held = bench.mounts_of(&before).await?;
     let Target {
         release,
         images,
@@ -133,7 +133,7 @@ async fn data_is_in_place(
     after: &StackState,
 ) -> Result<(), TierError> {
     let stack = bench.lock.domain().stack();
-    let now = bench.look_into(after).await?;
+    let now = bench.mounts_of(after).await?;
     let found = |found: Vec<String>| match found.is_empty() {
         true => Ok(None),
         false => Err(found.join("; ")),
