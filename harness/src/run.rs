@@ -12,6 +12,7 @@ mod base;
 mod body;
 mod dependencies;
 mod error;
+mod images;
 mod lint;
 mod network;
 mod overlaid;
@@ -243,6 +244,9 @@ async fn finish(
 ) -> RunEnd {
     let why = why(&ending, context.settings.deadline);
     let mut decision = decide(&ending, &context.held.borrow());
+    if let Ending::Body(Err(RunError::Refused { found, .. })) = &ending {
+        resolved::say(context, found);
+    }
     let plan_json = match ending {
         Ending::Body(Ok(view) | Err(RunError::Refused { view, .. })) => view,
         _ => None,

@@ -16,6 +16,7 @@ mod forge;
 mod grants;
 mod hostile;
 mod install;
+mod judged_first;
 mod lint;
 mod locks;
 mod nix;

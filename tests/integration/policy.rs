@@ -72,7 +72,8 @@ fn a_hostile_recipe_is_refused_with_its_rule_and_place_before_the_engine_is_aske
         assert!(env.run_dirs().is_empty());
         // By hand it is said, and the plan is made.
         let done = env.run(["run".as_ref(), path.as_os_str(), "--dry-run".as_ref()]);
-        done.expect(0);
+        // What is routed to somebody else's host alone is no operator's app either.
+        done.expect(if rule == "P028" { 1 } else { 0 });
         let plan: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!(plan["policy"][0]["rule"], rule);
         assert!(done.stderr.contains(rule), "{}", done.stderr);

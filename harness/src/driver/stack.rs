@@ -330,7 +330,12 @@ mod tests {
                 ".env.sample",
                 "TYPE=x\nSMTP_HOST=mail\nCOMPOSE_FILE=sub/c.yml\nTHEIRS=no\n",
             ),
-            ("abra.sh", "export APP_CONF_VERSION=v2\n"),
+            // What the app is and where is for the run to say.
+            (
+                "abra.sh",
+                "export APP_CONF_VERSION=v2\nexport DOMAIN=cloud.example.org\nexport STACK_NAME=victim TYPE=victim\n\
+                 export LETS_ENCRYPT_ENV=production\n",
+            ),
             ("sub/their.env", "# THEIRS\nTHEIRS=yes\n"),
             (
                 "sub/c.yml",
@@ -377,6 +382,8 @@ mod tests {
                 .eq(expected),
             "{vars:?}"
         );
+        let said = release.remarks.join("; ");
+        assert!(said.contains("abra.sh exports `DOMAIN`"), "{said}");
         stamp.chaos = false;
         assert_eq!(exposed(&stamp, &release)["TYPE"], "x:1.0.0+1");
     }

@@ -20,6 +20,10 @@ const GRACE: Duration = Duration::from_secs(120);
 /// How many networks an app may have, and as many volumes, secrets and configs each.
 const OBJECTS: usize = 50;
 
+/// How long Swarm waits at least before it starts a task again: its own default. Without a floor a container that ends
+/// at once is started again and again, as fast as the engine can.
+const RESTART: Duration = Duration::from_secs(5);
+
 /// How often a health check may run.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -136,6 +140,8 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
     let limits = Limits::of(&terms.level);
     let operators = operators(resolved);
     let has_pids = !is_older(&terms.schema, PIDS_SCHEMA);
+    super::object::lend(resolved, &terms.level);
+    super::label::leave_out(resolved, &terms.level);
     let mut notes = Notes::default();
     resolved.edit(|document| {
         let services = document.get_mut("services").and_then(Value::as_object_mut);
@@ -162,7 +168,7 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
 
 /// Returns the keys of services that the operator's overlay sets.
 fn operators(resolved: &Resolved) -> std::collections::BTreeSet<String> {
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 9] = [
         "deploy.resources.limits.memory",
         "deploy.resources.limits.cpus",
         "deploy.resources.limits.pids",
@@ -171,6 +177,7 @@ fn operators(resolved: &Resolved) -> std::collections::BTreeSet<String> {
         "stop_grace_period",
         "healthcheck.interval",
         "healthcheck.start_interval",
+        "deploy.restart_policy.delay",
     ];
     let services = resolved
         .document()
@@ -392,7 +399,7 @@ fn tmpfs(service: &mut Value, name: &str, limits: Limits, notes: &mut Notes) {
     }
 }
 
-/// Bounds how long the end of a task takes and how often the engine looks at its health.
+/// Bounds how long the end of a task takes, how soon it starts again, and how often the engine looks at its health.
 fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: &mut Notes) {
     let Some(map) = service.as_object_mut() else {
         return;
@@ -405,6 +412,22 @@ fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: 
     {
         *grace = format!("{}s", GRACE.as_secs()).into();
         notes.add(format!("stopped within {} s", GRACE.as_secs()), name);
+    }
+    let delay = map
+        .get_mut("deploy")
+        .and_then(|deploy| deploy.get_mut("restart_policy"))
+        .and_then(|policy| policy.get_mut("delay"));
+    if let Some(delay) = delay
+        && !delay.is_null()
+        && read(delay).is_none_or(|delay| delay < RESTART)
+        && !theirs("deploy.restart_policy.delay")
+    {
+        *delay = format!("{}s", RESTART.as_secs()).into();
+        let floor = RESTART.as_secs();
+        notes.add(
+            format!("started again after {floor} s at the soonest"),
+            name,
+        );
     }
     for key in ["interval", "start_interval"] {
         let check = map

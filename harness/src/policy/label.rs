@@ -1,16 +1,30 @@
 //! Labels, which programs beside the Swarm obey.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::rules::{DOCKER_LABEL, GATEWAY, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME};
 use super::{Case, route, scalar};
+use crate::overlay::environment::COPY_PREFIX;
+use crate::recipe::compose::resolve::Resolved;
 use crate::recipe::traefik::rule::is_among;
 use crate::recipe::traefik::{self, Group, Key, Protocol, is_own};
-use crate::trust::Grant;
+use crate::trust::{Grant, Level};
 
-/// Namespaces of labels by which programs that operators run reach beyond the service that bears them: they route
-/// hosts, or run commands elsewhere. What only restarts, updates or scales its own service is not among them.
-const OTHERS: [&str; 4] = ["caddy", "ofelia", "com.df", "docker-volume-backup"];
+/// Namespaces of labels that are deployed without a word of the operator: those of the catalogue and its gateway, and
+/// those that only describe. By any other label a program that operators run beside the Swarm may route hosts, or run
+/// commands elsewhere.
+const KNOWN: [&str; 5] = [
+    "traefik",
+    "coop-cloud",
+    "backupbot",
+    "org.opencontainers",
+    "org.label-schema",
+];
+
+/// The most labels of one place that are named where they are left out.
+const NAMED: usize = 5;
 
 /// Middlewares that act on their own router and ask no other machine.
 const MIDDLEWARES: [&str; 23] = [
@@ -68,8 +82,9 @@ pub(super) fn check(case: &mut Case<'_>) {
         labels(case, &format!("{path}.labels"), service.get("labels"));
         let deploy = service.pointer("/deploy/labels");
         labels(case, &format!("{path}.deploy.labels"), deploy);
+        environment(case, &path, service);
     }
-    for section in ["networks", "volumes", "secrets", "configs"] {
+    for section in SECTIONS {
         for (key, entry) in case.section(section) {
             labels(
                 case,
@@ -80,9 +95,9 @@ pub(super) fn check(case: &mut Case<'_>) {
     }
 }
 
-fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
-    // Labels of networks and the like may still be a list.
-    let pairs: Vec<(String, Value)> = match labels {
+/// Returns labels as pairs; those of networks and the like may still be a list.
+fn pairs(labels: Option<&Value>) -> Vec<(String, Value)> {
+    match labels {
         Some(Value::Object(map)) => map
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
@@ -93,39 +108,196 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
                 .map(|(key, value)| (key.to_owned(), Value::from(value)))
                 .collect()
         }
-        _ => return,
+        _ => Vec::new(),
+    }
+}
+
+/// Returns whether a label is in a namespace: its name, or what follows it behind one of `ends`.
+fn in_space(label: &str, space: &str, ends: &[char]) -> bool {
+    let label = label.trim().to_ascii_lowercase();
+    label
+        .strip_prefix(&space.to_ascii_lowercase())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(ends))
+}
+
+/// Returns whether a label is deployed for a source of this trust.
+fn is_deployed(label: &str, level: &Level) -> bool {
+    let within = |space: &str| in_space(label, space, &['.']);
+    let granted = |grant: &Grant| {
+        let mut spaces = grant.labels.iter();
+        spaces.any(|space| in_space(label, space, &['.', '_', '-']))
     };
+    KNOWN.iter().any(|space| within(space))
+        || match level {
+            Level::ByHand => true,
+            Level::Granted(grant) => granted(grant),
+            Level::Stranger => false,
+        }
+}
+
+/// Where labels may stand in a service, as keys.
+const OF_SERVICES: [&str; 2] = ["labels", "deploy.labels"];
+
+/// The other sections that have labels.
+const SECTIONS: [&str; 4] = ["networks", "volumes", "secrets", "configs"];
+
+/// Takes out every label that no table and no grant knows, unless the operator's overlay sets it.
+pub(super) fn leave_out(resolved: &mut Resolved, level: &Level) {
+    let mut places: Vec<(String, String, Vec<String>)> = Vec::new();
+    let document = resolved.document();
+    let entries = |section: &str| {
+        let section = document.get(section).and_then(Value::as_object);
+        section.into_iter().flatten()
+    };
+    let mut note =
+        |pointer: String, path: &str, shown: String, labels: Option<&Value>, plain: bool| {
+            let theirs = |label: &str| {
+                let place = resolved.project.exact_location(&format!("{path}.{label}"));
+                plain && place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
+            };
+            let left_out = pairs(labels).into_iter().map(|(label, _)| label);
+            let left_out = left_out.filter(|label| !is_deployed(label, level) && !theirs(label));
+            let left_out: Vec<String> = left_out.collect();
+            if !left_out.is_empty() {
+                places.push((pointer, shown, left_out));
+            }
+        };
+    for (name, service) in entries("services") {
+        for key in OF_SERVICES {
+            let below = key.replace('.', "/");
+            let path = format!("services.{name}.{key}");
+            let labels = service.pointer(&format!("/{below}"));
+            // Keys of a service with a dot in its name could be read as those of another.
+            let plain = !name.contains('.');
+            note(
+                format!("/services/{name}/{below}"),
+                &path,
+                name.clone(),
+                labels,
+                plain,
+            );
+        }
+    }
+    for section in SECTIONS {
+        for (key, entry) in entries(section) {
+            let path = format!("{section}.{key}.labels");
+            let shown = format!("{section}.{key}");
+            note(
+                format!("/{section}/{key}/labels"),
+                &path,
+                shown,
+                entry.get("labels"),
+                false,
+            );
+        }
+    }
+    if places.is_empty() {
+        return;
+    }
+    resolved.edit(|document| {
+        for (pointer, _, left_out) in &places {
+            let is_out = |label: &str| left_out.iter().any(|out| out == label);
+            match document.pointer_mut(pointer) {
+                Some(Value::Object(map)) => map.retain(|label, _| !is_out(label)),
+                Some(Value::Array(items)) => items.retain(|item| {
+                    let text = item.as_str().unwrap_or_default();
+                    !is_out(text.split_once('=').map_or(text, |(label, _)| label))
+                }),
+                _ => {}
+            }
+        }
+    });
+    let shown = places.iter().map(|(_, place, left_out)| {
+        let named = left_out.iter().take(NAMED);
+        let named: Vec<String> = named
+            .map(|label| format!("`{}`", super::shortened(label)))
+            .collect();
+        let more = match left_out.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more} of `{place}`", named.join(", "))
+    });
+    let shown: Vec<String> = shown.collect();
+    resolved.deviations.push(format!(
+        "labels are not deployed, because no grant lists them: {}",
+        shown.join("; ")
+    ));
+}
+
+fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
+    let pairs = pairs(labels);
+    let beside: BTreeMap<String, String> = pairs
+        .iter()
+        .map(|(label, value)| (label.trim().to_ascii_lowercase(), text_of(value)))
+        .collect();
     for (label, value) in pairs {
         let at = format!("{path}.{label}");
-        let lower = label.trim().to_ascii_lowercase();
-        let in_space = |space: &str| {
-            lower
-                .strip_prefix(space)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_', '-']))
-        };
-        if in_space("com.docker") {
+        if in_space(&label, "com.docker", &['.', '_', '-']) {
             let message =
                 format!("the label `{label}` says whose something is, to the engine and its tools");
             case.find(&DOCKER_LABEL, &at, &value, message, None);
-        } else if let Some(space) = OTHERS.iter().find(|space| in_space(space)) {
-            let message =
-                format!("labels of `{space}` are obeyed by a program that an operator may run");
-            case.find(&OTHERS_LABEL, &at, &value, message, None);
         } else if let Some(key) = traefik::key(&label) {
-            traefik(case, &at, &key, &value);
+            traefik(case, &at, &key, &value, &beside);
+        } else if case.terms.level == Level::ByHand && !is_deployed(&label, &Level::Stranger) {
+            let message = "a program that an operator runs may obey this label";
+            let space = label.split('.').next().unwrap_or_default();
+            let grant = Some(format!("labels: [{}]", scalar(space)));
+            case.find(&OTHERS_LABEL, &at, &value, message, grant);
+        }
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Judges variables by which a proxy beside the Swarm routes hosts to the container, or has certificates made.
+fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
+    let environment = service.get("environment").and_then(Value::as_object);
+    for (name, value) in environment.into_iter().flatten() {
+        let routes = name.starts_with("VIRTUAL_HOST")
+            || name.starts_with("LETSENCRYPT_") && name.ends_with("HOST");
+        if !routes || value.is_null() {
+            continue;
+        }
+        let own = hosts(case);
+        let text = text_of(value);
+        let mut named = text
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty());
+        if let Some(host) = named.find(|host| !is_among(host, &own)) {
+            let message =
+                format!("a proxy that obeys `{name}` would send visitors of `{host}` to the app");
+            let grant = super::keys::is_name(host)
+                .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+            case.find(
+                &ROUTE,
+                &format!("{path}.environment.{name}"),
+                value,
+                message,
+                grant,
+            );
         }
     }
 }
 
 /// Judges a label that Traefik reads. It takes names in any case.
-fn traefik(case: &mut Case<'_>, at: &str, key: &Key<'_>, value: &Value) {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
+fn traefik(
+    case: &mut Case<'_>,
+    at: &str,
+    key: &Key<'_>,
+    value: &Value,
+    beside: &BTreeMap<String, String>,
+) {
+    let text = text_of(value);
     match key {
         Key::Enable | Key::Network | Key::Whole => {}
         Key::Part {
-            protocol: protocol @ (Protocol::Http | Protocol::Tcp),
+            protocol,
             group,
             name,
             option,
@@ -133,21 +305,54 @@ fn traefik(case: &mut Case<'_>, at: &str, key: &Key<'_>, value: &Value) {
             let what = group.name().trim_end_matches('s');
             named(case, at, name, value, &format!("the {what} `{name}`"));
             let option: Vec<&str> = option.iter().map(String::as_str).collect();
+            let entries = Entries::of(beside, *protocol, name);
+            if *protocol == Protocol::Udp {
+                return udp(case, at, (*group, &option), value, &entries);
+            }
             let [option, ref rest @ ..] = option[..] else {
                 return;
             };
             match group {
-                Group::Routers => router(case, at, *protocol, option, rest, &text),
+                Group::Routers => router(case, at, (*protocol, &entries), option, rest, &text),
                 Group::Services => service(case, at, option, rest, value),
                 Group::Middlewares => middleware(case, at, option, rest, &text),
             }
         }
-        Key::Part { .. } | Key::Other => beyond(
+        Key::Other => beyond(
             case,
             at,
             value,
             "it is no option of the app's own routers, services and middlewares",
         ),
+    }
+}
+
+/// Judges a UDP router, which takes every packet of its entry points, and its service.
+fn udp(
+    case: &mut Case<'_>,
+    at: &str,
+    (group, option): (Group, &[&str]),
+    value: &Value,
+    entries: &Entries,
+) {
+    let text = text_of(value);
+    match (group, option) {
+        (Group::Routers, ["entrypoints"]) => {
+            if !entries.are_granted(case) {
+                let message = "every packet of an entry point would go to the app";
+                case.find(&ROUTE, at, value, message, entries.grant());
+            }
+        }
+        // Without entry points it would take all of the gateway's.
+        (Group::Routers, ["service"]) if !entries.0.is_empty() => {
+            named(case, at, &text, value, &format!("the service `{text}`"));
+        }
+        (Group::Services, ["loadbalancer", "server", "port"])
+            if text.bytes().all(|b| b.is_ascii_digit()) => {}
+        _ => {
+            let message = "it is no option of a UDP router with entry points of its own";
+            beyond(case, at, value, message);
+        }
     }
 }
 
@@ -171,10 +376,40 @@ fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
     case.find(&ROUTE_NAME, at, value, message, grant);
 }
 
+/// The entry points that a router names, all of whose TCP connections or UDP packets it may take where that is granted.
+struct Entries(Vec<String>);
+
+impl Entries {
+    fn of(beside: &BTreeMap<String, String>, protocol: Protocol, router: &str) -> Self {
+        let label = format!("traefik.{}.routers.{router}.entrypoints", protocol.name());
+        let names = beside.get(&label.to_ascii_lowercase());
+        let names = names.map_or("", String::as_str).split(',').map(str::trim);
+        Self(
+            names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    fn are_granted(&self, case: &Case<'_>) -> bool {
+        let listed = |grant: &Grant, name: &String| grant.routers.entrypoints.contains(name);
+        let all = |grant: &Grant| self.0.iter().all(|name| listed(grant, name));
+        !self.0.is_empty() && case.granted(all)
+    }
+
+    /// Returns the grant that would let a router take all of them.
+    fn grant(&self) -> Option<String> {
+        let plain = !self.0.is_empty() && self.0.iter().all(|name| super::keys::is_name(name));
+        let names: Vec<String> = self.0.iter().map(|name| scalar(name)).collect();
+        plain.then(|| format!("routers: {{entrypoints: [{}]}}", names.join(", ")))
+    }
+}
+
 fn router(
     case: &mut Case<'_>,
     at: &str,
-    protocol: Protocol,
+    (protocol, entries): (Protocol, &Entries),
     option: &str,
     rest: &[&str],
     text: &str,
@@ -183,7 +418,19 @@ fn router(
     match (option, rest) {
         ("rule", []) => {
             let hosts = hosts(case);
-            if let Err(reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
+            if let Err(mut reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
+                // Without TLS a connection names no host, so such a router can only have an entry point to itself.
+                if protocol == Protocol::Tcp && reason.host.as_deref() == Some("*") {
+                    if entries.are_granted(case) {
+                        return;
+                    }
+                    reason.message = match entries.0.is_empty() {
+                        true => "the rule takes every TCP connection of the gateway: name an entry point of its own".to_owned(),
+                        false => "the rule takes every connection of its entry points".to_owned(),
+                    };
+                    case.find(&ROUTE, at, &value, reason.message, entries.grant());
+                    return;
+                }
                 let grant = reason
                     .host
                     .as_deref()
@@ -248,9 +495,7 @@ fn hosts(case: &Case<'_>) -> Vec<String> {
 }
 
 fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
+    let text = text_of(value);
     // The gateway puts the address together as text, and joins a path as a browser joins a link.
     let fine = option == "loadbalancer"
         && match rest {

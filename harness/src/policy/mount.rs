@@ -45,6 +45,9 @@ fn volume(case: &mut Case<'_>, path: &str, mount: &Value) {
     }
 }
 
+/// Files of the host that every container may read: they say which time it is there.
+const HARMLESS: [&str; 2] = ["/etc/localtime", "/etc/timezone"];
+
 fn bind(case: &mut Case<'_>, path: &str, mount: &Value) {
     let source = mount
         .get("source")
@@ -57,6 +60,9 @@ fn bind(case: &mut Case<'_>, path: &str, mount: &Value) {
         .and_then(Value::as_str)
         .is_some_and(|how| !matches!(how, "" | "private" | "rprivate"));
     let host_path = Path::new(source);
+    if !propagates && !write && HARMLESS.contains(&source) {
+        return;
+    }
     if !propagates && case.granted(|grant| grant.allows_bind(host_path, write)) {
         return;
     }

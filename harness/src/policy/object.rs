@@ -10,8 +10,9 @@ use super::rules::{
 use super::{Case, scalar};
 use crate::recipe::compose::query::MAIN_SERVICE;
 use crate::recipe::compose::resolve::PROXY;
-use crate::trust::Grant;
+use crate::recipe::compose::resolve::Resolved;
 use crate::trust::grant::Key;
+use crate::trust::{Grant, Level};
 
 /// One kind of object.
 struct Kind {
@@ -39,7 +40,7 @@ static KINDS: [Kind; 4] = [
         section: "configs",
         rule: &FOREIGN_CONFIG,
         listed: |grant| &grant.foreign.configs,
-        made_before: true,
+        made_before: false,
     },
     Kind {
         section: "networks",
@@ -93,8 +94,7 @@ fn whose(case: &mut Case<'_>, kind: &Kind, path: &str, entry: &Value) {
         return;
     }
     let listed = |grant: &Grant| (kind.listed)(grant).iter().any(|listed| listed == name);
-    // What is listed by its name exists; made here, it would be taken for the run's.
-    if case.granted(|grant| external && listed(grant)) {
+    if case.granted(listed) {
         return;
     }
     let one = kind.section.trim_end_matches('s');
@@ -108,8 +108,7 @@ fn whose(case: &mut Case<'_>, kind: &Kind, path: &str, entry: &Value) {
             case.stack
         ),
     };
-    let grant = (external && is_name(name))
-        .then(|| format!("foreign: {{{}: [{}]}}", kind.section, scalar(name)));
+    let grant = is_name(name).then(|| format!("foreign: {{{}: [{}]}}", kind.section, scalar(name)));
     let at = match entry.get("name") {
         Some(_)
             if case
@@ -124,6 +123,30 @@ fn whose(case: &mut Case<'_>, kind: &Kind, path: &str, entry: &Value) {
         _ => format!("{path}.name"),
     };
     case.find(kind.rule, &at, &Value::from(name), message, grant);
+}
+
+/// Takes what is granted by its name as it is, external or not: made here, it would be taken for the run's.
+pub(super) fn lend(resolved: &mut Resolved, level: &Level) {
+    let Level::Granted(grant) = level else {
+        return;
+    };
+    let mut lent: Vec<(&str, String, String)> = Vec::new();
+    for kind in &KINDS {
+        let entries = resolved.document().get(kind.section);
+        for (key, entry) in entries.and_then(Value::as_object).into_iter().flatten() {
+            let name = name_of(entry);
+            if !is_external(entry) && (kind.listed)(grant).iter().any(|listed| listed == name) {
+                lent.push((kind.section, key.clone(), name.to_owned()));
+            }
+        }
+    }
+    for (section, key, name) in lent {
+        resolved.take_as_it_is(section, &key, &name);
+        let one = section.trim_end_matches('s');
+        resolved
+            .deviations
+            .push(format!("the {one} `{name}` is granted, and taken as it is"));
+    }
 }
 
 fn is_own(stack: &str, name: &str) -> bool {

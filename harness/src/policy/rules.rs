@@ -37,8 +37,8 @@ rules! {
         "remove the key; `docker stack deploy` does not know it either, or this version of recipe-ci does not", true;
     IMAGE = "P002", "`image`", "images of well-known public registries, pulled without a login", Some("images"),
         "A pull with the operator's login, or an image that only lies on this host, hands private software to a stranger.",
-        "publish the image in a public registry", true;
-    BIND = "P003", "`volumes` of type `bind`", "no", Some("binds"),
+        "publish the image in a public registry; an operator can list one that was built on the host in CCCI_LOCAL_IMAGES", true;
+    BIND = "P003", "`volumes` of type `bind`", "only `/etc/localtime` and `/etc/timezone`, to be read", Some("binds"),
         "A path of the host is other people's data, or the way to its root.",
         "use a named volume, a config or a secret", true;
     MOUNT = "P004", "`volumes` of type `npipe`, `cluster`, `image`", "no", None,
@@ -50,12 +50,12 @@ rules! {
     FOREIGN_VOLUME = "P006", "`name`, `external` of volumes", "`<stack>_…`, not external", Some("foreign.volumes"),
         "A volume under another name is another app's data.",
         "leave `name` and `external` out, or begin the name with `${STACK_NAME}_`", true;
-    FOREIGN_SECRET = "P007", "`name`, `external` of secrets", "`<stack>_…`", Some("foreign.secrets"),
+    FOREIGN_SECRET = "P007", "`name`, `external` of secrets", "`<stack>_…`; what is external the run makes", Some("foreign.secrets"),
         "A secret under another name is another app's password.",
         "begin the name with `${STACK_NAME}_`", true;
-    FOREIGN_CONFIG = "P008", "`name`, `external` of configs", "`<stack>_…`", Some("foreign.configs"),
-        "A config under another name is another app's, and often holds its passwords.",
-        "begin the name with `${STACK_NAME}_`", true;
+    FOREIGN_CONFIG = "P008", "`name`, `external` of configs", "`<stack>_…`, not external", Some("foreign.configs"),
+        "A config under another name is another app's, and often holds its passwords; one that was made before is not the run's.",
+        "leave `external` out, and begin the name with `${STACK_NAME}_`", true;
     FOREIGN_NETWORK = "P009", "`name`, `external` of networks", "`<stack>_…`, not external; `proxy`", Some("foreign.networks"),
         "On another app's network a stranger reaches its database.",
         "use networks of the recipe's own, and `proxy` for what is served", true;
@@ -103,10 +103,10 @@ rules! {
         "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
     SIZE = "P026", "`deploy.replicas`, `services`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service", Some("ceilings"),
         "The host is shared by runs and apps.", "ask for less", true;
-    RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`",
-        "filled in: 1 GiB, 1 CPU and 512 processes a task, 10 MB of log; what is lower stays", Some("ceilings"),
+    RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`, `restart_policy.delay`",
+        "filled in: 1 GiB, 1 CPU and 512 processes a task, 10 MB of log, 5 s between two starts; what is lower stays", Some("ceilings"),
         "A task without limits takes the host's memory and processor.", "stay below", false;
-    ROUTE = "P028", "`traefik.*.rule`, `traefik.*.tls.domains`", "``Host(`<run's domain>`)``, alone or with more conditions", Some("routers.hosts"),
+    ROUTE = "P028", "`traefik.*.rule`, `traefik.*.tls.domains`, entry points of TCP and UDP; `VIRTUAL_HOST`, `LETSENCRYPT_HOST` in `environment`", "``Host(`<run's domain>`)``, alone or with more conditions", Some("routers.hosts`, `routers.entrypoints"),
         "The operator's gateway would send other people's visitors to the stranger.",
         "begin the rule with ``Host(`${DOMAIN}`)``", true;
     ROUTE_NAME = "P029", "`traefik.*.routers.<name>`, services, middlewares", "`${STACK_NAME}…`", Some("routers.names"),
@@ -119,8 +119,8 @@ rules! {
         "leave it out; a certificate resolver comes from the gateway", true;
     DOCKER_LABEL = "P032", "labels `com.docker.*`", "no", None,
         "By these labels the engine and its tools know whose something is.", "leave it out", true;
-    OTHERS_LABEL = "P033", "labels of caddy-docker-proxy, ofelia, docker-flow-proxy, docker-volume-backup", "no", None,
-        "Programs that operators run beside the Swarm obey these labels, and route hosts or run commands by them.", "leave it out", true;
+    OTHERS_LABEL = "P033", "other labels", "not deployed: only `traefik`, `coop-cloud`, `backupbot`, `org.opencontainers` and `org.label-schema` are", Some("labels"),
+        "Programs that operators run beside the Swarm obey labels, and route hosts or run commands by them.", "leave it out, or have the operator grant it", false;
     ISOLATION_LOST = "P034", "`privileged`, `devices`, `network_mode`, `pid`, `ipc`, `userns_mode`, `cgroup_parent`, `cgroupns_mode`, `security_opt` that loosen; `oom_score_adj`", "no", None,
         "Most of it Swarm ignores today, so the app cannot need it; and it would give the container the host.",
         "remove it", true;

@@ -5,6 +5,7 @@ use super::*;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::resolve::{Deployment, SharedNetwork};
 
+mod amounts;
 mod gateway;
 mod hostile;
 
@@ -173,7 +174,7 @@ fn a_strangers_ports_are_not_published_and_a_granted_ones_are() {
 
 #[test]
 fn ceilings_are_filled_in_and_what_is_lower_stays() {
-    let text = "services:\n  app:\n    image: nginx\n    stop_grace_period: 10h\n    healthcheck: {interval: 1ms, test: [CMD, 'true']}\n    volumes: [{type: tmpfs, target: /t, tmpfs: {size: 99999999999}}, {type: tmpfs, target: /u}]\n    deploy: {resources: {limits: {memory: 64m, cpus: '9', pids: 0}, reservations: {cpus: '2'}}}\n  db:\n    image: postgres\n    logging: {driver: json-file, options: {max-size: 1g}}\n";
+    let text = "services:\n  app:\n    image: nginx\n    stop_grace_period: 10h\n    healthcheck: {interval: 1ms, test: [CMD, 'true']}\n    volumes: [{type: tmpfs, target: /t, tmpfs: {size: 99999999999}}, {type: tmpfs, target: /u}]\n    deploy: {restart_policy: {delay: 0s}, resources: {limits: {memory: 64m, cpus: '9', pids: 0}, reservations: {cpus: '2'}}}\n  db:\n    image: postgres\n    logging: {driver: json-file, options: {max-size: 1g}}\n";
     let limits = |level| {
         let judged = judged(level, &[("compose.yml", text)]).unwrap();
         (
@@ -195,6 +196,8 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
         ("app/deploy/resources/reservations/cpus", "1".into()),
         ("app/stop_grace_period", "120s".into()),
         ("app/healthcheck/interval", "100ms".into()),
+        ("app/deploy/restart_policy/delay", "5s".into()),
+        ("db/deploy/restart_policy", Value::Null),
         ("app/volumes/0/tmpfs/size", (1_u64 << 30).into()),
         ("app/volumes/1/tmpfs/size", (1_u64 << 30).into()),
         ("app/logging/options/max-size", "5m".into()),
@@ -207,6 +210,10 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
     assert_eq!(document["version"], "3.13");
     let said = |what: &str| deviations.iter().any(|line| line == what);
     assert!(said("limited to memory 1g a task: `db`"), "{deviations:?}");
+    assert!(
+        said("started again after 5 s at the soonest: `app`"),
+        "{deviations:?}"
+    );
     assert!(
         said("limited to cpus 1 a task: `app`, `db`"),
         "{deviations:?}"
@@ -228,6 +235,104 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
     assert!(
         document.pointer("/services/db/deploy").is_none() && deviations.len() == 1,
         "{deviations:?}"
+    );
+}
+
+#[test]
+fn labels_of_other_programs_are_not_deployed_unless_a_grant_lists_them() {
+    let text = "services:\n  app:\n    image: a\n    labels: {caddy: cloud.example.org, swag: enable, org.opencontainers.image.title: x}\n    deploy:\n      labels:\n        - homepage.href=http://x\n        - backupbot.backup=true\n        - traefik.enable=true\n        - Caddy_1.reverse_proxy=x\n        - coop-cloud.${STACK_NAME}.version=1.0.0+1\nvolumes: {v: {labels: [ofelia.enabled=true, org.label-schema.name=v]}}\n";
+    let deployed = |level: Level| {
+        let judged = judged(level, &[("compose.yml", text)]).unwrap();
+        let document = judged.resolved().document();
+        let keys = |at: &str| {
+            let labels = document.pointer(at).cloned().unwrap_or_default();
+            let mut keys: Vec<String> = match labels {
+                Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
+                Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().unwrap().to_owned())
+                    .collect(),
+                _ => Vec::new(),
+            };
+            keys.sort();
+            keys.join(" ")
+        };
+        let all = [
+            "/services/app/labels",
+            "/services/app/deploy/labels",
+            "/volumes/v/labels",
+        ]
+        .map(keys);
+        let said = judged
+            .resolved()
+            .deviations
+            .iter()
+            .find(|line| line.contains("labels"));
+        (all.join(" | "), said.cloned().unwrap_or_default())
+    };
+    let (labels, said) = deployed(Level::Stranger);
+    assert_eq!(
+        labels,
+        "org.opencontainers.image.title | backupbot.backup coop-cloud.evil-00aa11_ci_localhost.version traefik.enable | org.label-schema.name=v"
+    );
+    for word in [
+        "no grant lists",
+        "`caddy`",
+        "`swag` of `app`",
+        "`homepage.href`",
+        "`ofelia.enabled` of `volumes.v`",
+    ] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    let (labels, _) = deployed(granted("labels: [caddy, homepage]"));
+    assert_eq!(
+        labels,
+        "caddy org.opencontainers.image.title | Caddy_1.reverse_proxy backupbot.backup coop-cloud.evil-00aa11_ci_localhost.version homepage.href traefik.enable | org.label-schema.name=v"
+    );
+    let by_hand = judged(Level::ByHand, &[("compose.yml", text)]).unwrap();
+    let warned = by_hand
+        .warnings()
+        .iter()
+        .filter(|found| found.rule == "P033");
+    assert_eq!(warned.count(), 5);
+    let (labels, said) = deployed(Level::ByHand);
+    assert!(
+        labels.contains("swag") && said.is_empty(),
+        "{labels} {said}"
+    );
+    // Of endless labels the first are named.
+    let many: Vec<String> = (0..9000).map(|at| format!("x{at}: y")).collect();
+    let many = app(&format!("    labels: {{{}}}", many.join(", ")));
+    let judged = judged(Level::Stranger, &[("compose.yml", &many)]).unwrap();
+    let said = judged.resolved().deviations.join("; ");
+    assert!(
+        said.contains("and 8995 more of `app`") && said.len() < 1000,
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_granted_by_its_name_is_taken_as_it_is() {
+    let text = "services: {app: {image: a, volumes: ['v:/v'], networks: [n], secrets: [s], configs: [c]}}\nvolumes: {v: {name: shared_data, labels: {traefik.enable: 'false'}}}\nnetworks: {n: {name: shared_net, internal: true}}\nsecrets: {s: {file: ./compose.yml, name: shared_s}}\nconfigs: {c: {file: ./compose.yml, name: shared_c, template_driver: golang}}\n";
+    let files = [("compose.yml", text)];
+    assert!(judged(Level::Stranger, &files).is_err());
+    let grant = "foreign: {volumes: [shared_data], networks: [shared_net], secrets: [shared_s], configs: [shared_c]}";
+    let judged = judged(granted(grant), &files).unwrap_or_else(|refused| panic!("{refused}"));
+    let (document, contents) = judged.resolved().render(Path::new("/d"), "t");
+    for (at, name) in [
+        ("/volumes/v", "shared_data"),
+        ("/networks/n", "shared_net"),
+        ("/secrets/s", "shared_s"),
+        ("/configs/c", "shared_c"),
+    ] {
+        let whole = serde_json::json!({"external": true, "name": name});
+        assert_eq!(document.pointer(at), Some(&whole), "{at}");
+    }
+    assert!(contents.is_empty());
+    let said = judged.resolved().deviations.join("; ");
+    assert!(
+        said.contains("`shared_data`") && said.contains("taken as it is"),
+        "{said}"
     );
 }
 

@@ -22,6 +22,10 @@ pub enum ReleaseError {
     Compose(#[from] ComposeError),
 }
 
+/// Variables that the run sets, whatever the recipe's files say: what the app is, where it is, and which certificates it
+/// has.
+const RUNS_OWN: [&str; 4] = ["DOMAIN", "STACK_NAME", "TYPE", "LETS_ENCRYPT_ENV"];
+
 /// A version of a recipe, ready to be deployed.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -118,7 +122,15 @@ impl Release {
         let mut vars = env.resolve(&base)?;
         if let Some(text) = SourceTree::open(&tree.root)?.text("abra.sh")? {
             let exports = abra_sh::exports(&text)?;
-            vars.extend(exports.vars);
+            for (name, value) in exports.vars {
+                if RUNS_OWN.contains(&name.as_str()) {
+                    remarks.push(format!(
+                        "abra.sh exports `{name}`, which the run sets itself: passed over"
+                    ));
+                } else {
+                    vars.insert(name, value);
+                }
+            }
             remarks.extend(
                 exports
                     .unevaluated
@@ -127,6 +139,7 @@ impl Release {
             );
         }
         vars.extend(base);
+        vars.insert("DOMAIN".to_owned(), app.domain.to_string());
         let mut files = compose_files(&vars);
         let ours = |file: &String| file.starts_with(crate::overlay::environment::COPY_PREFIX);
         if files.iter().any(ours) || !additions.compose.is_empty() {

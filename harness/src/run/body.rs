@@ -7,7 +7,7 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, ownership, plan_view, promote, repeat, routing};
+use super::{Context, RunError, images, ownership, plan_view, promote, repeat, routing};
 use crate::abra::{Abra, AbraError};
 use crate::app;
 use crate::coverage::Coverage;
@@ -162,6 +162,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     can_test(context, &plan)?;
     let engine = engine(context).await?;
     super::network::proxy_is_there(&engine, &resolved).await?;
+    images::judge(context, &engine, &plan, &means).await?;
     if let Driver::Abra(driver) = &driver {
         context.held.borrow_mut().abra = Some(driver.abra.clone());
     }
@@ -172,11 +173,15 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     for named in &named {
         locks.push(acquire(context, &engine, &named.domain).await?);
     }
-    let mut apps = vec![(&*lock, ownership::releases(&plan))];
+    let level = plan.trust.level.clone();
+    let mut apps = vec![(&*lock, ownership::releases(&plan), level)];
     let theirs = needed.iter().zip(&locks);
-    apps.extend(theirs.map(|(dependency, lock)| (&**lock, dependency.releases())));
+    apps.extend(theirs.map(|(dependency, lock)| {
+        let level = dependency.terms(&means).level;
+        (&**lock, dependency.releases(), level)
+    }));
     ownership::claim(context, &engine, &apps).await?;
-    if let Some(reason) = prepull(context, &engine, &plan, &mut needed, &means).await? {
+    if let Some(reason) = images::prepull(context, &engine, &plan, &mut needed, &means).await? {
         super::tiers::without_an_image(context, &reason);
         return Ok(None);
     }
@@ -557,44 +562,4 @@ async fn acquire(
         }
     }
     Ok(lock)
-}
-
-/// Makes sure that every image is there. Returns why the head cannot be deployed where a registry says that it has no
-/// such image.
-pub(super) async fn prepull(
-    context: &Context<'_>,
-    engine: &Engine,
-    plan: &Plan,
-    needed: &mut [Dependency],
-    means: &Means,
-) -> Result<Option<String>, RunError> {
-    let images = plan.images();
-    let detail = format!("{} images", images.len());
-    let get = async |image: &String, terms: &Terms| {
-        context.events.emit(&Event::Progress(image.clone()));
-        let (host, puller) = (&context.settings.host, terms.puller(image));
-        let got = engine.ensure_image(host, &context.processes, image, puller);
-        got.await.map(drop)
-    };
-    timed(&context.events, Phase::Prepull, detail, async {
-        for image in &images {
-            if let Err(error) = get(image, &means.terms).await {
-                if error.is_unknown_image() && plan.head.project.images().contains(image) {
-                    return Ok(Some(error.to_string()));
-                }
-                return Err(resolved::without_image(context, plan, error));
-            }
-        }
-        for dependency in needed {
-            let terms = dependency.terms(means);
-            for image in &dependency.images() {
-                if let Err(error) = get(image, &terms).await {
-                    dependency.broken(dependencies::missing_image(error)?);
-                    break;
-                }
-            }
-        }
-        Ok(None)
-    })
-    .await
 }

@@ -246,7 +246,8 @@ async fn deploy(
         let what = format!("dependency `{}`, as shipped", named.recipe);
         context.events.emit(&Event::Retried { what, reason });
         tiers::start_over(context, &bench.driver, &bench.lock).await?;
-        let apps = [(&*bench.lock, vec![&bench.current])];
+        let level = bench.driver.site().means.terms.level.clone();
+        let apps = [(&*bench.lock, vec![&bench.current], level)];
         ownership::claim(context, bench.engine(), &apps).await?;
         bench.driver.set_pace(Pace::AsShipped);
         tiers::count_deploy(context, deploys)?;

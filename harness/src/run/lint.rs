@@ -11,12 +11,26 @@ use crate::lint::{self, Lint, LintError, abra as table};
 use crate::outcome::Phase;
 use crate::tier::timed;
 
-/// Lints the head. What it finds changes the level and never the verdict, and so does its own failure.
+/// Lints the head and says what it finds. That changes the level and never the verdict, and so does its own failure.
 pub(super) async fn go(
     context: &Context<'_>,
     plan: &Plan,
     abra: Option<&Abra>,
 ) -> Result<(), RunError> {
+    let found = found(context, plan, abra).await?;
+    context.events.emit(&Event::LintFinished(Box::new(found)));
+    Ok(())
+}
+
+/// Lints the head; returns what it finds.
+///
+/// # Errors
+/// [`RunError::Usage`] for a file that is there and is none that a recipe may have.
+pub(super) async fn found(
+    context: &Context<'_>,
+    plan: &Plan,
+    abra: Option<&Abra>,
+) -> Result<Lint, RunError> {
     let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
     let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
     let check = move || {
@@ -31,7 +45,7 @@ pub(super) async fn go(
             proposal: false,
         }))
     };
-    let found = timed(&context.events, Phase::Lint, "", async {
+    timed(&context.events, Phase::Lint, "", async {
         let checked = blocking(check).await?;
         if let Err(LintError::File(error)) = checked {
             let hints = vec![error.advice().to_owned()];
@@ -49,9 +63,7 @@ pub(super) async fn go(
         };
         Ok::<_, RunError>(found)
     })
-    .await?;
-    context.events.emit(&Event::LintFinished(Box::new(found)));
-    Ok(())
+    .await
 }
 
 /// Has abra lint a copy of the head; returns what it printed, or why there is nothing.

@@ -20,6 +20,7 @@ use crate::recipe::compose::model::MountKind;
 use crate::recipe::release::Release;
 use crate::swarm::object::{Belongings, Kind, Object};
 use crate::swarm::{Engine, EngineError};
+use crate::trust::Level;
 use crate::wait::{Deadline, retry_while};
 
 /// How long Swarm may take to remove what a container of its own leaves, such as its anonymous volumes.
@@ -34,11 +35,23 @@ struct Named {
     external: bool,
 }
 
-/// Returns every object that a deploy of `project` makes or refers to, by its full name.
-fn names_of(project: &Project, stack: &StackName) -> BTreeSet<Named> {
+/// Returns every object that a deploy of `project` makes or refers to, by its full name. What the operator grants by its
+/// name exists already.
+fn names_of(project: &Project, stack: &StackName, level: &Level) -> BTreeSet<Named> {
     let text = stack.as_str();
     let mut names = BTreeSet::new();
+    let lent = |kind: Kind, name: &String| match level {
+        Level::Granted(grant) => match kind {
+            Kind::Network => grant.foreign.networks.contains(name),
+            Kind::Volume => grant.foreign.volumes.contains(name),
+            Kind::Secret => grant.foreign.secrets.contains(name),
+            Kind::Config => grant.foreign.configs.contains(name),
+            _ => false,
+        },
+        Level::Stranger | Level::ByHand => false,
+    };
     let mut add = |kind, name, external| {
+        let external = external || lent(kind, &name);
         names.insert(Named {
             kind,
             name,
@@ -85,7 +98,8 @@ pub(super) fn releases(plan: &Plan) -> Vec<&Release> {
     std::iter::once(&plan.head).chain(base).collect()
 }
 
-/// Looks at what the engine has before the run makes anything of `apps`, each with what it will be, and begins the
+/// Looks at what the engine has before the run makes anything of `apps`, each with what it will be and how far it is
+/// trusted, and begins the
 /// audit of the run's end.
 ///
 /// # Errors
@@ -93,15 +107,15 @@ pub(super) fn releases(plan: &Plan) -> Vec<&Release> {
 pub(super) async fn claim(
     context: &Context<'_>,
     engine: &Engine,
-    apps: &[(&DomainLock, Vec<&Release>)],
+    apps: &[(&DomainLock, Vec<&Release>, Level)],
 ) -> Result<(), RunError> {
     let (begun, there) = Audit::begin(engine).await?;
     let host = &context.settings.host;
     let mut held = context.held.borrow_mut();
     // One that starts over has begun already.
     let audit = held.audit.get_or_insert(begun);
-    for (lock, releases) in apps {
-        audit.claim(host, lock, releases, &there)?;
+    for (lock, releases, level) in apps {
+        audit.claim(host, lock, (releases.as_slice(), level), &there)?;
     }
     Ok(())
 }
@@ -115,9 +129,10 @@ pub(super) async fn claim_warm(
     engine: &Engine,
     lock: &DomainLock,
     releases: &[&Release],
+    level: &Level,
 ) -> Result<(), RunError> {
     let (mut audit, there) = Audit::begin(engine).await?;
-    audit.claim(&context.settings.host, lock, releases, &there)
+    audit.claim(&context.settings.host, lock, (releases, level), &there)
 }
 
 /// What was there before a run made anything, and what its apps name.
@@ -154,13 +169,13 @@ impl Audit {
         &mut self,
         host: &HostDirs,
         lock: &DomainLock,
-        releases: &[&Release],
+        (releases, level): (&[&Release], &Level),
         there: &[Object],
     ) -> Result<(), RunError> {
         let stack = lock.domain().stack();
         let app = made::belongings(host, lock.domain()).map_err(RunError::infra)?;
         let all = releases.iter();
-        let all = all.map(|release| names_of(&release.project, &stack));
+        let all = all.map(|release| names_of(&release.project, &stack, level));
         let names: BTreeSet<Named> = all.flatten().collect();
         if let Some(object) = foreign_names(there, &names, &app).first() {
             return Err(refused(object, &stack));

@@ -13,7 +13,7 @@ use super::plan::{Checkout, Plan};
 use super::quick::{kept_secrets, stack_driver};
 use super::settings::Settings;
 use super::{AnyError, Context, RunError, ownership, tiers};
-use crate::driver::stack::{HostTraits, Stamp};
+use crate::driver::stack::{HostTraits, Means, Stamp};
 use crate::error::chain;
 use crate::event::Event;
 use crate::event::Promotion;
@@ -22,14 +22,15 @@ use crate::lifetime::worker::Signals;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::policy::Refused;
+use crate::recipe::release::Release;
 use crate::recipe::version::Version;
 use crate::suite::Needs;
 use crate::swarm::Engine;
 use crate::tier::{self, timed};
 use crate::wait::Deadline;
-use crate::warm::canonical::{Canonical, Status as WarmStatus};
+use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::enrolled::is_enrolled;
-use crate::warm::snapshot::{Take, Verified};
+use crate::warm::snapshot::{Snapshot, Take, Verified};
 use crate::warm::{WarmApp, WarmError};
 use prospect::{Head, Prospect, prospect};
 
@@ -173,14 +174,27 @@ async fn work(
     candidate: Candidate,
     begun: &mut Option<Begun>,
 ) -> Result<Promotion, AnyError> {
-    let Candidate {
-        version,
-        checkout,
-        traits,
-    } = candidate;
     let settings = &run.settings;
+    let version = candidate.version.clone();
     let engine = Engine::connect(&settings.docker_host)?;
     let domain = Domain::warm(&settings.recipe, &settings.zone)?;
+    // Judged before the lock is taken and the warm app is touched, by what its record says.
+    let place = Place::of(&settings.host, &settings.recipe);
+    place.ensure_writable()?;
+    let on_disk = match place.read()?.filter(|one| one.snapshot.is_some()) {
+        Some(canonical) => {
+            let env = Snapshot::read(&place, &canonical).and_then(|snapshot| snapshot.env());
+            env.ok().map(|env| Kept::of(&canonical, env))
+        }
+        None => None,
+    };
+    let is_due = on_disk.as_ref().is_none_or(|kept| {
+        not_newer(&version, &kept.canonical, &candidate.checkout.tree.commit).is_none()
+    });
+    let first = match is_due {
+        true => Some(Step::judged(run, &domain, &candidate, on_disk).await?),
+        false => None,
+    };
     // The run's own app is gone, and no quick run waits for a run app's lock while it holds a warm one.
     let lock = wait_for_lock(run, &domain).await.map_err(in_words)?;
     let lock = Rc::new(lock);
@@ -189,53 +203,30 @@ async fn work(
         recipe: settings.recipe.to_string(),
     });
     let app = WarmApp::new(&engine, &settings.host, &settings.recipe, lock);
-    app.place.ensure_writable()?;
     let before = before(run, &app).await?;
     if let Some((canonical, _)) = &before
-        && let Some(reason) = not_newer(&version, canonical, &checkout.tree.commit)
+        && let Some(reason) = not_newer(&version, canonical, &candidate.checkout.tree.commit)
     {
         return Ok(Promotion::Skipped(reason));
     }
-    // An upgrade keeps the env file, so that secrets keep the versions that the data was made with.
-    let (stages, base, kept_env) = match &before {
-        Some((canonical, snapshot)) => (
-            vec![Stage::Upgrade],
-            Some(canonical.version.clone()),
-            Some(snapshot.env()?),
-        ),
-        None => (vec![Stage::Install], None, None),
+    let kept = match &before {
+        Some((canonical, snapshot)) => Some(Kept::of(canonical, snapshot.env()?)),
+        None => None,
     };
-    let context = Context {
-        settings: Rc::new(Settings {
-            domain: domain.clone(),
-            stages,
-            base,
-            kept_env,
-            ..Settings::clone(settings)
-        }),
-        ..run.clone()
+    let step = match first.filter(|first| first.is_over(kept.as_ref())) {
+        Some(first) => first,
+        None => Step::judged(run, &domain, &candidate, kept).await?,
     };
-    body::start_over(run).map_err(in_words)?;
-    let commit = checkout.tree.commit.clone();
-    let plan = body::make_plan(&context, checkout)
-        .await
-        .map_err(in_words)?;
-    // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
-    if let Some(reason) = plan.masks {
-        return Err(reason.into());
-    }
-    let release = match (&before, plan.base) {
-        (None, _) => plan.head.clone(),
-        (Some(_), Some(base)) => base.upgraded?,
-        (Some((canonical, _)), None) => {
-            let reason = format!(
-                "the canonical {} cannot be upgraded to it",
-                canonical.version
-            );
-            return Err(reason.into());
-        }
-    };
-    ownership::claim_warm(&context, &engine, &app.lock, &[&release])
+    let Step {
+        context,
+        plan,
+        release,
+        means,
+        stamp,
+        ..
+    } = step;
+    let commit = candidate.checkout.tree.commit;
+    ownership::claim_warm(&context, &engine, &app.lock, &[&release], &plan.trust.level)
         .await
         .map_err(in_words)?;
     let laid = tiers::Laid {
@@ -271,7 +262,6 @@ async fn work(
             None
         }
     };
-    let means = super::body::means(&context, &plan.trust, traits, false);
     let images = release.project.images();
     for image in &images {
         let puller = means.terms.puller(image);
@@ -279,11 +269,6 @@ async fn work(
             .ensure_image(&settings.host, &run.processes, image, puller)
             .await?;
     }
-    let stamp = Stamp {
-        recipe: settings.recipe.clone(),
-        version: Some(version.clone()),
-        chaos: false,
-    };
     let driver = stack_driver(&context, engine, means);
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
@@ -323,6 +308,103 @@ async fn work(
         run.events.warn(format!("an old snapshot is left: {error}"));
     }
     Ok(Promotion::Promoted(version))
+}
+
+/// The canonical that a promotion builds on, with the env file of its app.
+struct Kept {
+    canonical: Canonical,
+    env: String,
+}
+
+impl Kept {
+    fn of(canonical: &Canonical, env: String) -> Self {
+        Self {
+            canonical: canonical.clone(),
+            env,
+        }
+    }
+
+    fn key(&self) -> (&str, &str, &str) {
+        let canonical = &self.canonical;
+        (&canonical.version, &canonical.commit, &self.env)
+    }
+}
+
+/// A promotion that was judged, and of which nothing is done yet.
+struct Step<'a> {
+    context: Context<'a>,
+    plan: Plan,
+    release: Release,
+    means: Means,
+    stamp: Stamp,
+    over: Option<Kept>,
+}
+
+impl<'a> Step<'a> {
+    /// Plans the candidate over what is kept, as a new app where nothing is, and judges it.
+    async fn judged(
+        run: &Context<'a>,
+        domain: &Domain,
+        candidate: &Candidate,
+        over: Option<Kept>,
+    ) -> Result<Self, AnyError> {
+        let settings = &run.settings;
+        // An upgrade keeps the env file, so that secrets keep the versions that the data was made with.
+        let (stages, base, kept_env) = match &over {
+            Some(kept) => (
+                vec![Stage::Upgrade],
+                Some(kept.canonical.version.clone()),
+                Some(kept.env.clone()),
+            ),
+            None => (vec![Stage::Install], None, None),
+        };
+        let context = Context {
+            settings: Rc::new(Settings {
+                domain: domain.clone(),
+                stages,
+                base,
+                kept_env,
+                ..Settings::clone(settings)
+            }),
+            ..run.clone()
+        };
+        body::start_over(run).map_err(in_words)?;
+        let plan = body::make_plan(&context, candidate.checkout.clone()).await;
+        let mut plan = plan.map_err(in_words)?;
+        // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
+        if let Some(reason) = plan.masks {
+            return Err(reason.into());
+        }
+        let release = match (&over, plan.base.take()) {
+            (None, _) => plan.head.clone(),
+            (Some(_), Some(base)) => base.upgraded?,
+            (Some(kept), None) => {
+                let canonical = &kept.canonical.version;
+                let reason = format!("the canonical {canonical} cannot be upgraded to it");
+                return Err(reason.into());
+            }
+        };
+        let means = body::means(&context, &plan.trust, candidate.traits, false);
+        let stamp = Stamp {
+            recipe: settings.recipe.clone(),
+            version: Some(candidate.version.clone()),
+            chaos: false,
+        };
+        means.resolve(&release, &domain.stack(), &stamp)?;
+        Ok(Self {
+            context,
+            plan,
+            release,
+            means,
+            stamp,
+            over,
+        })
+    }
+
+    /// Returns whether it was judged over what is kept now.
+    fn is_over(&self, kept: Option<&Kept>) -> bool {
+        self.over.as_ref().map(Kept::key) == kept.map(Kept::key)
+    }
 }
 
 /// Returns an error in words; of one of the warm app with what to do about it.

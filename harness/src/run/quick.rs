@@ -4,16 +4,17 @@
 //! says so: install, backup and restore are `unver`. It never changes what is known to be good: a head that
 //! passed leaves its data until the next quick run, anything else gets the snapshot back.
 
+mod ready;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, ownership, plan_view, repeat, resolved, routing, tiers};
+use super::{Context, RunError, base, ownership, repeat, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
-use crate::event::Event;
 use crate::lifetime::Note;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status};
@@ -25,6 +26,7 @@ use crate::tier::{self, timed, without};
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::snapshot::Snapshot;
 use crate::warm::{WarmApp, WarmError};
+use ready::{Ready, Way};
 
 /// Why the stages of a quick run that do not run do not.
 pub(super) const LEFT_OUT: &str = "quick";
@@ -79,6 +81,9 @@ pub(super) fn check_place(context: &Context<'_>) -> Result<(), RunError> {
 }
 
 /// Makes the quick run, or says why it cannot be made.
+///
+/// What can be judged without an engine is judged before one is asked: the head over the canonical's env file, and the
+/// head as a new app, which it becomes when the canonical turns out to be lost.
 pub(super) async fn go(
     cold: &Context<'_>,
     checkout: &Checkout,
@@ -96,39 +101,76 @@ pub(super) async fn go(
     if let Some(reason) = unfit(&canonical, &domain, settings, checkout) {
         return Ok(Quick::Cold(reason));
     }
-    if settings.dry_run {
-        let kept = Snapshot::read(&place, &canonical).and_then(|snapshot| snapshot.env());
-        let kept = match kept {
-            Ok(kept) => kept,
-            Err(error) if error.is_lost_data() => {
-                return Ok(Quick::Cold(format!(
-                    "the snapshot in `{}` is corrupt",
-                    place.dir.display()
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let context = on_warm_app(cold, &domain, &canonical, kept);
-        let plan = body::make_plan(&context, checkout.clone()).await?;
-        if let Some(reason) = unfit_plan(&plan, &canonical.version) {
-            body::start_over(&context)?;
-            return Ok(Quick::Cold(reason));
+    let kept = Snapshot::read(&place, &canonical).and_then(|snapshot| {
+        let env = snapshot.env()?;
+        Ok((env, snapshot.secret_values()))
+    });
+    let kept = match kept {
+        Ok(kept) => Some(kept),
+        Err(error) if error.is_lost_data() => None,
+        Err(error) => return Err(error.into()),
+    };
+    if settings.dry_run && kept.is_none() {
+        return Ok(Quick::Cold(format!(
+            "the snapshot in `{}` is corrupt",
+            place.dir.display()
+        )));
+    }
+    let way = Way {
+        cold,
+        domain: &domain,
+        checkout,
+        traits,
+    };
+    let as_new = match settings.dry_run {
+        true => Ok(()),
+        false => way.judge_as_new().await,
+    };
+    let mut ready = None;
+    if let Some((env, values)) = kept {
+        match way.ready(&canonical, env, &values).await? {
+            Ok(judged) => ready = Some(judged),
+            Err(reason) => return Ok(Quick::Cold(reason)),
         }
-        let means = body::means(&context, &plan.trust, traits, false);
-        let resolved = resolved::judged(&context, &plan, &means)?;
-        resolved::taken_by_docker(&context, &plan, &means).await?;
-        let lines = resolved.deviations();
-        plan_view::announce(&context, &plan, &[], &embedded(), &lines);
-        let faults = routing::faults(&plan, &context.settings);
-        let chosen = embedded();
-        let view = plan_view::view(&context, &plan, &resolved, &[], &chosen, lines, &faults);
-        routing::is_red(&context, &faults);
-        return Ok(Quick::Done(Some(view)));
+    }
+    if let Err(error) = as_new {
+        way.moved_back();
+        return Err(error);
+    }
+    if let Some(ready) = &mut ready
+        && let Some(done) = ready.without_engine(settings.dry_run)
+    {
+        return Ok(done);
     }
 
+    let came = over_canonical(&way, &place, ready).await?;
+    if matches!(came, Quick::Cold(_)) {
+        // Whatever was planned over the canonical makes room for the cold run's plan.
+        body::start_over(cold)?;
+        way.moved_back();
+    }
+    Ok(came)
+}
+
+/// Makes the quick run that was judged, as far as its canonical could be read, with the engine.
+async fn over_canonical<'a>(
+    way: &Way<'a, '_>,
+    place: &Place,
+    ready: Option<Ready<'a>>,
+) -> Result<Quick, RunError> {
+    let Way {
+        cold,
+        domain,
+        checkout,
+        ..
+    } = *way;
+    let settings = &cold.settings;
     let engine = body::engine(cold).await?;
+    if let Some(ready) = &ready {
+        ready.judge_by(&engine).await?;
+    }
     body::sweep(cold, &engine).await;
-    let lock = Rc::new(body::wait_for_lock(cold, &domain).await?);
+    let lock = Rc::new(body::wait_for_lock(cold, domain).await?);
     cold.notes.borrow_mut().tell(&Note::Warm {
         recipe: settings.recipe.to_string(),
     });
@@ -141,48 +183,48 @@ pub(super) async fn go(
     );
     let (canonical, snapshot) = match found.await {
         Ok(Some(found)) => found,
-        Ok(None) => return Ok(no_canonical(&place)),
+        Ok(None) => return Ok(no_canonical(place)),
         Err(error) if error.is_lost_data() => {
             return Ok(Quick::Cold(crate::error::chain(&error)));
         }
         Err(error) => return Err(error.into()),
     };
     // Another run may have promoted another version while this one waited.
-    if let Some(reason) = unfit(&canonical, &domain, settings, checkout) {
+    if let Some(reason) = unfit(&canonical, domain, settings, checkout) {
         return Ok(Quick::Cold(reason));
     }
-    for value in snapshot.secret_values() {
-        cold.redactor.add(&value);
+    let (env, values) = (snapshot.env()?, snapshot.secret_values());
+    let mut ready = match ready.filter(|ready| ready.is_of(&canonical, &env)) {
+        Some(ready) => ready,
+        None => {
+            body::start_over(cold)?;
+            match way.ready(&canonical, env, &values).await? {
+                Ok(ready) => {
+                    ready.judge_by(&engine).await?;
+                    ready
+                }
+                Err(reason) => return Ok(Quick::Cold(reason)),
+            }
+        }
+    };
+    if let Some(done) = ready.without_engine(false) {
+        return Ok(done);
     }
-    let context = on_warm_app(cold, &domain, &canonical, snapshot.env()?);
-    let plan = body::make_plan(&context, checkout.clone()).await?;
-    body::can_test(&context, &plan)?;
-    let version = canonical.version.clone();
-    if let Some(reason) = unfit_plan(&plan, &version) {
-        body::start_over(&context)?;
-        return Ok(Quick::Cold(reason));
-    }
-    context.events.emit(&Event::Moved {
-        quick: true,
-        domain: domain.to_string(),
-    });
-    let means = body::means(&context, &plan.trust, traits, false);
-    let resolved = resolved::judged(&context, &plan, &means)?;
-    let taken = resolved::taken_by_docker(&context, &plan, &means);
-    let there = super::network::proxy_is_there(&engine, &resolved);
-    futures_util::try_join!(taken, there)?;
-    let lines = resolved.deviations();
-    plan_view::announce(&context, &plan, &[], &embedded(), &lines);
-    // A quick run deploys with the embedded driver, whatever the host has.
-    super::lint::go(&context, &plan, None).await?;
-    if let Some(reason) = &plan.masks {
-        tiers::red_before_the_deploy(&context, reason);
-        return Ok(Quick::Done(None));
-    }
-    if routing::is_red(&context, &routing::faults(&plan, &context.settings)) {
-        return Ok(Quick::Done(None));
-    }
-    ownership::claim_warm(&context, &engine, &app.lock, &ownership::releases(&plan)).await?;
+    ready.say();
+    let Ready {
+        context,
+        plan,
+        means,
+        ..
+    } = ready;
+    ownership::claim_warm(
+        &context,
+        &engine,
+        &app.lock,
+        &ownership::releases(&plan),
+        &plan.trust.level,
+    )
+    .await?;
     let at_work = AtWork {
         app: app.clone(),
         canonical: canonical.clone(),
@@ -209,7 +251,7 @@ pub(super) async fn go(
         begun.await.map(drop).map_err(RunError::from)
     };
     // Both to their end: an image that cannot be had must not leave the data half way.
-    let pull = body::prepull(&context, &engine, &plan, &mut [], &means);
+    let pull = super::images::prepull(&context, &engine, &plan, &mut [], &means);
     let (pulled, begun) = futures_util::join!(pull, begin);
     begun?;
     if let Some(reason) = pulled? {
@@ -236,11 +278,6 @@ pub(super) async fn go(
                 held.touched = false;
                 held.tiers.clear();
             }
-            body::start_over(&context)?;
-            cold.events.emit(&Event::Moved {
-                quick: false,
-                domain: settings.domain.to_string(),
-            });
             Ok(Quick::Cold(reason))
         }
     }

@@ -74,25 +74,31 @@ fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunEr
     }
 }
 
-/// Resolves and judges the releases of `plan`; what the policy has against them is said.
+/// Resolves and judges the releases of `plan`. What the policy has against them is said where they may be deployed; a
+/// refusal is said with the end of the run.
 pub(super) fn judged(
     context: &Context<'_>,
     plan: &Plan,
     means: &Means,
 ) -> Result<Releases, RunError> {
     let settings = &context.settings;
-    let judged = of(plan, settings, means);
-    let found = match &judged {
-        Ok(releases) => releases.warnings(),
-        Err(RunError::Refused { found, .. }) => found.clone(),
-        Err(_) => Vec::new(),
-    };
-    for one in &found {
-        context
-            .events
-            .emit(&Event::PolicyFound(Box::new(one.clone())));
+    match of(plan, settings, means) {
+        Ok(releases) => {
+            say(context, &releases.warnings());
+            Ok(releases)
+        }
+        Err(RunError::Refused { found, .. }) => Err(refused(context, plan, found)),
+        Err(other) => Err(other),
     }
-    judged.map_err(|error| match error {
+}
+
+/// Resolves and judges the releases of `plan` for who only needs to know whether they are refused. Nothing is said.
+///
+/// # Errors
+/// As [`judged`].
+pub(super) fn refuse(context: &Context<'_>, plan: &Plan, means: &Means) -> Result<(), RunError> {
+    let judged = of(plan, &context.settings, means);
+    judged.map(drop).map_err(|error| match error {
         RunError::Refused { found, .. } => refused(context, plan, found),
         other => other,
     })
@@ -166,6 +172,14 @@ pub(super) fn ways_out(found: &[Violation], trust: &Trust, commit: &str) -> Vec<
     hints
 }
 
+/// Says what the policy found.
+pub(super) fn say(context: &Context<'_>, found: &[Violation]) {
+    for one in found {
+        let told = Event::PolicyFound(Box::new(one.clone()));
+        context.events.emit(&told);
+    }
+}
+
 /// Judges the dependencies; returns what is deployed of them otherwise than they say. What the policy has against
 /// them is said.
 pub(super) fn judge_dependencies(
@@ -173,29 +187,15 @@ pub(super) fn judge_dependencies(
     needed: &[Dependency],
     means: &Means,
 ) -> Result<Vec<String>, RunError> {
-    let say = |found: &[Violation]| {
-        for one in found {
-            let told = Event::PolicyFound(Box::new(one.clone()));
-            context.events.emit(&told);
-        }
-    };
     let mut lines = Vec::new();
     for dependency in needed {
-        match dependency.judge(means) {
-            Ok(None) => {}
-            Ok(Some(judged)) => {
-                say(&dependency.as_its_own(judged.warnings()));
-                let theirs = judged.resolved().deviations.iter();
-                let whose = dependency.name();
-                lines.extend(theirs.map(|line| format!("dependency `{whose}`: {line}")));
-            }
-            Err(error) => {
-                if let RunError::Refused { found, .. } = &error {
-                    say(found);
-                }
-                return Err(error);
-            }
-        }
+        let Some(judged) = dependency.judge(means)? else {
+            continue;
+        };
+        say(context, &dependency.as_its_own(judged.warnings()));
+        let theirs = judged.resolved().deviations.iter();
+        let whose = dependency.name();
+        lines.extend(theirs.map(|line| format!("dependency `{whose}`: {line}")));
     }
     Ok(lines)
 }
@@ -213,8 +213,6 @@ pub(super) fn without_image(context: &Context<'_>, plan: &Plan, error: EngineErr
     let mut projects = releases.map(|release| &release.project);
     let of = projects.find(|project| project.images().contains(&image));
     let found = policy::not_public(of.unwrap_or(&plan.head.project), &image, &reason);
-    let told = Event::PolicyFound(Box::new(found.clone()));
-    context.events.emit(&told);
     refused(context, plan, vec![found])
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn all(
         as_shipped(context, reason);
         start_over(context, &driver, &lock).await?;
         // What was written down of the first app went with it.
-        let apps = [(&*lock, ownership::releases(&plan))];
+        let apps = [(&*lock, ownership::releases(&plan), plan.trust.level.clone())];
         ownership::claim(context, &driver.site().engine, &apps).await?;
         driver.set_pace(Pace::AsShipped);
         attempt(context, (plan, driver.clone(), needs), &lock, &mut deploys).await?;
@@ -91,6 +91,7 @@ async fn attempt(
         mut no_base,
         suite,
         declared,
+        trust,
         ..
     } = plan;
     let first = base.as_ref().map_or(&head, |base| &base.release).clone();
@@ -128,7 +129,7 @@ async fn attempt(
         base = None;
         start_over(context, &bench.driver, lock).await?;
         // What was written down of the base went with it.
-        let apps = [(&*bench.lock, vec![&head])];
+        let apps = [(&*bench.lock, vec![&head], trust.level.clone())];
         ownership::claim(context, bench.engine(), &apps).await?;
         secrets.clear();
         bench.current = head.clone();

@@ -133,6 +133,22 @@ impl Engine {
         }
     }
 
+    /// Makes sure that an image which the engine has is one for `puller`; one that it does not have is.
+    ///
+    /// # Errors
+    /// [`EngineError::NotPublic`], or that the engine or the registry cannot be asked.
+    pub async fn judge_image(
+        &self,
+        host: &HostDirs,
+        image: &str,
+        puller: Puller,
+    ) -> Result<(), EngineError> {
+        if puller == Puller::Nobody && self.has_image(image).await? {
+            self.is_public(host, image).await?;
+        }
+        Ok(())
+    }
+
     /// Makes sure that everybody can pull the image that the engine has under this name. What was found once is
     /// written down, by digest: content never changes.
     async fn is_public(&self, host: &HostDirs, image: &str) -> Result<(), EngineError> {

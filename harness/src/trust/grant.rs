@@ -69,6 +69,9 @@ pub struct Grant {
     /// Options and drivers of volumes: true for all, or the keys of the volumes that may have them.
     #[serde(skip_serializing_if = "is_default")]
     pub volume_options: VolumeOptions,
+    /// Namespaces of labels that it may have beside those of the catalogue: `caddy` for `caddy` and `caddy.reverse_proxy`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Traefik routers that reach beyond the run's own domain.
     #[serde(skip_serializing_if = "is_default")]
     pub routers: Routers,
@@ -201,6 +204,9 @@ pub struct Routers {
     /// Host names that its rules may name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Entry points of the gateway whose TCP connections or UDP packets its routers may take as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entrypoints: Vec<String>,
     /// Names of routers, services and middlewares without the stack's prefix.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
@@ -319,17 +325,6 @@ impl Grant {
         self.secrets.iter().any(|listed| secret_key(listed) == name)
     }
 
-    /// Returns whether the source may use an image of `repository`, with its registry:
-    /// `registry.example.org/team/app`. A prefix ends where a part of the path ends.
-    #[must_use]
-    pub fn allows_image(&self, repository: &str) -> bool {
-        self.images.iter().any(|prefix| {
-            repository
-                .strip_prefix(prefix.trim_end_matches('/'))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@']))
-        })
-    }
-
     /// Returns whether the source may use this compose key.
     #[must_use]
     pub fn allows_key(&self, key: Key) -> bool {
@@ -382,6 +377,8 @@ impl Grant {
             ("set options of the volumes", listed),
             ("route the hosts", &self.routers.hosts),
             ("name routers", &self.routers.names),
+            ("take the entry points", &self.routers.entrypoints),
+            ("have the labels", &self.labels),
         ] {
             if !names.is_empty() {
                 words.push(format!("{what} {}", names.join(", ")));
@@ -444,18 +441,6 @@ pub(super) fn schema_value() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_of_images_ends_where_a_part_ends() {
-        let grant = Grant {
-            images: vec!["registry.example.org/team".to_owned()],
-            ..Grant::default()
-        };
-        assert!(grant.allows_image("registry.example.org/team/app"));
-        assert!(grant.allows_image("registry.example.org/team:1"));
-        assert!(!grant.allows_image("registry.example.org/teamster/app"));
-        assert!(!grant.allows_image("registry.example.org.evil/team/app"));
-    }
 
     #[test]
     fn ports_binds_and_secrets_are_exact() {

@@ -22,7 +22,7 @@ const MOST: u64 = 1 << 20;
 
 /// Every key that the file can have, those of lists with `[]`, those of mappings with `*`. A test holds them against
 /// the schema.
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 38] = [
     "forges",
     "sources",
     "sources.*.branches",
@@ -46,7 +46,9 @@ const KEYS: [&str; 36] = [
     "sources.*.keys",
     "sources.*.volume_options",
     "sources.*.routers",
+    "sources.*.labels",
     "sources.*.routers.hosts",
+    "sources.*.routers.entrypoints",
     "sources.*.routers.names",
     "sources.*.routers.priority",
     "sources.*.template_driver",
@@ -310,7 +312,7 @@ fn fault(grant: &Grant) -> Option<(String, String)> {
         grant::VolumeOptions::Listed(keys) => keys.as_slice(),
         grant::VolumeOptions::All(_) => &[],
     };
-    let lists: [List<'_>; 13] = [
+    let lists: [List<'_>; 15] = [
         ("branches", &grant.branches, &branch),
         ("commits", &grant.commits, &commit),
         ("aliases", &grant.aliases, &alias),
@@ -324,6 +326,8 @@ fn fault(grant: &Grant) -> Option<(String, String)> {
         ("capabilities", &grant.capabilities, &capability),
         ("volume_options", listed, &name),
         ("routers.hosts", &grant.routers.hosts, &name),
+        ("routers.entrypoints", &grant.routers.entrypoints, &name),
+        ("labels", &grant.labels, &name),
     ];
     let in_lists = lists.iter().find_map(|(path, values, check)| {
         values.iter().enumerate().find_map(|(index, value)| {

@@ -9,7 +9,7 @@ pub(super) fn label(label: &str) -> String {
 }
 
 /// The rule, the label that it refuses, the grant that allows it, a label that passes.
-pub(super) const LABELS: [(&str, &str, &str, &str); 27] = [
+pub(super) const LABELS: [(&str, &str, &str, &str); 29] = [
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=http://victim_db:9000/stop",
@@ -131,10 +131,23 @@ pub(super) const LABELS: [(&str, &str, &str, &str); 27] = [
         "traefik.http.routers.${STACK_NAME}.tls.certresolver=",
     ),
     (
-        "P031",
+        "P028",
         "traefik.udp.routers.${STACK_NAME}.entrypoints=dns",
-        "",
+        "routers: {entrypoints: [dns]}",
         "traefik.enable=true",
+    ),
+    (
+        "P031",
+        "traefik.udp.routers.${STACK_NAME}.service=${STACK_NAME}",
+        "",
+        "traefik.swarm.network=proxy",
+    ),
+    // A middleware of the operator's acts on the router that names it; one that is defined is everybody's.
+    (
+        "P029",
+        "traefik.http.middlewares.error-pages-middleware.errors.status=400-599",
+        "routers: {names: [error-pages-middleware]}",
+        "traefik.http.routers.${STACK_NAME}.middlewares=error-pages-middleware, security@file, auth@swarm",
     ),
     (
         "P031",

@@ -115,6 +115,17 @@ impl Resolved {
             .expect("limits and left out ports leave a project readable");
     }
 
+    /// Makes the object `key` of `section` one that exists already under `name`: what the recipe says of it otherwise
+    /// goes.
+    pub(crate) fn take_as_it_is(&mut self, section: &str, key: &str, name: &str) {
+        self.project.contents.remove(&join(section, key));
+        self.edit(|document| {
+            if let Some(entry) = document.get_mut(section).and_then(|all| all.get_mut(key)) {
+                *entry = json!({"external": true, "name": name});
+            }
+        });
+    }
+
     /// Returns the compose file to deploy, and the files that it names with their contents, all of them below
     /// `dir`. Their names begin with `tag`.
     #[must_use]

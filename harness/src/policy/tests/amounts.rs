@@ -1,0 +1,74 @@
+//! How much a project may have, and how much is said of it.
+
+use super::*;
+
+#[test]
+fn many_services_and_tasks_are_too_many() {
+    let services = |count: usize, replicas: u64| {
+        let service =
+            |index| format!("  s{index}: {{image: a, deploy: {{replicas: {replicas}}}}}\n");
+        let all: String = (0..count).map(service).collect();
+        let text = format!("services:\n{all}");
+        judged(Level::Stranger, &[("compose.yml", &text)]).is_ok()
+    };
+    assert!(services(20, 2));
+    assert!(!services(21, 1));
+    assert!(!services(14, 3));
+    let volumes = |count: usize| {
+        let all: Vec<String> = (0..count).map(|index| format!("v{index}: {{}}")).collect();
+        let text = format!(
+            "services: {{app: {{image: a}}}}\nvolumes: {{{}}}\n",
+            all.join(", ")
+        );
+        judged(Level::Stranger, &[("compose.yml", &text)]).is_ok()
+    };
+    assert!(volumes(50) && !volumes(51));
+}
+
+#[test]
+fn many_networks_volumes_and_mounts_are_too_many() {
+    let list = |count: usize, each: &dyn Fn(usize) -> String| {
+        let all: Vec<String> = (0..count).map(each).collect();
+        all.join(", ")
+    };
+    // The services that name no network have one of their own.
+    for (key, most) in [("networks", 49), ("volumes", 50), ("mounts", 100)] {
+        for (count, fine) in [(most, true), (most + 1, false)] {
+            let file = match key {
+                "mounts" => app(&format!(
+                    "    volumes: [{}]",
+                    list(count, &|at| format!("/v{at}"))
+                )),
+                _ => app(&format!(
+                    "{key}: {{{}}}",
+                    list(count, &|at| format!("n{at}: {{}}"))
+                )),
+            };
+            let judged = judged(Level::Stranger, &[("compose.yml", &file)]);
+            let found = judged
+                .err()
+                .map_or(Vec::new(), |refused| refused.violations);
+            let expected: &[&str] = if fine { &[] } else { &["P026"] };
+            assert_eq!(ids(&found), expected, "{count} {key}");
+        }
+    }
+}
+
+#[test]
+fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not_lost() {
+    let labels: Vec<String> = (0..5000).map(|at| format!("com.docker.x{at}: y")).collect();
+    let file = app(&format!("    labels: {{{}}}", labels.join(", ")));
+    let refused = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
+    assert_eq!(refused.violations.len(), 200);
+    let names: Vec<String> = (0..300)
+        .map(|at| format!("n{at}: {{ipv4_address: 10.0.0.1}}"))
+        .collect();
+    let known: Vec<String> = (0..300).map(|at| format!("n{at}: {{}}")).collect();
+    let file = app(&format!(
+        "    networks: {{{}}}\nnetworks: {{{}}}",
+        names.join(", "),
+        known.join(", ")
+    ));
+    let found = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
+    assert_eq!(ids(&found.violations), ["P026"]);
+}

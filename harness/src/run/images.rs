@@ -1,0 +1,70 @@
+//! The images of a run: judged as far as they are there, then all of them made sure of.
+
+use super::dependencies::{self, Dependency};
+use super::plan::Plan;
+use super::{Context, RunError, resolved};
+use crate::driver::stack::Means;
+use crate::event::Event;
+use crate::outcome::Phase;
+use crate::policy::Terms;
+use crate::swarm::{Engine, EngineError};
+use crate::tier::timed;
+
+/// Refuses images of `plan` that lie on the engine and that not everybody can pull. It changes nothing; images that are
+/// not there yet are looked at when they are pulled.
+pub(super) async fn judge(
+    context: &Context<'_>,
+    engine: &Engine,
+    plan: &Plan,
+    means: &Means,
+) -> Result<(), RunError> {
+    let host = &context.settings.host;
+    for image in &plan.images() {
+        let judged = engine.judge_image(host, image, means.terms.puller(image));
+        // What else is wrong with a registry is said when the image is needed.
+        if let Err(error @ EngineError::NotPublic { .. }) = judged.await {
+            return Err(resolved::without_image(context, plan, error));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that every image is there. Returns why the head cannot be deployed where a registry says that it has no
+/// such image.
+pub(super) async fn prepull(
+    context: &Context<'_>,
+    engine: &Engine,
+    plan: &Plan,
+    needed: &mut [Dependency],
+    means: &Means,
+) -> Result<Option<String>, RunError> {
+    let images = plan.images();
+    let detail = format!("{} images", images.len());
+    let get = async |image: &String, terms: &Terms| {
+        context.events.emit(&Event::Progress(image.clone()));
+        let (host, puller) = (&context.settings.host, terms.puller(image));
+        let got = engine.ensure_image(host, &context.processes, image, puller);
+        got.await.map(drop)
+    };
+    timed(&context.events, Phase::Prepull, detail, async {
+        for image in &images {
+            if let Err(error) = get(image, &means.terms).await {
+                if error.is_unknown_image() && plan.head.project.images().contains(image) {
+                    return Ok(Some(error.to_string()));
+                }
+                return Err(resolved::without_image(context, plan, error));
+            }
+        }
+        for dependency in needed {
+            let terms = dependency.terms(means);
+            for image in &dependency.images() {
+                if let Err(error) = get(image, &terms).await {
+                    dependency.broken(dependencies::missing_image(error)?);
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    })
+    .await
+}
