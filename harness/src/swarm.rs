@@ -6,10 +6,12 @@
 pub mod archive;
 pub mod container;
 pub mod converge;
+pub mod crash;
 pub mod host;
 pub mod image;
 pub mod mounts;
 pub mod object;
+pub mod placement;
 pub mod service;
 pub mod spec;
 pub mod steady;
@@ -77,6 +79,14 @@ pub enum EngineError {
         path: String,
         /// How large it may be, in bytes.
         limit: u64,
+    },
+    /// Other apps leave no room for a service.
+    #[error("this host has no room for service `{service}`: {reason}")]
+    NoRoom {
+        /// Which service.
+        service: String,
+        /// Why, in Swarm's words.
+        reason: String,
     },
     /// A command inside a container took too long.
     #[error("`{command}` in a container of this stack did not end within {limit_s} s")]

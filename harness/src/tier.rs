@@ -35,7 +35,8 @@ use crate::recipe::compose::query::seconds;
 use crate::recipe::release::Release;
 use crate::report::redact::Redactor;
 use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
-use crate::swarm::converge::{Crashes, NotConverged, converge};
+use crate::swarm::converge::{NotConverged, converge};
+use crate::swarm::crash::Crashes;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
@@ -184,7 +185,9 @@ impl Bench {
             &stack,
             &expected,
             deadline,
-            crashes.hasty(shortened),
+            crashes
+                .hasty(shortened)
+                .start_periods(self.current.project.start_periods()),
             |waiting| {
                 self.events.emit(&Event::Progress(waiting.to_owned()));
             },

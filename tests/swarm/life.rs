@@ -101,12 +101,50 @@ fn a_one_shot_and_a_job_are_up_when_they_are_done() {
     );
 }
 
+/// None of them is waited for: the deploy's own limit is five minutes.
 #[test]
-fn a_global_service_that_fits_no_node_is_named() {
-    let nowhere = "    deploy:\n      mode: global\n      placement: {constraints: ['node.labels.none == such']}\n      \
-                   labels: [\"coop-cloud.${STACK_NAME}.timeout=6\"]\n";
+fn a_service_that_no_node_takes_is_named_with_swarms_words() {
+    let nowhere = |mode: &str| {
+        let deploy = "    deploy:\n      placement: {constraints: ['node.labels.none == such']}\n";
+        worker("exec sleep 1000", &format!("{deploy}      mode: {mode}\n"))
+    };
     red(
-        &worker("exec sleep 1000", nowhere),
-        &["worker 0 tasks: no node fits its placement"],
+        &nowhere("global"),
+        &["no node takes service `worker`: 0 tasks: no node fits its placement"],
     );
+    red(
+        &nowhere("replicated"),
+        &[
+            "no node takes service `worker`: no suitable node (scheduling constraints not satisfied on 1 node)",
+        ],
+    );
+    let huge = "    deploy: {resources: {reservations: {memory: 4096g}}}\n";
+    red(
+        &worker("exec sleep 1000", huge),
+        &[
+            "`worker`",
+            "insufficient resources",
+            "reserves more than this node has",
+        ],
+    );
+}
+
+#[test]
+fn a_loop_is_named_beside_a_service_whose_healthcheck_fails() {
+    let often = "    deploy: {restart_policy: {delay: 1s}}\n";
+    let loops = format!("{}{}", worker("sleep 1; exit 7", often), web());
+    let services = loops.replace(
+        "healthcheck: {test: 'true', interval: 1s}",
+        "healthcheck: {test: 'exit 1', interval: 1s, retries: 1}",
+    );
+    let services = services.replace(
+        "    deploy:\n      labels",
+        "    deploy:\n      restart_policy: {delay: 1s}\n      labels",
+    );
+    let (done, results) = install(&services);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    for word in ["`worker`", "`app`", "crash-loops", "fails as well"] {
+        assert!(reason.contains(word), "`{reason}` lacks `{word}`");
+    }
 }

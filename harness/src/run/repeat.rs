@@ -11,7 +11,7 @@ use super::plan::Plan;
 use crate::event::Event;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::pace::{Check, Pace};
-use crate::swarm::converge::UNHEALTHY;
+use crate::swarm::crash::UNHEALTHY;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::Bench;

@@ -8,6 +8,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
 
+use super::placement::Room;
 use super::{Engine, EngineError, NAMESPACE, filters};
 use crate::name::StackName;
 
@@ -41,6 +42,8 @@ pub struct Service {
     pub update_started: Option<String>,
     /// Whether a task that ends with 0 is started again.
     pub restarts_on_success: bool,
+    /// What each of its tasks reserves.
+    pub reserved: Room,
 }
 
 /// How long Swarm watches a new task when the spec says nothing: `defaultMonitor` in swarmkit's
@@ -192,6 +195,12 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
     let container = template.container_spec.unwrap_or_default();
     let full_name = spec.name.unwrap_or_default();
     let status = service.update_status.unwrap_or_default();
+    let reserved = template.resources.and_then(|all| all.reservations);
+    let reserved = reserved.unwrap_or_default();
+    let number = |value: Option<i64>| {
+        let value = value.and_then(|value| u64::try_from(value).ok());
+        value.unwrap_or_default()
+    };
     let restart = template.restart_policy.and_then(|policy| policy.condition);
     let mode = spec.mode.unwrap_or_default();
     let count = service.service_status.unwrap_or_default();
@@ -247,6 +256,10 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
         },
         update_message: status.message.unwrap_or_default(),
         update_started: status.started_at,
+        reserved: Room {
+            memory: number(reserved.memory_bytes),
+            nano_cpus: number(reserved.nano_cpus),
+        },
         restarts_on_success: !matches!(
             restart,
             Some(
@@ -333,6 +346,7 @@ pub(crate) mod samples {
             update_message: String::new(),
             update_started: None,
             restarts_on_success: true,
+            reserved: Room::default(),
         }
     }
 

@@ -47,11 +47,11 @@ struct Failed {
 }
 
 impl Lives {
-    /// Starts watching; what has already failed in `state` is not held against its service.
+    /// Starts watching; the tasks that had failed `before` are not held against their services.
     #[must_use]
-    pub fn since(state: &StackState) -> Self {
+    pub fn since(before: &BTreeSet<String>) -> Self {
         Self {
-            before: state.failed(),
+            before: before.clone(),
             ..Self::default()
         }
     }
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn what_failed_before_and_a_job_that_is_done_are_not_waited_for() {
         let before = state(vec![task("0", "failed")]);
-        let mut lives = Lives::since(&before);
+        let mut lives = Lives::since(&before.failed());
         assert!(steady(
             &mut lives,
             &[(0, &[("1", "running"), ("0", "failed")])]

@@ -7,7 +7,8 @@ use crate::outcome::{Phase, Stage, TierOutcome};
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::HookFailure;
-use crate::swarm::converge::{Crashes, NotConverged};
+use crate::swarm::converge::NotConverged;
+use crate::swarm::crash::Crashes;
 use crate::wait::Deadline;
 
 /// Why a first deploy did not come up, as far as the recipe is to blame.

@@ -7,7 +7,8 @@ use crate::driver::backup::{HookKind, Part, Snapshot, put_back};
 use crate::outcome::{Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::EngineError;
-use crate::swarm::converge::{Crashes, NotConverged};
+use crate::swarm::converge::NotConverged;
+use crate::swarm::crash::Crashes;
 use crate::wait::Deadline;
 
 /// The assertion about files that were saved by name.

@@ -10,7 +10,8 @@ use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
-use crate::swarm::converge::{Crashes, NotConverged};
+use crate::swarm::converge::NotConverged;
+use crate::swarm::crash::Crashes;
 use crate::swarm::service::{Service, StackState, Task, UpdateState, familiar_image};
 use crate::wait::Deadline;
 

@@ -100,6 +100,19 @@ impl Project {
         of(&self.document, pace)
     }
 
+    /// Returns how long each service may take to start before a failing check counts, where the recipe says so.
+    #[must_use]
+    pub fn start_periods(&self) -> BTreeMap<String, Duration> {
+        let services = self.document.get("services").and_then(Value::as_object);
+        let services = services.into_iter().flatten();
+        services
+            .filter_map(|(name, service)| {
+                let period = service.get("healthcheck")?.get("start_period")?.as_str()?;
+                Some((name.clone(), duration::parse(period)?))
+            })
+            .collect()
+    }
+
     /// Returns the images that may have a say in how their services are checked: what the recipe leaves open, Docker
     /// takes from them.
     #[must_use]
