@@ -6,6 +6,7 @@ pub mod backup;
 pub mod checks;
 pub mod custom;
 pub mod database;
+mod evidence;
 mod first_run;
 pub mod hooks;
 pub mod install;
@@ -44,9 +45,6 @@ use hooks::{hook, label_hooks};
 
 /// How long a deploy may take to converge and serve when the recipe's label does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// How many log lines explain a failure.
-const LOG_LINES: usize = 40;
 
 /// The harness or the host failed while a tier was running; the recipe is not judged.
 #[derive(Debug, thiserror::Error)]
@@ -225,56 +223,6 @@ impl Bench {
         let pace = &self.driver.site().means.pace;
         let shortened = self.current.project.shortened(pace);
         shortened.into_keys().collect()
-    }
-
-    /// Swarm only says `starting` of a task whose healthcheck fails; the container knows more.
-    async fn failing_healthchecks(&self, services: &[String]) -> Vec<String> {
-        let Ok(state) = self.state().await else {
-            return Vec::new();
-        };
-        let mut failing = Vec::new();
-        for name in services {
-            let Some(service) = state.services.get(name) else {
-                continue;
-            };
-            if let Ok(Some((code, _))) = self.engine().last_health(&service.id).await
-                && code != 0
-            {
-                failing.push(format!(
-                    "the healthcheck of `{name}` fails with exit code {code}"
-                ));
-            }
-        }
-        failing
-    }
-
-    /// Shows the last log lines of `services`. A log that cannot be read is said and stops nothing.
-    pub async fn show_logs(&self, services: &[String]) {
-        let Ok(state) = self.state().await else {
-            return;
-        };
-        for name in services {
-            let Some(service) = state.services.get(name) else {
-                continue;
-            };
-            let lines = match self.engine().service_log(&service.id, LOG_LINES).await {
-                Ok(lines) if lines.is_empty() => vec!["(it wrote nothing)".to_owned()],
-                Ok(lines) => lines,
-                Err(error) => vec![format!("(its log cannot be read: {error})")],
-            };
-            self.events.emit(&Event::FailureOutput {
-                title: format!("log of service `{name}`"),
-                lines,
-            });
-            if let Ok(Some((code, output))) = self.engine().last_health(&service.id).await
-                && code != 0
-            {
-                self.events.emit(&Event::FailureOutput {
-                    title: format!("last healthcheck of service `{name}`: exit code {code}"),
-                    lines: output.lines().map(str::to_owned).collect(),
-                });
-            }
-        }
     }
 
     /// Returns the names of all services of the current release.

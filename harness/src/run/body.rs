@@ -8,7 +8,7 @@ use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
 use super::{Context, RunError, images, ownership, plan_view, promote, repeat, routing};
-use crate::abra::{Abra, AbraError};
+use crate::abra::Abra;
 use crate::app;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
@@ -26,50 +26,11 @@ use crate::outcome::Phase;
 use crate::policy::Terms;
 use crate::recipe::compose::pace::Pace;
 use crate::recipe::compose::resolve::SharedNetwork;
+use crate::swarm::Engine;
 use crate::swarm::teardown::Maker;
-use crate::swarm::{Engine, EngineError};
 use crate::tier::{TierError, timed};
 use crate::trust::Trust;
 use crate::wait::Stopwatch;
-
-impl From<EngineError> for RunError {
-    fn from(error: EngineError) -> Self {
-        let hints = match &error {
-            EngineError::Pull { .. } => {
-                vec!["check the image's name in the recipe, and the registry's limits and this host's login".to_owned()]
-            }
-            EngineError::NoRoom { .. } => {
-                vec!["end what else runs here, or run on a larger host; `docker node ls` says whether the node takes tasks".to_owned()]
-            }
-            _ => vec!["`recipe-ci doctor` says what is wrong with this host".to_owned()],
-        };
-        Self::Infra {
-            error: error.into(),
-            hints,
-        }
-    }
-}
-
-impl From<AbraError> for RunError {
-    fn from(error: AbraError) -> Self {
-        let hints = vec![error.hint().to_owned()];
-        Self::Infra {
-            error: error.into(),
-            hints,
-        }
-    }
-}
-
-impl From<TierError> for RunError {
-    fn from(error: TierError) -> Self {
-        match error {
-            TierError::Engine(error) => error.into(),
-            TierError::Driver(DriverError::Engine(error)) => error.into(),
-            TierError::Driver(DriverError::Abra(error)) => error.into(),
-            error => Self::infra(error),
-        }
-    }
-}
 
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {

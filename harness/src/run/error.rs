@@ -1,6 +1,10 @@
 //! Why a run could not go on.
 
+use crate::abra::AbraError;
+use crate::driver::DriverError;
 use crate::policy::Violation;
+use crate::swarm::EngineError;
+use crate::tier::TierError;
 
 /// An error of any layer, for a person to read with its sources.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,5 +50,44 @@ pub(in crate::run) fn usage(error: impl Into<AnyError>) -> RunError {
     RunError::Usage {
         error: error.into(),
         hints: Vec::new(),
+    }
+}
+
+impl From<EngineError> for RunError {
+    fn from(error: EngineError) -> Self {
+        let hints = match &error {
+            EngineError::Pull { .. } => {
+                vec!["check the image's name in the recipe, and the registry's limits and this host's login".to_owned()]
+            }
+            EngineError::NoRoom { .. } => {
+                vec!["end what else runs here, or run on a larger host; `docker node ls` says whether the node takes tasks".to_owned()]
+            }
+            _ => vec!["`recipe-ci doctor` says what is wrong with this host".to_owned()],
+        };
+        Self::Infra {
+            error: error.into(),
+            hints,
+        }
+    }
+}
+
+impl From<AbraError> for RunError {
+    fn from(error: AbraError) -> Self {
+        let hints = vec![error.hint().to_owned()];
+        Self::Infra {
+            error: error.into(),
+            hints,
+        }
+    }
+}
+
+impl From<TierError> for RunError {
+    fn from(error: TierError) -> Self {
+        match error {
+            TierError::Engine(error) => error.into(),
+            TierError::Driver(DriverError::Engine(error)) => error.into(),
+            TierError::Driver(DriverError::Abra(error)) => error.into(),
+            error => Self::infra(error),
+        }
     }
 }
