@@ -1,6 +1,8 @@
 //! Recipes of real software, their red twins, and mutants of every green recipe; README.md tells how they are made.
 
 mod breakage;
+#[cfg(feature = "real")]
+mod gateway;
 mod mutations;
 mod passing;
 mod recipes;
