@@ -81,6 +81,21 @@ pub fn timeout_of(release: &Release, domain: &Domain) -> Duration {
         .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
 }
 
+/// Returns what is said of a timeout label that is passed over.
+#[must_use]
+pub fn bad_timeout(release: &Release, domain: &Domain) -> Option<String> {
+    let label = release.project.timeout_label(domain.stack().as_str())?;
+    let wrong = !label.value.trim().is_empty() && seconds(label.value).is_none();
+    wrong.then(|| {
+        format!(
+            "the timeout label of service `{}` is `{}`, which is no number of seconds: a deploy is given {} s",
+            label.service,
+            label.value,
+            DEFAULT_TIMEOUT.as_secs()
+        )
+    })
+}
+
 /// Everything that tiers work with.
 #[derive(Debug)]
 pub struct Bench {

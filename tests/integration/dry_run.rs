@@ -308,6 +308,47 @@ fn uncommitted_changes_are_run_and_marked() {
 }
 
 #[test]
+fn what_a_host_must_have_and_what_an_upgrade_cannot_change_is_said() {
+    let env = env();
+    let recipe = env.recipe("notes");
+    let clean = plan(&env, &recipe, &[]);
+    assert_eq!(clean["host_needs"], serde_json::json!([]));
+    let compose = recipe.join("compose.yml");
+    env.edit(&compose, "TIMEOUT:-60", "TIMEOUT:-10m");
+    env.edit(
+        &compose,
+        "\nnetworks:\n",
+        "\nnetworks:\n  lan:\n    external: true\n",
+    );
+    env.edit(
+        &compose,
+        "\nvolumes:\n  data:\n",
+        "\nvolumes:\n  data:\n    driver_opts: {type: tmpfs, device: tmpfs}\n",
+    );
+    env.edit(
+        &compose,
+        "    deploy:\n",
+        "    deploy:\n      placement: {constraints: ['node.labels.ssd == true']}\n",
+    );
+    let told = plan(&env, &recipe, &[]);
+    assert_eq!(
+        told["host_needs"],
+        serde_json::json!([
+            "network `lan`, which is external",
+            "a node for service `app` with `node.labels.ssd == true`",
+        ])
+    );
+    assert_eq!(told["deploy_timeout_s"], 300);
+    let warnings = told["warnings"].to_string();
+    for words in [
+        "`10m`, which is no number of seconds",
+        "volume `data` has another driver or other options",
+    ] {
+        assert!(warnings.contains(words), "{warnings} lacks {words}");
+    }
+}
+
+#[test]
 fn stages_that_are_not_asked_for_say_so() {
     let env = env();
     let plan = plan(&env, &env.recipe("notes"), &["--stages", "install,custom"]);

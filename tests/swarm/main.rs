@@ -14,6 +14,7 @@ mod declared;
 mod dependencies;
 mod deployed;
 mod engine;
+mod first_run;
 mod fixtures;
 #[path = "../support/forge.rs"]
 mod forge;

@@ -1,5 +1,7 @@
 //! The backup convention, done natively: hooks inside the services' containers, files by archive.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use crate::swarm::object::Belongings;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 use crate::trust::Level;
+use reading::{examine, read_part, steadily};
 
 /// How long one hook may run.
 const HOOK_LIMIT: Duration = Duration::from_secs(900);
@@ -264,54 +267,22 @@ pub async fn save(
             let file = dir.join(name.replace('/', "_"));
             let below = below(&path, &target);
             let left = room.bytes - parts.iter().map(|part| part.size).sum::<u64>();
-            let size = match engine
-                .download(container, &source(&path, &below), &file, left)
-                .await
-            {
-                Ok(size) => size,
-                Err(error) if error.is_gone() => {
-                    return Ok(Err(Fault::new(format!(
-                        "volume `{}` has no `{}`, which its backup label names",
-                        volume.volume, below
-                    ))));
-                }
-                Err(EngineError::TooLarge { .. }) => {
-                    return Ok(Err(Fault::new(format!(
-                        "volume `{}` is too much to save: this host keeps at most {} bytes of a source's data",
-                        volume.volume, room.bytes
-                    ))));
-                }
-                Err(error) => return Err(error),
-            };
-            let mut part = Part {
+            let part = Part {
                 volume: volume.volume.clone(),
                 service,
                 path,
                 below,
-                file: file.clone(),
-                size,
+                file,
+                size: 0,
                 files: 0,
                 content_bytes: 0,
                 newest: 0,
                 digests: BTreeMap::new(),
             };
-            let read =
-                tokio::task::spawn_blocking(move || examine(&file, &mut part, room).map(|()| part))
-                    .await;
+            let read = steadily(|| read_part(engine, container, part.clone(), left, room)).await?;
             match read {
-                Ok(Ok(part)) => parts.push(part),
-                Ok(Err(error)) => {
-                    return Ok(Err(Fault::new(format!(
-                        "the archive of volume `{}` is not readable: {error}",
-                        volume.volume
-                    ))));
-                }
-                Err(error) => {
-                    return Err(EngineError::Local {
-                        what: "examine an archive".to_owned(),
-                        source: std::io::Error::other(error),
-                    });
-                }
+                Ok(part) => parts.push(part),
+                Err(fault) => return Ok(Err(fault.0)),
             }
         }
     }
@@ -534,43 +505,6 @@ fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
     } else {
         Path::new(top).join(rest)
     })
-}
-
-/// Reads an archive from end to end and notes what is in it.
-fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Result<()> {
-    let mut archive = tar::Archive::new(std::io::BufReader::new(host_file::open(file)?));
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let header = entry.header();
-        part.newest = part.newest.max(header.mtime().unwrap_or(0));
-        if !header.entry_type().is_file() {
-            continue;
-        }
-        let name = entry.path()?.display().to_string();
-        let mut digest = Sha256::new();
-        let size = std::io::copy(&mut entry, &mut HashWriter(&mut digest))?;
-        part.files += 1;
-        if part.files > room.files {
-            let reason = format!("it has more than {} files", room.files);
-            return Err(std::io::Error::other(reason));
-        }
-        part.content_bytes += size;
-        part.digests.insert(name, hex::encode(digest.finalize()));
-    }
-    Ok(())
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

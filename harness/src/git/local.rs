@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::fetch::{FetchError, Landing};
-use super::reference::{self, Resolved, Unresolved};
+use super::reference::{self, Resolved, Unresolved, also_a_tag};
 use super::{content, open_exactly, worktree};
 use crate::name::GitRef;
 
@@ -84,11 +84,18 @@ pub(super) fn bring(
         .and_then(|name| name.strip_prefix("refs/heads/"))
         .map(str::to_owned);
     let root = source.workdir().unwrap_or(path).to_owned();
+    let short = branch.as_deref().filter(|branch| {
+        let asked = reference.is_some_and(|reference| reference.as_str() == *branch);
+        let tag = source.find_reference(&format!("refs/tags/{branch}"));
+        let tag = tag.and_then(|tag| tag.peel_to_commit());
+        asked && tag.is_ok_and(|commit| commit.id() != resolved.commit)
+    });
+    let remarks = short.map(also_a_tag).into_iter().collect();
     Ok(Landing {
         commit: resolved.commit,
         branch,
         overlay: Some((root, changes)).filter(|(_, c)| !c.is_empty()),
-        remarks: Vec::new(),
+        remarks,
     })
 }
 

@@ -26,6 +26,13 @@ pub(super) struct Resolved {
     pub(super) name: Option<String>,
 }
 
+/// Returns what is said where `text` was taken for a branch and is the name of a tag with another commit, too.
+pub(super) fn also_a_tag(text: &str) -> String {
+    format!(
+        "`{text}` is a branch and a tag of another commit: the branch was taken; give `refs/tags/{text}` for the tag"
+    )
+}
+
 /// Returns whether the text can be a full or an abbreviated commit.
 pub(super) fn is_hex(text: &str) -> bool {
     (SHORTEST_PREFIX..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())

@@ -7,7 +7,7 @@ use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
 use super::clones::{Clones, Served};
 use super::fetch::{FetchError, Landing};
-use super::reference::{self, Resolved, Unresolved, is_hex};
+use super::reference::{self, Resolved, Unresolved, also_a_tag, is_hex};
 use super::source::RemoteUrl;
 use super::token::Token;
 use super::transport::Session;
@@ -111,6 +111,13 @@ pub(super) fn bring(
         ),
         Wanted::Commit(ref id) => (server.commit(&mut remote, &refs, id)?, None),
     };
+    let asked = |branch: &&str| reference.is_some_and(|reference| reference.as_str() == *branch);
+    if let Some(branch) = branch.filter(asked)
+        && let Ok(tag) = server.advertised_commit(&refs, &format!("{TAGS}{branch}"))
+        && tag != commit
+    {
+        remarks.push(also_a_tag(branch));
+    }
     Ok(Landing {
         commit,
         branch: branch.map(str::to_owned),

@@ -70,6 +70,23 @@ impl History {
         versions.pop().map(|(_, tag)| tag)
     }
 
+    /// Returns why [`History::last_version`] has none.
+    pub(super) fn why_no_version(&self) -> String {
+        let other: Vec<String> = self
+            .tags
+            .iter()
+            .filter(|tag| tag.name.parse::<Version>().is_err())
+            .map(|tag| format!("`{}`", tag.name))
+            .collect();
+        if other.is_empty() || other.len() < self.tags.len() {
+            return "no version was published before this one".to_owned();
+        }
+        format!(
+            "no tag is a version of the form `<recipe version>+<app version>`, such as `1.2.0+25.0.1`: there is {}",
+            other.join(", ")
+        )
+    }
+
     pub(super) fn files(&self, tag: &Tag) -> Result<CommitFiles, GitError> {
         CommitFiles::open(&self.path, &tag.commit)
     }

@@ -256,7 +256,14 @@ pub(super) fn label_is_tag(view: &View) -> Checked {
     }
     let tags = history.own_versions();
     if tags.is_empty() {
-        return Err("the commit has no version tag".to_owned());
+        let here = history.tags.iter().find(|tag| tag.commit == history.commit);
+        return Err(match here {
+            Some(tag) => format!(
+                "the commit's tag `{}` is no version of the form `x.y.z+app`",
+                tag.name
+            ),
+            None => "the commit has no version tag".to_owned(),
+        });
     }
     if tags.contains(&label.as_str()) {
         return Ok(Vec::new());

@@ -223,7 +223,7 @@ pub(super) fn config_changed(view: &View) -> Checked {
     let history = view.history.as_ref().map_err(Clone::clone)?;
     let label = label::version(view).ok().flatten();
     let Some(tag) = history.last_version(label.as_deref()) else {
-        return Err("no version was published before this one".to_owned());
+        return Err(history.why_no_version());
     };
     let unreadable =
         |error: &GitError| format!("version {} cannot be read: {}", tag.name, chain(error));

@@ -201,31 +201,31 @@ rules! {
         "the compose files mean what they say",
         "docker reads the text otherwise than it looks, or refuses it at the deploy",
         "write it as the message says";
-    "C030" Warning Practice data::dump_is_loaded,
+    "C017" Warning Practice data::dump_is_loaded,
         "a dump that a backup makes is loaded by a restore",
         "a restore puts the dump back as a file, and the database goes on with what it has",
         "load it in `backupbot.restore.post-hook` of the same service";
-    "C031" Error Practice data::live_copy,
+    "C018" Error Practice data::live_copy,
         "no backup copies the files of a running database",
         "such a copy may be torn, and a restore changes the files beneath a running server; a run is red for it",
         "dump the database in `backupbot.backup.pre-hook`, load it in `backupbot.restore.post-hook`, and save only the dump";
-    "C032" Error Practice data::database_starts_first,
+    "C019" Error Practice data::database_starts_first,
         "updates of a database stop first",
         "two servers on one data directory destroy it; a run is red when it saw both",
         "use `order: stop-first` for the service";
-    "C033" Warning Practice data::data_starts_first,
+    "C020" Warning Practice data::data_starts_first,
         "updates of a service with a volume stop first",
         "two containers write the same files during each update; few programs are made for that",
         "use `order: stop-first`, or mount the volume read-only where nothing is written";
-    "C034" Warning Practice swarm::without_effect,
+    "C021" Warning Practice swarm::without_effect,
         "every option of a service has an effect on a Swarm",
         "Docker drops it without a word, so the service runs without what was written for it",
         "do as the message says, or remove the option";
-    "C035" Warning Practice label::timeout_label,
+    "C022" Warning Practice label::timeout_label,
         "the timeout label is a number of seconds",
         "what is no such number is passed over, and a deploy is given 300 s",
         "write the seconds as a whole number, such as `coop-cloud.${STACK_NAME}.timeout=600`";
-    "C036" Error Practice data::host_port_starts_first,
+    "C023" Error Practice data::host_port_starts_first,
         "updates of a service with a port in host mode stop first",
         "the new task waits for the port that the old one holds, so no update ends",
         "use `order: stop-first` for the service";

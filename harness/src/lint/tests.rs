@@ -321,7 +321,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
         (&[(C, "=0.2.0+1.2.0", "=0.2.0")], &["C013 compose.yml:22"]),
         (
             &[(C, "stop-first", "start-first")],
-            &["C014 compose.yml:19", "C033 compose.yml:19"],
+            &["C014 compose.yml:19", "C020 compose.yml:19"],
         ),
         (
             &[(
@@ -329,11 +329,11 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 "backup=true\"\n",
                 "backup=true\"\n        - \"backupbot.backup.pre-hook=sqlite3 /data/db .dump > /data/dump\"\n",
             )],
-            &["C030 compose.yml:20"],
+            &["C017 compose.yml:20"],
         ),
         (
             &[(C, "data:/data", "data:/var/lib/mysql")],
-            &["C031 compose.yml:11"],
+            &["C018 compose.yml:11"],
         ),
         (
             &[
@@ -342,7 +342,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 (C, "rollback", "pause"),
                 (C, "\"backupbot.backup=true\"", "\"backupbot.backup=false\""),
             ],
-            &["C032 compose.yml:19"],
+            &["C019 compose.yml:19"],
         ),
         (
             &[(
@@ -350,7 +350,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 DEPLOY,
                 "    tmpfs: /run\n    privileged: false\n    restart: always\n    deploy:\n",
             )],
-            &["C034 compose.yml:16", "C034 compose.yml:18"],
+            &["C021 compose.yml:16", "C021 compose.yml:18"],
         ),
         (
             &[(
@@ -358,7 +358,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 VERSION,
                 "        - \"coop-cloud.${STACK_NAME}.timeout=10m\"\n        - \"coop-cloud.${STACK_NAME}.version=0.2.0+1.2.0\"\n",
             )],
-            &["C035 compose.yml:22"],
+            &["C022 compose.yml:22"],
         ),
         (
             &[
@@ -371,7 +371,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                     "    ports:\n      - {target: 80, published: 8080, mode: host}\n    deploy:\n",
                 ),
             ],
-            &["C036 compose.yml:21", "C010 compose.yml:16"],
+            &["C023 compose.yml:21", "C010 compose.yml:16"],
         ),
         (
             &[(E, "    environment:\n", "    environment: [\n")],
@@ -538,4 +538,33 @@ fn sarif_names_every_rule_and_a_line_for_every_result() {
             "R003 warning compose.yml:5",
         ]
     );
+}
+
+#[test]
+fn a_malformed_line_of_the_sample_does_not_take_the_others_away() {
+    let fixture = clean();
+    let needs = COMPOSE.replace("example/notes:1.2.0", "example/notes:${TAG:?which}");
+    fixture.write("compose.yml", &needs);
+    fixture.write(
+        ".env.sample",
+        "TYPE=notes\nDOMAIN=notes.example.com\nthis is no assignment\nOPEN=\"x\nTAG=1.2.0\nSECRET_TOKEN_VERSION=v1\n#EXTRA_HOST=\n",
+    );
+    let lint = lint(fixture.path(), None).unwrap();
+    // The line alone: what the lines behind it set is there.
+    assert_eq!(found(&lint), ["R008 .env.sample:3"]);
+}
+
+#[test]
+fn a_tag_of_another_form_is_named_where_a_version_is_missed() {
+    let fixture = Fixture::new();
+    let first = fixture.commit(&CLEAN);
+    fixture.annotated_tag("v1.0.0", first);
+    let lint = lint(fixture.path(), None).unwrap();
+    let reason = |id: &str| {
+        let skipped = lint.skipped.iter().find(|skipped| skipped.id == id);
+        skipped.unwrap().reason.clone()
+    };
+    for id in ["C002", "C012"] {
+        assert!(reason(id).contains("`v1.0.0`"), "{}", reason(id));
+    }
 }

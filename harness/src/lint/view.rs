@@ -357,22 +357,51 @@ pub(super) fn variables(
         in_file(".env.sample", line.parse().ok(), message)
     };
     let mut vars = BTreeMap::new();
-    let sample = match sample.map(|text| EnvFile::parse(&text, ".env.sample")) {
+    let sample = match sample.map(|text| readable(text, &base)) {
         None => Ok(None),
-        Some(Err(error)) => Err(malformed(&error)),
-        Some(Ok(file)) => match file.resolve(&base) {
-            Ok(found) => {
-                vars = found;
-                Ok(Some(file))
+        Some((file, found, error)) => {
+            vars = found;
+            match error {
+                None => Ok(file),
+                Some(error) => Err(malformed(&error)),
             }
-            Err(error) => Err(malformed(&error)),
-        },
+        }
     };
     // What is wrong there is said where abra.sh is looked at.
     let exports = abra_sh.and_then(|text| abra_sh::exports(text).ok());
     vars.extend(exports.unwrap_or_default().vars);
     vars.extend(base);
     (vars, sample)
+}
+
+/// How many malformed lines are passed over.
+const MOST_MALFORMED: usize = 50;
+
+/// Returns what can be read of a `.env.sample`, its variables, and what is wrong with the first line that cannot: one
+/// malformed line is no reason to take every other for absent.
+fn readable(
+    mut text: String,
+    base: &BTreeMap<String, String>,
+) -> (Option<EnvFile>, BTreeMap<String, String>, Option<EnvError>) {
+    let mut first = None;
+    for _ in 0..MOST_MALFORMED {
+        let file = EnvFile::parse(&text, ".env.sample");
+        let read = file.and_then(|file| file.resolve(base).map(|vars| (file, vars)));
+        let error = match read {
+            Ok((file, vars)) => return (Some(file), vars, first),
+            Err(error) => error,
+        };
+        let wrong = error.line();
+        let lines = (1..).zip(text.split_inclusive('\n'));
+        text = lines
+            .map(|(number, line)| if number == wrong { "\n" } else { line })
+            .collect();
+        let again = first.get_or_insert(error);
+        if again.is_too_much() {
+            break;
+        }
+    }
+    (None, BTreeMap::new(), first)
 }
 
 /// Returns the variables that a `.env.sample` has as comments: `#SMTP_HOST=mail.example.com`.

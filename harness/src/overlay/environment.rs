@@ -87,6 +87,12 @@ impl Tuning {
                 if key == "image" {
                     continue;
                 }
+                if let Some(path) = empty(&at, value) {
+                    return Err(tuning.wrong(
+                        &path,
+                        "it is empty, so it does nothing; give a value (`\"\"` for an empty text), or remove it",
+                    ));
+                }
                 if !SERVICE_KEYS.contains(&key.as_str()) {
                     return Err(tuning.wrong(&at, &not_environment(&SERVICE_KEYS)));
                 }
@@ -185,6 +191,18 @@ impl Tuning {
 
     fn wrong(&self, path: &str, reason: &str) -> OverlayError {
         wrong(&self.marks, path, reason)
+    }
+}
+
+/// Returns the path of the first value in `value` that says nothing. Docker passes over such a key, and what the
+/// recipe says stays in force.
+fn empty(path: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(path.to_owned()),
+        Value::Object(entries) => entries
+            .iter()
+            .find_map(|(key, value)| empty(&yaml::join(path, key), value)),
+        _ => None,
     }
 }
 
@@ -417,6 +435,31 @@ mod tests {
             Judged::Masks(_)
         ));
         assert!(judge("services: {old: {environment: {A: b}}}").is_err());
+    }
+
+    #[test]
+    fn an_empty_value_is_refused_because_it_would_do_nothing() {
+        for (text, path) in [
+            (
+                "services: {app: {healthcheck: }}",
+                "services.app.healthcheck",
+            ),
+            (
+                "services: {app: {environment: {A: }}}",
+                "services.app.environment.A",
+            ),
+            (
+                "services: {app: {deploy: {resources: {limits: }}}}",
+                "services.app.deploy.resources.limits",
+            ),
+        ] {
+            let reason = tuning(text).unwrap_err();
+            assert!(
+                reason.contains(path) && reason.contains("it is empty"),
+                "{reason}"
+            );
+        }
+        tuning("services: {app: {environment: {A: ''}}}").unwrap();
     }
 
     #[test]

@@ -112,6 +112,20 @@ pub enum EnvError {
 }
 
 impl EnvError {
+    /// Returns the line that is wrong, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        match self {
+            Self::NotAssignment { line, .. }
+            | Self::Key { line, .. }
+            | Self::Unterminated { line, .. }
+            | Self::Trailing { line, .. }
+            | Self::ValueTooLong { line, .. }
+            | Self::TooMuch { line, .. }
+            | Self::Required { line, .. } => *line,
+        }
+    }
+
     /// Returns whether the file is no mistake of a line but more than a recipe may have.
     #[must_use]
     pub fn is_too_much(&self) -> bool {

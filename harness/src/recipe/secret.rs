@@ -328,6 +328,24 @@ secrets:
     }
 
     #[test]
+    fn modifiers_count_behind_any_variable_that_the_name_of_a_secret_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "services: {app: {image: a}}\nsecrets:\n  pw: {external: true, name: \"${STACK_NAME}_pw_${SECRET_PW}\"}\n";
+        std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+        let env = EnvFile::parse("SECRET_PW=v1 # generate=false\n", ".env.sample").unwrap();
+        let base = BTreeMap::from([("STACK_NAME".to_owned(), "note_ci".to_owned())]);
+        let mut vars = env.resolve(&base).unwrap();
+        vars.extend(base);
+        let project = Project::load(dir.path(), &["compose.yml".to_owned()], &vars).unwrap();
+        let specs = plan(&project, &env, &vars).unwrap();
+        assert_eq!(specs[0].source, SecretSource::Supplied);
+        assert_eq!(
+            (specs[0].name.as_str(), specs[0].version.as_deref()),
+            ("pw", Some("v1"))
+        );
+    }
+
+    #[test]
     fn values_follow_their_modifiers() {
         let mut rng = rand::rng();
         for (comment, length, alphabet) in [

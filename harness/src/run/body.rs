@@ -71,6 +71,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         means.pace = Pace::AsShipped;
     }
     let resolved = resolved::judged(context, &plan, &means)?;
+    plan.warnings.extend(resolved.changed_volumes());
     let mut deviations = match &chosen.abra {
         None => resolved.deviations(),
         Some(_) => {

@@ -1,5 +1,6 @@
 //! The plan: everything that can be known before anything is made.
 
+mod remarks;
 mod supplied;
 pub(super) mod trusted;
 
@@ -294,6 +295,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     if let (true, Some(reason)) = (settings.stages.contains(&Stage::Backup), &labels) {
         warnings.push(format!("the backup is going to fail: {reason}"));
     }
+    warnings.extend(remarks::of(settings, &found.declared, &head, &backups));
     let Found {
         declared,
         suite,
@@ -516,6 +518,8 @@ pub struct PlanView<'a> {
     pub deviations: Vec<String>,
     /// Remarks.
     pub warnings: &'a [String],
+    /// What must be on the host before the deploy, beyond Docker.
+    pub host_needs: Vec<String>,
     /// How long a deploy may take, in seconds.
     pub deploy_timeout_s: u64,
     /// How many deploys the run should count.

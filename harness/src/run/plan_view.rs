@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::dependencies::Named;
+use super::needs;
 use super::plan::{NoBase, Plan, PlanView};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
@@ -89,6 +90,7 @@ pub(super) fn view(
         warnings: &plan.warnings,
         dependencies: named.iter().map(Into::into).collect(),
         canonical: plan.declared.canonical(),
+        host_needs: needs::of_host(resolved.head.resolved().document()),
         deploy_timeout_s: plan
             .declared
             .deploy_timeout()

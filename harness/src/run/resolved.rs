@@ -1,6 +1,7 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
 use super::dependencies::Dependency;
+use super::needs;
 use super::plan::Plan;
 use super::settings::Settings;
 use super::{Context, RunError, usage};
@@ -227,6 +228,15 @@ pub(super) fn in_words(found: &[Violation]) -> Option<String> {
 }
 
 impl Releases {
+    /// Returns which volumes an upgrade would have to change and cannot.
+    pub(super) fn changed_volumes(&self) -> Vec<String> {
+        let Some(base) = &self.base else {
+            return Vec::new();
+        };
+        let head = self.upgraded.as_ref().unwrap_or(&self.head);
+        needs::changed_volumes(base.resolved().document(), head.resolved().document())
+    }
+
     /// Returns all of them, the base first, as they are deployed.
     pub(super) fn all(&self) -> impl Iterator<Item = &Resolved> {
         self.judged().map(Judged::resolved)

@@ -49,6 +49,10 @@ impl VolumeSpec {
             Some(format!("volume `{name}` is kept by the driver `{driver}`"))
         } else if self.options.is_empty() {
             None
+        } else if self.options.get("type").is_some_and(|kind| kind == "tmpfs") {
+            Some(format!(
+                "volume `{name}` is a tmpfs, so what is in it is gone with its container"
+            ))
         } else {
             let options: Vec<_> = self.options.keys().map(String::as_str).collect();
             let options = options.join(", ");
@@ -309,6 +313,12 @@ mod tests {
             driver: "nfs".to_owned(),
             ..own.clone()
         };
+        let memory = VolumeSpec {
+            options: BTreeMap::from([("type".to_owned(), "tmpfs".to_owned())]),
+            ..own.clone()
+        };
+        let reason = memory.not_own(&app).unwrap();
+        assert!(reason.contains("is a tmpfs"), "{reason}");
         for foreign in [
             named("victim_data", BTreeMap::new()),
             named("victim_data", label("note-0a1b2c_z")),

@@ -88,3 +88,58 @@ fn a_gzipped_archive_is_taken_apart_and_a_missing_part_is_a_fault() {
     std::fs::write(&file, &bytes[..40]).unwrap();
     assert!(unpack(&file, dir.path(), vec![want("")]).is_err());
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_archive_that_broke_off_is_read_again_and_one_that_always_does_says_why() {
+    use super::reading::Unread;
+    use std::cell::Cell;
+    let read = |breaks: u32, again: bool| async move {
+        let readings = Cell::new(0);
+        let result = steadily(|| {
+            readings.set(readings.get() + 1);
+            let broken = readings.get() <= breaks;
+            async move {
+                Ok::<_, ()>(match broken {
+                    true => Err(Unread(Fault::new("it broke off"), again)),
+                    false => Ok("whole"),
+                })
+            }
+        });
+        let result = result.await.unwrap().map_err(|unread| unread.0.reason);
+        (readings.get(), result)
+    };
+    assert_eq!(read(0, true).await, (1, Ok("whole")));
+    assert_eq!(read(2, true).await, (3, Ok("whole")));
+    let (readings, reason) = read(9, true).await;
+    let reason = reason.unwrap_err();
+    assert!(
+        readings == 3 && reason.contains("at each of 3 readings"),
+        "{reason}"
+    );
+    assert_eq!(read(1, false).await, (1, Err("it broke off".to_owned())));
+}
+
+#[test]
+fn an_archive_of_a_file_that_shrank_breaks_off_and_may_be_whole_another_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let content = vec![7; 100_000];
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    archive
+        .append_data(&mut header, "f", content.as_slice())
+        .unwrap();
+    let whole = archive.into_inner().unwrap();
+    let file = dir.path().join("x.tar");
+    let mut part = want("").part;
+    std::fs::write(&file, &whole).unwrap();
+    examine(&file, &mut part, Room::ALL).unwrap();
+    std::fs::write(&file, &whole[..50_000]).unwrap();
+    let error = examine(&file, &mut part, Room::ALL).unwrap_err();
+    assert!(reading::may_pass(&error), "{error:?}");
+    // One that has too much has it the next time, too.
+    std::fs::write(&file, &whole).unwrap();
+    let room = Room { bytes: 1, files: 0 };
+    let error = examine(&file, &mut part, room).unwrap_err();
+    assert!(!reading::may_pass(&error), "{error:?}");
+}

@@ -454,3 +454,30 @@ fn a_work_tree_is_not_copied_into_itself() {
     assert!(!fetched.dirty);
     from_path(fixture.path(), Some("main"), &fixture.path().join("runs/1")).unwrap();
 }
+
+#[test]
+fn a_name_that_a_branch_and_a_tag_have_is_the_branch_and_that_is_said() {
+    let fixture = Fixture::new();
+    let first = fixture.commit(&[("a", "1")]);
+    fixture.annotated_tag("both", first);
+    fixture.annotated_tag("same", first);
+    fixture.reference("refs/heads/same", first);
+    let second = fixture.commit(&[("a", "2")]);
+    fixture.reference("refs/heads/both", second);
+    for (place, (name, commit, said)) in [
+        ("both", second, true),
+        ("refs/heads/both", second, false),
+        ("refs/tags/both", first, false),
+        ("same", first, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = fixture.outside(&format!("copy{place}"));
+        let fetched = from_path(fixture.path(), Some(name), &to).unwrap();
+        assert_eq!(fetched.commit, commit.to_string(), "{name}");
+        let remarks = fetched.remarks;
+        assert_eq!(!remarks.is_empty(), said, "{name}: {remarks:?}");
+        assert!(remarks.iter().all(|said| said.contains("`refs/tags/both`")));
+    }
+}

@@ -438,3 +438,32 @@ fn an_answer_without_end_is_cut_and_the_repositorys_fault() {
     assert!(error.to_string().ends_with(words), "{error}");
     assert!(!to.exists());
 }
+
+#[test]
+fn a_name_that_a_branch_and_a_tag_have_is_the_branch_and_that_is_said() {
+    let fixture = Fixture::new();
+    let first = fixture.commit(&[("a", "1")]);
+    fixture.annotated_tag("both", first);
+    fixture.annotated_tag("same", first);
+    fixture.reference("refs/heads/same", first);
+    let second = fixture.commit(&[("a", "2")]);
+    fixture.reference("refs/heads/both", second);
+    let server = Server::start(&fixture.served(), Rules::default());
+    let url = format!("{}/notes", server.url());
+    for (place, (name, commit, said)) in [
+        ("both", second, true),
+        ("refs/heads/both", second, false),
+        ("refs/tags/both", first, false),
+        ("same", first, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = fixture.outside(&format!("copy{place}"));
+        let fetched = fetch(&request(&url, Some(name), &to)).unwrap();
+        assert_eq!(fetched.commit, commit.to_string(), "{name}");
+        let remarks = fetched.remarks;
+        assert_eq!(!remarks.is_empty(), said, "{name}: {remarks:?}");
+        assert!(remarks.iter().all(|said| said.contains("`refs/tags/both`")));
+    }
+}
