@@ -16,13 +16,13 @@ use crate::abra::{Abra, AbraError};
 use crate::dirs::{HostDirs, RunDirs};
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
-use crate::policy::Terms;
 use crate::process::{ProcessError, Processes};
 use crate::recipe::compose::ComposeError;
 use crate::recipe::compose::pace::Pace;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::record::write_private;
+use crate::swarm::gateway::Gateway;
 use crate::swarm::{Engine, EngineError};
 use crate::trust::Trust;
 use crate::trust::grant::GrantedDriver;
@@ -180,6 +180,8 @@ pub struct Site {
     pub server: String,
     /// How releases are deployed here.
     pub means: Means,
+    /// The gateway whose containers join a network of the app.
+    pub gateway: Option<Gateway>,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
     /// Values of the secrets that were made for the app, by their name.
@@ -251,17 +253,17 @@ impl Driver {
         }
     }
 
-    /// Returns the driver for another app of the same run, that is judged by `terms`: `recipe` at the head of its
+    /// Returns the driver for another app of the same run, that is deployed with `means`: `recipe` at the head of its
     /// checkout in `dirs`.
     #[must_use]
-    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs, terms: Terms) -> Self {
+    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs, means: Means) -> Self {
         let mut driver = self.clone();
         let site = match &mut driver {
             Self::Stack(stack) => &mut stack.site,
             Self::Abra(abra) => &mut abra.site,
         };
         site.dirs = dirs.clone();
-        site.means.terms = terms;
+        site.means = means;
         site.values = Rc::default();
         match &mut driver {
             Self::Stack(_) => {}

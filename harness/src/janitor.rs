@@ -19,6 +19,7 @@ use crate::app;
 use crate::dirs::HostDirs;
 use crate::git::clones;
 use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
+use crate::made;
 use crate::name::{Domain, RunId, Zone};
 use crate::outcome::Residual;
 use crate::swarm::teardown::{IN_FLIGHT, Maker};
@@ -199,7 +200,7 @@ pub async fn sweep_with(
     for finding in &sweep.findings {
         found.remove(&finding.domain);
     }
-    for domain in found {
+    for domain in in_order(host, zone, found) {
         let limit = match deadline {
             Some(deadline) if deadline.passed() => {
                 let decision = Decision::Postponed;
@@ -220,6 +221,16 @@ pub async fn sweep_with(
         sweep.clones = clones::tidy(&host.clones(), SystemTime::now(), &mut sweep.unreadable);
     }
     Ok(sweep)
+}
+
+/// Returns the apps in the order in which they can be removed: one whose network others are on comes after them.
+fn in_order(host: &HostDirs, zone: &Zone, found: BTreeSet<Domain>) -> Vec<Domain> {
+    // Of a record that cannot be read its removal says so.
+    let has_guests =
+        |domain: &Domain| made::guests(host, domain, zone).is_ok_and(|guests| !guests.is_empty());
+    let (last, mut first): (Vec<_>, Vec<_>) = found.into_iter().partition(has_guests);
+    first.extend(last);
+    first
 }
 
 /// Brings the warm apps to rest that dead processes were at. They are found by their records alone: no name

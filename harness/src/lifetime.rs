@@ -44,11 +44,13 @@ pub enum Note {
     },
 }
 
-/// Returns the domains among `notes` that are run apps of `zone`; anything else is never touched.
+/// Returns the domains among `notes` that are run apps of `zone`, the last first, in the order in which they can be
+/// removed: a run notes its app before those that it needs, and these are on its network. Anything else is never touched.
 #[must_use]
 pub fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
     notes
         .iter()
+        .rev()
         .filter_map(|note| match note {
             Note::App { domain } => Domain::parse(domain, zone).ok(),
             Note::Run { .. } | Note::Warm { .. } => None,

@@ -5,6 +5,9 @@
 //! exist, and only where the engine has just said that nothing of that name does. So an entry means: what has this name
 //! is younger than the entry. What was there before never gets one.
 //!
+//! The same holds for what is done to somebody else's: the gateway's container is written down before it joins a network
+//! of the app, and exactly that join is undone.
+//!
 //! The record is one file per app, `<state>/made/<domain>.json`, and belongs to the holder of the app's lock like
 //! the app itself. It goes when nothing of the app is left.
 
@@ -59,6 +62,22 @@ struct Text {
     schema: u32,
     domain: String,
     made: BTreeSet<Entry>,
+    /// Containers of somebody else's that were joined to a network of the app.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    joined: BTreeSet<Join>,
+    /// Apps that are on a network of this one, by their domains.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    guests: BTreeSet<String>,
+}
+
+/// A container of somebody else's in a network of the app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The full name of the network.
+    pub network: String,
+    /// The container's whole id.
+    pub container: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,6 +105,8 @@ impl Made {
             schema: SCHEMA,
             domain: domain.to_string(),
             made: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            guests: BTreeSet::new(),
         });
         let path = path(host, domain);
         Ok(Self { path, text })
@@ -101,6 +122,60 @@ impl Made {
         if !self.text.made.insert(Entry { kind, name }) {
             return Ok(());
         }
+        self.store()
+    }
+
+    /// Writes down that a container is about to join a network of the app. The caller has just seen that it is not in it.
+    ///
+    /// # Errors
+    /// [`MadeError`]; then it may not join.
+    pub fn intend_join(&mut self, join: Join) -> Result<(), MadeError> {
+        if !self.text.joined.insert(join) {
+            return Ok(());
+        }
+        self.store()
+    }
+
+    /// Notes that a container has left.
+    ///
+    /// # Errors
+    /// [`MadeError`].
+    pub fn left(&mut self, join: &Join) -> Result<(), MadeError> {
+        if !self.text.joined.remove(join) {
+            return Ok(());
+        }
+        self.store()
+    }
+
+    /// Returns which containers may be in networks of the app because they were joined to them.
+    #[must_use]
+    pub fn joined(&self) -> Vec<Join> {
+        self.text.joined.iter().cloned().collect()
+    }
+
+    /// Writes down which apps are about to be on a network of this one.
+    ///
+    /// # Errors
+    /// [`MadeError`].
+    pub fn intend_guests<'a>(
+        &mut self,
+        guests: impl IntoIterator<Item = &'a Domain>,
+    ) -> Result<(), MadeError> {
+        let guests = guests.into_iter().map(ToString::to_string);
+        self.text.guests.extend(guests);
+        self.store()
+    }
+
+    /// Forgets what was made for the app, of which nothing is left, and not who is on its network.
+    ///
+    /// # Errors
+    /// [`MadeError`].
+    pub fn forget_made(&mut self) -> Result<(), MadeError> {
+        self.text.made.clear();
+        self.store()
+    }
+
+    fn store(&self) -> Result<(), MadeError> {
         let failed = |source| MadeError {
             doing: "write",
             path: self.path.clone(),
@@ -130,6 +205,24 @@ pub fn belongings(host: &HostDirs, domain: &Domain) -> Result<Belongings, MadeEr
         entries.map(|entry| (entry.kind, entry.name)).collect()
     });
     Ok(Belongings::new(domain.stack(), made))
+}
+
+/// Returns the run apps of `zone` that are on a network of the app of `domain`: it cannot go before they do.
+///
+/// # Errors
+/// [`MadeError`] when its record cannot be read.
+pub fn guests(
+    host: &HostDirs,
+    domain: &Domain,
+    zone: &Zone,
+) -> Result<BTreeSet<Domain>, MadeError> {
+    let guests = read(host, domain)?
+        .map(|text| text.guests)
+        .unwrap_or_default();
+    let guests = guests.iter();
+    Ok(guests
+        .filter_map(|guest| Domain::parse(guest, zone).ok())
+        .collect())
 }
 
 /// Removes the record of the app that `lock` owns, of which nothing is left.

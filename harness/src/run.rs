@@ -14,6 +14,7 @@ mod dependencies;
 mod error;
 mod images;
 mod lint;
+mod locks;
 mod needs;
 mod network;
 mod overlaid;

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod container;
 pub mod converge;
 pub mod crash;
+pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod mounts;

@@ -8,6 +8,7 @@ pub mod custom;
 pub mod database;
 mod evidence;
 mod first_run;
+pub mod gateway;
 pub mod hooks;
 pub mod install;
 pub mod mounts;

@@ -115,6 +115,10 @@ pub(crate) struct RunArgs {
     /// Reach the app through the gateway at this address instead of directly.
     #[arg(long, env = "CCCI_GATEWAY", value_name = "[http://|https://]IP[:PORT]")]
     pub(crate) gateway: Option<String>,
+    /// What the gateway is on the engine: a Swarm service, a container, or `none` where it is neither [default: what
+    /// publishes the gateway's port and is on network `proxy`].
+    #[arg(long, env = "CCCI_GATEWAY_SERVICE", value_name = "NAME")]
+    pub(crate) gateway_service: Option<String>,
     /// The operator's directory of overlays, one sub-directory per recipe.
     #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR",
           value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]

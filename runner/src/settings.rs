@@ -21,7 +21,7 @@ use harness::name::{Domain, GitRef, RecipeName, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::run::settings::{Keep, Origin, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{GatewayService, Keep, Origin, Settings, TEARDOWN_BUDGET};
 use harness::trust::list::{LIST_NAME, ListError, approved};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
@@ -231,6 +231,20 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
     })
 }
 
+/// Returns what the gateway is said to be on the engine.
+fn gateway_service(text: Option<&str>) -> Result<Option<GatewayService>, UsageError> {
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c));
+    match text.filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some("none") => Ok(Some(GatewayService::None)),
+        Some(name) if name.contains(odd) => Err(wrong(
+            format!("`{name}` is no name of a service or a container"),
+            "give the gateway's name as `docker service ls` shows it in `--gateway-service` (CCCI_GATEWAY_SERVICE), or `none`",
+        )),
+        Some(name) => Ok(Some(GatewayService::Named(name.to_owned()))),
+    }
+}
+
 /// Resolves the arguments of `run`.
 ///
 /// # Errors
@@ -277,6 +291,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         })?),
         None => None,
     };
+    let gateway_service = gateway_service(args.gateway_service.as_deref())?;
     let quick = quick(args, &stages)?;
     let promotable = is_promotable(&origin, by_hand, &recipe, forge.as_deref())?;
     let run_id = args.run_id.clone().or_else(env::build_number);
@@ -304,6 +319,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         },
         server: server(or_default(&args.server, "default"))?,
         gateway,
+        gateway_service,
         overlays,
         deadline: deadline_or_default(&args.deadline)?,
         teardown_budget: TEARDOWN_BUDGET,

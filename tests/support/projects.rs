@@ -5,7 +5,8 @@ use std::path::Path;
 
 use harness::policy::{self, Judged, Terms};
 use harness::recipe::compose::Project;
-use harness::recipe::compose::resolve::{Deployment, SharedNetwork};
+use harness::recipe::compose::resolve::Deployment;
+use harness::recipe::compose::shared::{Own, SharedNetwork};
 use harness::trust::Level;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,7 +47,7 @@ impl Proposal {
         project.read_contents(root).ok()?;
         let deployment = Deployment {
             stack: stack.to_owned(),
-            shared: SharedNetwork::Own,
+            shared: SharedNetwork::Own(Own::of(stack)),
             schema: schema.to_owned(),
             ..Deployment::default()
         };

@@ -99,6 +99,7 @@ fn an_app_is_reached_through_the_gateway_by_run_and_tests() {
         }
     });
     env.set("CCCI_GATEWAY", format!("http://{address}"));
+    env.set("CCCI_GATEWAY_SERVICE", "none");
     env.set("STAGES", "install,custom");
     let recipe = env.recipe("notes");
     env.run(["run", recipe.to_str().unwrap()]).expect(0);
@@ -113,6 +114,7 @@ fn a_gateways_own_page_is_never_taken_for_the_app() {
     let mut env = SwarmEnv::new();
     let address = gateway(|_| Answer::Own(WELCOME));
     env.set("CCCI_GATEWAY", format!("http://{address}"));
+    env.set("CCCI_GATEWAY_SERVICE", "none");
     env.set("STAGES", "install");
     // Five seconds are all that it has to serve.
     let recipe = env.recipe("serves-404");

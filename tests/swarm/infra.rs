@@ -71,12 +71,11 @@ fn no_engine_at_all() {
     env.assert_nothing_left();
 }
 
-/// `docker system prune` removes it while no app is there; every recipe was red then. Only a run that is reached
-/// through the gateway needs it.
+/// `docker system prune` removes it while no app is there; every recipe was red then. Only abra leaves the app on it.
 #[test]
 fn a_host_without_the_gateways_network() {
     let mut env = SwarmEnv::new();
-    env.set("CCCI_GATEWAY", "http://127.0.0.1:9");
+    env.with_abra("", "");
     let recipe = env.recipe("notes");
     let socket = env.root.join("engine.sock");
     let proxy = Proxy::renaming(socket, "/networks/proxy", "/networks/prune");
@@ -93,6 +92,29 @@ fn a_host_without_the_gateways_network() {
     let hints = results["hints"].to_string();
     assert!(hints.contains("docker network create"), "{hints}");
     assert_eq!(results["deploy_count"], 0, "{results:#}");
+    env.assert_nothing_left();
+}
+
+/// It is the host's fault where none runs, and the command line's where it is not clear which one is meant.
+#[test]
+fn a_host_whose_gateway_is_not_found() {
+    let mut env = SwarmEnv::new();
+    env.set("CCCI_GATEWAY", "http://127.0.0.1:9");
+    let recipe = env.recipe("notes");
+    for (service, code, said) in [
+        ("", 3, "no container on network `proxy` publishes port 9"),
+        (
+            "nobody-has-this-name",
+            2,
+            "no service and no container `nobody-has-this-name`",
+        ),
+    ] {
+        env.set("CCCI_GATEWAY_SERVICE", service);
+        let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+        done.expect(code);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+        assert!(done.stderr.contains("--gateway-service"), "{}", done.stderr);
+    }
     env.assert_nothing_left();
 }
 

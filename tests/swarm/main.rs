@@ -22,6 +22,7 @@ mod gateway;
 mod hold;
 mod infra;
 mod janitor;
+mod joined;
 mod life;
 mod mounts;
 mod ownership;

@@ -15,7 +15,8 @@ use crate::policy::{self, Judged, Refused, Terms};
 use crate::process::Cmd;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::compose::pace::Pace;
-use crate::recipe::compose::resolve::{Deployment, Resolved, SharedNetwork, as_yaml};
+use crate::recipe::compose::resolve::{Deployment, Resolved, as_yaml};
+use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{self, SecretSpec};
 
@@ -95,7 +96,7 @@ impl Means {
             labels: labels(stack.as_str(), stamp, release),
             exposed: exposed(stamp, release),
             no_ipvs: !self.traits.ipvs,
-            shared: self.shared,
+            shared: self.shared.clone(),
             schema: self.traits.schema.to_owned(),
             pace: self.pace.clone(),
         };

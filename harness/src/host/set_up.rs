@@ -15,7 +15,7 @@ use crate::swarm::host::Membership;
 use crate::swarm::{Engine, EngineError};
 
 /// The overlay network that Co-op Cloud's recipes share with their gateway.
-pub const PROXY: &str = crate::recipe::compose::resolve::PROXY;
+pub const PROXY: &str = crate::recipe::compose::shared::PROXY;
 
 /// What a person types to make it.
 pub const PROXY_COMMAND: &str = "docker network create --driver overlay proxy";

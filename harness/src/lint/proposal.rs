@@ -6,7 +6,8 @@ use super::finding::{Finding, Severity};
 use super::view::View;
 use crate::policy::{self, Terms, rules};
 use crate::recipe::compose::Project;
-use crate::recipe::compose::resolve::{Deployment, SharedNetwork};
+use crate::recipe::compose::resolve::Deployment;
+use crate::recipe::compose::shared::{Own, SharedNetwork};
 use crate::trust::Level;
 
 /// The domain that goes with [`super::NOMINAL_STACK`].
@@ -24,7 +25,7 @@ pub(super) fn findings(view: &View, root: &Path) -> Vec<Finding> {
     vars.insert("LETS_ENCRYPT_ENV".to_owned(), String::new());
     let deployment = Deployment {
         stack: view.stack.clone(),
-        shared: SharedNetwork::AsShipped,
+        shared: SharedNetwork::Own(Own::of(&view.stack)),
         schema: SCHEMA.to_owned(),
         ..Deployment::default()
     };

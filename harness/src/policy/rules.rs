@@ -59,8 +59,8 @@ rules! {
     FOREIGN_NETWORK = "P009", "`name`, `external` of networks", "`<stack>_…`, not external; `proxy`", Some("foreign.networks"),
         "On another app's network a stranger reaches its database.",
         "use networks of the recipe's own, and `proxy` for what is served", true;
-    SHARED_NETWORK = "P010", "`networks.proxy` of services", "with a gateway: the service `app` only, without aliases, and with no other hostname than the domain or `app`", Some("foreign.networks"),
-        "Other apps are on the gateway's network, and look their names up there.",
+    SHARED_NETWORK = "P010", "`networks.proxy` of services", "where abra deploys: the service `app` only, without aliases, and with no other hostname than the domain or `app`; otherwise the run has a network of its own in its place", Some("foreign.networks"),
+        "abra leaves the app on the gateway's network, where other apps look their names up.",
         "attach only `app` to `proxy`, without aliases and a hostname", true;
     NETWORK_DRIVER = "P011", "`driver` of networks", "`overlay`", Some("keys: network_driver"),
         "Other drivers attach to the host's own network.",

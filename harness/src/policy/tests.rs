@@ -3,7 +3,8 @@ use std::path::Path;
 
 use super::*;
 use crate::recipe::compose::Project;
-use crate::recipe::compose::resolve::{Deployment, SharedNetwork};
+use crate::recipe::compose::resolve::Deployment;
+use crate::recipe::compose::shared::SharedNetwork;
 
 mod amounts;
 mod gateway;

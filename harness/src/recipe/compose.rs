@@ -21,6 +21,7 @@ pub mod query;
 pub mod render;
 pub mod resolve;
 mod schema;
+pub mod shared;
 pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};

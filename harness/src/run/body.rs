@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::dependencies::{self, Dependency, Named};
+use super::locks::{acquire, remove_leftovers};
 use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, images, ownership, plan_view, promote, repeat, routing};
+use super::{Context, RunError, images, network, ownership, plan_view, promote, repeat, routing};
 use crate::abra::Abra;
-use crate::app;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
 use crate::driver::stack::{HostTraits, Means, StackDriver};
@@ -19,18 +19,13 @@ use crate::event::Event;
 use crate::host;
 use crate::janitor::record::{SweepRecord, Sweeper};
 use crate::janitor::{self, Decision};
-use crate::lifetime::Note;
-use crate::lock::{Attempt, DomainLock};
-use crate::name::Domain;
 use crate::outcome::Phase;
 use crate::policy::Terms;
 use crate::recipe::compose::pace::Pace;
-use crate::recipe::compose::resolve::SharedNetwork;
 use crate::swarm::Engine;
-use crate::swarm::teardown::Maker;
+use crate::swarm::gateway::Gateway;
 use crate::tier::{TierError, timed};
 use crate::trust::Trust;
-use crate::wait::Stopwatch;
 
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
@@ -60,13 +55,15 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         }
     }
     let mut plan = make_plan(context, checkout.clone()).await?;
+    let direct;
+    if chosen.abra.is_none()
+        && let Some(other) = network::without_gateway(context, &plan)
+    {
+        direct = other;
+        context = &direct;
+    }
     let named = dependencies::named(&context.settings, &plan.declared)?;
-    let mut means = means(
-        context,
-        &plan.trust,
-        traits,
-        chosen.abra.is_some() || !named.is_empty(),
-    );
+    let mut means = means(context, &plan.trust, traits, chosen.abra.is_some());
     if chosen.abra.is_some() {
         means.pace = Pace::AsShipped;
     }
@@ -118,26 +115,24 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     if routing::is_red(context, &faults) {
         return Ok(None);
     }
-    let site = site(
-        context,
-        Engine::connect(&context.settings.docker_host)?,
-        means.clone(),
-    );
-    let mut driver = driver_of(context, site, chosen.abra)?;
     can_test(context, &plan)?;
     let engine = engine(context).await?;
-    super::network::proxy_is_there(&engine, &resolved).await?;
+    network::proxy_is_there(&engine, &resolved).await?;
+    let gateway = network::gateway(&engine, &context.settings, &means).await?;
     images::judge(context, &engine, &plan, &means).await?;
+    let site = site(context, engine.clone(), means.clone(), gateway);
+    let mut driver = driver_of(context, site, chosen.abra)?;
     if let Driver::Abra(driver) = &driver {
         context.held.borrow_mut().abra = Some(driver.abra.clone());
     }
     sweep(context, &engine).await;
     let candidate = promote::candidate(context, &checkout, &plan, traits);
-    let lock = acquire(context, &engine, &context.settings.domain).await?;
+    let lock = acquire(context, &context.settings.domain).await?;
     let mut locks = Vec::new();
     for named in &named {
-        locks.push(acquire(context, &engine, &named.domain).await?);
+        locks.push(acquire(context, &named.domain).await?);
     }
+    remove_leftovers(context, &engine, std::iter::once(&lock).chain(&locks)).await?;
     let level = plan.trust.level.clone();
     let mut apps = vec![(&*lock, ownership::releases(&plan), level)];
     let theirs = needed.iter().zip(&locks);
@@ -203,20 +198,14 @@ pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Resu
     Ok(plan)
 }
 
-/// Returns how the context's app is deployed. Without a gateway nothing needs the network that it shares with
-/// apps, unless `shares` says so: abra deploys what the recipe says, and dependencies are reached there.
+/// Returns how the context's app is deployed.
 pub(super) fn means(
     context: &Context<'_>,
     trust: &Trust,
     traits: HostTraits,
-    shares: bool,
+    by_abra: bool,
 ) -> Means {
     let settings = &context.settings;
-    let shared = if shares || context.settings.gateway.is_some() {
-        SharedNetwork::AsShipped
-    } else {
-        SharedNetwork::Own
-    };
     let pace = if settings.as_shipped || context.held.borrow().as_shipped {
         Pace::AsShipped
     } else {
@@ -224,7 +213,7 @@ pub(super) fn means(
     };
     Means {
         traits,
-        shared,
+        shared: network::shared(settings, by_abra),
         pace,
         terms: Terms {
             level: trust.level.clone(),
@@ -236,7 +225,12 @@ pub(super) fn means(
 }
 
 /// Returns where the context's app is deployed.
-pub(super) fn site(context: &Context<'_>, engine: Engine, means: Means) -> Site {
+pub(super) fn site(
+    context: &Context<'_>,
+    engine: Engine,
+    means: Means,
+    gateway: Option<Gateway>,
+) -> Site {
     let settings = &context.settings;
     Site {
         engine,
@@ -245,6 +239,7 @@ pub(super) fn site(context: &Context<'_>, engine: Engine, means: Means) -> Site 
         dirs: context.dirs.clone(),
         server: settings.server.clone(),
         means,
+        gateway,
         supplied: settings.supplied_secrets.clone(),
         values: Rc::default(),
         deploys: Rc::default(),
@@ -461,70 +456,4 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
     if let Some(banner) = coverage.banner() {
         context.events.notice(banner);
     }
-}
-
-/// Waits for the lock of `domain`, and says so.
-pub(super) async fn wait_for_lock(
-    context: &Context<'_>,
-    domain: &Domain,
-) -> Result<DomainLock, RunError> {
-    let settings = &context.settings;
-    let run = &context.dirs.id;
-    let holder =
-        match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
-            Attempt::Acquired(lock) => return Ok(lock),
-            Attempt::Held { holder, .. } if holder.is_empty() => holder,
-            Attempt::Held { holder, .. } => format!(" ({holder})"),
-        };
-    context.events.notice(format!(
-        "== app lock: another run of {domain} is in flight{holder} — waiting =="
-    ));
-    let watch = Stopwatch::start();
-    let wait = DomainLock::acquire(&settings.host, domain, run);
-    let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait)
-        .await
-        .map_err(RunError::infra)?;
-    context.events.notice(format!(
-        "== app lock: acquired {domain} after {:.1} s ==",
-        watch.elapsed().as_secs_f64()
-    ));
-    Ok(lock)
-}
-
-/// Takes an app's lock before anything of it exists, and removes what a dead holder left.
-async fn acquire(
-    context: &Context<'_>,
-    engine: &Engine,
-    domain: &Domain,
-) -> Result<Rc<DomainLock>, RunError> {
-    let settings = &context.settings;
-    let lock = wait_for_lock(context, domain).await?;
-    let lock = Rc::new(lock);
-    // The supervisor must know before anything can exist.
-    context.notes.borrow_mut().tell(&Note::App {
-        domain: domain.to_string(),
-    });
-    {
-        let mut held = context.held.borrow_mut();
-        held.locks.push(Rc::clone(&lock));
-        held.touched = true;
-    }
-    if app::exists(engine, &settings.host, domain).await? {
-        context.events.notice(format!(
-            "== {domain} is still there though its last run is dead: removing it first =="
-        ));
-        let deadline = crate::wait::Deadline::after(settings.teardown_budget);
-        let removal = app::remove(engine, &settings.host, &lock, Maker::CutOff, deadline).await?;
-        if !removal.residual.is_empty() {
-            return Err(RunError::Infra {
-                error: format!(
-                    "what a dead run of {domain} left would not go: {}",
-                    removal.residual
-                )
-                .into(),
-                hints: removal.complaints,
-            });
-        }
-    }
-    Ok(lock)
 }

@@ -29,6 +29,7 @@ use crate::name::{Domain, RecipeName};
 use crate::outcome::{DependencyOutcome, Status};
 use crate::overlay::manifest::looks_secret;
 use crate::recipe::compose::pace::Pace;
+use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
@@ -209,14 +210,18 @@ async fn deploy(
         Ok(plan) => *plan,
         Err(reason) => return Ok(Err(reason)),
     };
+    let means = published::means(&named, &plan, &driver.site().means);
     let stamp = Stamp {
         recipe: named.recipe.clone(),
         chaos: version.is_none(),
         version: version.clone().or(plan.head_version),
     };
-    let terms = published::terms(&named, &plan.trust, &driver.site().means);
+    let gateway = match &means.shared {
+        SharedNetwork::Own(own) if !own.gateway => None,
+        _ => settings.gateway.clone(),
+    };
     let mut bench = Bench {
-        driver: driver.for_app(&named.recipe, &dirs, terms),
+        driver: driver.for_app(&named.recipe, &dirs, means),
         lock,
         recipe: named.recipe.clone(),
         zone: settings.zone.clone(),
@@ -226,8 +231,8 @@ async fn deploy(
         declared: plan.declared,
         head_root: plan.head.root.clone(),
         test_env: env_of(context, &named, &dirs)?,
-        gateway: settings.gateway.clone(),
-        http: Http::new(&named.domain, settings.gateway.as_ref()).map_err(RunError::infra)?,
+        http: Http::new(&named.domain, gateway.as_ref()).map_err(RunError::infra)?,
+        gateway,
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
         databases: tier::database::Databases::default(),

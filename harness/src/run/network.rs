@@ -1,13 +1,166 @@
-//! The network that an app shares with the host's gateway.
+//! The network of a run, and the way of the host's gateway into it.
 
-use super::RunError;
+use std::rc::Rc;
+
+use super::plan::Plan;
 use super::resolved::Releases;
+use super::settings::{GatewayService, Settings};
+use super::{Context, RunError};
+use crate::driver::stack::Means;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
+use crate::lock::DomainLock;
+use crate::made::Made;
 use crate::recipe::compose::Project;
+use crate::recipe::compose::shared::{Own, SharedNetwork};
+use crate::recipe::release::Release;
 use crate::swarm::Engine;
+use crate::swarm::gateway::Gateway;
+use crate::trust::{Level, Trust};
 
-/// Makes sure that the host has the network of its gateway, if the app or its base is attached to it. Without it
+/// Returns what becomes of the network that the context's app shares with the gateway. abra deploys what the recipe
+/// says.
+pub(super) fn shared(settings: &Settings, by_abra: bool) -> SharedNetwork {
+    if by_abra {
+        return SharedNetwork::AsShipped;
+    }
+    SharedNetwork::Own(Own {
+        gateway: settings.gateway.is_some(),
+        ..Own::of(settings.domain.stack().as_str())
+    })
+}
+
+/// Returns why the gateway must not reach an app of `trust` at `domain` that will be `releases`; then it is asked directly.
+pub(super) fn no_way_through<'a>(
+    trust: &Trust,
+    domain: &str,
+    releases: impl IntoIterator<Item = &'a Release>,
+) -> Option<String> {
+    match &trust.level {
+        Level::ByHand => return None,
+        Level::Granted(grant) if grant.foreign.networks.iter().any(|one| one == PROXY) => {
+            return None;
+        }
+        Level::Granted(_) | Level::Stranger => {}
+    }
+    let mut releases = releases.into_iter();
+    releases.find_map(|release| release.project.confuses_gateway(domain))
+}
+
+/// Returns the context of a run of `plan` that does not go through the gateway though it was asked to, and says why;
+/// `None` where it may.
+pub(super) fn without_gateway<'a>(context: &Context<'a>, plan: &Plan) -> Option<Context<'a>> {
+    let settings = &context.settings;
+    settings.gateway.as_ref()?;
+    let releases = super::ownership::releases(plan);
+    let reason = no_way_through(&plan.trust, settings.domain.as_str(), releases)?;
+    context.events.warn(format!(
+        "the app is asked directly and not through the gateway: {reason}; `foreign: {{networks: [{PROXY}]}}` in grants.yml allows it"
+    ));
+    let direct = Settings {
+        gateway: None,
+        ..Settings::clone(settings)
+    };
+    Some(Context {
+        settings: Rc::new(direct),
+        ..context.clone()
+    })
+}
+
+/// Returns the gateway whose containers join networks of the run, before anything is made; `None` where none is to.
+///
+/// # Errors
+/// [`RunError::Usage`] when it is not clear which is meant, [`RunError::Infra`] when it does not run.
+pub(super) async fn gateway(
+    engine: &Engine,
+    settings: &Settings,
+    means: &Means,
+) -> Result<Option<Gateway>, RunError> {
+    let (SharedNetwork::Own(_), Some(address)) = (&means.shared, &settings.gateway) else {
+        return Ok(None);
+    };
+    let found = match &settings.gateway_service {
+        Some(GatewayService::None) => return Ok(None),
+        Some(GatewayService::Named(name)) => match engine.gateway_named(name).await? {
+            Some(found) => found,
+            None => {
+                let error = format!("this host has no service and no container `{name}`");
+                return Err(unclear(error));
+            }
+        },
+        None => {
+            let port = address.address.port();
+            let mut found = engine.gateways_at(port, PROXY).await?;
+            match (found.pop(), found.is_empty()) {
+                (Some(one), true) => one,
+                (Some(one), false) => {
+                    found.push(one);
+                    let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+                    return Err(unclear(format!(
+                        "several things publish port {port} and are on network `{PROXY}`: {}",
+                        names.join(", ")
+                    )));
+                }
+                (None, _) => {
+                    return Err(RunError::Infra {
+                        error: format!(
+                            "no container on network `{PROXY}` publishes port {port}, so none can be the gateway"
+                        )
+                        .into(),
+                        hints: vec![NAME_IT.to_owned()],
+                    });
+                }
+            }
+        }
+    };
+    if engine.running_of(&found).await?.is_empty() {
+        return Err(RunError::Infra {
+            error: format!("the gateway, {found}, does not run on this host").into(),
+            hints: vec![
+                "docker service ls   # is the gateway up? or run without --gateway".to_owned(),
+            ],
+        });
+    }
+    Ok(Some(found))
+}
+
+const NAME_IT: &str = "name the gateway's service or container with `--gateway-service` (CCCI_GATEWAY_SERVICE), or say `none` where it is no container and reaches the apps on its own";
+
+fn unclear(error: String) -> RunError {
+    RunError::Usage {
+        error: error.into(),
+        hints: vec![NAME_IT.to_owned()],
+    }
+}
+
+/// Makes the network that the apps of `guests` share with that of `lock`, before any of them is deployed.
+///
+/// # Errors
+/// [`RunError::Infra`].
+pub(super) async fn make(
+    context: &Context<'_>,
+    engine: &Engine,
+    means: &Means,
+    lock: &DomainLock,
+    guests: &[Rc<DomainLock>],
+) -> Result<(), RunError> {
+    let SharedNetwork::Own(own) = &means.shared else {
+        return Ok(());
+    };
+    if guests.is_empty() {
+        return Ok(());
+    }
+    let mut record = Made::open(&context.settings.host, lock).map_err(RunError::infra)?;
+    let guests = guests.iter().map(|guest| guest.domain());
+    record.intend_guests(guests).map_err(RunError::infra)?;
+    let stack = lock.domain().stack();
+    Ok(engine.create_network_of(&stack, &own.network).await?)
+}
+
+/// Makes sure that the host has the network of its gateway, where the app or its base stays attached to it. Without it
 /// docker refuses every recipe, which looks like the recipe's fault; `docker system prune` removes it.
+///
+/// # Errors
+/// [`RunError::Infra`] with the command that makes it.
 pub(super) async fn proxy_is_there(engine: &Engine, releases: &Releases) -> Result<(), RunError> {
     if !releases.all().any(|release| wants_proxy(&release.project))
         || engine.network_driver(PROXY).await?.is_some()
@@ -33,16 +186,19 @@ fn wants_proxy(project: &Project) -> bool {
 mod tests {
     use super::*;
 
-    fn wants(networks: &str) -> bool {
-        let text = format!("services: {{app: {{image: x}}}}\nnetworks: {networks}\n");
+    fn project(text: &str) -> Project {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("compose.yml"), text).unwrap();
         let files = ["compose.yml".to_owned()];
-        wants_proxy(&Project::load(dir.path(), &files, &std::collections::BTreeMap::new()).unwrap())
+        Project::load(dir.path(), &files, &std::collections::BTreeMap::new()).unwrap()
     }
 
     #[test]
     fn only_the_gateways_network_that_is_outside_of_the_app_is_wanted() {
+        let wants = |networks: &str| {
+            let text = format!("services: {{app: {{image: x}}}}\nnetworks: {networks}\n");
+            wants_proxy(&project(&text))
+        };
         assert!(wants("{proxy: {external: true}}"));
         assert!(wants("{web: {external: true, name: proxy}}"));
         for other in [

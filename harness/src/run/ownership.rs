@@ -17,6 +17,7 @@ use crate::name::StackName;
 use crate::outcome::Residual;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::MountKind;
+use crate::recipe::compose::shared::{Own, gateway_network};
 use crate::recipe::release::Release;
 use crate::swarm::object::{Belongings, Kind, Object};
 use crate::swarm::{Engine, EngineError};
@@ -86,6 +87,10 @@ fn names_of(project: &Project, stack: &StackName, level: &Level) -> BTreeSet<Nam
         if volumes.any(|mount| mount.source.as_ref() == Some(&volume.key)) {
             add(Kind::Volume, volume.full_name(text), volume.external);
         }
+    }
+    // What the harness adds to a project, or puts in the place of the network that recipes share with the gateway.
+    for name in [Own::of(text).network, gateway_network(text)] {
+        add(Kind::Network, name, false);
     }
     names
 }

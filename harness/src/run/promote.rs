@@ -8,11 +8,12 @@ mod prospect;
 
 use std::rc::Rc;
 
-use super::body::{self, wait_for_lock};
+use super::body;
+use super::locks::wait_for_lock;
 use super::plan::{Checkout, Plan};
 use super::quick::{kept_secrets, stack_driver};
 use super::settings::Settings;
-use super::{AnyError, Context, RunError, ownership, tiers};
+use super::{AnyError, Context, RunError, network, ownership, tiers};
 use crate::driver::stack::{HostTraits, Means, Stamp};
 use crate::error::chain;
 use crate::event::Event;
@@ -225,6 +226,8 @@ async fn work(
         stamp,
         ..
     } = step;
+    let gateway = network::gateway(&engine, &context.settings, &means).await;
+    let gateway = gateway.map_err(in_words)?;
     let commit = candidate.checkout.tree.commit;
     ownership::claim_warm(&context, &engine, &app.lock, &[&release], &plan.trust.level)
         .await
@@ -269,7 +272,7 @@ async fn work(
             .ensure_image(&settings.host, &run.processes, image, puller)
             .await?;
     }
-    let driver = stack_driver(&context, engine, means);
+    let driver = stack_driver(&context, engine, means, gateway);
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
     let supplied: Vec<&String> = settings.supplied_secrets.values().collect();
@@ -384,6 +387,7 @@ impl<'a> Step<'a> {
                 return Err(reason.into());
             }
         };
+        let context = network::without_gateway(&context, &plan).unwrap_or(context);
         let means = body::means(&context, &plan.trust, candidate.traits, false);
         let stamp = Stamp {
             recipe: settings.recipe.clone(),

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::body;
 use super::plan::{Checkout, Plan};
 use super::settings::Settings;
-use super::{Context, RunError, base, ownership, repeat, tiers};
+use super::{Context, RunError, base, locks, network, ownership, repeat, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
 use crate::driver::{Chosen, Driver};
 use crate::lifetime::Note;
@@ -22,6 +22,7 @@ use crate::recipe::secret::{self, SecretSpec};
 use crate::recipe::version::Version;
 use crate::suite::Needs;
 use crate::swarm::Engine;
+use crate::swarm::gateway::Gateway;
 use crate::tier::{self, timed, without};
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::snapshot::Snapshot;
@@ -170,7 +171,7 @@ async fn over_canonical<'a>(
         ready.judge_by(&engine).await?;
     }
     body::sweep(cold, &engine).await;
-    let lock = Rc::new(body::wait_for_lock(cold, domain).await?);
+    let lock = Rc::new(locks::wait_for_lock(cold, domain).await?);
     cold.notes.borrow_mut().tell(&Note::Warm {
         recipe: settings.recipe.to_string(),
     });
@@ -217,6 +218,7 @@ async fn over_canonical<'a>(
         means,
         ..
     } = ready;
+    let gateway = network::gateway(&engine, &context.settings, &means).await?;
     ownership::claim_warm(
         &context,
         &engine,
@@ -263,7 +265,7 @@ async fn over_canonical<'a>(
         pace: pace.await?,
         ..means
     };
-    let driver = stack_driver(&context, engine, means);
+    let driver = stack_driver(&context, engine, means, gateway);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),
         Some(reason) => {
@@ -356,8 +358,13 @@ fn on_warm_app<'a>(
 }
 
 /// Returns the driver of warm apps: the embedded one, because only it deploys onto kept volumes and secrets.
-pub(super) fn stack_driver(context: &Context<'_>, engine: Engine, means: Means) -> Driver {
-    let site = body::site(context, engine, means);
+pub(super) fn stack_driver(
+    context: &Context<'_>,
+    engine: Engine,
+    means: Means,
+    gateway: Option<Gateway>,
+) -> Driver {
+    let site = body::site(context, engine, means, gateway);
     Driver::Stack(Box::new(StackDriver { site }))
 }
 

@@ -65,6 +65,15 @@ impl Published {
     }
 }
 
+/// What the gateway is on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayService {
+    /// The service or container of this name.
+    Named(String),
+    /// No container: it reaches the apps on its own.
+    None,
+}
+
 /// When the app is left standing after the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
@@ -115,6 +124,8 @@ pub struct Settings {
     pub server: String,
     /// The gateway to reach the app through, instead of directly.
     pub gateway: Option<Gateway>,
+    /// What the gateway is on the engine, where that was said.
+    pub gateway_service: Option<GatewayService>,
     /// The operator's directory of overlays.
     pub overlays: Option<PathBuf>,
     /// The hard deadline.

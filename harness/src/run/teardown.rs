@@ -5,6 +5,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{AnyError, Context};
 use crate::abra::Abra;
 use crate::app;
@@ -114,13 +116,20 @@ pub(super) async fn tear_down(
         {
             failed = Some(error);
         }
-        // The app first, then what it depends on. One that cannot be removed keeps no other.
+        // All together: what the app depends on is on its network, and one that cannot be removed keeps no other.
         let mut complaints = Vec::new();
-        for lock in locks {
+        for lock in &locks {
             if let Some(abra) = &abra {
-                undeploy(context, abra, &lock).await;
+                undeploy(context, abra, lock).await;
             }
-            match app::remove(&engine, &context.settings.host, &lock, maker, deadline).await {
+        }
+        let host = &context.settings.host;
+        let removals = locks
+            .iter()
+            .map(|lock| app::remove(&engine, host, lock, maker, deadline));
+        let removals = join_all(removals).await;
+        for (lock, removal) in locks.iter().zip(removals) {
+            match removal {
                 Ok(removal) => {
                     for (kind, names) in removal.residual.left {
                         residual.add(&kind, names);

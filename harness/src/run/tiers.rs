@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::dependencies::{self, Dependency};
 use super::plan::{Base, NoBase, Plan};
-use super::{Context, RunError, ownership, repeat};
+use super::{Context, RunError, network, ownership, repeat};
 use crate::app;
 use crate::declared::Declared;
 use crate::driver::Driver;
@@ -14,9 +14,11 @@ use crate::driver::stack::Stamp;
 use crate::event::Event;
 use crate::http::Http;
 use crate::lock::DomainLock;
+use crate::made;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::compose::pace::Pace;
+use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::{Needs, Suite};
@@ -34,6 +36,8 @@ pub(super) async fn all(
     lock: Rc<DomainLock>,
     needed: (Vec<Dependency>, Vec<Rc<DomainLock>>),
 ) -> Result<(), RunError> {
+    let (engine, means) = (&driver.site().engine, &driver.site().means);
+    network::make(context, engine, means, &lock, &needed.1).await?;
     let mut deploys = Deploys::default();
     let apps = &mut deploys.apps;
     let needs = dependencies::bring_up(context, needed.0, needed.1, &driver, apps).await?;
@@ -452,7 +456,14 @@ pub(super) async fn start_over(
     }
     let (host, engine) = (&context.settings.host, &driver.site().engine);
     // Its deploy may have run into its limit and been killed.
-    let removal = app::remove(engine, host, lock, Maker::CutOff, deadline).await?;
+    // Others of the run may be on its network.
+    let guests = made::guests(host, lock.domain(), &context.settings.zone);
+    let kept = match &driver.site().means.shared {
+        SharedNetwork::Own(own) if !own.guest => Some(own.network.as_str()),
+        _ => None,
+    };
+    let kept = kept.filter(|_| guests.is_ok_and(|guests| !guests.is_empty()));
+    let removal = app::remove_but(engine, host, lock, kept, Maker::CutOff, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }

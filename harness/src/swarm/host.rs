@@ -13,7 +13,8 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt as _;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, NAMESPACE};
+use crate::name::StackName;
 
 /// How long a connection to the engine's socket may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -176,9 +177,31 @@ impl Engine {
     /// # Errors
     /// [`EngineError`], for instance when a network of another kind has that name.
     pub async fn create_overlay(&self, name: &str) -> Result<(), EngineError> {
+        self.create_overlay_with(name, HashMap::new()).await
+    }
+
+    /// Creates an overlay network of `stack`, which its deploy then finds, unless it turns out to be there.
+    ///
+    /// # Errors
+    /// As [`Engine::create_overlay`].
+    pub async fn create_network_of(
+        &self,
+        stack: &StackName,
+        name: &str,
+    ) -> Result<(), EngineError> {
+        let label = (NAMESPACE.to_owned(), stack.to_string());
+        self.create_overlay_with(name, HashMap::from([label])).await
+    }
+
+    async fn create_overlay_with(
+        &self,
+        name: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), EngineError> {
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("overlay".to_owned()),
+            labels: Some(labels),
             ..NetworkCreateRequest::default()
         };
         let Err(error) = self.docker.create_network(request).await else {

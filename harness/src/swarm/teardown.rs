@@ -54,17 +54,17 @@ pub async fn remove_stack(
     maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
-    remove_all_but(engine, app, &[], maker, deadline).await
+    remove_all_but(engine, app, |_| false, maker, deadline).await
 }
 
-/// Removes everything of `app` except objects of the kinds `kept`, as [`remove_stack`] does.
+/// Removes everything of `app` except what is `kept`, as [`remove_stack`] does.
 ///
 /// # Errors
 /// As [`remove_stack`].
 pub async fn remove_all_but(
     engine: &Engine,
     app: &Belongings,
-    kept: &[Kind],
+    kept: impl Fn(&Object) -> bool,
     maker: Maker,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
@@ -93,7 +93,7 @@ pub async fn remove_all_but(
                 continue;
             }
         };
-        objects.retain(|object| !kept.contains(&object.kind));
+        objects.retain(|object| !kept(object));
         if objects.is_empty() {
             empty_listings += 1;
             if empty_listings == 2 {

@@ -106,6 +106,9 @@ impl Bench {
         let accepted = self.declared.accepted();
         let fallback = self.http.fallback(&self.zone).await;
         let asked = poll_until(deadline, INTERVAL, || async {
+            if let Err(reason) = self.join_gateway().await? {
+                return Ok(Poll::NotYet(reason));
+            }
             let way = match self.way(&web).await? {
                 Ok(way) => way,
                 Err(reason) => return Ok(Poll::NotYet(reason)),

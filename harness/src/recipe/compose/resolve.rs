@@ -12,25 +12,13 @@ use super::load::SECTIONS;
 use super::mounts::is_windows;
 use super::pace::{self, Pace};
 use super::query::MAIN_SERVICE;
+use super::shared::{self, Added, SharedNetwork};
 use super::yaml::join;
 use super::{ComposeError, Project};
 use crate::recipe::interpolate::escape;
 
 /// The oldest schema in which every object may have a name of its own and every port the long syntax.
 const OLDEST_SCHEMA: &str = "3.5";
-
-/// The network that a recipe shares with the host's gateway, by the catalogue's convention.
-pub const PROXY: &str = "proxy";
-
-/// What becomes of the network that recipes share with the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SharedNetwork {
-    /// It stays as the recipe has it.
-    #[default]
-    AsShipped,
-    /// It becomes an overlay of the app's own.
-    Own,
-}
 
 /// How a project is deployed: what is added to the recipe's text, and what the host forces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,13 +47,16 @@ pub struct Resolved {
     pub project: Project,
     /// What differs from the recipe as shipped.
     pub deviations: Vec<String>,
+    /// Its networks that are the harness's.
+    pub added: Added,
 }
 
 impl Project {
     /// Returns the project as `deployment` deploys it.
     ///
     /// # Errors
-    /// [`ComposeError::Invalid`] for a path that depends on whose home it is deployed from.
+    /// [`ComposeError::Invalid`] for a path that depends on whose home it is deployed from, and for a network that is
+    /// named like the harness's own.
     pub fn resolve(&self, root: &Path, deployment: &Deployment) -> Result<Resolved, ComposeError> {
         let mut project = self.clone();
         let mut deviations = Vec::new();
@@ -75,7 +66,8 @@ impl Project {
         }
         set_version(&mut document, deployment, &mut deviations);
         names(&mut document, &deployment.stack);
-        shared_network(&mut document, deployment, &mut deviations);
+        let added = shared::replace(&mut document, &project, deployment, &mut deviations)
+            .map_err(|fault| project.invalid(fault))?;
         default_network(&mut document, &deployment.stack);
         binds(&mut document, root, &project)?;
         let main = project.main_service().map(|service| service.name.clone());
@@ -96,6 +88,7 @@ impl Project {
         Ok(Resolved {
             project,
             deviations,
+            added,
         })
     }
 }
@@ -183,7 +176,7 @@ fn escape_all(value: &mut Value) {
     }
 }
 
-fn entries<'a>(
+pub(super) fn entries<'a>(
     document: &'a mut Value,
     section: &str,
 ) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
@@ -192,7 +185,10 @@ fn entries<'a>(
 }
 
 /// Returns the mapping at `keys` below `value`, made where there is none.
-fn mapping<'a>(value: &'a mut Value, keys: &[&str]) -> Option<&'a mut Map<String, Value>> {
+pub(super) fn mapping<'a>(
+    value: &'a mut Value,
+    keys: &[&str],
+) -> Option<&'a mut Map<String, Value>> {
     let mut at = value;
     for key in keys {
         let map = at.as_object_mut()?;
@@ -299,23 +295,6 @@ fn names(document: &mut Value, stack: &str) {
             };
             map.insert("name".to_owned(), name.into());
         }
-    }
-}
-
-fn shared_network(document: &mut Value, deployment: &Deployment, deviations: &mut Vec<String>) {
-    if deployment.shared == SharedNetwork::AsShipped {
-        return;
-    }
-    for (key, entry) in entries(document, "networks") {
-        let is_shared = entry.get("external") == Some(&Value::Bool(true))
-            && entry.get("name").and_then(Value::as_str) == Some(PROXY);
-        if !is_shared {
-            continue;
-        }
-        *entry = json!({"driver": "overlay", "name": format!("{}_{key}", deployment.stack)});
-        deviations.push(format!(
-            "network `{PROXY}` of the host is replaced by one of the app's own, because no gateway is configured"
-        ));
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 
 mod merge;
 mod resolve;
+mod shared;
 
 const STACK: &str = "note-012345_ci_localhost";
 

@@ -9,12 +9,13 @@ use crate::name::RecipeName;
 use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
 use crate::policy::{Judged, Terms, Violation};
+use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
-use crate::run::{AnyError, RunError, ownership, resolved, usage};
+use crate::run::{AnyError, RunError, network, ownership, resolved, usage};
 use crate::trust::{Level, Trust};
 
 /// A dependency that was read.
@@ -42,6 +43,21 @@ pub(super) fn terms(named: &Named, trust: &Trust, means: &Means) -> Terms {
         domain: named.domain.to_string(),
         ..means.terms.clone()
     }
+}
+
+/// Returns how a dependency is deployed in a run with `means`: on the network of the app that needs it.
+pub(super) fn means(named: &Named, plan: &Plan, means: &Means) -> Means {
+    let mut theirs = Means {
+        terms: terms(named, &plan.trust, means),
+        ..means.clone()
+    };
+    if let SharedNetwork::Own(own) = &mut theirs.shared {
+        own.guest = true;
+        let domain = named.domain.as_str();
+        let fits = network::no_way_through(&plan.trust, domain, ownership::releases(plan));
+        own.gateway &= theirs.terms.level == Level::ByHand || fits.is_none();
+    }
+    theirs
 }
 
 /// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
@@ -182,10 +198,7 @@ impl Dependency {
         let Ok(plan) = &self.plan else {
             return Ok(None);
         };
-        let means = Means {
-            terms: terms(&self.named, &plan.trust, means),
-            ..means.clone()
-        };
+        let means = self::means(&self.named, plan, means);
         let stamp = Stamp {
             recipe: self.named.recipe.clone(),
             version: self.version.clone(),

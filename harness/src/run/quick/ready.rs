@@ -48,8 +48,7 @@ impl<'a> Way<'a, '_> {
     pub(super) async fn judge_as_new(&self) -> Result<(), RunError> {
         let context = self.cold;
         let plan = body::make_plan(context, self.checkout.clone()).await?;
-        let shares = !plan.declared.dependencies().is_empty();
-        let means = body::means(context, &plan.trust, self.traits, shares);
+        let means = body::means(context, &plan.trust, self.traits, false);
         let judged = match resolved::refuse(context, &plan, &means) {
             Ok(()) => resolved::taken_by_docker(context, &plan, &means).await,
             refused => refused,
@@ -82,6 +81,7 @@ impl<'a> Way<'a, '_> {
                 domain: self.domain.to_string(),
             });
         }
+        let context = network::without_gateway(&context, &plan).unwrap_or(context);
         let means = body::means(&context, &plan.trust, self.traits, false);
         let resolved = resolved::judged(&context, &plan, &means)?;
         resolved::taken_by_docker(&context, &plan, &means).await?;
@@ -118,7 +118,7 @@ impl Ready<'_> {
     /// Makes sure, without a change to anything, that the engine has what the run is deployed on, and that images
     /// which lie there are everybody's.
     pub(super) async fn judge_by(&self, engine: &Engine) -> Result<(), RunError> {
-        network::proxy_is_there(engine, &self.resolved).await?;
+        network::gateway(engine, &self.context.settings, &self.means).await?;
         images::judge(&self.context, engine, &self.plan, &self.means).await
     }
 

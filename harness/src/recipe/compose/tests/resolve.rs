@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::super::resolve::{Deployment, Resolved, SharedNetwork};
+use super::super::resolve::{Deployment, Resolved};
+use super::super::shared::{Own, SharedNetwork};
 use super::*;
 
 fn deployment() -> Deployment {
@@ -201,13 +202,13 @@ fn the_network_shared_with_the_gateway_becomes_the_apps_own() {
     );
     assert!(shipped.deviations.is_empty());
     let own = Deployment {
-        shared: SharedNetwork::Own,
+        shared: SharedNetwork::Own(Own::of("x_ci")),
         ..deployment()
     };
     let own = resolve(text, &own);
     assert_eq!(
         own.document()["networks"]["web"],
-        json!({"driver": "overlay", "name": "x_ci_web"})
+        json!({"driver": "overlay", "name": "x_ci_proxy"})
     );
     assert_eq!(
         own.document()["networks"]["other"],

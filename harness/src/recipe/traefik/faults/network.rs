@@ -1,7 +1,7 @@
 //! On which network the gateway reaches a service.
 
 use super::{Check, Fault, Labelled, ODD, fault};
-use crate::recipe::compose::resolve::PROXY;
+use crate::recipe::compose::shared::PROXY;
 use crate::recipe::traefik::{Key, Label, Labels};
 
 impl Check<'_> {

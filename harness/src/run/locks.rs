@@ -1,0 +1,110 @@
+//! The locks of a run's apps, and what dead holders of them left.
+
+use std::rc::Rc;
+
+use super::{Context, RunError};
+use crate::app;
+use crate::janitor;
+use crate::lifetime::Note;
+use crate::lock::{Attempt, DomainLock};
+use crate::made;
+use crate::name::Domain;
+use crate::outcome::Phase;
+use crate::swarm::Engine;
+use crate::swarm::teardown::Maker;
+use crate::tier::timed;
+use crate::wait::{Deadline, Stopwatch};
+
+/// Waits for the lock of `domain`, and says so.
+pub(super) async fn wait_for_lock(
+    context: &Context<'_>,
+    domain: &Domain,
+) -> Result<DomainLock, RunError> {
+    let settings = &context.settings;
+    let run = &context.dirs.id;
+    let holder =
+        match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
+            Attempt::Acquired(lock) => return Ok(lock),
+            Attempt::Held { holder, .. } if holder.is_empty() => holder,
+            Attempt::Held { holder, .. } => format!(" ({holder})"),
+        };
+    context.events.notice(format!(
+        "== app lock: another run of {domain} is in flight{holder} — waiting =="
+    ));
+    let watch = Stopwatch::start();
+    let wait = DomainLock::acquire(&settings.host, domain, run);
+    let lock = timed(&context.events, Phase::LockWait, domain.as_str(), wait)
+        .await
+        .map_err(RunError::infra)?;
+    context.events.notice(format!(
+        "== app lock: acquired {domain} after {:.1} s ==",
+        watch.elapsed().as_secs_f64()
+    ));
+    Ok(lock)
+}
+
+/// Takes an app's lock before anything of it exists.
+pub(super) async fn acquire(
+    context: &Context<'_>,
+    domain: &Domain,
+) -> Result<Rc<DomainLock>, RunError> {
+    let lock = wait_for_lock(context, domain).await?;
+    let lock = Rc::new(lock);
+    // The supervisor must know before anything can exist.
+    context.notes.borrow_mut().tell(&Note::App {
+        domain: domain.to_string(),
+    });
+    {
+        let mut held = context.held.borrow_mut();
+        held.locks.push(Rc::clone(&lock));
+        held.touched = true;
+    }
+    Ok(lock)
+}
+
+/// Removes what dead holders of the apps' locks left; all of it together, because one may be on another's network.
+pub(super) async fn remove_leftovers<'a>(
+    context: &Context<'_>,
+    engine: &Engine,
+    locks: impl Iterator<Item = &'a Rc<DomainLock>> + Clone,
+) -> Result<(), RunError> {
+    let settings = &context.settings;
+    let is_own = |domain: &Domain| locks.clone().any(|lock| lock.domain() == domain);
+    let mut dead = Vec::new();
+    for lock in locks.clone() {
+        let domain = lock.domain();
+        if !app::exists(engine, &settings.host, domain).await? {
+            continue;
+        }
+        context.events.notice(format!(
+            "== {domain} is still there though its last run is dead: removing it first =="
+        ));
+        // What this run needs no more may be on the network of what it removes.
+        let guests = made::guests(&settings.host, domain, &settings.zone).unwrap_or_default();
+        for guest in guests.iter().filter(|guest| !is_own(guest)) {
+            let run = &context.dirs.id;
+            let decision = janitor::decide(engine, &settings.host, guest, run, false).await;
+            tracing::debug!(%guest, ?decision, "a guest of a dead run's app");
+        }
+        dead.push(lock);
+    }
+    let deadline = Deadline::after(settings.teardown_budget);
+    let removals = dead.iter().map(|lock| async move {
+        let removal = app::remove(engine, &settings.host, lock, Maker::CutOff, deadline).await;
+        (lock.domain(), removal)
+    });
+    for (domain, removal) in futures_util::future::join_all(removals).await {
+        let removal = removal?;
+        if !removal.residual.is_empty() {
+            return Err(RunError::Infra {
+                error: format!(
+                    "what a dead run of {domain} left would not go: {}",
+                    removal.residual
+                )
+                .into(),
+                hints: removal.complaints,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! A gateway in a container: it joins a network of the run and serves the app, and is where it was before when the run
+//! has ended, whatever ended it. What is on the host's shared network and what is of the run never answer each other.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cancel::kill_both;
+use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::support::git;
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// A reverse proxy that finds an app by its domain, for one connection.
+const SERVE: &str = r#"host=; head=
+while IFS= read -r line; do
+    line=${line%"$(printf '\r')"}
+    [ -n "$line" ] || break
+    case $line in
+        [Hh]ost:*) host=${line#*: }; host=${host%%:*} ;;
+        [Cc]onnection:*) continue ;;
+    esac
+    head="$head$line\r\n"
+done
+printf '%bConnection: close\r\n\r\n' "$head" | nc "$(echo "$host" | tr . _)_app" 8080 2>/dev/null ||
+    printf 'HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\nConnection: close\r\n\r\nnot found\n'"#;
+
+/// A service on the host's shared network, with the name that others find it by there.
+fn service(name: &str, alias: &str, more: &[&str]) {
+    let network = format!("name=proxy,alias={alias}");
+    let head = [
+        "service",
+        "create",
+        "--detach",
+        "--no-resolve-image",
+        "--init",
+        "--name",
+        name,
+        "--endpoint-mode",
+        "dnsrr",
+        "--network",
+        &network,
+    ];
+    docker(&[&head, more].concat());
+    wait_until(LONG, "the service runs", || container_of(name));
+}
+
+/// Returns the running container of a service.
+fn container_of(service: &str) -> Option<String> {
+    let label = format!("label=com.docker.swarm.service.name={service}");
+    let found = docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
+    found.lines().next().map(str::to_owned)
+}
+
+/// Returns the networks that a container is in.
+fn networks_of(container: &str) -> BTreeSet<String> {
+    let format = "{{range $name, $leg := .NetworkSettings.Networks}}{{println $name}}{{end}}";
+    let names = docker(&["inspect", "--format", format, container]);
+    names.lines().map(str::to_owned).collect()
+}
+
+/// Returns the addresses in what `nslookup` printed.
+fn addresses(printed: &str) -> BTreeSet<String> {
+    let answer = printed.split("Name:").skip(1);
+    let lines = answer.flat_map(str::lines);
+    lines
+        .filter_map(|line| line.strip_prefix("Address: "))
+        .map(|address| address.trim().to_owned())
+        .collect()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Returns a stranger's recipe with a database on a network of its own, and its name.
+fn recipe(env: &SwarmEnv, name: &str) -> PathBuf {
+    let recipe = env.recipe(name);
+    let compose = recipe.join("compose.yml");
+    env.edit(
+        &compose,
+        "      - proxy\n",
+        "      - proxy\n      - inner\n",
+    );
+    let db = "services:\n  db:\n    image: recipe-ci/notes:1\n    command: [sleep, '1000']\n    init: true\n    \
+              networks: [inner]\n    healthcheck: {test: ['CMD', 'true'], interval: 1s}\n";
+    env.edit(&compose, "services:\n", db);
+    env.edit(
+        &compose,
+        "networks:\n  proxy:\n",
+        "networks:\n  inner:\n  proxy:\n",
+    );
+    git(&recipe, &["commit", "-q", "-a", "-m", "feat: a database"]);
+    recipe
+}
+
+#[test]
+fn the_gateway_serves_a_strangers_app_and_nothing_of_it_answers_to_somebody_else() {
+    let mut env = SwarmEnv::new();
+    let name = |what: &str| format!("{what}_{}", env.zone.replace('.', "_"));
+    let (gateway, db, app) = (name("gateway"), name("victim_db"), name("victim_app"));
+    let port = free_port();
+    let publish = format!("mode=host,published={port},target=80");
+    let serve = ["nc", "-ll", "-p", "80", "-e", "sh", "-c", SERVE];
+    let image = ["recipe-ci/notes:1"];
+    service(
+        &gateway,
+        "gateway",
+        &[&["--publish", &publish], &image[..], &serve].concat(),
+    );
+    service(&db, "db", &[&image[..], &["sleep", "1000"]].concat());
+    service(&app, "app", &[&image[..], &["sleep", "1000"]].concat());
+    let ids = || [&db, &app].map(|name| container_of(name).unwrap());
+    let victims = ids();
+    let before = networks_of(&container_of(&gateway).unwrap());
+
+    env.set("CCCI_GATEWAY", format!("http://127.0.0.1:{port}"));
+    env.set("STAGES", "install,upgrade,custom");
+    // The operator updates the gateway in the middle of the run.
+    let update = format!("#!/bin/sh\nexec docker service update --detach --force {gateway}\n");
+    env.overlay("notes", "test_install.sh", &update);
+    let root = env.root.display().to_string();
+    let look = r#"#!/bin/sh
+set -eu
+cd ROOT
+stack=$(echo "$CCCI_APP_DOMAIN" | tr . _)
+of() { docker ps -q --filter label=com.docker.swarm.service.name="$1"; }
+recipe-ci app http /cgi-bin/notes >served
+for name in db ${stack}_db app ${stack}_app; do
+    recipe-ci app exec -- nslookup $name >"app-$name" || :
+    docker exec "$(of VICTIM)" nslookup $name >"victim-$name" || :
+    docker exec "$(of GATEWAY)" nslookup $name >"gateway-$name" || :
+done
+docker inspect "$(of GATEWAY)" >gateway-inspected
+echo "$stack" >stack
+"#;
+    let look = look
+        .replace("ROOT", &root)
+        .replace("VICTIM", &db)
+        .replace("GATEWAY", &gateway);
+    env.overlay("notes", "custom/test_look.sh", &look);
+    let recipe = recipe(&env, "notes");
+    let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
+    done.expect(0);
+    let results = env.results();
+    for rung in ["install", "upgrade", "custom"] {
+        assert_eq!(results["rungs"][rung], "pass", "{results:#}");
+    }
+    let text = |file: &str| harness::host_file::text(env.root.join(file)).unwrap();
+    let stack = text("stack").trim().to_owned();
+    let seen = |who: &str, name: &str| addresses(&text(&format!("{who}-{name}")));
+    let (own_db, own_app) = (format!("{stack}_db"), format!("{stack}_app"));
+    // The app finds its own, and of the host's apps nothing.
+    assert_eq!(seen("app", "db").len(), 1, "{}", text("app-db"));
+    assert_eq!(seen("app", "db"), seen("app", &own_db));
+    assert_eq!(seen("app", "app"), seen("app", &own_app));
+    // The others find theirs, and nothing of the run. Other tests have apps there, too.
+    let ours = seen("gateway", &own_app);
+    assert_eq!(ours.len(), 1, "{}", text(&format!("gateway-{own_app}")));
+    for (name, of) in [("db", &db), ("app", &app)] {
+        let format = "{{.NetworkSettings.Networks.proxy.IPAddress}}";
+        let address = docker(&["inspect", "--format", format, &container_of(of).unwrap()]);
+        for who in ["victim", "gateway"] {
+            let found = seen(who, name);
+            assert!(found.contains(&address), "{who} {name}: {found:?}");
+            assert!(found.is_disjoint(&ours), "{who} {name}: {found:?}");
+            assert!(found.is_disjoint(&seen("app", name)), "{who} {name}");
+        }
+    }
+    assert!(seen("victim", &own_db).is_empty() && seen("victim", &own_app).is_empty());
+    assert!(seen("gateway", &own_db).is_empty());
+    let joined = format!("{stack}_recipe-ci-gateway");
+    assert!(text("gateway-inspected").contains(&joined));
+    let deviations = results["deviations"].to_string();
+    assert!(
+        deviations.contains("on a network with the gateway"),
+        "{deviations}"
+    );
+
+    assert_eq!(networks_of(&container_of(&gateway).unwrap()), before);
+    assert_eq!(ids(), victims);
+    docker(&["service", "rm", &gateway, &db, &app]);
+    wait_until(LONG, "the services are gone", || {
+        objects_of(&env.zone).is_empty().then_some(())
+    });
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_gateway_leaves_the_network_of_a_run_that_was_killed() {
+    let mut env = SwarmEnv::new();
+    let (zone, port) = (env.zone.replace('.', "_"), free_port());
+    let gateway = format!("gateway_{zone}");
+    let publish = format!("127.0.0.1:{port}:80");
+    let head = [
+        "run",
+        "--detach",
+        "--init",
+        "--name",
+        &gateway,
+        "--network",
+        "proxy",
+    ];
+    let tail = [
+        "--publish",
+        &publish,
+        "recipe-ci/notes:1",
+        "nc",
+        "-ll",
+        "-p",
+        "80",
+        "-e",
+        "sh",
+        "-c",
+        SERVE,
+    ];
+    docker(&[&head[..], &tail].concat());
+    let before = networks_of(&gateway);
+    env.set("CCCI_GATEWAY", format!("http://127.0.0.1:{port}"));
+    env.set("CCCI_GATEWAY_SERVICE", &gateway);
+    env.set("STAGES", "install,custom");
+    let reached = env.hold("no-upgrade-base", "custom/test_hold.sh");
+    let recipe = env.recipe("no-upgrade-base");
+    let run = env.start(["run", "--src", recipe.to_str().unwrap()]);
+    wait_until(LONG, "the app serves", || reached.exists().then_some(()));
+    let during = networks_of(&gateway);
+    let joined: Vec<&String> = during.difference(&before).collect();
+    assert_eq!(joined.len(), 1, "{during:?}");
+    assert!(joined[0].ends_with("_recipe-ci-gateway"), "{during:?}");
+    kill_both(run);
+    assert_eq!(networks_of(&gateway), during, "it is dead");
+    env.run(["janitor"]).expect(0);
+    assert_eq!(networks_of(&gateway), before);
+    docker(&["rm", "--force", "--volumes", &gateway]);
+    env.assert_nothing_left();
+}
