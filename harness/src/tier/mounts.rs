@@ -2,6 +2,7 @@
 //! its image looks at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::Bench;
 use crate::event::Event;
@@ -302,7 +303,11 @@ pub fn unsaved(seen: &Seen, project: &Project, plan: &BackupPlan) -> Unsaved {
             }))
         };
         let takes_part = plan.services.iter().any(|hooks| hooks.service == *service);
-        let on_volume = |place: &String| is_named(container.holder(place)).is_some();
+        // A part of what the image keeps may be all that is data: `wp-content` of WordPress, whose image makes the rest anew.
+        let on_volume = |place: &String| {
+            let part = |mount: &Mounted| saves(mount) && Path::new(&mount.place).starts_with(place);
+            is_named(container.holder(place)).is_some() || container.mounts.iter().any(part)
+        };
         if takes_part
             && container.mounts.iter().any(saves)
             && !container.declared.is_empty()
@@ -518,6 +523,9 @@ mod tests {
         let mut half = app();
         half.declared.insert("/elsewhere".to_owned());
         assert_eq!(judge(labelled, half), (0, 0));
+        // A volume in a part of the place, as `wp-content` of WordPress.
+        let part = container("app:1", &[("/elsewhere", "db"), ("/", "")]);
+        assert_eq!(judge(labelled, part), (0, 0));
     }
 
     #[test]
