@@ -12,6 +12,7 @@ mod script;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use hint::Hints;
@@ -33,8 +34,11 @@ const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A kind of database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Kind {
     /// PostgreSQL, with whatever extensions.
     PostgreSql,
@@ -44,11 +48,19 @@ pub enum Kind {
     MongoDb,
     /// Redis, Valkey and KeyDB.
     Redis,
+    /// A file of SQLite's, on a volume.
+    Sqlite,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::PostgreSql, Self::MariaDb, Self::MongoDb, Self::Redis];
+    pub const ALL: [Self; 5] = [
+        Self::PostgreSql,
+        Self::MariaDb,
+        Self::MongoDb,
+        Self::Redis,
+        Self::Sqlite,
+    ];
 
     /// Returns what the script calls it.
     #[must_use]
@@ -58,6 +70,7 @@ impl Kind {
             Self::MariaDb => "mariadb",
             Self::MongoDb => "mongodb",
             Self::Redis => "redis",
+            Self::Sqlite => "sqlite",
         }
     }
 
@@ -73,6 +86,7 @@ impl fmt::Display for Kind {
             Self::MariaDb => "MariaDB",
             Self::MongoDb => "MongoDB",
             Self::Redis => "Redis",
+            Self::Sqlite => "SQLite",
         })
     }
 }
@@ -95,6 +109,7 @@ pub struct Database {
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} database", self.kind)?;
+        // Redis has numbers instead of names, and ours is always the first.
         if !self.name.is_empty() {
             write!(f, " {}", self.name)?;
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::name::{Domain, RecipeName};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
 use crate::recipe::compose::Location;
-use file::{Check, DeclaredFile, Dependency, Probe, Request, Verify};
+use file::{Check, Data, DeclaredFile, Dependency, Probe, Request, Verify};
 use read::{DeclaredError, Read};
 
 /// The name of the file, in an overlay and in a recipe's `tests/`.
@@ -92,6 +92,7 @@ impl Declared {
             ready,
             first_run,
             backup,
+            data,
             dependencies,
             canonical,
             expected_na,
@@ -109,6 +110,14 @@ impl Declared {
         all.first_run.extend(first_run);
         win(&mut all.backup.capable, backup.capable);
         win(&mut all.backup.verify, backup.verify);
+        if !data.is_empty() {
+            // Of a service one file speaks; a word about the whole app is the last one.
+            let named = |one: &Data| data.iter().any(|over| over.service == one.service);
+            let whole = data.iter().any(|over| over.service.is_none());
+            all.data
+                .retain(|one| !whole && one.service.is_some() && !named(one));
+            all.data.extend(data);
+        }
         for more in dependencies {
             let there = all.dependencies.iter_mut();
             match there.into_iter().find(|one| one.recipe == more.recipe) {
@@ -231,6 +240,12 @@ impl Declared {
     #[must_use]
     pub fn verify(&self) -> Option<&Verify> {
         self.all.backup.verify.as_ref()
+    }
+
+    /// Returns the databases that are declared, and why some are not asked.
+    #[must_use]
+    pub fn data(&self) -> &[Data] {
+        &self.all.data
     }
 
     /// Returns the recipes that are deployed before this one.

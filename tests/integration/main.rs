@@ -8,6 +8,7 @@ mod abra;
 #[path = "deployed/cases.rs"]
 mod cases;
 mod cli;
+mod database;
 mod dependencies;
 mod deployed;
 mod dry_run;

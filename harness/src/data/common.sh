@@ -9,6 +9,8 @@
 # know), `noclient`, `failed`, `cache` (what it holds is not meant to stay).
 
 unset LD_PRELOAD
+# Tests have others.
+proc=${proc:-/proc} root=${root-}
 tab=$(printf '\t')
 newline='
 '
@@ -35,7 +37,8 @@ setting() { # NAME...
 program() { # NAME...
     for name; do
         command -v "$name" && return
-        for path in /usr/lib/postgresql/*/bin /usr/local/*/bin /opt/bitnami/*/bin /opt/*/embedded/bin /usr/local/bin; do
+        for path in "$root"/usr/lib/postgresql/*/bin "$root"/usr/local/bin "$root"/usr/local/*/bin "$root"/opt/bitnami/*/bin \
+            "$root"/opt/*/embedded/bin; do
             [ -x "$path/$name" ] && echo "$path/$name" && return
         done
     done
@@ -65,7 +68,7 @@ secret_files() {
 
 # The servers that run here, each as KIND:PID.
 servers() {
-    for comm in /proc/[0-9]*/comm; do
+    for comm in "$proc"/[0-9]*/comm; do
         { read -r name <"$comm"; } 2>/dev/null || continue
         case $name in
             postgres | postmaster) found=postgresql ;;
@@ -75,7 +78,7 @@ servers() {
             *) continue ;;
         esac
         case " $seen" in *" $found:"*) continue ;; esac
-        pid=${comm#/proc/}
+        pid=${comm#"$proc"/}
         seen="$seen$found:${pid%/comm} "
     done
     printf '%s' "$seen"

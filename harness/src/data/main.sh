@@ -2,10 +2,9 @@
 main() {
     printf 'recipe-ci\tshell\n'
     running=$(seen= servers)
-    for server in $running; do
+    for server in $running sqlite:; do
         kind=${server%%:*} pid=${server#*:} user='' database='' directory=''
-        case " $kinds " in '  ' | *" $kind "*) ;; *) continue ;; esac
-        (eval "$kind")
+        case " $kinds " in '  ' | *" $kind "*) ("ask_$kind") ;; esac
     done
 }
 

@@ -77,7 +77,7 @@ $1
 SQL
 }
 
-postgresql() {
+ask_postgresql() {
     user=$wanted_user
     [ -n "$user" ] || user=$(setting POSTGRES_USER POSTGRESQL_USERNAME POSTGRESQL_USER PGUSER)
     [ -n "$user" ] || user=postgres

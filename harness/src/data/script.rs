@@ -3,9 +3,13 @@
 use super::{Answer, Database, Kind, Question, Said, Wish};
 
 /// What every kind shares, one file per kind, and the part that begins.
-const PARTS: [&str; 3] = [
+const PARTS: [&str; 7] = [
     include_str!("common.sh"),
     include_str!("postgresql.sh"),
+    include_str!("mariadb.sh"),
+    include_str!("redis.sh"),
+    include_str!("mongodb.sh"),
+    include_str!("sqlite.sh"),
     include_str!("main.sh"),
 ];
 

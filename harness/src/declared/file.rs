@@ -8,6 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::data::Kind;
+
 /// Settings and checks for one recipe, in its `tests/` or in the operator's overlay.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +41,13 @@ pub struct DeclaredFile {
     /// How the recipe is backed up.
     #[serde(skip_serializing_if = "is_default")]
     pub backup: Backup,
+    /// Databases that recipe-ci does not find by itself, or that are not to be asked: one, or a list.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_more_data"
+    )]
+    #[schemars(with = "OneOrMoreData")]
+    pub data: Vec<Data>,
     /// Recipes that are deployed before this one, for its tests and hooks: each a name, or a name with settings.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
@@ -181,6 +190,31 @@ pub struct Verify {
     pub attempts: Option<u32>,
 }
 
+/// A database of the app, or why there is none. `service` and `kind`, or `none`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The service in whose container its server runs, or that has its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub service: Option<String>,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Its name, of SQLite its path in the container. Default: as the image's variables say, else the one with most tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub database: Option<String>,
+    /// The user that it is asked as. Default: as the image's variables say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub user: Option<String>,
+    /// Why no database is asked: of this service, or of none where no service is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub none: Option<String>,
+}
+
 /// Rungs that do not apply, each with the reason. Install and lint always apply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -261,6 +295,16 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// For the schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrMoreData {
+    One(Data),
+    More(Vec<Data>),
+}
+
 /// A recipe's name, or a name with settings.
 #[derive(JsonSchema)]
 #[serde(untagged)]
@@ -302,6 +346,31 @@ fn names_or_dependencies<'de, D: Deserializer<'de>>(
     }
     let list = Vec::<Either>::deserialize(deserializer)?;
     Ok(list.into_iter().map(|Either(one)| one).collect())
+}
+
+fn one_or_more_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Data>, D::Error> {
+    /// Not `untagged`: that forgets the place of a wrong key.
+    struct Form;
+    impl<'de> Visitor<'de> for Form {
+        type Value = Vec<Data>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a mapping with `service` and `kind` or with `none`, or a list of those")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Data::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(one) = access.next_element()? {
+                all.push(one);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Form)
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -7,7 +7,7 @@ use super::typed::{self, Typed, Words, place};
 use crate::recipe::compose::{ComposeError, Location};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 46] = [
+pub const KEYS: [&str; 52] = [
     "recipe",
     "health",
     "health.path",
@@ -37,6 +37,12 @@ pub const KEYS: [&str; 46] = [
     "backup.verify.command",
     "backup.verify.service",
     "backup.verify.attempts",
+    "data",
+    "data.service",
+    "data.kind",
+    "data.database",
+    "data.user",
+    "data.none",
     "dependencies",
     "dependencies[].recipe",
     "dependencies[].required",
@@ -262,6 +268,38 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         && verify.command.trim().is_empty()
     {
         wrong("backup.verify.command".to_owned(), "it is empty".to_owned());
+    }
+    for (index, one) in file.data.iter().enumerate() {
+        // A mapping alone has no number among its keys; its place is found all the same.
+        let at = match file.data.len() {
+            1 => "data".to_owned(),
+            _ => format!("data[{index}]"),
+        };
+        let named = one.kind.is_some() || one.database.is_some() || one.user.is_some();
+        let earlier = &file.data[..index];
+        if one.none.as_ref().is_some_and(|why| why.trim().is_empty()) {
+            wrong(
+                format!("{at}.none"),
+                "give the reason: reports show it".to_owned(),
+            );
+        } else if one.none.is_some() && named {
+            wrong(
+                at,
+                "`none` and `kind`, `database` or `user` contradict each other".to_owned(),
+            );
+        } else if one.none.is_none() && (one.service.is_none() || one.kind.is_none()) {
+            wrong(
+                at,
+                "give `service` and `kind`, or `none` with the reason why there is no database"
+                    .to_owned(),
+            );
+        } else if one.service.is_none() && file.data.len() > 1 {
+            wrong(at, "`none` without a service stands alone".to_owned());
+        } else if earlier.contains(one)
+            || (one.none.is_some() && earlier.iter().any(|other| other.service == one.service))
+        {
+            wrong(at, "it is named twice".to_owned());
+        }
     }
     for (index, one) in file.dependencies.iter().enumerate() {
         let (at, name) = (format!("dependencies[{index}]"), &one.recipe);

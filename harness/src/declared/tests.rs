@@ -31,6 +31,7 @@ ready:
 backup:
   capable: true
   verify: {command: "gzip -t /dump.gz", service: app, attempts: 2}
+data: [{service: db, kind: postgresql, database: books, user: clerk}, {service: cache, none: a cache}]
 dependencies: [keycloak, {recipe: gitea, required: true}]
 canonical: true
 expected_na: {custom: nothing to test}
@@ -69,6 +70,8 @@ checks:
     assert_eq!(declared.verify().unwrap().attempts, Some(2));
     let names: Vec<_> = declared.dependencies().iter().map(shown).collect();
     assert_eq!(names, ["keycloak None", "gitea Some(true)"]);
+    let kinds: Vec<_> = declared.data().iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [Some(crate::data::Kind::PostgreSql), None]);
     assert!(declared.canonical());
     assert_eq!(
         declared.not_applicable(Rung::Custom),
@@ -384,6 +387,49 @@ fn the_published_schema_and_page_are_those_of_the_types() {
             "docs/recipe-ci-yml.md lacks `{key}`"
         );
     }
+}
+
+#[test]
+fn data_names_a_database_or_says_why_there_is_none() {
+    for (text, words) in [
+        ("data: none\n", "a mapping or a list"),
+        (
+            "data: {service: db}\n",
+            "1:7: data: give `service` and `kind`",
+        ),
+        (
+            "data: {service: db, kind: postgres}\n",
+            "one of postgresql, mariadb",
+        ),
+        ("data: {service: db, kidn: redis}\n", "did you mean `kind`?"),
+        ("data: {none: ''}\n", "give the reason"),
+        ("data: {service: db, kind: redis, none: x}\n", "contradict"),
+        (
+            "data:\n  - {service: db, kind: redis}\n  - {none: x}\n",
+            "3:5: data[1]: `none` without a service stands alone",
+        ),
+        (
+            "data: [{service: db, none: x}, {service: db, none: y}]\n",
+            "named twice",
+        ),
+    ] {
+        let error = error(text);
+        assert!(error.contains(words), "{error}");
+    }
+    let of = |texts: &[&str]| {
+        let declared = merged(texts).unwrap();
+        let shown = declared.data().iter().map(|one| {
+            let service = one.service.as_deref().unwrap_or("all");
+            format!("{service} {}", one.none.is_some())
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    let recipes = "data: [{service: db, kind: redis}, {service: other, none: x}]\n";
+    assert_eq!(of(&[recipes]), "db false, other true");
+    let over = "data: {service: db, none: the operator knows}\n";
+    assert_eq!(of(&[recipes, over]), "other true, db true");
+    assert_eq!(of(&[recipes, "data: {none: y}\n"]), "all true");
+    assert_eq!(of(&["data: {none: y}\n", recipes]), "db false, other true");
 }
 
 /// Collects the keys below `node`; a type of its own is a reference.

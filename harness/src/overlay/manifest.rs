@@ -55,6 +55,11 @@ pub(super) fn lines(file: &DeclaredFile) -> Vec<String> {
             ("first_run", Value::Array(items)) => {
                 lines.push(format!("{} requests of a first run", items.len()));
             }
+            ("data", Value::Array(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    leaves(&format!("data[{index}]"), item, &mut lines);
+                }
+            }
             ("dependencies", Value::Array(_)) => {
                 let names = file.dependencies.iter().map(|one| {
                     let required = if one.required == Some(true) {

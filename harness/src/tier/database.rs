@@ -3,11 +3,14 @@
 //! Files say nothing of a database that is saved by a dump: what a restore hook loads, or does not, only the server
 //! knows. So the server is asked, after the upgrade and after the restore, whether it still has what it was given.
 
+mod seeding;
+
 use futures_util::future::try_join_all;
+
+pub(super) use seeding::{seed_for_backup, seed_for_upgrade};
 
 use super::{Bench, Tally, TierError};
 use crate::data::{Answer, Database, Hints, Kind, Known, Question, Said, Wish, ask};
-use crate::recipe::backup::{BackupPaths, BackupPlan};
 use crate::swarm::EngineError;
 use crate::swarm::service::StackState;
 
@@ -20,6 +23,8 @@ pub struct Databases {
     seeded: Vec<Seeded>,
     /// Those that could not get it.
     unseeded: Vec<Unseeded>,
+    /// What is not asked because that is declared, and why.
+    not_asked: Vec<(String, String)>,
 }
 
 /// A database that has our table.
@@ -28,6 +33,8 @@ struct Seeded {
     database: Database,
     /// What the table says.
     value: String,
+    /// Whether `recipe-ci.yml` names it.
+    is_declared: bool,
     /// Why it need not come back from a backup, where that is so.
     excused: Option<String>,
 }
@@ -37,6 +44,8 @@ struct Seeded {
 struct Unseeded {
     database: Database,
     reason: String,
+    /// Whether `recipe-ci.yml` names it.
+    is_declared: bool,
     /// Whether nothing is lost with it: a cache, or what is not the app's own.
     is_no_data: bool,
 }
@@ -61,18 +70,30 @@ struct Candidate<'a> {
     hints: Hints,
 }
 
+impl<'a> Candidate<'a> {
+    fn of(state: &'a StackState, service: &'a str) -> Option<Self> {
+        Some(Self {
+            service,
+            container: state.container_of(service)?,
+            hints: Hints::of(&state.services.get(service)?.container_spec),
+        })
+    }
+}
+
 fn candidates(state: &StackState) -> Vec<Candidate<'_>> {
     let services = state.services.iter();
     services
-        .filter_map(|(name, service)| {
-            Some(Candidate {
-                service: name,
-                container: state.container_of(name)?,
-                hints: Hints::of(&service.container_spec),
-            })
-        })
+        .filter_map(|(name, _)| Candidate::of(state, name))
         .filter(|candidate| candidate.hints.may_have_a_database())
         .collect()
+}
+
+fn known(database: &Database) -> Known<'_> {
+    Known {
+        kind: database.kind,
+        name: &database.name,
+        user: &database.user,
+    }
 }
 
 impl Databases {
@@ -81,170 +102,9 @@ impl Databases {
         let seeded = self.seeded.iter().map(|one| &one.database);
         seeded.chain(self.unseeded.iter().map(|one| &one.database))
     }
-
-    /// Notes for which of them a backup by `plan` vouches; a loss of the others is not its fault.
-    fn judge_by(&mut self, plan: &BackupPlan) {
-        for one in &mut self.seeded {
-            one.excused = excuse(plan, &one.database);
-        }
-        for one in &mut self.unseeded {
-            one.is_no_data |= excuse(plan, &one.database).is_some();
-        }
-    }
-}
-
-/// Returns why a backup by `plan` need not bring `database` back, if so.
-fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
-    let hooks = plan
-        .services
-        .iter()
-        .find(|hooks| hooks.service == database.service);
-    if hooks.is_some_and(|hooks| hooks.backup_pre.is_some() || hooks.names_paths) {
-        return None;
-    }
-    let is_saved = plan.volumes.iter().any(|volume| {
-        let mut mounts = volume
-            .mounts
-            .iter()
-            .filter(|mount| mount.service == database.service);
-        mounts.any(|mount| {
-            let below = crate::data::below(&database.directory, &mount.target);
-            match &volume.paths {
-                BackupPaths::Whole => below.is_some() || database.directory.is_empty(),
-                BackupPaths::Named(paths) => below.is_some_and(|below| {
-                    paths.iter().any(|path| {
-                        std::path::Path::new(&below).starts_with(path.trim_matches('/'))
-                    })
-                }),
-            }
-        })
-    });
-    let service = &database.service;
-    match (is_saved, database.kind) {
-        (true, Kind::Redis) if hooks.is_none() => Some(format!(
-            "it is saved only because every volume is, and service {service} asks for no backup"
-        )),
-        (true, _) => None,
-        (false, _) => Some(format!(
-            "the backup labels neither save its files nor name a hook of service {service}"
-        )),
-    }
 }
 
 impl Bench {
-    /// Puts a new marker into every database of the app whose files are the app's own.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub async fn seed_databases(&mut self, word: &str) -> Result<(), EngineError> {
-        let state = self.state().await?;
-        let mut databases = Databases {
-            table: std::mem::take(&mut self.databases.table),
-            ..Databases::default()
-        };
-        if databases.table.is_empty() {
-            databases.table = format!(
-                "recipe_ci_{:012x}",
-                rand::random::<u64>() & 0xffff_ffff_ffff
-            );
-        }
-        let candidates = candidates(&state);
-        let value = format!("{word}_{:016x}", rand::random::<u64>());
-        let asked = candidates
-            .iter()
-            .map(|candidate| self.seed_those_of(candidate, &databases.table, &value));
-        for (answers, mut foreign) in try_join_all(asked).await? {
-            databases.unseeded.append(&mut foreign);
-            for Answer { database, said } in answers {
-                let (reason, is_no_data) = match said {
-                    Said::Done(values) if values == [value.as_str()] => {
-                        databases.seeded.push(Seeded {
-                            database,
-                            value: value.clone(),
-                            excused: None,
-                        });
-                        continue;
-                    }
-                    Said::Done(_) => ("it did not keep what was written".to_owned(), false),
-                    Said::Cache(reason) => (reason, true),
-                    Said::Starting(reason)
-                    | Said::Refused(reason)
-                    | Said::NoClient(reason)
-                    | Said::Failed(reason) => (reason, false),
-                };
-                databases.unseeded.push(Unseeded {
-                    database,
-                    reason,
-                    is_no_data,
-                });
-            }
-        }
-        self.databases = databases;
-        Ok(())
-    }
-
-    /// Seeds the databases of one container. Where something of somebody else's is mounted in it, each is first asked
-    /// where its files are.
-    async fn seed_those_of(
-        &self,
-        candidate: &Candidate<'_>,
-        table: &str,
-        value: &str,
-    ) -> Result<(Vec<Answer>, Vec<Unseeded>), EngineError> {
-        let Candidate {
-            service,
-            container,
-            hints,
-        } = candidate;
-        let app = self.belongings()?;
-        let question = |wish| Question {
-            wish,
-            table,
-            hints,
-            of: None,
-        };
-        let engine = self.engine();
-        let foreign = self
-            .engine()
-            .foreign(&app, container, &hints.mounts)
-            .await?;
-        if foreign.is_empty() {
-            let question = question(Wish::Seed(value));
-            let answers = ask(engine, container, service, &question, false).await?;
-            return Ok((answers, Vec::new()));
-        }
-        let mut answers = Vec::new();
-        let mut unseeded = Vec::new();
-        let locate = question(Wish::Locate);
-        let located = ask(engine, container, service, &locate, false).await?;
-        for Answer { database, said } in located {
-            let theirs = foreign.iter().find(|(path, _)| {
-                database.directory.is_empty()
-                    || std::path::Path::new(&database.directory).starts_with(path)
-            });
-            match (said, theirs) {
-                (Said::Done(_), Some((_, reason))) => unseeded.push(Unseeded {
-                    reason: format!("{reason}: nothing is written into it"),
-                    database,
-                    is_no_data: true,
-                }),
-                (Said::Done(_), None) => {
-                    let question = Question {
-                        of: Some(Known {
-                            kind: database.kind,
-                            name: &database.name,
-                            user: &database.user,
-                        }),
-                        ..question(Wish::Seed(value))
-                    };
-                    answers.append(&mut ask(engine, container, service, &question, false).await?);
-                }
-                (said, _) => answers.push(Answer { database, said }),
-            }
-        }
-        Ok((answers, unseeded))
-    }
-
     /// Empties our tables and says so.
     async fn wipe_databases(&self, tally: &mut Tally<'_>) -> Result<(), EngineError> {
         let state = self.state().await?;
@@ -302,11 +162,7 @@ impl Bench {
             wish,
             table: &self.databases.table,
             hints: &Hints::of(&service.container_spec),
-            of: Some(Known {
-                kind: database.kind,
-                name: &database.name,
-                user: &database.user,
-            }),
+            of: Some(known(database)),
         };
         let answers = ask(self.engine(), container, &service.name, &question, true).await?;
         let mut of_kind = answers
@@ -319,7 +175,7 @@ impl Bench {
     async fn look_into(&self, state: &StackState, one: &Seeded) -> Result<Found, EngineError> {
         let kind = one.database.kind;
         match self.ask_again(state, one, Wish::Read).await? {
-            Some(said) => return Ok(found(said, &one.value)),
+            Some(said) => return Ok(found(said, &one.value, kind)),
             None if !state.services.contains_key(&one.database.service) => {}
             None => {
                 return Ok(Found::Lost(format!(
@@ -354,7 +210,7 @@ impl Bench {
         let answers: Vec<Answer> = try_join_all(asked).await?.into_iter().flatten().collect();
         let looked: Vec<Found> = answers
             .into_iter()
-            .map(|answer| found(answer.said, &one.value))
+            .map(|answer| found(answer.said, &one.value, kind))
             .collect();
         let gone = format!(
             "service {} is gone, and no {kind} runs",
@@ -426,57 +282,8 @@ pub(super) async fn clear(bench: &Bench) -> Result<(), TierError> {
     Ok(())
 }
 
-/// Seeds before the upgrade, and notes which databases could not be.
-pub(super) async fn seed_for_upgrade(
-    bench: &mut Bench,
-    tally: &mut Tally<'_>,
-) -> Result<(), TierError> {
-    let seeded = bench.seed_databases("upgrade").await;
-    if let Err(reason) = super::app_fault(seeded)? {
-        tally.skip("generic: data seeded", reason);
-    }
-    for one in &bench.databases.unseeded {
-        tally.skip(&seeded_name(&one.database), not_judged(&one.reason));
-    }
-    Ok(())
-}
-
-/// Seeds before the backup by `plan`. Of what is saved and could not be seeded, nothing can show that it comes back.
-pub(super) async fn seed_for_backup(
-    bench: &mut Bench,
-    tally: &mut Tally<'_>,
-    plan: &BackupPlan,
-) -> Result<(), TierError> {
-    let seeded = bench.seed_databases("backup").await;
-    if let Err(reason) = super::app_fault(seeded)? {
-        tally.unver("generic: data seeded", reason);
-    }
-    bench.databases.judge_by(plan);
-    for one in &bench.databases.unseeded {
-        let name = seeded_name(&one.database);
-        if one.is_no_data {
-            tally.skip(&name, not_judged(&one.reason));
-        } else {
-            let reason = format!(
-                "{}: nothing can show that a backup of it is good",
-                one.reason
-            );
-            tally.unver(&name, reason);
-        }
-    }
-    Ok(())
-}
-
-fn seeded_name(database: &Database) -> String {
-    format!("generic: data seeded — {database}")
-}
-
-fn not_judged(reason: &str) -> String {
-    format!("{reason}: what becomes of it is not judged")
-}
-
 /// Judges what a database said when it was asked for `value`.
-fn found(said: Said, value: &str) -> Found {
+fn found(said: Said, value: &str, kind: Kind) -> Found {
     match said {
         Said::Done(values) if values.iter().any(|one| one == value) => Found::Kept,
         Said::Done(values) if values.is_empty() => {
@@ -486,6 +293,7 @@ fn found(said: Said, value: &str) -> Found {
         Said::Starting(reason) | Said::Refused(reason) | Said::Failed(reason) => {
             Found::Lost(format!("it can no longer be asked: {reason}"))
         }
+        Said::NoClient(reason) if kind == Kind::Sqlite => Found::Gone(reason),
         Said::NoClient(reason) => Found::Blind(format!("it can no longer be asked: {reason}")),
         Said::Cache(reason) => Found::Gone(reason),
     }
@@ -508,75 +316,12 @@ fn in_words(said: Option<Said>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::backup::{ServiceHooks, VolumeBackup, VolumeMount};
-
-    fn database(kind: Kind, directory: &str) -> Database {
-        Database {
-            service: "db".to_owned(),
-            kind,
-            name: "notes".to_owned(),
-            user: "notes".to_owned(),
-            directory: directory.to_owned(),
-        }
-    }
-
-    fn plan(hook: bool, paths: Option<BackupPaths>) -> BackupPlan {
-        let hooks = ServiceHooks {
-            service: "db".to_owned(),
-            backup_pre: Some("dump".to_owned()),
-            backup_post: None,
-            restore_pre: None,
-            restore_post: None,
-            names_paths: false,
-        };
-        let mounts = vec![VolumeMount {
-            service: "db".to_owned(),
-            target: "/data".to_owned(),
-            read_only: false,
-        }];
-        let volume = |paths| VolumeBackup {
-            volume: "db-data".to_owned(),
-            mounts,
-            paths,
-        };
-        BackupPlan {
-            services: hook.then_some(hooks).into_iter().collect(),
-            volumes: paths.map(volume).into_iter().collect(),
-            problems: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_backup_vouches_for_what_it_dumps_or_saves() {
-        let named = |path: &str| Some(BackupPaths::Named(vec![path.to_owned()]));
-        let sql = database(Kind::PostgreSql, "/data/pg");
-        let redis = database(Kind::Redis, "/data");
-        let unknown = database(Kind::MariaDb, "");
-        for (database, plan, excused) in [
-            (&sql, plan(true, named("dump.sql")), false),
-            (&sql, plan(false, Some(BackupPaths::Whole)), false),
-            (&unknown, plan(false, Some(BackupPaths::Whole)), false),
-            (&sql, plan(false, named("pg")), false),
-            // Not its files, and no hook of its service.
-            (&sql, plan(false, named("uploads")), true),
-            (&sql, plan(false, None), true),
-            // A cache is saved along with the rest.
-            (&redis, plan(false, Some(BackupPaths::Whole)), true),
-            (&redis, plan(true, Some(BackupPaths::Whole)), false),
-        ] {
-            assert_eq!(
-                excuse(&plan, database).is_some(),
-                excused,
-                "{database} {plan:?}"
-            );
-        }
-    }
 
     #[test]
     fn only_the_value_that_was_written_is_what_was_written() {
         let done = |values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned());
-            found(Said::Done(values.collect()), "upgrade_1")
+            found(Said::Done(values.collect()), "upgrade_1", Kind::Redis)
         };
         assert_eq!(done(&["upgrade_1"]), Found::Kept);
         // A restore may add what it has to what is there.
@@ -584,8 +329,14 @@ mod tests {
         assert!(matches!(done(&[]), Found::Lost(_)));
         assert!(matches!(done(&["upgrade_2"]), Found::Lost(_)));
         let refused = Said::Refused("password authentication failed".to_owned());
-        assert!(matches!(found(refused, "upgrade_1"), Found::Lost(_)));
+        assert!(matches!(
+            found(refused, "upgrade_1", Kind::PostgreSql),
+            Found::Lost(_)
+        ));
         let blind = Said::NoClient("there is no `psql`".to_owned());
-        assert!(matches!(found(blind, "upgrade_1"), Found::Blind(_)));
+        assert!(matches!(
+            found(blind, "upgrade_1", Kind::PostgreSql),
+            Found::Blind(_)
+        ));
     }
 }

@@ -1,0 +1,397 @@
+//! Which databases of an app get a marker, and for which of them a backup vouches.
+
+use futures_util::future::try_join_all;
+
+use super::{Candidate, Databases, Seeded, Unseeded, candidates, known};
+use crate::data::{Answer, Database, Kind, Known, Question, Said, Wish, ask};
+use crate::declared::file::Data;
+use crate::recipe::backup::{BackupPaths, BackupPlan};
+use crate::swarm::EngineError;
+use crate::swarm::service::StackState;
+use crate::tier::{Bench, Tally, TierError, app_fault};
+
+/// What is asked of one container: what is declared of it, or whatever runs there.
+struct Wanted<'a> {
+    service: &'a str,
+    candidate: Option<Candidate<'a>>,
+    declared: Option<&'a Data>,
+}
+
+impl<'a> Wanted<'a> {
+    fn known(&self) -> Option<Known<'a>> {
+        let declared = self.declared?;
+        Some(Known {
+            kind: declared.kind?,
+            name: declared.database.as_deref().unwrap_or_default(),
+            user: declared.user.as_deref().unwrap_or_default(),
+        })
+    }
+
+    /// Notes that what is declared is not there.
+    fn not_there(&self, reason: String) -> Vec<Unseeded> {
+        let known = self.known().into_iter();
+        known
+            .map(|known| Unseeded {
+                database: Database {
+                    service: self.service.to_owned(),
+                    kind: known.kind,
+                    name: known.name.to_owned(),
+                    user: known.user.to_owned(),
+                    directory: String::new(),
+                },
+                reason: reason.clone(),
+                is_declared: true,
+                is_no_data: false,
+            })
+            .collect()
+    }
+}
+
+impl Databases {
+    /// Notes for which of them a backup by `plan` vouches; a loss of the others is not its fault.
+    fn judge_by(&mut self, plan: &BackupPlan) {
+        for one in self.seeded.iter_mut().filter(|one| !one.is_declared) {
+            one.excused = excuse(plan, &one.database);
+        }
+        for one in self.unseeded.iter_mut().filter(|one| !one.is_declared) {
+            one.is_no_data |= excuse(plan, &one.database).is_some();
+        }
+    }
+}
+
+/// Returns why a backup by `plan` need not bring `database` back, if so.
+fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
+    let hooks = plan
+        .services
+        .iter()
+        .find(|hooks| hooks.service == database.service);
+    if database.kind == Kind::Sqlite {
+        let file = database.name.rsplit('/').next().unwrap_or_default();
+        let dump = hooks.and_then(|hooks| hooks.backup_pre.as_deref());
+        let is_dumped = dump.is_some_and(|dump| dump.contains("sqlite") || dump.contains(file));
+        let luck = "its file is copied while the app has it open, and such a copy is whole by luck";
+        return (!is_dumped).then(|| luck.to_owned());
+    }
+    if hooks.is_some_and(|hooks| hooks.backup_pre.is_some() || hooks.names_paths) {
+        return None;
+    }
+    let is_saved = plan.volumes.iter().any(|volume| {
+        let mut mounts = volume
+            .mounts
+            .iter()
+            .filter(|mount| mount.service == database.service);
+        mounts.any(|mount| {
+            let below = crate::data::below(&database.directory, &mount.target);
+            match &volume.paths {
+                BackupPaths::Whole => below.is_some() || database.directory.is_empty(),
+                BackupPaths::Named(paths) => below.is_some_and(|below| {
+                    paths.iter().any(|path| {
+                        std::path::Path::new(&below).starts_with(path.trim_matches('/'))
+                    })
+                }),
+            }
+        })
+    });
+    let service = &database.service;
+    match (is_saved, database.kind) {
+        (true, Kind::Redis) if hooks.is_none() => Some(format!(
+            "it is saved only because every volume is, and service {service} asks for no backup"
+        )),
+        (true, _) => None,
+        (false, _) => Some(format!(
+            "the backup labels neither save its files nor name a hook of service {service}"
+        )),
+    }
+}
+
+impl Bench {
+    /// Puts a new marker into every database of the app whose files are the app's own.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn seed_databases(&mut self, word: &str) -> Result<(), EngineError> {
+        let state = self.state().await?;
+        let mut databases = Databases {
+            table: std::mem::take(&mut self.databases.table),
+            ..Databases::default()
+        };
+        if databases.table.is_empty() {
+            databases.table = format!(
+                "recipe_ci_{:012x}",
+                rand::random::<u64>() & 0xffff_ffff_ffff
+            );
+        }
+        let value = format!("{word}_{:016x}", rand::random::<u64>());
+        let (wanted, not_asked) = self.wanted(&state);
+        databases.not_asked = not_asked;
+        let asked = wanted
+            .iter()
+            .map(|wanted| self.seed_those_of(wanted, &databases.table, &value));
+        for (wanted, found) in wanted.iter().zip(try_join_all(asked).await?) {
+            let (answers, mut foreign) = found;
+            databases.unseeded.append(&mut foreign);
+            let is_declared = wanted.declared.is_some();
+            for Answer { database, said } in answers {
+                let (reason, is_no_data) = match said {
+                    Said::Done(values) if values == [value.as_str()] => {
+                        databases.seeded.push(Seeded {
+                            database,
+                            value: value.clone(),
+                            is_declared,
+                            excused: None,
+                        });
+                        continue;
+                    }
+                    Said::Done(_) => ("it did not keep what was written".to_owned(), false),
+                    Said::Cache(reason) => (reason, true),
+                    // The files of its volume are judged as files.
+                    Said::NoClient(reason) => (reason, database.kind == Kind::Sqlite),
+                    Said::Starting(reason) | Said::Refused(reason) | Said::Failed(reason) => {
+                        (reason, false)
+                    }
+                };
+                databases.unseeded.push(Unseeded {
+                    database,
+                    reason,
+                    is_declared,
+                    is_no_data: is_no_data && !is_declared,
+                });
+            }
+        }
+        self.databases = databases;
+        Ok(())
+    }
+
+    /// Returns whose databases are asked, and what is not asked because it is declared so, with the reason.
+    fn wanted<'a>(&'a self, state: &'a StackState) -> (Vec<Wanted<'a>>, Vec<(String, String)>) {
+        let declared = self.declared.data();
+        let none = |one: &&'a Data| one.none.is_some();
+        let not_asked = declared.iter().filter(none).map(|one| {
+            let what = match &one.service {
+                Some(service) => format!("databases of service {service}"),
+                None => "databases".to_owned(),
+            };
+            (what, one.none.clone().unwrap_or_default())
+        });
+        let named = declared.iter().filter(|one| one.kind.is_some());
+        let mut wanted: Vec<Wanted<'_>> = named
+            .map(|one| {
+                let service = one.service.as_deref().unwrap_or_default();
+                Wanted {
+                    service,
+                    candidate: Candidate::of(state, service),
+                    declared: Some(one),
+                }
+            })
+            .collect();
+        let all = candidates(state).into_iter().filter(|candidate| {
+            let mut of = declared.iter();
+            !of.any(|one| {
+                one.service
+                    .as_deref()
+                    .is_none_or(|name| name == candidate.service)
+            })
+        });
+        wanted.extend(all.map(|candidate| Wanted {
+            service: candidate.service,
+            candidate: Some(candidate),
+            declared: None,
+        }));
+        (wanted, not_asked.collect())
+    }
+
+    /// Seeds the databases of one container. Where something of somebody else's is mounted in it, each is first asked
+    /// where its files are.
+    async fn seed_those_of(
+        &self,
+        wanted: &Wanted<'_>,
+        table: &str,
+        value: &str,
+    ) -> Result<(Vec<Answer>, Vec<Unseeded>), EngineError> {
+        let is_declared = wanted.declared.is_some();
+        let Some(candidate) = &wanted.candidate else {
+            let reason = "its service has no running container".to_owned();
+            return Ok((Vec::new(), wanted.not_there(reason)));
+        };
+        let app = self.belongings()?;
+        let question = |wish| Question {
+            wish,
+            table,
+            hints: &candidate.hints,
+            of: wanted.known(),
+        };
+        let ask = async |question: &Question<'_>| {
+            let (container, service) = (candidate.container, candidate.service);
+            ask(self.engine(), container, service, question, is_declared).await
+        };
+        let mounts = &candidate.hints.mounts;
+        let foreign = self
+            .engine()
+            .foreign(&app, candidate.container, mounts)
+            .await?;
+        if foreign.is_empty() {
+            let answers = ask(&question(Wish::Seed(value))).await?;
+            let missing = if answers.is_empty() {
+                wanted.not_there("no such server runs in its container".to_owned())
+            } else {
+                Vec::new()
+            };
+            return Ok((answers, missing));
+        }
+        let mut answers = Vec::new();
+        let mut unseeded = Vec::new();
+        for Answer { database, said } in ask(&question(Wish::Locate)).await? {
+            let theirs = foreign.iter().find(|(path, _)| {
+                database.directory.is_empty()
+                    || std::path::Path::new(&database.directory).starts_with(path)
+            });
+            match (said, theirs) {
+                (Said::Done(_), Some((_, reason))) => unseeded.push(Unseeded {
+                    reason: format!("{reason}: nothing is written into it"),
+                    database,
+                    is_declared,
+                    is_no_data: true,
+                }),
+                (Said::Done(_), None) => {
+                    let question = Question {
+                        of: Some(known(&database)),
+                        ..question(Wish::Seed(value))
+                    };
+                    answers.append(&mut ask(&question).await?);
+                }
+                (said, _) => answers.push(Answer { database, said }),
+            }
+        }
+        Ok((answers, unseeded))
+    }
+}
+
+/// Seeds before the upgrade, and notes which databases could not be.
+pub(in crate::tier) async fn seed_for_upgrade(
+    bench: &mut Bench,
+    tally: &mut Tally<'_>,
+) -> Result<(), TierError> {
+    let seeded = bench.seed_databases("upgrade").await;
+    if let Err(reason) = app_fault(seeded)? {
+        tally.skip("generic: data seeded", reason);
+    }
+    note_not_asked(bench, tally);
+    for one in &bench.databases.unseeded {
+        tally.skip(&seeded_name(&one.database), not_judged(&one.reason));
+    }
+    Ok(())
+}
+
+/// Seeds before the backup by `plan`. Of what is saved and could not be seeded, nothing can show that it comes back.
+pub(in crate::tier) async fn seed_for_backup(
+    bench: &mut Bench,
+    tally: &mut Tally<'_>,
+    plan: &BackupPlan,
+) -> Result<(), TierError> {
+    let seeded = bench.seed_databases("backup").await;
+    if let Err(reason) = app_fault(seeded)? {
+        tally.unver("generic: data seeded", reason);
+    }
+    bench.databases.judge_by(plan);
+    note_not_asked(bench, tally);
+    for one in &bench.databases.unseeded {
+        let name = seeded_name(&one.database);
+        if one.is_no_data {
+            tally.skip(&name, not_judged(&one.reason));
+        } else {
+            let reason = format!(
+                "{}: nothing can show that a backup of it is good",
+                one.reason
+            );
+            tally.unver(&name, reason);
+        }
+    }
+    Ok(())
+}
+
+fn note_not_asked(bench: &Bench, tally: &mut Tally<'_>) {
+    for (what, reason) in &bench.databases.not_asked {
+        let name = format!("generic: data seeded — {what}");
+        tally.skip(&name, format!("declared to be none: {reason}"));
+    }
+}
+
+fn seeded_name(database: &Database) -> String {
+    format!("generic: data seeded — {database}")
+}
+
+fn not_judged(reason: &str) -> String {
+    format!("{reason}: what becomes of it is not judged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::backup::{ServiceHooks, VolumeBackup, VolumeMount};
+
+    fn database(kind: Kind, directory: &str) -> Database {
+        Database {
+            service: "db".to_owned(),
+            kind,
+            name: "notes".to_owned(),
+            user: "notes".to_owned(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    fn plan(hook: bool, paths: Option<BackupPaths>) -> BackupPlan {
+        let hooks = ServiceHooks {
+            service: "db".to_owned(),
+            backup_pre: Some("dump".to_owned()),
+            backup_post: None,
+            restore_pre: None,
+            restore_post: None,
+            names_paths: false,
+        };
+        let mounts = vec![VolumeMount {
+            service: "db".to_owned(),
+            target: "/data".to_owned(),
+            read_only: false,
+        }];
+        let volume = |paths| VolumeBackup {
+            volume: "db-data".to_owned(),
+            mounts,
+            paths,
+        };
+        BackupPlan {
+            services: hook.then_some(hooks).into_iter().collect(),
+            volumes: paths.map(volume).into_iter().collect(),
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_backup_vouches_for_what_it_dumps_or_saves() {
+        let named = |path: &str| Some(BackupPaths::Named(vec![path.to_owned()]));
+        let sql = database(Kind::PostgreSql, "/data/pg");
+        let redis = database(Kind::Redis, "/data");
+        let unknown = database(Kind::MariaDb, "");
+        let file = database(Kind::Sqlite, "/data");
+        for (database, plan, excused) in [
+            (&sql, plan(true, named("dump.sql")), false),
+            (&sql, plan(false, Some(BackupPaths::Whole)), false),
+            (&unknown, plan(false, Some(BackupPaths::Whole)), false),
+            (&sql, plan(false, named("pg")), false),
+            // Not its files, and no hook of its service.
+            (&sql, plan(false, named("uploads")), true),
+            (&sql, plan(false, None), true),
+            // A cache is saved along with the rest.
+            (&redis, plan(false, Some(BackupPaths::Whole)), true),
+            (&redis, plan(true, Some(BackupPaths::Whole)), false),
+            // The hook of this service dumps something else.
+            (&file, plan(true, Some(BackupPaths::Whole)), true),
+            (&file, plan(false, None), true),
+        ] {
+            assert_eq!(
+                excuse(&plan, database).is_some(),
+                excused,
+                "{database} {plan:?}"
+            );
+        }
+    }
+}
