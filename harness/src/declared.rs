@@ -20,8 +20,47 @@ use read::{DeclaredError, Read};
 /// The name of the file, in an overlay and in a recipe's `tests/`.
 pub const FILE_NAME: &str = "recipe-ci.yml";
 
-/// The statuses that count as serving when nothing is declared; the predecessor's.
-pub const DEFAULT_STATUSES: [u16; 3] = [200, 301, 302];
+/// The statuses that count as serving when nothing is declared, in words.
+const DEFAULT_STATUSES: &str = "200 to 299, 301, 302, 303, 307, 308";
+
+/// The statuses that count as serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statuses<'a>(Option<&'a [u16]>);
+
+impl<'a> Statuses<'a> {
+    /// Returns the declared ones, or else the default.
+    #[must_use]
+    pub fn of(declared: Option<&'a [u16]>) -> Self {
+        Self(declared)
+    }
+
+    /// Returns whether nothing is declared.
+    #[must_use]
+    pub fn is_default(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns whether `status` counts; 404 never does.
+    #[must_use]
+    pub fn accept(self, status: u16) -> bool {
+        match self.0 {
+            Some(declared) => declared.contains(&status) && status != 404,
+            None => matches!(status, 200..=299 | 301 | 302 | 303 | 307 | 308),
+        }
+    }
+}
+
+impl std::fmt::Display for Statuses<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(declared) => {
+                let all: Vec<String> = declared.iter().map(u16::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
+            None => f.write_str(DEFAULT_STATUSES),
+        }
+    }
+}
 
 /// A rung that can be declared not applicable. Install and lint always apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +139,29 @@ impl Declared {
             checks,
         } = file;
         let all = &mut self.all;
-        win(&mut all.health.path, health.path);
-        win(&mut all.health.statuses, health.statuses);
+        let file::Health {
+            none,
+            service,
+            port,
+            scheme,
+            host,
+            path,
+            statuses,
+        } = health;
+        // What is asked and that nothing is cannot both be meant; the later file knows better.
+        let asks = service.is_some() || port.is_some() || scheme.is_some() || host.is_some();
+        if none.is_some() {
+            all.health = file::Health::default();
+        } else if asks || path.is_some() || statuses.is_some() {
+            all.health.none = None;
+        }
+        win(&mut all.health.none, none);
+        win(&mut all.health.service, service);
+        win(&mut all.health.port, port);
+        win(&mut all.health.scheme, scheme);
+        win(&mut all.health.host, host);
+        win(&mut all.health.path, path);
+        win(&mut all.health.statuses, statuses);
         win(&mut all.timeouts.deploy, timeouts.deploy);
         win(&mut all.timeouts.http, timeouts.http);
         all.env.extend(env);
@@ -143,14 +203,16 @@ impl Declared {
         self.all.health.path.as_deref().unwrap_or("/")
     }
 
-    /// Returns the statuses that count as serving; never 404.
+    /// Returns what counts as serving, as declared.
     #[must_use]
-    pub fn accepted(&self) -> &[u16] {
-        self.all
-            .health
-            .statuses
-            .as_deref()
-            .unwrap_or(&DEFAULT_STATUSES)
+    pub fn health(&self) -> &file::Health {
+        &self.all.health
+    }
+
+    /// Returns the statuses that count as serving.
+    #[must_use]
+    pub fn accepted(&self) -> Statuses<'_> {
+        Statuses::of(self.all.health.statuses.as_deref())
     }
 
     /// Returns how long a deploy may take to converge, when it is declared.

@@ -6,15 +6,16 @@
 
 mod dirs;
 mod engine;
+mod gateway;
 mod tools;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::coverage::{Coverage, rough};
 use crate::dirs::HostDirs;
+use crate::http::Gateway;
 use crate::name::Zone;
 use crate::process::Processes;
 
@@ -30,7 +31,7 @@ pub struct Subject {
     /// The zone of run apps.
     pub zone: Zone,
     /// The gateway through which apps are to be reached, if any.
-    pub gateway: Option<SocketAddr>,
+    pub gateway: Option<Gateway>,
     /// The root of the file system: `/` but for tests.
     pub root: PathBuf,
 }
@@ -127,8 +128,8 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
     checks.extend(tools);
     checks.push(dirs::zone(&subject.zone));
     checks.push(sweeping(subject));
-    if let Some(gateway) = subject.gateway {
-        checks.push(engine::gateway(gateway).await);
+    if let Some(gateway) = &subject.gateway {
+        checks.push(gateway::check(gateway, &subject.zone).await);
     }
     checks
 }

@@ -1,13 +1,21 @@
 //! Reaching the app over HTTP, as its users' gateway would or through that gateway.
 
+mod fault;
+mod follow;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method};
+use reqwest::{Certificate, Client, ClientBuilder, Method};
 
 use crate::name::{Domain, Zone};
 use crate::wait::Stopwatch;
+pub use fault::GatewayFault;
+pub use follow::{End, Ended};
 
 /// How much of an answer is kept, in bytes.
 const BODY_LIMIT: usize = 4 << 20;
@@ -27,6 +35,20 @@ pub enum HttpError {
     /// What was asked for is no request.
     #[error("`{0}` is not a valid {1}")]
     Invalid(String, &'static str),
+}
+
+impl HttpError {
+    /// Returns whether what answered does not speak TLS.
+    #[must_use]
+    pub fn is_no_tls(&self) -> bool {
+        let Self::NoAnswer(error) = self else {
+            return false;
+        };
+        matches!(
+            fault::tls_error(error),
+            Some(rustls::Error::InvalidMessage(_))
+        )
+    }
 }
 
 /// reqwest hides the cause (`connection refused`) two sources deep.
@@ -53,6 +75,8 @@ pub enum Way {
         address: IpAddr,
         /// The port that the recipe tells its gateway.
         port: u16,
+        /// Whether to speak TLS to it. As a gateway that is told so, any certificate will do.
+        tls: bool,
     },
     /// Through the host's gateway.
     Gateway(Gateway),
@@ -65,6 +89,25 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Whether to speak TLS to it.
     pub tls: bool,
+    /// Certificates, as PEM, of authorities that are trusted beside those of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
+}
+
+impl Gateway {
+    /// Returns its address as it is written in an option.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+}
+
+/// Returns whether `text` holds certificates that can be trusted, at least one.
+#[must_use]
+pub fn has_certificates(text: &str) -> bool {
+    crate::tls::choose_provider();
+    Certificate::from_pem_bundle(text.as_bytes()).is_ok_and(|all| !all.is_empty())
 }
 
 /// A gateway that cannot be understood.
@@ -85,7 +128,11 @@ impl std::str::FromStr for Gateway {
         let port = if tls { 443 } else { 80 };
         rest.parse::<SocketAddr>()
             .or_else(|_| rest.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)))
-            .map(|address| Self { address, tls })
+            .map(|address| Self {
+                address,
+                tls,
+                authorities: None,
+            })
             .map_err(|_| GatewayError(text.to_owned()))
     }
 }
@@ -97,6 +144,8 @@ pub struct Question {
     pub method: String,
     /// The path with its query.
     pub path: String,
+    /// The host that is asked for; the app's domain when there is none.
+    pub host: Option<String>,
     /// Headers beyond the usual.
     pub headers: Vec<(String, String)>,
     /// The body.
@@ -127,36 +176,60 @@ pub struct Answer {
     pub elapsed: Duration,
 }
 
+/// Every name is the gateway's.
+#[derive(Debug)]
+struct All(SocketAddr);
+
+impl reqwest::dns::Resolve for All {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let all: reqwest::dns::Addrs = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(all)))
+    }
+}
+
 /// A client for one app.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: Client,
+    direct: Client,
     domain: String,
-    gateway: Option<Gateway>,
+    gateway: Option<(Gateway, Client)>,
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(REQUEST_LIMIT)
+        .connect_timeout(Duration::from_secs(5))
 }
 
 impl Http {
-    /// Creates a client for the app of `domain`, through `gateway` when one is given.
+    /// Creates a client for the app of `domain`, directly and through `gateway` when one is given.
     ///
     /// # Errors
     /// [`HttpError::Setup`].
     pub fn new(domain: &Domain, gateway: Option<&Gateway>) -> Result<Self, HttpError> {
         crate::tls::choose_provider();
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(REQUEST_LIMIT)
-            .connect_timeout(Duration::from_secs(5));
-        builder = match gateway {
-            Some(gateway) => builder.resolve(domain.as_str(), gateway.address),
-            // Plain HTTP needs no roots; loading the system's costs time and memory in every run.
-            None => builder.tls_certs_only([]),
+        // A container has a certificate of its own making, if any. Loading the system's roots costs time and memory in
+        // every run.
+        let direct = builder()
+            .tls_certs_only([])
+            .tls_danger_accept_invalid_certs(true)
+            .build()
+            .map_err(HttpError::Setup)?;
+        let through = |gateway: &Gateway| {
+            let mut builder = builder().dns_resolver(Arc::new(All(gateway.address)));
+            if let Some(text) = &gateway.authorities {
+                let more = Certificate::from_pem_bundle(text.as_bytes());
+                builder = builder.tls_certs_merge(more.map_err(HttpError::Setup)?);
+            }
+            let client = builder.build().map_err(HttpError::Setup)?;
+            Ok((gateway.clone(), client))
         };
-        let client = builder.build().map_err(HttpError::Setup)?;
         Ok(Self {
-            client,
+            direct,
             domain: domain.to_string(),
-            gateway: gateway.cloned(),
+            gateway: gateway.map(through).transpose()?,
         })
     }
 
@@ -165,27 +238,31 @@ impl Http {
     /// # Errors
     /// [`HttpError`] when there is no answer; any status is an answer.
     pub async fn ask(&self, way: &Way, question: &Question) -> Result<Answer, HttpError> {
-        let url = match way {
-            Way::Direct { address, port } => format!(
-                "http://{}{}",
-                SocketAddr::new(*address, *port),
-                question.path
-            ),
-            Way::Gateway(gateway) => self.gateway_url(gateway, &self.domain, &question.path),
-        };
-        self.send(&url, matches!(way, Way::Direct { .. }), question)
-            .await
+        let host = question.host.as_deref().unwrap_or(&self.domain);
+        match way {
+            Way::Direct { address, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                let url = format!(
+                    "{scheme}://{}{}",
+                    SocketAddr::new(*address, *port),
+                    question.path
+                );
+                self.send(&self.direct, &url, Some(host), question).await
+            }
+            Way::Gateway(gateway) => {
+                let url = gateway_url(gateway, host, &question.path);
+                let client = self.gateway.as_ref().map_or(&self.direct, |(_, own)| own);
+                self.send(client, &url, None, question).await
+            }
+        }
     }
 
-    fn gateway_url(&self, gateway: &Gateway, domain: &str, path: &str) -> String {
-        let scheme = if gateway.tls { "https" } else { "http" };
-        format!("{scheme}://{domain}:{}{path}", gateway.address.port())
-    }
-
+    /// `direct` is the host to name where the URL does not.
     async fn send(
         &self,
+        client: &Client,
         url: &str,
-        direct: bool,
+        direct: Option<&str>,
         question: &Question,
     ) -> Result<Answer, HttpError> {
         let watch = Stopwatch::start();
@@ -196,10 +273,9 @@ impl Http {
         };
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| HttpError::Invalid(question.method.clone(), "HTTP method"))?;
-        let mut request = self
-            .client
+        let mut request = client
             .request(method, url)
-            .headers(self.headers(direct, question)?);
+            .headers(headers(direct, question)?);
         if let Some(body) = &question.body {
             request = request.body(body.clone());
         }
@@ -226,66 +302,122 @@ impl Http {
         })
     }
 
-    /// A direct request carries what Traefik would have added: apps that insist on https look for it.
-    fn headers(&self, direct: bool, question: &Question) -> Result<HeaderMap, HttpError> {
-        let mut headers = HeaderMap::new();
-        let mut add = |name: &str, value: &str| {
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| HttpError::Invalid(name.to_owned(), "header name"))?;
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| HttpError::Invalid(name.to_string(), "header value"))?;
-            headers.append(name, value);
-            Ok::<(), HttpError>(())
-        };
-        if direct {
-            add(HOST.as_str(), &self.domain)?;
-            for (name, value) in [
-                ("x-forwarded-for", "127.0.0.1"),
-                ("x-forwarded-proto", "https"),
-                ("x-forwarded-host", self.domain.as_str()),
-                ("x-forwarded-port", "443"),
-            ] {
-                add(name, value)?;
-            }
-        }
-        for (name, value) in &question.headers {
-            add(name, value)?;
-        }
-        Ok(headers)
-    }
-
     /// Returns what the gateway says to a domain that no app has, to tell its own page from the app's.
     ///
     /// `None` without a gateway, or when it does not answer such a domain at all.
     pub async fn fallback(&self, zone: &Zone) -> Option<Answer> {
-        let gateway = self.gateway.as_ref()?;
+        let (gateway, client) = self.gateway.as_ref()?;
         let nobody = format!("nobody-{:08x}.{zone}", rand::random::<u32>());
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(REQUEST_LIMIT)
-            .resolve(&nobody, gateway.address)
-            .build()
-            .ok()?;
-        let other = Self {
-            client,
-            domain: nobody.clone(),
-            gateway: None,
-        };
-        other
-            .send(
-                &other.gateway_url(gateway, &nobody, "/"),
-                false,
-                &Question::get("/"),
-            )
-            .await
-            .ok()
+        let url = gateway_url(gateway, &nobody, "/");
+        let front = Question::get("/");
+        self.send(client, &url, None, &front).await.ok()
     }
+
+    /// Asks the gateway for the app's domain, which it need not know yet.
+    ///
+    /// # Errors
+    /// [`GatewayFault`] when it cannot be reached or is not to be trusted; any answer is good.
+    pub async fn examine(&self) -> Result<(), GatewayFault> {
+        let Some((gateway, client)) = &self.gateway else {
+            return Ok(());
+        };
+        let url = gateway_url(gateway, &self.domain, "/");
+        match self.send(client, &url, None, &Question::get("/")).await {
+            Err(HttpError::NoAnswer(error)) => Err(GatewayFault::of(gateway, &self.domain, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn gateway_url(gateway: &Gateway, host: &str, path: &str) -> String {
+    let scheme = if gateway.tls { "https" } else { "http" };
+    format!("{scheme}://{host}:{}{path}", gateway.address.port())
+}
+
+/// A direct request carries what Traefik would have added: apps that insist on https look for it.
+fn headers(direct: Option<&str>, question: &Question) -> Result<HeaderMap, HttpError> {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| HttpError::Invalid(name.to_owned(), "header name"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| HttpError::Invalid(name.to_string(), "header value"))?;
+        headers.append(name, value);
+        Ok::<(), HttpError>(())
+    };
+    if let Some(host) = direct {
+        add(HOST.as_str(), host)?;
+        for (name, value) in [
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", host),
+            ("x-forwarded-server", "gateway"),
+            ("x-forwarded-port", "443"),
+        ] {
+            add(name, value)?;
+        }
+    }
+    for (name, value) in &question.headers {
+        add(name, value)?;
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn examined(
+        address: SocketAddr,
+        tls: bool,
+        authorities: Option<&str>,
+    ) -> Result<(), String> {
+        let zone = "ci.localhost".parse().unwrap();
+        let domain = Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap();
+        let gateway = Gateway {
+            address,
+            tls,
+            authorities: authorities.map(str::to_owned),
+        };
+        let http = Http::new(&domain, Some(&gateway)).unwrap();
+        http.examine()
+            .await
+            .map_err(|fault| format!("{fault}; {}", fault.hint()))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_gateway_is_examined_without_an_app_behind_it() {
+        use testing::{AUTHORITY, OF_ANOTHER, OF_THE_ZONE, page, serve};
+        let not_found = |_: &str| page(404, "", "404 page not found\n");
+        let plain = serve(None, not_found);
+        let secure = serve(Some(OF_THE_ZONE), not_found);
+        let other = serve(Some(OF_ANOTHER), not_found);
+        assert_eq!(examined(plain, false, None).await, Ok(()));
+        assert_eq!(examined(secure, true, Some(AUTHORITY)).await, Ok(()));
+        // Not one that is closed: another test may get its port.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        for (address, authorities, words) in [
+            (closed.local_addr().unwrap(), None, "refused"),
+            (secure, None, "--gateway-ca"),
+            (
+                other,
+                Some(AUTHORITY),
+                "its certificate is not one of `note-0a1b2c.ci.localhost`",
+            ),
+            (plain, None, "it does not speak TLS"),
+        ] {
+            let fault = examined(address, true, authorities).await.unwrap_err();
+            let gateway = format!("the gateway https://{address} cannot be used: ");
+            assert!(
+                fault.starts_with(&gateway) && fault.contains(words),
+                "{words}: {fault}"
+            );
+        }
+        assert!(has_certificates(AUTHORITY));
+        assert!(!has_certificates("") && !has_certificates("no certificate"));
+    }
 
     #[test]
     fn gateways_are_addresses_with_a_scheme() {
@@ -294,14 +426,16 @@ mod tests {
             parse("127.0.0.1").unwrap(),
             Gateway {
                 address: "127.0.0.1:443".parse().unwrap(),
-                tls: true
+                tls: true,
+                authorities: None,
             }
         );
         assert_eq!(
             parse("http://[::1]:81").unwrap(),
             Gateway {
                 address: "[::1]:81".parse().unwrap(),
-                tls: false
+                tls: false,
+                authorities: None,
             }
         );
         assert!(parse("traefik.local").is_err());

@@ -301,8 +301,9 @@ impl Found {
         self.manifest.extend(lines);
     }
 
-    /// Of a source that is not granted to run code, only what adds demands on its own app counts: checks, readiness
-    /// probes and the requests of its first run. Everything else either runs its code or could make the run easier to pass.
+    /// Of a source that is not granted to run code, only what adds demands on its own app counts, checks, readiness
+    /// probes and the requests of its first run, and where it is asked. Everything else either runs its code or could
+    /// make the run easier to pass.
     fn add_data_of_a_stranger(
         &mut self,
         layer: Layer<'_>,
@@ -314,7 +315,9 @@ impl Found {
         if let Some(read) = read_declared(layer, Some(places.recipe.as_str()))? {
             self.secrets.extend(manifest::secrets(&read.file));
             let Read { file, marks } = read;
+            let (health, loose) = file.health.clone().of_a_stranger();
             let demands = DeclaredFile {
+                health,
                 ready: file.ready.clone(),
                 checks: file.checks.clone(),
                 first_run: file.first_run.clone(),
@@ -322,6 +325,7 @@ impl Found {
             };
             let rest = DeclaredFile {
                 recipe: None,
+                health: loose,
                 ready: Vec::new(),
                 checks: Vec::new(),
                 first_run: Vec::new(),

@@ -12,6 +12,7 @@ mod base;
 mod body;
 mod dependencies;
 mod error;
+mod gateway;
 mod images;
 mod lint;
 mod locks;

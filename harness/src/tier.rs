@@ -124,6 +124,8 @@ pub struct Bench {
     pub gateway: Option<Gateway>,
     /// The client for the app.
     pub http: Http,
+    /// What the app said for so long that it was its answer.
+    pub settled: RefCell<serving::Settled>,
     /// The release that is deployed now.
     pub current: Release,
     /// The markers that have been seeded.

@@ -119,6 +119,10 @@ pub(crate) struct RunArgs {
     /// publishes the gateway's port and is on network `proxy`].
     #[arg(long, env = "CCCI_GATEWAY_SERVICE", value_name = "NAME")]
     pub(crate) gateway_service: Option<String>,
+    /// Certificates, as PEM, of the gateway's authorities, beside those that the host trusts.
+    #[arg(long, env = "CCCI_GATEWAY_CA", value_name = "FILE",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) gateway_ca: Option<PathBuf>,
     /// The operator's directory of overlays, one sub-directory per recipe.
     #[arg(long, env = "CCCI_TESTS_DIR", value_name = "DIR",
           value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]

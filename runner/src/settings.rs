@@ -1,6 +1,7 @@
 //! From what was typed and what the environment says to what a run does. Refuses what is wrong before
 //! anything is touched.
 
+mod gateway;
 mod grants;
 mod places;
 mod releases;
@@ -16,7 +17,6 @@ use harness::doctor::Subject;
 use harness::driver::Choice;
 use harness::git::token::Token;
 use harness::host_file;
-use harness::http::Gateway;
 use harness::name::{Domain, GitRef, RecipeName, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
@@ -27,6 +27,7 @@ use harness::trust::list::{LIST_NAME, ListError, approved};
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
 use crate::env;
 
+use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
 pub(crate) use places::places;
 pub(crate) use releases::{Releases, published, published_by, published_name, releases};
@@ -212,13 +213,10 @@ pub(crate) fn docker_host() -> String {
 /// [`UsageError`] when the zone or the gateway in the environment cannot be used.
 pub(crate) fn subject() -> Result<Subject, UsageError> {
     let zone = env::var("CCCI_ZONE").unwrap_or_else(|| DEFAULT_ZONE.to_owned());
-    let gateway: Option<Gateway> = match env::var("CCCI_GATEWAY") {
-        Some(text) => Some(
-            text.parse()
-                .map_err(|error| wrong(error, "correct or unset CCCI_GATEWAY"))?,
-        ),
-        None => None,
-    };
+    let gateway = gateway(
+        env::var("CCCI_GATEWAY").as_deref(),
+        env::path("CCCI_GATEWAY_CA").as_deref(),
+    )?;
     Ok(Subject {
         docker_host: docker_host(),
         dirs: host_dirs(),
@@ -226,7 +224,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
         zone: zone
             .parse()
             .map_err(|error| wrong(error, "correct or unset CCCI_ZONE"))?,
-        gateway: gateway.map(|gateway| gateway.address),
+        gateway,
         root: PathBuf::from("/"),
     })
 }
@@ -282,15 +280,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             Domain::for_run(&recipe, pr.as_deref().unwrap_or_default(), reference, &zone)
         }
     };
-    let gateway = match args.gateway.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => Some(text.parse().map_err(|error| {
-            wrong(
-                error,
-                "write it like `https://127.0.0.1:443` in `--gateway` (CCCI_GATEWAY)",
-            )
-        })?),
-        None => None,
-    };
+    let gateway = gateway(args.gateway.as_deref(), args.gateway_ca.as_deref())?;
     let gateway_service = gateway_service(args.gateway_service.as_deref())?;
     let quick = quick(args, &stages)?;
     let promotable = is_promotable(&origin, by_hand, &recipe, forge.as_deref())?;

@@ -1,4 +1,5 @@
-//! What would keep an operator's users from the app is red before anything is made: no engine is needed to see it.
+//! What would keep an operator's users from the app is red before anything is made, and what is wrong with the gateway
+//! is the host's: no engine is needed to see either.
 
 use std::path::Path;
 
@@ -118,4 +119,54 @@ fn a_base_that_no_gateway_could_use_is_no_fault_of_the_head() {
         (&plan["routing"], &plan["base_version"]),
         (&json!([]), &"0.2.5+1.2.0".into())
     );
+}
+
+#[test]
+fn a_gateway_that_cannot_be_used_is_the_hosts_fault_before_anything_is_made() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    let path = recipe.to_str().unwrap();
+    // Something listens there, and says nothing that is TLS.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    env.set("CCCI_GATEWAY", format!("https://{address}"));
+    let done = env.run(["run", path]);
+    done.expect(3);
+    let results = env.results();
+    let reason = results["reason"].as_str().unwrap();
+    let said = format!("the gateway https://{address} cannot be used: ");
+    assert!(reason.contains(&said), "{reason}");
+    assert!(
+        results["hints"]
+            .to_string()
+            .contains("the recipe is not to blame"),
+        "{results:#}"
+    );
+    // A plan asks nobody.
+    env.run(["run", path, "--dry-run"]).expect(0);
+    for (file, text, words) in [
+        ("none.pem", None, "cannot be read"),
+        (
+            "empty.pem",
+            Some("no certificate\n"),
+            "holds no certificate",
+        ),
+    ] {
+        let file = env.root.join(file);
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let done = env.run([
+            "run",
+            path,
+            "--dry-run",
+            "--gateway-ca",
+            file.to_str().unwrap(),
+        ]);
+        done.expect(2);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+        assert!(done.stderr.contains("CCCI_GATEWAY_CA"), "{}", done.stderr);
+    }
+    env.assert_quiet();
 }

@@ -178,6 +178,40 @@ fn a_health_path_that_is_not_there_is_red_after_the_http_timeout() {
     );
 }
 
+/// What an app with a login answers: red within seconds with what to write, and green when that is written.
+#[test]
+fn an_answer_that_stays_is_the_answer_and_can_be_declared() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    let compose = recipe.join("compose.yml");
+    env.edit(
+        &compose,
+        r#"["httpd", "-f", "-p", "8080", "-h", "/www"]"#,
+        r#"["sh", "-c", "echo '/:user:word' >/etc/httpd.conf; exec httpd -f -p 8080 -h /www"]"#,
+    );
+    env.edit(
+        &compose,
+        r#"["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/cgi-bin/notes"]"#,
+        r#"["CMD", "true"]"#,
+    );
+    std::fs::remove_dir_all(recipe.join("tests")).unwrap();
+    env.set("STAGES", "install");
+    let red_run = go(env, &recipe);
+    // The recipe gives it a minute.
+    let words = [
+        "does not serve: status 401 (accepted: 200 to 299",
+        "it said so for 1",
+        "`health: {statuses: [401]}`",
+    ];
+    red(&red_run, "install", &words);
+    let mut env = red_run.0;
+    let declared = "health: {statuses: [401], port: 8080, scheme: http, host: 'side.${DOMAIN}'}\n";
+    env.overlay("notes", "recipe-ci.yml", declared);
+    let done = env.run(["run".as_ref(), recipe.as_os_str()]);
+    done.expect(0);
+    env.assert_nothing_left();
+}
+
 #[test]
 fn a_probe_and_a_check_that_do_not_hold_are_red() {
     let declared = "ready: [{tcp: 9}]\ntimeouts: {http: 2}\n";

@@ -77,14 +77,85 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
+    /// Why the app answers nobody: nothing is asked then, and every service running and healthy is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub none: Option<String>,
+    /// The service that is asked. Default: the one whose Traefik label has the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The port of its container. Default: that of the Traefik label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// How it is asked; of `tcp` the port has to accept connections. Default: as the Traefik label says, else `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host that is asked for. Default: the app's domain. `${DOMAIN}` is filled in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The path that is asked. Default: `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^/"))]
     pub path: Option<String>,
-    /// The statuses that count. Default: 200, 301, 302. 404 is what a gateway without a route says, and is refused.
+    /// The statuses that count. Default: 200 to 299, 301, 302, 303, 307, 308. 404 is what a gateway without a route says, and is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub statuses: Option<Vec<u16>>,
+}
+
+impl Health {
+    /// Returns what a stranger's recipe may say of itself, and the rest. Where it is asked is its own matter; that it
+    /// is not, or that an error will do, is not.
+    #[must_use]
+    pub fn of_a_stranger(self) -> (Self, Self) {
+        let modest = |status: &u16| matches!(status, 200..=399 | 401 | 403);
+        let Self {
+            none,
+            service,
+            port,
+            scheme,
+            host,
+            path,
+            statuses,
+        } = self;
+        let (tcp, scheme) = match scheme {
+            Some(Scheme::Tcp) => (scheme, None),
+            other => (None, other),
+        };
+        let (statuses, loose) = match statuses {
+            Some(all) if !all.iter().all(modest) => (None, Some(all)),
+            other => (other, None),
+        };
+        let taken = Self {
+            none: None,
+            service,
+            port,
+            scheme,
+            host,
+            path,
+            statuses,
+        };
+        let left = Self {
+            none,
+            scheme: tcp,
+            statuses: loose,
+            ..Self::default()
+        };
+        (taken, left)
+    }
+}
+
+/// How an app is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Scheme {
+    /// In HTTP.
+    Http,
+    /// In HTTP over TLS, with any certificate.
+    Https,
+    /// With a connection that is closed again.
+    Tcp,
 }
 
 /// How long things may take, in seconds.
@@ -120,7 +191,7 @@ pub struct Probe {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
-    /// The statuses that count for `http`. Default: 200, 301, 302. 404 is refused.
+    /// The statuses that count for `http`. Default: 200 to 299, 301, 302, 303, 307, 308. 404 is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub statuses: Option<Vec<u16>>,

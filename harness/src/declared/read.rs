@@ -7,9 +7,14 @@ use super::typed::{self, Typed, Words, place};
 use crate::recipe::compose::{ComposeError, Location};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 52] = [
+pub const KEYS: [&str; 57] = [
     "recipe",
     "health",
+    "health.none",
+    "health.service",
+    "health.port",
+    "health.scheme",
+    "health.host",
     "health.path",
     "health.statuses",
     "timeouts",
@@ -168,7 +173,15 @@ pub struct Read {
 /// # Errors
 /// [`DeclaredError`].
 pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, DeclaredError> {
-    let Typed { value: file, marks } = typed::read(text, shown, &file::schema_value(), &WORDS)?;
+    let read = typed::read(text, shown, &file::schema_value(), &WORDS);
+    let Typed { value: file, marks } = read.map_err(|mut error| {
+        if let DeclaredError::Value { path, reason, .. } = &mut error
+            && path == "health"
+        {
+            reason.push_str("; of an app that answers nobody say why: `health: {none: <reason>}`");
+        }
+        error
+    })?;
     let file: DeclaredFile = file.unwrap_or_default();
     let wrong = |(path, reason): (String, String)| DeclaredError::Value {
         location: place(&marks, &path),
@@ -202,6 +215,9 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
     }
     if let Some((index, reason)) = bad_statuses(file.health.statuses.as_deref()) {
         wrong(format!("health.statuses{index}"), reason);
+    }
+    for (key, reason) in bad_health(&file.health) {
+        wrong(format!("health.{key}"), reason);
     }
     for (key, vars) in [("env", &file.env), ("upgrade_env", &file.upgrade_env)] {
         for name in vars.keys() {
@@ -354,6 +370,46 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
                     "`{pointer}` is no JSON pointer: it begins with `/`, or is empty for all of the body"
                 ),
             );
+        }
+    }
+    faults
+}
+
+fn bad_health(health: &file::Health) -> Vec<(&'static str, String)> {
+    let mut faults = Vec::new();
+    let given = [
+        ("service", health.service.is_some()),
+        ("port", health.port.is_some()),
+        ("scheme", health.scheme.is_some()),
+        ("path", health.path.is_some()),
+        ("statuses", health.statuses.is_some()),
+        ("host", health.host.is_some()),
+    ];
+    let given = || given.iter().filter(|(_, given)| *given);
+    if let Some(reason) = &health.none {
+        if reason.trim().is_empty() {
+            faults.push(("none", "give the reason: reports show it".to_owned()));
+        }
+        if let Some((key, _)) = given().next() {
+            faults.push((
+                *key,
+                "it contradicts `health.none`; remove one of the two".to_owned(),
+            ));
+        }
+    }
+    if health.scheme == Some(file::Scheme::Tcp)
+        && let Some((key, _)) = given().find(|(key, _)| ["path", "statuses", "host"].contains(key))
+    {
+        faults.push((
+            *key,
+            "it belongs to HTTP, and the scheme is `tcp`".to_owned(),
+        ));
+    }
+    if let Some(host) = &health.host {
+        let plain = host.replace("${DOMAIN}", "x");
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        if plain.is_empty() || !plain.chars().all(fits) {
+            faults.push(("host", format!("`{host}` is no name of a host")));
         }
     }
     faults

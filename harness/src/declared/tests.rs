@@ -45,7 +45,7 @@ checks:
         .unwrap();
     assert_eq!(
         (declared.health_path(), declared.accepted()),
-        ("/api/health", &[200, 204][..])
+        ("/api/health", Statuses::of(Some(&[200, 204])))
     );
     assert_eq!(declared.deploy_timeout(), Some(Duration::from_secs(1200)));
     assert_eq!(declared.http_timeout(), Some(Duration::from_secs(60)));
@@ -253,7 +253,7 @@ fn the_operators_values_win_one_by_one_and_checks_are_added() {
     .unwrap();
     assert_eq!(
         (declared.health_path(), declared.accepted()),
-        ("/b", &[200][..])
+        ("/b", Statuses::of(Some(&[200])))
     );
     assert_eq!(
         (
@@ -361,7 +361,64 @@ fn a_backup_that_is_lost_fails_unless_it_is_declared() {
 
 #[test]
 fn a_missing_page_is_never_accepted() {
-    assert!(!DEFAULT_STATUSES.contains(&404));
+    assert!(!Statuses::of(None).accept(404));
+    assert!(!Statuses::of(Some(&[404])).accept(404));
+}
+
+#[test]
+fn statuses_that_serve_by_default_are_successes_and_redirects() {
+    let default = Statuses::of(None);
+    for status in [200, 204, 206, 301, 302, 303, 307, 308] {
+        assert!(default.accept(status), "{status}");
+    }
+    for status in [300, 304, 400, 401, 403, 404, 500, 502, 503] {
+        assert!(!default.accept(status), "{status}");
+    }
+}
+
+#[test]
+fn where_an_app_answers_is_declared_and_so_is_that_it_does_not() {
+    let declared = merged(&["health: {none: it only sends mail}\n"]).unwrap();
+    assert_eq!(
+        declared.health().none.as_deref(),
+        Some("it only sends mail")
+    );
+    // The operator knows better, one way and the other.
+    let declared = merged(&["health: {none: x}\n", "health: {port: 80, scheme: tcp}\n"]).unwrap();
+    assert_eq!(
+        (declared.health().none.as_deref(), declared.health().port),
+        (None, Some(80))
+    );
+    let declared = merged(&["health: {path: /a}\n", "health: {none: x}\n"]).unwrap();
+    assert_eq!(
+        (declared.health_path(), declared.health().none.is_some()),
+        ("/", true)
+    );
+    for (text, words) in [
+        (
+            "health: none\n",
+            "recipe-ci.yml:1:9: health: give a mapping, and this is the text `none`; of an app that answers nobody say why: `health: {none: <reason>}`",
+        ),
+        ("health: {none: ''}\n", "health.none: give the reason"),
+        (
+            "health: {none: x, path: /}\n",
+            "health.path: it contradicts `health.none`",
+        ),
+        ("health: {scheme: htps}\n", "unknown variant `htps`"),
+        (
+            "health: {scheme: tcp, path: /}\n",
+            "health.path: it belongs to HTTP",
+        ),
+        (
+            "health: {host: 'a b'}\n",
+            "health.host: `a b` is no name of a host",
+        ),
+        ("health: {port: 0}\n", "health.port: give"),
+        ("health: {prot: 80}\n", "did you mean `port`?"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(words), "{text}: {error}");
+    }
 }
 
 /// The published schema, the page and the list of keys are all of the types; this test writes nothing, it

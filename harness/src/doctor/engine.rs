@@ -1,6 +1,5 @@
 //! The engine, its swarm, its network and its clock.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,9 +12,6 @@ use crate::swarm::{Engine, EngineError};
 
 /// How long the engine may take for an answer; a healthy one needs milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long the gateway may take for a connection.
-const GATEWAY_LIMIT: Duration = Duration::from_secs(3);
 
 /// The oldest engine API that runs work with: that of 20.10.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -51,6 +47,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
             checks.extend(manager);
             if deploys {
                 checks.push(proxy(&engine).await);
+                checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
             checks.push(clock(Some(&facts.time), now));
             root_dir = Some(PathBuf::from(facts.root_dir));
@@ -208,19 +205,6 @@ fn clock(engine: Option<&str>, now: Timestamp) -> Check {
     }
 }
 
-/// Returns whether somebody listens at the gateway's address.
-pub(super) async fn gateway(address: SocketAddr) -> Check {
-    let check = |status, found: String| Check::new("gateway", "gateway", status, found);
-    let connected = tokio::time::timeout(GATEWAY_LIMIT, tokio::net::TcpStream::connect(address));
-    let why = match connected.await {
-        Ok(Ok(_)) => return check(Status::Ok, format!("{address} accepts connections")),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", GATEWAY_LIMIT.as_secs()),
-    };
-    check(Status::Fail, format!("{address}: {why}"))
-        .by_hand("docker service ls   # is the gateway up? or run without --gateway")
-}
-
 pub(super) async fn init_swarm(subject: &Subject) -> Result<(), String> {
     let init = async { Engine::connect(&subject.docker_host)?.init_swarm().await };
     init.await.map_err(|error| in_full(&error))
@@ -299,16 +283,5 @@ mod tests {
         ] {
             assert_eq!(clock(engine, at(now)).status, status, "{engine:?} {now}");
         }
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_gateway_that_nobody_serves_fails() {
-        // Not one that is closed: another test may get its port.
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = socket.local_addr().unwrap();
-        assert_eq!(gateway(address).await.status, Status::Fail);
-        let _listener = socket.listen(1).unwrap();
-        assert_eq!(gateway(address).await.status, Status::Ok);
     }
 }

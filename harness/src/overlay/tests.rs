@@ -57,8 +57,8 @@ fn a_strangers_file_can_only_demand_more() {
         ("tree/tests/previous/VERSION", "1"),
     ]);
     let found = host.find(false).unwrap();
-    assert_eq!(found.declared.health_path(), "/");
-    assert_eq!(found.declared.accepted(), crate::declared::DEFAULT_STATUSES);
+    assert_eq!(found.declared.health_path(), "/x");
+    assert!(found.declared.accepted().is_default(), "an error would do");
     assert!(
         found
             .declared
@@ -75,6 +75,8 @@ fn a_strangers_file_can_only_demand_more() {
     let manifest = found.manifest.join("\n");
     for line in [
         "recipe: recipe-ci.yml: 1 HTTP checks",
+        "recipe: recipe-ci.yml: health.path = /x",
+        "recipe: recipe-ci.yml: health.statuses = [200,500] (not applied: its source is not granted `run_code`)",
         "recipe: recipe-ci.yml: env.API_TOKEN = (hidden) (not applied: its source is not granted `run_code`)",
         "recipe: install_steps.sh (not run: its source is not granted `run_code`)",
         "recipe: compose.ccci.yml (not applied: its source is not granted `run_code`)",
@@ -84,6 +86,35 @@ fn a_strangers_file_can_only_demand_more() {
     assert!(!manifest.contains("abcdefghij"), "{manifest}");
     assert_eq!(found.secrets, ["abcdefghij"]);
     assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
+}
+
+/// A recipe with a login page, or one that speaks TLS, is no stranger's trick; one that answers nobody may be.
+#[test]
+fn a_stranger_says_where_its_app_answers_and_not_that_it_need_not() {
+    let found = |health: &str| {
+        let host = Host::new(&[("tree/tests/recipe-ci.yml", health)]);
+        host.find(false).unwrap().declared
+    };
+    let declared = found(
+        "health: {service: web, port: 8443, scheme: https, statuses: [401, 403], host: 'a.${DOMAIN}'}\n",
+    );
+    let health = declared.health();
+    assert_eq!(
+        (health.service.as_deref(), health.port),
+        (Some("web"), Some(8443))
+    );
+    assert_eq!(health.scheme, Some(crate::declared::file::Scheme::Https));
+    assert_eq!(health.host.as_deref(), Some("a.${DOMAIN}"));
+    assert!(declared.accepted().accept(401) && !declared.accepted().accept(200));
+    for loose in [
+        "{none: it is a library}",
+        "{scheme: tcp}",
+        "{statuses: [200, 400]}",
+        "{statuses: [500]}",
+    ] {
+        let declared = found(&format!("health: {loose}\n"));
+        assert_eq!(*declared.health(), Default::default(), "{loose}");
+    }
 }
 
 #[test]

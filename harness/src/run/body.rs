@@ -115,6 +115,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     if routing::is_red(context, &faults) {
         return Ok(None);
     }
+    super::gateway::answers(context).await?;
     can_test(context, &plan)?;
     let engine = engine(context).await?;
     network::proxy_is_there(&engine, &resolved).await?;

@@ -233,6 +233,7 @@ async fn deploy(
         test_env: env_of(context, &named, &dirs)?,
         http: Http::new(&named.domain, gateway.as_ref()).map_err(RunError::infra)?,
         gateway,
+        settled: std::cell::RefCell::default(),
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
         databases: tier::database::Databases::default(),

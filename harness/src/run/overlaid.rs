@@ -51,7 +51,9 @@ pub(super) fn check_services(declared: &Declared, head: &Release) -> Result<(), 
             verify.service.as_deref(),
         )
     });
-    for (path, service) in probes.chain(verify) {
+    let health = declared.health().service.as_deref();
+    let health = health.map(|service| ("health.service".to_owned(), Some(service)));
+    for (path, service) in probes.chain(verify).chain(health) {
         let Some(service) = service else { continue };
         if head.project.service(service).is_some() {
             continue;

@@ -315,6 +315,13 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         }
         Rung::Custom => asked(Stage::Custom).then_some(has_custom),
     }));
+    if let (Some(reason), Some(web)) = (&declared.health().none, head.project.web()) {
+        warnings.push(format!(
+            "`health.none` says \"{reason}\", and service `{}` has a web port: nobody asks it ({})",
+            web.service,
+            declared.place("health.none")
+        ));
+    }
     let mut customization = overlaid::departures(settings);
     customization.extend(manifest);
     Ok(Plan {

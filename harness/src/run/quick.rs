@@ -166,6 +166,7 @@ async fn over_canonical<'a>(
         ..
     } = *way;
     let settings = &cold.settings;
+    super::gateway::answers(cold).await?;
     let engine = body::engine(cold).await?;
     if let Some(ready) = &ready {
         ready.judge_by(&engine).await?;

@@ -301,6 +301,7 @@ pub(super) fn bench(
         test_env: test_env(context)?,
         gateway: settings.gateway.clone(),
         http,
+        settled: std::cell::RefCell::default(),
         current,
         seeds: tier::seed::Seeds::default(),
         databases: tier::database::Databases::default(),

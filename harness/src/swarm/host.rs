@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptionsBuilder, InspectNetworkOptions,
-    RemoveContainerOptionsBuilder,
+    ListContainersOptions, RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 
@@ -108,6 +108,18 @@ pub struct Import<'a> {
 }
 
 impl Engine {
+    /// Returns the images of all running containers, as they were named.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn running_images(&self) -> Result<Vec<String>, EngineError> {
+        let listed = self.docker.list_containers(None::<ListContainersOptions>);
+        let listed = listed
+            .await
+            .map_err(|error| self.failed("list the containers", error))?;
+        Ok(listed.into_iter().filter_map(|one| one.image).collect())
+    }
+
     /// Asks the engine about itself and its host.
     ///
     /// # Errors

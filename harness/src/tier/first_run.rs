@@ -170,6 +170,7 @@ fn question(bench: &Bench, request: &Request) -> Result<Question, String> {
     Ok(Question {
         method: method(request).to_owned(),
         path: fill.text(&request.path)?,
+        host: None,
         headers,
         body,
     })
@@ -378,6 +379,7 @@ mod tests {
         let asked = Question {
             method: "POST".to_owned(),
             path: "/install?step=2".to_owned(),
+            host: None,
             headers: Vec::new(),
             body: Some(b"x".to_vec()),
         };

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Bench, TierError};
-use crate::declared::DEFAULT_STATUSES;
+use crate::declared::Statuses;
 use crate::declared::file::Probe;
 use crate::event::Event;
 use crate::http::{Question, Way};
+use crate::recipe::compose::query::Web;
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// The time between two tries; a probe that must hold several times in a row is spread over it.
@@ -45,7 +46,7 @@ impl Bench {
         Ok(Ok(held))
     }
 
-    async fn holds(
+    pub(super) async fn holds(
         &self,
         probe: &Probe,
         deadline: Deadline,
@@ -78,8 +79,8 @@ impl Bench {
             let Some(service) = service.or_else(|| main.map(|main| main.name.clone())) else {
                 return Ok(Err("there is no main service".to_owned()));
             };
-            let address = match self.way_to(&service, port).await? {
-                Ok(Way::Direct { address, port }) => SocketAddr::new(address, port),
+            let address = match self.way_to(&service, port, false).await? {
+                Ok(Way::Direct { address, port, .. }) => SocketAddr::new(address, port),
                 Ok(Way::Gateway(_)) => {
                     return Ok(Err("TCP does not go through a gateway".to_owned()));
                 }
@@ -102,9 +103,13 @@ impl Bench {
                 let service = service
                     .clone()
                     .or(web.as_ref().map(|web| web.service.clone()));
-                let port = port.or(web.map(|web| web.port));
+                let port = port.or(web.as_ref().map(|web| web.port));
                 match (service, port) {
-                    (Some(service), Some(port)) => self.way_to(&service, port).await?,
+                    (Some(service), Some(port)) => {
+                        let same = |web: &Web| web.service == service && web.port == port;
+                        let tls = web.is_some_and(|web| same(&web) && web.tls);
+                        self.way_to(&service, port, tls).await?
+                    }
                     _ => Err("the recipe has no web port; give `service` and `port`".to_owned()),
                 }
             }
@@ -114,22 +119,27 @@ impl Bench {
             Err(reason) => return Ok(Err(reason)),
         };
         let path = probe.http.as_deref().unwrap_or("/");
-        let accepted = probe.statuses.as_deref().unwrap_or(&DEFAULT_STATUSES);
+        let accepted = Statuses::of(probe.statuses.as_deref());
         Ok(match self.http.ask(&way, &Question::get(path)).await {
-            Ok(answer) if accepted.contains(&answer.status) => Ok(()),
+            Ok(answer) if accepted.accept(answer.status) => Ok(()),
             Ok(answer) => Err(format!("status {}", answer.status)),
             Err(error) => Err(error.to_string()),
         })
     }
 
     /// Returns the way to a port of a service's container.
-    async fn way_to(&self, service: &str, port: u16) -> Result<Result<Way, String>, TierError> {
+    pub(super) async fn way_to(
+        &self,
+        service: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Result<Way, String>, TierError> {
         let state = self.state().await?;
         let Some(container) = state.container_of(service) else {
             return Ok(Err(format!("service `{service}` has no running container")));
         };
         Ok(match self.engine().address_of(container).await? {
-            Some(address) => Ok(Way::Direct { address, port }),
+            Some(address) => Ok(Way::Direct { address, port, tls }),
             None => Err(format!(
                 "service `{service}` has no address on docker_gwbridge"
             )),

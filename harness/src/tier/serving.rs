@@ -1,25 +1,56 @@
 //! The generic proof that an app serves: the real app answers over HTTP.
 
+mod look;
+mod settled;
+
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::{Bench, TierError};
+use crate::declared::file::{Probe, Scheme};
 use crate::event::Event;
-use crate::http::{Answer, Question, Way};
+use crate::http::{Question, Way};
 use crate::recipe::compose::query::Web;
 use crate::recipe::traefik::faults;
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use look::{Asked, Seen};
+pub use settled::Settled;
 
 /// How often an app is asked that does not serve yet.
 const INTERVAL: Duration = Duration::from_millis(150);
 
 impl Bench {
-    /// Returns the service and port that the recipe tells its gateway, unless nothing of it runs.
+    /// Returns where the app is asked: as declared, else as the recipe tells its gateway; unless nothing of it runs.
     #[must_use]
     pub fn web(&self) -> Option<Web> {
-        let web = self.current.project.web()?;
-        let runs = self
-            .current
-            .project
+        let (project, health) = (&self.current.project, self.declared.health());
+        if health.none.is_some() {
+            return None;
+        }
+        // While the base is deployed a service that only the head has is not there.
+        let declared = health.service.as_deref();
+        let named = declared.filter(|name| project.service(name).is_some());
+        let labelled = match named {
+            Some(name) => project.web_at(name),
+            None => project.web(),
+        };
+        let web = if declared.is_some() && named.is_none() {
+            labelled?
+        } else {
+            let service = named
+                .map(str::to_owned)
+                .or_else(|| labelled.as_ref().map(|web| web.service.clone()))
+                .or_else(|| project.main_service().map(|main| main.name.clone()))?;
+            Web {
+                service,
+                port: health.port.or(labelled.as_ref().map(|web| web.port))?,
+                tls: match health.scheme {
+                    Some(scheme) => scheme == Scheme::Https,
+                    None => labelled.is_some_and(|web| web.tls),
+                },
+            }
+        };
+        let runs = project
             .service(&web.service)
             .is_some_and(|s| s.desired_replicas() != Some(0));
         runs.then_some(web)
@@ -30,26 +61,10 @@ impl Bench {
     /// # Errors
     /// [`TierError::Engine`].
     pub async fn way(&self, web: &Web) -> Result<Result<Way, String>, TierError> {
-        if let Some(gateway) = &self.gateway {
-            return Ok(Ok(Way::Gateway(gateway.clone())));
+        match &self.gateway {
+            Some(gateway) => Ok(Ok(Way::Gateway(gateway.clone()))),
+            None => self.way_to(&web.service, web.port, web.tls).await,
         }
-        let state = self.state().await?;
-        let Some(container) = state.container_of(&web.service) else {
-            return Ok(Err(format!(
-                "service `{}` has no running container",
-                web.service
-            )));
-        };
-        Ok(match self.engine().address_of(container).await? {
-            Some(address) => Ok(Way::Direct {
-                address,
-                port: web.port,
-            }),
-            None => Err(format!(
-                "service `{}` has no address on docker_gwbridge",
-                web.service
-            )),
-        })
     }
 
     /// Waits until the app serves and is ready; returns what was seen, or why it does not.
@@ -92,9 +107,17 @@ impl Bench {
         &self,
         deadline: Deadline,
     ) -> Result<Result<Option<String>, String>, TierError> {
+        let health = self.declared.health();
+        if let Some(reason) = &health.none {
+            return Ok(Ok(Some(format!(
+                "declared to answer nobody ({reason}): every service is running and healthy"
+            ))));
+        }
         let stack = self.lock.domain().stack();
         let faults = faults::faults(&self.current.project, stack.as_str(), None);
-        if let Some(fault) = faults.into_iter().find(|fault| fault.rule == faults::PORT) {
+        if let Some(fault) = faults.into_iter().find(|fault| fault.rule == faults::PORT)
+            && health.port.is_none()
+        {
             return Ok(Err(fault.message));
         }
         let Some(web) = self.web() else {
@@ -102,96 +125,99 @@ impl Bench {
                 "no web port in the recipe: every service is running and healthy".to_owned(),
             )));
         };
-        let path = self.declared.health_path();
-        let accepted = self.declared.accepted();
-        let fallback = self.http.fallback(&self.zone).await;
-        let asked = poll_until(deadline, INTERVAL, || async {
+        if health.scheme == Some(Scheme::Tcp) {
+            return self.connects(&web, deadline).await;
+        }
+        self.asks(&web, deadline).await
+    }
+
+    async fn connects(
+        &self,
+        web: &Web,
+        deadline: Deadline,
+    ) -> Result<Result<Option<String>, String>, TierError> {
+        let probe = Probe {
+            tcp: Some(web.port),
+            service: Some(web.service.clone()),
+            ..Probe::default()
+        };
+        let held = self.holds(&probe, deadline).await?;
+        Ok(held.map(|()| {
+            Some(format!(
+                "`{}` accepts connections at port {}",
+                web.service, web.port
+            ))
+        }))
+    }
+
+    /// Asks until the app serves, or says the same for so long that it is its answer.
+    async fn asks(
+        &self,
+        web: &Web,
+        deadline: Deadline,
+    ) -> Result<Result<Option<String>, String>, TierError> {
+        let health = self.declared.health();
+        let domain = self.lock.domain();
+        let host = health.host.as_ref();
+        let asked = Asked {
+            http: &self.http,
+            question: Question {
+                host: host.map(|host| host.replace("${DOMAIN}", domain.as_str())),
+                ..Question::get(self.declared.health_path())
+            },
+            accepted: self.declared.accepted(),
+            fallback: self.http.fallback(&self.zone).await,
+            alone: self.current.project.web_count() <= 1,
+        };
+        let settled = RefCell::new(self.settled.take());
+        settled.borrow_mut().begin();
+        let polled = poll_until(deadline, INTERVAL, || async {
             if let Err(reason) = self.join_gateway().await? {
                 return Ok(Poll::NotYet(reason));
             }
-            let way = match self.way(&web).await? {
-                Ok(way) => way,
-                Err(reason) => return Ok(Poll::NotYet(reason)),
+            let direct = self.way_to(&web.service, web.port, web.tls).await?;
+            let seen = asked.look(direct, self.gateway.as_ref()).await;
+            let seen = match seen {
+                Seen::Missing(missing) if self.is_checked(&web.service).await? => {
+                    Seen::Final(missing)
+                }
+                other => other,
             };
-            let status = match self.http.ask(&way, &Question::get(path)).await {
-                Ok(answer) => match not_serving(&answer, accepted, fallback.as_ref()) {
-                    None => return Ok(Poll::Ready(answer)),
-                    Some(reason) => reason,
-                },
-                Err(error) => error.to_string(),
+            let said = match settled.borrow_mut().judge(seen) {
+                Ok(seen) => return Ok(Poll::Ready(Ok(seen))),
+                Err(Poll::Ready(said)) => return Ok(Poll::Ready(Err(said))),
+                Err(Poll::NotYet(said)) => said,
             };
             self.events.emit(&Event::Progress(format!(
-                "{} port {}: {status}",
+                "{} port {}: {said}",
                 web.service, web.port
             )));
-            Ok::<_, TierError>(Poll::NotYet(status))
+            Ok::<_, TierError>(Poll::NotYet(said))
         })
         .await;
-        match asked {
-            Ok(answer) => {
-                let millis = answer.elapsed.as_millis();
-                Ok(Ok(Some(format!(
-                    "{} at {path} of `{}` port {} in {millis} ms",
-                    answer.status, web.service, web.port
-                ))))
-            }
+        self.settled.replace(settled.into_inner());
+        let place = format!("`{}` port {}", web.service, web.port);
+        match polled {
+            Ok(Ok(seen)) => Ok(Ok(Some(format!("{seen} ({place})")))),
+            Ok(Err(said)) => Ok(Err(format!("{place} does not serve: {said}"))),
             Err(WaitError::TimedOut { elapsed, last }) => Ok(Err(format!(
-                "`{}` port {} does not serve after {:.0} s: {last}",
-                web.service,
-                web.port,
+                "{place} does not serve after {:.0} s: {last}",
                 elapsed.as_secs_f64()
             ))),
             Err(WaitError::Failed(error)) => Err(error),
         }
     }
-}
 
-/// Returns why an answer does not count, or `None` when it does.
-fn not_serving(answer: &Answer, accepted: &[u16], fallback: Option<&Answer>) -> Option<String> {
-    if !accepted.contains(&answer.status) {
-        let accepted: Vec<String> = accepted.iter().map(u16::to_string).collect();
-        return Some(format!(
-            "status {} (accepted: {})",
-            answer.status,
-            accepted.join(", ")
-        ));
-    }
-    let same = |other: &Answer| other.status == answer.status && other.body == answer.body;
-    fallback.is_some_and(same).then(|| {
-        format!(
-            "status {}, but the gateway says the same to a domain that nobody has",
-            answer.status
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::declared::DEFAULT_STATUSES;
-
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer {
-            status,
-            headers: Vec::new(),
-            body: body.as_bytes().to_vec(),
-            elapsed: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_gateways_own_page_does_not_count() {
-        let not_serving = |answer: &Answer, fallback: Option<&Answer>| {
-            super::not_serving(answer, &DEFAULT_STATUSES, fallback)
+    /// Returns whether a service has a healthcheck, its own or its image's. Then it is healthy by now, and what it
+    /// answers is no longer that of a beginning.
+    async fn is_checked(&self, service: &str) -> Result<bool, TierError> {
+        let state = self.state().await?;
+        let Some(service) = state.services.get(service) else {
+            return Ok(false);
         };
-        assert_eq!(not_serving(&answer(200, "app"), None), None);
-        assert_eq!(
-            not_serving(&answer(200, "app"), Some(&answer(404, "gone"))),
-            None
-        );
-        assert!(not_serving(&answer(200, "welcome"), Some(&answer(200, "welcome"))).is_some());
-        for status in [404, 500, 502, 503, 401, 204] {
-            assert!(not_serving(&answer(status, ""), None).is_some(), "{status}");
-        }
+        Ok(matches!(
+            self.engine().last_health(&service.id).await,
+            Ok(Some(_))
+        ))
     }
 }

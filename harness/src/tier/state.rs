@@ -19,6 +19,9 @@ pub struct AppState {
     pub docker_host: String,
     /// The service that serves it, with its port.
     pub web: Option<(String, u16)>,
+    /// Whether it is asked in TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// The main service.
     pub main_service: Option<String>,
     /// The gateway to reach it through.
@@ -38,6 +41,7 @@ impl Bench {
             domain: domain.to_string(),
             stack: domain.stack().to_string(),
             docker_host: self.engine().host().to_owned(),
+            tls: self.web().is_some_and(|web| web.tls),
             web: self.web().map(|web| (web.service, web.port)),
             main_service: self
                 .current

@@ -92,7 +92,8 @@ struct Found {
 /// [`TierError::Engine`].
 pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
     let found = watch(bench).await?;
-    let web = bench.current.project.web().map(|web| web.service);
+    let web = bench.web().or_else(|| bench.current.project.web());
+    let web = web.map(|web| web.service);
     let mut died = found.died;
     for service in found.ended {
         let reason = format!(

@@ -45,6 +45,7 @@ pub(crate) async fn app(command: AppCommand) -> ExitCode {
             let mut question = Question {
                 method,
                 path,
+                host: None,
                 headers: Vec::new(),
                 body: data.map(String::into_bytes),
             };
@@ -160,7 +161,8 @@ impl App {
         let address = self.engine.address_of(container).await?;
         let address = address
             .ok_or_else(|| format!("service `{service}` has no address on docker_gwbridge"))?;
-        Ok(Way::Direct { address, port })
+        let tls = self.state.tls;
+        Ok(Way::Direct { address, port, tls })
     }
 
     async fn http(&self, question: &Question, expected: Option<u16>) -> Exit {

@@ -17,6 +17,8 @@ pub struct Web {
     pub service: String,
     /// The port in its containers.
     pub port: u16,
+    /// Whether the gateway is told to speak TLS to it.
+    pub tls: bool,
 }
 
 /// A label of the recipe, and the service that carries it.
@@ -111,16 +113,25 @@ impl Project {
     /// `app` comes first, then the services that Traefik is told to serve, then the others.
     #[must_use]
     pub fn web(&self) -> Option<Web> {
-        let of = |service: &Service| {
-            web_port(service).map(|port| Web {
-                service: service.name.clone(),
-                port,
-            })
-        };
+        let of = web_of;
         self.service(MAIN_SERVICE)
             .and_then(of)
             .or_else(|| self.services.iter().filter(|s| is_enabled(s)).find_map(of))
             .or_else(|| self.services.iter().find_map(of))
+    }
+
+    /// Returns how many of the services that run say a port for HTTP.
+    #[must_use]
+    pub fn web_count(&self) -> usize {
+        let running = self.services.iter();
+        let running = running.filter(|service| service.desired_replicas() != Some(0));
+        running.filter(|service| web_of(service).is_some()).count()
+    }
+
+    /// Returns where the service `name` serves HTTP, as its Traefik label says.
+    #[must_use]
+    pub fn web_at(&self, name: &str) -> Option<Web> {
+        self.service(name).and_then(web_of)
     }
 
     /// Returns the port of [`Project::web`].
@@ -197,18 +208,22 @@ fn is_enabled(service: &Service) -> bool {
     Labels::of(service).enabled() == Enabled::Yes
 }
 
-/// Returns the port of a service's Traefik label; of several, that of the shortest service name, which is
-/// the stack's own, as in `<stack>` and `<stack>-admin`.
-fn web_port(service: &Service) -> Option<u16> {
+/// Returns where a service serves, as its Traefik labels say; of several, as those of the shortest service name say,
+/// which is the stack's own, as in `<stack>` and `<stack>-admin`.
+fn web_of(service: &Service) -> Option<Web> {
     let labels = Labels::of(service);
     let names = labels.names(Protocol::Http, Group::Services).into_iter();
     let ports = names.filter_map(|name| {
         let label = labels.server(Protocol::Http, name, "port")?;
-        Some((name.len(), label.value.trim().parse().ok()?))
+        Some((name, label.value.trim().parse().ok()?))
     });
-    ports
-        .min_by_key(|(length, _)| *length)
-        .map(|(_, port)| port)
+    let (name, port) = ports.min_by_key(|(name, _)| name.len())?;
+    let scheme = labels.server(Protocol::Http, name, "scheme");
+    Some(Web {
+        service: service.name.clone(),
+        port,
+        tls: scheme.is_some_and(|label| label.value == "https"),
+    })
 }
 /// Returns the seconds that a timeout label says; `None` when it is no whole number above zero.
 #[must_use]

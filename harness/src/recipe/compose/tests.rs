@@ -220,7 +220,8 @@ fn questions_about_a_typical_recipe_are_answered() {
         project.web(),
         Some(query::Web {
             service: "app".into(),
-            port: 3000
+            port: 3000,
+            tls: false,
         })
     );
     let label = project.version_label(STACK).unwrap();
@@ -265,7 +266,8 @@ services:
         project.web(),
         Some(query::Web {
             service: "web".into(),
-            port: 8080
+            port: 8080,
+            tls: false,
         })
     );
     assert_eq!(project.main_service().unwrap().name, "worker");
