@@ -37,6 +37,7 @@ pub mod recipe;
 mod record;
 pub mod report;
 pub mod run;
+mod signal_thread;
 pub mod source_tree;
 pub mod suite;
 pub mod swarm;

@@ -19,6 +19,7 @@ use std::path::{Component, Path};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::signal_thread;
 use beneath::Way;
 
 /// The largest text file that is read: 1 MiB. The largest compose file seen in the wild has 20 KB.
@@ -30,7 +31,7 @@ pub const LISTING_CEILING: usize = 50_000;
 /// The directory that holds a recipe, as the only place that its files are read from.
 ///
 /// Paths are relative to it. A symbolic link is followed as long as it stays inside. Every call may wait for a
-/// disk, so none belongs on the thread that obeys signals.
+/// disk, so none belongs on the thread that obeys signals; debug assertions hold that.
 #[derive(Debug)]
 pub struct SourceTree {
     root: OwnedFd,
@@ -158,6 +159,7 @@ impl SourceTree {
     /// # Errors
     /// [`SourceFileError`] that names `root` when it cannot be opened as a directory.
     pub fn open(root: &Path) -> Result<Self, SourceFileError> {
+        signal_thread::assert_elsewhere("a repository is opened");
         let root_of = || root.display().to_string();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty())
@@ -330,6 +332,7 @@ impl SourceTree {
     }
 
     fn descend(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, SourceFileError> {
+        signal_thread::assert_elsewhere("a file of a repository is looked at");
         let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
         if path.as_os_str().is_empty() || !path.components().all(inside) {
             return Err(fault(path, Fault::Path));

@@ -46,8 +46,16 @@ pub struct AbraDriver {
 ///
 /// # Errors
 /// [`GitError`] when the tags cannot be read.
-pub fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
-    let lightweight = tags::tags(repository)?
+pub async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
+    let path = repository.to_owned();
+    let listed = match tokio::task::spawn_blocking(move || tags::tags(&path)).await {
+        Ok(listed) => listed?,
+        Err(error) => {
+            let failed = std::io::Error::other(error);
+            return Err(GitError::io("list the tags of", repository)(failed));
+        }
+    };
+    let lightweight = listed
         .into_iter()
         .find(|tag| !tag.annotated);
     Ok(lightweight.map(|tag| {
@@ -62,7 +70,7 @@ pub fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
 ///
 /// # Errors
 /// [`GitError`] when the tags cannot be read.
-pub fn deviations(
+pub async fn deviations(
     traits: HostTraits,
     release: &Release,
     pinned: Option<&Path>,
@@ -80,7 +88,7 @@ pub fn deviations(
         }
     }
     if let Some(repository) = pinned {
-        lines.extend(only_by_chaos(repository)?);
+        lines.extend(only_by_chaos(repository).await?);
     }
     Ok(lines)
 }
@@ -227,7 +235,7 @@ impl AbraDriver {
             .is_empty();
         let domain = lock.domain().as_str();
         let pinned = match (&stamp.version, stamp.chaos) {
-            (Some(version), false) if only_by_chaos(&self.repository)?.is_none() => {
+            (Some(version), false) if only_by_chaos(&self.repository).await?.is_none() => {
                 Some(version.as_str())
             }
             _ => None,

@@ -177,6 +177,7 @@ impl Write for Stream {
 ///
 /// Every function of [`super`] that opens or makes a repository calls this first.
 pub(super) fn prepare() {
+    crate::signal_thread::assert_elsewhere("a git repository is opened");
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         crate::tls::choose_provider();

@@ -125,11 +125,13 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts receiving: from now on none of them ends the process by itself.
+    /// Starts receiving: from now on none of them ends the process by itself, and this thread is the one that obeys
+    /// them.
     ///
     /// # Errors
     /// What the system says when a handler cannot be installed.
     pub fn listen() -> std::io::Result<Self> {
+        crate::signal_thread::is_here();
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -74,7 +74,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         Some(_) => {
             let repository = context.dirs.recipe(context.settings.recipe.as_str());
             let pinned = plan.base.as_ref().map(|_| repository.as_path());
-            driver::abra::deviations(traits, &plan.head, pinned).map_err(RunError::infra)?
+            let lines = driver::abra::deviations(traits, &plan.head, pinned);
+            lines.await.map_err(RunError::infra)?
         }
     };
     let needed = async {
@@ -95,7 +96,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         plan.customization.extend(dependency.customization());
         plan.warnings.extend(dependency.warnings(&there));
         if chosen.abra.is_some() {
-            deviations.extend(dependency.deviation()?);
+            deviations.extend(dependency.deviation().await?);
         }
     }
     plan_view::announce(context, &plan, &named, &chosen, &deviations);
@@ -116,7 +117,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         return Ok(None);
     }
     super::gateway::answers(context).await?;
-    can_test(context, &plan)?;
+    can_test(context, &plan).await?;
     let engine = engine(context).await?;
     network::proxy_is_there(&engine, &resolved).await?;
     let gateway = network::gateway(&engine, &context.settings, &means).await?;
@@ -270,8 +271,10 @@ pub(super) fn start_over(context: &Context<'_>) -> Result<(), RunError> {
 }
 
 /// Refuses tests that this host cannot run.
-pub(super) fn can_test(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
-    match plan.suite.first_python_test().map_err(RunError::infra)? {
+pub(super) async fn can_test(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
+    let suite = plan.suite.clone();
+    let first = blocking(move || suite.first_python_test().map_err(RunError::infra));
+    match first.await? {
         Some(file) if context.processes.which("pytest").is_none() => Err(RunError::Infra {
             error: format!("`{file}` needs pytest, which is not on this host").into(),
             hints: vec!["apt-get install python3-pytest, or `pip install pytest`".to_owned()],

@@ -261,11 +261,12 @@ impl Dependency {
     ///
     /// # Errors
     /// [`RunError`] when its tags cannot be read.
-    pub(in crate::run) fn deviation(&self) -> Result<Option<String>, RunError> {
+    pub(in crate::run) async fn deviation(&self) -> Result<Option<String>, RunError> {
         let (Ok(plan), Some(_)) = (&self.plan, &self.version) else {
             return Ok(None);
         };
-        let line = driver::abra::only_by_chaos(&plan.head.root).map_err(RunError::infra)?;
+        let line = driver::abra::only_by_chaos(&plan.head.root).await;
+        let line = line.map_err(RunError::infra)?;
         Ok(line.map(|line| format!("dependency `{}`: {line}", self.named.recipe)))
     }
 
