@@ -18,7 +18,8 @@ pub(crate) struct Forge {
 }
 
 impl Forge {
-    /// Serves what is below `root`.
+    /// Serves what is below `root`; what is below `private` there only to who has a token. The last target that came
+    /// with one is in the file `tokens`.
     pub(crate) fn start(root: PathBuf) -> Self {
         std::fs::create_dir_all(&root).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -83,7 +84,7 @@ fn answer(
         return Ok(());
     };
     locked(log).push(target.to_owned());
-    let (mut length, mut kind) = (0, String::new());
+    let (mut length, mut kind, mut has_token) = (0, String::new(), false);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -93,12 +94,21 @@ fn answer(
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap_or(0),
             "content-type" => value.trim().clone_into(&mut kind),
-            "authorization" => locked(tokens).push(target.to_owned()),
+            "authorization" => {
+                has_token = true;
+                locked(tokens).push(target.to_owned());
+                std::fs::write(root.join("tokens"), target)?;
+            }
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
+    if target.starts_with("/private/") && !has_token {
+        let mut out = stream;
+        let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"forge\"";
+        return write!(out, "{head}\r\nContent-Length: 0\r\n\r\n");
+    }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut backend = command("git")
         .arg("http-backend")

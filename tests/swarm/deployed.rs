@@ -9,6 +9,14 @@ use crate::support::command;
 
 /// Puts a `docker` before the real one that does `script` with the compose file `$file` before it deploys.
 fn client(env: &mut SwarmEnv, script: &str) {
+    let script = format!(
+        "for argument; do case $argument in */compose-*.json) file=$argument\n{script}\n;; esac; done"
+    );
+    client_with(env, &script);
+}
+
+/// Puts a `docker` before the real one that does `script` before it does what it was called for.
+fn client_with(env: &mut SwarmEnv, script: &str) {
     let real = command("sh")
         .args(["-c", "command -v docker"])
         .output()
@@ -16,11 +24,7 @@ fn client(env: &mut SwarmEnv, script: &str) {
     let real = String::from_utf8(real.stdout).unwrap();
     let program = env.write(
         "client/docker",
-        &format!(
-            "#!/bin/sh\nfor argument; do case $argument in */compose-*.json) file=$argument\n{script}\n;; esac; done\n\
-             exec {} \"$@\"\n",
-            real.trim()
-        ),
+        &format!("#!/bin/sh\n{script}\nexec {} \"$@\"\n", real.trim()),
     );
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     env.prepend_path(program.parent().unwrap());
@@ -31,10 +35,7 @@ fn a_client_that_deploys_something_else_makes_the_run_red() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     env.set("STAGES", "install");
-    client(
-        &mut env,
-        "/bin/sed -i 's/\"environment\":{/\"environment\":{\"SMUGGLED\":\"in\",/' \"$file\"",
-    );
+    client(&mut env, SMUGGLE);
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
     done.expect(1);
     let results = env.results();
@@ -43,6 +44,61 @@ fn a_client_that_deploys_something_else_makes_the_run_red() {
         reason.contains("is not what was planned") && reason.contains("`SMUGGLED`"),
         "{reason}"
     );
+    env.assert_nothing_left();
+}
+
+/// What puts a variable into the file that is deployed.
+const SMUGGLE: &str =
+    "/bin/sed -i 's/\"environment\":{/\"environment\":{\"SMUGGLED\":\"in\",/' \"$file\"";
+
+/// The same for the base of a run, for its upgrade, and for what abra deploys.
+#[test]
+fn a_base_an_upgrade_and_an_app_of_abra_that_are_something_else_are_red() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install,upgrade");
+    let count = env.root.join("count").display().to_string();
+    let only = |number: usize| {
+        format!(
+            "echo >>{count}; if [ \"$(/usr/bin/wc -l <{count})\" = {number} ]; then {SMUGGLE}; fi"
+        )
+    };
+    let extra = "version: '3.8'\nservices: {app: {labels: {SMUGGLED: in}}}\n";
+    let extra = env.write("extra.yml", extra).display().to_string();
+    for (way, red) in [
+        ("base", "install"),
+        ("upgrade", "upgrade"),
+        ("abra", "install"),
+    ] {
+        drop(std::fs::remove_file(&count));
+        match way {
+            "base" => client(&mut env, &only(1)),
+            "upgrade" => client(&mut env, &only(2)),
+            _ => {
+                client_with(
+                    &mut env,
+                    &format!(
+                        "case \" $* \" in *' --help '*) ;; *' stack deploy '*) set -- \"$@\" -c {extra};; esac"
+                    ),
+                );
+                env.with_abra("", "");
+            }
+        }
+        let mut args = vec!["run".into(), recipe.clone().into_os_string()];
+        args.extend(["--run-id", way].map(std::ffi::OsString::from));
+        let done = env.run(args);
+        done.expect(1);
+        let results = crate::support::read_results(&env.root.join("runs").join(way));
+        let tiers = results["tiers"].as_array().unwrap();
+        let failed = tiers.iter().find(|tier| tier["status"] == "fail");
+        let failed = failed.unwrap_or_else(|| panic!("{way}: {results:#}"));
+        assert_eq!(failed["name"], red, "{way}: {results:#}");
+        let reason = failed["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("is not what was planned") && reason.contains("SMUGGLED"),
+            "{way}: {reason}"
+        );
+    }
     env.assert_nothing_left();
 }
 

@@ -46,5 +46,6 @@ mod sweep;
 mod tidy;
 mod together;
 mod trust;
+mod victim;
 #[path = "../support/wait.rs"]
 mod wait;

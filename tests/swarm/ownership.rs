@@ -5,133 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use serde_json::Value;
 
 use crate::cancel::{Phase, Scene, blocker, child_of, kill_both, remove_container};
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::janitor::{lock_files, orphan};
-use crate::support::{command, git};
+use crate::support::git;
+use crate::victim::Victim;
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
-
-/// Somebody else's stack, with everything that a stack has.
-struct Victim {
-    name: String,
-    before: Vec<Value>,
-}
-
-impl Victim {
-    fn deploy(env: &SwarmEnv) -> Self {
-        let name = format!("victim_{}", env.zone.replace('.', "_"));
-        env.write("victim/secret", "victim-canary-secret");
-        env.write("victim/config", "victim-canary-config");
-        let text = "version: '3.8'\nservices:\n  db:\n    image: recipe-ci/notes:1\n    \
-            command: [sh, -c, 'echo canary >/data/canary; exec sleep 9999']\n    init: true\n    secrets: [used]\n    \
-            configs: [conf]\n    volumes: ['data:/data']\n    deploy: {endpoint_mode: dnsrr}\n\
-            volumes: {data: }\nsecrets:\n  used: {file: secret}\n  unused: {file: secret}\n\
-            configs:\n  conf: {file: config}\n";
-        let file = env.write("victim/compose.yml", text);
-        let file = file.display().to_string();
-        docker(&["stack", "deploy", "--compose-file", &file, &name]);
-        let mut victim = Self {
-            name,
-            before: Vec::new(),
-        };
-        wait_until(LONG, "the victim runs", || {
-            let filter = format!("name={}_db", victim.name);
-            let running = docker(&["ps", "-q", "--filter", &filter]);
-            (!running.is_empty() && victim.files() == "canary\n").then_some(())
-        });
-        victim.before = victim.facts();
-        victim
-    }
-
-    fn object(&self, name: &str) -> String {
-        format!("{}_{name}", self.name)
-    }
-
-    /// Returns the content of its volume: what each file says, hidden ones too.
-    fn files(&self) -> String {
-        let mount = format!("{}:/v:ro", self.object("data"));
-        let script = "cd /v && for file in .[a-z]* *; do [ -f \"$file\" ] && cat \"$file\"; done";
-        let args = [
-            "run",
-            "--rm",
-            "--network=none",
-            "--volume",
-            &mount,
-            "recipe-ci/notes:1",
-        ];
-        let output = command("docker")
-            .args(args)
-            .args(["sh", "-c", script])
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    }
-
-    /// Returns ids, versions, labels and contents of all that it has.
-    fn facts(&self) -> Vec<Value> {
-        let mut facts = Vec::new();
-        for (kind, names) in [
-            ("secret", &["used", "unused"][..]),
-            ("config", &["conf"]),
-            ("volume", &["data"]),
-            ("service", &["db"]),
-            ("network", &["default"]),
-        ] {
-            for name in names {
-                let text = docker(&[kind, "inspect", &self.object(name)]);
-                let mut fact: Value = serde_json::from_str(&text).unwrap();
-                if kind == "network" {
-                    // Who is attached is the engine's matter.
-                    fact[0]["Containers"].take();
-                    fact[0]["Peers"].take();
-                }
-                facts.push(fact);
-            }
-        }
-        facts.push(self.files().into());
-        facts
-    }
-
-    #[track_caller]
-    fn assert_untouched(&self) {
-        let now = self.facts();
-        for (before, now) in self.before.iter().zip(&now) {
-            assert_eq!(before, now, "the victim's object was changed");
-        }
-    }
-
-    /// The same while an app writes to the volume that its operator gave it.
-    #[track_caller]
-    fn assert_same_but_data(&self) {
-        let objects = |facts: &[Value]| {
-            let mut facts = facts[..facts.len() - 1].to_vec();
-            // Of a volume that is when its directory was last changed.
-            facts[3][0]["CreatedAt"].take();
-            facts
-        };
-        assert_eq!(objects(&self.before), objects(&self.facts()));
-        assert!(self.files().contains("canary\n"), "{}", self.files());
-    }
-
-    /// Removes it; the environment then has to be empty.
-    fn remove(self) {
-        docker(&["stack", "rm", &self.name]);
-        wait_until(LONG, "the victim is gone", || {
-            let name = self.object("data");
-            let filter = format!("label=com.docker.stack.namespace={}", self.name);
-            let left = docker(&["ps", "-aq", "--filter", &filter]);
-            let networks = docker(&["network", "ls", "-q", "--filter", &filter]);
-            let volume = command("docker")
-                .args(["volume", "rm", "-f", &name])
-                .output();
-            (left.is_empty() && networks.is_empty() && volume.unwrap().status.success())
-                .then_some(())
-        });
-    }
-}
 
 /// Runs `recipe-ci run` by hand on a work tree.
 fn run(env: &SwarmEnv, recipe: &Path) -> crate::support::Done {
@@ -176,9 +58,9 @@ fn a_name_of_somebody_elses_object_is_refused_before_anything_is_made() {
             "configs:\n  app_notes:",
             format!(
                 "configs:\n  c: {{file: ./empty, name: {}}}\n  app_notes:",
-                victim.object("conf")
+                victim.object("used")
             ),
-            format!("config `{}`", victim.object("conf")),
+            format!("config `{}`", victim.object("used")),
         ),
         (
             "volumes:\n  data:\n",
@@ -190,12 +72,12 @@ fn a_name_of_somebody_elses_object_is_refused_before_anything_is_made() {
         std::fs::write(&compose, plain.replace(from, &to)).unwrap();
         let done = run(&env, &recipe);
         done.expect(2);
-        for words in [&object, &format!("stack `{}`", victim.name)] {
+        for words in [&object, &format!("stack `{}`", victim.stack)] {
             assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
         }
         victim.assert_untouched();
     }
-    victim.remove();
+    drop(victim);
     env.assert_nothing_left();
 }
 
@@ -406,7 +288,7 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
             "{names:?}"
         );
     }
-    victim.remove();
+    drop(victim);
     env.assert_nothing_left();
 }
 
@@ -554,5 +436,62 @@ fn nothing_of_a_run_is_for_another_user_to_read_while_it_goes_on_and_after() {
         .metadata()
         .unwrap();
     assert_eq!(sweep.permissions().mode() & 0o777, 0o644);
+    env.assert_nothing_left();
+}
+
+/// A promotion makes an app of a name that anybody can compute, and keeps it.
+#[test]
+fn a_promotion_leaves_what_is_called_like_the_warm_apps_and_is_not_its_own() {
+    let scene = crate::quick::Scene::new();
+    let env = &scene.env;
+    let stack = format!("warm-notes_{}", part(env));
+    let file = env.write("foreign", "foreign-canary").display().to_string();
+    let (volume, config) = (format!("{stack}_data"), format!("{stack}_app_notes_v2"));
+    let secret = format!("{stack}_admin_token_v1");
+    docker(&["volume", "create", "--label", "whose=theirs", &volume]);
+    let mount = format!("{volume}:/v");
+    let inside = |script: &str| {
+        let args = ["run", "--rm", "--network=none", "--volume", &mount];
+        docker(&[&args[..], &["recipe-ci/notes:1", "sh", "-c", script]].concat())
+    };
+    inside("echo foreign-canary >/v/theirs");
+    docker(&["config", "create", &config, &file]);
+    docker(&["secret", "create", &secret, &file]);
+    let facts = || {
+        let objects = [
+            ("volume", &volume),
+            ("config", &config),
+            ("secret", &secret),
+        ];
+        let objects = objects.map(|(kind, name)| docker(&[kind, "inspect", name]));
+        (objects, inside("ls -A /v; cat /v/*"))
+    };
+    let before = facts();
+    let (done, results) = scene.run("promote", &["--ref", "0.2.0+1.1.0"]);
+    // The recipe is innocent.
+    done.expect(0);
+    let promotion = results["promotion"].as_str().unwrap();
+    assert!(promotion.starts_with("failed"), "{promotion}");
+    for text in [promotion, &done.stderr] {
+        let said = "of no stack exists already, and this run did not make it";
+        assert!(text.contains(said) && text.contains(&stack), "{text}");
+    }
+    assert!(!done.stderr.contains("foreign-canary"), "{}", done.stderr);
+    assert!(!scene.record().exists(), "{results:#}");
+    assert_eq!(facts(), before);
+    let mut left = objects_of(&env.zone);
+    left.retain(|object| {
+        ![&volume, &config, &secret]
+            .iter()
+            .any(|name| object.ends_with(*name))
+    });
+    assert_eq!(left, [""; 0]);
+    for (kind, name) in [
+        ("volume", &volume),
+        ("config", &config),
+        ("secret", &secret),
+    ] {
+        docker(&[kind, "rm", name]);
+    }
     env.assert_nothing_left();
 }

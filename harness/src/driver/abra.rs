@@ -55,9 +55,7 @@ pub async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError
             return Err(GitError::io("list the tags of", repository)(failed));
         }
     };
-    let lightweight = listed
-        .into_iter()
-        .find(|tag| !tag.annotated);
+    let lightweight = listed.into_iter().find(|tag| !tag.annotated);
     Ok(lightweight.map(|tag| {
         format!(
             "tag {} is lightweight, which abra's lint refuses: published versions are deployed by chaos",

@@ -114,12 +114,16 @@ async fn attempt(
     let mut watch = Stopwatch::start();
     let mut up = tier::install::bring_up(&mut bench, stamp, &mut secrets, &mut keep_secret).await?;
     let mut base = base;
-    if up.is_err()
+    if up
+        .as_ref()
+        .is_err_and(tier::install::NotUp::is_of_the_release)
         && let Some(reason) = repeat::because_of_pace(&bench).await?
     {
         return Ok(Some(format!("install: {reason}")));
     }
-    if let (Err(not_up), Some(broken)) = (&up, base.as_ref()) {
+    if let (Err(not_up), Some(broken)) = (&up, base.as_ref())
+        && not_up.is_of_the_release()
+    {
         let reason = format!(
             "{} did not come up: {}: {}",
             broken.in_words(),

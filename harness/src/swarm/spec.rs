@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bollard::models::{Config, Mount, Network, ServiceSpec as ApiSpec, TaskSpecContainerSpec};
 use bollard::query_parameters::{
-    ListConfigsOptionsBuilder, ListNetworksOptions, ListServicesOptionsBuilder,
+    InspectNetworkOptions, ListConfigsOptionsBuilder, ListNetworksOptions,
+    ListServicesOptionsBuilder,
 };
 
 use super::service::familiar_image;
@@ -65,9 +66,29 @@ impl Engine {
         );
         let failed = |kind: &str, error| self.failed(format!("list the {kind} of {stack}"), error);
         let networks = networks.map_err(|error| failed("networks", error))?;
-        let names = network_names(networks);
+        let services = services.map_err(|error| failed("services", error))?;
+        let mut names = network_names(networks);
+        // The swarm has objects of its own for `host`, `bridge` and `none`, which no listing holds.
+        for target in services
+            .iter()
+            .filter_map(|service| service.spec.as_ref())
+            .flat_map(attached)
+        {
+            if !names.contains_key(&target) {
+                let found = self
+                    .docker
+                    .inspect_network(&target, None::<InspectNetworkOptions>);
+                match found.await.map_err(|error| failed("networks", error)) {
+                    Ok(network) => {
+                        names.insert(target, network.name.unwrap_or_default());
+                    }
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
         let mut spec = StackSpec::default();
-        for service in services.map_err(|error| failed("services", error))? {
+        for service in services {
             let read = service.spec.unwrap_or_default();
             let name = read.name.clone().unwrap_or_default();
             spec.services.insert(name, read_spec(read, &names));
@@ -78,6 +99,17 @@ impl Engine {
         }
         Ok(spec)
     }
+}
+
+/// Returns the ids of the networks that a service is attached to.
+fn attached(spec: &ApiSpec) -> Vec<String> {
+    let template = spec.task_template.as_ref();
+    let networks = template.and_then(|template| template.networks.as_ref());
+    let networks = networks.or(spec.networks.as_ref());
+    let networks = networks.into_iter().flatten();
+    networks
+        .filter_map(|network| network.target.clone())
+        .collect()
 }
 
 fn network_names(networks: Vec<Network>) -> BTreeMap<String, String> {
@@ -100,10 +132,10 @@ fn read_config(config: Config) -> (String, Vec<u8>) {
 }
 
 fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec {
+    let attached = attached(&spec);
     let template = spec.task_template.unwrap_or_default();
     let container = template.container_spec.unwrap_or_default();
     let ports = spec.endpoint_spec.and_then(|endpoint| endpoint.ports);
-    let attached = template.networks.or(spec.networks).unwrap_or_default();
     let own = |labels: Option<std::collections::HashMap<String, String>>| {
         let labels = labels.unwrap_or_default().into_iter();
         labels
@@ -137,7 +169,6 @@ fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec 
         configs: configs(&container),
         networks: attached
             .into_iter()
-            .filter_map(|network| network.target)
             .map(|target| networks.get(&target).cloned().unwrap_or(target))
             .collect(),
     }

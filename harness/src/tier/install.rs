@@ -11,13 +11,34 @@ use crate::swarm::converge::NotConverged;
 use crate::swarm::crash::Crashes;
 use crate::wait::Deadline;
 
+/// What does not hold when the engine has something else than was planned. It is red whatever was deployed, a base too:
+/// somebody between the harness and the engine makes of it what he likes.
+const AS_PLANNED: &str = "deployed as planned";
+
 /// Why a first deploy did not come up, as far as the recipe is to blame.
 #[derive(Debug)]
 pub struct NotUp {
-    /// Which assertion did not hold: `deploy`, `converged`, `serving`, `first run`.
+    /// Which assertion did not hold: `deploy`, `deployed as planned`, `converged`, `serving`, `first run`.
     pub what: &'static str,
     /// Why.
     pub reason: String,
+}
+
+impl NotUp {
+    fn of(error: DriverError) -> Result<Self, TierError> {
+        let what = match error {
+            DriverError::Otherwise { .. } => AS_PLANNED,
+            _ => "deploy",
+        };
+        let (reason, _tail) = recipe_fault(error)?;
+        Ok(Self { what, reason })
+    }
+
+    /// Returns whether the release itself may be to blame, and not what deployed something else.
+    #[must_use]
+    pub fn is_of_the_release(&self) -> bool {
+        self.what != AS_PLANNED
+    }
 }
 
 /// Makes the app of the bench's current release and waits until it serves.
@@ -56,10 +77,7 @@ pub async fn bring_up(
         Ok(()) => {}
         Err(Stop::Hook(reason)) => return not_up("install_steps", reason),
         Err(Stop::Tier(error)) => return Err(error),
-        Err(Stop::Driver(error)) => {
-            let (reason, _tail) = recipe_fault(error)?;
-            return not_up("deploy", reason);
-        }
+        Err(Stop::Driver(error)) => return Ok(Err(NotUp::of(error)?)),
     }
     let seen = match come_up(bench).await? {
         Ok(seen) => seen,
@@ -94,11 +112,7 @@ pub async fn reattach(
         })
         .await;
     if let Err(error) = deployed {
-        let (reason, _tail) = recipe_fault(error)?;
-        return Ok(Err(NotUp {
-            what: "deploy",
-            reason,
-        }));
+        return Ok(Err(NotUp::of(error)?));
     }
     bench.note_state()?;
     come_up(bench).await

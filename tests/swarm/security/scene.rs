@@ -1,0 +1,278 @@
+//! A host with a victim and a forge that strangers propose on.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::rows::{Row, Way};
+use crate::engine::{SwarmEnv, objects_of};
+use crate::forge::Forge;
+use crate::support::{Done, git};
+use crate::victim::{CANARY, Victim};
+
+/// What the operator gives to whom he grants it.
+pub(super) const SUPPLIED: &str = "supplied-5c1d9e";
+
+/// The three ways to run a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Stranger,
+    Granted,
+    ByHand,
+}
+
+impl Who {
+    pub(super) const ALL: [Self; 3] = [Self::Stranger, Self::Granted, Self::ByHand];
+
+    pub(super) fn way(self, row: &Row) -> Way {
+        match self {
+            Self::Stranger => row.stranger,
+            Self::Granted => row.granted,
+            Self::ByHand => row.by_hand,
+        }
+    }
+}
+
+pub(super) struct Scene {
+    pub(super) victim: Option<Victim>,
+    pub(super) forge: Forge,
+    pub(super) env: SwarmEnv,
+    port: u16,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let mut env = SwarmEnv::new();
+        let victim = Victim::deploy(&env);
+        let forge = Forge::start(env.root.join("forge"));
+        env.set("CCCI_FORGE_URL", forge.url());
+        env.set("CCCI_FORGE_TOKEN", SUPPLIED);
+        env.set("CCCI_SECRET_SMTP_PASSWORD", SUPPLIED);
+        env.set(
+            "HTTP_PROXY",
+            format!("http://operator:{CANARY}@127.0.0.1:9"),
+        );
+        env.set("NO_PROXY", "127.0.0.1");
+        for dir in ["stand-in", "stand-in-w"] {
+            env.write(&format!("{dir}/there"), "there");
+        }
+        // One that nothing listens on now; nothing here is published before the tests ask for it.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Self {
+            victim: Some(victim),
+            forge,
+            env,
+            port,
+        }
+    }
+
+    pub(super) fn victim(&self) -> &Victim {
+        self.victim.as_ref().expect("it is there until the end")
+    }
+
+    /// Removes the victim and asserts that nothing else is left.
+    #[track_caller]
+    pub(super) fn end(mut self) {
+        self.victim = None;
+        self.env.assert_nothing_left();
+    }
+
+    /// Returns a text of the table with this scene's names.
+    pub(super) fn fill(&self, text: &str) -> String {
+        let victim = self.victim();
+        text.replace("VICTIM", &victim.stack)
+            .replace("ROOT", self.env.root.to_str().unwrap())
+            .replace("LOOKALIKE", &victim.lookalikes[0])
+            .replace(
+                "FRESH",
+                &format!("fresh_{}", self.env.zone.replace('.', "_")),
+            )
+            .replace("PORT", &self.port.to_string())
+    }
+
+    /// Makes the repository of a recipe that wants what all of `rows` want.
+    fn repository(&self, name: &str, rows: &[&Row]) -> PathBuf {
+        let dir = self.env.root.join("recipes").join(name);
+        drop(std::fs::remove_dir_all(&dir));
+        let mut compose = json!({"version": "3.8", "services": {"app": service()}});
+        let at = format!("recipes/{name}");
+        let mut sample = format!("TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n");
+        self.env.write(&format!("{at}/file"), "of the recipe");
+        for row in rows {
+            merge(&mut compose, members(&self.fill(row.top)));
+            merge(
+                &mut compose["services"]["app"],
+                members(&self.fill(row.app)),
+            );
+            for (name, members) in members(&self.fill(row.services)).as_object().unwrap() {
+                let mut with = service();
+                merge(&mut with, members.clone());
+                merge(&mut compose["services"][name], with);
+            }
+            sample += &self.fill(row.env);
+            for (path, text) in row.files {
+                self.env.write(&format!("{at}/{path}"), &self.fill(text));
+            }
+        }
+        self.env
+            .write(&format!("{at}/compose.yml"), &format!("{compose:#}"));
+        self.env.write(&format!("{at}/.env.sample"), &sample);
+        for (path, to) in rows.iter().flat_map(|row| row.links) {
+            let path = dir.join(path);
+            drop(std::fs::remove_file(&path));
+            symlink(self.fill(to), path).unwrap();
+        }
+        git(&dir, &["init", "-q", "-b", "main"]);
+        git(&dir, &["add", "-A"]);
+        git(&dir, &["commit", "-q", "-m", "x"]);
+        dir
+    }
+
+    /// Runs a recipe that wants what all of `rows` want; `grant` is what its source is granted, if anything.
+    pub(super) fn run(&mut self, who: Who, rows: &[&Row], grant: Option<&Value>) -> Done {
+        let name = match rows {
+            [row] => row.name,
+            _ => "matrix",
+        };
+        let dir = self.repository(name, rows);
+        let private = rows.iter().any(|row| row.private);
+        let owner = if private { "private" } else { "stranger" };
+        let vars = rows.iter().flat_map(|row| row.vars);
+        let vars: Vec<(&str, String)> = vars
+            .map(|(name, value)| (*name, self.fill(value)))
+            .collect();
+        for (name, value) in &vars {
+            self.env.set(name, value);
+        }
+        let done = if who == Who::ByHand {
+            self.env.run(["run".as_ref(), dir.as_os_str()])
+        } else {
+            let proposal = format!("{owner}/{name}");
+            let at = self.env.root.join("forge").join(format!("{proposal}.git"));
+            drop(std::fs::remove_dir_all(at));
+            self.forge.publish_as(&proposal, &dir);
+            if let Some(grant) = grant {
+                let host = self.forge.url().replace("http://", "");
+                let text = json!({"sources": {format!("{host}/{proposal}"): grant}});
+                let file = self.env.write("grants.yml", &text.to_string());
+                self.env.set("CCCI_GRANTS", file.display().to_string());
+                self.env.set("REF", "main");
+            }
+            self.env.set("SRC", proposal);
+            self.env.run(["run"])
+        };
+        for name in vars
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(["SRC", "REF", "CCCI_GRANTS"])
+        {
+            self.env.set(name, "");
+        }
+        done
+    }
+
+    /// Returns the grants that `rows` need, as one.
+    pub(super) fn grant(&self, rows: &[&Row]) -> Value {
+        let mut grant = json!({"branches": ["main"], "images": ["recipe-ci"]});
+        for row in rows {
+            merge(&mut grant, members(&self.fill(row.grant)));
+        }
+        grant
+    }
+
+    /// Asserts that what is secret is in nothing that a run said, and that it looked at nothing of the victim's.
+    #[track_caller]
+    pub(super) fn assert_silent(&self, what: &str, done: &Done) {
+        for text in [&done.stdout, &done.stderr] {
+            assert!(
+                !text.contains(CANARY) && !text.contains(SUPPLIED),
+                "{what}: {text}"
+            );
+            // No sweep looks at what only is called like a run app's.
+            assert!(!text.contains("evil-00000"), "{what}: {text}");
+        }
+    }
+
+    /// Asserts that the victim is as it was, that no file of a run has what is secret, and that nothing of any run is
+    /// left.
+    #[track_caller]
+    pub(super) fn assert_unharmed(&self) {
+        self.victim().assert_untouched();
+        for dir in ["runs", "state", "warm", "locks", "home"] {
+            let dir = self.env.root.join(dir);
+            if dir.exists() {
+                assert_no_canary(&dir);
+            }
+        }
+        let mut left = objects_of(&self.env.zone);
+        left.retain(|object| {
+            !self
+                .victim()
+                .lookalikes
+                .iter()
+                .any(|name| object.ends_with(name))
+        });
+        assert_eq!(left, [""; 0]);
+    }
+}
+
+/// A service that does nothing.
+fn service() -> Value {
+    json!({
+        "image": "recipe-ci/notes:1", "init": true, "healthcheck": {"disable": true},
+        "command": ["sh", "-c", "exec sleep 10000"],
+    })
+}
+
+/// Returns the object with these members.
+pub(super) fn members(text: &str) -> Value {
+    serde_json::from_str(&format!("{{{text}}}")).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Lays `more` over `into`: objects entry by entry, lists one after the other.
+pub(super) fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(more)) => {
+            let new: Vec<Value> = more
+                .into_iter()
+                .filter(|item| !into.contains(item))
+                .collect();
+            into.extend(new);
+        }
+        (into, more) => {
+            *into = if more.is_null() {
+                Map::new().into()
+            } else {
+                more
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_no_canary(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.symlink_metadata().unwrap();
+        if kind.is_dir() {
+            assert_no_canary(&path);
+        } else if kind.is_file() {
+            let content = harness::host_file::bytes(&path).unwrap();
+            let content = String::from_utf8_lossy(&content);
+            for secret in [CANARY, SUPPLIED] {
+                assert!(
+                    !content.contains(secret),
+                    "{} has `{secret}`",
+                    path.display()
+                );
+            }
+        }
+    }
+}
