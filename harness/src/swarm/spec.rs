@@ -69,22 +69,19 @@ impl Engine {
         let services = services.map_err(|error| failed("services", error))?;
         let mut names = network_names(networks);
         // The swarm has objects of its own for `host`, `bridge` and `none`, which no listing holds.
-        for target in services
-            .iter()
-            .filter_map(|service| service.spec.as_ref())
-            .flat_map(attached)
-        {
-            if !names.contains_key(&target) {
-                let found = self
-                    .docker
-                    .inspect_network(&target, None::<InspectNetworkOptions>);
-                match found.await.map_err(|error| failed("networks", error)) {
-                    Ok(network) => {
-                        names.insert(target, network.name.unwrap_or_default());
-                    }
-                    Err(error) if error.is_gone() => {}
-                    Err(error) => return Err(error),
+        let specs = services.iter().filter_map(|service| service.spec.as_ref());
+        let mut unlisted: Vec<String> = specs.flat_map(attached).collect();
+        unlisted.retain(|target| !names.contains_key(target));
+        for target in unlisted {
+            let found = self
+                .docker
+                .inspect_network(&target, None::<InspectNetworkOptions>);
+            match found.await.map_err(|error| failed("networks", error)) {
+                Ok(network) => {
+                    names.insert(target, network.name.unwrap_or_default());
                 }
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error),
             }
         }
         let mut spec = StackSpec::default();
