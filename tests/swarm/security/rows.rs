@@ -333,15 +333,24 @@ pub(super) const ROWS: &[Row] = &[
         )
     },
     Row {
-        services: r#""routed": {"deploy": {"labels": ["traefik.http.routers.evil.rule=Host(`cloud.example.org`)"]}}"#,
+        services: r#""routed": {
+            "command": ["sh", "-c", "echo hello >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"],
+            "networks": ["proxy"],
+            "deploy": {"labels": [
+                "traefik.enable=true", "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=8080",
+                "traefik.http.routers.evil.entrypoints=web-secure", "traefik.http.routers.evil.tls=true",
+                "traefik.http.routers.evil.rule=Host(`${DOMAIN}`) || Host(`cloud.example.org`)"
+            ]}
+        }"#,
+        top: r#""networks": {"proxy": {"external": true}}"#,
         grant: r#""routers": {"hosts": ["cloud.example.org"], "names": ["evil"]}"#,
         near: r#""routers": {"hosts": ["other.example.org"], "names": ["evil"], "priority": true}"#,
         stranger: Refused("P028"),
         ..always("a9-router", Works("of routed | grep -q cloud.example.org"))
     },
     Row {
-        services: r#""routed": {"deploy": {"labels": ["traefik.http.routers.${STACK_NAME}.priority=100000"]}}"#,
-        grant: r#""routers": {"priority": true}"#,
+        services: r#""routed": {"deploy": {"labels": ["traefik.http.routers.evil.priority=100000"]}}"#,
+        grant: r#""routers": {"priority": true, "names": ["evil"]}"#,
         near: r#""routers": {"hosts": ["cloud.example.org"], "names": ["evil"]}"#,
         stranger: Refused("P030"),
         ..always("a9-priority", Works("of routed | grep -q 100000"))

@@ -96,7 +96,7 @@ impl Scene {
     fn repository(&self, name: &str, rows: &[&Row]) -> PathBuf {
         let dir = self.env.root.join("recipes").join(name);
         drop(std::fs::remove_dir_all(&dir));
-        let mut compose = json!({"version": "3.8", "services": {"app": service()}});
+        let mut compose = json!({"version": "3.8", "services": {"app": {}}});
         let at = format!("recipes/{name}");
         let mut sample = format!("TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n");
         self.env.write(&format!("{at}/file"), "of the recipe");
@@ -106,15 +106,17 @@ impl Scene {
                 &mut compose["services"]["app"],
                 members(&self.fill(row.app)),
             );
-            for (name, members) in members(&self.fill(row.services)).as_object().unwrap() {
-                let mut with = service();
-                merge(&mut with, members.clone());
-                merge(&mut compose["services"][name], with);
-            }
+            merge(&mut compose["services"], members(&self.fill(row.services)));
             sample += &self.fill(row.env);
             for (path, text) in row.files {
                 self.env.write(&format!("{at}/{path}"), &self.fill(text));
             }
+        }
+        for service in compose["services"].as_object_mut().unwrap().values_mut() {
+            let mut whole = idle();
+            let own = service.as_object().unwrap().clone();
+            whole.as_object_mut().unwrap().extend(own);
+            *service = whole;
         }
         self.env
             .write(&format!("{at}/compose.yml"), &format!("{compose:#}"));
@@ -219,7 +221,7 @@ impl Scene {
 }
 
 /// A service that does nothing.
-fn service() -> Value {
+fn idle() -> Value {
     json!({
         "image": "recipe-ci/notes:1", "init": true, "healthcheck": {"disable": true},
         "command": ["sh", "-c", "exec sleep 10000"],
