@@ -9,6 +9,7 @@
 
 mod advice;
 mod base;
+mod blocking;
 mod body;
 mod dependencies;
 mod error;

@@ -36,6 +36,10 @@ mod ps;
 mod quick;
 #[path = "../real/main.rs"]
 mod real;
+#[path = "security/rows.rs"]
+mod rows;
+#[path = "security/scene.rs"]
+mod scene;
 mod security;
 mod stop;
 mod storm;

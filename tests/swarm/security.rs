@@ -4,15 +4,12 @@
 //!
 //! What is refused costs a tenth of a second. What runs is wanted by one recipe for all rows of a way.
 
-mod rows;
-mod scene;
-
 use serde_json::{Value, json};
 
 use crate::engine::docker;
+use crate::rows::{ROWS, Row, Way};
+use crate::scene::{Scene, Who, members, merge};
 use crate::support::{Done, read_results};
-use rows::{ROWS, Row, Way};
-use scene::{Scene, Who, members, merge};
 
 /// Names of the findings that the table is about.
 const FINDINGS: std::ops::RangeInclusive<u8> = 1..=16;

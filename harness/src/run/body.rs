@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::blocking::blocking;
 use super::dependencies::{self, Dependency, Named};
 use super::locks::{acquire, remove_leftovers};
 use super::plan::{self, Checkout, Plan};
@@ -295,16 +296,6 @@ pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
     }
     context.held.borrow_mut().engine = Some(engine.clone());
     Ok(engine)
-}
-
-/// Runs blocking work beside the worker's thread. It cannot be cancelled, and it makes nothing of the app.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
-) -> Result<T, RunError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(RunError::infra(error)),
-    }
 }
 
 /// Reads the dependencies one after the other; all of their secrets are known afterwards.

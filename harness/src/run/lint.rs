@@ -1,6 +1,6 @@
 //! The lint rung: our rules, and beside them abra's own where abra deploys.
 
-use super::body::blocking;
+use super::blocking::blocking;
 use super::plan::Plan;
 use super::{Context, RunError};
 use crate::abra::Abra;

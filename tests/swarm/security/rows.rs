@@ -4,7 +4,7 @@
 
 /// What comes of a row when it is run in one of the three ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Exit 2, with the rule's id or with these words, and nothing is made.
     Refused(&'static str),
     /// Exit 3 with these words, and nothing is made: the forge or the engine does not answer to it.
@@ -20,32 +20,32 @@ pub(super) enum Way {
 
 /// A hostile recipe.
 #[derive(Clone, Copy)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Its name: `a4-secret` is one of finding A4.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Members of the service `app`, as JSON.
-    pub(super) app: &'static str,
+    pub(crate) app: &'static str,
     /// Other services.
-    pub(super) services: &'static str,
+    pub(crate) services: &'static str,
     /// Members of the compose file.
-    pub(super) top: &'static str,
+    pub(crate) top: &'static str,
     /// Lines of `.env.sample`.
-    pub(super) env: &'static str,
+    pub(crate) env: &'static str,
     /// Other files of the repository.
-    pub(super) files: &'static [(&'static str, &'static str)],
+    pub(crate) files: &'static [(&'static str, &'static str)],
     /// Links in the repository, and where they lead.
-    pub(super) links: &'static [(&'static str, &'static str)],
+    pub(crate) links: &'static [(&'static str, &'static str)],
     /// Variables of the pipeline.
-    pub(super) vars: &'static [(&'static str, &'static str)],
+    pub(crate) vars: &'static [(&'static str, &'static str)],
     /// Whether the forge shows its repository only to who has a token.
-    pub(super) private: bool,
+    pub(crate) private: bool,
     /// What allows it, as members of an entry of `grants.yml`.
-    pub(super) grant: &'static str,
+    pub(crate) grant: &'static str,
     /// What is granted beside it, and does not allow it.
-    pub(super) near: &'static str,
-    pub(super) stranger: Way,
-    pub(super) granted: Way,
-    pub(super) by_hand: Way,
+    pub(crate) near: &'static str,
+    pub(crate) stranger: Way,
+    pub(crate) granted: Way,
+    pub(crate) by_hand: Way,
 }
 
 use Way::{Not, Refused, Unanswered, Works};
@@ -83,7 +83,7 @@ const UPDATES: Way = Refused("exists already, and this run did not make it");
 
 const STAND_IN: Way = Not("it would harm this host; `a7-bind` and `a6-bind` stand in for it");
 
-pub(super) const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     // A1: Docker's client would update the object, and teardown would delete it.
     Row {
         app: r#""secrets": ["a1s"]"#,

@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::rows::{Row, Way};
 use crate::engine::{SwarmEnv, objects_of};
 use crate::forge::Forge;
+use crate::rows::{Row, Way};
 use crate::support::{Done, git};
 use crate::victim::{CANARY, Victim};
 
 /// What the operator gives to whom he grants it.
-pub(super) const SUPPLIED: &str = "supplied-5c1d9e";
+pub(crate) const SUPPLIED: &str = "supplied-5c1d9e";
 
 /// The three ways to run a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     Stranger,
     Granted,
     ByHand,
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 3] = [Self::Stranger, Self::Granted, Self::ByHand];
+    pub(crate) const ALL: [Self; 3] = [Self::Stranger, Self::Granted, Self::ByHand];
 
-    pub(super) fn way(self, row: &Row) -> Way {
+    pub(crate) fn way(self, row: &Row) -> Way {
         match self {
             Self::Stranger => row.stranger,
             Self::Granted => row.granted,
@@ -34,15 +34,15 @@ impl Who {
     }
 }
 
-pub(super) struct Scene {
-    pub(super) victim: Option<Victim>,
-    pub(super) forge: Forge,
-    pub(super) env: SwarmEnv,
+pub(crate) struct Scene {
+    pub(crate) victim: Option<Victim>,
+    pub(crate) forge: Forge,
+    pub(crate) env: SwarmEnv,
     port: u16,
 }
 
 impl Scene {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut env = SwarmEnv::new();
         let victim = Victim::deploy(&env);
         let forge = Forge::start(env.root.join("forge"));
@@ -68,19 +68,19 @@ impl Scene {
         }
     }
 
-    pub(super) fn victim(&self) -> &Victim {
+    pub(crate) fn victim(&self) -> &Victim {
         self.victim.as_ref().expect("it is there until the end")
     }
 
     /// Removes the victim and asserts that nothing else is left.
     #[track_caller]
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.victim = None;
         self.env.assert_nothing_left();
     }
 
     /// Returns a text of the table with this scene's names.
-    pub(super) fn fill(&self, text: &str) -> String {
+    pub(crate) fn fill(&self, text: &str) -> String {
         let victim = self.victim();
         text.replace("VICTIM", &victim.stack)
             .replace("ROOT", self.env.root.to_str().unwrap())
@@ -133,7 +133,7 @@ impl Scene {
     }
 
     /// Runs a recipe that wants what all of `rows` want; `grant` is what its source is granted, if anything.
-    pub(super) fn run(&mut self, who: Who, rows: &[&Row], grant: Option<&Value>) -> Done {
+    pub(crate) fn run(&mut self, who: Who, rows: &[&Row], grant: Option<&Value>) -> Done {
         let name = match rows {
             [row] => row.name,
             _ => "matrix",
@@ -176,7 +176,7 @@ impl Scene {
     }
 
     /// Returns the grants that `rows` need, as one.
-    pub(super) fn grant(&self, rows: &[&Row]) -> Value {
+    pub(crate) fn grant(&self, rows: &[&Row]) -> Value {
         let mut grant = json!({"branches": ["main"], "images": ["recipe-ci"]});
         for row in rows {
             merge(&mut grant, members(&self.fill(row.grant)));
@@ -186,7 +186,7 @@ impl Scene {
 
     /// Asserts that what is secret is in nothing that a run said, and that it looked at nothing of the victim's.
     #[track_caller]
-    pub(super) fn assert_silent(&self, what: &str, done: &Done) {
+    pub(crate) fn assert_silent(&self, what: &str, done: &Done) {
         for text in [&done.stdout, &done.stderr] {
             assert!(
                 !text.contains(CANARY) && !text.contains(SUPPLIED),
@@ -200,7 +200,7 @@ impl Scene {
     /// Asserts that the victim is as it was, that no file of a run has what is secret, and that nothing of any run is
     /// left.
     #[track_caller]
-    pub(super) fn assert_unharmed(&self) {
+    pub(crate) fn assert_unharmed(&self) {
         self.victim().assert_untouched();
         for dir in ["runs", "state", "warm", "locks", "home"] {
             let dir = self.env.root.join(dir);
@@ -229,12 +229,12 @@ fn idle() -> Value {
 }
 
 /// Returns the object with these members.
-pub(super) fn members(text: &str) -> Value {
+pub(crate) fn members(text: &str) -> Value {
     serde_json::from_str(&format!("{{{text}}}")).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Lays `more` over `into`: objects entry by entry, lists one after the other.
-pub(super) fn merge(into: &mut Value, more: Value) {
+pub(crate) fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (key, value) in more {

@@ -89,7 +89,7 @@ impl<'a> Way<'a, '_> {
         if !context.settings.dry_run {
             // A quick run deploys with the embedded driver, whatever the host has.
             lint = Some(lint::found(&context, &plan, None).await?);
-            body::can_test(&context, &plan)?;
+            body::can_test(&context, &plan).await?;
         }
         Ok(Ok(Ready {
             context,
