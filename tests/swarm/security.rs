@@ -220,3 +220,20 @@ fn by_hand_it_works_and_is_warned_of_by_the_same_rules_and_the_victim_stays() {
     }
     scene.end();
 }
+
+/// abra deploys the recipe's own files: what a grant lists would not be taken as it is, but updated, and removed.
+#[test]
+fn abra_takes_nothing_over_that_a_grant_lists() {
+    let mut scene = Scene::new();
+    scene.env.with_abra("", "");
+    scene.env.set("STAGES", "install");
+    let row = ROWS.iter().find(|row| row.name == "a1-secret").unwrap();
+    let mut grant = scene.grant(&[row]);
+    merge(&mut grant, json!({"driver": "abra"}));
+    let done = scene.run(Who::Granted, &[row], Some(&grant));
+    let word = "exists already, and this run did not make it";
+    assert_refused(&scene, row.name, (2, word), &done);
+    assert!(done.stderr.contains("driver abra"), "{}", done.stderr);
+    scene.assert_unharmed();
+    scene.end();
+}

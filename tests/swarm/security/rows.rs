@@ -78,7 +78,7 @@ const fn always(name: &'static str, way: Way) -> Row {
     }
 }
 
-/// A grant is for what is there: what a recipe makes would be taken for the run's own.
+/// By hand: Docker's client would update the object. What a grant lists is taken as it is.
 const UPDATES: Way = Refused("exists already, and this run did not make it");
 
 const STAND_IN: Way = Not("it would harm this host; `a7-bind` and `a6-bind` stand in for it");
@@ -89,16 +89,18 @@ pub(crate) const ROWS: &[Row] = &[
         app: r#""secrets": ["a1s"]"#,
         top: r#""secrets": {"a1s": {"file": "./file", "name": "VICTIM_unused"}}"#,
         grant: r#""foreign": {"secrets": ["VICTIM_unused"]}"#,
+        near: r#""foreign": {"secrets": ["VICTIM_used"], "configs": ["VICTIM_unused"]}"#,
         stranger: Refused("P007"),
-        granted: Refused("P007"),
+        granted: Works("inside \"grep -q $canary /run/secrets/a1s\""),
         ..always("a1-secret", UPDATES)
     },
     Row {
         app: r#""configs": ["a1c"]"#,
         top: r#""configs": {"a1c": {"file": "./file", "name": "VICTIM_unused"}}"#,
         grant: r#""foreign": {"configs": ["VICTIM_unused"]}"#,
+        near: r#""foreign": {"configs": ["VICTIM_used"], "secrets": ["VICTIM_unused"]}"#,
         stranger: Refused("P008"),
-        granted: Refused("P008"),
+        granted: Works("inside \"grep -q $canary /a1c\""),
         ..always("a1-config", UPDATES)
     },
     // A2: code of the repository on the host. Its name is on the operator's old list.
@@ -167,8 +169,9 @@ pub(crate) const ROWS: &[Row] = &[
         app: r#""networks": {"a4m": null}"#,
         top: r#""networks": {"a4m": {"name": "VICTIM_inner"}}"#,
         grant: r#""foreign": {"networks": ["VICTIM_inner"]}"#,
+        near: r#""foreign": {"networks": ["proxy"]}"#,
         stranger: Refused("P009"),
-        granted: Refused("P009"),
+        granted: Works("task app | grep -q VICTIM_inner"),
         ..always("a4-named-network", UPDATES)
     },
     // A5: what the operator supplies.
@@ -189,8 +192,9 @@ pub(crate) const ROWS: &[Row] = &[
         app: r#""volumes": ["a6n:/a6n"], "deploy": {"labels": {"backupbot.backup": "true"}}"#,
         top: r#""volumes": {"a6n": {"name": "VICTIM_data"}}"#,
         grant: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
+        near: r#""foreign": {"volumes": ["VICTIM_unused"]}"#,
         stranger: Refused("P006"),
-        granted: Refused("P006"),
+        granted: Works("inside \"grep -q $canary /a6n/canary\""),
         ..always("a6-name", UPDATES)
     },
     Row {
