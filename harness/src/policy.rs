@@ -79,6 +79,7 @@ impl Violation {
     pub fn place(&self) -> String {
         match (&self.file, self.line, self.column) {
             (Some(file), Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+            (Some(file), Some(line), None) => format!("{file}:{line}"),
             (Some(file), _, _) => file.clone(),
             (None, _, _) => "recipe".to_owned(),
         }
@@ -87,14 +88,11 @@ impl Violation {
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {}: {}: {}",
-            self.rule,
-            self.place(),
-            self.key,
-            self.message
-        )
+        write!(f, "{} {}: ", self.rule, self.place())?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
     }
 }
 
@@ -272,6 +270,21 @@ impl<'a> Case<'a> {
             grant: grant.map(|line| printable(&line)),
             refused,
         });
+    }
+}
+
+/// Returns a refusal by the rule with this id, of the policy or of the lint, that is in no file yet.
+pub(crate) fn refusal(rule: &str, key: &str, message: &str) -> Violation {
+    Violation {
+        rule: rule.to_owned(),
+        file: None,
+        line: None,
+        column: None,
+        key: printable(key),
+        value: String::new(),
+        message: printable(message),
+        grant: None,
+        refused: true,
     }
 }
 

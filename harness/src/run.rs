@@ -25,6 +25,7 @@ pub mod plan;
 mod plan_view;
 mod promote;
 mod quick;
+mod refusal;
 mod repeat;
 mod resolved;
 mod routing;

@@ -53,6 +53,12 @@ impl SourceFileError {
         matches!(self.fault, Fault::Path)
     }
 
+    /// Returns the file, as the recipe names it, on one line.
+    #[must_use]
+    pub fn path(&self) -> String {
+        shown(&self.path)
+    }
+
     /// Returns what to do about it.
     #[must_use]
     pub fn advice(&self) -> &'static str {

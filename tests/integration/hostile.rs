@@ -55,6 +55,12 @@ impl Place {
         // The lines of a terminal are wrapped.
         let said = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains(words), "{words}\n--- {args:?}\n{said}");
+        let by_file = words.contains("leads out")
+            || words.contains("longer than 64 KiB")
+            || words.contains("8 MiB");
+        if *command == "run" && by_file && !words.starts_with("`tests/") {
+            assert!(said.contains("P037"), "no rule in {said}");
+        }
         assert!(!done.stdout.contains(CANARY) && !done.stderr.contains(CANARY));
         self.assert_clean(&self.env.root);
         self.env.assert_quiet();

@@ -33,6 +33,7 @@ mod projects;
 mod ps;
 #[path = "../support/recorder.rs"]
 mod recorder;
+mod refusals;
 mod routing;
 #[path = "../support/support.rs"]
 mod support;

@@ -55,7 +55,7 @@ fn equal_in(prepare: impl FnOnce() -> SwarmEnv, name: &'static str) -> (SwarmEnv
     let stack = judge(name);
     assert_eq!(stack["driver"].as_str().unwrap_or("stack"), "stack");
     let (env, done, abra) = judge_in(prepare(), name);
-    if abra["verdict"] != "usage" {
+    if abra["verdict"] != "refused" {
         assert_eq!(abra["driver"], "abra", "{}", done.stderr);
         let reason = abra["driver_reason"].as_str().unwrap();
         assert!(

@@ -22,7 +22,7 @@ pub struct Rule {
 macro_rules! rules {
     ($($name:ident = $id:literal, $keys:literal, $stranger:literal, $grant:expr, $why:literal, $fix:literal, $refuses:literal;)+) => {
         $(
-            pub(super) static $name: Rule = Rule {
+            pub(crate) static $name: Rule = Rule {
                 id: $id, keys: $keys, stranger: $stranger, grant: $grant, why: $why, fix: $fix, refuses: $refuses,
             };
         )+
@@ -128,6 +128,12 @@ rules! {
         "Swarm ignores it.", "remove it: it has no effect on a Swarm", false;
     NAME = "P036", "names of services, volumes, networks, secrets and configs", "letters, digits, `.`, `_`, `-`", None,
         "A name that is more than a name is read in another way somewhere.", "use a plain name", true;
+    FILE = "P037", "`file` of secrets and configs, `env_file`; every other file of the repository", "regular, inside the repository, and within its limits", None,
+        "A link that leads out shows other people's files, and what grows without end takes the host's memory.",
+        "put the file itself into the repository", true;
+    SUPPLIED = "P038", "secrets with `generate=false` in .env.sample", "no", Some("secrets"),
+        "The operator supplies such a secret for one source, and any other would read it.",
+        "let it be generated, or have the operator grant it", true;
 }
 
 /// Returns the rule with this id.

@@ -9,7 +9,7 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, images, network, ownership, plan_view, promote, repeat, routing};
+use super::{Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, routing};
 use crate::abra::Abra;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
@@ -188,13 +188,15 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
 /// Makes the plan of the context's app.
 pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Result<Plan, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
     let plan = timed(
         &context.events,
         Phase::Plan,
         "",
         blocking(move || plan::make(&settings, &dirs, &checkout)),
     )
-    .await?;
+    .await
+    .map_err(|error| refusal::of(context, error, &trust, &commit))?;
     for secret in &plan.secrets {
         context.redactor.add(secret);
     }

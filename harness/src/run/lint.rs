@@ -2,7 +2,7 @@
 
 use super::blocking::blocking;
 use super::plan::Plan;
-use super::{Context, RunError};
+use super::{Context, RunError, refusal};
 use crate::abra::Abra;
 use crate::driver::abra::place;
 use crate::error::chain;
@@ -49,10 +49,12 @@ pub(super) async fn found(
         let checked = blocking(check).await?;
         if let Err(LintError::File(error)) = checked {
             let hints = vec![error.advice().to_owned()];
-            return Err(RunError::Usage {
+            let wrong = RunError::Usage {
                 error: error.into(),
                 hints,
-            });
+            };
+            let commit = &plan.head.commit;
+            return Err(refusal::of(context, wrong, &plan.trust, commit));
         }
         let ours = checked.unwrap_or_else(|error| {
             Lint::unverified(format!("the lint could not run: {}", chain(&error)))

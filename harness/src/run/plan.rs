@@ -1,7 +1,7 @@
 //! The plan: everything that can be known before anything is made.
 
 mod remarks;
-mod supplied;
+pub(super) mod supplied;
 pub(super) mod trusted;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::dependencies::Dependency;
 use super::needs;
 use super::plan::Plan;
 use super::settings::Settings;
-use super::{Context, RunError, usage};
+use super::{Context, RunError, refusal, usage};
 use crate::driver::opinion::{self, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
@@ -89,7 +89,7 @@ pub(super) fn judged(
             Ok(releases)
         }
         Err(RunError::Refused { found, .. }) => Err(refused(context, plan, found)),
-        Err(other) => Err(other),
+        Err(other) => Err(refusal::of(context, other, &plan.trust, &plan.head.commit)),
     }
 }
 
@@ -127,7 +127,17 @@ pub(super) async fn taken_by_docker(
     for opinion in futures_util::future::join_all(asked).await {
         match opinion {
             Opinion::Takes => {}
-            Opinion::Refuses(refused) => return Err(usage(refused)),
+            Opinion::Refuses(refused) => {
+                let commit = &plan.head.commit;
+                let hints = vec![
+                    "correct the file; `docker stack config` reads it the same way".to_owned(),
+                ];
+                let wrong = RunError::Usage {
+                    error: refused.into(),
+                    hints,
+                };
+                return Err(refusal::of(context, wrong, &plan.trust, commit));
+            }
             Opinion::Unknown(reason) => tracing::debug!(reason, "docker's own loader is not asked"),
         }
     }
