@@ -9,7 +9,9 @@ use super::plan::{self, Checkout, Plan};
 use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
-use super::{Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, routing};
+use super::{
+    Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, routing,
+};
 use crate::abra::Abra;
 use crate::coverage::Coverage;
 use crate::driver::abra::AbraDriver;
