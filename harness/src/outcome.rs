@@ -81,6 +81,8 @@ pub enum Status {
     Skip,
     /// It should have run and did not, or it could not verify anything.
     Unver,
+    /// It failed, and passed when it was run again on request. It fails nothing and counts as no pass.
+    Flaky,
 }
 
 impl Status {
@@ -92,6 +94,7 @@ impl Status {
             Self::Fail => "fail",
             Self::Skip => "skip",
             Self::Unver => "unver",
+            Self::Flaky => "flaky",
         }
     }
 }

@@ -28,6 +28,7 @@ mod quick;
 mod refusal;
 mod repeat;
 mod resolved;
+mod retry;
 mod routing;
 pub mod settings;
 mod teardown;

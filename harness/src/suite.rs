@@ -11,6 +11,7 @@ use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
 use crate::source_tree::SourceFileError;
 
+mod again;
 mod execute;
 pub(crate) mod layer;
 mod needs;
@@ -19,6 +20,7 @@ mod tree;
 pub use layer::Layer;
 pub use needs::Needs;
 
+use again::repeated;
 use execute::{can_start, executable, is_the_files, run_executable, run_pytest, unstartable};
 use layer::files_in;
 
@@ -121,6 +123,8 @@ pub struct Means<'a> {
     pub redactor: &'a Redactor,
     /// The dependencies; what needs one that is not up does not run.
     pub needs: &'a Needs,
+    /// How often a test that failed is run again.
+    pub retries: u32,
 }
 
 /// The outcome of a hook that did not succeed.
@@ -370,11 +374,14 @@ impl Suite {
                 .filter(wanted)
                 .partition(|name| name.ends_with(".py"));
             for name in others {
-                ran.push(run_executable(means, &dir.join(name), source).await?);
+                let file = dir.join(name);
+                let once = async || Ok(vec![run_executable(means, &file, source).await?]);
+                ran.append(&mut repeated(means.retries, once).await?);
             }
             if !python.is_empty() {
                 let files: Vec<PathBuf> = python.into_iter().map(|name| dir.join(name)).collect();
-                ran.extend(run_pytest(means, &files, source, stage).await?);
+                let once = async || run_pytest(means, &files, source, stage).await;
+                ran.append(&mut repeated(means.retries, once).await?);
             }
         }
         Ok(ran)

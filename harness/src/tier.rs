@@ -11,6 +11,7 @@ mod first_run;
 pub mod gateway;
 pub mod hooks;
 pub mod install;
+mod lessons;
 pub mod mounts;
 pub mod ready;
 pub mod restore;
@@ -136,6 +137,8 @@ pub struct Bench {
     pub converged: RefCell<stayed::Converged>,
     /// The services that were not settled when the last wait for convergence ran out of time.
     pub overdue: RefCell<Vec<String>>,
+    /// How often a test that failed is run again.
+    pub retries: u32,
     /// The dependencies, and which of them are up.
     pub needs: Needs,
     /// What hooks wrote, until it is shown.
@@ -379,6 +382,10 @@ impl<'a> Tally<'a> {
         let unverified: Vec<_> = (self.tests.iter())
             .filter(|test| test.status == Status::Unver)
             .collect();
+        let flaky: Vec<&str> = (self.tests.iter())
+            .filter(|test| test.status == Status::Flaky)
+            .map(|test| test.name.as_str())
+            .collect();
         let (status, reason) = match unverified.first() {
             _ if failed.is_some() => (Status::Fail, reason),
             // They should have run. Who is to blame is said where the dependency failed.
@@ -393,6 +400,13 @@ impl<'a> Tally<'a> {
                     }),
                 )
             }
+            None if !flaky.is_empty() => (
+                Status::Flaky,
+                Some(format!(
+                    "`{}` failed and passed when run again",
+                    flaky.join("`, `")
+                )),
+            ),
             None => (Status::Pass, None),
         };
         TierOutcome {
@@ -443,7 +457,9 @@ async fn still_good(
     if !tally.has_failed() && hook(bench, tally, "verify", stage).await? {
         recipe_tests(bench, tally, stage).await?;
     }
-    stayed::look(bench, tally).await
+    stayed::look(bench, tally).await?;
+    bench.learn().await;
+    Ok(())
 }
 
 /// Runs the tests of a stage.
@@ -468,6 +484,7 @@ impl Bench {
             logs: &self.dirs().logs,
             redactor: &self.redactor,
             needs: &self.needs,
+            retries: self.retries,
         }
     }
 

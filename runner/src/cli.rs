@@ -100,6 +100,10 @@ pub(crate) struct RunArgs {
     /// Leave the intervals of health checks as the recipe has them (CCCI_AS_SHIPPED=1), instead of 2 s at most.
     #[arg(long)]
     pub(crate) as_shipped: bool,
+    /// Run a test that failed again, at most so often; one that passes then is `flaky`.
+    #[arg(long, env = "CCCI_RETRIES", value_name = "N", default_value = "0",
+          value_parser = parse_retries)]
+    pub(crate) retries: u32,
     /// How the app is deployed.
     #[arg(long, env = "CCCI_DRIVER", default_value = "auto", value_parser = parse_driver)]
     pub(crate) driver: DriverChoice,
@@ -429,6 +433,16 @@ fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
 
 fn parse_driver(text: &str) -> Result<DriverChoice, String> {
     choice(text)
+}
+
+fn parse_retries(text: &str) -> Result<u32, String> {
+    match text.trim() {
+        "" => Ok(0),
+        text => match text.parse() {
+            Ok(retries @ 0..=5) => Ok(retries),
+            _ => Err("give a number from 0 to 5".to_owned()),
+        },
+    }
 }
 
 fn parse_keep(text: &str) -> Result<KeepChoice, String> {

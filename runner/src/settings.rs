@@ -330,6 +330,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         supplied_secrets: env::supplied_secrets(),
         local_images: env::local_images(),
         is_dependency: false,
+        retries: args.retries,
         as_shipped: args.as_shipped || flag("CCCI_AS_SHIPPED", AS_SHIPPED_HINT)?,
         dry_run: args.dry_run,
     })

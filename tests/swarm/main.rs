@@ -23,6 +23,7 @@ mod hold;
 mod infra;
 mod janitor;
 mod joined;
+mod lessons;
 mod life;
 mod mounts;
 mod ownership;

@@ -191,6 +191,22 @@ impl FetchError {
         }
     }
 
+    /// Returns whether the forge, or the way to it, failed as it may not at another time.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport(TransportError::Status { status, .. }) => {
+                matches!(status, 408 | 429 | 500..)
+            }
+            Self::Transport(
+                TransportError::Connect { .. }
+                | TransportError::Silent { .. }
+                | TransportError::Broken { .. },
+            ) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn git(doing: &'static str, place: &Path, source: git2::Error) -> Self {
         Self::Git {
             doing,

@@ -76,7 +76,7 @@ impl Rungs {
             match status {
                 Status::Pass => level = height,
                 Status::Skip => {}
-                Status::Fail | Status::Unver => break,
+                Status::Fail | Status::Unver | Status::Flaky => break,
             }
         }
         level
@@ -89,6 +89,9 @@ fn both(one: Status, other: Status) -> Status {
         (Status::Fail, _) | (_, Status::Fail) => Status::Fail,
         (Status::Pass, Status::Pass) => Status::Pass,
         (Status::Skip, Status::Skip) => Status::Skip,
+        (Status::Flaky, Status::Pass | Status::Flaky) | (Status::Pass, Status::Flaky) => {
+            Status::Flaky
+        }
         // One half alone verifies nothing.
         _ => Status::Unver,
     }

@@ -10,7 +10,8 @@ use super::quick::{self, Quick};
 use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
 use super::{
-    Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, routing,
+    Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, retry,
+    routing,
 };
 use crate::abra::Abra;
 use crate::coverage::Coverage;
@@ -165,7 +166,10 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
         &context.events,
         Phase::Fetch,
         what,
-        blocking(move || plan::fetch(&settings, &dirs)),
+        retry::twice(&context.events, "fetch of the recipe", async || {
+            let (settings, dirs) = (settings.clone(), dirs.clone());
+            blocking(move || plan::fetch(&settings, &dirs)).await
+        }),
     );
     // The clients take their time to say their versions.
     let (checkout, traits, chosen) =

@@ -239,6 +239,7 @@ async fn deploy(
         databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
+        retries: settings.retries,
         needs: Needs::default(),
         said: std::cell::RefCell::default(),
     };

@@ -2,7 +2,7 @@
 
 use super::dependencies::{self, Dependency};
 use super::plan::Plan;
-use super::{Context, RunError, resolved};
+use super::{Context, RunError, resolved, retry};
 use crate::driver::stack::Means;
 use crate::event::Event;
 use crate::outcome::Phase;
@@ -43,8 +43,12 @@ pub(super) async fn prepull(
     let get = async |image: &String, terms: &Terms| {
         context.events.emit(&Event::Progress(image.clone()));
         let (host, puller) = (&context.settings.host, terms.puller(image));
-        let got = engine.ensure_image(host, &context.processes, image, puller);
-        got.await.map(drop)
+        let what = format!("pull of image `{image}`");
+        retry::twice(&context.events, &what, async || {
+            let got = engine.ensure_image(host, &context.processes, image, puller);
+            got.await.map(drop)
+        })
+        .await
     };
     timed(&context.events, Phase::Prepull, detail, async {
         for image in &images {

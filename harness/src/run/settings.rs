@@ -154,6 +154,8 @@ pub struct Settings {
     pub is_dependency: bool,
     /// Whether containers are checked for health as often as the recipe says, and no oftener.
     pub as_shipped: bool,
+    /// How often a test of the recipe or the overlay that failed is run again.
+    pub retries: u32,
     /// Makes the plan, prints it and stops.
     pub dry_run: bool,
 }

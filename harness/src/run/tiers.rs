@@ -311,6 +311,7 @@ pub(super) fn bench(
         databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),
+        retries: settings.retries,
         needs: laid.needs,
         said: std::cell::RefCell::default(),
     })

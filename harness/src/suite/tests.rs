@@ -17,6 +17,7 @@ fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -
         logs,
         redactor,
         needs: no_needs(),
+        retries: 0,
     }
 }
 
@@ -416,4 +417,38 @@ fn what_will_run_is_listed() {
         suite.first_python_test().unwrap().as_deref(),
         Some("recipe: test_install.py")
     );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_test_that_fails_and_then_passes_is_flaky_only_where_that_was_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("theirs");
+    std::fs::create_dir_all(dir.join("custom")).unwrap();
+    let marker = root.path().join("ran");
+    let text = format!(
+        "#!/bin/sh\n[ -e {0} ] || {{ : >{0}; exit 3; }}\n",
+        marker.display()
+    );
+    std::fs::write(dir.join("custom/test_once.sh"), text).unwrap();
+    std::fs::write(dir.join("custom/test_never.sh"), "#!/bin/sh\nexit 4\n").unwrap();
+    let mut suite = Suite::default();
+    let layer = Layer::Dir(Origin::Overlay, &dir);
+    suite.add(layer, &root.path().join("tests")).unwrap();
+    let (processes, redactor) = (with_pytest(), Redactor::default());
+    for (retries, once) in [(0, Status::Fail), (1, Status::Flaky)] {
+        drop(std::fs::remove_file(&marker));
+        let means = Means {
+            retries,
+            ..means(&processes, root.path(), &redactor)
+        };
+        let ran = suite.run(Stage::Custom, means).await.unwrap();
+        let status = |name: &str| {
+            let of = ran.iter().find(|ran| ran.outcome.name.ends_with(name));
+            of.unwrap().outcome.status
+        };
+        assert_eq!(
+            (status("once.sh"), status("never.sh")),
+            (once, Status::Fail)
+        );
+    }
 }

@@ -161,6 +161,26 @@ impl Engine {
         Ok(result)
     }
 
+    /// Returns whether a container ended because it reached its memory limit; one that is gone did not.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be inspected.
+    pub async fn was_out_of_memory(&self, container: &str) -> Result<bool, EngineError> {
+        let inspected = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await;
+        let what = || format!("inspect container {}", short(container));
+        match inspected.map_err(|error| self.failed(what(), error)) {
+            Ok(found) => Ok(found
+                .state
+                .and_then(|state| state.oom_killed)
+                .unwrap_or(false)),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the address of a container on the engine's gateway bridge, or `None` when it has none there
     /// (not running, or only on networks without a way out).
     ///

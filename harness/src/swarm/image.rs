@@ -62,6 +62,19 @@ impl Engine {
             }))
     }
 
+    /// Returns the size of `image` in bytes; `None` where the engine does not have it.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be asked.
+    pub async fn image_size(&self, image: &str) -> Result<Option<u64>, EngineError> {
+        let inspected = self.docker.inspect_image(image).await;
+        match inspected.map_err(|error| self.failed(format!("inspect `{image}`"), error)) {
+            Ok(found) => Ok(found.size.and_then(|size| u64::try_from(size).ok())),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns whether the engine has `image`.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
         hook(bench, &mut tally, "verify", Stage::Custom).await?;
     }
     stayed::look(bench, &mut tally).await?;
+    bench.learn().await;
     let mut outcome = tally.end();
     let tests = outcome
         .tests

@@ -59,7 +59,7 @@ pub async fn run(
         images,
         stamp,
     } = target;
-    bench.current = release.clone();
+    let base = std::mem::replace(&mut bench.current, release.clone());
     let deployed = async {
         *secrets = bench
             .driver
@@ -122,6 +122,7 @@ pub async fn run(
         pruned(&after, &release),
     );
     data_is_in_place(bench, &mut tally, &held, &after).await?;
+    bench.learn_of_upgrade(&base.project, &before).await;
     still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
 }

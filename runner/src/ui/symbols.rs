@@ -22,6 +22,7 @@ impl Charset {
             (Self::Ascii, Status::Fail) => "x",
             (_, Status::Skip) => "-",
             (_, Status::Unver) => "?",
+            (_, Status::Flaky) => "~",
         }
     }
 
@@ -71,7 +72,7 @@ pub(super) fn style(status: Status) -> Style {
         Status::Pass => GREEN,
         Status::Fail => RED,
         Status::Skip => DIM,
-        Status::Unver => YELLOW,
+        Status::Unver | Status::Flaky => YELLOW,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::Project;
 use super::model::Service;
 use crate::name::{OBJECT_NAME_LIMIT, SERVICE_NAME_LIMIT};
@@ -71,6 +73,12 @@ impl fmt::Display for NameProblem {
 }
 
 impl Project {
+    /// Returns a service as its compose files have it together.
+    #[must_use]
+    pub(crate) fn raw_service(&self, name: &str) -> Option<&Value> {
+        self.document.get("services")?.get(name)
+    }
+
     /// Returns the service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
