@@ -17,6 +17,7 @@ mod routing;
 pub mod rules;
 pub mod sarif;
 mod service;
+mod sibling;
 mod swarm;
 mod view;
 

@@ -2,7 +2,7 @@
 
 use super::finding::Severity::{self, Error, Warning};
 use super::view::View;
-use super::{data, label, repository, routing, service, swarm};
+use super::{data, label, repository, routing, service, sibling, swarm};
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +229,10 @@ rules! {
         "updates of a service with a port in host mode stop first",
         "the new task waits for the port that the old one holds, so no update ends",
         "use `order: stop-first` for the service";
+    "C024" Warning Practice sibling::names,
+        "services on `proxy` look siblings up by names that no other app has",
+        "on `proxy` every app's services answer to their short names, and Docker picks any of them",
+        "write `${STACK_NAME}_<service>`, which is the sibling's name on every network";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

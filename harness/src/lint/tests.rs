@@ -136,7 +136,19 @@ fn every_rule_finds_its_own_fault_at_its_place() {
         "        - \"traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80\"\n";
     const C: &str = "compose.yml";
     const E: &str = "compose.extra.yml";
+    // A database beside the app, on a network of their own.
+    const ALONE: &str = "    networks: [proxy]\n\nnetworks: {proxy: {external: true}}\n";
+    const WITH_DB: &str = "    networks: [proxy, inner]\n  db:\n    image: example/db:1.2.0\n    networks: [inner]\n    \
+        healthcheck: {test: [CMD, 'true']}\n\nnetworks: {proxy: {external: true}, inner: }\n";
+    const BY_SHORT_NAME: &str = "    environment:\n      - DB_HOST=db\n    deploy:\n";
+    const BY_FULL_NAME: &str =
+        "    environment:\n      - DB_HOST=${STACK_NAME}_db\n      - DB_NAME=db\n    deploy:\n";
     let cases: &[(&[Change], &[&str])] = &[
+        (
+            &[(C, DEPLOY, BY_SHORT_NAME), (C, ALONE, WITH_DB)],
+            &["C024 compose.yml:16"],
+        ),
+        (&[(C, DEPLOY, BY_FULL_NAME), (C, ALONE, WITH_DB)], &[]),
         (
             &[(E, "3.8", "3.7")],
             &["R001 compose.extra.yml:1", "C015 compose.extra.yml:1"],

@@ -81,7 +81,8 @@ impl Added {
 
 impl Project {
     /// Returns whether a service is attached to the network that the host's gateway is on.
-    fn is_on_proxy(&self, service: &Service) -> bool {
+    #[must_use]
+    pub fn is_on_proxy(&self, service: &Service) -> bool {
         let is_proxy = |key: &String| {
             let mut networks = self.networks.iter();
             networks.any(|network| {
