@@ -1,4 +1,4 @@
-//! Databases of an app: found by image and process, asked through the client that their own container has.
+//! Databases of an app: found by image, command and process, asked through the client that their own container has.
 //!
 //! A container is asked with one command: a shell script on its standard input ([`script`]) that finds the servers
 //! that run there, reads the credentials that the recipe gave them, and answers in lines. So no credential comes out

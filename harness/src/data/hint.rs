@@ -11,7 +11,7 @@ use super::Kind;
 pub struct Hints {
     /// The kind that the image is of, by its name.
     pub image: Option<Kind>,
-    /// Kinds that variables or the command tell of; those may also be for a client.
+    /// Kinds whose servers the command starts.
     pub told: BTreeSet<Kind>,
     /// Where what outlives the container is mounted, volumes with a name and directories of the host, without a `/` at
     /// the end.
@@ -60,19 +60,6 @@ const BESIDE: [&str; 13] = [
     "dump",
 ];
 
-/// Variables that the images of servers know.
-const VARIABLES: [(&str, Kind); 9] = [
-    ("POSTGRES_", Kind::PostgreSql),
-    ("POSTGRESQL_", Kind::PostgreSql),
-    ("PGDATA", Kind::PostgreSql),
-    ("MYSQL_", Kind::MariaDb),
-    ("MARIADB_", Kind::MariaDb),
-    ("MONGO_INITDB_", Kind::MongoDb),
-    ("MONGODB_", Kind::MongoDb),
-    ("REDIS_", Kind::Redis),
-    ("VALKEY_", Kind::Redis),
-];
-
 /// Programs that are servers.
 const SERVERS: [(&str, Kind); 8] = [
     ("postgres", Kind::PostgreSql),
@@ -116,12 +103,6 @@ impl Hints {
             .map(|word| word.trim_matches(['"', '\'', ';']))
             .collect();
         let mut told = BTreeSet::new();
-        for variable in texts("Env") {
-            let of = VARIABLES
-                .iter()
-                .filter(|(start, _)| variable.starts_with(start));
-            told.extend(of.map(|(_, kind)| *kind));
-        }
         for word in &words {
             let program = word.rsplit('/').next().unwrap_or(word);
             let of = SERVERS.iter().filter(|(name, _)| *name == program);
@@ -156,8 +137,8 @@ impl Hints {
         }
     }
 
-    /// Returns whether a database may run in the container: what has neither a mount nor a word about one keeps
-    /// nothing.
+    /// Returns whether a database may run in the container. What has no mount and no word about a server keeps nothing;
+    /// variables with credentials are no word, because clients have the same.
     #[must_use]
     pub fn may_have_a_database(&self) -> bool {
         self.image.is_some() || !self.told.is_empty() || !self.mounts.is_empty()
@@ -235,7 +216,8 @@ mod tests {
         assert_eq!(hints.configs, ["/etc/redis/redis.conf"]);
         assert!(hints.may_have_a_database());
 
-        let web = Hints::of(&json!({"Image": "nginx", "Env": ["TZ=UTC"]}));
+        let web =
+            Hints::of(&json!({"Image": "nginx", "Env": ["POSTGRES_PASSWORD=x", "PGDATABASE=x"]}));
         assert_eq!(web, Hints::default());
         assert!(!web.may_have_a_database());
     }
