@@ -63,8 +63,10 @@ pub(super) fn mutants(recipe: &Path) -> Vec<Mutant> {
         breaks.top();
         let versions = read(recipe, "abra.sh");
         for (config, variable) in configs_of(doc) {
-            let line = |number| format!("export {variable}=v{number}\n");
-            found.push(if versions.contains(&line(1)) {
+            let start = format!("export {variable}=v");
+            let line = versions.lines().find(|line| line.starts_with(&start));
+            let number: u32 = line.unwrap()[start.len()..].parse().unwrap();
+            found.push(if number == 1 {
                 Mutant {
                     kind: "change unbumped config",
                     text: read(recipe, &config) + "\n# changed\n",
@@ -76,7 +78,7 @@ pub(super) fn mutants(recipe: &Path) -> Vec<Mutant> {
                     kind: "take back version",
                     place: variable.clone(),
                     file: "abra.sh".to_owned(),
-                    text: versions.replace(&line(2), &line(1)),
+                    text: versions.replace(line.unwrap(), &format!("{start}{}", number - 1)),
                 }
             });
         }

@@ -38,14 +38,6 @@ pub(super) const PASSING: &[(&str, &str)] = &[
 
 /// Mutants that pass and must not, with what is missing.
 pub(super) const OPEN: &[(&str, &str)] = &[
-    ("notes: drop app networks proxy", ROUTING),
-    ("notes: drop label app traefik.enable", ROUTING),
-    ("notes: break rule app traefik.http.routers.S.rule", ROUTING),
-    (
-        "notes: rule of another domain app traefik.http.routers.S.rule",
-        ROUTING,
-    ),
-    ("notes: drop label app traefik.http.routers.S.rule", ROUTING),
     (
         "notes: drop label app traefik.http.routers.S.tls.certresolver",
         ROUTING,
