@@ -35,6 +35,7 @@ fn all(recipe: &str) -> Vec<Mutant> {
 
 /// Runs one mutant; returns what is wrong with how it ended.
 fn judge(recipe: &str, mutant: &Mutant) -> Option<String> {
+    let _port = super::port_of(recipe);
     let env = SwarmEnv::new();
     let begin = Instant::now();
     let path = env.recipe_of(set_of(recipe), recipe);

@@ -6,7 +6,7 @@ use crate::engine::SwarmEnv;
 use crate::fixtures::{described, judge_repository};
 use crate::support::repository;
 
-use super::SET;
+use super::{SET, port_of, say};
 
 /// Twins that are green today and must not be, with what is missing. One that turns red has to leave this list.
 #[cfg(feature = "real")]
@@ -14,11 +14,12 @@ const GAPS: [(&str, &str); 0] = [];
 
 /// Runs a recipe and compares; says how long it took.
 fn judge(name: &str) {
+    let _port = port_of(name);
     let env = SwarmEnv::new();
     let begin = Instant::now();
     let recipe = env.recipe_of(SET, name);
     judge_repository(env, &recipe, &described(SET, name)["expect"]);
-    super::say(&format!(
+    say(&format!(
         "{name}: as described after {:.1?}",
         begin.elapsed()
     ));
@@ -30,6 +31,7 @@ fn twin(name: &str) {
     let Some((_, missing)) = GAPS.iter().find(|(gap, _)| *gap == name) else {
         return judge(name);
     };
+    let _port = port_of(name);
     let env = SwarmEnv::new();
     let recipe = env.recipe_of(SET, name);
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
@@ -38,7 +40,7 @@ fn twin(name: &str) {
         "`{name}` is red now: take it out of GAPS ({missing})\n{}",
         done.stderr
     );
-    super::say(&format!("known gap: {name} is green: {missing}"));
+    say(&format!("known gap: {name} is green: {missing}"));
     env.assert_nothing_left();
 }
 
