@@ -63,7 +63,11 @@ impl Proposal {
 }
 
 /// What files of the recipe the proposals name.
-const FILES: [(&str, &str); 2] = [("secret.txt", "secret"), ("conf.txt", "conf")];
+const FILES: [(&str, &str); 3] = [
+    ("secret.txt", "secret"),
+    ("conf.txt", "conf"),
+    ("env.txt", "FROM_FILE=yes\n"),
+];
 
 /// How often a value is one that a stranger must not have, in a hundred.
 const HOSTILE: u32 = 4;
@@ -258,6 +262,7 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!(["inner"]),
             json!(["inner", "proxy"]),
             json!({"inner": {"aliases": ["web"]}, "default": null}),
+            json!({"inner": {"aliases": ["web", "www"]}, "proxy": {"aliases": ["web"]}, "default": {"aliases": ["x"]}}),
             json!([]),
         ]),
         one_of([
@@ -283,6 +288,26 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!({"healthcheck": {"test": "true", "interval": "5s"}}),
             json!({"cap_add": ["NET_BIND_SERVICE"], "read_only": true, "user": "1000"}),
             json!({"labels": {"x": "y"}, "stop_grace_period": "5s", "init": true}),
+            json!({"entrypoint": ["/bin/sh", "-c"], "working_dir": "/srv", "tty": true, "stdin_open": true}),
+            json!({"cap_drop": ["ALL"], "stop_signal": "SIGQUIT", "shm_size": "64m", "expose": ["80"]}),
+            json!({"depends_on": ["db"], "restart": "always", "container_name": "x", "tmpfs": "/run"}),
+            json!({"env_file": "env.txt", "hostname": "here", "domainname": "example.org"}),
+            json!({"logging": {"driver": "json-file", "options": {"max-size": "1m", "max-file": "3"}}}),
+            json!({"deploy": {"mode": "global", "endpoint_mode": "dnsrr"}}),
+            json!({"deploy": {
+                "update_config": {"order": "start-first", "failure_action": "rollback", "monitor": "5s", "parallelism": 1},
+                "rollback_config": {"order": "stop-first", "delay": "1s"},
+            }}),
+            json!({"deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 3, "window": "30s"}}}),
+            json!({"deploy": {"resources": {
+                "limits": {"memory": "64m", "cpus": "0.5", "pids": 20}, "reservations": {"memory": "16m"},
+            }}}),
+            json!({"deploy": {"placement": {"constraints": ["node.role == manager"], "max_replicas_per_node": 2}}}),
+            json!({"deploy": {"labels": {
+                "traefik.enable": "true", "backupbot.backup": "true", "backupbot.backup.path": "/data",
+            }}}),
+            json!({"healthcheck": {"disable": true}, "security_opt": ["no-new-privileges:true"]}),
+            json!({"labels": ["caddy=victim.example.org", "ofelia.enabled=true"]}),
         ]),
         one_of([
             json!({"ports": ["8080:80"]}),
@@ -295,6 +320,18 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!({"deploy": {"replicas": 1000}}),
             json!({"deploy": {"labels": ["traefik.http.routers.x.rule=Host(`victim.example.org`)"]}}),
             json!({"privileged": true}),
+            json!({"deploy": {"placement": {"preferences": [{"spread": "node.labels.zone"}]}}}),
+            json!({"deploy": {"placement": {"constraints": ["node.labels.victim == true"]}}}),
+            json!({"deploy": {"resources": {"reservations": {"generic_resources": [
+                {"discrete_resource_spec": {"kind": "gpu", "value": 1}},
+            ]}}}}),
+            json!({"extra_hosts": ["victim:10.0.0.1"], "dns": "10.0.0.1"}),
+            json!({"ulimits": {"nofile": 1_000_000}, "isolation": "default"}),
+            json!({"devices": ["/dev/sda:/dev/sda"], "pid": "host", "ipc": "host"}),
+            json!({"env_file": "/etc/hostname"}),
+            json!({"network_mode": "host", "userns_mode": "host", "cgroup_parent": "/"}),
+            json!({"environment": ["X={{ .Node.ID }}", "VIRTUAL_HOST=victim.example.org"]}),
+            json!({"labels": {"com.docker.stack.namespace": "victim"}}),
             json!({"made_up": 1}),
         ]),
     );

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::cancel::kill_both;
 use crate::dependencies::Pair;
 use crate::engine::{SwarmEnv, objects_of};
+use crate::forge::Forge;
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -107,6 +108,37 @@ fn ps_shows_phase_age_deadline_and_who_waits_for_whom() {
     first.finish().expect(0);
     second.finish().expect(0);
     assert_eq!(ps(&env)["runs"], Value::Array(Vec::new()));
+    env.assert_nothing_left();
+}
+
+/// Who looks at a host sees whose proposal takes it, while it does.
+#[test]
+fn ps_shows_how_far_the_source_of_a_run_is_trusted() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install,custom");
+    let recipe = env.recipe("notes");
+    let forge = Forge::start(env.root.join("forge"));
+    let host = forge.url().replace("http://", "");
+    let grants = format!("sources: {{'{host}/team/notes': {{branches: [main]}}}}\n");
+    let grants = env.write("grants.yml", &grants).display().to_string();
+    env.set("CCCI_FORGE_URL", forge.url());
+    env.set("CCCI_GRANTS", grants);
+    let reached = env.hold("notes", "custom/test_hold.sh");
+    for (source, level) in [("evil/notes", "stranger"), ("team/notes", "granted")] {
+        forge.publish_as(source, &recipe);
+        drop(std::fs::remove_file(&reached));
+        let run = env.start(["run", "--src", source, "--ref", "main", "--run-id", level]);
+        wait_until(LONG, "the run holds", || reached.exists().then_some(()));
+        let seen = ps(&env);
+        let trust = &seen["runs"][0]["trust"];
+        assert_eq!(trust["level"], level, "{seen:#}");
+        assert_eq!(trust["source"], format!("{host}/{source}"), "{seen:#}");
+        let table = env.run(["ps"]).stdout;
+        let row = table.lines().find(|line| line.starts_with(level)).unwrap();
+        assert!(row.contains(&format!(" {level} ")), "{table}");
+        let _open = env.release();
+        run.finish().expect(0);
+    }
     env.assert_nothing_left();
 }
 

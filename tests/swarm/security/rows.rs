@@ -114,20 +114,20 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""secrets": ["a3"]"#,
         top: r#""secrets": {"a3": {"file": "ROOT/victim/canary"}}"#,
-        ..always("a3-absolute", Refused("is outside the recipe"))
+        ..always("a3-absolute", Refused("P037"))
     },
     Row {
         app: r#""configs": ["a3"]"#,
         top: r#""configs": {"a3": {"file": "../../victim/canary"}}"#,
-        ..always("a3-up", Refused("is outside the recipe"))
+        ..always("a3-up", Refused("P037"))
     },
     Row {
         app: r#""env_file": "ROOT/victim/canary""#,
-        ..always("a3-env-file", Refused("is outside the recipe"))
+        ..always("a3-env-file", Refused("P037"))
     },
     Row {
         links: &[("abra.sh", "ROOT/victim/canary")],
-        ..always("a3-link", Refused("leads out of the repository"))
+        ..always("a3-link", Refused("P037"))
     },
     // A4: foreign objects.
     Row {
@@ -181,7 +181,7 @@ pub(crate) const ROWS: &[Row] = &[
         env: "SECRET_SMTP_PASSWORD_VERSION=v1 # generate=false\n",
         grant: r#""secrets": ["smtp_password"]"#,
         near: r#""secrets": ["smtp"]"#,
-        stranger: Refused("smtp_password"),
+        stranger: Refused("P038"),
         ..always(
             "a5-supplied",
             Works("inside 'test -s /run/secrets/smtp_password'"),
@@ -369,11 +369,11 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         links: &[(".env.sample", "/dev/zero")],
-        ..always("a10-zero", Refused("leads out of the repository"))
+        ..always("a10-zero", Refused("P037"))
     },
     Row {
         app: r#""env_file": "/proc/kmsg""#,
-        ..always("a10-kmsg", Refused("is outside the recipe"))
+        ..always("a10-kmsg", Refused("P037"))
     },
     // A11: ceilings.
     Row {
