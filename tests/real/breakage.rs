@@ -1,5 +1,6 @@
 //! Breaks a recipe in every way that its text allows: mechanically, with no knowledge of what it is for.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -106,6 +107,13 @@ pub(super) fn mutants(recipe: &Path) -> Vec<Mutant> {
                 file: file.to_owned(),
                 text: kept,
             });
+        }
+    }
+    // Two files may have the same of one service.
+    let mut names = HashSet::new();
+    for mutant in &mut found {
+        if !names.insert(mutant.name()) {
+            mutant.place = format!("{} in {}", mutant.place, mutant.file);
         }
     }
     found
