@@ -9,7 +9,7 @@ mod engine;
 mod gateway;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::dirs::HostDirs;
 use crate::http::Gateway;
 use crate::name::Zone;
 use crate::process::Processes;
+use crate::trust;
 
 /// What is examined.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Subject {
     pub zone: Zone,
     /// The gateway through which apps are to be reached, if any.
     pub gateway: Option<Gateway>,
+    /// The file that says which sources are trusted, if there is one.
+    pub grants: Option<PathBuf>,
     /// The root of the file system: `/` but for tests.
     pub root: PathBuf,
 }
@@ -128,10 +131,27 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
     checks.extend(tools);
     checks.push(dirs::zone(&subject.zone));
     checks.push(sweeping(subject));
+    checks.push(grants(subject.grants.as_deref()));
     if let Some(gateway) = &subject.gateway {
         checks.push(gateway::check(gateway, &subject.zone).await);
     }
     checks
+}
+
+/// Returns whether the file of grants can be used: one that cannot stops every run.
+fn grants(file: Option<&Path>) -> Check {
+    let check = |status, found: String| Check::new("grants", "grants", status, found);
+    let Some(file) = file else {
+        let found = "there is no grants.yml: every source is a stranger's";
+        return check(Status::Ok, found.to_owned());
+    };
+    match trust::read::read(file) {
+        Ok(_) => check(Status::Ok, file.display().to_string()),
+        Err(error) => {
+            let found = format!("{}; {}", in_full(&error), error.advice());
+            check(Status::Fail, found).by_hand("recipe-ci grants check")
+        }
+    }
 }
 
 /// Returns whether anything sweeps this host when no run does.
@@ -222,6 +242,7 @@ mod tests {
             )])),
             zone: "ci.localhost".parse().unwrap(),
             gateway: None,
+            grants: None,
             root: root.to_owned(),
         }
     }
@@ -242,6 +263,26 @@ mod tests {
                 "{check:?} has no fix"
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_grants_that_stops_every_run_is_a_failure_with_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("grants.yml");
+        assert_eq!(grants(None).status, Status::Ok);
+        crate::record::write_private(&file, b"sources: {}\n").unwrap();
+        assert_eq!(
+            grants(Some(&file)).status,
+            Status::Ok,
+            "{:?}",
+            grants(Some(&file))
+        );
+        crate::record::write_private(&file, b"sorces: {}\n").unwrap();
+        let check = grants(Some(&file));
+        assert_eq!(check.status, Status::Fail, "{check:?}");
+        assert!(check.found.contains("grants.yml:1:1"), "{check:?}");
+        let absent = grants(Some(&root.path().join("absent.yml")));
+        assert_eq!(absent.status, Status::Fail, "{absent:?}");
     }
 
     #[test]

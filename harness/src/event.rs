@@ -98,6 +98,8 @@ pub enum Event {
         /// The lines, oldest first.
         lines: Vec<String>,
     },
+    /// The recipe was fetched; this commit is under test, 40 hex digits.
+    HeadFetched(String),
     /// Teardown began; from here on signals are only noted.
     TeardownStarted {
         /// Why the run ends: `finished`, `SIGTERM received (cancel / parent death)`, …

@@ -225,6 +225,7 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
             .parse()
             .map_err(|error| wrong(error, "correct or unset CCCI_ZONE"))?,
         gateway,
+        grants: of_the_environment(),
         root: PathBuf::from("/"),
     })
 }

@@ -50,6 +50,8 @@ fn what_is_wrong_with_the_recipes_text_has_a_rule_a_file_and_a_line() {
         done.expect(2);
         let results = env.results();
         assert_eq!(results["verdict"], "refused", "{results:#}");
+        let commit = results["head_commit"].as_str().unwrap_or_default();
+        assert_eq!(commit.len(), 40, "{results:#}");
         let found = |results: &Value| -> Vec<(String, String, u64)> {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let all = results["policy"].as_array().unwrap().iter();

@@ -181,6 +181,14 @@ impl FetchError {
             | Self::AmbiguousRef { .. }
             | Self::NoCommit { .. }
             | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
+            // A forge hides what a client may not see: GitHub and Gitea answer both alike. The source is wrong, or
+            // this host has no token for it; the host itself is well.
+            Self::Transport(TransportError::Status { status: 404, .. }) => Fault::Usage,
+            Self::Transport(TransportError::Status {
+                status: 401,
+                authorized: false,
+                ..
+            }) => Fault::Usage,
             Self::Content(error) if error.is_the_repositorys() => Fault::Usage,
             Self::Transport(_)
             | Self::Content(_)

@@ -34,7 +34,7 @@ const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 
-/// A forge could not be asked, or refused. A matter of infrastructure, but for what is too large.
+/// A forge could not be asked, or refused. [`super::fetch::FetchError::fault`] says which of these are the host's.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The forge answered with something besides success.
@@ -46,6 +46,8 @@ pub enum TransportError {
         path: String,
         /// The code.
         status: u16,
+        /// Whether a token was sent.
+        authorized: bool,
         /// What it means for a repository.
         meaning: &'static str,
     },
@@ -161,7 +163,7 @@ impl Client {
                 &url,
             )?;
             if !response.status().is_redirection() {
-                let response = expect(response, &url, ADVERTISEMENT)?;
+                let response = expect(response, &url, ADVERTISEMENT, self.opens(&url))?;
                 *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = repository_of(&url);
                 return Ok(response);
             }
@@ -215,7 +217,14 @@ impl Client {
             .post(url.clone())
             .header(CONTENT_TYPE, REQUEST)
             .header(ACCEPT, RESULT);
-        expect(self.send(request.body(body), &url)?, &url, RESULT)
+        let response = self.send(request.body(body), &url)?;
+        expect(response, &url, RESULT, self.opens(&url))
+    }
+
+    /// Returns whether a token goes with requests to `url`.
+    fn opens(&self, url: &Url) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| token.secret_for(url).is_some())
     }
 
     fn send(&self, mut request: RequestBuilder, url: &Url) -> Result<Response, TransportError> {
@@ -254,13 +263,24 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         || error.source().is_some_and(is_tls)
 }
 
-fn expect(response: Response, url: &Url, content_type: &str) -> Result<Response, TransportError> {
+fn expect(
+    response: Response,
+    url: &Url,
+    content_type: &str,
+    authorized: bool,
+) -> Result<Response, TransportError> {
     let (host, path) = (host(url), url.path().to_owned());
     let status = response.status();
     if !status.is_success() {
         let meaning = match status {
-            StatusCode::UNAUTHORIZED => "it wants a token, or refuses the one it got",
+            StatusCode::UNAUTHORIZED if authorized => "it refuses the token",
+            StatusCode::UNAUTHORIZED => {
+                "there is no such repository, or it is for those with a token, and none was sent"
+            }
             StatusCode::FORBIDDEN => "the token, or everyone without one, may not read it",
+            StatusCode::NOT_FOUND if authorized => {
+                "there is no such repository, or the token may not read it"
+            }
             StatusCode::NOT_FOUND => "there is no such repository, or it is hidden without a token",
             StatusCode::TOO_MANY_REQUESTS => "it has been asked too often",
             _ if status.is_server_error() => "the server is at fault",
@@ -270,6 +290,7 @@ fn expect(response: Response, url: &Url, content_type: &str) -> Result<Response,
             host,
             path,
             status: status.as_u16(),
+            authorized,
             meaning,
         });
     }

@@ -160,6 +160,7 @@ fn lines(event: &Event) -> String {
                 tier.tests.len(),
             )
         }
+        Event::HeadFetched(commit) => format!("head {commit}"),
         Event::DeployCounted(count) => format!("deploy count {count}"),
         Event::FailureOutput { title, lines } => {
             let mut text = format!("output of {title}, {} lines:", lines.len());

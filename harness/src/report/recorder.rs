@@ -127,6 +127,10 @@ impl Results {
                 self.policy.push((**found).clone());
                 return false;
             }
+            Event::HeadFetched(commit) => {
+                self.head_commit = Some(commit.clone());
+                return false;
+            }
             Event::DeployCounted(count) => {
                 self.deploy_count = *count;
                 return false;

@@ -35,6 +35,16 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
         FetchError::Transport(TransportError::TooLarge { .. }) => {
             "docs/operating.md says what a recipe's repository may hold"
         }
+        FetchError::Transport(TransportError::Status {
+            status: 401 | 404,
+            authorized: false,
+            ..
+        }) => {
+            "check OWNER/REPO; for a private repository, give CCCI_FORGE_TOKEN, and grant the source `token: true` in grants.yml"
+        }
+        FetchError::Transport(TransportError::Status { status: 404, .. }) => {
+            "check OWNER/REPO, and what the token (CCCI_FORGE_TOKEN) may read"
+        }
         FetchError::Content(_) => "fetch the whole repository, not a part of it",
         FetchError::Transport(_) => {
             "check the address, the token (CCCI_FORGE_TOKEN) and whether this host reaches the forge"

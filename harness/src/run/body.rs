@@ -175,6 +175,8 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
     let (checkout, traits, chosen) =
         futures_util::join!(fetch, host_traits(context), choose(context));
     let checkout = checkout?;
+    let head = checkout.tree.commit.clone();
+    context.events.emit(&Event::HeadFetched(head));
     context
         .events
         .emit(&Event::Trusted(Box::new((&checkout.trust).into())));

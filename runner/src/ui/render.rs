@@ -116,7 +116,7 @@ impl Renderer {
             }
             Event::TestFinished { stage, test } => self.test(*stage, test, at),
             Event::TierFinished(tier) => self.tier(tier, at),
-            Event::DeployCounted(_) => String::new(),
+            Event::DeployCounted(_) | Event::HeadFetched(_) => String::new(),
             Event::FailureOutput { title, lines } => self.output(title, lines),
             Event::TeardownStarted { why } => self.teardown_started(why, at),
             Event::TeardownFinished { residual } => self.teardown_finished(residual, at),

@@ -453,7 +453,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         private: true,
         grant: r#""token": true"#,
-        stranger: Unanswered("wants a token"),
+        stranger: Refused("grant the source `token: true`"),
         granted: Works("[ -s ROOT/forge/tokens ]"),
         by_hand: Not("a path is not fetched"),
         ..always("a16-private", ROW.by_hand)

@@ -47,9 +47,13 @@ fn refused(result: Result<Fetched, FetchError>) -> TransportError {
     error
 }
 
-fn status_of(result: Result<Fetched, FetchError>) -> (u16, String) {
-    match refused(result) {
-        TransportError::Status { status, path, .. } => (status, path),
+/// The answer's code, the path that was asked for, and whose fault it is.
+fn status_of(result: Result<Fetched, FetchError>) -> (u16, String, Fault) {
+    let error = result.unwrap_err();
+    let fault = error.fault();
+    assert!(!shown(&error).contains(SECRET));
+    match error {
+        FetchError::Transport(TransportError::Status { status, path, .. }) => (status, path, fault),
         other => panic!("{other:?}"),
     }
 }
@@ -202,9 +206,13 @@ fn a_private_repository_wants_the_token_and_keeps_no_trace_of_it() {
     let url = format!("{}/notes", server.url());
     let to = fixture.outside("copy");
     let mut request = request(&url, Some(&pull.to_string()[..10]), &to);
-    assert_eq!(status_of(fetch(&request)), (401, "/notes/info/refs".into()));
+    let path = "/notes/info/refs";
+    assert_eq!(status_of(fetch(&request)), (401, path.into(), Fault::Usage));
     request.token = Some(Token::new(&server.url(), "another").unwrap());
-    assert_eq!(status_of(fetch(&request)).0, 401);
+    assert_eq!(
+        status_of(fetch(&request)),
+        (401, path.into(), Fault::Infrastructure)
+    );
     assert!(!to.exists());
 
     request.token = Some(Token::new(&server.url(), SECRET).unwrap());
@@ -303,7 +311,8 @@ fn what_the_forge_says_becomes_a_typed_error() {
     let to = fixture.outside("copy");
     let server = Server::start(&fixture.served(), Rules::default());
     let result = fetch(&request(&format!("{}/nothing", server.url()), None, &to));
-    assert_eq!(status_of(result), (404, "/nothing/info/refs".into()));
+    let path = "/nothing/info/refs";
+    assert_eq!(status_of(result), (404, path.into(), Fault::Usage));
     for status in [403, 429, 500, 503] {
         let server = Server::start(
             &fixture.served(),
