@@ -1,6 +1,6 @@
 //! Recipes of real software through a real Traefik, in HTTPS with the certificate of a private authority.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::engine::SwarmEnv;
@@ -55,8 +55,17 @@ fn an_app_and_one_that_speaks_https_only_are_served_through_traefik() {
         .env("DIR", &dir);
     let deployed = deploy.output().unwrap();
     assert!(deployed.status.success(), "{deployed:?}");
-    let up = || TcpStream::connect(("127.0.0.1", port)).ok();
-    wait_for(Duration::from_secs(60), up).expect("Traefik listens");
+    // Docker accepts connections to the port before Traefik does.
+    let up = || {
+        let mut asked = command("curl");
+        asked.args([
+            "--silent",
+            "--insecure",
+            &format!("https://127.0.0.1:{port}/"),
+        ]);
+        asked.output().unwrap().status.success().then_some(())
+    };
+    wait_for(Duration::from_secs(60), up).expect("Traefik answers");
 
     env.set("CCCI_GATEWAY", format!("https://127.0.0.1:{port}"));
     env.set("SSL_CERT_FILE", dir.join("ca.pem").display().to_string());

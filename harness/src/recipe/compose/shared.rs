@@ -203,20 +203,33 @@ pub(super) fn replace(
 
 /// Has Traefik take `network` for a service, unless the recipe names another one than the gateway's; returns what was
 /// changed, in words.
+///
+/// One label must do: Traefik passes over a service that has labels of both of its providers, and each of its versions
+/// reads that of Docker's.
 fn choose(document: &mut Value, service: &Service, network: &str) -> Option<String> {
     let choice = |key: &str| CHOICES.iter().any(|one| key.eq_ignore_ascii_case(one));
-    let mut given = service.labels.iter().filter(|(key, _)| choice(key));
+    let given = service.labels.iter().filter(|(key, _)| choice(key));
+    let given: Vec<(&String, &String)> = given.collect();
     // That is a fault of the recipe's, which must not be covered up.
-    if given.any(|(_, value)| !matches!(value.as_str(), "" | PROXY)) {
+    if given
+        .iter()
+        .any(|(_, value)| !matches!(value.as_str(), "" | PROXY))
+    {
         return None;
     }
+    let mut keys = service.labels.keys();
+    let of_swarm = keys.any(|key| key.to_ascii_lowercase().starts_with("traefik.swarm."));
     let labels = mapping(document, &["services", &service.name, "deploy", "labels"])?;
-    labels.retain(|key, _| !choice(key));
-    for key in CHOICES {
-        labels.insert(key.to_owned(), network.into());
+    let mut named: Vec<&str> = given.iter().map(|(key, _)| key.as_str()).collect();
+    if named.is_empty() {
+        named.push(CHOICES[usize::from(of_swarm)]);
+    }
+    for key in &named {
+        labels.insert((*key).to_owned(), network.into());
     }
     Some(format!(
-        "labels `{}` and `{}` of service `{}` name that network",
-        CHOICES[0], CHOICES[1], service.name
+        "label `{}` of service `{}` names that network",
+        named.join("`, `"),
+        service.name
     ))
 }
