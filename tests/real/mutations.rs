@@ -19,6 +19,10 @@ use super::passing::{OPEN, PASSING};
 /// How long the sample of every run may take.
 const SAMPLE: Duration = Duration::from_secs(45);
 
+/// How long one mutant may take. What never gets healthy waits for the whole deploy limit, and once more with its checks
+/// as shipped.
+const LIMIT: Duration = Duration::from_secs(900);
+
 /// The set of fixtures that a recipe is in.
 fn set_of(recipe: &str) -> &'static str {
     match recipe {
@@ -40,7 +44,8 @@ fn judge(recipe: &str, mutant: &Mutant) -> Option<String> {
     let begin = Instant::now();
     let path = env.recipe_of(set_of(recipe), recipe);
     mutant.apply(&path);
-    let done = env.run(["run".as_ref(), path.as_os_str()]);
+    let run = env.start(["run".as_ref(), path.as_os_str()]);
+    let done = run.finish_within(LIMIT);
     let name = format!("{recipe}: {}", mutant.name());
     let verdict = done
         .stderr

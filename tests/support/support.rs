@@ -509,9 +509,15 @@ impl Run {
 
     /// Waits for its end; fails when it does not come, or when somebody still holds its output then.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Done {
-        let Ok(status) = self.ended.recv_timeout(RUN_LIMIT) else {
-            panic!("no end within {RUN_LIMIT:?}:\n{}", self.err.text());
+    pub(crate) fn finish(self) -> Done {
+        self.finish_within(RUN_LIMIT)
+    }
+
+    /// The same with a limit of its own.
+    #[track_caller]
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Done {
+        let Ok(status) = self.ended.recv_timeout(limit) else {
+            panic!("no end within {limit:?}:\n{}", self.err.text());
         };
         self.done = true;
         for (name, lines) in [("stdout", &self.out), ("stderr", &self.err)] {
