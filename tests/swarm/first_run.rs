@@ -7,6 +7,7 @@ use crate::support::{Done, git};
 
 /// Answers with its installer until that got the secret, and finishes for the cookie that it gave then.
 const SETUP: &str = r#"mkdir -p /www/cgi-bin
+echo installer > /www/install.php
 cat > /www/cgi-bin/index.cgi <<'END'
 #!/bin/sh
 if [ -f /www/done ]; then printf 'Content-Type: text/html\r\n\r\nwelcome\n'
