@@ -9,13 +9,13 @@ use crate::engine::SwarmEnv;
 use crate::support::command;
 
 /// What a request is answered with: a way to an app, or the gateway's own page.
-enum Answer {
+pub(crate) enum Answer {
     Forward(String),
     Own(&'static str),
 }
 
 /// A gateway on loopback that chooses by the `Host` header, as Traefik does; returns its address.
-fn gateway(choose: impl Fn(&str) -> Answer + Send + 'static) -> String {
+pub(crate) fn gateway(choose: impl Fn(&str) -> Answer + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {

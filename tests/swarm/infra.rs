@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::cancel::{Phase, Scene, child_of, stop};
 use crate::dependencies::ABSENT;
 use crate::engine::{SOCKET, SwarmEnv, objects_of};
+use crate::gateway::{Answer, gateway};
 use crate::hold::Proxy;
 use crate::janitor::{lock_file, lock_files, orphan};
 use crate::support::{Mount, binary, command};
@@ -99,20 +100,26 @@ fn a_host_without_the_gateways_network() {
 #[test]
 fn a_host_whose_gateway_is_not_found() {
     let mut env = SwarmEnv::new();
-    env.set("CCCI_GATEWAY", "http://127.0.0.1:9");
+    let address = gateway(|_| Answer::Own("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"));
+    let port = address.rsplit(':').next().unwrap();
+    env.set("CCCI_GATEWAY", format!("http://{address}"));
     let recipe = env.recipe("notes");
     for (service, code, said) in [
-        ("", 3, "no container on network `proxy` publishes port 9"),
+        (
+            "",
+            3,
+            format!("no container on network `proxy` publishes port {port}"),
+        ),
         (
             "nobody-has-this-name",
             2,
-            "no service and no container `nobody-has-this-name`",
+            "no service and no container `nobody-has-this-name`".to_owned(),
         ),
     ] {
         env.set("CCCI_GATEWAY_SERVICE", service);
         let done = env.run(["run".as_ref(), recipe.as_os_str()]);
         done.expect(code);
-        assert!(done.stderr.contains(said), "{}", done.stderr);
+        assert!(done.stderr.contains(&said), "{}", done.stderr);
         assert!(done.stderr.contains("--gateway-service"), "{}", done.stderr);
     }
     env.assert_nothing_left();
