@@ -170,10 +170,11 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     let recipe = env.recipe("pull-missing");
     let root = env.root.display().to_string();
     env.fifo();
-    // This host's docker, but pulls wait for the test and then fail, each with its own words.
+    // This host's docker, but pulls wait for the test and then fail, each with its own words, of a kind that is not
+    // tried again.
     let docker = format!(
         "#!/bin/sh\ncase \" $* \" in *' pull '*) ;; *) PATH=${{PATH#*:}}; exec docker \"$@\" ;; esac\n\
-         echo $$ >>{root}/pulls\nread -r go <{root}/fifo\necho \"refusal $$.\" >&2\nexit 1\n"
+         echo $$ >>{root}/pulls\nread -r go <{root}/fifo\necho \"unauthorized: refusal $$.\" >&2\nexit 1\n"
     );
     let docker = env.write("bin/docker", &docker);
     env.prepend_path(docker.parent().unwrap());
