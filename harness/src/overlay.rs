@@ -4,7 +4,6 @@
 //! Everything that it finds is in the manifest, also what will not run.
 
 pub mod environment;
-pub mod import;
 pub mod manifest;
 pub mod previous;
 

@@ -1,5 +1,8 @@
 //! Overlays and recipe-ci.yml: what is wrong with them, what a plan makes of them, and `recipe-ci overlay`.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::{Done, TestEnv, git};
@@ -279,39 +282,44 @@ fn overlays_are_checked_without_a_run() {
 }
 
 #[test]
-fn the_predecessors_file_is_imported() {
+fn the_predecessors_settings_are_translated_into_a_file_that_is_accepted() {
     let env = env();
-    let meta = env.write(
-        "recipe_meta.py",
-        "HEALTH_PATH = '/x'\ndef READY_PROBE(ctx):\n    return []\nDEPLOY_TIMEOUT = 900\n",
+    let meta = env.write("recipe_meta.py", include_str!("overlays/recipe_meta.py"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/recipe_meta_import.py");
+    let done = Command::new("python3")
+        .arg(script)
+        .arg(&meta)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{listed}");
+    let words = |line: &str| line.split_once(".py:").unwrap().1.to_owned();
+    assert_eq!(
+        listed.lines().map(words).collect::<Vec<_>>(),
+        [
+            "2: import os",
+            "3: _KEY = \"a\" * 64",
+            "20: def UPGRADE_EXTRA_ENV(ctx): (`${DOMAIN}` in a value is the app's domain)",
+            "24: def BACKUP_VERIFY(ctx): (write the check as a command under `backup.verify`)",
+            "28: SIDE = f\"side.{os.name}\"",
+            "29: HTTP_TIMEOUT = \"soon\"",
+            "30: HTTP_TIMEOUTS = 5",
+        ]
     );
-    let import = ["overlay".as_ref(), "import".as_ref(), meta.as_os_str()];
-    let printed = env.run(import);
+    let text = String::from_utf8(done.stdout).unwrap();
+    let file = env.write("overlays/notes/recipe-ci.yml", &text);
+    let done = env.run([
+        "overlay".as_ref(),
+        "check".as_ref(),
+        file.parent().unwrap().as_os_str(),
+    ]);
     has(
-        &printed,
+        &done,
         0,
         &[
-            "not translated: ",
-            "recipe_meta.py:2: def READY_PROBE(ctx):",
-            "`ready`",
+            "health.path = /x",
+            "health.statuses = [200,302]",
+            "timeouts.deploy = 2400",
         ],
     );
-    assert!(
-        printed.stdout.contains("path: /x") && printed.stdout.contains("deploy: 900"),
-        "{}",
-        printed.stdout
-    );
-    let out = env.root.join("overlays/notes");
-    let to = import
-        .into_iter()
-        .chain(["--out".as_ref(), out.as_os_str()]);
-    env.run(to.clone()).expect(0);
-    let text = harness::host_file::text(out.join("recipe-ci.yml")).unwrap();
-    assert_eq!(text.trim_end(), printed.stdout.trim_end());
-    // What is there is not written over.
-    has(&env.run(to), 2, &["exists", "hint"]);
-    let done = env.run(["overlay".as_ref(), "check".as_ref(), out.as_os_str()]);
-    has(&done, 0, &["health.path = /x"]);
-    let done = env.run(["overlay", "import", "/no/such.py"]);
-    has(&done, 2, &["/no/such.py", "hint"]);
 }

@@ -68,7 +68,7 @@ pub const KEYS: [&str; 57] = [
 ];
 
 /// What the predecessor's `recipe_meta.py` called things.
-pub const PREDECESSORS: [(&str, &str); 14] = [
+const PREDECESSORS: [(&str, &str); 14] = [
     ("HEALTH_PATH", "health.path"),
     ("HEALTH_OK", "health.statuses"),
     ("DEPLOY_TIMEOUT", "timeouts.deploy"),

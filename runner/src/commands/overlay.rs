@@ -1,18 +1,15 @@
-//! `recipe-ci overlay`: the schema of recipe-ci.yml, a check of overlays, and the predecessor's import.
+//! `recipe-ci overlay`: the schema of recipe-ci.yml, and a check of overlays.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use harness::declared::FILE_NAME;
 use harness::declared::file::schema;
 use harness::error::chain;
-use harness::host_file;
 use harness::name::RecipeName;
-use harness::overlay::import::import;
 use harness::overlay::{Survey, looks_like_one_recipe, survey};
 use harness::trust::list::{LIST_NAME, approved};
 
-use super::{infra, usage};
+use super::usage;
 use crate::exit::Exit;
 use crate::settings::UsageError;
 use crate::{env, ui};
@@ -26,14 +23,6 @@ pub(crate) enum OverlayCommand {
         #[arg(default_value = ".")]
         dir: PathBuf,
     },
-    /// Translate the predecessor's recipe_meta.py into recipe-ci.yml; says what it cannot translate.
-    Import {
-        /// The recipe_meta.py.
-        file: PathBuf,
-        /// Write recipe-ci.yml into this directory instead of printing it.
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-    },
     /// Print the JSON schema of recipe-ci.yml.
     Schema,
 }
@@ -42,10 +31,6 @@ pub(crate) enum OverlayCommand {
 pub(crate) fn overlay(command: &OverlayCommand) -> Exit {
     match command {
         OverlayCommand::Check { dir } => check(&env::working_dir().join(dir)),
-        OverlayCommand::Import { file, out } => {
-            let base = env::working_dir();
-            translate(&base.join(file), out.as_ref().map(|dir| base.join(dir)))
-        }
         OverlayCommand::Schema => print(schema().trim_end()),
     }
 }
@@ -166,48 +151,4 @@ fn overlays_in(dir: &Path) -> std::io::Result<Vec<(Option<String>, PathBuf)>> {
     }
     found.sort();
     Ok(found)
-}
-
-fn translate(file: &Path, out: Option<PathBuf>) -> Exit {
-    let text = match host_file::text(file) {
-        Ok(text) => text,
-        Err(error) => {
-            return refuse(
-                format!("`{}` cannot be read: {error}", file.display()),
-                "give the path of a recipe_meta.py",
-            );
-        }
-    };
-    let imported = match import(&text, &file.display().to_string()) {
-        Ok(imported) => imported,
-        Err(error) => {
-            return refuse(
-                error,
-                "correct that line; only assignments of plain values are translated, the rest is listed",
-            );
-        }
-    };
-    for (line, what) in &imported.left {
-        ui::say(&format!(
-            "not translated: {}:{line}: {what}",
-            file.display()
-        ));
-    }
-    let Some(dir) = out else {
-        return print(imported.text.trim_end());
-    };
-    let target = dir.join(FILE_NAME);
-    let written = std::fs::create_dir_all(&dir).and_then(|()| {
-        use std::io::Write as _;
-        // What somebody has written by hand is not written over.
-        std::fs::File::create_new(&target)?.write_all(imported.text.as_bytes())
-    });
-    match written {
-        Ok(()) => print(&target.display().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => refuse(
-            format!("`{}` exists", target.display()),
-            "remove it first, or leave `--out` away and merge what is printed",
-        ),
-        Err(error) => infra(&error, &[format!("is `{}` writable?", dir.display())]),
-    }
 }
