@@ -1,8 +1,8 @@
 //! Small files that are read while others write them: replaced whole, or overwritten with one call.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +57,6 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
 
 /// Writes a file for this user alone, also where one is that others may read.
 pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path)?;
@@ -65,19 +64,32 @@ pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     file.write_all(text)
 }
 
-/// Replaces a file that several processes write, of whom the last one wins.
+/// Replaces a file that several processes write, of whom the last one wins, and that other users read.
 pub(crate) fn replace_shared(path: &Path, text: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
+    put(path, 0o644, text, |_| Ok(())).map(drop)
+}
+
+/// Puts a file with exactly `mode` in the place of `path`; a reader sees the old one or all of the new one. `before`
+/// gets the new file while it has no name yet. Returns the new file.
+///
+/// Each writer has a temporary name of its own: with one name, two at a time took each other's file away.
+/// It is not forced to the disk.
+pub(crate) fn put(
+    path: &Path,
+    mode: u32,
+    content: &[u8],
+    before: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<File> {
     let dir = path
         .parent()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // A name of its own for each writer: with one name, two at a time took each other's file away.
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-    // Whatever the umask of a run says: others look at these.
-    let open = fs::Permissions::from_mode(0o644);
-    file.as_file().set_permissions(open)?;
-    file.write_all(text)?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+    new.write_all(content)?;
+    // Whatever the umask says.
+    let file = new.as_file();
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    before(file)?;
+    new.persist(path).map_err(|error| error.error)
 }
 
 /// The length of a record that is overwritten; what it says is padded with spaces.

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::DemoError;
 use crate::host_file;
 use crate::process::{Cmd, Processes};
+use crate::record;
 use crate::swarm::Engine;
 use crate::swarm::host::Import;
 
@@ -300,13 +301,8 @@ async fn unpack(processes: &Processes, dir: &Path) -> Result<Result<Vec<u8>, Str
 
 /// Writes the busybox to where the next run finds it, whole or not at all.
 fn keep(path: &Path, content: &[u8]) -> Result<(), DemoError> {
-    let write = || {
-        let new = path.with_extension("new");
-        std::fs::write(&new, content)?;
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755))?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(|source| DemoError::Local {
+    let put = record::put(path, 0o755, content, |_| Ok(()));
+    put.map(drop).map_err(|source| DemoError::Local {
         what: format!("write `{}`", path.display()),
         source,
     })

@@ -1,12 +1,8 @@
 //! The sweep of lock files that no app is behind.
 //!
-//! Hosts gather them: a run that is killed cannot remove its own, and a thousand must cost a sweep nothing
-//! that anybody waits for.
+//! A run that is killed cannot remove its own, so a host collects them.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-
-use nix::fcntl::{FcntlArg, fcntl};
 
 use super::candidates::{self, readable};
 use super::{Decision, Finding, Sweep};
@@ -19,10 +15,6 @@ use crate::swarm::{Engine, EngineError};
 
 /// How many lock files are tidied with one listing of the engine, at the most.
 const TIDY_BATCH: u64 = 4096;
-
-/// How many lock files a thread takes at once; a thread more is worth it only for more than that. Halves made
-/// beforehand were done in 11 and 27 ms, so whoever is free takes the next few.
-const AT_ONCE: usize = 32;
 
 /// How many files a sweep has open beside them, rounded up: about 20, and a connection for each kind of object.
 const OTHER_FILES: u64 = 128;
@@ -104,14 +96,8 @@ async fn tidy_batch(
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut free = Vec::new();
-    if domains.len() > AT_ONCE {
-        make_room(dir, domains.len());
-    }
-    let claims = in_parallel(domains.iter().collect(), |domain| {
-        (domain, dir.try_claim(domain))
-    });
-    for (domain, claim) in claims {
-        match claim {
+    for domain in domains {
+        match dir.try_claim(domain) {
             Ok(Some(claim)) => free.push(claim),
             Ok(None) => {}
             Err(error) => sweep.findings.push(Finding {
@@ -121,7 +107,7 @@ async fn tidy_batch(
         }
     }
     let found = candidates::of_zone(engine, host, zone).await?;
-    let tidied = in_parallel(free, |claim| {
+    for claim in free {
         // Whatever could not be read may be its app.
         let clear = found.unreadable.is_empty() && !found.apps.contains(claim.domain());
         let left = if clear {
@@ -129,70 +115,9 @@ async fn tidy_batch(
         } else {
             Left::Something
         };
-        dir.leave(claim, left).is_ok() && clear
-    });
-    sweep.tidied += tidied.into_iter().filter(|tidied| *tidied).count();
+        if dir.leave(claim, left).is_ok() && clear {
+            sweep.tidied += 1;
+        }
+    }
     Ok(sweep.note(found))
-}
-
-/// Has the kernel make room for `count` more open files at once. It doubles the table when it is full, and waits
-/// for a grace period of all cores each time if there are threads: 30 ms for a thousand files, more than all else.
-fn make_room(dir: &LockDir, count: usize) {
-    let room = i32::try_from(count as u64 + OTHER_FILES).unwrap_or(i32::MAX);
-    // It is only about time: where this fails, room is made as it is needed.
-    if let Ok(high) = fcntl(dir.file(), FcntlArg::F_DUPFD_CLOEXEC(room)) {
-        let _ = nix::unistd::close(high);
-    }
-}
-
-/// Does `work` on each of `items`, on every core when they are many: it is the kernel that takes the time,
-/// a few microseconds for each call. Returns the results in any order.
-fn in_parallel<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
-    if items.len() <= AT_ONCE {
-        return items.into_iter().map(work).collect();
-    }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = cores.min(items.len().div_ceil(AT_ONCE));
-    let queue = Mutex::new(items.into_iter());
-    let next = || -> Vec<I> {
-        // What panicked was the work of another thread, not the taking.
-        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.by_ref().take(AT_ONCE).collect()
-    };
-    let take_part = || {
-        let mut done = Vec::new();
-        loop {
-            let share = next();
-            if share.is_empty() {
-                return done;
-            }
-            done.extend(share.into_iter().map(&work));
-        }
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take_part)).collect();
-        let mut done = take_part();
-        for other in others {
-            match other.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_in_parallel_is_done_once_for_each() {
-        for count in [0, 1, 32, 33, 1000] {
-            let mut doubled = in_parallel((0..count).collect(), |item: usize| item * 2);
-            doubled.sort_unstable();
-            let wanted: Vec<usize> = (0..count).map(|item| item * 2).collect();
-            assert_eq!(doubled, wanted);
-        }
-    }
 }

@@ -6,7 +6,6 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host_file;
 use crate::process::{Cmd, ProcessError, Processes};
+use crate::record;
 
 /// The service, which sweeps once.
 pub const SERVICE: &str = "recipe-ci-janitor.service";
@@ -316,7 +316,9 @@ pub fn write(
     }
     for (unit, (path, written)) in units.iter().zip(&plans) {
         if *written != Written::Unchanged {
-            replace(path, &unit.text).map_err(|source| UnitsError::File {
+            // The mask of whoever installs must not hide the unit from `systemctl cat`.
+            let put = record::put(path, 0o644, unit.text.as_bytes(), |_| Ok(()));
+            put.map_err(|source| UnitsError::File {
                 path: path.clone(),
                 verb: "written",
                 source,
@@ -324,20 +326,6 @@ pub fn write(
         }
     }
     Ok(plans)
-}
-
-/// Replaces a file as a whole: systemd may read it at any time.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let file = tempfile::Builder::new()
-        .prefix(".recipe-ci-")
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)?;
-    std::fs::write(file.path(), text)?;
-    // The mask of whoever installs must not hide the unit from `systemctl cat`.
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Returns the commands that put the units into force.

@@ -1,21 +1,17 @@
-//! Free locks that are taken many at a time, for the moment that unlinking their files needs.
+//! Free locks that are taken for the moment that unlinking their files needs.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::place::Place;
 use super::protocol::{Left, Patience};
 use super::{LockError, Locked, Taken, give_up, refuse_network_file_system, take};
 use crate::dirs::HostDirs;
-use crate::host_file;
 use crate::name::Domain;
 
-/// The lock directory, open: to look each of a thousand paths up from the root would be a tenth of their time.
+/// The lock directory, for those who unlink lock files.
 #[derive(Debug)]
 pub(crate) struct LockDir {
-    dir: File,
     path: PathBuf,
 }
 
@@ -35,17 +31,14 @@ impl Claim {
 }
 
 impl LockDir {
-    /// Opens the host's lock directory.
+    /// Returns the host's lock directory.
     ///
     /// # Errors
-    /// [`LockError`] when it cannot be opened, or is on a network file system.
+    /// [`LockError`] when it is on a network file system.
     pub(crate) fn open(host: &HostDirs) -> Result<Self, LockError> {
         let path = host.locks.clone();
         refuse_network_file_system(&path)?;
-        match host_file::open(&path) {
-            Ok(dir) => Ok(Self { dir, path }),
-            Err(source) => Err(LockError::Unusable { path, source }),
-        }
+        Ok(Self { path })
     }
 
     /// Takes the lock of `domain`, or returns nothing when somebody holds it or has unlinked it already: none is
@@ -58,8 +51,8 @@ impl LockDir {
     /// # Errors
     /// [`LockError`] when the lock file cannot be opened or locked at all.
     pub(crate) fn try_claim(&self, domain: &Domain) -> Result<Option<Claim>, LockError> {
-        let name = HostDirs::lock_file_name(domain);
-        let claimed = match take(&self.place(Path::new(&name)), Patience::Try) {
+        let path = self.path.join(HostDirs::lock_file_name(domain));
+        let claimed = match take(&Place::existing(&path), Patience::Try) {
             Ok(Taken::Owned(file)) => file.set_len(1).map(|()| Some(file)),
             Ok(Taken::Held(_)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -70,7 +63,7 @@ impl LockDir {
                 file,
                 domain: domain.clone(),
             })),
-            Err(source) => Err(self.unusable(&name, source)),
+            Err(source) => Err(LockError::Unusable { path, source }),
         }
     }
 
@@ -81,24 +74,8 @@ impl LockDir {
     /// [`LockError::Unusable`] when the file cannot be unlinked; it is let go even then.
     pub(crate) fn leave(&self, claim: Claim, left: Left) -> Result<(), LockError> {
         let Claim { file, domain } = claim;
-        let name = HostDirs::lock_file_name(&domain);
-        give_up(file, left, || self.place(Path::new(&name)).unlink())
-            .map_err(|source| self.unusable(&name, source))
-    }
-
-    /// Returns the directory's descriptor.
-    pub(crate) fn file(&self) -> &File {
-        &self.dir
-    }
-
-    fn place<'a>(&'a self, name: &'a Path) -> Place<'a> {
-        Place::within(self.dir.as_fd(), name)
-    }
-
-    fn unusable(&self, name: &str, source: io::Error) -> LockError {
-        LockError::Unusable {
-            path: self.path.join(name),
-            source,
-        }
+        let path = self.path.join(HostDirs::lock_file_name(&domain));
+        give_up(file, left, || Place::existing(&path).unlink())
+            .map_err(|source| LockError::Unusable { path, source })
     }
 }

@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::unlink;
 
-/// A path, or a name in a directory that is open.
+/// The path of a lock file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    dir: BorrowedFd<'a>,
     path: &'a Path,
     /// Whether a file is made where there is none.
     make: bool,
@@ -39,20 +38,12 @@ impl From<FileStat> for Inode {
 impl<'a> Place<'a> {
     /// The file at `path`, made where there is none.
     pub(super) fn of(path: &'a Path) -> Self {
-        Self {
-            dir: AT_FDCWD,
-            path,
-            make: true,
-        }
+        Self { path, make: true }
     }
 
-    /// The file `name` of an open directory; none is made.
-    pub(super) fn within(dir: BorrowedFd<'a>, name: &'a Path) -> Self {
-        Self {
-            dir,
-            path: name,
-            make: false,
-        }
+    /// The file at `path`; none is made.
+    pub(super) fn existing(path: &'a Path) -> Self {
+        Self { path, make: false }
     }
 
     /// Opens the file, and says which one it is. It is never truncated here, because somebody else may hold it, and no
@@ -63,9 +54,7 @@ impl<'a> Place<'a> {
     pub(super) fn open(&self) -> io::Result<(File, Inode)> {
         let mode = Mode::from_bits_truncate(0o644);
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let opened = open_or_make(self.make, |make| {
-            openat(self.dir, self.path, flags | make, mode)
-        });
+        let opened = open_or_make(self.make, |make| open(self.path, flags | make, mode));
         let file = File::from(opened?);
         let found = fstat(&file)?;
         if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
@@ -79,7 +68,7 @@ impl<'a> Place<'a> {
 
     /// Returns whether the place still names `inode`.
     pub(super) fn names(&self, inode: Inode) -> io::Result<bool> {
-        match fstatat(self.dir, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(AT_FDCWD, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) => Ok(Inode::from(there) == inode),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
@@ -88,7 +77,7 @@ impl<'a> Place<'a> {
 
     /// Unlinks whatever the place names.
     pub(super) fn unlink(&self) -> io::Result<()> {
-        Ok(unlinkat(self.dir, self.path, UnlinkatFlags::NoRemoveDir)?)
+        Ok(unlink(self.path)?)
     }
 }
 

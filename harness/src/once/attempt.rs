@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{FileExt as _, PermissionsExt};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -176,26 +176,6 @@ pub(super) fn announce(file: &mut File, code: u8, ended_ms: u64) -> io::Result<(
 fn append(file: &mut File, line: &str) -> io::Result<()> {
     file.seek(SeekFrom::End(0))?;
     file.write_all(line.as_bytes())
-}
-
-/// Puts a file in the place of `path`, whole; `before` sees it while nobody else can. Returns the file.
-///
-/// It is not forced to the disk: after a crash of the system it belongs to another boot and does not count,
-/// whether it is whole or empty.
-pub(super) fn publish(
-    path: &Path,
-    mode: u32,
-    text: &str,
-    before: impl FnOnce(&File) -> io::Result<()>,
-) -> io::Result<File> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    // No task's id begins with a dot.
-    let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-    new.write_all(text.as_bytes())?;
-    let file = new.as_file();
-    file.set_permissions(PermissionsExt::from_mode(mode))?;
-    before(file)?;
-    new.persist(path).map_err(|error| error.error)
 }
 
 #[cfg(test)]

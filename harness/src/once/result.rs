@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Attempt, Record, SIZE_LIMIT, announce, publish};
+use super::attempt::{Attempt, Record, SIZE_LIMIT, announce};
 use super::{Command, OnceDir, OnceError, TaskId};
 use crate::host_file;
+use crate::record;
 
 /// The mode of the files that other users may read.
 const SHARED: u32 = 0o644;
@@ -99,7 +100,7 @@ pub(super) fn number(
     number: i32,
     before: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<File> {
-    publish(path, SHARED, &format!("{number}\n"), before)
+    record::put(path, SHARED, format!("{number}\n").as_bytes(), before)
 }
 
 /// Writes the record of an attempt, which `before` locks.
@@ -108,7 +109,7 @@ pub(super) fn record(
     text: &str,
     before: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<File> {
-    publish(path, SHARED, text, before)
+    record::put(path, SHARED, text.as_bytes(), before)
 }
 
 /// Replaces the files of `id` that the version before wrote. The directory's lock must be held.
@@ -190,13 +191,8 @@ impl Recorded {
 
     pub(super) fn write(&self, dir: &OnceDir, id: &TaskId) -> io::Result<()> {
         let text = serde_json::to_string(self)?;
-        publish(
-            &dir.file(id, "cmd"),
-            0o600,
-            &format!("{text}\n"),
-            |_| Ok(()),
-        )
-        .map(drop)
+        let content = format!("{text}\n");
+        record::put(&dir.file(id, "cmd"), 0o600, content.as_bytes(), |_| Ok(())).map(drop)
     }
 
     /// Reads what the last start recorded; `None` when nothing was, or it cannot be read: a task that the version
