@@ -25,6 +25,7 @@ mod once;
 mod once_options;
 mod once_races;
 mod overlays;
+mod pages;
 mod pipelines;
 mod policy;
 mod prefixed;

@@ -347,10 +347,11 @@ fn twelve_services_share_an_anchor() {
 #[test]
 fn files_outside_and_files_missing_are_refused() {
     let dir = recipe(&[
-        ("compose.yml", "services: {}"),
-        ("../escape.yml", "services: {}"),
+        ("recipe/compose.yml", "services: {}"),
+        ("escape.yml", "services: {}"),
     ]);
-    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link.yml")).unwrap();
+    let root = dir.path().join("recipe");
+    std::os::unix::fs::symlink("/etc/hostname", root.join("link.yml")).unwrap();
     let message = |root: &Path, file: &str| {
         Project::load(root, &[file.to_owned()], &BTreeMap::new())
             .unwrap_err()
@@ -358,16 +359,16 @@ fn files_outside_and_files_missing_are_refused() {
     };
     for outside in ["../escape.yml", "/etc/hostname", "sub/../../x.yml"] {
         assert_eq!(
-            message(dir.path(), outside),
+            message(&root, outside),
             format!("compose file `{outside}` is outside the recipe")
         );
     }
     assert_eq!(
-        message(dir.path(), "link.yml"),
+        message(&root, "link.yml"),
         "compose file `link.yml` leads out of the repository: a link in it goes to a place outside"
     );
     assert_eq!(
-        message(dir.path(), "compose.x.yml"),
+        message(&root, "compose.x.yml"),
         "compose file `compose.x.yml` does not exist"
     );
     let empty = recipe(&[("README.md", "")]);
