@@ -24,8 +24,14 @@ const OBJECTS: usize = 50;
 /// at once is started again and again, as fast as the engine can.
 const RESTART: Duration = Duration::from_secs(5);
 
-/// How often a health check may run.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often a health check may run. Each is a process that the engine starts, outside the container's limits: at 100 ms
+/// one container took 13 % of a core.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the tasks of a run may use together, in bytes and in billionths of a CPU, where no grant gives a task more. With
+/// 40 tasks of 1 GiB a run could take the memory of everything else on the host.
+const RUN_MEMORY: u64 = 8 << 30;
+const RUN_CPUS: u64 = 8_000_000_000;
 
 /// What one app may use.
 #[derive(Debug, Clone, Copy)]
@@ -40,18 +46,31 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of(level: &Level) -> Self {
+    /// Returns those of a source that is trusted so far, for an app of `tasks` tasks.
+    pub(super) fn of(level: &Level, tasks: u64) -> Self {
         let none = Ceilings::default();
         let granted = match level {
             Level::Granted(grant) => &grant.ceilings,
             Level::Stranger | Level::ByHand => &none,
         };
+        // Rounded down to what Docker writes without a fraction: whole MiB, thousandths of a CPU.
+        let share = |most: u64, together: u64| {
+            let part = together / tasks.max(1);
+            let unit = if together == RUN_MEMORY {
+                1 << 20
+            } else {
+                1_000_000
+            };
+            most.min(part / unit * unit).max(unit)
+        };
         Self {
             replicas: granted.replicas.unwrap_or(3),
             services: granted.services.unwrap_or(20),
             tasks: granted.tasks.unwrap_or(40),
-            memory: granted.memory.unwrap_or(1 << 30),
-            cpus: granted.cpus.unwrap_or(1_000_000_000),
+            memory: granted.memory.unwrap_or_else(|| share(1 << 30, RUN_MEMORY)),
+            cpus: granted
+                .cpus
+                .unwrap_or_else(|| share(1_000_000_000, RUN_CPUS)),
             pids: granted.pids.unwrap_or(512),
             log_size: granted.log_size.unwrap_or(10 << 20),
         }
@@ -99,7 +118,7 @@ fn mounts(case: &mut Case<'_>) {
 pub(super) fn check(case: &mut Case<'_>) {
     objects(case);
     mounts(case);
-    let limits = Limits::of(&case.terms.level);
+    let limits = Limits::of(&case.terms.level, 0);
     let (mut services, mut tasks) = (0_u64, 0_u64);
     for (name, service) in case.section("services") {
         let count = replicas(service);
@@ -137,7 +156,16 @@ fn objects(case: &mut Case<'_>) {
 
 /// Fills the ceilings in, and takes out what is not refused but not deployed.
 pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
-    let limits = Limits::of(&terms.level);
+    let services = resolved
+        .document()
+        .get("services")
+        .and_then(Value::as_object);
+    let tasks = services
+        .into_iter()
+        .flatten()
+        .map(|(_, service)| replicas(service))
+        .fold(0, u64::saturating_add);
+    let limits = Limits::of(&terms.level, tasks);
     let operators = operators(resolved);
     let has_pids = !is_older(&terms.schema, PIDS_SCHEMA);
     super::object::lend(resolved, &terms.level);
@@ -437,14 +465,8 @@ fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: 
             && read(interval).is_some_and(|interval| interval < INTERVAL && !interval.is_zero())
             && !theirs(&format!("healthcheck.{key}"))
         {
-            *interval = format!("{}ms", INTERVAL.as_millis()).into();
-            notes.add(
-                format!(
-                    "checked for health every {} ms at most",
-                    INTERVAL.as_millis()
-                ),
-                name,
-            );
+            *interval = format!("{}s", INTERVAL.as_secs()).into();
+            notes.add("checked for health once a second at most", name);
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::rules::{DOCKER_LABEL, GATEWAY, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME};
+use super::rules::{
+    BACKUP, DOCKER_LABEL, GATEWAY, NAME, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME, SIZE,
+};
 use super::{Case, route, scalar};
 use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::resolve::Resolved;
@@ -25,6 +27,11 @@ const KNOWN: [&str; 5] = [
 
 /// The most labels of one place that are named where they are left out.
 const NAMED: usize = 5;
+
+/// How much text the labels of one object may be, and a label that Traefik reads. Traefik compiles the regular expressions of
+/// rules: 1 MB of `\pL` in one took 2.3 GB of its memory.
+const LABELS: usize = 32 << 10;
+const TRAEFIK_LABEL: usize = 4 << 10;
 
 /// Middlewares that act on their own router and ask no other machine.
 const MIDDLEWARES: [&str; 23] = [
@@ -231,13 +238,31 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
         .iter()
         .map(|(label, value)| (label.trim().to_ascii_lowercase(), text_of(value)))
         .collect();
+    let deployed = pairs
+        .iter()
+        .filter(|(label, _)| is_deployed(label, &case.terms.level));
+    let size: usize = deployed
+        .map(|(label, value)| label.len() + text_of(value).len())
+        .sum();
+    if size > LABELS {
+        let message = format!("{size} bytes of labels are more than {LABELS}");
+        case.find(&SIZE, path, &size.into(), message, None);
+        return;
+    }
     for (label, value) in pairs {
         let at = format!("{path}.{label}");
         if in_space(&label, "com.docker", &['.', '_', '-']) {
             let message =
                 format!("the label `{label}` says whose something is, to the engine and its tools");
             case.find(&DOCKER_LABEL, &at, &value, message, None);
+        } else if is_saved_path(&label) && leads_out(&text_of(&value)) {
+            let message = "the path leads out of the volume, to other files of the host";
+            case.find(&BACKUP, &at, &value, message, None);
         } else if let Some(key) = traefik::key(&label) {
+            if text_of(&value).len() > TRAEFIK_LABEL {
+                let message = format!("a label of Traefik's has at most {TRAEFIK_LABEL} bytes");
+                case.find(&SIZE, &at, &value, message, None);
+            }
             traefik(case, &at, &key, &value, &beside);
         } else if case.terms.level == Level::ByHand && !is_deployed(&label, &Level::Stranger) {
             let message = "a program that an operator runs may obey this label";
@@ -246,6 +271,20 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
             case.find(&OTHERS_LABEL, &at, &value, message, grant);
         }
     }
+}
+
+/// Returns whether a label names what of a volume is saved.
+fn is_saved_path(label: &str) -> bool {
+    let label = label.trim().to_ascii_lowercase();
+    label.starts_with("backupbot.backup.volumes.") && label.ends_with(".path")
+}
+
+/// Returns whether one of a list of paths, joined to a directory, is not below it.
+fn leads_out(paths: &str) -> bool {
+    paths
+        .split(',')
+        .map(str::trim)
+        .any(|path| path.starts_with('/') || path.split('/').any(|part| part.trim() == ".."))
 }
 
 fn text_of(value: &Value) -> String {
@@ -258,6 +297,12 @@ fn text_of(value: &Value) -> String {
 fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
     let environment = service.get("environment").and_then(Value::as_object);
     for (name, value) in environment.into_iter().flatten() {
+        if name.contains('=') {
+            // The container gets `A=b` of a name `A=b` without a value: every check of `A` would miss it.
+            let message = format!("`{name}` is a name and a value");
+            let at = format!("{path}.environment.{name}");
+            case.find(&NAME, &at, &Value::from(name.as_str()), message, None);
+        }
         let routes = name.starts_with("VIRTUAL_HOST")
             || name.starts_with("LETSENCRYPT_") && name.ends_with("HOST");
         if !routes || value.is_null() {

@@ -101,10 +101,10 @@ rules! {
         "simple templates: `secret`, `config`, `env`, comparisons, `if`, fields of service, node and task", Some("template_driver"),
         "The engine evaluates it in its own memory, and a template of a few lines can ask for all of it.",
         "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
-    SIZE = "P026", "`deploy.replicas`, `services`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service", Some("ceilings"),
+    SIZE = "P026", "`deploy.replicas`, `services`, `labels`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service; 32 KiB of labels, of them 4 KiB in one of Traefik's", Some("ceilings"),
         "The host is shared by runs and apps.", "ask for less", true;
     RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`, `restart_policy.delay`",
-        "filled in: 1 GiB, 1 CPU and 512 processes a task, 10 MB of log, 5 s between two starts; what is lower stays", Some("ceilings"),
+        "filled in: 1 GiB, 1 CPU and 512 processes a task, 8 GiB and 8 CPUs all together, 10 MB of log, 5 s between two starts, 1 s between two health checks; what is lower stays", Some("ceilings"),
         "A task without limits takes the host's memory and processor.", "stay below", false;
     ROUTE = "P028", "`traefik.*.rule`, `traefik.*.tls.domains`, entry points of TCP and UDP; `VIRTUAL_HOST`, `LETSENCRYPT_HOST` in `environment`", "``Host(`<run's domain>`)``, alone or with more conditions", Some("routers.hosts`, `routers.entrypoints"),
         "The operator's gateway would send other people's visitors to the stranger.",
@@ -126,7 +126,7 @@ rules! {
         "remove it", true;
     NO_EFFECT = "P035", "`restart`, `container_name`, `links`, `build`, `tmpfs` and others of a service", "yes", None,
         "Swarm ignores it.", "remove it: it has no effect on a Swarm", false;
-    NAME = "P036", "names of services, volumes, networks, secrets and configs", "letters, digits, `.`, `_`, `-`", None,
+    NAME = "P036", "names of services, volumes, networks, secrets, configs and variables", "letters, digits, `.`, `_`, `-`", None,
         "A name that is more than a name is read in another way somewhere.", "use a plain name", true;
     FILE = "P037", "`file` of secrets and configs, `env_file`; every other file of the repository", "regular, inside the repository, and within its limits", None,
         "A link that leads out shows other people's files, and what grows without end takes the host's memory.",
@@ -134,6 +134,9 @@ rules! {
     SUPPLIED = "P038", "secrets with `generate=false` in .env.sample", "no", Some("secrets"),
         "The operator supplies such a secret for one source, and any other would read it.",
         "let it be generated, or have the operator grant it", true;
+    BACKUP = "P039", "`backupbot.backup.volumes.<volume>.path`", "relative, without `..`", None,
+        "The operator's backup program joins it to the volume's directory on the host.",
+        "name what is below the volume's root", true;
 }
 
 /// Returns the rule with this id.

@@ -72,3 +72,48 @@ fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not
     let found = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
     assert_eq!(ids(&found.violations), ["P026"]);
 }
+
+#[test]
+fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
+    let limits = |level: Level, count: usize| {
+        let all: String = (0..count)
+            .map(|at| format!("  s{at}: {{image: a}}\n"))
+            .collect();
+        let text = format!(
+            "services:\n  mine: {{image: a, deploy: {{resources: {{limits: {{memory: 64m}}}}}}}}\n{all}"
+        );
+        let judged = judged(level, &[("compose.yml", &text)]).unwrap();
+        let of = |service: &str, key: &str| {
+            let at = format!("/services/{service}/deploy/resources/limits/{key}");
+            let value = judged.resolved().document().pointer(&at).cloned();
+            value.unwrap().as_str().unwrap().to_owned()
+        };
+        [of("s0", "memory"), of("s0", "cpus"), of("mine", "memory")]
+    };
+    assert_eq!(limits(Level::Stranger, 7), ["1g", "1", "64m"]);
+    assert_eq!(limits(Level::Stranger, 15), ["512m", "0.5", "64m"]);
+    assert_eq!(limits(Level::Stranger, 11), ["682m", "0.666", "64m"]);
+    let more = granted("ceilings: {memory: 2g, cpus: 3}");
+    assert_eq!(limits(more, 15), ["2g", "3", "64m"]);
+}
+
+#[test]
+fn labels_are_bounded_because_a_gateway_compiles_them() {
+    let found = |labels: String| {
+        let file = app(&format!("    deploy: {{labels: {{{labels}}}}}"));
+        let judged = judged(Level::Stranger, &[("compose.yml", &file)]);
+        judged
+            .err()
+            .map_or(Vec::new(), |refused| refused.violations)
+    };
+    let rule = |length: usize| {
+        let rule = format!("Host(`{DOMAIN}`) && PathRegexp(`^/{}`)", "a".repeat(length));
+        format!("traefik.http.routers.{STACK}.rule: '{rule}'")
+    };
+    assert_eq!(ids(&found(rule(3000))), Vec::<&str>::new());
+    assert_eq!(ids(&found(rule(5000))), ["P026"]);
+    let many: Vec<String> = (0..1000)
+        .map(|at| format!("coop-cloud.{at}: {}", "x".repeat(30)))
+        .collect();
+    assert_eq!(ids(&found(many.join(", "))), ["P026"]);
+}

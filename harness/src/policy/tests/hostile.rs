@@ -32,6 +32,24 @@ fn whole(text: &str) -> String {
 
 fn rows() -> Vec<Row> {
     let mut rows = vec![
+        row(
+            "P036",
+            "environment: {'VIRTUAL_HOST=cloud.example.org':}",
+            "",
+            "environment: {VIRTUAL_HOST: '${DOMAIN}'}",
+        ),
+        row(
+            "P039",
+            "deploy: {labels: ['backupbot.backup.volumes.data.path=../../victim_data/_data']}",
+            "",
+            "deploy: {labels: ['backupbot.backup.volumes.data.path=a,b/..c']}",
+        ),
+        row(
+            "P039",
+            "deploy: {labels: {backupbot.backup.volumes.data.path: 'a,/etc'}}",
+            "",
+            "deploy: {labels: {backupbot.backup.path: '/data'}}",
+        ),
         // Of keys that Docker refuses itself no recipe is read; these it passes over.
         row(
             "P001",
@@ -330,13 +348,6 @@ fn rows() -> Vec<Row> {
             "hostname: '{{define \"a\"}}{{end}}'",
             "template_driver: true",
             "hostname: '{{.Node.Hostname}}'",
-        ),
-        // Swarm splits a variable at the first `=`, so the end of this name is evaluated.
-        row(
-            "P025",
-            "environment: {'A={{printf \"%1000000d\" 1}}': b}",
-            "template_driver: true",
-            "environment: {'A={{.Task.Slot}}': b}",
         ),
         // The engine evaluates it for the driver `json-file` as for every other.
         row(

@@ -18,6 +18,13 @@ pub struct Exports {
     total: usize,
 }
 
+impl Exports {
+    /// Returns how many exports the file has, evaluated or not.
+    fn count(&self) -> usize {
+        self.vars.len() + self.unevaluated.len()
+    }
+}
+
 /// Why a word of a shell has no value here.
 enum Stop {
     /// Only a shell can tell it.
@@ -85,6 +92,12 @@ pub fn exports(text: &str) -> Result<Exports, EnvError> {
             continue;
         };
         let number = index + 1;
+        if found.count() >= COUNT_CEILING {
+            return Err(EnvError::TooMuch {
+                file: FILE_NAME.to_owned(),
+                line: number,
+            });
+        }
         if blocks > 0 {
             let name = rest.split('=').next().map(|name| name.trim().to_owned());
             found.unevaluated.push(Unevaluated {
@@ -140,7 +153,7 @@ fn read_line(
         match word(value, vars) {
             Ok((value, tail)) => {
                 found.total += name.len() + value.len();
-                if found.total > TOTAL_CEILING || found.vars.len() == COUNT_CEILING {
+                if found.total > TOTAL_CEILING || found.count() >= COUNT_CEILING {
                     return Err(EnvError::TooMuch { file: file(), line });
                 }
                 vars.insert(name.to_owned(), value.clone());
@@ -324,6 +337,9 @@ mod tests {
         );
         let many = "export A=\n".repeat(COUNT_CEILING + 1);
         let error = exports(&many).unwrap_err().to_string();
+        assert!(error.starts_with("abra.sh:10001: "), "{error}");
+        let unknown = "export A=$A$A\n".repeat(COUNT_CEILING + 1);
+        let error = exports(&unknown).unwrap_err().to_string();
         assert!(error.starts_with("abra.sh:10001: "), "{error}");
     }
 
