@@ -138,11 +138,17 @@ async fn program(processes: &Processes, name: &str) -> Program {
 pub(super) fn ipvs(root: &Path) -> Check {
     let check = |status, found: &str| Check::new("ipvs", "kernel IPVS", status, found);
     match host::ipvs(root) {
-        Ipvs::Loaded => check(Status::Ok, "loaded (/proc/net/ip_vs)"),
+        Ipvs::Works => check(Status::Ok, "the kernel has it, and lets the engine use it"),
         Ipvs::Loadable => check(
             Status::Ok,
             "a module of this kernel (/lib/modules); the engine loads it",
         ),
+        Ipvs::Denied => check(
+            Status::Warn,
+            "the kernel has it and denies it to this container: service addresses and published ports lead nowhere. \
+             Runs deploy with `dnsrr` and host ports instead and say so in their reports",
+        )
+        .by_hand("# a virtual machine, or a container with the privileges of its host"),
         Ipvs::Absent => check(
             Status::Warn,
             "neither loaded nor a module of this kernel: service addresses and published ports lead nowhere. \

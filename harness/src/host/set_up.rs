@@ -157,6 +157,7 @@ async fn swarm(engine: &Engine, progress: &mut dyn FnMut(Step)) -> Result<(), Se
     let facts = engine.host_facts().await?;
     let why = match facts.membership {
         Membership::Manager => {
+            engine.is_alone().await?;
             progress(Step::Found("this node manages a swarm".to_owned()));
             return Ok(());
         }
