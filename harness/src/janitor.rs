@@ -152,7 +152,7 @@ impl Sweep {
 /// `run` names the sweeper in the lock files that it holds meanwhile. With `dry_run` nothing is removed.
 ///
 /// # Errors
-/// [`EngineError`] when the engine's objects cannot be listed at all.
+/// [`EngineError`] when the engine's objects cannot be listed at all, and where other nodes of its swarm take tasks.
 pub async fn sweep(
     engine: &Engine,
     host: &HostDirs,
@@ -177,6 +177,8 @@ pub async fn sweep_with(
     abra: Option<&Abra>,
     budget: Option<Duration>,
 ) -> Result<Sweep, EngineError> {
+    // A run that another host makes holds its lock there, so here it would look dead.
+    engine.is_alone().await?;
     let deadline = budget.map(Deadline::after);
     let mut sweep = Sweep::default();
     // First what may still work on an app, as at the end of a run that lives to see it.

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod mounts;
+pub mod node;
 pub mod object;
 pub mod placement;
 pub mod service;
@@ -89,6 +90,15 @@ pub enum EngineError {
         /// Why, in Swarm's words.
         reason: String,
     },
+    /// Tasks may run on other nodes of the swarm.
+    #[error(
+        "this swarm has other nodes that take tasks: {}; runs work where this node is the only one",
+        others.join(", ")
+    )]
+    NotAlone {
+        /// The other nodes, in words.
+        others: Vec<String>,
+    },
     /// A command inside a container took too long.
     #[error("`{command}` in a container of this stack did not end within {limit_s} s")]
     ExecTimedOut {
@@ -140,6 +150,23 @@ impl EngineError {
         };
         reason.contains("manifest unknown")
             || (reason.contains("manifest for ") && reason.contains(" not found"))
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Pull { .. } => {
+                "check the image's name in the recipe, and the registry's limits and this host's login"
+            }
+            Self::NoRoom { .. } => {
+                "end what else runs here, or run on a larger host; `docker node ls` says whether the node takes tasks"
+            }
+            Self::NotAlone { .. } => {
+                "`docker node update --availability drain NODE` for each of them, `docker node rm NODE` for one that is gone, or a host whose swarm is its own"
+            }
+            _ => "`recipe-ci doctor` says what is wrong with this host",
+        }
     }
 
     /// Returns whether the thing asked about does not exist (any more).

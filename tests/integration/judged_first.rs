@@ -13,7 +13,7 @@ fn digest(file: &Path) -> String {
 }
 
 /// Gives `notes` a canonical of its first version, as a promotion leaves it.
-fn canonical(env: &TestEnv, commit: &str) {
+pub(crate) fn canonical(env: &TestEnv, commit: &str) {
     let domain = format!("warm-notes.{}", env.zone);
     let kept =
         format!("TYPE=notes\nDOMAIN={domain}\nLETS_ENCRYPT_ENV=\nSECRET_ADMIN_TOKEN_VERSION=v1\n");

@@ -64,6 +64,8 @@ type Objects = BTreeMap<(Kind, String), Value>;
 /// What the connections share.
 #[derive(Default)]
 struct State {
+    /// The nodes of its swarm beside itself.
+    others: Vec<Value>,
     objects: Mutex<Objects>,
     requests: Mutex<Vec<Request>>,
 }
@@ -77,9 +79,21 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Listens at `path`; the objects of `existing` are there already.
     pub(crate) fn start(path: PathBuf, existing: &[(Kind, &str)]) -> Self {
+        Self::start_beside(path, existing, Vec::new())
+    }
+
+    /// The same in a swarm with other nodes, as the API shows them.
+    pub(crate) fn start_beside(
+        path: PathBuf,
+        existing: &[(Kind, &str)],
+        others: Vec<Value>,
+    ) -> Self {
         drop(std::fs::remove_file(&path));
         let listener = UnixListener::bind(&path).expect("the socket can be made");
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            others,
+            ..State::default()
+        });
         locked(&state.objects).extend(existing.iter().map(|(kind, name)| {
             (
                 (*kind, (*name).to_owned()),
@@ -186,8 +200,16 @@ impl State {
                     OK,
                     json!({"ID": "n", "OSType": "linux", "Swarm": {
                         "NodeID": "n", "LocalNodeState": "active", "ControlAvailable": true,
+                        "Nodes": self.others.len() + 1,
                     }}),
                 ),
+                ["nodes"] => (
+                    OK,
+                    [vec![json!({"ID": "n"})], self.others.clone()]
+                        .concat()
+                        .into(),
+                ),
+                ["containers", "json"] => (OK, json!([])),
                 ["version"] => (
                     OK,
                     json!({"Version": "28.2.2", "ApiVersion": API, "MinAPIVersion": "1.24", "Os": "linux", "Arch": "amd64"}),

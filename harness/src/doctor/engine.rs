@@ -46,6 +46,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
             checks.push(swarm);
             checks.extend(manager);
             if deploys {
+                checks.push(nodes(&engine).await);
                 checks.push(proxy(&engine).await);
                 checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
@@ -150,6 +151,17 @@ fn membership(facts: &HostFacts) -> (Check, Option<Check>) {
     }
 }
 
+/// Returns whether this node is the only one that takes tasks.
+async fn nodes(engine: &Engine) -> Check {
+    let check = |status, found: String| Check::new("nodes", "swarm nodes", status, found);
+    match engine.is_alone().await {
+        Ok(()) => check(Status::Ok, "no other node takes tasks".to_owned()),
+        Err(error @ EngineError::NotAlone { .. }) => check(Status::Fail, error.to_string())
+            .by_hand("docker node update --availability drain NODE   # or docker node rm NODE"),
+        Err(error) => check(Status::Fail, in_full(&error)).by_hand("docker node ls"),
+    }
+}
+
 async fn proxy(engine: &Engine) -> Check {
     let check = |status, found: String| Check::new("proxy", "network `proxy`", status, found);
     match engine.network_driver(set_up::PROXY).await {
@@ -222,10 +234,10 @@ pub(super) async fn create_proxy(subject: &Subject) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn facts(membership: Membership) -> HostFacts {
+    pub(in crate::doctor) fn facts(membership: Membership) -> HostFacts {
         HostFacts {
             version: "20.10.24+dfsg1".to_owned(),
             api_version: "1.41".to_owned(),
@@ -268,6 +280,28 @@ mod tests {
                 .filter(|status| *status == Status::Fail);
             assert_eq!(failed, expected, "{membership_:?}");
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_swarm_of_more_nodes_fails_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = crate::swarm::teardown::tests::engine(dir.path(), |request| {
+            let info = r#"{"Swarm": {"NodeID": "a", "Nodes": 2}}"#;
+            let nodes = r#"[{"ID": "a"}, {"ID": "b", "Description": {"Hostname": "big"}}]"#;
+            (
+                200,
+                if request.contains("/info") {
+                    info
+                } else {
+                    nodes
+                }
+                .to_owned(),
+            )
+        });
+        let check = nodes(&engine).await;
+        assert_eq!(check.status, Status::Fail);
+        assert!(check.found.contains("take tasks: `big`"), "{check:?}");
+        assert!(check.fix.is_some_and(|fix| !fix.safe));
     }
 
     #[test]

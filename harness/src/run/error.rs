@@ -55,15 +55,7 @@ pub(in crate::run) fn usage(error: impl Into<AnyError>) -> RunError {
 
 impl From<EngineError> for RunError {
     fn from(error: EngineError) -> Self {
-        let hints = match &error {
-            EngineError::Pull { .. } => {
-                vec!["check the image's name in the recipe, and the registry's limits and this host's login".to_owned()]
-            }
-            EngineError::NoRoom { .. } => {
-                vec!["end what else runs here, or run on a larger host; `docker node ls` says whether the node takes tasks".to_owned()]
-            }
-            _ => vec!["`recipe-ci doctor` says what is wrong with this host".to_owned()],
-        };
+        let hints = vec![error.advice().to_owned()];
         Self::Infra {
             error: error.into(),
             hints,

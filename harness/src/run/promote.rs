@@ -178,6 +178,7 @@ async fn work(
     let settings = &run.settings;
     let version = candidate.version.clone();
     let engine = Engine::connect(&settings.docker_host)?;
+    engine.is_alone().await?;
     let domain = Domain::warm(&settings.recipe, &settings.zone)?;
     // Judged before the lock is taken and the warm app is touched, by what its record says.
     let place = Place::of(&settings.host, &settings.recipe);

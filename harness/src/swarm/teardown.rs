@@ -172,7 +172,7 @@ pub(crate) mod tests {
 
     /// Returns an engine that gives each request (`DELETE /v1.43/networks/n1 HTTP/1.1`) the status and body that
     /// `answer` has for it.
-    fn engine(
+    pub(crate) fn engine(
         dir: &std::path::Path,
         mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
     ) -> Engine {

@@ -108,6 +108,9 @@ fn hints(error: &SetUpError) -> Vec<String> {
                 .map(|command| format!("  {command}")),
         );
     }
+    if let SetUpError::Engine(error) = error {
+        hints.push(error.advice().to_owned());
+    }
     if let SetUpError::NoApt = error {
         hints.push(
             "install Docker 20.10 or newer by hand (https://docs.docker.com/engine/install/), then run this again"

@@ -76,10 +76,7 @@ async fn sweep_once(args: &SweepArgs) -> Exit {
     let sweep = match sweep(&zone, Sweeper::Janitor, args.dry_run).await {
         Ok(sweep) => sweep,
         Err(error) => {
-            return infra(
-                &error,
-                &["`recipe-ci doctor` says what is wrong with this host".to_owned()],
-            );
+            return infra(&error, &[error.advice().to_owned()]);
         }
     };
     let exit = exit_of(&sweep);
