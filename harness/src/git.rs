@@ -16,6 +16,7 @@ mod reference;
 mod remote;
 pub mod snapshot;
 pub mod source;
+pub mod stand_in;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -18,6 +18,7 @@ pub mod rules;
 pub mod sarif;
 mod service;
 mod sibling;
+mod stand_in;
 mod swarm;
 mod view;
 

@@ -15,6 +15,7 @@ mod dependencies;
 mod error;
 mod gateway;
 mod images;
+mod incomplete;
 mod lint;
 mod locks;
 mod needs;

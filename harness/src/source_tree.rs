@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -47,6 +47,13 @@ pub struct SourceFileError {
 }
 
 impl SourceFileError {
+    /// Returns the refusal of a directory that is a submodule.
+    pub(crate) fn submodule(path: &Path) -> Self {
+        let path = path.display().to_string();
+        let fault = Fault::IsSubmodule;
+        Self { path, fault }
+    }
+
     /// Returns whether the path as it was written is none inside the repository, whatever is there.
     #[must_use]
     pub fn is_of_the_path(&self) -> bool {
@@ -95,6 +102,18 @@ enum Fault {
     TooLarge(u64),
     #[error("is not UTF-8 text: byte {} cannot be read", .0)]
     NotText(usize),
+    #[error(
+        "is a pointer of Git LFS, and neither abra nor recipe-ci fetches what it stands for: commit the file itself (`git lfs untrack`, `git add --renormalize`)"
+    )]
+    Pointer,
+    #[error(
+        "is not there: `{0}` is an empty directory, as a submodule is, and neither abra nor recipe-ci fetches those: put the files into the repository (`git subtree add`)"
+    )]
+    Submodule(String),
+    #[error(
+        "is a submodule, and neither abra nor recipe-ci fetches those: put the files into the repository (`git subtree add`)"
+    )]
+    IsSubmodule,
     #[error("holds more than {LISTING_CEILING} entries")]
     TooManyEntries,
     #[error("changed while it was read")]
@@ -202,7 +221,7 @@ impl SourceTree {
     ) -> Result<Option<Vec<u8>>, SourceFileError> {
         let path = path.as_ref();
         let Some(file) = self.file(path)? else {
-            return Ok(None);
+            return self.in_no_submodule(path).map(|()| None);
         };
         let says = file.metadata().map_err(|error| io_fault(path, error))?;
         if says.len() > ceiling {
@@ -219,7 +238,7 @@ impl SourceTree {
     }
 
     /// Returns the regular file at `path`, open for reading; `None` when there is nothing there. The reader bounds
-    /// what it reads.
+    /// what it reads. A pointer of Git LFS is not the file that it stands for, and refused.
     ///
     /// # Errors
     /// As [`SourceTree::text`].
@@ -238,10 +257,30 @@ impl SourceTree {
         let file = File::from(fd);
         let is = file.metadata().map_err(|error| io_fault(path, error))?;
         let kind = Kind::of(FileType::from_raw_mode(is.mode()));
-        match kind {
-            Kind::File => Ok(Some(file)),
-            _ => Err(fault(path, Fault::Changed)),
+        if kind != Kind::File {
+            return Err(fault(path, Fault::Changed));
         }
+        match is_pointer_file(&file, is.len()).map_err(|error| io_fault(path, error))? {
+            true => Err(fault(path, Fault::Pointer)),
+            false => Ok(Some(file)),
+        }
+    }
+
+    /// Refuses a path below an empty directory: git keeps none but that of a submodule.
+    fn in_no_submodule(&self, path: &Path) -> Result<(), SourceFileError> {
+        for above in path.ancestors().skip(1) {
+            if above.as_os_str().is_empty() || self.kind(above)? != Some(Kind::Directory) {
+                continue;
+            }
+            return match self.entries(above)?.is_some_and(|there| there.is_empty()) {
+                true => {
+                    let above = shown(&above.display().to_string());
+                    Err(fault(path, Fault::Submodule(above)))
+                }
+                false => Ok(()),
+            };
+        }
+        Ok(())
     }
 
     /// Returns what is at `path`, links followed; `None` when there is nothing.
@@ -365,6 +404,27 @@ fn io_fault(path: &Path, error: io::Error) -> SourceFileError {
 fn system(path: String, error: io::Error) -> SourceFileError {
     let fault = Fault::System(error);
     SourceFileError { path, fault }
+}
+
+/// The longest pointer of Git LFS, in bytes: its specification, `docs/spec.md` of git-lfs/git-lfs.
+pub(crate) const POINTER_CEILING: u64 = 1024;
+
+/// Returns whether a file with this content is a pointer of Git LFS.
+pub(crate) fn is_pointer(content: &[u8]) -> bool {
+    let begins = content.starts_with(b"version https://git-lfs.github.com/spec/");
+    begins
+        && content
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(b"oid "))
+}
+
+fn is_pointer_file(file: &File, length: u64) -> io::Result<bool> {
+    if length >= POINTER_CEILING {
+        return Ok(false);
+    }
+    let mut start = [0; POINTER_CEILING as usize];
+    let read = file.read_at(&mut start, 0)?;
+    Ok(is_pointer(&start[..read]))
 }
 
 /// Returns a path as one line: a name in a repository may hold anything.

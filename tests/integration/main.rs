@@ -21,6 +21,7 @@ mod judged_first;
 mod lint;
 mod locks;
 mod nix;
+mod nodes;
 mod once;
 mod once_options;
 mod once_races;
@@ -36,6 +37,7 @@ mod ps;
 mod recorder;
 mod refusals;
 mod routing;
+mod sources;
 #[path = "../support/support.rs"]
 mod support;
 mod tests_run;

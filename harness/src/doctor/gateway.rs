@@ -91,6 +91,25 @@ mod tests {
         assert!(found.found.contains("refused"), "{}", found.found);
     }
 
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_traefik_that_runs_and_cannot_ask_this_engine_is_warned_of() {
+        for (version, warned) in [("29.0.0", true), ("28.5.2", false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = crate::swarm::teardown::tests::engine(dir.path(), |request| {
+                let containers = r#"[{"Image": "recipe-ci/notes:1"}, {"Image": "traefik:v3.6.0"}]"#;
+                assert!(request.contains("/containers/json"), "{request}");
+                (200, containers.to_owned())
+            });
+            let facts = HostFacts {
+                version: version.to_owned(),
+                ..super::super::engine::tests::facts(crate::swarm::host::Membership::Manager)
+            };
+            let check = old_traefik(&engine, &facts).await;
+            let found = check.map(|check| (check.status, check.found.contains("`traefik:v3.6.0`")));
+            assert_eq!(found, warned.then_some((Status::Warn, true)), "{version}");
+        }
+    }
+
     #[test]
     fn a_traefik_that_a_new_engine_does_not_answer_is_known_by_its_tag() {
         for (engine, image, old) in [

@@ -56,6 +56,14 @@ pub fn commit_of(repo_dir: &Path, name: &str) -> Result<String, GitError> {
     find(&open(repo_dir)?, repo_dir, name).map(|commit| commit.to_string())
 }
 
+/// Returns whether the repository's history ends before its beginning.
+///
+/// # Errors
+/// [`GitError`] when it cannot be read.
+pub fn is_shallow(repo_dir: &Path) -> Result<bool, GitError> {
+    Ok(open(repo_dir)?.is_shallow())
+}
+
 /// Returns the address of the remote `origin`, if there is one.
 ///
 /// # Errors

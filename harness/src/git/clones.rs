@@ -408,7 +408,8 @@ fn prune(clone: &Repository, refs: &[Mapped]) -> Result<(), FetchError> {
 
 /// Copies what the refs lead to, and sets them.
 fn hand_out(clone: &Repository, into: &Repository, refs: &[Mapped]) -> Result<(), git2::Error> {
-    let cut = local::copy_objects(clone, into, refs.iter().map(|wanted| wanted.target))?;
+    let roots = refs.iter().map(|wanted| wanted.target);
+    let cut = local::copy_objects(clone, into, roots, local::Completeness::Whole)?;
     if !cut.is_empty() {
         return Err(git2::Error::from_str("parents of commits are missing"));
     }

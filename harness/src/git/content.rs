@@ -52,6 +52,14 @@ pub enum ContentError {
         /// The path, on one line.
         path: String,
     },
+    /// The content of a file or directory is not there: a partial clone leaves it at its origin.
+    #[error("the content of `{path}` in commit {commit} is not there")]
+    Missing {
+        /// The commit.
+        commit: Oid,
+        /// The path, on one line; empty for the root.
+        path: String,
+    },
     /// An object is none that git makes.
     #[error("commit {commit} cannot be checked out: {}", source.message())]
     Malformed {
@@ -74,7 +82,7 @@ impl ContentError {
     /// Returns whether the repository is at fault, not the host.
     #[must_use]
     pub fn is_the_repositorys(&self) -> bool {
-        !matches!(self, Self::Git { .. })
+        !matches!(self, Self::Git { .. } | Self::Missing { .. })
     }
 
     /// Sorts what libgit2 says while it writes or reads the files of `commit`.
@@ -115,6 +123,12 @@ fn check_up_to(
         if depth > DEPTH {
             return Err(ContentError::TooMany { commit });
         }
+        if !odb.exists(id) {
+            return Err(ContentError::Missing {
+                commit,
+                path: above,
+            });
+        }
         if size(&odb, id).map_err(failed)? > TREE_CEILING as u64 {
             return Err(ContentError::TooMany { commit });
         }
@@ -133,6 +147,9 @@ fn check_up_to(
             }
             match entry.kind() {
                 Some(ObjectType::Tree) => open.push((entry.id(), path + "/", depth + 1)),
+                Some(ObjectType::Blob) if !odb.exists(entry.id()) => {
+                    return Err(ContentError::Missing { commit, path });
+                }
                 Some(ObjectType::Blob) => {
                     let left = bytes.checked_sub(size(&odb, entry.id()).map_err(failed)?);
                     bytes = left.ok_or(ContentError::TooLarge { commit })?;

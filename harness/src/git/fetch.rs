@@ -49,6 +49,8 @@ pub struct Fetched {
     pub branch: Option<String>,
     /// What `git describe --tags` says: the tag, or the last one before with distance and commit.
     pub described: Option<String>,
+    /// Whether the history ends before its beginning, so that tags may be missing, too.
+    pub shallow: bool,
     /// All tags of the source.
     pub tags: Vec<Tag>,
     /// What was odd on the way and did no harm, in sentences for the report.
@@ -119,6 +121,14 @@ pub enum FetchError {
         /// The source.
         origin: String,
     },
+    /// The source is a partial clone that lacks what is to be checked out.
+    #[error("the source `{path}` is a partial clone")]
+    Partial {
+        /// The path that was given.
+        path: PathBuf,
+        /// What it lacks.
+        source: ContentError,
+    },
     /// The commit holds what is not written to a disk.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -180,6 +190,7 @@ impl FetchError {
             | Self::UnknownRef { .. }
             | Self::AmbiguousRef { .. }
             | Self::NoCommit { .. }
+            | Self::Partial { .. }
             | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
             // A forge hides what a client may not see: GitHub and Gitea answer both alike. The source is wrong, or
             // this host has no token for it; the host itself is well.
@@ -360,6 +371,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         dirty: landing.overlay.is_some(),
         branch: landing.branch,
         described: describe(&repo, landing.commit),
+        shallow: repo.is_shallow(),
         tags: tags::list(&repo).map_err(failed("list the tags of"))?,
         remarks: landing.remarks,
     })

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
+use super::content::{self, ContentError};
 use super::fetch::{FetchError, Landing};
 use super::reference::{self, Resolved, Unresolved, also_a_tag};
-use super::{content, open_exactly, worktree};
+use super::{open_exactly, worktree};
 use crate::name::GitRef;
 
 /// Where names are looked up in a source: branches first, as `git checkout` does.
@@ -49,8 +50,20 @@ pub(super) fn bring(
         Some(reference) => find(&source, path, reference)?,
         None => head(&source, path)?,
     };
+    let completeness = match is_partial(&source) {
+        true => Completeness::Partial,
+        false => Completeness::Whole,
+    };
     // Before it is copied: what is refused takes no room.
-    content::check(&source, resolved.commit)?;
+    content::check(&source, resolved.commit).map_err(|error| match error {
+        ContentError::Missing { .. } if completeness == Completeness::Partial => {
+            FetchError::Partial {
+                path: path.to_owned(),
+                source: error,
+            }
+        }
+        error => error.into(),
+    })?;
     let changes = if reference.is_none() && extent == Extent::WorkTree {
         apart(&source, into)?;
         worktree::changes(&source).map_err(failed("read the status of"))?
@@ -62,7 +75,8 @@ pub(super) fn bring(
         .iter()
         .map(|(_, target)| *target)
         .chain([resolved.commit]);
-    let cut = copy_objects(&source, into, roots).map_err(failed("copy the objects of"))?;
+    let cut = copy_objects(&source, into, roots, completeness);
+    let cut = cut.map_err(failed("copy the objects of"))?;
     cut_off(into, &cut).map_err(|e| FetchError::Io {
         doing: "write",
         path: into.path().join("shallow"),
@@ -140,6 +154,20 @@ fn apart(source: &Repository, into: &Repository) -> Result<(), FetchError> {
         Ok(inside) if !ignored(inside) => Err(FetchError::DestinationInside { path, root }),
         _ => Ok(()),
     }
+}
+
+/// Returns whether git left objects of the repository at its origin: partial-clone in git's technical documentation.
+fn is_partial(source: &Repository) -> bool {
+    let promisors = || {
+        let config = source.config()?.snapshot()?;
+        let mut entries = config.entries(Some(r"^remote\..*\.promisor$"))?;
+        let mut found = false;
+        while let Some(entry) = entries.next() {
+            found |= entry?.value().is_ok_and(|value| value == "true");
+        }
+        Ok::<_, git2::Error>(found)
+    };
+    promisors().unwrap_or(false)
 }
 
 fn head(source: &Repository, path: &Path) -> Result<Resolved, FetchError> {
@@ -221,14 +249,28 @@ fn default_branch(source: &Repository) -> Option<String> {
     target.starts_with(ORIGIN).then_some(target)
 }
 
+/// Whether a source has every object that its commits lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completeness {
+    /// One that is missing is damage.
+    Whole,
+    /// Files and directories may be missing.
+    Partial,
+}
+
 /// Copies every object that is reachable from `roots`; returns the commits at which the source's history is
 /// cut off, because a parent is not there.
 pub(super) fn copy_objects(
     from: &Repository,
     to: &Repository,
     roots: impl Iterator<Item = Oid>,
+    completeness: Completeness,
 ) -> Result<Vec<Oid>, git2::Error> {
     let odb = from.odb()?;
+    let may_lack = |kind| {
+        completeness == Completeness::Partial
+            && [ObjectType::Tree, ObjectType::Blob].contains(&kind)
+    };
     let mut pack = from.packbuilder()?;
     let mut seen = HashSet::new();
     let mut cut = Vec::new();
@@ -237,7 +279,7 @@ pub(super) fn copy_objects(
         open.push((root, odb.read_header(root)?.1));
     }
     while let Some((id, kind)) = open.pop() {
-        if !seen.insert(id) {
+        if !seen.insert(id) || (may_lack(kind) && !odb.exists(id)) {
             continue;
         }
         pack.insert_object(id, None)?;

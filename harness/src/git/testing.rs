@@ -55,7 +55,7 @@ impl Fixture {
         fs::write(path, content).unwrap();
     }
 
-    pub(super) fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         crate::host_file::text(self.path().join(path)).unwrap()
     }
 

@@ -8,7 +8,7 @@ use git2::{Repository, Status, StatusOptions};
 use walkdir::WalkDir;
 
 use super::snapshot::copy_file;
-use super::{GitError, open};
+use super::{GitError, open, stand_in};
 
 /// Returns whether the work tree at `repo_dir` holds anything that its commit does not, or lacks something.
 ///
@@ -30,7 +30,8 @@ pub(super) struct Change {
 
 /// Returns what `git status` would list: modified, added, deleted and untracked files, without ignored ones.
 ///
-/// Nothing is locked and the index is not refreshed on disk.
+/// Nothing is locked and the index is not refreshed on disk. What Git LFS has put in the place of its pointer is no
+/// change: git calls it clean, and libgit2, which runs no filter, would not.
 pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
     let Some(root) = repo.workdir() else {
         return Ok(Vec::new());
@@ -43,6 +44,7 @@ pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
         .exclude_submodules(true)
         .update_index(false);
     let statuses = repo.statuses(Some(&mut options))?;
+    let pointers = stand_in::list(repo)?.pointers;
     let changes = statuses.iter().map(|entry| {
         let path = path_of(entry.path_bytes());
         // `git rm --cached` of a file that is ignored from now on: it lies there still, but is no content.
@@ -51,7 +53,8 @@ pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
         let present = !dropped && fs::symlink_metadata(root.join(&path)).is_ok();
         Change { path, present }
     });
-    Ok(changes.collect())
+    let is_content = |change: &Change| !(change.present && pointers.contains(&change.path));
+    Ok(changes.filter(is_content).collect())
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -6,17 +6,26 @@ use serde_json::Value;
 
 use super::view::{self, View};
 use super::{LintError, Subject};
-use crate::git::GitError;
 use crate::git::files::CommitFiles;
+use crate::git::stand_in::{self, StandIns};
 use crate::git::tags::{self, Tag};
+use crate::git::{GitError, checkout};
 use crate::recipe::compose::{compose_files, yaml};
 use crate::recipe::interpolate::{Budget, interpolate_within};
 use crate::recipe::version::Version;
+
+/// Why nothing is known of the versions of a shallow clone.
+pub(super) const SHALLOW: &str =
+    "this is a shallow clone, which lacks tags: `git fetch --unshallow --tags` gets them";
 
 /// The repository of a recipe.
 pub(super) struct History {
     path: std::path::PathBuf,
     pub(super) tags: Vec<Tag>,
+    /// Whether its history is cut off, so that tags may be missing, too.
+    pub(super) shallow: bool,
+    /// What its work tree has in the place of files; empty where the tree under test is another.
+    pub(super) stand_ins: StandIns,
     /// The commit under test.
     pub(super) commit: String,
     /// Whether the tree has uncommitted changes over it.
@@ -41,6 +50,11 @@ impl History {
         Ok(Ok(Self {
             path: repository.path.to_owned(),
             tags: tags::tags(repository.path)?,
+            shallow: checkout::is_shallow(repository.path)?,
+            stand_ins: match subject.root == repository.path {
+                true => stand_in::stand_ins(repository.path)?,
+                false => StandIns::default(),
+            },
             commit: repository.commit.to_owned(),
             dirty: repository.dirty,
         }))
@@ -72,6 +86,9 @@ impl History {
 
     /// Returns why [`History::last_version`] has none.
     pub(super) fn why_no_version(&self) -> String {
+        if self.shallow {
+            return SHALLOW.to_owned();
+        }
         let other: Vec<String> = self
             .tags
             .iter()
@@ -146,5 +163,34 @@ fn collect(
             name: text("name").unwrap_or_else(|| format!("{stack}_{key}")),
             file: file.strip_prefix("./").unwrap_or(&file).to_owned(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::CLEAN;
+    use super::super::{Lint, lint};
+    use crate::git::testing::Fixture;
+
+    #[test]
+    fn tags_that_are_no_versions_are_named_instead_of_none_was_published() {
+        let fixture = Fixture::new();
+        for (name, text) in CLEAN {
+            fixture.write(name, text);
+        }
+        let reason = |lint: &Lint| {
+            let one = lint.skipped.iter().find(|one| one.id == "C002");
+            one.map_or_else(String::new, |one| one.reason.clone())
+        };
+        let first = fixture.commit(&[]);
+        let none = lint(fixture.path(), None).unwrap();
+        assert_eq!(reason(&none), "no version was published before this one");
+        fixture.annotated_tag("v1.0.0", first);
+        let other = lint(fixture.path(), None).unwrap();
+        assert!(
+            reason(&other).ends_with("there is `v1.0.0`"),
+            "{}",
+            reason(&other)
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::history::configs_at;
+use super::history::{SHALLOW, configs_at};
 use super::label;
 use super::rules::{Checked, Hit};
 use super::view::{File, View, in_file};
@@ -179,7 +179,11 @@ pub(super) fn annotated_tags(view: &View) -> Checked {
         line: None,
         message: format!("tag `{name}` is a lightweight tag"),
     };
-    Ok(light.map(|tag| hit(&tag.name)).collect())
+    let hits: Vec<Hit> = light.map(|tag| hit(&tag.name)).collect();
+    match hits.is_empty() && history.shallow {
+        true => Err(SHALLOW.to_owned()),
+        false => Ok(hits),
+    }
 }
 
 pub(super) fn long_secrets(view: &View) -> Checked {

@@ -2,7 +2,7 @@
 
 use super::finding::Severity::{self, Error, Warning};
 use super::view::View;
-use super::{data, label, repository, routing, service, sibling, swarm};
+use super::{data, label, repository, routing, service, sibling, stand_in, swarm};
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,10 @@ impl Rule {
 
     /// Returns whether the rule is about compose files, so that one that cannot be loaded leaves it open.
     pub(super) fn reads_compose_files(&self) -> bool {
-        !["R006", "R007", "R008", "R013", "R014", "R016", "C015"].contains(&self.id)
+        ![
+            "R006", "R007", "R008", "R013", "R014", "R016", "C015", "C025",
+        ]
+        .contains(&self.id)
     }
 }
 
@@ -233,6 +236,10 @@ rules! {
         "services on `proxy` look siblings up by names that no other app has",
         "on `proxy` every app's services answer to their short names, and Docker picks any of them",
         "write `${STACK_NAME}_<service>`, which is the sibling's name on every network";
+    "C025" Error Practice stand_in::files,
+        "what a deploy and the tests use is in the repository itself",
+        "abra fetches neither Git LFS nor submodules, so an operator's app gets the pointer's text, or nothing",
+        "commit the file itself (`git lfs untrack`, `git add --renormalize`); put a submodule's files in with `git subtree add`";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

@@ -26,6 +26,9 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
             "give the root of the recipe's git repository, or its URL or OWNER/REPO with `--src` (SRC)"
         }
         FetchError::SubDirectory { .. } => "run it with the root of the repository",
+        FetchError::Partial { .. } => {
+            "fetch what is missing with `git fetch --refetch --no-filter --tags`"
+        }
         FetchError::DestinationInside { .. } => {
             "choose a runs directory outside of the recipe with CCCI_RUNS_DIR"
         }
@@ -70,6 +73,12 @@ pub(super) fn on_release(error: &ReleaseError) -> &'static str {
     }
 }
 
+/// Returns whether the value at `path` of a compose file is the name of a file.
+pub(super) fn names_a_file(path: &str) -> bool {
+    let of_objects = path.starts_with("secrets.") || path.starts_with("configs.");
+    of_objects && path.ends_with(".file") || path.contains(".env_file")
+}
+
 fn on_compose(error: &ComposeError) -> &'static str {
     match error {
         ComposeError::NoComposeFile { .. } => {
@@ -90,6 +99,9 @@ fn on_compose(error: &ComposeError) -> &'static str {
         }
         ComposeError::TooLarge { .. } => "write the values out instead of nesting aliases",
         ComposeError::Read { source, .. } => source.advice(),
+        ComposeError::Invalid { path, .. } if names_a_file(path) => {
+            "put the file itself there; docs/operating.md says what a recipe's repository may hold"
+        }
         ComposeError::Yaml { .. }
         | ComposeError::DuplicateKey { .. }
         | ComposeError::Invalid { .. } => {

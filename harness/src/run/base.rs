@@ -9,9 +9,9 @@
 
 use serde::Serialize;
 
-use super::RunError;
 use super::plan::Checkout;
 use super::settings::Settings;
+use super::{RunError, incomplete};
 use crate::declared::Declared;
 use crate::error::chain;
 use crate::recipe::version::{TagList, Version};
@@ -90,7 +90,7 @@ impl Chosen {
 /// The inner error is the reason why the upgrade does not apply.
 ///
 /// # Errors
-/// [`RunError::Usage`] when a version was named that is no tag.
+/// [`RunError::Usage`] when a version was named that is no tag, or a shallow clone may hide the base.
 pub(super) fn choose(
     settings: &Settings,
     wanted: Option<Wanted<'_>>,
@@ -99,7 +99,7 @@ pub(super) fn choose(
     warnings: &mut Vec<String>,
 ) -> Result<Result<Chosen, String>, RunError> {
     if let Some(wanted) = &wanted {
-        let chosen = named(wanted, checkout)?;
+        let chosen = named(settings, wanted, checkout)?;
         // A quick run names the canonical itself.
         let kind = match settings.kept_env {
             Some(_) => BaseKind::Canonical,
@@ -171,12 +171,22 @@ pub(super) fn choose(
         }
     };
     if let Some(tag) = tag {
+        if checkout.shallow {
+            warnings.push(format!(
+                "the source is a shallow clone: a version newer than {tag} may be missing from it; {}",
+                incomplete::deepen(settings)
+            ));
+        }
         let commit = commit_of(checkout, tag.as_str());
         return Ok(Ok(Chosen {
             version: tag.to_string(),
             commit: commit.expect("a version of the list is the name of a tag"),
             kind: BaseKind::Tag,
         }));
+    }
+    if checkout.shallow {
+        // Nor can it be told whether the head is in the history of the default branch already.
+        return Err(incomplete::hides_the_base(settings));
     }
     match &checkout.tip {
         Some(tip) => Ok(Ok(Chosen {
@@ -188,7 +198,11 @@ pub(super) fn choose(
     }
 }
 
-fn named(wanted: &Wanted<'_>, checkout: &Checkout) -> Result<Result<Chosen, String>, RunError> {
+fn named(
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+    checkout: &Checkout,
+) -> Result<Result<Chosen, String>, RunError> {
     let Wanted {
         version: wanted,
         place,
@@ -212,7 +226,15 @@ fn named(wanted: &Wanted<'_>, checkout: &Checkout) -> Result<Result<Chosen, Stri
             };
             Err(RunError::Usage {
                 error: format!("{place}base version `{wanted}` is not a tag of this recipe").into(),
-                hints: vec![format!("its tags: {known}")],
+                hints: [format!("its tags: {known}")]
+                    .into_iter()
+                    .chain(checkout.shallow.then(|| {
+                        format!(
+                            "the source is a shallow clone: {}",
+                            incomplete::deepen(settings)
+                        )
+                    }))
+                    .collect(),
             })
         }
     }
@@ -283,6 +305,7 @@ mod tests {
                 .collect(),
             trust: crate::trust::Trust::by_hand("/notes"),
             remarks: Vec::new(),
+            shallow: false,
             tip: None,
         }
     }

@@ -12,7 +12,7 @@ use super::base::{self, BaseKind, Chosen, Wanted};
 use super::dependencies::NamedView;
 use super::routing::RoutingFault;
 use super::settings::{Origin, Settings};
-use super::{RunError, advice, overlaid, usage};
+use super::{RunError, advice, incomplete, overlaid, usage};
 use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
@@ -104,6 +104,8 @@ pub struct Checkout {
     pub tree: Tree,
     /// The names of all tags with their commits.
     pub tags: Vec<(String, String)>,
+    /// Whether its history is cut off, so that tags may be missing, too.
+    pub shallow: bool,
     /// The commit of the source's default branch, if it has one.
     pub tip: Option<String>,
     /// Remarks about the fetch, for the report.
@@ -127,19 +129,8 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 token: settings.token_for(source),
                 clones: Some(settings.host.clones()),
             };
-            let fetched = fetch::fetch(&request).map_err(|error| {
-                let hints = vec![advice::on_fetch(&error).to_owned()];
-                match error.fault() {
-                    crate::git::Fault::Usage => RunError::Usage {
-                        error: error.into(),
-                        hints,
-                    },
-                    crate::git::Fault::Infrastructure => RunError::Infra {
-                        error: error.into(),
-                        hints,
-                    },
-                }
-            })?;
+            let fetched =
+                fetch::fetch(&request).map_err(|error| incomplete::not_fetched(settings, error))?;
             let tags: Vec<_> = fetched
                 .tags
                 .into_iter()
@@ -156,6 +147,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             Ok(Checkout {
                 tree,
                 tags,
+                shallow: fetched.shallow,
                 tip,
                 remarks: fetched.remarks,
                 trust,
@@ -186,6 +178,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             let tip = tip_of(&tree)?;
             let trust = trusted::of_staged(settings, &tree, &tags, false);
             Ok(Checkout {
+                shallow: checkout::is_shallow(&tree.root).map_err(RunError::infra)?,
                 tree,
                 tags,
                 tip,
@@ -217,6 +210,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         recipe: &settings.recipe,
         domain: &settings.domain,
     };
+    incomplete::has_its_tests(&checkout.tree)?;
     let found = overlay::find(Places {
         recipe: &settings.recipe,
         tree: &checkout.tree.root,
@@ -256,6 +250,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         let version = head_version.as_deref();
         match base::choose(settings, wanted, checkout, version, &mut warnings)? {
             Ok(chosen) => {
+                incomplete::holds_the_base(settings, checkout, &chosen)?;
                 let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
                 let kit = (&additions, upgrade_env);
                 match read_base(settings, dirs, checkout, &chosen, app, kit) {

@@ -1,11 +1,13 @@
 //! What is wrong with a recipe before its project can be judged, as findings: the author of a proposal sees the rule, the
 //! file and the line, as of what the policy is against.
 
+use super::advice::names_a_file;
 use super::plan::supplied::Withheld;
 use super::{Context, RunError};
 use crate::driver::opinion::RefusedByDocker;
 use crate::error::chain;
 use crate::outcome::Verdict;
+use crate::overlay::OverlayError;
 use crate::overlay::environment::COPY_PREFIX;
 use crate::policy::{self, Violation};
 use crate::recipe::compose::{ComposeError, Location};
@@ -13,6 +15,7 @@ use crate::recipe::interpolate::InterpolateError;
 use crate::recipe::release::ReleaseError;
 use crate::recipe::secret::SecretError;
 use crate::source_tree::SourceFileError;
+use crate::suite::SuiteError;
 use crate::trust::{Trust, TrustView};
 
 /// The lint's rule about compose files that Docker does not take.
@@ -62,6 +65,10 @@ fn findings(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Vec<Viol
     } else if let Some(error) = error.downcast_ref::<ComposeError>() {
         compose(error)
     } else if let Some(error) = error.downcast_ref::<SourceFileError>() {
+        Some(file(error))
+    } else if let Some(OverlayError::File(error) | OverlayError::Suite(SuiteError::File(error))) =
+        error.downcast_ref::<OverlayError>()
+    {
         Some(file(error))
     } else if let Some(error) = error.downcast_ref::<SecretError>() {
         Some(line(SAMPLE, error))
@@ -120,8 +127,6 @@ fn compose(error: &ComposeError) -> Option<Violation> {
         }
         _ => "",
     };
-    let of_objects = key.starts_with("secrets.") || key.starts_with("configs.");
-    let is_file = of_objects && key.ends_with(".file") || key.contains(".env_file");
     let rule = match error {
         ComposeError::Read { .. }
         | ComposeError::Outside { .. }
@@ -131,7 +136,7 @@ fn compose(error: &ComposeError) -> Option<Violation> {
             problem: InterpolateError::TooLong,
             ..
         } => policy::rules::FILE.id,
-        _ if is_file => policy::rules::FILE.id,
+        _ if names_a_file(key) => policy::rules::FILE.id,
         // What depends on whose home it is deployed from.
         _ if key.starts_with("services.")
             && key.contains(".volumes[")

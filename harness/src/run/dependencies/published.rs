@@ -16,6 +16,7 @@ use crate::recipe::version::TagList;
 use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
 use crate::run::{AnyError, RunError, network, ownership, resolved, usage};
+use crate::source_tree::SourceFileError;
 use crate::trust::{Level, Trust};
 
 /// A dependency that was read.
@@ -128,6 +129,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         Err(RunError::Usage { error, .. })
             if error.is::<ReleaseError>()
                 || error.is::<SecretError>()
+                || error.is::<SourceFileError>()
                 || (error.is::<OverlayError>() && ships_nonsense(&theirs, &checkout, &dirs)) =>
         {
             Err(crate::error::chain(&*error))
