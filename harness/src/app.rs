@@ -202,7 +202,7 @@ fn unreadable(host: &HostDirs, source: std::io::Error) -> EngineError {
 /// Returns the env files of `domain` on every server of this host.
 fn env_files(host: &HostDirs, domain: &Domain) -> std::io::Result<Vec<PathBuf>> {
     let servers = host.abra.join("servers");
-    let entries = match std::fs::read_dir(&servers) {
+    let entries = match crate::host_file::entries(&servers) {
         Ok(entries) => entries,
         // A host that never had an app has no servers.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

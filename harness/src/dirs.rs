@@ -371,8 +371,8 @@ impl RunDirs {
             clear &= path == state || remove(&path);
         }
         let (mark, lock) = (Self::mark(root), Self::live_lock(root));
-        let entries =
-            fs::read_dir(&state).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let entries = crate::host_file::entries(&state)
+            .and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
         // What cannot be listed is kept by the mark, which is then not removed either: `state` does not go.
         for entry in entries.iter().flatten() {
             let path = entry.path();

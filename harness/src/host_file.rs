@@ -3,7 +3,7 @@
 //! They are trusted, so a link may lead anywhere; but none of them is without end. What a recipe's repository holds
 //! never comes through here: [`crate::source_tree`] reads that.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -35,6 +35,31 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
 pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     File::open(path)
+}
+
+/// Returns how to open a file otherwise than for reading from its start: all unset, as [`OpenOptions::new`].
+#[must_use]
+pub fn options() -> OpenOptions {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    OpenOptions::new()
+}
+
+/// Lists the directory at `path`.
+///
+/// # Errors
+/// What the system says.
+pub fn entries(path: impl AsRef<Path>) -> io::Result<ReadDir> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::fs::read_dir(path)
+}
+
+/// Copies the file at `from` with its mode to `to`, whatever its length; returns how many bytes it has.
+///
+/// # Errors
+/// What the system says.
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    std::fs::copy(from, to)
 }
 
 fn up_to(ceiling: u64, path: &Path) -> io::Result<Vec<u8>> {

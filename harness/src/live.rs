@@ -226,7 +226,7 @@ pub fn list(host: &HostDirs) -> Roster {
             crate::error::chain(error)
         ));
     };
-    let entries = match std::fs::read_dir(&host.runs) {
+    let entries = match host_file::entries(&host.runs) {
         Ok(entries) => entries,
         // A host that never had a run has no directory for them.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return roster,
@@ -274,7 +274,7 @@ pub fn held_locks(host: &HostDirs, zone: &Zone) -> Result<Vec<(Domain, Probe)>, 
         source,
     };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(&host.locks).map_err(unusable)? {
+    for entry in host_file::entries(&host.locks).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
         let Some(domain) = HostDirs::domain_of_lock_file(&name, zone) else {
             continue;

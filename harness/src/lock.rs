@@ -102,7 +102,7 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         source,
     };
     // A link is refused, as by those who take the lock; and a pipe must not keep whoever looks until it is written to.
-    let opened = File::options()
+    let opened = crate::host_file::options()
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path);

@@ -261,7 +261,7 @@ pub fn exists(host: &HostDirs, domain: &Domain) -> Result<bool, MadeError> {
 /// Returns the run apps of `zone` of which there is a record. What cannot be listed is added to `unreadable`.
 pub fn domains(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> BTreeSet<Domain> {
     let dir = host.made();
-    let entries = match std::fs::read_dir(&dir) {
+    let entries = match host_file::entries(&dir) {
         Ok(entries) => entries,
         // Most hosts never need one.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeSet::new(),

@@ -344,7 +344,7 @@ impl OnceDir {
     fn ids(&self) -> Result<Vec<TaskId>, OnceError> {
         let unusable = |error| OnceError::unusable(&self.path)(error);
         let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(unusable)? {
+        for entry in host_file::entries(&self.path).map_err(unusable)? {
             let name = entry.map_err(unusable)?.file_name();
             let id = FILES
                 .iter()

@@ -415,7 +415,7 @@ pub fn looks_like_one_recipe(dir: &Path) -> Option<&'static str> {
 }
 
 fn has_file_beginning(dir: &Path, beginnings: &[&str]) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|entries| {
+    host_file::entries(dir).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();

@@ -1,6 +1,6 @@
 //! Small files that are read while others write them: replaced whole, or overwritten with one call.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
     let beside = path.with_file_name(beside);
     fs::remove_file(&beside).ok();
     let written = (|| {
-        let mut file = OpenOptions::new()
+        let mut file = host_file::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
@@ -57,7 +57,7 @@ pub(crate) fn replace(path: &Path, text: &[u8], durability: Durability) -> io::R
 
 /// Writes a file for this user alone, also where one is that others may read.
 pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
+    let mut options = host_file::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -110,7 +110,7 @@ pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
         padded.resize(OVERWRITTEN, b' ');
     }
     // Whatever else is there (another length, a link, somebody else's file) is replaced.
-    let there = OpenOptions::new()
+    let there = host_file::options()
         .write(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)

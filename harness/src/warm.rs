@@ -397,7 +397,7 @@ pub async fn recover_all(
     run: &RunId,
     dry_run: bool,
 ) -> Result<Vec<(String, Recovered)>, WarmError> {
-    let entries = match std::fs::read_dir(&host.warm) {
+    let entries = match crate::host_file::entries(&host.warm) {
         Ok(entries) => entries,
         // A host that never had a canonical.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -449,7 +449,7 @@ mod tests {
             let found = sweep(dry_run).await;
             assert!(found.is_empty(), "{found:?}");
         }
-        assert_eq!(std::fs::read_dir(&host.locks).unwrap().count(), 0);
+        assert_eq!(crate::host_file::entries(&host.locks).unwrap().count(), 0);
         // What is no name of this warm app at all is not passed over, nor is our own.
         record("notes.ci.theirs");
         assert!(matches!(

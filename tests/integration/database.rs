@@ -95,7 +95,7 @@ fn ask(dir: &Path, case: &Case<'_>) -> (String, String) {
         .env("CALLS", &calls)
         .envs(case.env.iter().copied())
         .stdin(Stdio::from(
-            std::fs::OpenOptions::new()
+            harness::host_file::options()
                 .read(true)
                 .open(dir.join("script"))
                 .unwrap(),

@@ -72,7 +72,7 @@ fn a_need_that_cannot_be_met_is_refused_before_anything_is_made() {
         let place = "overlays/client/recipe-ci.yml:";
         assert!(done.stderr.contains(place), "{}", done.stderr);
         assert!(done.stderr.contains("hint"), "{}", done.stderr);
-        let locks = std::fs::read_dir(env.root.join("locks")).unwrap();
+        let locks = harness::host_file::entries(env.root.join("locks")).unwrap();
         assert_eq!(locks.count(), 0, "a lock file was made");
         env.assert_quiet();
     }
@@ -210,7 +210,9 @@ fn a_dependency_that_the_policy_refuses_is_named_with_its_rule_in_the_report() {
         );
     }
     assert_eq!(
-        std::fs::read_dir(env.root.join("locks")).unwrap().count(),
+        harness::host_file::entries(env.root.join("locks"))
+            .unwrap()
+            .count(),
         0
     );
     std::fs::remove_dir_all(env.root.join("runs")).unwrap();

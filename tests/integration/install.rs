@@ -92,10 +92,10 @@ fn what_a_person_changed_stays_until_force() {
             done.stderr
         );
     }
-    assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
+    assert_eq!(harness::host_file::entries(dir).unwrap().count(), 1);
     env.run(["janitor", "install", "--dir", dir, "--force"])
         .expect(0);
-    assert_eq!(fs::read_dir(dir).unwrap().count(), 2);
+    assert_eq!(harness::host_file::entries(dir).unwrap().count(), 2);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn print_is_data_and_writes_nothing() {
             done.stdout
         );
     }
-    assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
+    assert_eq!(harness::host_file::entries(dir).unwrap().count(), 0);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
     let done = env.run(["janitor", "install", "--dir", &dir]);
     done.expect(2);
     assert!(done.stderr.contains("CCCI_STATE_DIR"), "{}", done.stderr);
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    assert_eq!(harness::host_file::entries(&dir).unwrap().count(), 0);
 }
 
 /// On a host with another init, and on one where `systemctl` is not on PATH: the host's fault, nothing done.
@@ -177,5 +177,5 @@ fn without_systemd_there_is_nothing_to_enable() {
             done.stderr
         );
     }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    assert_eq!(harness::host_file::entries(&dir).unwrap().count(), 0);
 }

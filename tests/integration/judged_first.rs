@@ -74,7 +74,7 @@ fn a_quick_run_is_refused_before_the_engine_is_asked_and_the_warm_app_is_touched
             "{results:#}"
         );
         assert_eq!(harness::host_file::text(&record).unwrap(), before);
-        let locks = std::fs::read_dir(env.root.join("locks")).unwrap();
+        let locks = harness::host_file::entries(env.root.join("locks")).unwrap();
         let apps = locks
             .flatten()
             .filter(|lock| lock.file_name().to_string_lossy().contains("notes"));

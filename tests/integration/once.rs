@@ -77,7 +77,7 @@ impl Tasks {
 
     /// Returns the names of the files, in order.
     pub(crate) fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.dir).unwrap();
+        let entries = harness::host_file::entries(&self.dir).unwrap();
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -324,7 +324,7 @@ fn a_reset_ends_and_forgets_one_task() {
     // It was ended on purpose: nobody runs it again for those who waited.
     waiter.finish().expect(143);
     tasks.state("none");
-    assert_eq!(std::fs::read_dir(&tasks.dir).unwrap().count(), 0);
+    assert_eq!(harness::host_file::entries(&tasks.dir).unwrap().count(), 0);
     tasks.go();
     tasks.task(&["-w"]).finish().expect(7);
     tasks.once(&["-r", "-i", "x"]).finish().expect(0);

@@ -369,7 +369,7 @@ fn the_age_of_a_result_is_that_of_its_exit_file() {
     tasks.script(&["-w"], script).expect(0);
     tasks.script(&["-w", "-t", "3600"], script).expect(0);
     assert_eq!(tasks.runs(), 1);
-    let exit = std::fs::File::options()
+    let exit = harness::host_file::options()
         .append(true)
         .open(tasks.file("exit"))
         .unwrap();
@@ -381,7 +381,7 @@ fn the_age_of_a_result_is_that_of_its_exit_file() {
     tasks.x(&["-w"]).expect(0);
     assert_eq!(tasks.runs(), 2);
     // A clock that is set back makes nothing younger than the time since boot says, and nothing older than 0.
-    let exit = std::fs::File::options()
+    let exit = harness::host_file::options()
         .append(true)
         .open(tasks.file("exit"))
         .unwrap();

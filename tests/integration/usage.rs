@@ -65,7 +65,7 @@ fn refused_content(env: &TestEnv, done: &Done, words: &[&str]) {
     assert_eq!(results["deploy_count"], 0, "{results:#}");
     let locks = env.root.join("locks");
     assert_eq!(
-        std::fs::read_dir(locks).unwrap().count(),
+        harness::host_file::entries(locks).unwrap().count(),
         0,
         "a lock file was made"
     );

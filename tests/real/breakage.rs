@@ -34,7 +34,7 @@ impl Mutant {
 /// Returns every mutant of a recipe's head, in the order of its files.
 pub(super) fn mutants(recipe: &Path) -> Vec<Mutant> {
     let mut found = Vec::new();
-    let mut files: Vec<String> = std::fs::read_dir(recipe)
+    let mut files: Vec<String> = harness::host_file::entries(recipe)
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -270,7 +270,7 @@ impl TestEnv {
 
     /// Returns the run directories, oldest first.
     pub(crate) fn run_dirs(&self) -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(self.root.join("runs")) else {
+        let Ok(entries) = harness::host_file::entries(self.root.join("runs")) else {
             return Vec::new();
         };
         let mut dirs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -315,7 +315,7 @@ impl TestEnv {
     #[track_caller]
     pub(crate) fn assert_quiet(&self) {
         assert_eq!(self.processes(), [], "processes are left");
-        for entry in std::fs::read_dir(self.root.join("locks"))
+        for entry in harness::host_file::entries(self.root.join("locks"))
             .into_iter()
             .flatten()
             .flatten()
@@ -323,8 +323,12 @@ impl TestEnv {
             assert!(!is_locked(&entry.path()), "{:?} is held", entry.path());
         }
         let servers = self.root.join("home/.abra/servers");
-        for server in std::fs::read_dir(servers).into_iter().flatten().flatten() {
-            let files: Vec<_> = std::fs::read_dir(server.path())
+        for server in harness::host_file::entries(servers)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let files: Vec<_> = harness::host_file::entries(server.path())
                 .expect("it is a directory")
                 .flatten()
                 .map(|file| file.path())
@@ -391,7 +395,7 @@ fn built(set: &str, name: &str) -> PathBuf {
 
 /// Returns every process of this machine.
 pub(crate) fn pids() -> Vec<i32> {
-    std::fs::read_dir("/proc")
+    harness::host_file::entries("/proc")
         .expect("/proc is mounted")
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -85,7 +85,7 @@ macro_rules! parity {
             let mut listed = vec![$($name,)* $($other,)* "notes"];
             listed.sort_unstable();
             let dir = crate::support::repository().join("tests/recipes");
-            let mut there: Vec<String> = std::fs::read_dir(dir).unwrap().flatten()
+            let mut there: Vec<String> = harness::host_file::entries(dir).unwrap().flatten()
                 .filter(|entry| entry.path().join("fixture.json").is_file())
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .collect();

@@ -59,7 +59,7 @@ fn containers(pair: &Pair) -> usize {
 
 /// Returns the lock files of the run's apps, all of which are held.
 fn held_locks(pair: &Pair) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(pair.env.root.join("locks")).unwrap();
+    let entries = harness::host_file::entries(pair.env.root.join("locks")).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| is_locked(path)).collect()
 }

@@ -204,7 +204,8 @@ pub(crate) fn kill_both(run: Run) -> Done {
 pub(crate) fn wait_gone(pid: Pid) {
     wait_until(LONG, "the process is gone", || {
         let stat = harness::host_file::text(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let threads =
+            harness::host_file::entries(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         let ended = stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ");
         (ended && threads <= 1).then_some(())
     });

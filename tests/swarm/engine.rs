@@ -124,7 +124,7 @@ impl SwarmEnv {
     /// Lets what waits for a line in the pipe go on, now or when it gets there; it must stay open until it has been read.
     pub(crate) fn release(&self) -> File {
         // For reading, too: to open a pipe that nobody reads would wait for ever.
-        let pipe = File::options()
+        let pipe = harness::host_file::options()
             .read(true)
             .write(true)
             .open(self.root.join("fifo"));
@@ -170,7 +170,7 @@ fn slot_file(number: usize) -> File {
 /// Returns the names in a directory, in order.
 #[track_caller]
 pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
+    let entries = harness::host_file::entries(dir).unwrap();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

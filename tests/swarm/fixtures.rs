@@ -91,7 +91,7 @@ macro_rules! fixtures {
             let mut listed = vec![$($name,)* "notes", "ledger"];
             listed.sort_unstable();
             let dir = repository().join("tests/recipes");
-            let mut there: Vec<String> = std::fs::read_dir(dir).unwrap().flatten()
+            let mut there: Vec<String> = harness::host_file::entries(dir).unwrap().flatten()
                 .filter(|entry| entry.path().join("fixture.json").is_file())
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .collect();

@@ -264,7 +264,7 @@ fn t10_a_lock_that_is_held_too_long_is_flagged_and_never_stolen() {
     let young = sweep();
     assert!(!young.contains("!!"), "{young}");
     let ago = std::time::SystemTime::now() - Duration::from_secs(3 * 3600);
-    File::options()
+    harness::host_file::options()
         .write(true)
         .open(&path)
         .unwrap()

@@ -380,7 +380,7 @@ fn assert_private(path: &Path) {
     let mode = meta.permissions().mode() & 0o7777;
     assert_eq!(mode & 0o077, 0, "{mode:o} {}", path.display());
     if meta.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
+        for entry in harness::host_file::entries(path).unwrap() {
             assert_private(&entry.unwrap().path());
         }
     } else {

@@ -223,7 +223,7 @@ fn a_lock_that_is_held_for_too_long_is_reported_and_not_stolen() {
     let domain = ps(&env)["runs"][0]["domain"].as_str().unwrap().to_owned();
     let lock = env.root.join(format!("locks/cc-ci-app-{domain}.lock"));
     let old = std::time::SystemTime::now() - Duration::from_secs(121 * 60);
-    std::fs::File::options()
+    harness::host_file::options()
         .write(true)
         .open(&lock)
         .unwrap()

@@ -156,7 +156,7 @@ impl Scene {
     pub(crate) fn flip_a_bit(&self) -> (PathBuf, Vec<u8>) {
         let canonical = self.canonical();
         let name = canonical["snapshot"]["dir"].as_str().unwrap();
-        let entries = std::fs::read_dir(self.place().join(name)).unwrap();
+        let entries = harness::host_file::entries(self.place().join(name)).unwrap();
         let mut paths = entries.flatten().map(|entry| entry.path());
         let archive = paths
             .find(|path| path.extension().is_some_and(|end| end == "tar"))
@@ -207,7 +207,7 @@ fn files(root: &Path, shown: &Path, found: &mut Files) {
     let mode = meta.permissions().mode();
     found.insert(shown.to_owned(), (mode, meta.uid(), meta.gid(), content));
     if meta.is_dir() {
-        for entry in std::fs::read_dir(root).unwrap() {
+        for entry in harness::host_file::entries(root).unwrap() {
             let name = entry.unwrap().file_name();
             files(&root.join(&name), &shown.join(&name), found);
         }
@@ -543,7 +543,7 @@ fn a_promotion_that_fails_leaves_what_was_there_before() {
         scene.canonical()["commit"],
         git(&scene.recipe, &["rev-parse", "HEAD"])
     );
-    let entries = std::fs::read_dir(scene.place()).unwrap().count();
+    let entries = harness::host_file::entries(scene.place()).unwrap().count();
     assert_eq!(entries, 2, "a record and a snapshot");
     // Again is not needed, and a proposal never is one.
     let (_, results) = scene.run("again", &[]);

@@ -324,7 +324,7 @@ fn storm_of_kills_leaves_nothing_after_one_sweep() {
     });
     let took = began.elapsed();
     let files = |dir: &str| -> Vec<std::path::PathBuf> {
-        let entries = std::fs::read_dir(env.root.join(dir)).unwrap();
+        let entries = harness::host_file::entries(env.root.join(dir)).unwrap();
         entries.flatten().map(|entry| entry.path()).collect()
     };
 

@@ -191,7 +191,10 @@ fn of_two_runs_that_want_one_image_one_pulls_and_both_are_told_what_that_came_to
     let second = start("2");
     let images = env.root.join("state/images");
     wait_until(LONG, "the second run waits for the first or pulls", || {
-        let files = std::fs::read_dir(&images).into_iter().flatten().flatten();
+        let files = harness::host_file::entries(&images)
+            .into_iter()
+            .flatten()
+            .flatten();
         let inodes: Vec<_> = files.map(|file| format!(":{} ", file.ino())).collect();
         let locks = harness::host_file::text("/proc/locks").unwrap();
         let mut waiters = locks.lines().filter(|line| line.contains("-> FLOCK"));

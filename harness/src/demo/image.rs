@@ -269,7 +269,7 @@ async fn unpack(processes: &Processes, dir: &Path) -> Result<Result<Vec<u8>, Str
         .map_err(local(format!("open `{}`", work.path().display())))?;
     let download = Cmd::new("apt-get", work.path()).args(["-q", "download", "busybox-static"]);
     let finished = processes.run(&download, PROGRAM_LIMIT).await?;
-    let package = std::fs::read_dir(work.path())
+    let package = host_file::entries(work.path())
         .map_err(local(format!("list `{}`", work.path().display())))?
         .flatten()
         .map(|entry| entry.path())

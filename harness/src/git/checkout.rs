@@ -192,7 +192,12 @@ mod tests {
         assert!(fixture.repo.statuses(None).unwrap().is_empty());
         checkout(fixture.path(), "1.0.0").unwrap();
         assert!(!fixture.path().join("compose.ccci.yml").exists());
-        assert_eq!(fs::read_dir(fixture.path().join("dir")).unwrap().count(), 1);
+        assert_eq!(
+            crate::host_file::entries(fixture.path().join("dir"))
+                .unwrap()
+                .count(),
+            1
+        );
     }
 
     #[test]

@@ -360,7 +360,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn packs(clone: &Repository) -> io::Result<usize> {
-    let entries = fs::read_dir(clone.path().join("objects/pack"))?;
+    let entries = host_file::entries(clone.path().join("objects/pack"))?;
     let names = entries.map(|entry| Ok(entry?.path()));
     let names: Vec<PathBuf> = names.collect::<io::Result<_>>()?;
     Ok(names
@@ -371,7 +371,7 @@ fn packs(clone: &Repository) -> io::Result<usize> {
 
 /// Removes what fetches that were killed left: unfinished packs.
 fn sweep(clone: &Repository) -> io::Result<()> {
-    for entry in fs::read_dir(clone.path().join("objects/pack"))? {
+    for entry in host_file::entries(clone.path().join("objects/pack"))? {
         let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(b"pack-") {
             remove(&entry.path())?;
@@ -428,7 +428,7 @@ pub fn tidy(dir: &Path, now: SystemTime, problems: &mut Vec<String>) -> usize {
     let mut problem = |path: &Path, error: String| {
         problems.push(format!("`{}`: {error}", path.display()));
     };
-    let entries = match fs::read_dir(dir) {
+    let entries = match host_file::entries(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return 0,
         Err(error) => {

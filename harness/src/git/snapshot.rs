@@ -93,6 +93,10 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     if kind.is_symlink() {
         std::os::unix::fs::symlink(fs::read_link(from)?, to)
     } else if kind.is_file() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "git's door to the files of a work tree: no link, and regular"
+        )]
         fs::copy(from, to)?;
         let mode = fs::metadata(from)?.permissions().mode();
         fs::set_permissions(to, own(mode))

@@ -70,7 +70,7 @@ pub(super) async fn of_zone(
 fn of_env_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> BTreeSet<Domain> {
     let mut found = BTreeSet::new();
     let servers = host.abra.join("servers");
-    let entries = match std::fs::read_dir(&servers) {
+    let entries = match crate::host_file::entries(&servers) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return found,
         Err(error) => {
@@ -83,7 +83,7 @@ fn of_env_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> B
         // What cannot be told from a directory is not taken for a file.
         let files = match std::fs::metadata(&path) {
             Ok(meta) if !meta.is_dir() => continue,
-            Ok(_) => std::fs::read_dir(&path),
+            Ok(_) => crate::host_file::entries(&path),
             Err(error) => Err(error),
         };
         match files {

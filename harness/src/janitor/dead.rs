@@ -45,7 +45,7 @@ pub(super) async fn clear(
     unreadable: &mut Vec<String>,
 ) -> Vec<DeadRun> {
     let mut cleared = Vec::new();
-    let entries = match std::fs::read_dir(&host.runs) {
+    let entries = match host_file::entries(&host.runs) {
         Ok(entries) => entries,
         // A host that never had a run.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return cleared,
@@ -94,7 +94,7 @@ struct Dead {
 fn find(root: &Path, sure: impl FnOnce() -> bool) -> io::Result<Option<Dead>> {
     // The files of a run may be replaced while this looks (removed by hand, and its id used again): everything
     // below is done through the one directory that is opened here.
-    let opened = File::options()
+    let opened = host_file::options()
         .read(true)
         .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
         .open(root);

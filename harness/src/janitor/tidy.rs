@@ -57,7 +57,7 @@ pub(super) async fn tidy(
 
 /// Returns the domains of the lock files of run apps.
 fn lock_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> Vec<Domain> {
-    let entries = match std::fs::read_dir(&host.locks) {
+    let entries = match crate::host_file::entries(&host.locks) {
         Ok(entries) => entries,
         Err(error) => {
             unreadable.push(format!("`{}`: {error}", host.locks.display()));

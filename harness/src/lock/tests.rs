@@ -71,7 +71,7 @@ fn who_looks_at_a_claimed_lock_sees_neither_the_last_owner_nor_its_time() {
     let path = host.lock_file(&domain);
     for text in ["run 4711 (pid 123456)\n", ""] {
         std::fs::write(&path, text).unwrap();
-        let file = File::options().write(true).open(&path).unwrap();
+        let file = crate::host_file::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         let dir = LockDir::open(&host).unwrap();
         let claim = dir.try_claim(&domain).unwrap().unwrap();
@@ -94,7 +94,7 @@ fn an_owner_leaves_nothing_of_a_longer_text_and_sets_the_time() {
     let path = host.lock_file(&domain);
     std::fs::write(&path, "run 4711-of-somebody-else (pid 123456)\nand more\n").unwrap();
     let old = SystemTime::UNIX_EPOCH;
-    let file = File::options().write(true).open(&path).unwrap();
+    let file = crate::host_file::options().write(true).open(&path).unwrap();
     file.set_modified(old).unwrap();
     let _lock = acquired(DomainLock::try_acquire(&host, &domain, &run).unwrap());
     let text = format!("run 7 (pid {})\n", std::process::id());

@@ -1,6 +1,5 @@
 //! Ending tasks and forgetting them. Nothing is signalled but by a descriptor of the very process.
 
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -189,7 +188,9 @@ async fn end_runner(dir: &OnceDir, id: &TaskId, record: &Record, deadline: Deadl
     }
     // It does not listen (it was stopped). Those who wait must not run again what was to be ended.
     for what in ["task", "lock"] {
-        let file = File::options().append(true).open(dir.file(id, what));
+        let file = crate::host_file::options()
+            .append(true)
+            .open(dir.file(id, what));
         drop(file.and_then(|mut file| answer(&mut file, KILLED)));
     }
     if let Ok(Some(runner)) = record.runner.open()

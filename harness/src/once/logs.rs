@@ -64,7 +64,7 @@ pub(super) fn begin(dir: &OnceDir, id: &TaskId) -> Result<File, OnceError> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
+    let mut options = host_file::options();
     options.create(true).append(true).mode(0o600).open(path)
 }
 

@@ -135,7 +135,7 @@ pub(super) fn adopt(dir: &OnceDir, id: &TaskId) -> Result<(), OnceError> {
     let replaced = match attempt {
         Some(attempt) => (|| {
             if attempt.said.result.is_none() {
-                let mut file = File::options().append(true).open(&task)?;
+                let mut file = host_file::options().append(true).open(&task)?;
                 announce(&mut file, code, kept.ended_ms)?;
             }
             let ended = SystemTime::from(kept.ended);
@@ -281,7 +281,7 @@ mod tests {
         record.runner = crate::process::Identity::own().unwrap();
         let pid = dir.file(&id, "pid");
         std::fs::write(&pid, record.text()).unwrap();
-        let mut options = File::options();
+        let mut options = host_file::options();
         let mut theirs = options.append(true).open(&pid).unwrap();
         let held = try_exclusive(host_file::open(&pid).unwrap())
             .unwrap()

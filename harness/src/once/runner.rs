@@ -101,7 +101,10 @@ impl Inherited {
             starter: io::stdout().as_fd().try_clone_to_owned()?.into(),
             log: io::stderr().as_fd().try_clone_to_owned()?.into(),
         };
-        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let null = crate::host_file::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
         nix::unistd::dup2_stdin(&null)?;
         nix::unistd::dup2_stdout(&null)?;
         if inherited.section.metadata()?.is_dir() {
@@ -214,7 +217,7 @@ async fn clear(lost: &Record) -> Result<(), String> {
 
 /// Takes the task's lock file. Only those who look whether it is held can hold it now, for an instant.
 async fn hold(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
+    let mut options = crate::host_file::options();
     let file = options
         .read(true)
         .write(true)

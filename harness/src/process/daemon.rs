@@ -41,7 +41,7 @@ fn streams(log: &Path) -> std::io::Result<(Stdio, Stdio)> {
     if let Some(dir) = log.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    let out = std::fs::File::options()
+    let out = crate::host_file::options()
         .create(true)
         .append(true)
         .open(log)?;

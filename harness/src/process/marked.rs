@@ -71,7 +71,7 @@ impl Process {
 /// root) can be looked into.
 pub(crate) fn marked(name: &str, value: &str) -> Vec<Identity> {
     let own = nix::unistd::getpid().as_raw();
-    let Ok(entries) = std::fs::read_dir("/proc") else {
+    let Ok(entries) = host_file::entries("/proc") else {
         return Vec::new();
     };
     let pids = entries
@@ -218,7 +218,7 @@ pub(crate) async fn end_marked(name: &str, value: &str, since: &Identity) -> io:
 fn look(name: &str, value: &str, since: &Identity) -> io::Result<(Vec<Identity>, Vec<Identity>)> {
     let own = nix::unistd::getpid().as_raw();
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir("/proc")? {
+    for entry in host_file::entries("/proc")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
             continue;

@@ -88,7 +88,12 @@ impl Output {
     /// What the system says when the log cannot be opened.
     pub fn new(log: Option<&Path>) -> std::io::Result<Self> {
         let log = match log {
-            Some(path) => Some(File::options().create(true).append(true).open(path)?),
+            Some(path) => Some(
+                crate::host_file::options()
+                    .create(true)
+                    .append(true)
+                    .open(path)?,
+            ),
             None => None,
         };
         Ok(Self {

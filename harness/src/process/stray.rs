@@ -53,7 +53,7 @@ pub(super) async fn kill_all(limit: Duration, spared: Option<Pid>) -> Vec<String
 /// `/proc` is read because `PROC_CHILDREN` is a kernel option and waitid cannot list.
 fn children(spared: Option<Pid>) -> Vec<(Pid, String)> {
     let own = getpid();
-    let Ok(entries) = std::fs::read_dir("/proc") else {
+    let Ok(entries) = crate::host_file::entries("/proc") else {
         return Vec::new();
     };
     entries

@@ -1,7 +1,7 @@
 //! The run's own log: every event as a plain line, whatever becomes of the console.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl RunLog {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path, redactor: Redactor) -> io::Result<Self> {
-        let file = OpenOptions::new()
+        let file = crate::host_file::options()
             .append(true)
             .create(true)
             .mode(0o600)

@@ -334,7 +334,7 @@ mod tests {
             Some("had not started when the run ended")
         );
         assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
+            crate::host_file::entries(dir.path()).unwrap().count(),
             1,
             "a temporary file was left"
         );

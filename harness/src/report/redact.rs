@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ impl Redactor {
             return Ok(false);
         }
         let open = || {
-            OpenOptions::new()
+            crate::host_file::options()
                 .read(true)
                 .custom_flags(nix::libc::O_NOFOLLOW)
                 .open(path)
@@ -159,7 +159,7 @@ fn beside(path: &Path) -> PathBuf {
 /// Creates a file that did not exist, with exactly `mode` whatever the umask says.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     fs::remove_file(path).ok();
-    let file = OpenOptions::new()
+    let file = crate::host_file::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -409,7 +409,7 @@ mod tests {
             "hunter22"
         );
         assert!(at("linked-file").is_symlink());
-        let names = fs::read_dir(at("logs/deep")).unwrap().count();
+        let names = crate::host_file::entries(at("logs/deep")).unwrap().count();
         assert_eq!(names, 1, "the sweep left a file of its own");
     }
 

@@ -345,7 +345,7 @@ fn hide(provided: &serde_json::Map<String, Value>, domain: &str, keep: &mut dyn 
 
 /// Writes a file that only its owner may read; it is removed with the run's state.
 fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
-    let mut options = std::fs::OpenOptions::new();
+    let mut options = crate::host_file::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options
         .open(path)

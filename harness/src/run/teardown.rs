@@ -258,7 +258,7 @@ pub(super) fn remove_working_dirs(context: &Context<'_>) {
 fn clean_record(context: &Context<'_>) {
     let dirs = &context.dirs;
     // A test that wrote nothing has no log to read.
-    for entry in std::fs::read_dir(&dirs.logs)
+    for entry in crate::host_file::entries(&dirs.logs)
         .into_iter()
         .flatten()
         .flatten()

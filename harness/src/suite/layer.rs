@@ -65,7 +65,7 @@ pub(super) fn files_in(dir: &Path) -> Result<Vec<String>, SuiteError> {
         path: dir.to_owned(),
         source,
     };
-    let entries = match std::fs::read_dir(dir) {
+    let entries = match crate::host_file::entries(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),

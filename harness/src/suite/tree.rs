@@ -141,7 +141,7 @@ fn walk(from: &Path, to: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<(), S
         fs::create_dir_all(to).map_err(failed)?;
     }
     open.push(from.canonicalize().map_err(failed)?);
-    for entry in fs::read_dir(from).map_err(failed)? {
+    for entry in crate::host_file::entries(from).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         let target = to.map(|to| to.join(entry.file_name()));
@@ -166,7 +166,7 @@ fn walk(from: &Path, to: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<(), S
         if kind.is_dir() {
             walk(&path, target.as_deref(), open)?;
         } else if let Some(target) = target.filter(|_| kind.is_file()) {
-            fs::copy(&path, &target).map_err(failed)?;
+            crate::host_file::copy(&path, &target).map_err(failed)?;
             let mode = fs::metadata(&path).map_err(failed)?.permissions().mode();
             let own = fs::Permissions::from_mode(mode & 0o700);
             fs::set_permissions(&target, own).map_err(failed)?;

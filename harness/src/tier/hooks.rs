@@ -119,7 +119,7 @@ pub(super) async fn label_hooks(
 fn keep(path: &Path, text: &str) -> Result<(), TierError> {
     use std::io::Write as _;
     let write = || {
-        let mut file = std::fs::File::options()
+        let mut file = crate::host_file::options()
             .create(true)
             .append(true)
             .open(path)?;

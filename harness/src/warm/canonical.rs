@@ -239,7 +239,7 @@ impl Place {
     /// [`WarmError::Io`].
     pub fn sweep(&self, kept: Option<&Canonical>) -> Result<(), WarmError> {
         let kept = kept.and_then(|canonical| Some(canonical.snapshot.as_ref()?.dir.as_str()));
-        let entries = match std::fs::read_dir(&self.dir) {
+        let entries = match host_file::entries(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(WarmError::io("read", &self.dir)(error)),
@@ -345,7 +345,7 @@ mod tests {
         }
         place.forget().unwrap();
         assert_eq!(place.read().unwrap(), None);
-        let left: Vec<_> = std::fs::read_dir(&place.dir).unwrap().flatten().collect();
+        let left: Vec<_> = host_file::entries(&place.dir).unwrap().flatten().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
 

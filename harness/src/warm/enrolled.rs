@@ -58,7 +58,7 @@ pub fn enrolled(overlays: &Path) -> Result<Vec<RecipeName>, EnrolledError> {
         source,
     };
     let mut recipes = Vec::new();
-    for entry in std::fs::read_dir(overlays).map_err(unreadable)? {
+    for entry in host_file::entries(overlays).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         // What is no recipe's name is no recipe's overlay: `.git`, `README.md`.
         let Some(Ok(recipe)) = name.to_str().map(str::parse::<RecipeName>) else {

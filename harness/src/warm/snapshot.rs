@@ -4,7 +4,6 @@
 //! started. Every checksum is compared once before it is used, and so before anything is touched, which the type
 //! [`Verified`] sees to; every volume is read again after it was put back.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -305,7 +304,7 @@ impl WarmApp {
     /// Writes the volume's archive to `path`; returns its size, its hash and that of what it holds.
     async fn save(&self, holder: &Object, path: &Path) -> Result<(u64, String, String), WarmError> {
         let failed = |source| WarmError::io("write", path)(source);
-        let mut options = tokio::fs::OpenOptions::new();
+        let mut options = tokio::fs::OpenOptions::from(host_file::options());
         options.write(true).create_new(true).mode(0o600);
         let mut file = options.open(path).await.map_err(failed)?;
         let mut stream = std::pin::pin!(self.engine.archive(&holder.id, MOUNT_POINT));
@@ -491,7 +490,7 @@ impl Read for Pieces {
 /// Writes a file that only its owner may read, through to the disk.
 fn keep(path: &Path, content: &[u8]) -> Result<(), WarmError> {
     let write = || {
-        let mut file = File::options()
+        let mut file = host_file::options()
             .write(true)
             .create_new(true)
             .mode(0o600)

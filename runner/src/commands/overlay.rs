@@ -142,7 +142,7 @@ fn overlays_in(dir: &Path) -> std::io::Result<Vec<(Option<String>, PathBuf)>> {
         return Ok(vec![(None, dir.to_owned())]);
     }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in harness::host_file::entries(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.path().is_dir() && !name.starts_with('.') {

@@ -1,6 +1,5 @@
 //! Shared clones, from the real git behind a server on the loopback.
 
-use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Barrier;
 
@@ -61,7 +60,7 @@ impl Place {
     }
 
     fn pack_files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.shared().join("objects/pack")).unwrap();
+        let entries = crate::host_file::entries(self.shared().join("objects/pack")).unwrap();
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "pack"));
         paths
@@ -294,7 +293,10 @@ fn a_private_repository_is_not_served_to_a_run_without_its_token_and_no_file_has
 }
 
 fn has_objects(clone: &Path) -> bool {
-    fs::read_dir(clone.join("objects/pack")).unwrap().count() > 0
+    crate::host_file::entries(clone.join("objects/pack"))
+        .unwrap()
+        .count()
+        > 0
 }
 
 /// Writes every object but one as a file of its own, so that history has a hole.
@@ -335,7 +337,7 @@ fn a_damaged_clone_is_thrown_away_and_made_again_and_said_so() {
         ("cut", &|| {
             for path in place.pack_files() {
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-                let file = File::options().write(true).open(&path).unwrap();
+                let file = crate::host_file::options().write(true).open(&path).unwrap();
                 file.set_len(40).unwrap();
             }
         }),
@@ -394,7 +396,7 @@ fn without_a_usable_directory_it_is_fetched_directly_and_said_so() {
             fetched.remarks
         );
     }
-    assert_eq!(fs::read_dir(&clones).unwrap().count(), 0);
+    assert_eq!(crate::host_file::entries(&clones).unwrap().count(), 0);
 }
 
 #[test]
@@ -431,7 +433,7 @@ fn clones_that_nobody_uses_are_removed_and_no_others() {
     let mut problems = Vec::new();
     assert_eq!(tidy(dir.path(), now, &mut problems), 1);
     let left = || {
-        let entries = fs::read_dir(dir.path()).unwrap();
+        let entries = crate::host_file::entries(dir.path()).unwrap();
         let mut names: Vec<_> = entries
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();

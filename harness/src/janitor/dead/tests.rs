@@ -189,7 +189,7 @@ async fn of_a_dead_run_daemons_and_working_files_go_and_the_record_stays() {
     let gone = ["backups", "abra", "tests", "bin", "base", "state"];
     assert_eq!(dead.removed, gone);
     assert_eq!(dead.removed, dry[0].removed);
-    let mut names: Vec<_> = std::fs::read_dir(&run.dirs.root)
+    let mut names: Vec<_> = crate::host_file::entries(&run.dirs.root)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -292,7 +292,7 @@ async fn of_a_run_whose_garbled_mark_is_older_than_this_boot_the_working_files_g
     let mark = RunDirs::mark(&run.dirs.root);
     let write = |text: &str, old: bool| {
         std::fs::write(&mark, text).unwrap();
-        let file = File::options().write(true).open(&mark).unwrap();
+        let file = crate::host_file::options().write(true).open(&mark).unwrap();
         if old {
             file.set_modified(std::time::SystemTime::UNIX_EPOCH)
                 .unwrap();

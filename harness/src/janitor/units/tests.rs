@@ -239,7 +239,7 @@ fn a_file_is_replaced_only_while_it_is_ours() {
         .collect();
     fs::write(&timer, stolen).unwrap();
     assert!(write(&units, dir.path(), false).is_err());
-    let names: Vec<_> = fs::read_dir(dir.path())
+    let names: Vec<_> = crate::host_file::entries(dir.path())
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name())
