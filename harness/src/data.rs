@@ -6,17 +6,13 @@
 //! table (collection, key) of ours; nothing of the app's is read or changed.
 
 mod hint;
-mod place;
 mod script;
 
 use std::fmt;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+pub use crate::recipe::database::Kind;
 pub use hint::Hints;
-pub use place::{LivesIn, below, lives_in};
 
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
@@ -32,64 +28,6 @@ const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often it is asked again meanwhile.
 const INTERVAL: Duration = Duration::from_millis(200);
-
-/// A kind of database.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Kind {
-    /// PostgreSQL, with whatever extensions.
-    PostgreSql,
-    /// MariaDB, MySQL and Percona's.
-    MariaDb,
-    /// MongoDB and what speaks its protocol.
-    MongoDb,
-    /// Redis, Valkey and KeyDB.
-    Redis,
-    /// A file of SQLite's, on a volume.
-    Sqlite,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [
-        Self::PostgreSql,
-        Self::MariaDb,
-        Self::MongoDb,
-        Self::Redis,
-        Self::Sqlite,
-    ];
-
-    /// Returns what the script calls it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::PostgreSql => "postgresql",
-            Self::MariaDb => "mariadb",
-            Self::MongoDb => "mongodb",
-            Self::Redis => "redis",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
-    fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PostgreSql => "PostgreSQL",
-            Self::MariaDb => "MariaDB",
-            Self::MongoDb => "MongoDB",
-            Self::Redis => "Redis",
-            Self::Sqlite => "SQLite",
-        })
-    }
-}
 
 /// A database of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]

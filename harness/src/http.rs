@@ -1,7 +1,8 @@
 //! Reaching the app over HTTP, as its users' gateway would or through that gateway.
 
+pub mod cookies;
 mod fault;
-mod follow;
+pub mod follow;
 #[cfg(test)]
 pub(crate) mod testing;
 

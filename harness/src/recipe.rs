@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod compose;
+pub mod database;
 pub mod env;
 pub mod interpolate;
 pub mod release;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Kind;
+use crate::recipe::database;
 
 /// What is known of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,44 +23,6 @@ pub struct Hints {
     pub configs: Vec<String>,
 }
 
-/// What images of each kind are called, by the last part of their names.
-const IMAGES: [(&str, Kind); 17] = [
-    ("postgres", Kind::PostgreSql),
-    ("pgautoupgrade", Kind::PostgreSql),
-    ("postgis", Kind::PostgreSql),
-    ("timescale", Kind::PostgreSql),
-    ("pgvector", Kind::PostgreSql),
-    ("pgvecto-rs", Kind::PostgreSql),
-    ("vchord", Kind::PostgreSql),
-    ("spilo", Kind::PostgreSql),
-    ("mariadb", Kind::MariaDb),
-    ("mysql", Kind::MariaDb),
-    ("percona", Kind::MariaDb),
-    ("mongo", Kind::MongoDb),
-    ("ferretdb", Kind::MongoDb),
-    ("redis", Kind::Redis),
-    ("valkey", Kind::Redis),
-    ("keydb", Kind::Redis),
-    ("percona-server-mongodb", Kind::MongoDb),
-];
-
-/// Parts of names of images that only have to do with a database.
-const BESIDE: [&str; 13] = [
-    "exporter",
-    "admin",
-    "backup",
-    "express",
-    "commander",
-    "insight",
-    "proxy",
-    "bouncer",
-    "client",
-    "operator",
-    "sentinel",
-    "router",
-    "dump",
-];
-
 /// Programs that are servers.
 const SERVERS: [(&str, Kind); 8] = [
     ("postgres", Kind::PostgreSql),
@@ -71,22 +34,6 @@ const SERVERS: [(&str, Kind); 8] = [
     ("valkey-server", Kind::Redis),
     ("keydb-server", Kind::Redis),
 ];
-
-/// Returns the kind of database that an image of this name is, as far as its name says.
-#[must_use]
-pub(super) fn image(name: &str) -> Option<Kind> {
-    let name = name.split('@').next().unwrap_or(name).to_lowercase();
-    let mut parts = name.rsplit('/');
-    let last = parts.next()?.split(':').next()?;
-    if BESIDE.iter().any(|word| last.contains(word)) {
-        return None;
-    }
-    // The most special name wins: `percona-server-mongodb` is no MySQL.
-    let named = IMAGES.iter().filter(|(word, _)| last.contains(word));
-    named
-        .max_by_key(|(word, _)| word.len())
-        .map(|(_, kind)| *kind)
-}
 
 impl Hints {
     /// Reads the container part of a service's spec, as the engine has it.
@@ -122,7 +69,7 @@ impl Hints {
             words.get(at + 1).map(|word| (*word).to_owned())
         };
         Self {
-            image: spec["Image"].as_str().and_then(image),
+            image: spec["Image"].as_str().and_then(database::kind_of_image),
             told,
             mounts: mounts
                 .filter_map(|mount| mount["Target"].as_str())
@@ -149,56 +96,6 @@ impl Hints {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn an_image_is_known_by_its_name_wherever_it_comes_from() {
-        let cases = [
-            ("postgres:15-alpine", Some(Kind::PostgreSql)),
-            ("docker.io/library/postgres:13.7", Some(Kind::PostgreSql)),
-            (
-                "pgautoupgrade/pgautoupgrade:16-alpine",
-                Some(Kind::PostgreSql),
-            ),
-            ("postgis/postgis:15-3.3", Some(Kind::PostgreSql)),
-            ("timescale/timescaledb-ha:pg14", Some(Kind::PostgreSql)),
-            ("pgvector/pgvector:pg16", Some(Kind::PostgreSql)),
-            (
-                "ghcr.io/immich-app/postgres:14-vectorchord0.3",
-                Some(Kind::PostgreSql),
-            ),
-            ("tensorchord/pgvecto-rs:pg14-v0.2.0", Some(Kind::PostgreSql)),
-            ("bitnami/postgresql:14", Some(Kind::PostgreSql)),
-            ("mariadb:10.11", Some(Kind::MariaDb)),
-            ("linuxserver/mariadb", Some(Kind::MariaDb)),
-            ("lscr.io/linuxserver/mariadb:latest", Some(Kind::MariaDb)),
-            ("mysql:8.0", Some(Kind::MariaDb)),
-            ("percona/percona-server:8.0", Some(Kind::MariaDb)),
-            ("percona/percona-server-mongodb:6", Some(Kind::MongoDb)),
-            ("mongo:4.4", Some(Kind::MongoDb)),
-            ("bitnami/mongodb:5.0", Some(Kind::MongoDb)),
-            ("ghcr.io/ferretdb/ferretdb:1.24", Some(Kind::MongoDb)),
-            ("redis:7-alpine@sha256:00ff", Some(Kind::Redis)),
-            ("valkey/valkey:8", Some(Kind::Redis)),
-            ("bitnami/redis:7", Some(Kind::Redis)),
-            ("redis/redis-stack-server:latest", Some(Kind::Redis)),
-            ("eqalpha/keydb", Some(Kind::Redis)),
-            // Only about a database.
-            ("prometheuscommunity/postgres-exporter", None),
-            ("oliver006/redis_exporter", None),
-            ("phpmyadmin:5", None),
-            ("dpage/pgadmin4", None),
-            ("mongo-express", None),
-            ("rediscommander/redis-commander", None),
-            ("offen/docker-volume-backup", None),
-            ("edoburu/pgbouncer", None),
-            ("nginx", None),
-            ("postgres.example.org/app:1", None),
-            ("localhost:5000/nextcloud", None),
-        ];
-        for (name, kind) in cases {
-            assert_eq!(image(name), kind, "{name}");
-        }
-    }
 
     #[test]
     fn a_spec_tells_of_mounts_of_servers_and_of_the_password_in_a_command() {

@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 
+use super::cookies::Cookies;
 use super::{Answer, Http, HttpError, Question, Way};
 
 /// The most redirects that are followed.
@@ -66,7 +67,7 @@ impl Http {
             Way::Direct { .. } => None,
             Way::Gateway(gateway) => Some(gateway.address.port()),
         };
-        let mut cookies: Vec<(String, String)> = Vec::new();
+        let mut cookies = Cookies::default();
         let mut seen = vec![(question.path.clone(), cookies.clone())];
         let mut hops = Vec::new();
         let mut here = Url::parse(&format!("https://{host}{}", question.path)).ok();
@@ -85,11 +86,8 @@ impl Http {
                 break Ended::Elsewhere;
             }
             hops.push(target.path().to_owned());
-            keep(&answer, &mut cookies);
-            let path = match target.query() {
-                Some(query) => format!("{}?{query}", target.path()),
-                None => target.path().to_owned(),
-            };
+            cookies.take(&answer);
+            let path = path_of(&target);
             let asked = (path.clone(), cookies.clone());
             if seen.contains(&asked) {
                 break Ended::InACircle;
@@ -104,10 +102,7 @@ impl Http {
                 body: None,
                 ..question.clone()
             };
-            if !cookies.is_empty() {
-                let all: Vec<String> = cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
-                next.headers.push(("cookie".to_owned(), all.join("; ")));
-            }
+            next.headers.extend(cookies.header());
             answer = self.ask(way, &next).await?;
             here = Some(target);
         };
@@ -119,21 +114,11 @@ impl Http {
     }
 }
 
-/// Takes over the cookies that an answer sets.
-fn keep(answer: &Answer, cookies: &mut Vec<(String, String)>) {
-    for (_, value) in answer
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "set-cookie")
-    {
-        let pair = value.split(';').next().unwrap_or_default();
-        let Some((name, value)) = pair.split_once('=') else {
-            continue;
-        };
-        let (name, value) = (name.trim(), value.trim().to_owned());
-        match cookies.iter_mut().find(|(known, _)| known == name) {
-            Some((_, there)) => *there = value,
-            None => cookies.push((name.to_owned(), value)),
-        }
+/// Returns path and query of an address, as they are asked for.
+#[must_use]
+pub fn path_of(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
     }
 }

@@ -10,6 +10,8 @@ use super::{Bench, TierError};
 use crate::declared::file::Request;
 use crate::event::Event;
 use crate::finding::Finding;
+use crate::http::cookies::Cookies;
+use crate::http::follow::path_of;
 use crate::http::{Answer, Question};
 
 /// The statuses that count where none are declared.
@@ -228,8 +230,7 @@ impl<S: Fn(&str) -> Option<String>> Filling<S> {
 
 /// Returns what a redirect asks for next, why it is not followed, or nothing when it is none.
 fn next(domain: &str, asked: &Question, answer: &Answer) -> Option<Result<Question, String>> {
-    let is_redirect = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
-    let location = location(answer).filter(|_| is_redirect)?;
+    let location = answer.location()?;
     let base = Url::parse(&format!("https://{domain}{}", asked.path)).ok()?;
     let Ok(url) = base.join(location) else {
         return Some(Err(format!(
@@ -241,10 +242,7 @@ fn next(domain: &str, asked: &Question, answer: &Answer) -> Option<Result<Questi
             "it redirects to another host, `{location}`, which is not asked"
         )));
     }
-    let path = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
+    let path = path_of(&url);
     // As browsers do: only 307 and 308 keep what was sent.
     let keeps = matches!(answer.status, 307 | 308);
     Some(Ok(if keeps {
@@ -261,51 +259,6 @@ fn next(domain: &str, asked: &Question, answer: &Answer) -> Option<Result<Questi
     }))
 }
 
-fn location(answer: &Answer) -> Option<&str> {
-    let headers = answer.headers.iter();
-    let found = headers.into_iter().find(|(name, _)| name == "location");
-    found.map(|(_, value)| value.as_str())
-}
-
-/// What an app gave to be brought back.
-#[derive(Debug, Default)]
-struct Cookies(BTreeMap<String, String>);
-
-impl Cookies {
-    fn take(&mut self, answer: &Answer) {
-        for (name, text) in &answer.headers {
-            if name != "set-cookie" {
-                continue;
-            }
-            let mut parts = text.split(';');
-            let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else {
-                continue;
-            };
-            let ends = parts.any(|part| {
-                let part = part.trim().to_ascii_lowercase();
-                let age = part.strip_prefix("max-age=");
-                age.and_then(|age| age.parse::<i64>().ok())
-                    .is_some_and(|age| age <= 0)
-            });
-            if ends {
-                self.0.remove(name.trim());
-            } else {
-                self.0
-                    .insert(name.trim().to_owned(), value.trim().to_owned());
-            }
-        }
-    }
-
-    fn header(&self) -> Option<(String, String)> {
-        let pairs: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        (!pairs.is_empty()).then(|| ("cookie".to_owned(), pairs.join("; ")))
-    }
-}
-
 /// Says when a new app answers with its installer: then it holds nothing, whatever passes.
 async fn look_for_installer(bench: &Bench) -> Result<(), TierError> {
     let Some(web) = bench.web() else {
@@ -317,9 +270,7 @@ async fn look_for_installer(bench: &Bench) -> Result<(), TierError> {
     let Ok(answer) = bench.http.ask(&way, &Question::get("/")).await else {
         return Ok(());
     };
-    if let Some(location) = location(&answer).filter(|_| (300..400).contains(&answer.status))
-        && is_installer(location)
-    {
+    if let Some(location) = answer.location().filter(|location| is_installer(location)) {
         bench.events.emit(&Event::Found(Box::new(Finding {
             id: "F022".to_owned(),
             service: Some(web.service),
@@ -397,22 +348,6 @@ mod tests {
             assert!(follow(302, elsewhere).unwrap().is_err(), "{elsewhere}");
         }
         assert_eq!(follow(200, "/y"), None);
-    }
-
-    #[test]
-    fn cookies_are_brought_back_until_they_end() {
-        let mut cookies = Cookies::default();
-        cookies.take(&answer(
-            200,
-            &[
-                ("set-cookie", "a=1; Path=/"),
-                ("set-cookie", "b=2; HttpOnly"),
-            ],
-        ));
-        let header = |cookies: &Cookies| cookies.header().map(|(_, value)| value);
-        assert_eq!(header(&cookies).as_deref(), Some("a=1; b=2"));
-        cookies.take(&answer(200, &[("set-cookie", "a=; Max-Age=0")]));
-        assert_eq!(header(&cookies).as_deref(), Some("b=2"));
     }
 
     #[test]

@@ -8,73 +8,37 @@ use std::path::Path;
 use super::{BackupPaths, BackupPlan, ServiceHooks};
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::{MountKind, Service};
+use crate::recipe::database::{Kind, is_beside, kind_of_image};
 
-/// A database server whose files are of one piece: a copy of them while it runs is none that it can be started from
+/// Where a server keeps its files, and whether such a path alone tells the server.
+///
+/// These are servers whose files are of one piece: a copy of them while they run is none that they can be started from
 /// for sure. Redis is none of these: it replaces its one file at once, and mostly it is a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// PostgreSQL.
-    PostgreSql,
-    /// MariaDB or MySQL.
-    MySql,
-    /// MongoDB.
-    MongoDb,
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::PostgreSql => "PostgreSQL",
-            Self::MySql => "MariaDB or MySQL",
-            Self::MongoDb => "MongoDB",
-        })
-    }
-}
-
-/// What images of a server are called, where it keeps its files, and whether such a path alone tells the server.
-struct Known {
-    kind: Kind,
-    images: &'static [&'static str],
-    places: &'static [(&'static str, bool)],
-}
-
-const KNOWN: [Known; 3] = [
-    Known {
-        kind: Kind::PostgreSql,
-        images: &[
-            "postgres",
-            "postgis",
-            "timescale",
-            "pgvector",
-            "pgautoupgrade",
-        ],
-        places: &[
+const PLACES: [(Kind, &[(&str, bool)]); 3] = [
+    (
+        Kind::PostgreSql,
+        &[
             ("/var/lib/postgresql/data", true),
             ("/var/lib/postgresql", true),
             ("/bitnami/postgresql", true),
+            ("/home/postgres/pgdata", true),
         ],
-    },
-    Known {
-        kind: Kind::MySql,
-        images: &["mariadb", "mysql", "percona"],
-        places: &[
+    ),
+    (
+        Kind::MariaDb,
+        &[
             ("/var/lib/mysql", true),
             ("/bitnami/mariadb", true),
             ("/bitnami/mysql", true),
+            // linuxserver.io's; other programs may have it, too.
+            ("/config/databases", false),
         ],
-    },
-    Known {
-        kind: Kind::MongoDb,
-        images: &["mongo"],
+    ),
+    (
+        Kind::MongoDb,
         // Other programs have a `/data/db`, too.
-        places: &[("/data/db", false), ("/bitnami/mongodb", true)],
-    },
-];
-
-/// Programs beside a database that bear its name.
-const BESIDE: [&str; 11] = [
-    "exporter", "backup", "admin", "express", "bouncer", "client", "proxy", "cli", "router",
-    "tools", "dump",
+        &[("/data/db", false), ("/bitnami/mongodb", true)],
+    ),
 ];
 
 /// What a container's environment and image say of a database server in it.
@@ -95,29 +59,30 @@ impl Server {
         pgdata: Option<&str>,
         targets: impl IntoIterator<Item = &'a str>,
     ) -> Option<Self> {
-        let name = image_name(image);
-        let beside = BESIDE.iter().any(|word| name.contains(word));
+        if is_beside(image) {
+            return None;
+        }
         let targets: Vec<&str> = targets.into_iter().collect();
-        let known = KNOWN.iter().find(|known| {
-            let by_image = known.images.iter().any(|word| name.contains(word));
-            let by_place = || {
-                known.places.iter().any(|(place, enough)| {
-                    *enough && targets.iter().any(|target| is_below(target, place))
-                })
-            };
-            !beside && (by_image || by_place())
-        })?;
-        let own = pgdata.filter(|_| known.kind == Kind::PostgreSql);
+        let by_image = kind_of_image(image);
+        let by_place = |places: &[(&str, bool)]| {
+            places.iter().any(|(place, enough)| {
+                *enough && targets.iter().any(|target| is_below(target, place))
+            })
+        };
+        let (kind, places) = PLACES
+            .iter()
+            .find(|(kind, _)| by_image == Some(*kind))
+            .or_else(|| PLACES.iter().find(|(_, places)| by_place(places)))?;
+        let own = pgdata.filter(|_| *kind == Kind::PostgreSql);
         let places = match own {
             Some(place) => vec![place.to_owned()],
-            None => known
-                .places
+            None => places
                 .iter()
                 .map(|(place, _)| (*place).to_owned())
                 .collect(),
         };
         Some(Self {
-            kind: known.kind,
+            kind: *kind,
             places,
         })
     }
@@ -232,14 +197,6 @@ pub fn makes_a_dump(command: &str) -> bool {
     const WORDS: [&str; 5] = ["dump", "backup", "bgsave", "redis-cli save", "export"];
     let command = command.to_ascii_lowercase();
     WORDS.iter().any(|word| command.contains(word))
-}
-
-/// Returns the last part of an image's name, without tag and digest, in small letters.
-fn image_name(image: &str) -> String {
-    let image = image.split('@').next().unwrap_or_default();
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let name = name.split(':').next().unwrap_or_default();
-    name.to_ascii_lowercase()
 }
 
 fn plain(path: &str) -> &str {

@@ -81,7 +81,7 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
             .iter()
             .filter(|mount| mount.service == database.service);
         mounts.any(|mount| {
-            let below = crate::data::below(&database.directory, &mount.target);
+            let below = below(&database.directory, &mount.target);
             match &volume.paths {
                 BackupPaths::Whole => below.is_some() || database.directory.is_empty(),
                 BackupPaths::Named(paths) => below.is_some_and(|below| {
@@ -102,6 +102,19 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
             "the backup labels neither save its files nor name a hook of service {service}"
         )),
     }
+}
+
+/// Returns the part of `directory` that is below the root of a volume that is mounted at `target`, if any of it is there.
+fn below(directory: &str, target: &str) -> Option<String> {
+    let (directory, target) = (
+        std::path::Path::new(directory),
+        std::path::Path::new(target),
+    );
+    if target.starts_with(directory) {
+        return Some(String::new());
+    }
+    let rest = directory.strip_prefix(target).ok()?;
+    Some(rest.display().to_string())
 }
 
 impl Bench {
