@@ -4,116 +4,276 @@
 //! request, with an object of somebody else in it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
-use harness::trust::Level;
+use harness::trust::grant::{Bind, Foreign, Routers, VolumeOptions};
+use harness::trust::{Grant, Level};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 
 use crate::deployed::{Bench, clients};
-use crate::projects::{Proposal, proposals};
+use crate::projects::{HOST, MADE, Place, Proposal, proposals};
 use crate::recorder::{Kind, Request};
 
 const STACK: &str = "evil-00aa11_ci_localhost";
+const DOMAIN: &str = "evil-00aa11.ci.localhost";
+const VICTIM: &str = "victim_data";
 
 /// How many proposals are made; Docker sees those that are accepted.
 const PROPOSALS: u32 = 250;
 
-/// Returns what the requests name that is not the run's.
-fn foreign(requests: &[Request]) -> Vec<String> {
-    let is_own = |name: &str| name.starts_with(&format!("{STACK}_"));
+/// How many of a source that is granted something.
+const GRANTED: u32 = 80;
+
+fn is_own(name: &str) -> bool {
+    name.starts_with(&format!("{STACK}_"))
+}
+
+/// Returns what the requests do beyond the run's own and what `grant` lists.
+fn foreign(requests: &[Request], place: Place, grant: &Grant) -> Vec<String> {
+    let lent = &grant.foreign;
+    let of_host = format!("{HOST}_proxy");
+    let may_use =
+        |name: &str, listed: &[String]| is_own(name) || listed.iter().any(|one| one == name);
+    let may_join =
+        |name: &str| may_use(name, &lent.networks) || place == Place::Guest && name == of_host;
     let mut found = Vec::new();
     for request in requests {
-        if !is_own(request.name()) {
-            found.push(format!(
-                "{} {} {}",
-                request.method,
-                request.path,
-                request.name()
-            ));
-        }
-        let task = &request.body["TaskTemplate"];
-        let container = &task["ContainerSpec"];
-        let names = |list: &Value, key: &str| -> Vec<String> {
-            let items = list.as_array().into_iter().flatten();
-            items
-                .map(|item| item[key].as_str().unwrap_or_default().to_owned())
-                .collect()
+        let name = request.name();
+        let may_see = |kind: &str| match kind {
+            "networks" => may_join(name),
+            "secrets" => may_use(name, &lent.secrets),
+            "configs" => may_use(name, &lent.configs),
+            _ => false,
         };
-        let mut named = names(&task["Networks"], "Target");
-        named.extend(names(&container["Secrets"], "SecretName"));
-        named.extend(names(&container["Configs"], "ConfigName"));
-        for mount in container["Mounts"].as_array().into_iter().flatten() {
+        // What is lent is looked up, and never made or changed.
+        let kind = request.path.split('/').next().unwrap_or_default();
+        if !is_own(name) && (request.changes() || !may_see(kind)) {
+            found.push(format!("{} {} {name}", request.method, request.path));
+        }
+        let container = &request.body["TaskTemplate"]["ContainerSpec"];
+        let mut others = Vec::new();
+        let mut named = |names: Vec<String>, may: &dyn Fn(&str) -> bool| {
+            others.extend(names.into_iter().filter(|name| !may(name)));
+        };
+        named(
+            texts(&request.body["TaskTemplate"]["Networks"], "Target"),
+            &may_join,
+        );
+        named(texts(&container["Secrets"], "SecretName"), &|name| {
+            may_use(name, &lent.secrets)
+        });
+        named(texts(&container["Configs"], "ConfigName"), &|name| {
+            may_use(name, &lent.configs)
+        });
+        for mount in items(&container["Mounts"]) {
+            let reads = mount["ReadOnly"] == true;
             match (
                 mount["Type"].as_str().unwrap_or_default(),
                 mount["Source"].as_str(),
             ) {
                 ("tmpfs" | "volume", None) => {}
-                ("volume", Some(source)) => named.push(source.to_owned()),
+                ("volume", Some(source)) => {
+                    named(vec![source.to_owned()], &|name| {
+                        may_use(name, &lent.volumes)
+                    });
+                }
+                ("bind", Some(source)) if grant.allows_bind(source.as_ref(), !reads) => {}
                 (kind, source) => found.push(format!("{kind} {source:?}")),
             }
             let driver = &mount["VolumeOptions"]["DriverConfig"];
-            if !driver["Options"].is_null()
-                || !matches!(driver["Name"].as_str(), None | Some("" | "local"))
+            let source = mount["Source"].as_str().unwrap_or_default();
+            let key = source.trim_start_matches(&format!("{STACK}_"));
+            if !grant.volume_options.allow(key)
+                && (!driver["Options"].is_null()
+                    || !matches!(driver["Name"].as_str(), None | Some("" | "local")))
             {
                 found.push(format!("driver {driver}"));
             }
         }
-        if request.body["EndpointSpec"]["Ports"]
-            .as_array()
-            .is_some_and(|ports| !ports.is_empty())
-        {
-            found.push(format!("ports {}", request.body["EndpointSpec"]["Ports"]));
+        for port in items(&request.body["EndpointSpec"]["Ports"]) {
+            let number = u16::try_from(port["PublishedPort"].as_u64().unwrap_or(0)).unwrap();
+            if !grant.allows_port(number, port["Protocol"].as_str().unwrap_or_default()) {
+                found.push(format!("port {port}"));
+            }
         }
-        found.extend(named.into_iter().filter(|name| !is_own(name)));
+        found.extend(others);
+        found.extend(beside_the_gateway(&request.body));
+        found.extend(routed(&request.body, &grant.routers));
     }
     found
 }
 
-#[test]
-fn what_the_policy_accepts_of_a_stranger_touches_nothing_but_the_runs_own() {
-    const VICTIM: &str = "victim_data";
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn texts(list: &Value, key: &str) -> Vec<String> {
+    let texts = items(list).map(|item| item[key].as_str().unwrap_or_default());
+    texts.map(str::to_owned).collect()
+}
+
+/// Returns the names that a service answers to on the network that the gateway joins, and under which the gateway may
+/// look for somebody else.
+fn beside_the_gateway(service: &Value) -> Vec<String> {
+    let gateways = format!("{STACK}_recipe-ci-gateway");
+    let networks = items(&service["TaskTemplate"]["Networks"]);
+    let joined: Vec<&Value> = networks
+        .filter(|network| network["Target"] == gateways.as_str())
+        .collect();
+    if joined.is_empty() {
+        return Vec::new();
+    }
+    let container = &service["TaskTemplate"]["ContainerSpec"];
+    let aliases = joined.iter().flat_map(|network| items(&network["Aliases"]));
+    let names = aliases.chain([&container["Hostname"]]);
+    names
+        .filter_map(Value::as_str)
+        .filter(|name| !is_own(name) && !matches!(*name, "app" | DOMAIN))
+        .map(|name| format!("the gateway finds it as {name}"))
+        .collect()
+}
+
+/// Returns what a service's labels make of the gateway that is neither the run's nor granted.
+fn routed(service: &Value, routers: &Routers) -> Vec<String> {
+    let labels: BTreeMap<String, String> =
+        serde_json::from_value(service["Labels"].clone()).unwrap_or_default();
+    let mut found = Vec::new();
+    for (label, value) in labels {
+        let parts: Vec<&str> = label.splitn(5, '.').collect();
+        let ["traefik", "http" | "tcp", _, name, option] = parts[..] else {
+            continue;
+        };
+        let is_named = |listed: &String| listed == name;
+        if !name.starts_with(STACK) && !routers.names.iter().any(is_named) {
+            found.push(format!("router {label}"));
+        }
+        if option == "priority" && !routers.priority {
+            found.push(format!("{label}={value}"));
+        }
+        let texts: Vec<&str> = value.split('`').skip(1).step_by(2).collect();
+        let mut hosts = texts
+            .iter()
+            .filter(|text| !text.starts_with('/'))
+            .peekable();
+        let is_any = hosts.peek().is_none();
+        let is_foreign = |host: &&&str| {
+            let below = host.ends_with(&format!(".{DOMAIN}"));
+            **host != DOMAIN && !below && !routers.hosts.iter().any(|one| one == **host)
+        };
+        if option == "rule" && (is_any || hosts.any(|host| is_foreign(&host))) {
+            found.push(format!("{label}={value}"));
+        }
+    }
+    found
+}
+
+/// How many proposals were judged in a way, and what came of them.
+#[derive(Default)]
+struct Tally {
+    accepted: Cell<u32>,
+    deployed: Cell<u32>,
+    /// Services on a network with the gateway, and guests.
+    gateway: Cell<u32>,
+    guests: Cell<u32>,
+}
+
+/// Deploys every proposal that is accepted as of `level`, and asserts that what is asked for stays within `grant`.
+fn deploy_all(level: &Level, grant: &Grant, cases: u32) -> Tally {
     let dir = tempfile::tempdir().unwrap();
+    let (of_host, made) = (
+        format!("{HOST}_proxy"),
+        MADE.replace("${STACK_NAME}", STACK),
+    );
     let existing = [Kind::Network, Kind::Secret, Kind::Config].map(|kind| {
         [
             (kind, VICTIM),
             (kind, "proxy"),
             (kind, "other-00aa11_ci_localhost_data"),
+            (kind, of_host.as_str()),
         ]
     });
-    let bench = Bench::with(dir.path().join("bench"), existing.as_flattened());
+    let existing = [existing.as_flattened(), &[(Kind::Secret, made.as_str())]].concat();
+    let bench = Bench::with(dir.path().join("bench"), &existing);
     let client = &clients()[0];
     let config = Config {
-        cases: PROPOSALS,
+        cases,
         failure_persistence: None,
         max_shrink_iters: 200,
         ..Config::default()
     };
-    let (accepted, deployed) = (Cell::new(0), Cell::new(0));
+    let tally = Tally::default();
+    let count = |cell: &Cell<u32>, is: bool| cell.set(cell.get() + u32::from(is));
     let outcome = TestRunner::new(config).run(&proposals(VICTIM), |proposal| {
         let root = dir.path().join("recipe");
-        let Some(judged) = proposal.judged(&root, STACK, Level::Stranger, client.schema) else {
+        let Some(judged) = proposal.judged(&root, STACK, level.clone(), client.schema) else {
             return Ok(());
         };
-        accepted.set(accepted.get() + 1);
         let (said, requests) = bench.deploy_resolved(client, judged.resolved(), STACK);
-        let foreign = foreign(&requests);
+        let foreign = foreign(&requests, proposal.place, grant);
         if !foreign.is_empty() {
             return Err(TestCaseError::fail(format!("{foreign:?}")));
         }
-        match said {
-            None => deployed.set(deployed.get() + 1),
-            // Docker may refuse it; what it has asked for until then was looked at.
-            Some(said) => drop(said),
-        }
+        // Docker may refuse it; what it has asked for until then was looked at.
+        count(&tally.accepted, true);
+        count(&tally.deployed, said.is_none());
+        let targets = requests
+            .iter()
+            .flat_map(|request| texts(&request.body["TaskTemplate"]["Networks"], "Target"));
+        let targets: Vec<String> = targets.collect();
+        let joins = |end: &str| targets.iter().any(|target| target.ends_with(end));
+        count(&tally.gateway, joins("_recipe-ci-gateway"));
+        count(&tally.guests, joins(&of_host));
         Ok(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    let (accepted, deployed) = (accepted.get(), deployed.get());
+    tally
+}
+
+#[test]
+fn what_the_policy_accepts_of_a_stranger_touches_nothing_but_the_runs_own() {
+    let tally = deploy_all(&Level::Stranger, &Grant::default(), PROPOSALS);
+    let (accepted, deployed) = (tally.accepted.get(), tally.deployed.get());
     assert!(
         accepted > PROPOSALS / 10 && deployed > accepted / 2 && accepted < PROPOSALS,
         "of {PROPOSALS} proposals {accepted} were accepted and {deployed} deployed: that shows little"
+    );
+    let (gateway, guests) = (tally.gateway.get(), tally.guests.get());
+    assert!(
+        gateway > 3 && guests > 3,
+        "{gateway} were on a network with the gateway and {guests} on another app's: that shows little"
+    );
+}
+
+#[test]
+fn what_the_policy_accepts_of_a_granted_source_stays_inside_its_grant() {
+    let victim = || vec![VICTIM.to_owned()];
+    let grant = Grant {
+        binds: vec![Bind {
+            path: "/srv".into(),
+            write: true,
+        }],
+        ports: vec!["8080".to_owned()],
+        foreign: Foreign {
+            volumes: victim(),
+            secrets: victim(),
+            configs: victim(),
+            networks: victim(),
+        },
+        volume_options: VolumeOptions::Listed(vec!["data".to_owned()]),
+        routers: Routers {
+            hosts: vec!["victim.example.org".to_owned()],
+            ..Routers::default()
+        },
+        ..Grant::default()
+    };
+    let tally = deploy_all(&Level::Granted(Box::new(grant.clone())), &grant, GRANTED);
+    let (accepted, deployed) = (tally.accepted.get(), tally.deployed.get());
+    assert!(
+        accepted > GRANTED / 10 && deployed > accepted / 2 && accepted < GRANTED,
+        "of {GRANTED} proposals {accepted} were accepted and {deployed} deployed: that shows little"
     );
 }
 
@@ -127,6 +287,7 @@ fn what_a_person_deploys_by_hand_may_touch_what_is_foreign_and_is_seen() {
         "volumes": {"v1": {"name": "victim_data"}}}"#;
     let proposal = Proposal {
         files: vec![("compose.yml".to_owned(), text.to_owned())],
+        place: Place::Direct,
     };
     let root = dir.path().join("recipe");
     assert!(
@@ -139,5 +300,6 @@ fn what_a_person_deploys_by_hand_may_touch_what_is_foreign_and_is_seen() {
         .unwrap();
     let (said, requests) = bench.deploy_resolved(client, judged.resolved(), STACK);
     assert_eq!(said, None);
-    assert_eq!(foreign(&requests).len(), 4, "{:?}", foreign(&requests));
+    let found = foreign(&requests, proposal.place, &Grant::default());
+    assert_eq!(found.len(), 4, "{found:?}");
 }

@@ -17,7 +17,22 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone)]
 pub(crate) struct Proposal {
     pub(crate) files: Vec<(String, String)>,
+    pub(crate) place: Place,
 }
+
+/// What network the run has in the place of the one that recipes share with the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One of its own, which the gateway does not reach.
+    Direct,
+    /// One of its own, and a second one that the gateway joins.
+    Gateway,
+    /// That of the app that needs it, which is there first.
+    Guest,
+}
+
+/// The stack of the app whose network a guest is on.
+pub(crate) const HOST: &str = "main-00aa11_ci_localhost";
 
 impl Proposal {
     /// Returns the project as it would be deployed as `stack`, with its files in `root`; none where it is refused.
@@ -45,9 +60,18 @@ impl Proposal {
         ]);
         let mut project = Project::load(root, &names, &vars).ok()?;
         project.read_contents(root).ok()?;
+        // As a run decides it, of a stranger and of whom no grant lets onto the gateway's network.
+        let gateway = self.place == Place::Gateway
+            && (level == Level::ByHand || project.confuses_gateway(&domain).is_none());
+        let guest = self.place == Place::Guest;
+        let own = Own {
+            gateway,
+            guest,
+            ..Own::of(if guest { HOST } else { stack })
+        };
         let deployment = Deployment {
             stack: stack.to_owned(),
-            shared: SharedNetwork::Own(Own::of(stack)),
+            shared: SharedNetwork::Own(own),
             schema: schema.to_owned(),
             ..Deployment::default()
         };
@@ -63,11 +87,19 @@ impl Proposal {
 }
 
 /// What files of the recipe the proposals name.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("secret.txt", "secret"),
     ("conf.txt", "conf"),
     ("env.txt", "FROM_FILE=yes\n"),
+    (
+        "template.txt",
+        "{{ if eq (env \"A\") \"1\" }}{{ secret \"s\" }}{{ end }}",
+    ),
+    ("bomb.txt", "{{ printf \"%1000000d\" 1 }}"),
 ];
+
+/// A secret of the run's own name that the harness makes before the deploy, as the recipe's text has it.
+pub(crate) const MADE: &str = "${STACK_NAME}_made";
 
 /// How often a value is one that a stranger must not have, in a hundred.
 const HOSTILE: u32 = 4;
@@ -77,14 +109,21 @@ pub(crate) fn proposals(victim: &'static str) -> impl Strategy<Value = Proposal>
     (
         file(victim, true),
         proptest::option::weighted(0.4, file(victim, false)),
+        select(vec![
+            Place::Direct,
+            Place::Gateway,
+            Place::Gateway,
+            Place::Guest,
+        ]),
     )
-        .prop_map(|(first, second)| {
+        .prop_map(|(first, second, place)| {
             let files = [("compose.yml", Some(first)), ("compose.over.yml", second)];
             let files = files
                 .into_iter()
                 .filter_map(|(name, document)| Some((name.to_owned(), document?.to_string())));
             Proposal {
                 files: files.collect(),
+                place,
             }
         })
 }
@@ -114,13 +153,28 @@ fn file(victim: &'static str, whole: bool) -> impl Strategy<Value = Value> {
         })
     };
     (
-        section(&["app", "db"], service(whole)),
+        section(&["app", "db", "web"], service(whole)),
         section(&["data", "other"], volume(victim)),
         section(&["inner", "proxy", "default"], network(victim)),
-        section(&["s", "t"], file_object(victim, "secret.txt")),
+        section(&["s", "t"], secret(victim)),
         section(&["c"], file_object(victim, "conf.txt")),
+        (routes(), proptest::option::weighted(0.1, routes()), proptest::bool::weighted(0.6)),
     )
-        .prop_map(|(services, volumes, networks, secrets, configs)| {
+        .prop_map(|(mut services, volumes, mut networks, secrets, configs, gateway)| {
+            let (first, second, shares) = gateway;
+            // Mostly one service is routed, and what is called `proxy` is the network that recipes share.
+            let routed = [("app", Some(first)), ("web", second)];
+            for (name, labels) in routed {
+                let service = services.get_mut(name).zip(labels);
+                if let Some((service, labels)) = service
+                    && service.pointer("/deploy/labels").is_none()
+                {
+                    service["deploy"]["labels"] = labels;
+                }
+            }
+            if let Some(proxy) = networks.get_mut("proxy").filter(|_| shares) {
+                *proxy = json!({"external": true, "name": "proxy"});
+            }
             json!({
                 "version": "3.8", "services": services, "volumes": volumes, "networks": networks,
                 "secrets": secrets, "configs": configs,
@@ -149,6 +203,9 @@ fn name(victim: &'static str) -> (Vec<Value>, Vec<Value>) {
         "/etc",
         "..",
         "${STACK_NAME}_/../x",
+        // The network that the gateway joins, and that of the app that a guest is on.
+        "${STACK_NAME}_recipe-ci-gateway",
+        "main-00aa11_ci_localhost_proxy",
     ];
     (
         own.into_iter().map(Value::from).collect(),
@@ -196,7 +253,7 @@ fn volume(victim: &'static str) -> BoxedStrategy<Value> {
         ]),
     ];
     let good = prop_oneof![
-        3 => one_of([Value::Null, json!({}), json!({"driver": "local"}), json!({"labels": {"a": "b"}})]),
+        3 => one_of([Value::Null, json!({}), json!({"driver": "local"}), json!({"labels": {"traefik.x": "{{.Node.ID}}"}})]),
         1 => named(victim, json!({})),
     ];
     mostly(good, bad)
@@ -227,14 +284,85 @@ fn file_object(victim: &'static str, file: &'static str) -> BoxedStrategy<Value>
         one_of([
             json!({"file": "/etc/hostname"}),
             json!({"file": "../outside"}),
-            json!({"file": file, "template_driver": "golang"}),
+            json!({"file": "bomb.txt", "template_driver": "golang"}),
+            json!({"file": file, "driver": "plugin"}),
         ]),
     ];
     let good = prop_oneof![
-        3 => one_of([json!({"file": file}), json!({"file": format!("./{file}"), "labels": ["a=b"]})]),
+        3 => one_of([
+            json!({"file": file}),
+            json!({"file": format!("./{file}"), "labels": ["a=b"]}),
+            json!({"file": "template.txt", "template_driver": "golang"}),
+        ]),
         1 => named(victim, json!({"file": file})),
     ];
     mostly(good, bad)
+}
+
+/// Secrets may be external under a name of the run's: the harness makes them.
+fn secret(victim: &'static str) -> BoxedStrategy<Value> {
+    let made = one_of([
+        json!({"external": true, "name": MADE}),
+        json!({"external": {"name": MADE}}),
+    ]);
+    prop_oneof![4 => file_object(victim, "secret.txt"), 1 => made].boxed()
+}
+
+/// What recipes say to Traefik, and what they must not.
+fn routes() -> BoxedStrategy<Value> {
+    const RULE: &str = "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)";
+    const PORT: &str = "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80";
+    mostly(
+        one_of([
+            json!([]),
+            json!(["traefik.enable=true", RULE, PORT]),
+            json!([
+                "traefik.enable=true",
+                RULE,
+                PORT,
+                "traefik.docker.network=proxy"
+            ]),
+            json!([
+                "traefik.enable=true",
+                RULE,
+                PORT,
+                "traefik.swarm.network=proxy"
+            ]),
+            json!([
+                RULE,
+                PORT,
+                "traefik.docker.network=victim_inner",
+                "traefik.enable=false"
+            ]),
+            json!([
+                "traefik.tcp.routers.${STACK_NAME}-t.rule=HostSNI(`${DOMAIN}`)",
+                "traefik.http.routers.${STACK_NAME}-b.rule=Host(`b.${DOMAIN}`) && PathPrefix(`/x`)",
+                "traefik.http.routers.${STACK_NAME}-b.middlewares=${STACK_NAME}-m,auth@file",
+                "traefik.http.middlewares.${STACK_NAME}-m.headers.sslredirect=true",
+            ]),
+        ]),
+        one_of([
+            json!([
+                "traefik.http.routers.${STACK_NAME}.rule=Host(`victim.example.org`)",
+                PORT
+            ]),
+            json!([
+                "traefik.http.routers.${STACK_NAME}.rule=PathPrefix(`/`)",
+                PORT
+            ]),
+            json!([
+                RULE,
+                PORT,
+                "traefik.http.routers.${STACK_NAME}.priority=9999"
+            ]),
+            json!(["traefik.http.routers.victim.rule=Host(`${DOMAIN}`)", PORT]),
+            json!([
+                RULE,
+                "traefik.http.services.victim.loadbalancer.server.port=80"
+            ]),
+            json!(["traefik.tcp.routers.${STACK_NAME}.rule=HostSNI(`*`)"]),
+        ]),
+    )
 }
 
 fn service(whole: bool) -> BoxedStrategy<Value> {
@@ -263,11 +391,14 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!(["inner", "proxy"]),
             json!({"inner": {"aliases": ["web"]}, "default": null}),
             json!({"inner": {"aliases": ["web", "www"]}, "proxy": {"aliases": ["web"]}, "default": {"aliases": ["x"]}}),
+            json!(["proxy"]),
+            json!({"proxy": {"aliases": ["victim_db"]}, "inner": null}),
             json!([]),
         ]),
         one_of([
-            json!({"proxy": {"aliases": ["victim_db"]}}),
+            json!({"inner": {"driver_opts": {"x": "y"}}}),
             json!({"inner": {"ipv4_address": "10.0.0.5"}}),
+            json!(["recipe-ci-gateway", "proxy"]),
         ]),
     );
     let references = |key: &'static str| {
@@ -308,6 +439,12 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             }}}),
             json!({"healthcheck": {"disable": true}, "security_opt": ["no-new-privileges:true"]}),
             json!({"labels": ["caddy=victim.example.org", "ofelia.enabled=true"]}),
+            json!({"deploy": {"mode": "replicated-job", "replicas": 2}}),
+            json!({"deploy": {"mode": "global-job"}}),
+            json!({"hostname": "${DOMAIN}", "extra_hosts": []}),
+            json!({"hostname": "app", "healthcheck": {"test": ["NONE"], "start_period": "10s"}}),
+            json!({"hostname": "{{.Node.Hostname}}", "environment": {"X": "{{.Task.Name}}", "EMPTY": null}}),
+            json!({"hostname": "victim_db"}),
         ]),
         one_of([
             json!({"ports": ["8080:80"]}),
@@ -316,7 +453,7 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!({"sysctls": {"net.core.somaxconn": 1}}),
             json!({"logging": {"driver": "syslog"}}),
             json!({"credential_spec": {"config": "c"}}),
-            json!({"hostname": "{{.Node.Hostname}}"}),
+            json!({"hostname": "{{ printf \"%1000000d\" 1 }}"}),
             json!({"deploy": {"replicas": 1000}}),
             json!({"deploy": {"labels": ["traefik.http.routers.x.rule=Host(`victim.example.org`)"]}}),
             json!({"privileged": true}),

@@ -151,15 +151,25 @@ pub(super) fn replace(
         return Ok(Added::default());
     };
     let gateway = gateway_network(&deployment.stack);
+    let own_alone = |path| Fault {
+        path,
+        reason: format!("the network `{gateway}` is recipe-ci's own: choose another name"),
+    };
+    // Whatever is on it meets the gateway; one that a service names and nobody declares would become it below.
+    for (name, service) in entries(document, "services") {
+        if service
+            .get("networks")
+            .is_some_and(|all| all.get(GATEWAY).is_some())
+        {
+            let path = join(&join("services", name), "networks");
+            return Err(own_alone(join(&path, GATEWAY)));
+        }
+    }
     let mut added = Added::default();
     for (key, entry) in entries(document, "networks") {
         let name = entry.get("name").and_then(Value::as_str);
-        // Whatever is on it meets the gateway.
         if key == GATEWAY || name == Some(&gateway) {
-            return Err(Fault {
-                path: join("networks", key),
-                reason: format!("the network `{gateway}` is recipe-ci's own: choose another name"),
-            });
+            return Err(own_alone(join("networks", key)));
         }
         let is_shared = entry.get("external") == Some(&Value::Bool(true)) && name == Some(PROXY);
         if !is_shared {

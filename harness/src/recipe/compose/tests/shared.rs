@@ -131,6 +131,24 @@ fn no_network_of_a_recipe_is_called_as_the_one_that_the_gateway_joins() {
         let said = refused.unwrap_err().to_string();
         assert!(said.contains("is recipe-ci's own"), "{network}: {said}");
     }
+    // One that nobody declares is made for the routed service, and would take this one in.
+    for networks in [
+        "[recipe-ci-gateway]",
+        "{recipe-ci-gateway: {aliases: [authelia]}}",
+    ] {
+        let db = "  db: {image: a, networks: {proxy: {aliases: [web]}, inner: null}}";
+        let text = ROUTED.replace("LABEL", "a=b");
+        let text = text.replace(
+            db,
+            &format!("  authelia: {{image: a, networks: {networks}}}"),
+        );
+        let refused = project(&text).resolve(Path::new("/r"), &through_gateway());
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.contains("compose.yml:8") && said.contains("is recipe-ci's own"),
+            "{networks}: {said}"
+        );
+    }
 }
 
 #[test]
