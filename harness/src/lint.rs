@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::{GitError, checkout, snapshot, worktree};
 use crate::outcome::Status;
+use crate::policy;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::env::EnvError;
 use crate::source_tree::SourceFileError;
@@ -95,6 +96,20 @@ pub enum LintError {
     /// The repository could not be read.
     #[error(transparent)]
     Git(#[from] GitError),
+}
+
+impl LintError {
+    /// Returns the rule by which a run refuses what cannot be linted; `None` where a run is never made.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::File(_) | Self::Variables(_) | Self::Compose(_) => Some(policy::rules::FILE.id),
+            Self::NoDirectory { .. }
+            | Self::NoRecipe { .. }
+            | Self::Unpack { .. }
+            | Self::Git(_) => None,
+        }
+    }
 }
 
 /// Checks every rule on the tree of `subject`.

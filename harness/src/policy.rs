@@ -141,7 +141,8 @@ impl std::error::Error for Refused {}
 /// Judges `resolved`, the app `stack`, by `terms`, and fills in this host's ceilings.
 ///
 /// # Errors
-/// [`Refused`] when a rule that refuses does not hold; never for a path that a person typed.
+/// [`Refused`] when a rule that refuses does not hold; for a path that a person typed only where the engine would not
+/// take it.
 pub fn judge(mut resolved: Resolved, stack: &str, terms: &Terms) -> Result<Judged, Refused> {
     let mut case = Case {
         resolved: &resolved,
@@ -253,6 +254,29 @@ impl<'a> Case<'a> {
             return;
         }
         let refused = rule.refuses && self.terms.level != Level::ByHand;
+        self.note(rule, path, value, message.into(), grant, refused);
+    }
+
+    /// Notes that the value at `path` is none that the engine takes, whoever asks for it.
+    fn find_for_everybody(
+        &mut self,
+        rule: &'static Rule,
+        path: &str,
+        value: &Value,
+        message: String,
+    ) {
+        self.note(rule, path, value, message, None, true);
+    }
+
+    fn note(
+        &mut self,
+        rule: &'static Rule,
+        path: &str,
+        value: &Value,
+        message: String,
+        grant: Option<String>,
+        refused: bool,
+    ) {
         // A refusal is never among what is left out for want of room.
         let same = self.found.iter().filter(|found| found.refused == refused);
         if same.count() >= MOST {
@@ -266,7 +290,7 @@ impl<'a> Case<'a> {
             column: place.map(|place| place.column),
             key: printable(path),
             value: shown(value),
-            message: printable(&message.into()),
+            message: printable(&message),
             grant: grant.map(|line| printable(&line)),
             refused,
         });

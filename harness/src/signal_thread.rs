@@ -4,6 +4,10 @@
 //! disk, nothing is: a repository on a file system that stands still would make a run that cannot be cancelled. So a
 //! repository's files and its objects are read on another thread, and the doors to them ([`crate::source_tree`],
 //! [`crate::git`]) assert it wherever debug assertions are on, as they are in every test of this repository.
+//!
+//! [`crate::host_file`] does not: the run's own records and marks and `/proc` are read and written through it, a few KB
+//! each, between two looks at a signal. They lie where the run writes its log and its report from the same thread, so a
+//! disk of the host that stands still stops the run whatever this door says. What is large (archives) is read elsewhere.
 
 use std::cell::Cell;
 

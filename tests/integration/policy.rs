@@ -35,6 +35,7 @@ fn a_hostile_recipe_is_refused_with_its_rule_and_place_before_the_engine_is_aske
     let env = env();
     for (index, (rule, place, compose)) in [
         ("P003", "compose.yml:5:", app("    volumes: ['/etc:/mnt']")),
+        ("P003", "compose.yml:5:", app("    volumes: ['./config:/mnt']")),
         ("P034", "compose.yml:5:", app("    privileged: true")),
         ("P001", "compose.yml:5:", app("    volumes: [{type: tmpfs, target: /x, tmpfs: {mode: 1}}]")),
         (
@@ -62,6 +63,9 @@ fn a_hostile_recipe_is_refused_with_its_rule_and_place_before_the_engine_is_aske
         assert_eq!(results["verdict"], "refused");
         assert_eq!(results["policy"][0]["rule"], rule);
         assert_eq!(results["policy"][0]["refused"], true);
+        // Where a run has its copy of the repository is nothing that an operator could grant.
+        let grant = results["policy"][0]["grant"].as_str().unwrap_or_default();
+        assert!(!grant.contains("/runs/"), "{grant}");
         assert_eq!(results["trust"]["level"], "stranger");
         std::fs::remove_dir_all(env.root.join("runs")).unwrap();
         // The same for who only wants to know.
@@ -70,10 +74,14 @@ fn a_hostile_recipe_is_refused_with_its_rule_and_place_before_the_engine_is_aske
         let plan: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!((&plan["verdict"], &plan["policy"][0]["rule"]), (&"refused".into(), &rule.into()));
         assert!(env.run_dirs().is_empty());
-        // By hand it is said, and the plan is made.
+        // By hand it is said, and the plan is made, but of what no engine takes.
         let done = env.run(["run".as_ref(), path.as_os_str(), "--dry-run".as_ref()]);
         // What is routed to somebody else's host alone is no operator's app either.
-        done.expect(if rule == "P028" { 1 } else { 0 });
+        done.expect(match rule {
+            "P028" => 1,
+            "P002" => 2,
+            _ => 0,
+        });
         let plan: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!(plan["policy"][0]["rule"], rule);
         assert!(done.stderr.contains(rule), "{}", done.stderr);

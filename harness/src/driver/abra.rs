@@ -64,6 +64,9 @@ pub async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError
     }))
 }
 
+/// What a granted source has where abra deploys it, and would not have otherwise.
+pub const WITHOUT_CEILINGS: &str = "abra deploys the recipe's own files: ceilings are not filled in, and ports and labels that no grant lists are not left out";
+
 /// Returns what `release` is deployed with that it does not say itself, as far as it is known before.
 ///
 /// # Errors

@@ -8,7 +8,6 @@ use super::rules::{Checked, Hit};
 use super::view::{File, View, in_file};
 use crate::error::chain;
 use crate::git::GitError;
-use crate::recipe::compose::query::ObjectKind;
 use crate::recipe::env::abra_sh;
 use crate::recipe::interpolate::variables;
 use crate::source_tree::TEXT_CEILING;
@@ -209,12 +208,7 @@ pub(super) fn name_limits(view: &View) -> Checked {
     let mut hits = Vec::new();
     for project in &view.deploys {
         for problem in project.object_name_problems(&view.stack) {
-            let section = match problem.kind {
-                ObjectKind::Service => "services",
-                ObjectKind::Secret => "secrets",
-                ObjectKind::Config => "configs",
-            };
-            let hit = view.hit(&format!("{section}.{}", problem.key), problem.to_string());
+            let hit = view.hit(&problem.path(), problem.to_string());
             if !hits.contains(&hit) {
                 hits.push(hit);
             }

@@ -111,6 +111,26 @@ pub fn repository_of(reference: &str) -> Result<(String, String), String> {
     Ok((registry, repository))
 }
 
+/// Returns whether Docker takes a text for a reference to an image, as far as can be told without it: also ids, other
+/// digests than those of SHA-256, and registries by an IPv6 address, which are for nobody but who works by hand.
+/// `https://github.com/distribution/reference/blob/main/regexp.go`
+fn is_docker_s(reference: &str) -> bool {
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
+    let is_digest = |digest: &str| {
+        digest.split_once(':').is_some_and(|(algorithm, hex)| {
+            algorithm.starts_with(|c: char| c.is_ascii_alphabetic())
+                && hex.len() >= 32
+                && hex.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    };
+    let id = name.strip_prefix("sha256:").unwrap_or(name);
+    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    digest.is_none_or(is_digest) && (name.starts_with('[') || is_id || repository_of(name).is_ok())
+}
+
 fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && !text.starts_with(['.', '-'])
@@ -121,10 +141,9 @@ fn is_tag(text: &str) -> bool {
 
 fn is_component(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !text.is_empty()
-        && text.starts_with(edge)
-        && text.ends_with(edge)
-        && text.chars().all(|c| edge(c) || "._-".contains(c))
+    let between =
+        |part: &str| matches!(part, "" | "." | "_" | "__") || part.bytes().all(|b| b == b'-');
+    text.starts_with(edge) && text.ends_with(edge) && text.split(edge).all(between)
 }
 
 /// Returns whether a prefix of the operator's covers a repository. Both may leave `docker.io/` out.
@@ -203,6 +222,9 @@ pub(super) fn check(case: &mut Case<'_>) {
         };
         let value = Value::from(reference);
         match repository_of(reference) {
+            Err(message) if !is_docker_s(reference) => {
+                case.find_for_everybody(&IMAGE, &path, &value, message);
+            }
             Err(message) => case.find(&IMAGE, &path, &value, message, None),
             Ok((registry, repository)) => {
                 if is_public_registry(&registry) || case.terms.lists_image(&repository) {
@@ -219,6 +241,39 @@ pub(super) fn check(case: &mut Case<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_docker_takes_for_no_image_is_told_from_what_a_stranger_may_not_name() {
+        let long = "0123456789abcdef".repeat(4);
+        for fine in [
+            "nginx",
+            "beef",
+            &format!("sha256:{long}"),
+            &format!("nginx@sha512:{long}{long}"),
+            "[::1]:5000/x:1",
+            "localhost:5000/a__b/c---d.e:T_1",
+            "Registry.example.org/x",
+        ] {
+            assert!(is_docker_s(fine), "{fine}");
+        }
+        for wrong in [
+            "",
+            "--help",
+            "Nginx",
+            "a b",
+            "a:b:c",
+            "a/-b",
+            "a..b",
+            "a._b",
+            "a___b",
+            "nginx@sha256:short",
+            "nginx@",
+            "https://x.org/y",
+        ] {
+            assert!(!is_docker_s(wrong), "{wrong}");
+            assert!(repository_of(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_the_engine_takes_for_the_id_of_a_local_image_is_no_reference() {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::route::Hosts;
 use super::rules::{
     BACKUP, DOCKER_LABEL, GATEWAY, NAME, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME, SIZE,
 };
 use super::{Case, route, scalar};
 use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::resolve::Resolved;
-use crate::recipe::traefik::rule::is_among;
 use crate::recipe::traefik::{self, Group, Key, Protocol, is_own};
 use crate::trust::{Grant, Level};
 
@@ -308,13 +308,13 @@ fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
         if !routes || value.is_null() {
             continue;
         }
-        let own = hosts(case);
+        let hosts = Hosts::of(case);
         let text = text_of(value);
         let mut named = text
             .split(',')
             .map(str::trim)
             .filter(|host| !host.is_empty());
-        if let Some(host) = named.find(|host| !is_among(host, &own)) {
+        if let Some(host) = named.find(|host| !hosts.have(host)) {
             let message =
                 format!("a proxy that obeys `{name}` would send visitors of `{host}` to the app");
             let grant = super::keys::is_name(host)
@@ -462,7 +462,7 @@ fn router(
     let value = Value::from(text);
     match (option, rest) {
         ("rule", []) => {
-            let hosts = hosts(case);
+            let hosts = Hosts::of(case);
             if let Err(mut reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
                 // Without TLS a connection names no host, so such a router can only have an entry point to itself.
                 if protocol == Protocol::Tcp && reason.host.as_deref() == Some("*") {
@@ -503,14 +503,15 @@ fn router(
             }
         }
         ("tls", [domains, ..]) if domains.starts_with("domains") => {
-            let hosts = hosts(case);
+            let hosts = Hosts::of(case);
             let other = text
                 .split(',')
                 .map(str::trim)
-                .find(|host| !host.is_empty() && !is_among(host, &hosts));
+                .find(|host| !host.is_empty() && !hosts.have(host));
             if let Some(host) = other {
                 let message = format!("the gateway would ask for a certificate of `{host}`");
-                let grant = super::keys::is_name(host)
+                let name = host.strip_prefix("*.").unwrap_or(host);
+                let grant = super::keys::is_name(name)
                     .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
                 case.find(&ROUTE, at, &value, message, grant);
             }
@@ -523,20 +524,6 @@ fn router(
             "this option of a router is not known here",
         ),
     }
-}
-
-fn hosts(case: &Case<'_>) -> Vec<String> {
-    let mut hosts = vec![case.terms.domain.to_ascii_lowercase()];
-    if let Some(grant) = case.grant() {
-        hosts.extend(
-            grant
-                .routers
-                .hosts
-                .iter()
-                .map(|host| host.to_ascii_lowercase()),
-        );
-    }
-    hosts
 }
 
 fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {

@@ -67,7 +67,12 @@ fn bind(case: &mut Case<'_>, path: &str, mount: &Value) {
         return;
     }
     let readable = case.granted(|grant| grant.allows_bind(host_path, false));
+    let is_relative = case.resolved.relative_binds.contains(path);
     let message = match (propagates, readable) {
+        // Each run has its own copy of the repository.
+        _ if is_relative => format!(
+            "`{source}` is a path of the host that each run has elsewhere, so no grant can name it"
+        ),
         (true, _) => {
             format!("`{source}` of the host would be mounted so that mounts reach the host")
         }
@@ -77,7 +82,7 @@ fn bind(case: &mut Case<'_>, path: &str, mount: &Value) {
         (false, false) => format!("`{source}` is a path of the host"),
     };
     let write = if write { ", write: true" } else { "" };
-    let grant = (!propagates && host_path.is_absolute())
+    let grant = (!propagates && !is_relative && host_path.is_absolute())
         .then(|| format!("binds: [{{path: {}{write}}}]", scalar(source)));
     case.find(&BIND, path, &Value::from(source), message, grant);
 }

@@ -1,6 +1,38 @@
 //! Whether rules of Traefik's routers match requests for given hosts only.
 
+use super::Case;
 use crate::recipe::traefik::rule::{Matcher, Rule, RuleError, is_among};
+
+/// The hosts whose requests an app may have.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// The run's own domain, with all below it.
+    own: [String; 1],
+    /// What the operator grants: exactly that, or with `*.` in front all that is below.
+    granted: Vec<String>,
+}
+
+impl Hosts {
+    pub(super) fn of(case: &Case<'_>) -> Self {
+        let granted = case.grant().map(|grant| grant.routers.hosts.iter());
+        let granted = granted.into_iter().flatten();
+        Self {
+            own: [case.terms.domain.to_ascii_lowercase()],
+            granted: granted.map(|host| host.to_ascii_lowercase()).collect(),
+        }
+    }
+
+    /// Returns whether `host` is among them.
+    pub(super) fn have(&self, host: &str) -> bool {
+        let lower = host.to_ascii_lowercase();
+        let mut granted = self.granted.iter();
+        is_among(host, &self.own)
+            || granted.any(|listed| match listed.strip_prefix('*') {
+                Some(below) => lower.len() > below.len() && lower.ends_with(below),
+                None => lower == *listed,
+            })
+    }
+}
 
 /// Why a rule is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,8 +51,8 @@ impl From<RuleError> for Refusal {
     }
 }
 
-/// Makes sure that a rule matches requests for `hosts` and what is below them, and no others.
-pub(super) fn confined(rule: &str, tcp: bool, hosts: &[String]) -> Result<(), Refusal> {
+/// Makes sure that a rule matches requests for `hosts`, and no others.
+pub(super) fn confined(rule: &str, tcp: bool, hosts: &Hosts) -> Result<(), Refusal> {
     let rule = Rule::parse(rule)?;
     let escaped = |matcher: &&Matcher<'_>| matcher.arguments.iter().any(|one| one.is_escaped);
     if rule.matchers().iter().any(escaped) {
@@ -30,7 +62,7 @@ pub(super) fn confined(rule: &str, tcp: bool, hosts: &[String]) -> Result<(), Re
     if is_confined(&rule, tcp, hosts, &mut other) {
         return Ok(());
     }
-    let own = hosts.first().map_or("", String::as_str);
+    let [own] = &hosts.own;
     Err(match other {
         Some(host) => Refusal {
             message: format!("the rule matches `{host}`, and the run has `{own}`"),
@@ -44,7 +76,7 @@ pub(super) fn confined(rule: &str, tcp: bool, hosts: &[String]) -> Result<(), Re
 }
 
 /// Returns whether a rule is confined to `hosts`; `other` becomes the first host that is not among them.
-fn is_confined(rule: &Rule<'_>, tcp: bool, hosts: &[String], other: &mut Option<String>) -> bool {
+fn is_confined(rule: &Rule<'_>, tcp: bool, hosts: &Hosts, other: &mut Option<String>) -> bool {
     let mut each = |rules: &[Rule<'_>]| -> Vec<bool> {
         let all = rules.iter();
         all.map(|rule| is_confined(rule, tcp, hosts, other))
@@ -68,7 +100,7 @@ fn is_confined(rule: &Rule<'_>, tcp: bool, hosts: &[String], other: &mut Option<
                 return false;
             }
             let mut texts = matcher.arguments.iter().map(|argument| argument.text);
-            let foreign = texts.find(|host| !is_among(host, hosts));
+            let foreign = texts.find(|host| !hosts.have(host));
             if let Some(host) = foreign {
                 other.get_or_insert_with(|| host.to_owned());
             }

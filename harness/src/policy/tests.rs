@@ -442,3 +442,32 @@ fn what_is_evaluated_as_a_template_stays_in_the_bounded_part() {
     let nested = "{{if true}}".repeat(1001) + &"{{end}}".repeat(1001);
     assert!(count(&nested).unwrap().contains("1000 actions"));
 }
+
+#[test]
+fn an_image_that_no_engine_takes_is_refused_for_everybody() {
+    for image in ["--help", "Nginx:1", "a b"] {
+        let text = app("").replace("nginx:1.27", image);
+        let overlay = text.replace("nginx:1.27", image);
+        for level in [
+            Level::Stranger,
+            granted("images: [docker.io]"),
+            Level::ByHand,
+        ] {
+            for files in [
+                vec![("compose.yml", text.as_str())],
+                // The operator's own is no better.
+                vec![
+                    ("compose.yml", "version: '3.8'\nservices: {app: {image: a}}"),
+                    ("ccci.compose-operator.yml", overlay.as_str()),
+                ],
+            ] {
+                let refused = judged(level.clone(), &files).unwrap_err();
+                assert_eq!(ids(&refused.violations), ["P002"], "{image}");
+            }
+        }
+    }
+    // What only this engine knows by its id is for who works by hand.
+    let text = app("").replace("nginx:1.27", "sha256:beef");
+    assert!(judged(Level::Stranger, &[("compose.yml", &text)]).is_err());
+    assert!(judged(Level::ByHand, &[("compose.yml", &text)]).is_ok());
+}

@@ -29,7 +29,7 @@ use crate::recipe::compose::pace::Pace;
 use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
 use crate::tier::{TierError, timed};
-use crate::trust::Trust;
+use crate::trust::{Level, Trust};
 
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
@@ -79,7 +79,11 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             let repository = context.dirs.recipe(context.settings.recipe.as_str());
             let pinned = plan.base.as_ref().map(|_| repository.as_path());
             let lines = driver::abra::deviations(traits, &plan.head, pinned);
-            lines.await.map_err(RunError::infra)?
+            let mut lines = lines.await.map_err(RunError::infra)?;
+            if matches!(plan.trust.level, Level::Granted(_)) {
+                lines.push(driver::abra::WITHOUT_CEILINGS.to_owned());
+            }
+            lines
         }
     };
     let needed = async {

@@ -89,27 +89,7 @@ pub(super) async fn gateway(
         },
         None => {
             let port = address.address.port();
-            let mut found = engine.gateways_at(port, PROXY).await?;
-            match (found.pop(), found.is_empty()) {
-                (Some(one), true) => one,
-                (Some(one), false) => {
-                    found.push(one);
-                    let names: Vec<String> = found.iter().map(ToString::to_string).collect();
-                    return Err(unclear(format!(
-                        "several things publish port {port} and are on network `{PROXY}`: {}",
-                        names.join(", ")
-                    )));
-                }
-                (None, _) => {
-                    return Err(RunError::Infra {
-                        error: format!(
-                            "no container on network `{PROXY}` publishes port {port}, so none can be the gateway"
-                        )
-                        .into(),
-                        hints: vec![NAME_IT.to_owned()],
-                    });
-                }
-            }
+            only(engine.gateways_at(port, PROXY).await?, port)?
         }
     };
     if engine.running_of(&found).await?.is_empty() {
@@ -121,6 +101,28 @@ pub(super) async fn gateway(
         });
     }
     Ok(Some(found))
+}
+
+/// Returns the only one of what may be the gateway at `port`.
+fn only(mut found: Vec<Gateway>, port: u16) -> Result<Gateway, RunError> {
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(one), false) => {
+            found.push(one);
+            let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+            Err(unclear(format!(
+                "several things publish port {port} and are on network `{PROXY}`: {}",
+                names.join(", ")
+            )))
+        }
+        (None, _) => Err(RunError::Infra {
+            error: format!(
+                "no container on network `{PROXY}` publishes port {port}, so none can be the gateway"
+            )
+            .into(),
+            hints: vec![NAME_IT.to_owned()],
+        }),
+    }
 }
 
 const NAME_IT: &str = "name the gateway's service or container with `--gateway-service` (CCCI_GATEWAY_SERVICE), or say `none` where it is no container and reaches the apps on its own";
@@ -191,6 +193,30 @@ mod tests {
         std::fs::write(dir.path().join("compose.yml"), text).unwrap();
         let files = ["compose.yml".to_owned()];
         Project::load(dir.path(), &files, &std::collections::BTreeMap::new()).unwrap()
+    }
+
+    /// Whom it is to be is for the operator to say, and that there is none is the host's matter.
+    #[test]
+    fn of_two_things_that_may_be_the_gateway_none_is_taken() {
+        let one = || Gateway::Container("one".to_owned());
+        let two = || Gateway::Service {
+            id: "x".to_owned(),
+            name: "two".to_owned(),
+        };
+        assert_eq!(only(vec![one()], 80).unwrap(), one());
+        match only(vec![one(), two()], 80) {
+            Err(RunError::Usage { error, hints }) => {
+                let said = error.to_string();
+                assert!(
+                    said.ends_with("`proxy`: container `one`, service `two`"),
+                    "{said}"
+                );
+                assert!(hints[0].contains("--gateway-service"), "{hints:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let none = only(Vec::new(), 80);
+        assert!(matches!(none, Err(RunError::Infra { .. })), "{none:?}");
     }
 
     #[test]

@@ -301,3 +301,63 @@ fn refused(object: &Object, stack: &StackName) -> RunError {
         hints: vec![hint],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::name::Domain;
+    use crate::trust::grant::{Foreign, Grant};
+
+    /// What a recipe calls as somebody else's is called is refused where it is there; what the operator lends by that
+    /// name is not made, so it is neither refused nor written down as made.
+    #[test]
+    fn what_is_granted_by_its_name_is_not_the_apps_to_make() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "services: {app: {image: a, volumes: ['vol:/v'], networks: [n], secrets: [s], configs: [c]}}\n\
+            volumes: {vol: {name: theirs}}\nnetworks: {n: {name: theirs}}\n\
+            secrets: {s: {file: ./x, name: theirs}}\nconfigs: {c: {file: ./x, name: theirs}}\n";
+        std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+        let files = ["compose.yml".to_owned()];
+        let project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
+        let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let stack = domain.stack();
+        let app = Belongings::of(domain.stack());
+        let kinds = [Kind::Volume, Kind::Network, Kind::Secret, Kind::Config];
+        let there = kinds.map(|kind| Object {
+            kind,
+            id: "1".to_owned(),
+            name: "theirs".to_owned(),
+            namespace: Some("somebody".to_owned()),
+            labels: BTreeMap::new(),
+        });
+        let made = |level: &Level| {
+            let names = names_of(&project, &stack, level);
+            let refused = foreign_names(&there, &names, &app).len();
+            let made = names
+                .iter()
+                .filter(|one| one.name == "theirs" && !one.external);
+            (refused, made.count())
+        };
+        assert_eq!(made(&Level::Stranger), (4, 4));
+        assert_eq!(made(&Level::ByHand), (4, 4));
+        let lent = || vec!["theirs".to_owned()];
+        let foreign = Foreign {
+            networks: lent(),
+            volumes: lent(),
+            secrets: lent(),
+            configs: lent(),
+        };
+        let granted = |foreign: Foreign| {
+            Level::Granted(Box::new(Grant {
+                foreign,
+                ..Grant::default()
+            }))
+        };
+        assert_eq!(made(&granted(foreign.clone())), (0, 0));
+        // Of each kind by itself.
+        let secrets = Vec::new();
+        assert_eq!(made(&granted(Foreign { secrets, ..foreign })), (1, 1));
+    }
+}

@@ -341,8 +341,13 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
     let Some(problem) = problems.first() else {
         return Ok(());
     };
+    // What fits below a zone of the usual length is not the recipe's fault.
+    let of_zone = problem.would_fit(stack.as_str(), crate::lint::NOMINAL_STACK.len());
     Err(RunError::Usage {
-        error: format!("{problem}").into(),
+        error: match of_zone {
+            true => problem.to_string().into(),
+            false => problem.clone().into(),
+        },
         hints: vec![
             "choose a shorter zone with `--zone`, or shorten the name in the recipe".to_owned(),
         ],

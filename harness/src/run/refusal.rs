@@ -1,6 +1,8 @@
 //! What is wrong with a recipe before its project can be judged, as findings: the author of a proposal sees the rule, the
 //! file and the line, as of what the policy is against.
 
+use std::path::Path;
+
 use super::advice::names_a_file;
 use super::plan::supplied::Withheld;
 use super::{Context, RunError};
@@ -10,6 +12,7 @@ use crate::outcome::Verdict;
 use crate::overlay::OverlayError;
 use crate::overlay::environment::COPY_PREFIX;
 use crate::policy::{self, Violation};
+use crate::recipe::compose::query::NameProblem;
 use crate::recipe::compose::{ComposeError, Location};
 use crate::recipe::interpolate::InterpolateError;
 use crate::recipe::release::ReleaseError;
@@ -20,6 +23,9 @@ use crate::trust::{Trust, TrustView};
 
 /// The lint's rule about compose files that Docker does not take.
 const LOADS: &str = "C015";
+
+/// The lint's rule about names that are too long for Docker.
+const NAME_LIMITS: &str = "C003";
 
 /// The lint's rule about a `.env.sample` that cannot be read.
 const SAMPLE: &str = "R008";
@@ -34,6 +40,17 @@ pub(super) fn of(context: &Context<'_>, error: RunError, trust: &Trust, commit: 
     if found.is_empty() {
         return RunError::Usage { error, hints };
     }
+    refused(context, found, hints, (trust, commit))
+}
+
+/// Returns the refusal of a run for what was `found` in the proposal of a source of this trust at a commit, with the view
+/// that a dry run prints.
+pub(super) fn refused(
+    context: &Context<'_>,
+    found: Vec<Violation>,
+    hints: Vec<String>,
+    (trust, commit): (&Trust, &str),
+) -> RunError {
     let settings = &context.settings;
     let view = settings.dry_run.then(|| {
         let view = serde_json::json!({
@@ -66,10 +83,11 @@ fn findings(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Vec<Viol
         compose(error)
     } else if let Some(error) = error.downcast_ref::<SourceFileError>() {
         Some(file(error))
-    } else if let Some(OverlayError::File(error) | OverlayError::Suite(SuiteError::File(error))) =
-        error.downcast_ref::<OverlayError>()
-    {
-        Some(file(error))
+    } else if let Some(error) = error.downcast_ref::<OverlayError>() {
+        of_tests(error)
+    } else if let Some(problem) = error.downcast_ref::<NameProblem>() {
+        let (place, key) = (problem.place.as_ref(), problem.path());
+        Some(finding(NAME_LIMITS, place, &key, problem.to_string()))
     } else if let Some(error) = error.downcast_ref::<SecretError>() {
         Some(line(SAMPLE, error))
     } else if let Some(error) = error.downcast_ref::<RefusedByDocker>() {
@@ -96,6 +114,24 @@ fn file(error: &SourceFileError) -> Violation {
         file: Some(error.path()),
         ..policy::refusal(policy::rules::FILE.id, "", &error.to_string())
     }
+}
+
+/// What the recipe ships for its tests and is none that a recipe may have; what the operator laid over it is the
+/// operator's to mend.
+fn of_tests(error: &OverlayError) -> Option<Violation> {
+    let path = match error {
+        OverlayError::File(error) | OverlayError::Suite(SuiteError::File(error)) => {
+            return Some(file(error));
+        }
+        // Those of the operator have whole paths.
+        OverlayError::Suite(SuiteError::Link { path, .. }) if path.is_relative() => path,
+        OverlayError::Suite(SuiteError::TooLarge) => Path::new("tests"),
+        _ => return None,
+    };
+    Some(Violation {
+        file: Some(path.display().to_string()),
+        ..policy::refusal(policy::rules::FILE.id, "", &chain(error))
+    })
 }
 
 /// An error whose words begin with `file:line: `.

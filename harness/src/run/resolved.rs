@@ -8,12 +8,11 @@ use super::{Context, RunError, refusal, usage};
 use crate::driver::opinion::{self, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
-use crate::outcome::Verdict;
 use crate::policy::{self, Judged, Violation};
 use crate::recipe::compose::resolve::Resolved;
 use crate::recipe::release::Release;
 use crate::swarm::EngineError;
-use crate::trust::{Trust, TrustView};
+use crate::trust::Trust;
 
 /// Every release that a run deploys, resolved and judged.
 #[derive(Debug)]
@@ -144,22 +143,11 @@ pub(super) async fn taken_by_docker(
     Ok(())
 }
 
-/// Returns the refusal of a run: what would allow it, and what a dry run prints.
+/// Returns the refusal of a run, with what would allow it.
 fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunError {
-    let settings = &context.settings;
-    let hints = ways_out(&found, &plan.trust, &plan.head.commit);
-    let view = settings.dry_run.then(|| {
-        let view = serde_json::json!({
-            "recipe": settings.recipe.as_str(),
-            "trust": TrustView::from(&plan.trust),
-            "head_commit": plan.head.commit,
-            "domain": settings.domain.as_str(),
-            "verdict": Verdict::Refused,
-            "policy": found,
-        });
-        format!("{view:#}")
-    });
-    RunError::Refused { found, hints, view }
+    let source = (&plan.trust, plan.head.commit.as_str());
+    let hints = ways_out(&found, source.0, source.1);
+    refusal::refused(context, found, hints, source)
 }
 
 /// Returns what to do about what is refused, for people: what would allow it to the source of this trust at `commit`,

@@ -201,7 +201,7 @@ impl VolumeOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Routers {
-    /// Host names that its rules may name.
+    /// Host names that its rules may name, each exactly; `*.example.org` is all that is below `example.org`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Entry points of the gateway whose TCP connections or UDP packets its routers may take as a whole.

@@ -284,6 +284,12 @@ fn fault(grant: &Grant) -> Option<(String, String)> {
                 .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         (!is_one).then(|| format!("`{text}` is no name"))
     };
+    let host = |text: &String| {
+        let reason = name(&text.strip_prefix("*.").unwrap_or(text).to_owned());
+        reason.map(|_| {
+            format!("`{text}` is no host; write `example.org`, or `*.example.org` for all below it")
+        })
+    };
     let port = |text: &String| {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let is_one = number.parse::<u16>().is_ok_and(|number| number > 0)
@@ -325,7 +331,7 @@ fn fault(grant: &Grant) -> Option<(String, String)> {
         ("images", &grant.images, &image),
         ("capabilities", &grant.capabilities, &capability),
         ("volume_options", listed, &name),
-        ("routers.hosts", &grant.routers.hosts, &name),
+        ("routers.hosts", &grant.routers.hosts, &host),
         ("routers.entrypoints", &grant.routers.entrypoints, &name),
         ("labels", &grant.labels, &name),
     ];

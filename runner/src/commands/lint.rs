@@ -109,7 +109,10 @@ fn refuse(error: LintError, path: &Path) -> Exit {
         }
     };
     super::usage(&UsageError {
-        error: error.into(),
+        error: match error.rule() {
+            Some(rule) => format!("{rule}: {}", harness::error::chain(&error)).into(),
+            None => error.into(),
+        },
         hints: vec![hint.to_owned()],
     })
 }

@@ -42,14 +42,26 @@ pub(crate) fn page(lint: &Lint) -> String {
     for side in sides(lint) {
         add(&side);
     }
-    for skipped in &lint.skipped {
+    for (reason, ids) in skipped(lint) {
         add(&format!(
             "skipped {}: {}",
-            skipped.id,
-            printable(&skipped.reason)
+            ids.join(", "),
+            printable(reason)
         ));
     }
     text + &format!("{}: {}", lint.status, lint.summary())
+}
+
+/// Returns every reason for which rules are skipped, in the order of the first of them, with their ids.
+fn skipped(lint: &Lint) -> Vec<(&str, Vec<&str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for one in &lint.skipped {
+        match reasons.iter_mut().find(|(reason, _)| *reason == one.reason) {
+            Some((_, ids)) => ids.push(&one.id),
+            None => reasons.push((&one.reason, vec![&one.id])),
+        }
+    }
+    reasons
 }
 
 #[cfg(test)]
@@ -73,10 +85,17 @@ mod tests {
                 why: "the deploy fails".to_owned(),
                 fix: "write it".to_owned(),
             }],
-            skipped: vec![Skipped {
-                id: "R006".to_owned(),
-                reason: "offline".to_owned(),
-            }],
+            // One unreadable file has many rules skipped for one reason.
+            skipped: [
+                ("R006", "offline"),
+                ("C001", "see C015"),
+                ("R013", "offline"),
+            ]
+            .map(|(id, reason)| Skipped {
+                id: id.to_owned(),
+                reason: reason.to_owned(),
+            })
+            .into(),
             passed: vec!["R001".to_owned()],
             abra: [("R001", Status::Pass), ("R014", Status::Fail)]
                 .map(|(id, abra)| Side {
@@ -94,8 +113,9 @@ mod tests {
             fix: write it
 
         R014 recipe-ci pass, abra fail: only annotated tags
-        skipped R006: offline
-        fail: 1 error, 0 warnings; 1 rule passed, 1 skipped
+        skipped R006, R013: offline
+        skipped C001: see C015
+        fail: 1 error, 0 warnings; 1 rule passed, 3 skipped
         ");
     }
 }

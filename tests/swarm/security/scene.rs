@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::{SwarmEnv, objects_of};
+use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::forge::Forge;
 use crate::rows::{Row, Way};
-use crate::support::{Done, git};
+use crate::support::{Done, command, git};
 use crate::victim::{CANARY, Victim};
 
 /// What the operator gives to whom he grants it.
@@ -90,6 +90,13 @@ impl Scene {
                 &format!("fresh_{}", self.env.zone.replace('.', "_")),
             )
             .replace("PORT", &self.port.to_string())
+    }
+
+    /// Gives the victim an image that lies on this host alone, for as long as what is returned lives.
+    pub(crate) fn private_image(&self) -> PrivateImage {
+        let image = PrivateImage(self.fill("VICTIM/private:1"));
+        docker(&["tag", "recipe-ci/notes:1", &image.0]);
+        image
     }
 
     /// Makes the repository of a recipe that wants what all of `rows` want.
@@ -220,6 +227,16 @@ impl Scene {
     }
 }
 
+/// An image of the victim's.
+#[must_use]
+pub(crate) struct PrivateImage(String);
+
+impl Drop for PrivateImage {
+    fn drop(&mut self) {
+        drop(command("docker").args(["rmi", &self.0]).output());
+    }
+}
+
 /// A service that does nothing.
 fn idle() -> Value {
     json!({
@@ -260,7 +277,7 @@ pub(crate) fn merge(into: &mut Value, more: Value) {
 
 #[track_caller]
 fn assert_no_canary(dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in harness::host_file::entries(dir).unwrap() {
         let path = entry.unwrap().path();
         let kind = path.symlink_metadata().unwrap();
         if kind.is_dir() {

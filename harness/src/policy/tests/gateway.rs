@@ -186,3 +186,45 @@ pub(super) const LABELS: [(&str, &str, &str, &str); 29] = [
         "traefik.http.services.${STACK_NAME}.loadbalancer.sticky.cookie=true",
     ),
 ];
+
+#[test]
+fn a_granted_host_is_that_host_and_what_is_below_it_only_where_that_is_granted() {
+    let rule = |host: &str| {
+        label("traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) || Host(`HOST`)")
+            .replace("HOST", host)
+    };
+    let sans = |host: &str| {
+        label("traefik.http.routers.${STACK_NAME}.tls.domains[0].sans=HOST").replace("HOST", host)
+    };
+    let is_judged = |text: &str, grant: &str| {
+        let found = judged(granted(grant), &[("compose.yml", text)]);
+        found.map(drop).map_err(|refused| {
+            assert_eq!(ids(&refused.violations), ["P028"]);
+            refused.violations[0].grant.clone().unwrap_or_default()
+        })
+    };
+    let (one, below) = (
+        "routers: {hosts: [x.org]}",
+        "routers: {hosts: [\"*.X.org\"]}",
+    );
+    for (host, by_one, by_below) in [
+        ("x.org", true, false),
+        ("X.ORG", true, false),
+        ("a.x.org", false, true),
+        ("A.B.x.org", false, true),
+        ("ax.org", false, false),
+        (".x.org", false, false),
+    ] {
+        for text in [rule(host), sans(host)] {
+            assert_eq!(is_judged(&text, one).is_ok(), by_one, "{text}");
+            assert_eq!(is_judged(&text, below).is_ok(), by_below, "{text}");
+        }
+        let variable = app(&format!("    environment: {{VIRTUAL_HOST: {host}}}"));
+        assert_eq!(is_judged(&variable, one).is_ok(), by_one, "{variable}");
+    }
+    // The grant that is offered is one that allows it.
+    let wild = sans("*.x.org");
+    assert!(is_judged(&wild, below).is_ok());
+    let offered = is_judged(&wild, one).unwrap_err();
+    assert!(is_judged(&wild, &offered).is_ok(), "{offered}");
+}

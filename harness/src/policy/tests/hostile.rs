@@ -77,13 +77,13 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "P002",
-            "services: {app: {image: '--help'}}",
+            "services: {app: {image: beef}}",
             "",
             "services: {app: {image: 'help'}}",
         ),
         row(
             "P002",
-            "services: {app: {image: 'a b'}}",
+            "services: {app: {image: '0123456789ab'}}",
             "",
             "services: {app: {image: 'a_b'}}",
         ),

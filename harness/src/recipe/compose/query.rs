@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::Project;
 use super::model::Service;
+use super::{Location, Project};
 use crate::name::{OBJECT_NAME_LIMIT, SERVICE_NAME_LIMIT};
+use crate::recipe::compose::yaml::join;
 use crate::recipe::traefik::{Enabled, Group, Labels, Protocol};
 
 /// The service that abra, and so every recipe, treats as the main one.
@@ -54,7 +55,31 @@ pub struct NameProblem {
     pub name: String,
     /// How many bytes the engine allows.
     pub limit: usize,
+    /// Where the object is declared.
+    pub place: Option<Location>,
 }
+
+impl NameProblem {
+    /// Returns the keys that lead to the object.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let section = match self.kind {
+            ObjectKind::Service => "services",
+            ObjectKind::Secret => "secrets",
+            ObjectKind::Config => "configs",
+        };
+        join(section, &self.key)
+    }
+
+    /// Returns whether the name would fit if the name of its stack, `stack`, had `length` bytes.
+    #[must_use]
+    pub fn would_fit(&self, stack: &str, length: usize) -> bool {
+        let rest = self.name.strip_prefix(stack);
+        rest.is_some_and(|rest| rest.len() + length <= self.limit)
+    }
+}
+
+impl std::error::Error for NameProblem {}
 
 impl fmt::Display for NameProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,11 +227,16 @@ impl Project {
             .chain(secrets)
             .chain(configs)
             .filter(|(_, _, name, limit)| name.len() > *limit)
-            .map(|(kind, key, name, limit)| NameProblem {
-                kind,
-                key: key.clone(),
-                name,
-                limit,
+            .map(|(kind, key, name, limit)| {
+                let mut problem = NameProblem {
+                    kind,
+                    key: key.clone(),
+                    name,
+                    limit,
+                    place: None,
+                };
+                problem.place = self.location(&problem.path()).cloned();
+                problem
             })
             .collect()
     }

@@ -3,7 +3,7 @@
 //! Every variable is substituted, every file read, every name final. It is written as one compose file in JSON,
 //! which is YAML, with `$` doubled: the client that deploys it finds nothing to substitute, to merge or to look up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -49,6 +49,8 @@ pub struct Resolved {
     pub deviations: Vec<String>,
     /// Its networks that are the harness's.
     pub added: Added,
+    /// The keys that lead to bind mounts whose source the recipe gives from where it lies.
+    pub relative_binds: BTreeSet<String>,
 }
 
 impl Project {
@@ -69,7 +71,7 @@ impl Project {
         let added = shared::replace(&mut document, &project, deployment, &mut deviations)
             .map_err(|fault| project.invalid(fault))?;
         default_network(&mut document, &deployment.stack);
-        binds(&mut document, root, &project)?;
+        let relative_binds = binds(&mut document, root, &project)?;
         let main = project.main_service().map(|service| service.name.clone());
         for (name, service) in entries(&mut document, "services") {
             if main.as_deref() == Some(name.as_str()) {
@@ -89,6 +91,7 @@ impl Project {
             project,
             deviations,
             added,
+            relative_binds,
         })
     }
 }
@@ -325,8 +328,13 @@ fn default_network(document: &mut Value, stack: &str) {
     }
 }
 
-/// Makes the sources of bind mounts absolute.
-fn binds(document: &mut Value, root: &Path, project: &Project) -> Result<(), ComposeError> {
+/// Makes the sources of bind mounts absolute; returns the keys that lead to those that were not.
+fn binds(
+    document: &mut Value,
+    root: &Path,
+    project: &Project,
+) -> Result<BTreeSet<String>, ComposeError> {
+    let mut relative = BTreeSet::new();
     for (name, service) in entries(document, "services") {
         let Some(mounts) = service.get_mut("volumes").and_then(Value::as_array_mut) else {
             continue;
@@ -338,20 +346,21 @@ fn binds(document: &mut Value, root: &Path, project: &Project) -> Result<(), Com
             let Some(Value::String(source)) = mount.get_mut("source") else {
                 continue;
             };
+            let path = format!("{}[{index}]", join(&join("services", name), "volumes"));
             if source.starts_with('~') {
-                let path = format!("{}[{index}]", join(&join("services", name), "volumes"));
                 return Err(project.invalid(super::canon::Fault {
                     path,
                     reason: format!("`{source}` depends on whose home it is deployed from"),
                 }));
             }
             if !source.starts_with('/') && !is_windows(source) {
-                let path = root.join(&project.base).join(&*source);
-                *source = lexical(&path).display().to_string();
+                let whole = root.join(&project.base).join(&*source);
+                *source = lexical(&whole).display().to_string();
+                relative.insert(path);
             }
         }
     }
-    Ok(())
+    Ok(relative)
 }
 
 /// Returns `path` with `.` and `..` worked out without a look at the disk, as Go's `filepath.Join` does.
