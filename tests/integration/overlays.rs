@@ -1,11 +1,10 @@
 //! Overlays and recipe-ci.yml: what is wrong with them, what a plan makes of them, and `recipe-ci overlay`.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, TestEnv, git};
+use crate::support::{Done, TestEnv, command, git};
 
 fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
@@ -286,11 +285,7 @@ fn the_predecessors_settings_are_translated_into_a_file_that_is_accepted() {
     let env = env();
     let meta = env.write("recipe_meta.py", include_str!("overlays/recipe_meta.py"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/recipe_meta_import.py");
-    let done = Command::new("python3")
-        .arg(script)
-        .arg(&meta)
-        .output()
-        .unwrap();
+    let done = command("python3").arg(script).arg(&meta).output().unwrap();
     let listed = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success(), "{listed}");
     let words = |line: &str| line.split_once(".py:").unwrap().1.to_owned();
