@@ -10,6 +10,7 @@ use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListConfigsOptions, ListContainersOptionsBuilder,
     ListNetworksOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptionsBuilder,
     ListVolumesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    UpdateServiceOptionsBuilder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,8 @@ pub struct Listing {
     pub own: Vec<Object>,
     /// What bears the label of its stack and is not its own. It is never touched.
     pub foreign: Vec<Object>,
+    /// How many tasks Swarm keeps of each of the app's services, by the service's id: those that run and its history.
+    pub tasks: BTreeMap<String, usize>,
 }
 
 /// Lists objects as a [`Residual`].
@@ -232,7 +235,10 @@ impl Engine {
                 // The record of a job's task stays in Swarm for ever; its container is listed as long as there is one.
                 None if task.has_ended => {}
                 // Of a service that is gone only the tasks know the label.
-                _ => listing.own.push(task.object),
+                _ => {
+                    *listing.tasks.entry(task.service_id).or_default() += 1;
+                    listing.own.push(task.object);
+                }
             }
         }
         for object in shared.into_iter().chain(containers) {
@@ -403,6 +409,30 @@ impl Engine {
             .kill_container(&container.id, Some(options))
             .await
             .map_err(|error| self.failed(format!("kill container `{}`", container.name), error))
+    }
+
+    /// Sets the replicas of a service to none, so that Swarm drops its tasks. Returns whether it is a service that has
+    /// replicas.
+    ///
+    /// # Errors
+    /// [`EngineError`], for instance when somebody else updates it at the same time.
+    pub(super) async fn scale_to_none(&self, service: &Object) -> Result<bool, EngineError> {
+        let failed = |error| self.failed(format!("scale `{}` to none", service.name), error);
+        let there = self.docker.inspect_service(&service.id, None);
+        let there = there.await.map_err(failed)?;
+        let mut spec = there.spec.unwrap_or_default();
+        let mode = spec.mode.as_mut();
+        let Some(replicated) = mode.and_then(|mode| mode.replicated.as_mut()) else {
+            return Ok(false);
+        };
+        replicated.replicas = Some(0);
+        let version = there.version.and_then(|version| version.index);
+        let options = UpdateServiceOptionsBuilder::new()
+            .version(i32::try_from(version.unwrap_or_default()).unwrap_or_default())
+            .build();
+        let update = self.docker.update_service(&service.id, spec, options, None);
+        update.await.map_err(failed)?;
+        Ok(true)
     }
 
     /// Removes one object; one that is gone already counts as removed. Tasks are left to the engine.
