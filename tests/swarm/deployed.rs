@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use crate::engine::SwarmEnv;
+use crate::quick::Scene;
 use crate::support::command;
 
 /// Puts a `docker` before the real one that does `script` with the compose file `$file` before it deploys.
@@ -100,6 +101,23 @@ fn a_base_an_upgrade_and_an_app_of_abra_that_are_something_else_are_red() {
         );
     }
     env.assert_nothing_left();
+}
+
+/// The same for the canonical of a quick run, which gets its data back.
+#[track_caller]
+pub(crate) fn assert_red_over_a_canonical(scene: &mut Scene) {
+    client(&mut scene.env, SMUGGLE);
+    let (done, results) = scene.run("smuggled", &["--quick"]);
+    client_with(&mut scene.env, ":");
+    done.expect(1);
+    assert_eq!(results["quick"], true, "{results:#}");
+    let install = &results["tiers"][0];
+    let reason = install["reason"].as_str().unwrap_or_default();
+    assert!(
+        install["status"] == "fail" && reason.contains("is not what was planned"),
+        "{results:#}"
+    );
+    scene.assert_at_rest("idle");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cancel::kill_both;
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::git;
+use crate::support::{command, copy, git};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -189,51 +189,143 @@ echo "$stack" >stack
     env.assert_nothing_left();
 }
 
+/// A gateway in a plain container.
+pub(crate) struct Gateway {
+    name: String,
+    port: u16,
+    /// The networks that it is in without a run.
+    before: BTreeSet<String>,
+}
+
+impl Gateway {
+    /// Starts one that runs go through.
+    pub(crate) fn start(env: &mut SwarmEnv) -> Self {
+        let (zone, port) = (env.zone.replace('.', "_"), free_port());
+        let name = format!("gateway_{zone}");
+        Self::container(&name, &format!("127.0.0.1:{port}:80"));
+        env.set("CCCI_GATEWAY", format!("http://127.0.0.1:{port}"));
+        env.set("CCCI_GATEWAY_SERVICE", &name);
+        let before = networks_of(&name);
+        Self { name, port, before }
+    }
+
+    fn container(name: &str, publish: &str) {
+        let head = ["run", "--detach", "--init", "--name", name];
+        let more = ["--network", "proxy", "--publish", publish];
+        let serve = ["nc", "-ll", "-p", "80", "-e", "sh", "-c", SERVE];
+        docker(&[&head[..], &more, &["recipe-ci/notes:1"], &serve].concat());
+    }
+
+    /// Returns the networks that it is in for a run.
+    fn joined(&self) -> BTreeSet<String> {
+        let during = networks_of(&self.name);
+        during.difference(&self.before).cloned().collect()
+    }
+
+    /// Returns what a name leads to, for it.
+    fn finds(&self, name: &str) -> BTreeSet<String> {
+        let look = format!("nslookup -type=a {name} || :");
+        addresses(&docker(&["exec", &self.name, "sh", "-c", &look]))
+    }
+
+    /// Asserts that a run went through it and that it has left; runs go directly again.
+    #[track_caller]
+    pub(crate) fn end(self, env: &mut SwarmEnv, results: &serde_json::Value) {
+        let deviations = results["deviations"].to_string();
+        let said = "on a network with the gateway";
+        assert!(deviations.contains(said), "{deviations}");
+        assert_eq!(self.joined(), BTreeSet::new());
+        env.set("CCCI_GATEWAY", "");
+        env.set("CCCI_GATEWAY_SERVICE", "");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let mut remove = command("docker");
+        remove.args(["rm", "--force", "--volumes", &self.name]);
+        drop(remove.output());
+    }
+}
+
+/// The run has a broken base, whose networks stay for the app that it needs, and its name comes after `proxy`: in which
+/// order a container finds names on its networks must not matter.
 #[test]
 fn a_gateway_leaves_the_network_of_a_run_that_was_killed() {
     let mut env = SwarmEnv::new();
-    let (zone, port) = (env.zone.replace('.', "_"), free_port());
-    let gateway = format!("gateway_{zone}");
-    let publish = format!("127.0.0.1:{port}:80");
-    let head = [
-        "run",
-        "--detach",
-        "--init",
-        "--name",
-        &gateway,
-        "--network",
-        "proxy",
-    ];
-    let tail = [
-        "--publish",
-        &publish,
-        "recipe-ci/notes:1",
-        "nc",
-        "-ll",
-        "-p",
-        "80",
-        "-e",
-        "sh",
-        "-c",
-        SERVE,
-    ];
-    docker(&[&head[..], &tail].concat());
-    let before = networks_of(&gateway);
-    env.set("CCCI_GATEWAY", format!("http://127.0.0.1:{port}"));
-    env.set("CCCI_GATEWAY_SERVICE", &gateway);
-    env.set("STAGES", "install,custom");
-    let reached = env.hold("no-upgrade-base", "custom/test_hold.sh");
-    let recipe = env.recipe("no-upgrade-base");
-    let run = env.start(["run", "--src", recipe.to_str().unwrap()]);
+    let zone = env.zone.replace('.', "_");
+    let notes = env.recipe("notes");
+    copy(&notes, env.root.join("forge/coop-cloud/notes.git"));
+    let recipe = copy(&notes, env.root.join("recipes/wiki"));
+    // The engine makes networks, secrets and configs of the base, and takes no task of less than 4 MiB.
+    git(&recipe, &["checkout", "-q", "0.2.0+1.1.0"]);
+    let small = "    deploy:\n      resources: {limits: {memory: 1m}}\n";
+    env.edit(&recipe.join("compose.yml"), "    deploy:\n", small);
+    git(&recipe, &["commit", "-q", "-a", "-m", "feat: save memory"]);
+    git(&recipe, &["tag", "-f", "-a", "-m", "it", "0.2.0+1.1.0"]);
+    git(&recipe, &["checkout", "-q", "main"]);
+    env.overlay("wiki", "recipe-ci.yml", "dependencies: [notes]\n");
+    let forge = format!("file://{}/forge", env.root.display());
+    env.set("CCCI_FORGE_URL", forge);
+    let gateway = Gateway::start(&mut env);
+    let victim = format!("victim_{zone}");
+    let head = ["run", "--detach", "--init", "--name", &victim];
+    let more = ["--network", "proxy", "--network-alias", "app"];
+    let idle = ["recipe-ci/notes:1", "sleep", "1000"];
+    docker(&[&head[..], &more, &idle].concat());
+
+    env.set("STAGES", "install,upgrade,custom");
+    let reached = env.hold("wiki", "custom/test_hold.sh");
+    let args = ["run", "--src", recipe.to_str().unwrap()];
+    let run = env.start(args);
     wait_until(LONG, "the app serves", || reached.exists().then_some(()));
-    let during = networks_of(&gateway);
-    let joined: Vec<&String> = during.difference(&before).collect();
-    assert_eq!(joined.len(), 1, "{during:?}");
-    assert!(joined[0].ends_with("_recipe-ci-gateway"), "{during:?}");
+    let joined = gateway.joined();
+    let of = |start: &str| {
+        let mut stacks = joined
+            .iter()
+            .filter_map(|name| name.strip_suffix("_recipe-ci-gateway"));
+        let found = stacks.find(|stack| stack.starts_with(start));
+        found.unwrap_or_else(|| panic!("{joined:?}")).to_owned()
+    };
+    let stacks = [of("wiki-"), of("note-")];
+    assert_eq!(joined.len(), stacks.len(), "{joined:?}");
+    let format = "{{.NetworkSettings.Networks.proxy.IPAddress}}";
+    let theirs = docker(&["inspect", "--format", format, &victim]);
+    let found = gateway.finds("app");
+    assert!(found.contains(theirs.trim()), "{found:?} without {theirs}");
+    for stack in &stacks {
+        let ours = gateway.finds(&format!("{stack}_app"));
+        assert_eq!(ours.len(), 1, "{stack}");
+        assert!(found.is_disjoint(&ours), "{found:?} has {ours:?}");
+    }
     kill_both(run);
-    assert_eq!(networks_of(&gateway), during, "it is dead");
+    assert_eq!(gateway.joined(), joined, "it is dead");
     env.run(["janitor"]).expect(0);
-    assert_eq!(networks_of(&gateway), before);
-    docker(&["rm", "--force", "--volumes", &gateway]);
+    let results = env.results();
+    let warnings = results["warnings"].to_string();
+    assert!(warnings.contains("base-broken"), "{results:#}");
+    gateway_is_free(&gateway, &env, &victim);
+
+    // With a second one at the same port nobody knows which is meant.
+    let other = format!("other_{zone}");
+    Gateway::container(&other, &format!("127.0.0.2:{}:80", gateway.port));
+    env.set("CCCI_GATEWAY_SERVICE", "");
+    let done = env.run(args);
+    docker(&["rm", "--force", "--volumes", &other]);
+    done.expect(2);
+    for word in [&gateway.name, &other, "--gateway-service"] {
+        assert!(done.stderr.contains(word), "no {word} in {}", done.stderr);
+    }
+    drop(gateway);
     env.assert_nothing_left();
+}
+
+/// Asserts that nothing of any run is left beside the gateway and somebody else's app, which goes then.
+#[track_caller]
+fn gateway_is_free(gateway: &Gateway, env: &SwarmEnv, victim: &str) {
+    assert_eq!(gateway.joined(), BTreeSet::new());
+    docker(&["rm", "--force", "--volumes", victim]);
+    let mut left = objects_of(&env.zone);
+    left.retain(|object| !object.ends_with(&gateway.name));
+    assert_eq!(left, [""; 0]);
 }

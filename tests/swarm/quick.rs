@@ -11,7 +11,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::cancel::{child_of, wait_gone};
+use crate::deployed;
 use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::joined::Gateway;
 use crate::support::{Done, Mount, Run, git, read_results};
 use crate::together::{self, Next};
 use crate::wait::wait_until;
@@ -244,9 +246,11 @@ fn a_green_release_is_promoted_and_quick_runs_leave_it_as_it_is() {
     let good = scene.good();
 
     scene.env.set("CCCI_QUICK", "1");
+    let gateway = Gateway::start(&mut scene.env);
     let (done, results) = scene.run("pass", &[]);
     scene.env.set("CCCI_QUICK", "0");
     done.expect(0);
+    gateway.end(&mut scene.env, &results);
     let report = format!("{results:#}\n{}", done.stderr);
     assert_eq!(results["quick"], true, "{report}");
     assert_eq!(results["domain"], format!("warm-notes.{}", scene.env.zone));
@@ -450,6 +454,7 @@ fn a_record_or_snapshot_that_is_not_sound_is_left_alone() {
         );
     }
     std::fs::write(&broken, &record).unwrap();
+    deployed::assert_red_over_a_canonical(&mut scene);
     assert_eq!(scene.good(), good);
 
     // One bit of the snapshot.

@@ -24,6 +24,7 @@ use crate::suite::Needs;
 use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
 use crate::tier::{self, timed, without};
+use crate::wait::Stopwatch;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::snapshot::Snapshot;
 use crate::warm::{WarmApp, WarmError};
@@ -416,13 +417,27 @@ async fn tiers(
     let mut keep_secret = |value: &str| redactor.add(value);
     let mut deploys = 0;
     tiers::count_deploy(context, &mut deploys)?;
+    let watch = Stopwatch::start();
     let up = tier::install::reattach(&mut bench, &base_stamp, &mut secrets, &mut keep_secret);
-    if let Err(not_up) = up.await? {
+    let up = up.await?;
+    if let Err(not_up) = &up
+        && not_up.is_of_the_release()
+    {
         let version = &base.version;
         return Ok(Some(format!(
             "base-broken: the canonical {version} did not come up: {}: {}",
             not_up.what, not_up.reason
         )));
+    }
+    if up.is_err() {
+        // What stands between the harness and the engine may do the same to a new app, or not: it is red here.
+        let install = tier::install::judge(&bench, up, watch.elapsed()).await?;
+        tiers::record(context, install);
+        for stage in [Stage::Upgrade, Stage::Backup, Stage::Restore, Stage::Custom] {
+            let why = "the canonical is something else than what was planned";
+            tiers::record(context, without(stage, Status::Unver, why));
+        }
+        return Ok(None);
     }
     tiers::record(context, left_out(Stage::Install));
     let target = match tiers::target(base, images, head_stamp) {
