@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, Method};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Url};
 
 use crate::name::{Domain, Zone};
 use crate::wait::Stopwatch;
@@ -251,7 +251,7 @@ impl Http {
                 self.send(&self.direct, &url, Some(host), question).await
             }
             Way::Gateway(gateway) => {
-                let url = gateway_url(gateway, host, &question.path);
+                let url = gateway_url(gateway, host, &question.path)?;
                 let client = self.gateway.as_ref().map_or(&self.direct, |(_, own)| own);
                 self.send(client, &url, None, question).await
             }
@@ -303,15 +303,17 @@ impl Http {
         })
     }
 
-    /// Returns what the gateway says to a domain that no app has, to tell its own page from the app's.
+    /// Returns what the gateway says at `path` to a domain that no app has, to tell its own page from the app's: a route
+    /// for a path alone answers for every domain.
     ///
     /// `None` without a gateway, or when it does not answer such a domain at all.
-    pub async fn fallback(&self, zone: &Zone) -> Option<Answer> {
+    pub async fn fallback(&self, zone: &Zone, path: &str) -> Option<Answer> {
         let (gateway, client) = self.gateway.as_ref()?;
         let nobody = format!("nobody-{:08x}.{zone}", rand::random::<u32>());
-        let url = gateway_url(gateway, &nobody, "/");
-        let front = Question::get("/");
-        self.send(client, &url, None, &front).await.ok()
+        let url = gateway_url(gateway, &nobody, path).ok()?;
+        self.send(client, &url, None, &Question::get(path))
+            .await
+            .ok()
     }
 
     /// Asks the gateway for the app's domain, which it need not know yet.
@@ -322,7 +324,9 @@ impl Http {
         let Some((gateway, client)) = &self.gateway else {
             return Ok(());
         };
-        let url = gateway_url(gateway, &self.domain, "/");
+        let Ok(url) = gateway_url(gateway, &self.domain, "/") else {
+            return Ok(());
+        };
         match self.send(client, &url, None, &Question::get("/")).await {
             Err(HttpError::NoAnswer(error)) => Err(GatewayFault::of(gateway, &self.domain, &error)),
             _ => Ok(()),
@@ -330,9 +334,17 @@ impl Http {
     }
 }
 
-fn gateway_url(gateway: &Gateway, host: &str, path: &str) -> String {
+/// Returns the URL of `path` at `host` behind `gateway`.
+///
+/// The client resolves every name to the gateway's address, and resolves no address: hyper-util connects to an IP that
+/// stands in a URL (`client/legacy/connect/http.rs`). So an IP, in any of the forms that a URL has for it, is refused.
+fn gateway_url(gateway: &Gateway, host: &str, path: &str) -> Result<String, HttpError> {
     let scheme = if gateway.tls { "https" } else { "http" };
-    format!("{scheme}://{host}:{}{path}", gateway.address.port())
+    let url = format!("{scheme}://{host}:{}{path}", gateway.address.port());
+    match Url::parse(&url).as_ref().map(Url::domain) {
+        Ok(Some(_)) => Ok(url),
+        _ => Err(HttpError::Invalid(host.to_owned(), "name of a host")),
+    }
 }
 
 /// A direct request carries what Traefik would have added: apps that insist on https look for it.
@@ -418,6 +430,34 @@ mod tests {
         }
         assert!(has_certificates(AUTHORITY));
         assert!(!has_certificates("") && !has_certificates("no certificate"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_address_as_host_does_not_change_where_a_request_goes() {
+        let gateway = testing::serve(None, |_| testing::page(200, "", "gateway"));
+        let victim = std::net::TcpListener::bind(("127.0.0.2", gateway.port())).unwrap();
+        victim.set_nonblocking(true).unwrap();
+        let zone = "ci.localhost".parse().unwrap();
+        let domain = Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap();
+        let gateway: Gateway = format!("http://{gateway}").parse().unwrap();
+        let http = Http::new(&domain, Some(&gateway)).unwrap();
+        let way = Way::Gateway(gateway);
+        for host in ["127.0.0.2", "0x7f.2", "2130706434", "127.0.0.2.", "[::1]"] {
+            let question = Question {
+                host: Some(host.to_owned()),
+                ..Question::get("/latest/meta-data/iam")
+            };
+            let refused = http.ask(&way, &question).await.unwrap_err().to_string();
+            let words = format!("`{host}` is not a valid name of a host");
+            assert_eq!(refused, words);
+        }
+        let asked = victim.accept().map(drop).unwrap_err().kind();
+        assert_eq!(asked, std::io::ErrorKind::WouldBlock);
+        let named = Question {
+            host: Some("www.note-0a1b2c.ci.localhost".to_owned()),
+            ..Question::get("/")
+        };
+        assert_eq!(http.ask(&way, &named).await.unwrap().status, 200);
     }
 
     #[test]

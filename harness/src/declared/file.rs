@@ -90,8 +90,9 @@ pub struct Health {
     /// How it is asked; of `tcp` the port has to accept connections. Default: as the Traefik label says, else `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
-    /// The host that is asked for. Default: the app's domain. `${DOMAIN}` is filled in.
+    /// The host that is asked for: `${DOMAIN}`, the app's domain, or a name below it. Default: `${DOMAIN}`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([A-Za-z0-9-]+\.)*\$\{DOMAIN\}$"))]
     pub host: Option<String>,
     /// The path that is asked. Default: `/`.
     #[serde(skip_serializing_if = "Option::is_none")]

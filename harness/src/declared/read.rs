@@ -406,13 +406,27 @@ fn bad_health(health: &file::Health) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(host) = &health.host {
-        let plain = host.replace("${DOMAIN}", "x");
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        if plain.is_empty() || !plain.chars().all(fits) {
-            faults.push(("host", format!("`{host}` is no name of a host")));
+        if !is_own_host(host) {
+            let reason = format!(
+                "`{host}` is not the app's: give `${{DOMAIN}}` or a name below it, such as `www.${{DOMAIN}}`"
+            );
+            faults.push(("host", reason));
         }
     }
     faults
+}
+
+/// Returns whether `host` is the app's domain or a name below it. With a gateway, anything else would be asked for
+/// somebody else's app, and would answer for this one.
+fn is_own_host(host: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(fits);
+    let below = |labels: &str| {
+        let labels = labels.strip_suffix('.');
+        labels.is_some_and(|labels| labels.split('.').all(is_label))
+    };
+    let before = host.strip_suffix("${DOMAIN}");
+    before.is_some_and(|before| before.is_empty() || below(before))
 }
 
 fn bad_path(path: &str) -> Option<String> {

@@ -411,8 +411,20 @@ fn where_an_app_answers_is_declared_and_so_is_that_it_does_not() {
         ),
         (
             "health: {host: 'a b'}\n",
-            "health.host: `a b` is no name of a host",
+            "health.host: `a b` is not the app's",
         ),
+        (
+            "health: {host: 127.0.0.2}\n",
+            "health.host: `127.0.0.2` is not the app's: give `${DOMAIN}` or a name below it",
+        ),
+        (
+            "health: {host: cloud.example.org}\n",
+            "`cloud.example.org` is not the app's",
+        ),
+        ("health: {host: 'x${DOMAIN}'}\n", "is not the app's"),
+        ("health: {host: '.${DOMAIN}'}\n", "is not the app's"),
+        ("health: {host: 'a@b.${DOMAIN}'}\n", "is not the app's"),
+        ("health: {host: '${DOMAIN}.org'}\n", "is not the app's"),
         ("health: {port: 0}\n", "health.port: give"),
         ("health: {prot: 80}\n", "did you mean `port`?"),
     ] {

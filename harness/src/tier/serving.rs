@@ -166,7 +166,10 @@ impl Bench {
                 ..Question::get(self.declared.health_path())
             },
             accepted: self.declared.accepted(),
-            fallback: self.http.fallback(&self.zone).await,
+            fallback: self
+                .http
+                .fallback(&self.zone, self.declared.health_path())
+                .await,
             alone: self.current.project.web_count() <= 1,
         };
         let settled = RefCell::new(self.settled.take());

@@ -14,6 +14,9 @@ const PLAIN_TO_TLS: [&str; 4] = [
     "combination of host and port requires TLS",
 ];
 
+/// What an answer through the gateway is worth that the app does not give.
+const NOT_THE_APP: &str = ": what answers at the gateway is not the app";
+
 /// What one look came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -53,7 +56,7 @@ pub(super) struct Asked<'a> {
     pub(super) http: &'a Http,
     pub(super) question: Question,
     pub(super) accepted: Statuses<'a>,
-    /// What the gateway says to a domain that no app has.
+    /// What the gateway says to a domain that no app has, at the same path.
     pub(super) fallback: Option<Answer>,
     /// Whether one service alone answers for the domain, so that all of its paths are there.
     pub(super) alone: bool,
@@ -89,10 +92,17 @@ impl Asked<'_> {
                 let text = format!("{there} through the gateway, and directly");
                 Seen::Serves(said("", text))
             }
-            (Seen::Serves(_), _) => {
+            // The gateway may ask for another path, or lead to another service of the recipe.
+            (Seen::Serves(_), Seen::Missing(_) | Seen::Final(_) | Seen::Never(_))
+                if self.routes_by_name() =>
+            {
                 let text = format!("{there} through the gateway; directly: {here}");
                 Seen::Serves(said("", text))
             }
+            (Seen::Serves(_), Seen::NotYet(_)) => Seen::NotYet(both("", NOT_THE_APP)),
+            (Seen::Serves(_), Seen::Missing(_)) => Seen::Missing(both(key, NOT_THE_APP)),
+            (Seen::Serves(_), Seen::Never(_)) => Seen::Never(both(key, NOT_THE_APP)),
+            (Seen::Serves(_), _) => Seen::Final(both(key, NOT_THE_APP)),
             (_, Seen::Serves(_)) => {
                 let then = ": the gateway does not lead to it. Its labels, its network and the gateway's log say why";
                 Seen::NotRouted(both("not routed", then))
@@ -102,6 +112,13 @@ impl Asked<'_> {
             (_, Seen::Never(_)) => Seen::Never(both(key, "")),
             (_, Seen::Final(_) | Seen::NotRouted(_)) => Seen::Final(both(key, "")),
         }
+    }
+
+    /// Returns whether the gateway serves only domains that some app has. Of one that serves any domain, what it says to
+    /// the app's is no proof: not every page that is made for anybody is the same twice.
+    fn routes_by_name(&self) -> bool {
+        let fallback = self.fallback.as_ref();
+        fallback.is_none_or(|answer| !self.accepted.accept(answer.status))
     }
 
     async fn one(&self, way: &Way) -> Seen {

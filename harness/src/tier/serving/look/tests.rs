@@ -30,7 +30,7 @@ async fn looked(direct: Result<Way, String>, gateway: Option<&Gateway>, alone: b
         http: &http,
         question: Question::get("/"),
         accepted: Statuses::of(None),
-        fallback: http.fallback(&zone).await,
+        fallback: http.fallback(&zone, "/").await,
         alone,
     };
     asked.look(direct, gateway).await
@@ -318,6 +318,19 @@ async fn an_app_is_asked_both_ways_and_a_difference_is_said() {
             "serves",
             " through the gateway; directly: status 401",
         ),
+        // Something answers, and it is not the app.
+        (
+            booting(),
+            gateway(200, "hello"),
+            "not yet",
+            "directly: status 503 (accepted: 200 to 299, 301, 302, 303, 307, 308), body `first line`: what answers at the gateway is not the app",
+        ),
+        (
+            Err("no container".to_owned()),
+            gateway(200, "hello"),
+            "not yet",
+            "directly: no container: what answers at the gateway is not the app",
+        ),
         (
             login(),
             gateway(401, "log in"),
@@ -340,4 +353,19 @@ async fn an_app_is_asked_both_ways_and_a_difference_is_said() {
         let seen = looked(direct, Some(&gateway), true).await;
         is(&seen, expected, words);
     }
+}
+/// A gateway whose page for any domain is a new one each time.
+#[tokio::test(flavor = "current_thread")]
+async fn a_gateway_that_serves_any_domain_proves_nothing_about_an_app() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let any = through(serve(None, move |_| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        page(200, "", &format!("welcome, visitor {number}"))
+    }));
+    let none = looked(at(front(404, ""), false), Some(&any), true).await;
+    is(&none, "missing", "what answers at the gateway is not the app");
+    let login = looked(at(front(401, ""), false), Some(&any), true).await;
+    is(&login, "final", "what answers at the gateway is not the app");
+    let serves = looked(at(front(200, ""), false), Some(&any), true).await;
+    is(&serves, "serves", "through the gateway, and directly");
 }
