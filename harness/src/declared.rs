@@ -4,6 +4,7 @@
 //! wrong with it, with its place; [`Declared`] is both files of a run as one, the operator's over the recipe's.
 
 pub mod file;
+mod health;
 pub mod read;
 pub(crate) mod typed;
 mod types;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{self, DeclaredFile};
+use super::health;
 use super::typed::{self, Typed, Words, place};
 use crate::recipe::compose::{ComposeError, Location};
 
@@ -95,6 +96,9 @@ const OWN_VARIABLES: [&str; 4] = ["DOMAIN", "TYPE", "STACK_NAME", "RECIPE"];
 
 /// How many backups `backup.verify` may take; the predecessor's limit.
 pub const MOST_ATTEMPTS: u32 = 3;
+
+/// How many texts `contains` may have: each is looked for in all of a body, which may have 4 MiB.
+const MOST_TEXTS: usize = 100;
 
 /// Why a `recipe-ci.yml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -216,7 +220,7 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
     if let Some((index, reason)) = bad_statuses(file.health.statuses.as_deref()) {
         wrong(format!("health.statuses{index}"), reason);
     }
-    for (key, reason) in bad_health(&file.health) {
+    for (key, reason) in health::faults(&file.health) {
         wrong(format!("health.{key}"), reason);
     }
     for (key, vars) in [("env", &file.env), ("upgrade_env", &file.upgrade_env)] {
@@ -273,11 +277,8 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         if let Some((item, reason)) = bad_statuses(request.statuses.as_deref()) {
             wrong(at(&format!(".statuses{item}")), reason);
         }
-        if request.contains.iter().any(String::is_empty) {
-            wrong(
-                at(".contains"),
-                "every body contains an empty text".to_owned(),
-            );
+        if let Some(reason) = bad_texts(&request.contains) {
+            wrong(at(".contains"), reason);
         }
     }
     if let Some(verify) = &file.backup.verify
@@ -353,11 +354,8 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
         if let Some(reason) = bad_path(&check.path) {
             wrong(at("path"), reason);
         }
-        if check.contains.iter().any(String::is_empty) {
-            wrong(
-                at("contains"),
-                "every body contains an empty text".to_owned(),
-            );
+        if let Some(reason) = bad_texts(&check.contains) {
+            wrong(at("contains"), reason);
         }
         if let Some(pointer) = check
             .json
@@ -375,66 +373,20 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
     faults
 }
 
-fn bad_health(health: &file::Health) -> Vec<(&'static str, String)> {
-    let mut faults = Vec::new();
-    let given = [
-        ("service", health.service.is_some()),
-        ("port", health.port.is_some()),
-        ("scheme", health.scheme.is_some()),
-        ("path", health.path.is_some()),
-        ("statuses", health.statuses.is_some()),
-        ("host", health.host.is_some()),
-    ];
-    let given = || given.iter().filter(|(_, given)| *given);
-    if let Some(reason) = &health.none {
-        if reason.trim().is_empty() {
-            faults.push(("none", "give the reason: reports show it".to_owned()));
-        }
-        if let Some((key, _)) = given().next() {
-            faults.push((
-                *key,
-                "it contradicts `health.none`; remove one of the two".to_owned(),
-            ));
-        }
-    }
-    if health.scheme == Some(file::Scheme::Tcp)
-        && let Some((key, _)) = given().find(|(key, _)| ["path", "statuses", "host"].contains(key))
-    {
-        faults.push((
-            *key,
-            "it belongs to HTTP, and the scheme is `tcp`".to_owned(),
-        ));
-    }
-    if let Some(host) = &health.host {
-        if !is_own_host(host) {
-            let reason = format!(
-                "`{host}` is not the app's: give `${{DOMAIN}}` or a name below it, such as `www.${{DOMAIN}}`"
-            );
-            faults.push(("host", reason));
-        }
-    }
-    faults
-}
-
-/// Returns whether `host` is the app's domain or a name below it. With a gateway, anything else would be asked for
-/// somebody else's app, and would answer for this one.
-fn is_own_host(host: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let is_label = |label: &str| !label.is_empty() && label.chars().all(fits);
-    let below = |labels: &str| {
-        let labels = labels.strip_suffix('.');
-        labels.is_some_and(|labels| labels.split('.').all(is_label))
-    };
-    let before = host.strip_suffix("${DOMAIN}");
-    before.is_some_and(|before| before.is_empty() || below(before))
-}
-
 fn bad_path(path: &str) -> Option<String> {
     if !path.starts_with('/') || path.starts_with("//") {
         return Some(format!("`{path}` is no path: it begins with one `/`"));
     }
     path.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
         .then(|| format!("`{path}` has a character that a path cannot have"))
+}
+
+fn bad_texts(texts: &[String]) -> Option<String> {
+    if texts.iter().any(String::is_empty) {
+        return Some("every body contains an empty text".to_owned());
+    }
+    let count = texts.len();
+    (count > MOST_TEXTS).then(|| format!("give at most {MOST_TEXTS} texts, and this is {count}"))
 }
 
 fn bad_statuses(statuses: Option<&[u16]>) -> Option<(String, String)> {

@@ -426,6 +426,10 @@ fn where_an_app_answers_is_declared_and_so_is_that_it_does_not() {
         ("health: {host: 'a@b.${DOMAIN}'}\n", "is not the app's"),
         ("health: {host: '${DOMAIN}.org'}\n", "is not the app's"),
         ("health: {port: 0}\n", "health.port: give"),
+        (
+            &format!("checks: [{{path: /, contains: [{}]}}]\n", "a, ".repeat(101)),
+            "checks[0].contains: give at most 100 texts, and this is 101",
+        ),
         ("health: {prot: 80}\n", "did you mean `port`?"),
     ] {
         let error = error(text);

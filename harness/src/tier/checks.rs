@@ -3,6 +3,7 @@
 //! They run where the head is deployed: after its install, its upgrade and its restore. While the base is
 //! deployed they do not, for a proposal's check of its own new page would fail there.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -61,18 +62,39 @@ async fn make(bench: &Bench, check: &Check) -> Result<Result<String, String>, Ti
         Ok(answer) => answer,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let mut seen = match judge(check, &answer) {
-        Ok(seen) => seen,
+    let (mut seen, paths) = match judged(bench, check, answer).await {
+        Ok(judged) => judged,
         Err(reason) => return Ok(Err(reason)),
     };
     if check.assets {
-        let domain = bench.lock.domain().as_str();
-        match load_assets(bench, &way, domain, check, &answer).await {
-            Ok(count) => seen.push(format!("{count} assets load")),
+        match load_assets(bench, &way, &paths).await {
+            Ok(()) => seen.push(format!("{} assets load", paths.len())),
             Err(reason) => return Ok(Err(reason)),
         }
     }
     Ok(Ok(seen.join(", ")))
+}
+
+/// Holds an answer against its check, and returns what was seen and the assets to ask for.
+///
+/// A body has up to 4 MiB of whatever the app likes, and this thread obeys signals: so it is read beside it.
+async fn judged(
+    bench: &Bench,
+    check: &Check,
+    answer: Answer,
+) -> Result<(Vec<String>, Vec<String>), String> {
+    let (check, domain) = (check.clone(), bench.lock.domain().to_string());
+    let judged = tokio::task::spawn_blocking(move || {
+        let seen = judge(&check, &answer)?;
+        let paths = match check.assets {
+            true => assets(&String::from_utf8_lossy(&answer.body), &domain, &check.path)?,
+            false => Vec::new(),
+        };
+        Ok((seen, paths))
+    });
+    judged
+        .await
+        .unwrap_or_else(|error| Err(format!("the answer cannot be judged: {error}")))
 }
 
 /// Holds an answer against everything that the check names, assets aside.
@@ -168,24 +190,16 @@ fn unescape(text: &str) -> String {
     })
 }
 
-/// Asks for every asset of a page that the app itself serves; returns how many there were.
-async fn load_assets(
-    bench: &Bench,
-    way: &Way,
-    domain: &str,
-    check: &Check,
-    answer: &Answer,
-) -> Result<usize, String> {
-    let page = String::from_utf8_lossy(&answer.body);
-    let paths = assets(&page, domain, &check.path)?;
-    for path in &paths {
+/// Asks for every asset.
+async fn load_assets(bench: &Bench, way: &Way, paths: &[String]) -> Result<(), String> {
+    for path in paths {
         match bench.http.ask(way, &Question::get(path)).await {
             Ok(answer) if answer.status < 400 => {}
             Ok(answer) => return Err(format!("asset `{path}` answers {}", answer.status)),
             Err(error) => return Err(format!("asset `{path}`: {error}")),
         }
     }
-    Ok(paths.len())
+    Ok(())
 }
 
 /// Returns the paths of a page's scripts, links and images of its own origin.
@@ -203,7 +217,7 @@ fn assets(page: &str, domain: &str, at: &str) -> Result<Vec<String>, String> {
         .map_err(|error| format!("`{at}` is no path: {error}"))?;
     let origin = base.origin();
     let page = COMMENT.replace_all(page, "");
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), HashSet::new());
     for tag in TAG.captures_iter(&page) {
         let attributes = &tag[2];
         let reference = match tag[1].to_lowercase().as_str() {
@@ -228,17 +242,17 @@ fn assets(page: &str, domain: &str, at: &str) -> Result<Vec<String>, String> {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        if !found.contains(&path) {
+        if known.insert(path.clone()) {
             found.push(path);
         }
+        if found.len() > MOST_ASSETS {
+            return Err(format!("the page names more than {MOST_ASSETS} assets"));
+        }
     }
-    match found.len() {
-        0 => Err("the page names no script, style sheet or image of its own".to_owned()),
-        count if count > MOST_ASSETS => Err(format!(
-            "the page names {count} assets, more than {MOST_ASSETS}"
-        )),
-        _ => Ok(found),
+    if found.is_empty() {
+        return Err("the page names no script, style sheet or image of its own".to_owned());
     }
+    Ok(found)
 }
 
 /// Whether a browser loads a link of these relations with the page.
@@ -362,5 +376,21 @@ mod tests {
             ]
         );
         assert!(assets("<p>hello", "notes.localhost", "/").is_err());
+    }
+
+    #[test]
+    fn the_assets_of_a_page_are_counted_until_they_are_too_many() {
+        let page = |from: u32, to: u32| -> String {
+            (from..to).map(|n| format!("<img src={n}>")).collect()
+        };
+        // Each twice, and then as many as 4 MiB have room for.
+        let most = page(0, 200);
+        let found = assets(&format!("{most}{most}"), "notes.localhost", "/");
+        assert_eq!(found.unwrap().len(), 200);
+        let watch = crate::wait::Stopwatch::start();
+        let error = assets(&page(0, 270_000), "notes.localhost", "/").unwrap_err();
+        assert_eq!(error, "the page names more than 200 assets");
+        let elapsed = watch.elapsed();
+        assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     }
 }
