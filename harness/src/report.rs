@@ -13,17 +13,32 @@ pub mod recorder;
 pub mod redact;
 pub mod results;
 
+/// How much of a line is kept, in bytes.
+const LINE_LIMIT: usize = 8 << 10;
+
+/// Returns what a terminal would show in the end of a line of another program's: carriage returns are how a progress
+/// display overwrites itself.
+#[must_use]
+pub fn as_overwritten(line: &str) -> &str {
+    let line = line.trim_end_matches(['\r', '\n']);
+    line.rsplit('\r').next().unwrap_or(line)
+}
+
 /// Returns `text` without ANSI escape sequences and control characters, so that a service's log lines
-/// cannot move the cursor, colour the terminal or break a line of a log file.
+/// cannot move the cursor, colour the terminal, break a line of a log file or fill it.
 ///
-/// Tabs become spaces; a carriage return keeps only what it would have left visible.
+/// Tabs become spaces, and so do carriage returns and line ends: what stands before one may be ours. More than 8 KiB of a
+/// line are not kept, and how many bytes are left out is said.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let text = text.trim_end_matches(['\r', '\n']);
-    let text = text.rsplit('\r').next().unwrap_or(text);
-    let mut kept = String::with_capacity(text.len());
+    let mut kept = String::with_capacity(text.len().min(LINE_LIMIT + 64));
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
+        if kept.len() >= LINE_LIMIT {
+            let rest = chars.map(char::len_utf8).sum::<usize>() + c.len_utf8();
+            return kept + &format!("… ({rest} bytes more)");
+        }
         match c {
             '\u{1b}' => match chars.next() {
                 // A control sequence ends with a byte of `@` to `~`.
@@ -43,6 +58,7 @@ pub fn printable(text: &str) -> String {
                 _ => {}
             },
             '\t' => kept.push_str("    "),
+            '\r' | '\n' => kept.push(' '),
             // The bidirectional overrides would show a line in another order than it is written.
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
             c if c.is_control() => {}
@@ -81,9 +97,27 @@ mod tests {
             printable("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{1b}"),
             "ab"
         );
-        assert_eq!(printable("10%\r20%\rdone\r\n"), "done");
+        assert_eq!(as_overwritten("10%\r20%\rdone\r\n"), "done");
+        // What stands before one may be ours, and must not vanish.
+        assert_eq!(
+            printable("plan base 1.0\r✔ passed\nx\r\n"),
+            "plan base 1.0 ✔ passed x"
+        );
         assert_eq!(printable("\u{202e}gnp.exe ✔"), "gnp.exe ✔");
         assert_eq!(printable("\u{1b}[unterminated"), "nterminated");
+    }
+
+    #[test]
+    fn a_line_has_a_limit() {
+        let long = "ä".repeat(1 << 20);
+        let shown = printable(&long);
+        assert!(shown.len() < 9000, "{}", shown.len());
+        assert!(
+            shown.ends_with("… (2088960 bytes more)"),
+            "{}",
+            &shown[shown.len() - 40..]
+        );
+        assert_eq!(printable(&"a".repeat(8192)).len(), 8192);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The script that a container is asked with, and its answers.
 
 use super::{Answer, Database, Kind, Question, Said, Wish};
+use crate::name::legible;
 
 /// What every kind shares, one file per kind, and the part that begins.
 const PARTS: [&str; 7] = [
@@ -59,11 +60,22 @@ pub(super) fn was_read(stdout: &[u8]) -> bool {
     text.lines().any(|line| line == "recipe-ci\tshell")
 }
 
-/// Returns the answers in what a container of `service` wrote. Lines of another form are not ours.
+/// How many values are read of one: a marker is the only one in its table.
+const MOST_VALUES: usize = 16;
+
+/// The longest name of a database, its user or its directory that is read, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// How many answers are read of one container: it has one server, or a few files of SQLite.
+const MOST_ANSWERS: usize = 32;
+
+/// Returns the answers in what a container of `service` wrote, at most 32. Lines of another form are not ours; what is in
+/// those of ours is the container's all the same, whose shell may be any program.
 pub(super) fn answers(stdout: &[u8], service: &str) -> Vec<Answer> {
     let text = String::from_utf8_lossy(stdout);
     text.lines()
         .filter_map(|line| answer(line, service))
+        .take(MOST_ANSWERS)
         .collect()
 }
 
@@ -72,7 +84,11 @@ fn answer(line: &str, service: &str) -> Option<Answer> {
     let [MARK, kind, outcome, user, name, directory, text] = fields[..] else {
         return None;
     };
-    let said = || text.to_owned();
+    let is_name = |text: &&str| text.len() <= LONGEST_NAME && !text.contains(char::is_control);
+    if ![user, name, directory].iter().all(is_name) {
+        return None;
+    }
+    let said = || legible(text);
     Some(Answer {
         database: Database {
             service: service.to_owned(),
@@ -82,7 +98,10 @@ fn answer(line: &str, service: &str) -> Option<Answer> {
             directory: directory.trim_end_matches('/').to_owned(),
         },
         said: match outcome {
-            "done" => Said::Done(text.split_whitespace().map(str::to_owned).collect()),
+            "done" => {
+                let values = text.split_whitespace().map(legible);
+                Said::Done(values.take(MOST_VALUES).collect())
+            }
             "wait" => Said::Starting(said()),
             "refused" => Said::Refused(said()),
             "noclient" => Said::NoClient(said()),
@@ -146,5 +165,16 @@ mod tests {
             answers[1].said,
             Said::Starting("Connection refused".to_owned())
         );
+    }
+
+    #[test]
+    fn a_shell_that_says_anything_fills_no_report() {
+        let line = format!("recipe-ci\tredis\tfailed\t\t\t\t{}\n", "x".repeat(5000));
+        let answers = answers(line.repeat(20_000).as_bytes(), "db");
+        assert_eq!(answers.len(), MOST_ANSWERS);
+        let Said::Failed(reason) = &answers[0].said else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(reason.chars().count(), 301);
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::redact::Redactor;
-use super::{human, printable};
+use super::{as_overwritten, human, printable};
 use crate::event::{Consumer, Event};
 use crate::lint::Lint;
 use crate::outcome::{Status, TestOutcome};
@@ -165,6 +165,7 @@ fn lines(event: &Event) -> String {
         Event::FailureOutput { title, lines } => {
             let mut text = format!("output of {title}, {} lines:", lines.len());
             for line in lines {
+                let line = as_overwritten(line);
                 write!(text, "\n  | {line}").expect("writing to a string succeeds");
             }
             text

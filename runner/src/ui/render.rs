@@ -12,7 +12,7 @@ use harness::finding::Finding;
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
 use harness::report::level::Rungs;
-use harness::report::{human, printable};
+use harness::report::{as_overwritten, human, printable};
 use harness::trust::TrustView;
 
 use super::Mode;
@@ -369,7 +369,8 @@ impl Renderer {
         if lines.is_empty() {
             return format!("{INDENT}{}: no output\n", self.clean(title));
         }
-        let lines: Vec<String> = lines.iter().map(|line| self.clean(line)).collect();
+        let lines = lines.iter().map(|line| self.clean(as_overwritten(line)));
+        let lines: Vec<String> = lines.collect();
         format!(
             "{INDENT}{}:\n{}",
             paint(BOLD, &self.clean(title)),
