@@ -129,6 +129,14 @@ pub enum FetchError {
         /// What it lacks.
         source: ContentError,
     },
+    /// The source has too many refs.
+    #[error("`{origin}` has {count} branches and tags, more than {MOST_REFS}")]
+    TooManyRefs {
+        /// The source.
+        origin: String,
+        /// How many it has.
+        count: usize,
+    },
     /// The commit holds what is not written to a disk.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -169,6 +177,24 @@ pub enum FetchError {
     },
 }
 
+/// How many branches and tags a repository may have: each becomes a file here, of a block at least. The recipes with the
+/// most have a few hundred.
+pub(super) const MOST_REFS: usize = 10_000;
+
+/// Refuses a source with too many refs.
+///
+/// # Errors
+/// [`FetchError::TooManyRefs`].
+pub(super) fn bounded(count: usize, origin: &str) -> Result<(), FetchError> {
+    if count <= MOST_REFS {
+        return Ok(());
+    }
+    Err(FetchError::TooManyRefs {
+        origin: origin.to_owned(),
+        count,
+    })
+}
+
 fn listed(names: &[String]) -> String {
     if names.is_empty() {
         String::new()
@@ -191,6 +217,7 @@ impl FetchError {
             | Self::AmbiguousRef { .. }
             | Self::NoCommit { .. }
             | Self::Partial { .. }
+            | Self::TooManyRefs { .. }
             | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
             // A forge hides what a client may not see: GitHub and Gitea answer both alike. The source is wrong, or
             // this host has no token for it; the host itself is well.

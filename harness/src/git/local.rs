@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::content::{self, ContentError};
-use super::fetch::{FetchError, Landing};
+use super::fetch::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag};
 use super::{open_exactly, worktree};
 use crate::name::GitRef;
@@ -71,6 +71,7 @@ pub(super) fn bring(
         Vec::new()
     };
     let refs = published(&source).map_err(failed("list the refs of"))?;
+    bounded(refs.len(), &path.display().to_string())?;
     let roots = refs
         .iter()
         .map(|(_, target)| *target)

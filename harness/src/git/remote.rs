@@ -6,7 +6,7 @@ use std::sync::Arc;
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
 use super::clones::{Clones, Served};
-use super::fetch::{FetchError, Landing};
+use super::fetch::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag, is_hex};
 use super::source::RemoteUrl;
 use super::token::Token;
@@ -168,17 +168,21 @@ fn mapped(refs: &[Advertised], extra: Option<&(String, String)>) -> Vec<Mapped> 
     mapped.collect()
 }
 
+/// Returns whether the new repository gets a ref in any case: a branch or a tag.
+fn is_usual(name: &str) -> bool {
+    name.starts_with(BRANCHES) || name.starts_with(TAGS)
+}
+
 /// Returns what to fetch besides branches and tags so that the wanted commit is among it, if that is known yet:
 /// its name there and here.
 fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<(String, String)> {
-    let usual = |name: &str| name.starts_with(BRANCHES) || name.starts_with(TAGS);
     let name = match wanted {
         Wanted::Ref(name) => name,
         Wanted::Head => {
             let head = refs.iter().find(|found| found.name == "HEAD")?;
             let detached = !refs
                 .iter()
-                .any(|found| usual(&found.name) && found.target == head.target);
+                .any(|found| is_usual(&found.name) && found.target == head.target);
             return detached.then(|| ("HEAD".to_owned(), "refs/fetched/HEAD".to_owned()));
         }
         Wanted::Commit(id) => {
@@ -188,7 +192,7 @@ fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<(String, String)> {
             &fitting.find(|found| found.name.starts_with("refs/"))?.name
         }
     };
-    (!usual(name)).then(|| (name.clone(), name.clone()))
+    (!is_usual(name)).then(|| (name.clone(), name.clone()))
 }
 
 impl Server<'_> {
@@ -261,7 +265,10 @@ impl Server<'_> {
                 target: head.oid(),
                 symbolic: head.symref_target().map(str::to_owned),
             });
-        Ok(refs.collect())
+        let refs: Vec<Advertised> = refs.collect();
+        let count = refs.iter().filter(|found| is_usual(&found.name)).count();
+        bounded(count, &self.origin)?;
+        Ok(refs)
     }
 
     fn pick(&self, refs: &[Advertised], reference: Option<&GitRef>) -> Result<Wanted, FetchError> {
@@ -362,6 +369,7 @@ impl Server<'_> {
             .filter(|name| name.ends_with("/head"))
             .map(|name| format!("+{name}:{name}"))
             .collect();
+        bounded(pulls.len(), &self.origin)?;
         if !pulls.is_empty() {
             self.fetch(remote, &pulls)?;
         }

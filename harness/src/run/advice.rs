@@ -20,6 +20,9 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
             "give the whole commit id, or the full name below `refs/`"
         }
         FetchError::NoCommit { .. } => "commit the recipe first",
+        FetchError::TooManyRefs { .. } => {
+            "delete the branches and tags that nothing needs; every one of them becomes a file on this host"
+        }
         FetchError::Source(_)
         | FetchError::SourceMissing { .. }
         | FetchError::NotARepository { .. } => {

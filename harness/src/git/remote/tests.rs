@@ -127,6 +127,41 @@ fn every_kind_of_name_is_fetched() {
 }
 
 #[test]
+fn a_repository_with_too_many_tags_is_refused_before_one_of_them_is_written() {
+    let fixture = Fixture::new();
+    let commit = fixture.commit(&[("a", "1")]);
+    let packed = fixture.path().join(".git/packed-refs");
+    let tags = |count: u32| -> String {
+        let lines = (0..count).map(|number| format!("{commit} refs/tags/{number:06}\n"));
+        let head = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
+        std::iter::once(head).chain(lines).collect()
+    };
+    std::fs::write(&packed, tags(10_001)).unwrap();
+    let server = Server::start(&fixture.served(), Rules::default());
+    let url = format!("{}/notes", server.url());
+    let path = fixture.path().display().to_string();
+    for (place, source) in [url.as_str(), path.as_str()].into_iter().enumerate() {
+        let to = fixture.outside(&format!("copy{place}"));
+        let error = fetch(&request(source, Some("main"), &to)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                FetchError::TooManyRefs {
+                    count: 10_002..,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert_eq!(error.fault(), Fault::Usage);
+        assert!(!to.exists(), "{source}");
+    }
+    std::fs::write(&packed, tags(300)).unwrap();
+    let fetched = fetch(&request(&url, Some("main"), &fixture.outside("good"))).unwrap();
+    assert_eq!(fetched.tags.len(), 300);
+}
+
+#[test]
 fn a_commit_is_asked_for_by_its_id_where_the_server_allows_it() {
     let fixture = Fixture::new();
     let first = fixture.commit(&[("a", "1")]);
