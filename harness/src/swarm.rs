@@ -8,6 +8,7 @@ pub mod container;
 pub mod converge;
 pub mod crash;
 pub mod gateway;
+pub mod holder;
 pub mod host;
 pub mod image;
 pub mod mounts;

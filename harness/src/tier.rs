@@ -40,6 +40,7 @@ use crate::report::redact::Redactor;
 use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
 use crate::swarm::converge::{NotConverged, converge};
 use crate::swarm::crash::Crashes;
+use crate::swarm::holder::Holders;
 use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
@@ -131,6 +132,8 @@ pub struct Bench {
     pub current: Release,
     /// The markers that have been seeded.
     pub seeds: seed::Seeds,
+    /// The containers through which its volumes are reached.
+    pub holders: Holders,
     /// The databases of the app, and what has been put into them.
     pub databases: database::Databases,
     /// The app as it was when it last converged.

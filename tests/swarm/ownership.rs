@@ -288,6 +288,33 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
             "{names:?}"
         );
     }
+    // The app may write to the victim's volume, and has links on its own that lead there.
+    let label = "- \"backupbot.backup=${ENABLE_BACKUPS:-true}\"";
+    let named = "- \"backupbot.backup.volumes.data.path=link/sub\"";
+    let victims = format!("v: {{external: true, name: {}}}", victim.object("data"));
+    let links = "mkdir -p /v; ln -sfn . /v/sub; ln -sfn /v /data/link";
+    let mut linked = plain;
+    for (from, to) in [
+        (label, format!("{label}\n        {named}")),
+        ("      - data:/data\n", "      - data:/data\n      - v:/v\n".to_owned()),
+        ("volumes:\n  data:\n", format!("volumes:\n  data:\n  {victims}\n")),
+        (
+            r#"["httpd", "-f", "-p", "8080", "-h", "/www"]"#,
+            format!(r#"["sh", "-c", "{links}; exec httpd -f -p 8080 -h /www"]"#),
+        ),
+    ] {
+        assert!(linked.contains(from), "{from}");
+        linked = linked.replace(from, &to);
+    }
+    std::fs::write(&compose, linked).unwrap();
+    let done = run(&env, &recipe);
+    done.expect(1);
+    let words = "volume `data` has no `link/sub`";
+    assert!(done.stderr.contains(words), "{}", done.stderr);
+    victim.assert_same_but_data();
+    let files = victim.files();
+    assert!(files.contains("sub"), "the links lead there: {files}");
+    assert!(!files.contains("recipe-ci"), "{files}");
     drop(victim);
     env.assert_nothing_left();
 }

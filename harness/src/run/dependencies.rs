@@ -236,6 +236,7 @@ async fn deploy(
         settled: std::cell::RefCell::default(),
         current: plan.head,
         seeds: tier::seed::Seeds::default(),
+        holders: crate::swarm::holder::Holders::default(),
         databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),

@@ -308,6 +308,7 @@ pub(super) fn bench(
         settled: std::cell::RefCell::default(),
         current,
         seeds: tier::seed::Seeds::default(),
+        holders: crate::swarm::holder::Holders::default(),
         databases: tier::database::Databases::default(),
         converged: std::cell::RefCell::default(),
         overdue: std::cell::RefCell::default(),

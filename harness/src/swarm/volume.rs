@@ -127,20 +127,21 @@ impl Engine {
             .map_err(|error| self.failed(format!("create volume `{}`", spec.name), error))
     }
 
-    /// Returns why nothing may be written to `path` of `container` for `app`, if so: it is not on a plain volume of
-    /// the app's own.
+    /// Returns the plain volume of the app's own that `path` of `container` is on, and where it is below the volume's root;
+    /// or why it is on none, so that nothing may be written there.
     ///
     /// What the container really has mounted there is asked of the engine: what a recipe says of a volume is not what
-    /// the volume is.
+    /// the volume is. The path is compared as text: where it leads inside the container is the app's to say, so it is no
+    /// way to write there ([`super::holder`] is).
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn not_own(
+    pub async fn own_volume(
         &self,
         app: &Belongings,
         container: &str,
         path: &str,
-    ) -> Result<Option<String>, EngineError> {
+    ) -> Result<Result<(String, String), String>, EngineError> {
         let inspected = self
             .docker
             .inspect_container(container, None::<InspectContainerOptions>)
@@ -148,12 +149,17 @@ impl Engine {
             .map_err(|error| self.failed("inspect a container", error))?;
         let mounts = inspected.mounts.unwrap_or_default();
         let Some(mount) = mount_of(&mounts, path) else {
-            return Ok(Some(format!("`{path}` is on no volume")));
+            return Ok(Err(format!("`{path}` is on no volume")));
         };
-        match (mount.typ.as_deref(), &mount.name) {
-            (Some(VOLUME), Some(name)) => Ok(self.volume(name).await?.not_own(app)),
-            _ => Ok(Some(format!("`{path}` is no volume"))),
+        let (Some(VOLUME), Some(name)) = (mount.typ.as_deref(), &mount.name) else {
+            return Ok(Err(format!("`{path}` is no volume")));
+        };
+        if let Some(reason) = self.volume(name).await?.not_own(app) {
+            return Ok(Err(reason));
         }
+        let below = Path::new(path).strip_prefix(mount.destination.as_deref().unwrap_or("/"));
+        let below = below.ok().and_then(Path::to_str).unwrap_or_default();
+        Ok(Ok((name.clone(), below.to_owned())))
     }
 
     /// Returns what `container` can change that is not `app`'s own: why, by the path that it is mounted at. A container
@@ -225,7 +231,12 @@ impl Engine {
             }),
             ..Mount::default()
         };
-        let name = format!("{volume}.recipe-ci");
+        // By the prefix of the stack a teardown knows it; two may be there at once.
+        let prefix = match stack.owns(volume) {
+            true => String::new(),
+            false => format!("{stack}_"),
+        };
+        let name = format!("{prefix}{volume}.recipe-ci-{:08x}", rand::random::<u32>());
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             // The engine wants one, also of an image that names none.

@@ -231,9 +231,9 @@ async fn take(
     let taken = match &bench.driver {
         Driver::Stack(_) => {
             let dir = bench.dirs().backups.clone();
-            let app = bench.belongings()?;
+            let own = bench.own_volumes()?;
             let room = Room::of(&bench.driver.site().means.terms.level);
-            app_fault(save(bench.engine(), &bench.lock, &app, &state, plan, &dir, room).await)?
+            app_fault(save(&own, &bench.lock, &state, plan, &dir, room).await)?
         }
         Driver::Abra(driver) => {
             let taken = driver.back_up(&bench.lock, &state, plan).await;
@@ -258,18 +258,19 @@ async fn named_directories(
         let BackupPaths::Named(paths) = &volume.paths else {
             continue;
         };
-        let Some((container, target)) = bench.mounted(&volume.volume).await? else {
+        let Mounted::At(container, target) = bench.own_mount(&volume.volume).await? else {
             continue;
         };
+        let own = bench.own_volumes()?;
         for path in paths {
-            if bench
-                .engine()
-                .is_directory(&container, &format!("{target}/{path}"))
-                .await?
+            let path = path.trim_matches('/');
+            let place = own.place(&container, &format!("{target}/{path}")).await?;
+            if let Ok(at) = place
+                && bench.engine().is_directory(&at.container, &at.path).await?
             {
                 found.insert(Place {
                     volume: volume.volume.clone(),
-                    dir: path.trim_matches('/').to_owned(),
+                    dir: path.to_owned(),
                 });
             }
         }
@@ -375,7 +376,8 @@ mod tests {
             files: files.len(),
             content_bytes: 1,
             newest,
-            digests: std::collections::BTreeMap::new(),
+            first_file: None,
+            digest: String::new(),
         }
     }
 

@@ -67,8 +67,8 @@ pub async fn run(
     let state = bench.state().await?;
     let restored = match &bench.driver {
         Driver::Stack(_) => {
-            let app = bench.belongings()?;
-            app_fault(put_back(bench.engine(), &bench.lock, &app, &state, snapshot).await)?
+            let own = bench.own_volumes()?;
+            app_fault(put_back(&own, &bench.lock, &state, snapshot).await)?
         }
         Driver::Abra(driver) => Ok(driver
             .restore(&bench.lock)
@@ -131,7 +131,7 @@ async fn spoil_files<'a>(
     snapshot: &'a Snapshot,
 ) -> Result<Vec<&'a Part>, EngineError> {
     let state = bench.state().await?;
-    let app = bench.belongings()?;
+    let own = bench.own_volumes()?;
     let mut emptied = Vec::new();
     for part in snapshot.parts.iter().filter(|part| part.files == 1) {
         let Some(container) = state.container_of(&part.service) else {
@@ -145,14 +145,11 @@ async fn spoil_files<'a>(
         };
         let name = name.to_string_lossy();
         // A single file in the archive may also be the only file of a saved directory.
-        if part.digests.keys().next().is_some_and(|file| *file == name)
-            && bench
-                .engine()
-                .not_own(&app, container, &part.path)
-                .await?
-                .is_none()
+        if part.first_file.as_deref() == Some(&*name)
+            && let Ok(at) = own.place(container, dir).await?
         {
-            bench.engine().put_file(container, dir, &name, b"").await?;
+            let put = bench.engine();
+            put.put_file(&at.container, &at.path, &name, b"").await?;
             emptied.push(part);
         }
     }
@@ -169,6 +166,7 @@ async fn saved_files_are_back(
         return Ok(true);
     }
     let state = bench.state().await?;
+    let own = bench.own_volumes()?;
     let mut sizes = Vec::new();
     for part in emptied {
         let Some(container) = state.container_of(&part.service) else {
@@ -178,7 +176,13 @@ async fn saved_files_are_back(
             );
             return Ok(tally.check(FILES, Err(reason)));
         };
-        match app_fault(bench.engine().file_size(container, &part.path).await)? {
+        let size = async {
+            match own.place(container, &part.path).await? {
+                Ok(at) => bench.engine().file_size(&at.container, &at.path).await,
+                Err(_) => Ok(None),
+            }
+        };
+        match app_fault(size.await)? {
             Ok(size) => sizes.push((part.path.as_str(), size)),
             Err(reason) => return Ok(tally.check(FILES, Err(reason))),
         }

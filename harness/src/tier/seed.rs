@@ -13,6 +13,7 @@ use crate::recipe::backup::{BackupPaths, BackupPlan};
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::MountKind;
 use crate::swarm::EngineError;
+use crate::swarm::holder::OwnVolumes;
 use crate::swarm::object::Belongings;
 
 /// The marker's name. Hidden, so that a program that lists its directory does not take it for data.
@@ -167,10 +168,15 @@ impl Bench {
         } else {
             format!("{target}/{}", place.dir)
         };
-        self.engine()
-            .put_file(container, &dir, NAME, content.as_bytes())
-            .await?;
-        Ok(mounted)
+        match self.own_volumes()?.place(container, &dir).await? {
+            Ok(at) => {
+                let put = self.engine();
+                put.put_file(&at.container, &at.path, NAME, content.as_bytes())
+                    .await?;
+                Ok(mounted)
+            }
+            Err(reason) => Ok(Mounted::Foreign(reason)),
+        }
     }
 
     /// Looks for every marker.
@@ -208,6 +214,19 @@ impl Bench {
         Ok(made::belongings(host, self.lock.domain())?)
     }
 
+    /// Returns the way to volumes of the app's own.
+    ///
+    /// # Errors
+    /// [`EngineError`] when what was made for it is not known.
+    pub fn own_volumes(&self) -> Result<OwnVolumes<'_>, EngineError> {
+        Ok(OwnVolumes {
+            engine: self.engine(),
+            app: self.belongings()?,
+            holders: &self.holders,
+            images: self.current.project.images(),
+        })
+    }
+
     /// Returns where `volume` can be written to, if it is the app's own.
     ///
     /// # Errors
@@ -217,9 +236,9 @@ impl Bench {
             return Ok(Mounted::Nowhere);
         };
         let app = self.belongings()?;
-        match self.engine().not_own(&app, &container, &target).await {
-            Ok(None) => Ok(Mounted::At(container, target)),
-            Ok(Some(reason)) => Ok(Mounted::Foreign(reason)),
+        match self.engine().own_volume(&app, &container, &target).await {
+            Ok(Ok(_)) => Ok(Mounted::At(container, target)),
+            Ok(Err(reason)) => Ok(Mounted::Foreign(reason)),
             Err(error) if error.is_gone() => Ok(Mounted::Nowhere),
             Err(error) => Err(error),
         }

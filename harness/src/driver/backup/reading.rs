@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Fault, Part, Room, source};
 use crate::host_file;
+use crate::swarm::holder::HeldPath;
 use crate::swarm::{Engine, EngineError};
 
 /// How often a part is read whose archive is broken: a file that shrinks while the engine packs it breaks it off.
@@ -40,14 +41,15 @@ where
 /// Reads one part into its file.
 pub(super) async fn read_part(
     engine: &Engine,
-    container: &str,
+    place: &HeldPath,
     mut part: Part,
     left: u64,
     room: Room,
 ) -> Result<Result<Part, Unread>, EngineError> {
     let final_fault = |reason: String| Ok(Err(Unread(Fault::new(reason), false)));
-    let source = source(&part.path, &part.below);
-    part.size = match engine.download(container, &source, &part.file, left).await {
+    let source = source(&place.path, &part.below);
+    let download = engine.download(&place.container, &source, &part.file, left);
+    part.size = match download.await {
         Ok(size) => size,
         Err(error) if error.is_gone() => {
             return final_fault(format!(
@@ -88,6 +90,7 @@ pub(super) fn may_pass(error: &std::io::Error) -> bool {
 /// Reads an archive from end to end and notes what is in it.
 pub(super) fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Result<()> {
     let mut archive = tar::Archive::new(std::io::BufReader::new(host_file::open(file)?));
+    let mut all = Sha256::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         let header = entry.header();
@@ -107,8 +110,12 @@ pub(super) fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Resu
             ));
         }
         part.content_bytes += size;
-        part.digests.insert(name, hex::encode(digest.finalize()));
+        all.update((name.len() as u64).to_le_bytes());
+        all.update(&name);
+        all.update(digest.finalize());
+        part.first_file.get_or_insert(name);
     }
+    part.digest = hex::encode(all.finalize());
     Ok(())
 }
 

@@ -14,7 +14,8 @@ fn want(below: &str) -> Wanted {
             files: 0,
             content_bytes: 0,
             newest: 0,
-            digests: BTreeMap::new(),
+            first_file: None,
+            digest: String::new(),
         },
     }
 }
@@ -80,7 +81,7 @@ fn a_gzipped_archive_is_taken_apart_and_a_missing_part_is_a_fault() {
         (parts[0].files, parts[0].content_bytes, parts[0].newest),
         (1, 3, 77)
     );
-    assert!(parts[0].digests.contains_key("backup.sql"));
+    assert_eq!(parts[0].first_file.as_deref(), Some("backup.sql"));
     let fault = unpack(&file, dir.path(), vec![want("other.sql")])
         .unwrap()
         .unwrap_err();
@@ -142,4 +143,40 @@ fn an_archive_of_a_file_that_shrank_breaks_off_and_may_be_whole_another_time() {
     let room = Room { bytes: 1, files: 0 };
     let error = examine(&file, &mut part, room).unwrap_err();
     assert!(!reading::may_pass(&error), "{error:?}");
+}
+
+#[test]
+fn what_is_noted_of_an_archive_does_not_grow_with_its_files_and_tells_two_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let noted = |files: &[(String, &str)]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            let content = content.as_bytes();
+            archive.append_data(&mut header, name, content).unwrap();
+        }
+        let file = dir.path().join("x.tar");
+        std::fs::write(&file, archive.into_inner().unwrap()).unwrap();
+        let mut part = want("").part;
+        examine(&file, &mut part, Room::ALL).unwrap();
+        part
+    };
+    let deep = "d/".repeat(400);
+    let many: Vec<_> = (0..200).map(|n| (format!("{deep}{n}"), "")).collect();
+    let part = noted(&many);
+    assert_eq!(part.files, 200);
+    let text = serde_json::to_string(&part).unwrap();
+    assert!(text.len() < 2000, "{}", text.len());
+    let file = |name: &str, content| vec![(name.to_owned(), content)];
+    let digests = [
+        file("a", "b"),
+        file("a", "c"),
+        file("ab", ""),
+        file("c", "b"),
+    ]
+    .map(|files| noted(&files).digest);
+    let different: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(different.len(), digests.len());
+    assert_eq!(noted(&file("a", "b")).digest, digests[0]);
 }

@@ -363,9 +363,17 @@ async fn a_gateway_that_serves_any_domain_proves_nothing_about_an_app() {
         page(200, "", &format!("welcome, visitor {number}"))
     }));
     let none = looked(at(front(404, ""), false), Some(&any), true).await;
-    is(&none, "missing", "what answers at the gateway is not the app");
+    is(
+        &none,
+        "missing",
+        "what answers at the gateway is not the app",
+    );
     let login = looked(at(front(401, ""), false), Some(&any), true).await;
-    is(&login, "final", "what answers at the gateway is not the app");
+    is(
+        &login,
+        "final",
+        "what answers at the gateway is not the app",
+    );
     let serves = looked(at(front(200, ""), false), Some(&any), true).await;
     is(&serves, "serves", "through the gateway, and directly");
 }
