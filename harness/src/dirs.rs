@@ -167,7 +167,7 @@ impl HostDirs {
         Domain::parse(domain, zone).ok()
     }
 
-    /// Returns where the clones of recipes are that all runs share.
+    /// Returns where earlier versions kept clones of recipes; the janitor removes it.
     #[must_use]
     pub fn clones(&self) -> PathBuf {
         self.state.join("clones")

@@ -6,7 +6,6 @@
 //! one that this module made itself.
 
 pub mod checkout;
-pub mod clones;
 pub mod content;
 pub mod fetch;
 pub mod files;

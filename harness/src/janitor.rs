@@ -17,7 +17,6 @@ pub use dead::DeadRun;
 use crate::abra::Abra;
 use crate::app;
 use crate::dirs::HostDirs;
-use crate::git::clones;
 use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use crate::made;
 use crate::name::{Domain, RunId, Zone};
@@ -108,8 +107,6 @@ pub struct Sweep {
     pub tidied: usize,
     /// Warm apps whose last holder died, by recipe, with what became of each.
     pub warm: Vec<(String, Recovered)>,
-    /// How many shared clones that nobody has used for long were removed.
-    pub clones: usize,
     /// Objects that bear the label of a run app and were not made for it, in words. They are never touched.
     pub foreign: BTreeSet<String>,
     /// What could not be read.
@@ -219,10 +216,20 @@ pub async fn sweep_with(
         }
     }
     sweep.findings.sort_by(|a, b| a.domain.cmp(&b.domain));
-    if !dry_run {
-        sweep.clones = clones::tidy(&host.clones(), SystemTime::now(), &mut sweep.unreadable);
+    if !dry_run && budget.is_none() {
+        forget_clones(&host.clones(), &mut sweep.unreadable);
     }
     Ok(sweep)
+}
+
+/// Removes the clones of recipes that earlier versions kept. A run of one that has them open fetches again.
+fn forget_clones(dir: &std::path::Path, problems: &mut Vec<String>) {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            problems.push(format!("`{}`: {error}", dir.display()));
+        }
+        _ => {}
+    }
 }
 
 /// Returns the apps in the order in which they can be removed: one whose network others are on comes after them.

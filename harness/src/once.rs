@@ -46,7 +46,6 @@ use sha2::{Digest as _, Sha256};
 pub use end::{Ending, forget, forget_ended, kill, reset};
 pub use logs::{Written, written};
 pub use shared::{Outcome, shared};
-pub(crate) use shared::{Turn, turn};
 pub use start::{Ask, Ended, Notice, Started, Starter, Waited, start, wait};
 pub use state::{Condition, Row, list, peek};
 

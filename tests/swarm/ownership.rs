@@ -296,8 +296,14 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
     let mut linked = plain;
     for (from, to) in [
         (label, format!("{label}\n        {named}")),
-        ("      - data:/data\n", "      - data:/data\n      - v:/v\n".to_owned()),
-        ("volumes:\n  data:\n", format!("volumes:\n  data:\n  {victims}\n")),
+        (
+            "      - data:/data\n",
+            "      - data:/data\n      - v:/v\n".to_owned(),
+        ),
+        (
+            "volumes:\n  data:\n",
+            format!("volumes:\n  data:\n  {victims}\n"),
+        ),
         (
             r#"["httpd", "-f", "-p", "8080", "-h", "/www"]"#,
             format!(r#"["sh", "-c", "{links}; exec httpd -f -p 8080 -h /www"]"#),

@@ -30,8 +30,6 @@ pub struct FetchRequest {
     pub destination: PathBuf,
     /// Opens private repositories of the forge; it is sent nowhere else.
     pub token: Option<Token>,
-    /// The host's directory of shared clones, for what comes over the network: [`super::clones`].
-    pub clones: Option<PathBuf>,
 }
 
 /// A repository of our own with the wanted commit checked out.
@@ -370,7 +368,6 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         reference,
         destination,
         token,
-        clones,
     } = request;
     let (reference, token) = (reference.as_ref(), token.as_ref());
     let failed = |doing| move |source| FetchError::git(doing, destination, source);
@@ -379,7 +376,7 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
         Source::Path(path) => local::bring(&repo, path, reference, Extent::WorkTree)?,
         Source::Url(url) | Source::Forge { url, .. } => match url.local_path() {
             Some(path) => local::bring(&repo, &path, reference, Extent::Committed)?,
-            None => remote::bring(&repo, url, reference, token, clones.as_deref())?,
+            None => remote::bring(&repo, url, reference, token)?,
         },
     };
     checkout::force(&repo, landing.commit)?;

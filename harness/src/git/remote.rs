@@ -1,11 +1,9 @@
 //! Fetching from a server over HTTP.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
-use super::clones::{Clones, Served};
 use super::fetch::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag, is_hex};
 use super::source::RemoteUrl;
@@ -40,26 +38,12 @@ struct Server<'a> {
     origin: String,
 }
 
-/// A ref that the new repository gets.
-pub(super) struct Mapped {
-    /// What the server calls it.
-    pub(super) there: String,
-    /// What the new repository calls it.
-    pub(super) here: String,
-    /// Where it points.
-    pub(super) target: Oid,
-}
-
 /// Brings every branch and tag of the server's repository, and whatever the reference needs besides.
-///
-/// The server is always asked, with this token, which refs it has. Their objects come from the clone that
-/// the host shares, where there is a directory for those.
 pub(super) fn bring(
     into: &Repository,
     url: &RemoteUrl,
     reference: Option<&GitRef>,
     token: Option<&Token>,
-    clones: Option<&Path>,
 ) -> Result<Landing, FetchError> {
     let session = Session::new(url.url(), token.cloned())?;
     let _entered = session.enter();
@@ -73,26 +57,12 @@ pub(super) fn bring(
     let wanted = server.pick(&refs, reference)?;
     let extra = extra(&refs, &wanted);
     let mut remarks = Vec::new();
-    let served = match clones {
-        Some(dir) => {
-            let fetch = |clone: &Repository| server.fill_clone(clone, url, extra.as_ref());
-            let clones = Clones::new(dir, url, &fetch);
-            match clones.serve(into, &mapped(&refs, extra.as_ref()), &mut remarks) {
-                Served::Done => true,
-                Served::Not => false,
-                Served::Refused(failure) => return Err(failure),
-            }
-        }
-        None => false,
-    };
-    if !served {
-        let mut specs = vec![
-            format!("+{BRANCHES}*:{ORIGIN}*"),
-            format!("+{TAGS}*:{TAGS}*"),
-        ];
-        specs.extend(extra.map(|(there, here)| format!("+{there}:{here}")));
-        server.fetch(&mut remote, &specs)?;
-    }
+    let mut specs = vec![
+        format!("+{BRANCHES}*:{ORIGIN}*"),
+        format!("+{TAGS}*:{TAGS}*"),
+    ];
+    specs.extend(extra.map(|(there, here)| format!("+{there}:{here}")));
+    server.fetch(&mut remote, &specs)?;
     let head = refs
         .iter()
         .find(|found| found.name == "HEAD")
@@ -145,29 +115,6 @@ pub(super) fn tag_names(url: &RemoteUrl, token: Option<&Token>) -> Result<Vec<St
         .collect())
 }
 
-/// Returns the refs that the new repository gets: branches as remote ones, tags, and the one that is wanted.
-fn mapped(refs: &[Advertised], extra: Option<&(String, String)>) -> Vec<Mapped> {
-    let here = |name: &str| {
-        if let Some(branch) = name.strip_prefix(BRANCHES) {
-            return Some(format!("{ORIGIN}{branch}"));
-        }
-        let tag = name.starts_with(TAGS).then(|| name.to_owned());
-        tag.or_else(|| {
-            extra
-                .filter(|(there, _)| there == name)
-                .map(|(_, here)| here.clone())
-        })
-    };
-    let mapped = refs.iter().filter_map(|found| {
-        Some(Mapped {
-            there: found.name.clone(),
-            here: here(&found.name)?,
-            target: found.target,
-        })
-    });
-    mapped.collect()
-}
-
 /// Returns whether the new repository gets a ref in any case: a branch or a tag.
 fn is_usual(name: &str) -> bool {
     name.starts_with(BRANCHES) || name.starts_with(TAGS)
@@ -209,7 +156,7 @@ impl Server<'_> {
         if remote.url() == Ok(url.as_str()) {
             return Ok(remote);
         }
-        self.insist(self.repo, url)?;
+        self.insist(url)?;
         self.repo.find_remote("origin").map_err(failed)
     }
 
@@ -217,37 +164,16 @@ impl Server<'_> {
     ///
     /// What is fetched has to be what was asked for, on every host; the longest rule wins, and this one is
     /// the whole address.
-    fn insist(&self, repo: &Repository, url: &RemoteUrl) -> Result<(), FetchError> {
+    fn insist(&self, url: &RemoteUrl) -> Result<(), FetchError> {
         let failed = |e| self.failed("set up", e);
-        let mut config = repo
+        let mut config = self
+            .repo
             .config()
             .and_then(|c| c.open_level(git2::ConfigLevel::Local))
             .map_err(failed)?;
         config
             .set_str(&format!("url.{url}.insteadOf"), url.as_str())
             .map_err(failed)
-    }
-
-    /// Fetches into a shared clone, under the server's own names; they tell it what is there already.
-    fn fill_clone(
-        &self,
-        clone: &Repository,
-        url: &RemoteUrl,
-        extra: Option<&(String, String)>,
-    ) -> Result<(), FetchError> {
-        let failed = |e| self.failed("set up", e);
-        let anonymous = || clone.remote_anonymous(url.as_str()).map_err(failed);
-        let mut remote = anonymous()?;
-        if remote.url() != Ok(url.as_str()) {
-            self.insist(clone, url)?;
-            remote = anonymous()?;
-        }
-        let mut specs = vec![
-            format!("+{BRANCHES}*:{BRANCHES}*"),
-            format!("+{TAGS}*:{TAGS}*"),
-        ];
-        specs.extend(extra.map(|(there, here)| format!("+{there}:{here}")));
-        self.fetch(&mut remote, &specs)
     }
 
     fn list(&self, remote: &mut Remote<'_>) -> Result<Vec<Advertised>, FetchError> {

@@ -48,7 +48,7 @@ pub async fn shared<E: From<OnceError>>(
 }
 
 /// What whoever wants shared work done has waited for.
-pub(crate) enum Turn {
+enum Turn {
     /// Somebody else's outcome.
     Told(Outcome),
     /// The work is this caller's to do.
@@ -56,14 +56,14 @@ pub(crate) enum Turn {
 }
 
 /// The right to do shared work, until it is dropped.
-pub(crate) struct Mine {
+struct Mine {
     _lock: SectionLock,
     boot: String,
     path: PathBuf,
 }
 
-/// The first half of [`shared`], for work that blocks and may not be done inside an event loop.
-pub(crate) async fn turn(dir: &Path, id: &TaskId) -> Result<Turn, OnceError> {
+/// Waits until the work is this caller's, or somebody else's outcome is there.
+async fn turn(dir: &Path, id: &TaskId) -> Result<Turn, OnceError> {
     let asked = now_ms();
     let boot = Identity::own().map_err(OnceError::unusable(dir))?.boot;
     std::fs::create_dir_all(dir).map_err(OnceError::unusable(dir))?;
@@ -85,7 +85,7 @@ pub(crate) async fn turn(dir: &Path, id: &TaskId) -> Result<Turn, OnceError> {
 
 impl Mine {
     /// Tells those who asked meanwhile what the work came to. Without it the next one does the work.
-    pub(crate) fn note(self, outcome: &Outcome) {
+    fn note(self, outcome: &Outcome) {
         let noted = Noted {
             boot: self.boot,
             ended_ms: now_ms(),

@@ -127,7 +127,6 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 reference: settings.reference.clone(),
                 destination,
                 token: settings.token_for(source),
-                clones: Some(settings.host.clones()),
             };
             let fetched =
                 fetch::fetch(&request).map_err(|error| incomplete::not_fetched(settings, error))?;

@@ -123,7 +123,6 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
     lines.extend(dead_lines(sweep, dry_run));
     lines.extend(warm_lines(sweep, dry_run));
     lines.extend(counted(sweep.tidied, "stale lock file"));
-    lines.extend(counted(sweep.clones, "unused shared clone"));
     lines.extend(foreign_lines(sweep));
     lines.extend(
         sweep
@@ -266,7 +265,6 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
         "dead_runs": dead,
         "tidied": sweep.tidied,
         "warm": warm_lines(sweep, dry_run),
-        "clones": sweep.clones,
         "foreign": sweep.foreign,
         "unreadable": sweep.unreadable,
         "exit_code": exit.code(),
@@ -291,7 +289,6 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> Result<Stri
         .chain(dead_lines(&sweep, false))
         .chain(warm_lines(&sweep, false))
         .chain(counted(sweep.tidied, "stale lock file"))
-        .chain(counted(sweep.clones, "unused shared clone"))
         .chain(foreign_lines(&sweep))
         .chain(
             sweep
@@ -319,20 +316,13 @@ mod tests {
     #[test]
     fn what_was_tidied_is_counted_and_nothing_is_not_said() {
         let mut sweep = Sweep {
-            tidied: 1,
-            clones: 3,
+            tidied: 3,
             ..Sweep::default()
         };
-        assert_eq!(
-            lines(&sweep, false),
-            [
-                "1 stale lock file removed",
-                "3 unused shared clones removed"
-            ]
-        );
+        assert_eq!(lines(&sweep, false), ["3 stale lock files removed"]);
         assert_eq!(
             summary(Ok(sweep), Duration::from_secs(3600)).unwrap(),
-            "1 stale lock file removed; 3 unused shared clones removed"
+            "3 stale lock files removed"
         );
         sweep = Sweep::default();
         assert_eq!(lines(&sweep, false), [""; 0]);

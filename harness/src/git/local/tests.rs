@@ -19,7 +19,6 @@ fn from(source: Source, reference: Option<&str>, to: &Path) -> Result<Fetched, F
         reference,
         destination: to.to_owned(),
         token: None,
-        clones: None,
     })
 }
 

@@ -22,7 +22,6 @@ fn request(url: &str, reference: Option<&str>, to: &Path) -> FetchRequest {
         reference: reference.map(|name| name.parse().unwrap()),
         destination: to.to_owned(),
         token: None,
-        clones: None,
     }
 }
 
@@ -314,7 +313,6 @@ fn a_redirect_within_the_host_is_followed_with_the_token() {
         reference: None,
         destination: to,
         token,
-        clones: None,
     })
     .unwrap();
     assert_eq!(fetched.commit, head.to_string());
