@@ -33,13 +33,13 @@ pub(super) fn faults(health: &Health) -> Vec<(&'static str, String)> {
             "it belongs to HTTP, and the scheme is `tcp`".to_owned(),
         ));
     }
-    if let Some(host) = &health.host {
-        if !is_own_host(host) {
-            let reason = format!(
-                "`{host}` is not the app's: give `${{DOMAIN}}` or a name below it, such as `www.${{DOMAIN}}`"
-            );
-            faults.push(("host", reason));
-        }
+    if let Some(host) = &health.host
+        && !is_own_host(host)
+    {
+        let reason = format!(
+            "`{host}` is not the app's: give `${{DOMAIN}}` or a name below it, such as `www.${{DOMAIN}}`"
+        );
+        faults.push(("host", reason));
     }
     faults
 }

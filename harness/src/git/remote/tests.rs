@@ -439,7 +439,7 @@ fn a_user_who_rewrites_addresses_still_gets_the_one_that_was_asked_for() {
             .unwrap()
             .starts_with("ssh://")
     );
-    let landing = super::bring(&to, &url, None, None, None).unwrap();
+    let landing = super::bring(&to, &url, None, None).unwrap();
     assert_eq!(landing.commit, head);
 }
 
