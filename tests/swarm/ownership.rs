@@ -291,14 +291,14 @@ fn nothing_is_seeded_wiped_or_restored_in_a_volume_of_somebody_else() {
     // The app may write to the victim's volume, and has links on its own that lead there.
     let label = "- \"backupbot.backup=${ENABLE_BACKUPS:-true}\"";
     let named = "- \"backupbot.backup.volumes.data.path=link/sub\"";
-    let victims = format!("v: {{external: true, name: {}}}", victim.object("data"));
+    let victims = format!("other: {{external: true, name: {}}}", victim.object("data"));
     let links = "mkdir -p /v; ln -sfn . /v/sub; ln -sfn /v /data/link";
     let mut linked = plain;
     for (from, to) in [
         (label, format!("{label}\n        {named}")),
         (
             "      - data:/data\n",
-            "      - data:/data\n      - v:/v\n".to_owned(),
+            "      - data:/data\n      - other:/v\n".to_owned(),
         ),
         (
             "volumes:\n  data:\n",
