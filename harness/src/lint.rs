@@ -20,6 +20,7 @@ mod service;
 mod sibling;
 mod stand_in;
 mod swarm;
+mod upgrade;
 mod view;
 
 use std::path::{Path, PathBuf};

@@ -92,6 +92,94 @@ fn labels_that_only_a_new_app_can_use_are_red_in_the_upgrade() {
     );
 }
 
+/// Clients of the base would be cut off, which an app that is asked at its container does not show.
+#[test]
+fn a_run_and_its_plan_are_red_for_what_an_upgrade_takes_from_clients() {
+    const UDP: &str = "      - target: 64738\n        published: 64738\n        protocol: udp\n        mode: host\n";
+    const TLS: &str =
+        "        - \"traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}\"\n";
+    for (set, name, from, rule, words) in [
+        (
+            "tests/real/recipes",
+            "voice",
+            UDP,
+            "C026",
+            "compose.yml:13:7: the host's port `64738/udp`",
+        ),
+        (
+            "tests/recipes",
+            "notes",
+            TLS,
+            "T011",
+            "says nothing of TLS, and that of the version before does",
+        ),
+    ] {
+        let env = env();
+        let recipe = env.recipe_of(set, name);
+        env.edit(&recipe.join("compose.yml"), from, "");
+        let path = recipe.to_str().unwrap();
+        let done = env.run(["run", path, "--dry-run"]);
+        done.expect(1);
+        let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+        let faults = plan["routing"].as_array().unwrap();
+        assert_eq!((faults.len(), &faults[0]["rule"]), (1, &rule.into()));
+
+        env.run(["run", path]).expect(1);
+        let results = env.results();
+        let statuses: Vec<&str> = results["tiers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tier| tier["status"].as_str().unwrap())
+            .collect();
+        assert_eq!(statuses, ["unver", "fail", "unver", "unver", "unver"]);
+        let reason = results["tiers"][1]["reason"].as_str().unwrap();
+        let said = format!("routing: {rule}: ");
+        assert!(
+            reason.starts_with(&said) && reason.contains(words),
+            "no `{words}` in {reason}"
+        );
+        let found = results["lint"]["findings"].as_array().unwrap();
+        assert!(found.iter().any(|one| one["id"] == rule), "{found:#?}");
+        env.assert_quiet();
+    }
+
+    // Operators are told.
+    let env = env();
+    let recipe = env.recipe_of("tests/real/recipes", "voice");
+    env.edit(&recipe.join("compose.yml"), UDP, "");
+    let notes = recipe.join("release/next");
+    std::fs::write(&notes, "Voice goes over TCP alone: close 64738/udp.\n").unwrap();
+    env.run(["run", recipe.to_str().unwrap(), "--dry-run"])
+        .expect(0);
+}
+
+/// An upgrade keeps the env file, and the run's app is given its domain by the run.
+#[test]
+fn a_run_is_red_for_what_a_new_app_would_miss() {
+    for (line, name) in [
+        ("DOMAIN=notes.example.com\n", "DOMAIN"),
+        ("LETS_ENCRYPT_ENV=production\n", "LETS_ENCRYPT_ENV"),
+    ] {
+        let env = env();
+        let recipe = env.recipe("notes");
+        env.edit(&recipe.join(".env.sample"), line, "");
+        env.run(["run", recipe.to_str().unwrap()]).expect(1);
+        let results = env.results();
+        let reason = results["tiers"][0]["reason"].as_str().unwrap();
+        let said = format!("new app: C027: .env.sample: `{name}` is gone");
+        assert!(reason.starts_with(&said), "{reason}");
+        // A comment says that it is optional.
+        env.edit(
+            &recipe.join(".env.sample"),
+            "TYPE=notes\n",
+            &format!("TYPE=notes\n#{line}"),
+        );
+        env.run(["run", recipe.to_str().unwrap(), "--dry-run"])
+            .expect(0);
+    }
+}
+
 /// A published fault is repaired by the proposal.
 #[test]
 fn a_base_that_no_gateway_could_use_is_no_fault_of_the_head() {

@@ -1,12 +1,14 @@
 //! What the tags of a recipe's repository tell: which versions were published, and what their configs were.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::view::{self, View};
 use super::{LintError, Subject};
 use crate::git::files::CommitFiles;
+use crate::git::snapshot;
 use crate::git::stand_in::{self, StandIns};
 use crate::git::tags::{self, Tag};
 use crate::git::{GitError, checkout};
@@ -106,6 +108,11 @@ impl History {
 
     pub(super) fn files(&self, tag: &Tag) -> Result<CommitFiles, GitError> {
         CommitFiles::open(&self.path, &tag.commit)
+    }
+
+    /// Writes the files of a version into `directory`, which is not there yet.
+    pub(super) fn export(&self, tag: &Tag, directory: &Path) -> Result<(), GitError> {
+        snapshot::export(&self.path, &tag.commit, directory)
     }
 }
 

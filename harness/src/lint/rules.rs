@@ -2,7 +2,8 @@
 
 use super::finding::Severity::{self, Error, Warning};
 use super::view::View;
-use super::{data, label, repository, routing, service, sibling, stand_in, swarm};
+use super::{data, label, repository, routing, service, sibling, stand_in, swarm, upgrade};
+use crate::recipe::reach;
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +241,14 @@ rules! {
         "what a deploy and the tests use is in the repository itself",
         "abra fetches neither Git LFS nor submodules, so an operator's app gets the pointer's text, or nothing",
         "commit the file itself (`git lfs untrack`, `git add --renormalize`); put a submodule's files in with `git subtree add`";
+    "C026" Error Practice |view| upgrade::lost(view, reach::PORTS),
+        "an upgrade keeps the ports that are published",
+        "every client that uses the port is cut off by the upgrade",
+        "publish it again, or name it in `release/next`, so that operators are told";
+    "C027" Error Practice upgrade::sample,
+        ".env.sample keeps what the compose files take from it",
+        "a new app is made of it: without the variable it gets nothing, where the version before had a value",
+        "put it back, as a comment where it is optional";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",
@@ -280,6 +289,10 @@ rules! {
         "Traefik's labels fit Co-op Cloud's gateway",
         "what is odd here works for some operators and not for others, or for nobody",
         "write it as the message says";
+    "T011" Error Practice |view| upgrade::lost(view, reach::TLS),
+        "an upgrade keeps the TLS of a router",
+        "a router without TLS takes no HTTPS, unless the gateway's entry point says TLS, which Co-op Cloud's does not",
+        "add `traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}`";
 }
 
 #[cfg(test)]

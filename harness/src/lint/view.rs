@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::history::History;
 use super::rules::Hit;
+use super::upgrade::Published;
 use super::{LintError, Subject};
 use crate::recipe::compose::model::Service;
 use crate::recipe::compose::yaml::{Document, join};
 use crate::recipe::compose::{ComposeError, Location, Project, compose_files, load};
 use crate::recipe::env::{EnvError, EnvFile, abra_sh};
 use crate::recipe::interpolate::{Budget, InterpolateError, interpolate, interpolate_within};
+use crate::recipe::sample::mentioned;
 use crate::source_tree::{Kind, SourceFileError, SourceTree, TEXT_CEILING};
 
 /// How deep compose files are looked for; the deepest that was seen in a recipe is in a folder.
@@ -44,6 +46,8 @@ pub(super) struct View {
     pub(super) vars: BTreeMap<String, String>,
     /// The repository's history, or why there is none.
     pub(super) history: Result<History, String>,
+    /// The last version, or why there is none to compare with.
+    pub(super) published: Result<Published, String>,
 }
 
 /// A compose file, as written.
@@ -78,7 +82,7 @@ impl View {
         // Nothing but the lint reads it, so a stray byte in it is no reason to stop.
         let readme = tree.bytes("README.md", TEXT_CEILING)?;
         let readme = readme.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let suggested = suggested(sample.as_deref());
+        let suggested = mentioned(sample.as_deref().unwrap_or_default());
         let mut view = Self {
             tree,
             stack: subject.stack.to_owned(),
@@ -92,6 +96,7 @@ impl View {
             readme,
             vars: BTreeMap::new(),
             history: History::of(subject)?,
+            published: Err(String::new()),
         };
         let (vars, sample) = variables(&view.stack, sample, view.abra_sh.as_deref());
         (view.vars, view.sample) = (vars, sample);
@@ -119,6 +124,7 @@ impl View {
             }
         }
         view.load_deploys(root, &default, &optional, suggested)?;
+        view.published = Published::of(&view, root);
         Ok(view)
     }
 
@@ -402,24 +408,6 @@ fn readable(
         }
     }
     (None, BTreeMap::new(), first)
-}
-
-/// Returns the variables that a `.env.sample` has as comments: `#SMTP_HOST=mail.example.com`.
-fn suggested(sample: Option<&str>) -> BTreeMap<String, String> {
-    let mut vars = BTreeMap::new();
-    for line in sample.unwrap_or_default().lines() {
-        let line = line.trim_start().trim_start_matches(['#', ' ']);
-        let Some((key, value)) = line.split_once('=') else {
-            continue;
-        };
-        if !key.is_empty() && key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
-            // An empty suggestion would not satisfy a variable that is required.
-            let value = Some(value.trim().trim_matches(['"', '\'']));
-            let value = value.filter(|value| !value.is_empty()).unwrap_or("x");
-            vars.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    vars
 }
 
 /// Adds to `found` the compose files in and below `folder`: `compose.yml` at the top, `compose.<feature>.yml` there

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::base::{self, BaseKind, Chosen, Wanted};
 use super::dependencies::NamedView;
-use super::routing::RoutingFault;
+use super::routing::{RoutingFault, Told};
 use super::settings::{Origin, Settings};
 use super::{RunError, advice, incomplete, overlaid, usage};
 use crate::declared::{Declared, Rung};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub base: Option<Base>,
     /// Why there is no base, when an upgrade was asked for.
     pub no_base: Option<NoBase>,
+    /// What of the files beside the compose files matters to who uses an app.
+    pub told: Told,
     /// The tests and hooks.
     pub suite: Suite,
     /// What is declared in `recipe-ci.yml`.
@@ -263,6 +265,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     };
+    let told = Told::of(&head, base.as_ref(), head_version.as_deref());
     let proposal = !settings.is_dependency;
     let over = base.as_mut();
     let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
@@ -323,6 +326,7 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         head_version,
         base,
         no_base,
+        told,
         suite,
         declared,
         masks: laid.masks,

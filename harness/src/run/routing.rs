@@ -1,15 +1,20 @@
-//! What would keep an operator's users from the app, seen in its labels before anything is made.
+//! What would keep an operator's users from the app, seen in the compose files before anything is made.
 //!
 //! A run asks the app directly, or through a gateway that is not every operator's; so the labels are held against what
-//! Traefik makes of them.
+//! Traefik makes of them, and the ways in that the base has against those of the head.
 
 use serde::Serialize;
 
 use super::Context;
-use super::plan::Plan;
+use super::plan::{Base, Plan};
 use super::settings::Settings;
+use crate::outcome::Stage;
+use crate::recipe::compose::Project;
+use crate::recipe::reach;
 use crate::recipe::release::Release;
+use crate::recipe::sample::{self, Lost};
 use crate::recipe::traefik::faults;
+use crate::source_tree::SourceTree;
 
 /// A fault of the recipe's routing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,7 +27,30 @@ pub struct RoutingFault {
     pub message: String,
 }
 
-/// Returns the faults of the head, as a new app and as an upgrade of the base.
+/// What of the files beside the compose files matters to who uses an app. They are read with the plan, beside the
+/// worker's thread.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// What the head's release notes tell operators before they upgrade.
+    pub notes: String,
+    /// What the base's `.env.sample` has and a new app of the head would miss.
+    pub missed: Vec<Lost>,
+}
+
+impl Told {
+    /// Reads them. Blocking.
+    pub(super) fn of(head: &Release, base: Option<&Base>, version: Option<&str>) -> Self {
+        let tree = SourceTree::open(&head.root).ok();
+        Self {
+            notes: tree.map_or_else(String::new, |tree| reach::notes(&tree, version)),
+            missed: base.map_or_else(Vec::new, |base| {
+                sample::lost(&base.release.root, &head.root, &head.vars)
+            }),
+        }
+    }
+}
+
+/// Returns the faults of the head, as a new app and as an upgrade of the base, and what such an upgrade takes.
 pub(super) fn faults(plan: &Plan, settings: &Settings) -> Vec<RoutingFault> {
     let mut found = of(&plan.head, settings, "");
     let upgraded = plan.base.as_ref().map(|base| &base.upgraded);
@@ -36,7 +64,29 @@ pub(super) fn faults(plan: &Plan, settings: &Settings) -> Vec<RoutingFault> {
         let new: Vec<RoutingFault> = new.map(|(_, said)| said).collect();
         found.extend(new);
     }
+    if let Some(base) = &plan.base
+        && let Ok(head) = &base.upgraded
+    {
+        let (head, domain) = (&head.project, Some(settings.domain.as_str()));
+        let lost = reach::lost(&base.release.project, head, domain, &plan.told.notes);
+        let lost = lost.into_iter();
+        found.extend(lost.map(|fault| with_place(fault, head, "")));
+    }
+    let missed = plan.told.missed.iter().filter(|lost| lost.is_missed());
+    found.extend(missed.map(|lost| RoutingFault {
+        rule: sample::RULE,
+        place: Some(".env.sample".to_owned()),
+        message: lost.to_string(),
+    }));
     found
+}
+
+fn with_place(fault: faults::Fault, project: &Project, when: &str) -> RoutingFault {
+    RoutingFault {
+        rule: fault.rule,
+        place: project.location(&fault.path).map(ToString::to_string),
+        message: format!("{when}{}", fault.message),
+    }
 }
 
 fn of(release: &Release, settings: &Settings, when: &str) -> Vec<RoutingFault> {
@@ -44,12 +94,9 @@ fn of(release: &Release, settings: &Settings, when: &str) -> Vec<RoutingFault> {
     let project = &release.project;
     let all = faults::faults(project, stack.as_str(), Some(settings.domain.as_str()));
     let breaking = all.into_iter().filter(faults::Fault::breaks);
-    let with_place = breaking.map(|fault| RoutingFault {
-        rule: fault.rule,
-        place: project.location(&fault.path).map(ToString::to_string),
-        message: format!("{when}{}", fault.message),
-    });
-    with_place.collect()
+    breaking
+        .map(|fault| with_place(fault, project, when))
+        .collect()
 }
 
 /// Ends a run for `faults`, an assertion each, if there are any; returns whether it did.
@@ -57,12 +104,24 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
     if faults.is_empty() {
         return false;
     }
+    let (stage, why) = faults
+        .iter()
+        .map(|fault| match fault.rule {
+            reach::PORTS | reach::TLS => (Stage::Upgrade, "the upgrade would cut users off"),
+            sample::RULE => (Stage::Install, "a new app would miss a variable"),
+            _ => (Stage::Install, "no operator's gateway could route to it"),
+        })
+        .min_by_key(|(stage, _)| *stage)
+        .unwrap_or((Stage::Install, ""));
     let said = faults.iter().map(|fault| {
         let place = fault.place.as_deref().unwrap_or("recipe");
+        let what = match fault.rule {
+            sample::RULE => "new app",
+            _ => "routing",
+        };
         let reason = format!("{place}: {}", fault.message);
-        (format!("routing: {}", fault.rule), reason)
+        (format!("{what}: {}", fault.rule), reason)
     });
-    let why = "no operator's gateway could route to it";
-    super::tiers::red_at_once(context, said.collect(), why);
+    super::tiers::red_at_once(context, stage, said.collect(), why);
     true
 }

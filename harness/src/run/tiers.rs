@@ -420,25 +420,36 @@ pub(super) fn target(
 pub(super) fn red_before_the_deploy(context: &Context<'_>, reason: &str) {
     let why = "an overlay hides what is to be tested";
     let assertion = ("overlay: environment only".to_owned(), reason.to_owned());
-    red_at_once(context, vec![assertion], why);
+    red_at_once(context, Stage::Install, vec![assertion], why);
 }
 
 /// Ends a run of a recipe whose image does not exist.
 pub(super) fn without_an_image(context: &Context<'_>, reason: &str) {
     let why = "an image of the recipe does not exist";
     let assertion = ("generic: images".to_owned(), reason.to_owned());
-    red_at_once(context, vec![assertion], why);
+    red_at_once(context, Stage::Install, vec![assertion], why);
 }
 
-/// Ends a run before anything is deployed: `assertions` do not hold, each with its reason.
-pub(super) fn red_at_once(context: &Context<'_>, assertions: Vec<(String, String)>, why: &str) {
-    let mut tally = tier::Tally::start(&context.events, Stage::Install);
-    for (assertion, reason) in assertions {
-        tally.check(&assertion, Err(reason));
-    }
-    record(context, tally.end());
-    for stage in &Stage::ALL[1..] {
-        record(context, without(*stage, Status::Unver, why));
+/// Ends a run before anything is deployed: `assertions` of the stage `red` do not hold, each with its reason.
+pub(super) fn red_at_once(
+    context: &Context<'_>,
+    red: Stage,
+    assertions: Vec<(String, String)>,
+    why: &str,
+) {
+    let judge = |assertions: &[(String, String)]| {
+        let mut tally = tier::Tally::start(&context.events, red);
+        for (assertion, reason) in assertions {
+            tally.check(assertion, Err(reason.clone()));
+        }
+        tally.end()
+    };
+    for stage in Stage::ALL {
+        let outcome = match stage == red {
+            true => judge(&assertions),
+            false => without(stage, Status::Unver, why),
+        };
+        record(context, outcome);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::driver::stack::Stamp;
 use crate::event::Event;
 use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::backup::BackupPlan;
+use crate::recipe::compose::Project;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::swarm::converge::NotConverged;
@@ -60,6 +61,9 @@ pub async fn run(
         stamp,
     } = target;
     let base = std::mem::replace(&mut bench.current, release.clone());
+    let strayed = bench
+        .strayed(&held, &base.project, &release.project)
+        .await?;
     let deployed = async {
         *secrets = bench
             .driver
@@ -121,7 +125,8 @@ pub async fn run(
         "generic: dropped services are gone",
         pruned(&after, &release),
     );
-    data_is_in_place(bench, &mut tally, &held, &after).await?;
+    let before_it = (&base.project, &held);
+    data_is_in_place(bench, &mut tally, before_it, strayed, &after).await?;
     bench.learn_of_upgrade(&base.project, &before).await;
     still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
@@ -131,7 +136,8 @@ pub async fn run(
 async fn data_is_in_place(
     bench: &Bench,
     tally: &mut Tally<'_>,
-    before: &Seen,
+    (base, before): (&Project, &Seen),
+    strayed: Vec<String>,
     after: &StackState,
 ) -> Result<(), TierError> {
     let stack = bench.lock.domain().stack();
@@ -140,14 +146,15 @@ async fn data_is_in_place(
         true => Ok(None),
         false => Err(found.join("; ")),
     };
-    let forsaken = mounts::forsaken(before, &now, stack.as_str());
+    let mut forsaken = mounts::forsaken(before, &now, stack.as_str());
+    forsaken.extend(strayed);
     tally.check("generic: data stays on its volumes", found(forsaken));
     let mut told = mounts::moved(before, &now, stack.as_str());
     told.extend(mounts::anonymous(&now));
     for told in told {
         bench.events.emit(&Event::Found(Box::new(told)));
     }
-    let beside = bench.servers_beside(before, after).await?;
+    let beside = bench.servers_beside(base, before, after).await?;
     if !beside.is_empty() {
         tally.check("generic: one server on its files", found(beside));
     }

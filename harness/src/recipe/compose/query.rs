@@ -104,6 +104,12 @@ impl Project {
         self.document.get("services")?.get(name)
     }
 
+    /// Returns what the file holds that a secret or config names, such as `configs.entrypoint`, where it was read.
+    #[must_use]
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
+        self.contents.get(path).map(Vec::as_slice)
+    }
+
     /// Returns the service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {

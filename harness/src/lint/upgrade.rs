@@ -1,0 +1,113 @@
+//! Rules about what the last version gave operators and the text under test takes away.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::label;
+use super::rules::{Checked, Hit};
+use super::view::{View, at, in_file, variables};
+use crate::error::chain;
+use crate::recipe::compose::{Project, compose_files};
+use crate::recipe::reach;
+use crate::recipe::sample::{self, Lost, mentioned};
+use crate::source_tree::SourceTree;
+
+/// The last version that was published.
+pub(super) struct Published {
+    /// What its `.env.sample` has and a new app would miss.
+    missed: Vec<Lost>,
+    /// The domain of an app of it, where it has one.
+    domain: Option<String>,
+    /// Its deploys, each with the one that an upgrade makes of it: without an optional file, and with each that both
+    /// versions have.
+    upgrades: Vec<(Project, Project)>,
+}
+
+impl Published {
+    /// Reads the version that was published before the text of `view`, whose tree is at `head`.
+    ///
+    /// # Errors
+    /// The reason why there is nothing to compare with.
+    pub(super) fn of(view: &View, head: &Path) -> Result<Self, String> {
+        let history = view.history.as_ref().map_err(Clone::clone)?;
+        let label = label::version(view).ok().flatten();
+        let Some(tag) = history.last_version(label.as_deref()) else {
+            return Err(history.why_no_version());
+        };
+        let why = |error: &(dyn std::error::Error + 'static)| {
+            format!("version {} cannot be read: {}", tag.name, chain(error))
+        };
+        let unpacked = tempfile::tempdir().map_err(|error| why(&error))?;
+        let root = unpacked.path().join("recipe");
+        history.export(tag, &root).map_err(|error| why(&error))?;
+        let tree = SourceTree::open(&root).map_err(|error| why(&error))?;
+        let text = |path: &str| tree.text(path).map_err(|error| why(&error));
+        let (sample, exports) = (text(".env.sample")?, text("abra.sh")?);
+        let extra = mentioned(sample.as_deref().unwrap_or_default());
+        let (then, _) = variables(&view.stack, sample.clone(), exports.as_deref());
+        // An upgrade keeps the operator's env file.
+        let (now, _) = variables(&view.stack, sample, view.abra_sh.as_deref());
+        let load = |root: &Path, vars: &BTreeMap<String, String>, more: Option<&String>| {
+            let mut files = compose_files(vars);
+            files.extend(more.cloned());
+            let mut all = extra.clone();
+            all.extend(vars.clone());
+            let vars = if more.is_some() { &all } else { vars };
+            Project::load(root, &files, vars)
+        };
+        let default = compose_files(&then);
+        let optional = view.files.iter().map(|file| &file.name);
+        let optional = optional.filter(|file| !default.contains(file));
+        let mut upgrades = Vec::new();
+        for more in std::iter::once(None).chain(optional.map(Some)) {
+            match (load(&root, &then, more), load(head, &now, more)) {
+                (Ok(then), Ok(now)) => upgrades.push((then, now)),
+                (Err(error), _) if more.is_none() => return Err(why(&error)),
+                (_, Err(error)) if more.is_none() => {
+                    let error = chain(&error);
+                    return Err(format!("no app of {} can be upgraded: {error}", tag.name));
+                }
+                // One of them does not have the file, or it goes with others.
+                _ => {}
+            }
+        }
+        Ok(Self {
+            missed: sample::lost(&root, head, &view.vars),
+            domain: now.get("DOMAIN").cloned(),
+            upgrades,
+        })
+    }
+}
+
+/// Returns what an upgrade from the last version takes from the app's clients, by the rule `id`.
+pub(super) fn lost(view: &View, id: &str) -> Checked {
+    let published = view.published.as_ref().map_err(Clone::clone)?;
+    let label = label::version(view).ok().flatten();
+    let notes = reach::notes(&view.tree, label.as_deref());
+    let domain = published.domain.as_deref();
+    let mut hits: Vec<Hit> = Vec::new();
+    for (then, now) in &published.upgrades {
+        for fault in reach::lost(then, now, domain, &notes) {
+            // The same service is part of several deploys.
+            let is_known = hits.iter().any(|hit| hit.message == fault.message);
+            if fault.rule == id && !is_known {
+                hits.push(match now.location(&fault.path) {
+                    Some(place) => at(place, fault.message),
+                    None => view.hit(&fault.path, fault.message),
+                });
+            }
+        }
+    }
+    Ok(hits)
+}
+
+/// Returns what the last version's `.env.sample` has, a new app still needs, and this one's does not have.
+pub(super) fn sample(view: &View) -> Checked {
+    let published = view.published.as_ref().map_err(Clone::clone)?;
+    if !matches!(view.sample, Ok(Some(_))) {
+        return Err("there is no .env.sample that can be read, see R008".to_owned());
+    }
+    let hits = published.missed.iter();
+    let hits = hits.map(|lost| in_file(".env.sample", None, lost.to_string()));
+    Ok(hits.collect())
+}

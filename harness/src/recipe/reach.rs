@@ -1,0 +1,204 @@
+//! What an upgrade takes from those who reach the app: ports of the host, and TLS at the gateway.
+//!
+//! A run asks the app itself, on an address of its own, so it never meets the ways in that an operator's users have.
+//! What is lost of them is seen by holding the compose files of the two versions against each other.
+
+use std::collections::BTreeMap;
+
+use super::compose::Project;
+use super::compose::model::Service;
+use super::traefik::faults::Fault;
+use super::traefik::rule::Rule;
+use super::traefik::{Enabled, Group, Labels, Protocol};
+use crate::source_tree::SourceTree;
+
+/// The rule about published ports.
+pub const PORTS: &str = "C026";
+
+/// The rule about TLS.
+pub const TLS: &str = "T011";
+
+/// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
+/// says. What cannot be read tells them nothing.
+#[must_use]
+pub fn notes(head: &SourceTree, version: Option<&str>) -> String {
+    let text = |name: &str| head.text(format!("release/{name}")).ok().flatten();
+    // A label is the recipe's text, and one with a slash would name another file.
+    let own = version.filter(|version| !version.contains('/'));
+    let notes = std::iter::once("next").chain(own).filter_map(text);
+    notes.collect::<Vec<_>>().join("\n")
+}
+
+/// Returns what an upgrade from `base` to `head` takes from clients, both with the base's variables. A port that the
+/// release `notes` name is announced: operators are told.
+#[must_use]
+pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -> Vec<Fault> {
+    let mut lost = lost_ports(base, head, notes);
+    lost.extend(lost_tls(base, head, domain));
+    lost
+}
+
+fn running(project: &Project) -> impl Iterator<Item = &Service> {
+    let services = project.services.iter();
+    services.filter(|service| service.desired_replicas() != Some(0))
+}
+
+/// Returns the ports that `project` has on its hosts, each with its service.
+fn published(project: &Project) -> BTreeMap<(u16, &str), &Service> {
+    let mut all = BTreeMap::new();
+    for service in running(project) {
+        for port in &service.ports {
+            // One that the engine chooses is nothing that clients know.
+            if let Some(published) = port.published {
+                all.insert((published, port.protocol.as_str()), service);
+            }
+        }
+    }
+    all
+}
+
+fn lost_ports(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
+    let told: Vec<u16> = notes
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    let now = published(head);
+    let mut ranges: BTreeMap<(&str, &str), Vec<(u16, u16)>> = BTreeMap::new();
+    for ((port, protocol), service) in published(base) {
+        if now.contains_key(&(port, protocol)) {
+            continue;
+        }
+        let of_service = ranges.entry((&service.name, protocol));
+        let of_service = of_service.or_default();
+        match of_service.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
+            _ => of_service.push((port, port)),
+        }
+    }
+    let mut faults = Vec::new();
+    for ((service, protocol), mut ranges) in ranges {
+        // Of a range its ends are enough.
+        ranges.retain(|(first, last)| !told.contains(first) || !told.contains(last));
+        if ranges.is_empty() {
+            continue;
+        }
+        let ports = ranges.iter().map(|(first, last)| match first == last {
+            true => format!("`{first}/{protocol}`"),
+            false => format!("`{first}-{last}/{protocol}`"),
+        });
+        let ports = ports.collect::<Vec<_>>().join(", ");
+        let at = match head.service(service) {
+            Some(other) if other.ports.is_empty() => format!("services.{service}"),
+            Some(_) => format!("services.{service}.ports"),
+            None => "services".to_owned(),
+        };
+        faults.push(Fault {
+            rule: PORTS,
+            path: at,
+            message: format!(
+                "the host's port {ports}, which service `{service}` publishes in the version before, is not published any more: every client that uses it is cut off"
+            ),
+        });
+    }
+    faults
+}
+
+/// A router, with what the service that defines it says.
+struct Router<'a> {
+    protocol: Protocol,
+    name: &'a str,
+    service: &'a Service,
+    labels: Labels<'a>,
+}
+
+impl<'a> Router<'a> {
+    fn all(project: &'a Project) -> Vec<Self> {
+        let mut all = Vec::new();
+        for service in running(project) {
+            let labels = Labels::of(service);
+            if labels.enabled() != Enabled::Yes {
+                continue;
+            }
+            for protocol in [Protocol::Http, Protocol::Tcp] {
+                for name in labels.names(protocol, Group::Routers) {
+                    let labels = labels.clone();
+                    all.push(Self {
+                        protocol,
+                        name,
+                        service,
+                        labels,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    fn speaks_tls(&self) -> bool {
+        let mut options = self.labels.parts(self.protocol, Group::Routers, self.name);
+        options.any(|(option, label)| {
+            option[0] == "tls" && (option.len() > 1 || !label.value.eq_ignore_ascii_case("false"))
+        })
+    }
+
+    fn admits(&self, domain: &str) -> bool {
+        let rule = self
+            .labels
+            .option(self.protocol, Group::Routers, self.name, &["rule"]);
+        let rule = rule.and_then(|label| Rule::parse(label.value).ok());
+        self.protocol == Protocol::Http && rule.is_some_and(|rule| rule.admits(domain))
+    }
+
+    fn path(&self) -> String {
+        let mut options = self.labels.parts(self.protocol, Group::Routers, self.name);
+        let labels = format!("services.{}.deploy.labels", self.service.name);
+        match options.next() {
+            Some((_, label)) => format!("{labels}.{}", label.label),
+            None => labels,
+        }
+    }
+}
+
+/// A router without TLS takes no request from an entry point that is asked in HTTPS, unless the entry point itself says
+/// TLS, and that of Co-op Cloud's gateway does not.
+fn lost_tls(base: &Project, head: &Project, domain: Option<&str>) -> Vec<Fault> {
+    let domain = domain.map(str::to_ascii_lowercase);
+    let is_for_domain = |router: &Router<'_>| {
+        let domain = domain.as_deref().filter(|domain| !domain.is_empty());
+        domain.is_some_and(|domain| router.admits(domain))
+    };
+    let now = Router::all(head);
+    let mut faults: Vec<Fault> = Vec::new();
+    for then in Router::all(base) {
+        if !then.speaks_tls() {
+            continue;
+        }
+        let is_same =
+            |router: &&Router<'_>| router.protocol == then.protocol && router.name == then.name;
+        // One that is renamed is known by what it is for.
+        let same: Vec<&Router<'_>> = match now.iter().find(is_same) {
+            Some(router) => vec![router],
+            None if is_for_domain(&then) => now.iter().filter(|one| is_for_domain(one)).collect(),
+            None => continue,
+        };
+        let Some(first) = same.first() else {
+            continue;
+        };
+        let message = format!(
+            "the router `{}` of service `{}` says nothing of TLS, and that of the version before does: Co-op Cloud's gateway answers 404 in HTTPS",
+            first.name, first.service.name
+        );
+        let is_known = faults.iter().any(|fault| fault.message == message);
+        if !is_known && !same.iter().any(|router| router.speaks_tls()) {
+            faults.push(Fault {
+                rule: TLS,
+                path: first.path(),
+                message,
+            });
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests;

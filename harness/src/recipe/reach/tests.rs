@@ -1,0 +1,190 @@
+//! A recipe with ports and routers, what an upgrade takes from its clients, and what it does not.
+
+use super::*;
+
+const STACK: &str = "talk-0a1b2c_ci_localhost";
+const DOMAIN: &str = "talk-0a1b2c.ci.localhost";
+
+const RECIPE: &str = r#"version: "3.8"
+services:
+  app:
+    image: a
+    networks: [proxy]
+    ports:
+      - "64738:64738"
+      - target: 64738
+        published: 64738
+        protocol: udp
+        mode: host
+      - "9000"
+    deploy:
+      labels:
+        - "traefik.enable=true"
+        - "traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80"
+        - "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)"
+        - "traefik.http.routers.${STACK_NAME}.entrypoints=web-secure"
+        - "traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}"
+        - "traefik.http.routers.${STACK_NAME}-plain.rule=Host(`plain.example.org`)"
+  relay:
+    image: b
+    ports:
+      - "10000-10009:10000-10009/udp"
+networks: {proxy: {external: true}}
+"#;
+
+fn project(text: &str) -> Project {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+    let vars = [("STACK_NAME", STACK), ("DOMAIN", DOMAIN)];
+    let vars: BTreeMap<String, String> = vars
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    Project::load(dir.path(), &["compose.yml".to_owned()], &vars).unwrap()
+}
+
+fn edited(changes: &[(&str, &str)]) -> Project {
+    let text = changes.iter().fold(RECIPE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "no `{from}`");
+        text.replace(from, to)
+    });
+    project(&text)
+}
+
+/// Returns what the changes take, each as `rule line: message`.
+fn taken(changes: &[(&str, &str)], notes: &str) -> Vec<String> {
+    let head = edited(changes);
+    let lost = lost(&project(RECIPE), &head, Some(DOMAIN), notes);
+    let lost = lost.into_iter().map(|fault| {
+        let line = head.location(&fault.path).map_or(0, |place| place.line);
+        format!("{} {line}: {}", fault.rule, fault.message)
+    });
+    lost.collect()
+}
+
+const UDP: &str =
+    "      - target: 64738\n        published: 64738\n        protocol: udp\n        mode: host\n";
+const RESOLVER: &str =
+    "        - \"traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}\"\n";
+
+#[test]
+fn a_port_that_is_dropped_moved_or_of_another_protocol_is_lost() {
+    for (changes, expected) in [
+        (&[(UDP, "")][..], "C026 7: the host's port `64738/udp`"),
+        (
+            &[("\"64738:64738\"", "\"64739:64738\"")],
+            "C026 7: the host's port `64738/tcp`",
+        ),
+        (
+            &[("protocol: udp", "protocol: sctp")],
+            "C026 7: the host's port `64738/udp`",
+        ),
+        (
+            &[("    ports:\n      - \"10000-10009:10000-10009/udp\"\n", "")],
+            "C026 22: the host's port `10000-10009/udp`",
+        ),
+        (
+            &[("10000-10009:10000-10009", "10000-10004:10000-10004")],
+            "C026 24: the host's port `10005-10009/udp`",
+        ),
+        (
+            &[(
+                "    image: b\n",
+                "    image: b\n    deploy: {replicas: 0}\n",
+            )],
+            "C026 25: the host's port `10000-10009/udp`",
+        ),
+    ] {
+        let taken = taken(changes, "");
+        assert_eq!(taken.len(), 1, "{changes:?}: {taken:?}");
+        assert!(taken[0].starts_with(expected), "{changes:?}: {taken:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_kept_or_that_operators_are_told_of_is_not_lost() {
+    const RELAY: &str = "    ports:\n      - \"10000-10009:10000-10009/udp\"\n";
+    for (changes, notes) in [
+        (&[][..], ""),
+        // Another way to write it, another mode, another port in the container, one that the engine chooses.
+        (&[(UDP, "      - \"64738:64738/udp\"\n")], ""),
+        (&[("\"64738:64738\"", "\"64738:1234\"")], ""),
+        (&[("      - \"9000\"\n", "")], ""),
+        // Another service has it.
+        (
+            &[
+                (UDP, ""),
+                (
+                    RELAY,
+                    "    ports: [\"64738:1/udp\", \"10000-10009:10000-10009/udp\"]\n",
+                ),
+            ],
+            "",
+        ),
+        (&[(UDP, "")], "Voice goes over TCP: close 64738/udp.\n"),
+        (
+            &[(RELAY, "")],
+            "The ports 10000-10009 are not needed any more.\n",
+        ),
+        (&[("image: a\n", "image: a:2\n")], ""),
+    ] {
+        let taken = taken(changes, notes);
+        assert!(taken.is_empty(), "{changes:?}: {taken:?}");
+    }
+    let told_of_another = taken(&[(UDP, "")], "Version 2.0.0 listens on 647380.\n");
+    assert_eq!(told_of_another.len(), 1, "{told_of_another:?}");
+}
+
+#[test]
+fn a_router_that_loses_its_tls_is_lost() {
+    const OTHER: &str =
+        "        - \"traefik.http.routers.${STACK_NAME}-web.rule=Host(`${DOMAIN}`)\"\n";
+    let own = "        - \"traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)\"\n        - \"traefik.http.routers.${STACK_NAME}.entrypoints=web-secure\"\n";
+    for (changes, line) in [
+        (&[(RESOLVER, "")][..], 18),
+        (&[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls=false")], 18),
+        // It is renamed, and is for the app's domain all the same.
+        (&[(RESOLVER, ""), (own, OTHER)], 17),
+    ] {
+        let taken = taken(changes, "64738 10000 10009");
+        assert_eq!(taken.len(), 1, "{changes:?}: {taken:?}");
+        assert!(
+            taken[0].starts_with(&format!("T011 {line}: ")),
+            "{changes:?}: {taken:?}"
+        );
+    }
+    for changes in [
+        &[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls=true")][..],
+        &[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls.options=x@file")],
+        &[("entrypoints=web-secure\"\n", "priority=1\"\n")],
+        &[
+            ("${STACK_NAME}.", "web."),
+            ("rule=Host(`plain", "rule=Host(`flat"),
+        ],
+        // What the base never had is no loss.
+        &[("-plain.rule=Host(`plain", "-plain.rule=Host(`other")],
+        // T002 and T006 have these.
+        &[("enable=true", "enable=false")],
+        &[
+            ("Host(`${DOMAIN}`)", "Host(`elsewhere.org`)"),
+            ("${STACK_NAME}.", "web."),
+        ],
+    ] {
+        let taken = taken(changes, "");
+        assert!(taken.is_empty(), "{changes:?}: {taken:?}");
+    }
+}
+
+#[test]
+fn release_notes_are_those_of_the_next_version_and_of_the_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let release = dir.path().join("release");
+    std::fs::create_dir(&release).unwrap();
+    for (name, text) in [("next", "one"), ("1.1.0+2", "two"), ("1.0.0+2", "three")] {
+        std::fs::write(release.join(name), text).unwrap();
+    }
+    std::fs::write(dir.path().join("four"), "four").unwrap();
+    let tree = SourceTree::open(dir.path()).unwrap();
+    assert_eq!(notes(&tree, Some("1.1.0+2")), "one\ntwo");
+    assert_eq!(notes(&tree, Some("../four")), "one");
+    assert_eq!(notes(&tree, None), "one");
+}
