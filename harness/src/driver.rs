@@ -23,6 +23,7 @@ use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::record::write_private;
 use crate::swarm::gateway::Gateway;
+use crate::swarm::pins::Pins;
 use crate::swarm::{Engine, EngineError};
 use crate::trust::Trust;
 use crate::trust::grant::GrantedDriver;
@@ -249,6 +250,14 @@ impl Driver {
     pub fn set_pace(&mut self, pace: Pace) {
         match self {
             Self::Stack(driver) => driver.site.means.pace = pace,
+            Self::Abra(_) => {}
+        }
+    }
+
+    /// Sets what images are deployed as from now on. abra deploys the recipe's own files, whose tags it resolves itself.
+    pub fn set_pins(&mut self, pins: Pins) {
+        match self {
+            Self::Stack(driver) => driver.site.means.terms.pins = pins,
             Self::Abra(_) => {}
         }
     }

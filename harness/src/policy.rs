@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::Location;
 use crate::recipe::compose::resolve::Resolved;
+use crate::swarm::pins::Pins;
 use crate::trust::{Grant, Level};
 pub use image::{is_public_registry, not_public, repository_of};
 use rules::Rule;
@@ -42,6 +43,8 @@ pub struct Terms {
     pub images: Vec<String>,
     /// The newest compose schema that the Docker client knows.
     pub schema: String,
+    /// What its images are deployed as; nothing before they are on the engine.
+    pub pins: Pins,
 }
 
 /// What a rule has against a project, in one place.
@@ -138,7 +141,7 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Judges `resolved`, the app `stack`, by `terms`, and fills in this host's ceilings.
+/// Judges `resolved`, the app `stack`, by `terms`, and fills in this host's ceilings and what its images are deployed as.
 ///
 /// # Errors
 /// [`Refused`] when a rule that refuses does not hold; for a path that a person typed only where the engine would not
@@ -169,6 +172,8 @@ pub fn judge(mut resolved: Resolved, stack: &str, terms: &Terms) -> Result<Judge
     if terms.level != Level::ByHand {
         ceilings::fill_in(&mut resolved, terms);
     }
+    // Last, for what is named by its id would be refused as a recipe's own.
+    image::pin(&mut resolved, &terms.pins);
     Ok(Judged {
         resolved,
         warnings: found,

@@ -34,6 +34,7 @@ mod routing;
 pub mod settings;
 mod teardown;
 mod tiers;
+mod uncovered;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -14,6 +14,7 @@ pub mod image;
 pub mod mounts;
 pub mod node;
 pub mod object;
+pub mod pins;
 pub mod placement;
 pub mod service;
 pub mod spec;

@@ -41,7 +41,8 @@ use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
 use crate::swarm::converge::{NotConverged, converge};
 use crate::swarm::crash::Crashes;
 use crate::swarm::holder::Holders;
-use crate::swarm::service::StackState;
+use crate::swarm::pins::Pins;
+use crate::swarm::service::{StackState, familiar_image};
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
 use hooks::{hook, label_hooks};
@@ -181,7 +182,22 @@ impl Bench {
     /// # Errors
     /// [`EngineError`].
     pub async fn state(&self) -> Result<StackState, EngineError> {
-        self.engine().stack_state(&self.lock.domain().stack()).await
+        let stack = self.lock.domain().stack();
+        let state = self.engine().stack_state(&stack).await?;
+        Ok(self.with_names(state))
+    }
+
+    /// Returns what images are deployed as.
+    fn pins(&self) -> &Pins {
+        &self.driver.site().means.terms.pins
+    }
+
+    /// Gives every service's image the name that the recipe gives it.
+    fn with_names(&self, mut state: StackState) -> StackState {
+        for service in state.services.values_mut() {
+            service.image = familiar_image(self.pins().name_of(&service.image));
+        }
+        state
     }
 
     /// Waits until the current release has converged; says meanwhile what it waits for.
@@ -235,7 +251,7 @@ impl Bench {
             }
             Ok(state) => {
                 self.converged.borrow_mut().note(&state);
-                Ok(state)
+                Ok(self.with_names(state))
             }
             settled => settled,
         }

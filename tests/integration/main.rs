@@ -5,6 +5,7 @@
 )]
 
 mod abra;
+mod bases;
 #[path = "deployed/cases.rs"]
 mod cases;
 mod cli;

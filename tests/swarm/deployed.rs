@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::engine::SwarmEnv;
+use crate::engine::{SwarmEnv, docker};
 use crate::quick::Scene;
 use crate::support::command;
 
@@ -176,6 +176,16 @@ fn the_client_gets_the_printed_project_as_its_only_file_and_no_variable_of_the_h
     assert_eq!(app["HTTP_PROXY"], Value::Null);
     // The files of configs lie in the run's directory, which the plan does not know.
     let mut shown = planned["project"].clone();
+    // A plan asks no engine for what the image's name stands for there.
+    let id = docker(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Id}}",
+        "recipe-ci/notes:2",
+    ]);
+    assert_eq!(shown["services"]["app"]["image"], "recipe-ci/notes:2");
+    shown["services"]["app"]["image"] = id.into();
     for document in [&mut deployed, &mut shown] {
         for config in document["configs"].as_object_mut().unwrap().values_mut() {
             config["file"] = Value::Null;

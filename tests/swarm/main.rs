@@ -26,6 +26,7 @@ mod joined;
 mod lessons;
 mod life;
 mod mounts;
+mod moved;
 mod ownership;
 mod pace;
 mod past;
@@ -37,6 +38,7 @@ mod ps;
 mod quick;
 #[path = "../real/main.rs"]
 mod real;
+mod registry;
 #[path = "security/rows.rs"]
 mod rows;
 #[path = "security/scene.rs"]

@@ -84,6 +84,15 @@ impl Hints {
         }
     }
 
+    /// Returns the same with what the image's name says, where the spec names it by its id.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self {
+            image: self.image.or_else(|| database::kind_of_image(name)),
+            ..self
+        }
+    }
+
     /// Returns whether a database may run in the container. What has no mount and no word about a server keeps nothing;
     /// variables with credentials are no word, because clients have the same.
     #[must_use]

@@ -11,7 +11,7 @@ use crate::name::StackName;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::{Mount, MountKind, Port, PortMode, Service};
 use crate::recipe::compose::resolve::Resolved;
-use crate::swarm::service::familiar_image;
+use crate::swarm::service::{exact_image, familiar_image};
 use crate::swarm::spec::{ServiceSpec, StackSpec, mount_text};
 
 /// How many differences a message names.
@@ -49,6 +49,8 @@ pub fn difference(
         for spec in planned.values_mut().chain(there_services.values_mut()) {
             spec.labels.retain(|key, _| !key.starts_with("coop-cloud."));
             spec.environment.clear();
+            // It asks the registry for the digest of every tag itself.
+            spec.image = familiar_image(&spec.image);
         }
     }
     for (name, wanted) in &planned {
@@ -152,7 +154,7 @@ fn planned(resolved: &Resolved, service: &Service, stack: &str) -> ServiceSpec {
     let project = &resolved.project;
     let raw = &resolved.document()["services"][&service.name];
     ServiceSpec {
-        image: familiar_image(service.image.as_deref().unwrap_or_default()),
+        image: exact_image(service.image.as_deref().unwrap_or_default()),
         labels: service.labels.clone(),
         container_labels: service.container_labels.clone(),
         environment: service
@@ -270,8 +272,11 @@ mod tests {
         assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
         let app = format!("{stack}_app");
         type Change = fn(&mut ServiceSpec);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 10] = [
             ("image `b:1`", |spec| spec.image = "b:1".to_owned()),
+            ("image `a:latest@sha256:00`", |spec| {
+                spec.image.push_str("@sha256:00");
+            }),
             ("lacks label `l=m`", |spec| spec.labels.clear()),
             ("has container label `x=y`", |spec| {
                 spec.container_labels.insert("x".to_owned(), "y".to_owned());
@@ -320,6 +325,7 @@ mod tests {
             let label = (format!("coop-cloud.{stack}.chaos"), "true".to_owned());
             spec.labels.extend([label]);
             spec.environment.insert("TYPE=x".to_owned());
+            spec.image.push_str("@sha256:00");
         }
         assert_eq!(difference(&resolved, &stack, &there, Deployer::Abra), None);
         assert!(difference(&resolved, &stack, &there, Deployer::Docker).is_some());

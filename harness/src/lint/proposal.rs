@@ -34,6 +34,7 @@ pub(super) fn findings(view: &View, root: &Path) -> Vec<Finding> {
         domain: NOMINAL_DOMAIN.to_owned(),
         images: Vec::new(),
         schema: SCHEMA.to_owned(),
+        pins: crate::swarm::pins::Pins::default(),
     };
     let mut findings: Vec<Finding> = Vec::new();
     for deploy in &view.deploys {

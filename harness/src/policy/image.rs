@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::rules::IMAGE;
 use super::{Case, Violation, scalar};
 use crate::recipe::compose::Project;
+use crate::recipe::compose::resolve::Resolved;
 use crate::swarm::image::Puller;
+use crate::swarm::pins::Pins;
 
 /// Registries that everybody can pull from without a login.
 const PUBLIC: [&str; 21] = [
@@ -212,6 +214,24 @@ pub fn not_public(project: &Project, image: &str, reason: &str) -> Violation {
             .map(|name| format!("images: [{}]", scalar(&name))),
         refused: true,
     }
+}
+
+/// Names every image by the content that was judged.
+pub(super) fn pin(resolved: &mut Resolved, pins: &Pins) {
+    if pins.is_empty() {
+        return;
+    }
+    resolved.edit(|document| {
+        let services = document.get_mut("services").and_then(Value::as_object_mut);
+        for service in services.into_iter().flat_map(|all| all.values_mut()) {
+            let Some(image) = service.get_mut("image") else {
+                continue;
+            };
+            if let Some(name) = image.as_str() {
+                *image = pins.pinned(name).into();
+            }
+        }
+    });
 }
 
 pub(super) fn check(case: &mut Case<'_>) {

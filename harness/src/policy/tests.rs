@@ -45,6 +45,7 @@ fn terms(level: Level) -> Terms {
         domain: DOMAIN.to_owned(),
         images: Vec::new(),
         schema: "3.13".to_owned(),
+        pins: crate::swarm::pins::Pins::default(),
     }
 }
 
@@ -65,6 +66,28 @@ fn ids(found: &[Violation]) -> Vec<&str> {
     let mut ids: Vec<&str> = refused.map(|found| found.rule.as_str()).collect();
     ids.dedup();
     ids
+}
+
+/// A recipe may not name an image of this host by its id; what was judged by its name is deployed so.
+#[test]
+fn what_an_image_is_deployed_as_is_filled_in_after_the_judgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = format!("sha256:{}", "ab".repeat(32));
+    let mut terms = terms(Level::Stranger);
+    terms.pins.insert("nginx:1.27".to_owned(), id.clone());
+    let files = [("compose.yml", app(""))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let judged = judge(resolved(dir.path(), &files), STACK, &terms).unwrap();
+    let deployed = judged.resolved();
+    assert_eq!(deployed.document()["services"]["app"]["image"], id.as_str());
+    assert_eq!(deployed.project.images(), [id.as_str()]);
+    let text = app("").replace("nginx:1.27", &id);
+    let refused = judge(
+        resolved(dir.path(), &[("compose.yml", &text)]),
+        STACK,
+        &terms,
+    );
+    assert!(refused.is_err());
 }
 
 /// A compose file with one service `app` that has these lines besides its image.

@@ -240,10 +240,11 @@ impl TagList {
         list
     }
 
-    /// Returns the newest version that is not newer than `head`.
+    /// Returns the versions that are not newer than `head`, oldest first.
     #[must_use]
-    pub fn newest_up_to(&self, head: &Version) -> Option<&Version> {
-        self.versions.iter().rev().find(|version| *version <= head)
+    pub fn up_to(&self, head: &Version) -> &[Version] {
+        let newer = self.versions.partition_point(|version| version <= head);
+        &self.versions[..newer]
     }
 
     /// Returns the newest version.
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn a_base_is_never_newer_than_the_head() {
         let tags = TagList::from_names(["1.0.0+1.0.0", "1.1.0+1.0.0"]);
-        let base = |head: &str| tags.newest_up_to(&version(head)).map(Version::as_str);
+        let base = |head: &str| tags.up_to(&version(head)).last().map(Version::as_str);
         assert_eq!(base("1.1.0+1.0.0"), Some("1.1.0+1.0.0"));
         assert_eq!(base("1.2.0+1.0.0"), Some("1.1.0+1.0.0"));
         assert_eq!(base("1.0.5+1.0.0"), Some("1.0.0+1.0.0"));

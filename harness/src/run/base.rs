@@ -4,16 +4,20 @@
 //! release that a cold run found green; the newest tag that is not newer than the head's version label and not the
 //! head's own commit; the tip of the default branch.
 //!
+//! Where the operator's grant covers the head, what it covers as well comes first: who may push a tag could else keep the
+//! upgrade from being tested. What becomes of a base that it does not cover is `run::uncovered`'s matter.
+//!
 //! The version label is bumped by the release commit, so a pull request carries the label of the newest release: that
 //! release is its base. The head's own commit never is: an upgrade to itself proves nothing.
 
 use serde::Serialize;
 
-use super::plan::Checkout;
+use super::plan::{Base, Checkout, trusted};
 use super::settings::Settings;
 use super::{RunError, incomplete};
 use crate::declared::Declared;
 use crate::error::chain;
+use crate::recipe::backup::BackupPlan;
 use crate::recipe::version::{TagList, Version};
 use crate::warm::canonical::Place;
 
@@ -85,6 +89,22 @@ impl Chosen {
     }
 }
 
+impl Base {
+    /// Returns whether its labels ask for a backup.
+    pub(super) fn is_backed_up(&self) -> bool {
+        BackupPlan::from_project(&self.release.project).is_backup_capable()
+    }
+
+    /// Returns what messages call it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self.kind {
+            BaseKind::Ref => format!("the {}", self.version),
+            _ => format!("published version {}", self.version),
+        }
+    }
+}
+
 /// Chooses the version to upgrade from.
 ///
 /// The inner error is the reason why the upgrade does not apply.
@@ -117,6 +137,10 @@ pub(super) fn choose(
         }
         None => None,
     };
+    let covered = |commit: &str, is_tag| {
+        let trust = trusted::of_base(settings, checkout, commit, is_tag);
+        trust.level == checkout.trust.level
+    };
     let canonical = match Place::of(&settings.host, &settings.recipe).read() {
         Ok(canonical) => canonical.filter(|canonical| canonical.snapshot.is_some()),
         Err(error) => {
@@ -135,7 +159,8 @@ pub(super) fn choose(
             checkout,
             head.as_ref(),
         ) {
-            Ok(Some(chosen)) => return Ok(Ok(chosen)),
+            Ok(Some(chosen)) if covered(&chosen.commit, true) => return Ok(Ok(chosen)),
+            Ok(Some(chosen)) => warnings.push(passed_over(&chosen.version, checkout)),
             // It is the head, or newer: one steps back to the newest release before it.
             Ok(None) => {}
             Err(remark) => warnings.push(remark),
@@ -153,13 +178,13 @@ pub(super) fn choose(
             list.ignored.join(", ")
         ));
     }
-    let (tag, reason) = match (&head, head_version) {
+    let (tags, reason) = match (&head, head_version) {
         _ if list.versions.is_empty() => (
-            None,
+            &[][..],
             "the recipe has no published version to upgrade from".to_owned(),
         ),
         (Some(head), _) => (
-            list.newest_up_to(head),
+            list.up_to(head),
             format!("every published version is newer than the head's {head}"),
         ),
         (None, label) => {
@@ -167,20 +192,35 @@ pub(super) fn choose(
                 warnings
                     .push("the head has no version label; the newest tag is the base".to_owned());
             }
-            (list.versions.last(), String::new())
+            (list.versions.as_slice(), String::new())
         }
     };
-    if let Some(tag) = tag {
+    let commit = |tag: &Version| {
+        let commit = commit_of(checkout, tag.as_str());
+        commit.expect("a version of the list is the name of a tag")
+    };
+    let mut newest_first = tags.iter().rev();
+    let tip = checkout.tip.as_ref();
+    let best = newest_first.find(|tag| covered(&commit(tag), true));
+    let best = match (best, tip) {
+        (None, Some(tip)) if covered(tip, false) => None,
+        (best, _) => best.or(tags.last()),
+    };
+    if let Some(newest) = tags.last()
+        && best != Some(newest)
+    {
+        warnings.push(passed_over(newest.as_str(), checkout));
+    }
+    if let Some(tag) = best {
         if checkout.shallow {
             warnings.push(format!(
                 "the source is a shallow clone: a version newer than {tag} may be missing from it; {}",
                 incomplete::deepen(settings)
             ));
         }
-        let commit = commit_of(checkout, tag.as_str());
         return Ok(Ok(Chosen {
             version: tag.to_string(),
-            commit: commit.expect("a version of the list is the name of a tag"),
+            commit: commit(tag),
             kind: BaseKind::Tag,
         }));
     }
@@ -188,7 +228,7 @@ pub(super) fn choose(
         // Nor can it be told whether the head is in the history of the default branch already.
         return Err(incomplete::hides_the_base(settings));
     }
-    match &checkout.tip {
+    match tip {
         Some(tip) => Ok(Ok(Chosen {
             version: format!("default branch ({})", tip.get(..8).unwrap_or(tip)),
             commit: tip.clone(),
@@ -196,6 +236,13 @@ pub(super) fn choose(
         })),
         None => Ok(Err(reason)),
     }
+}
+
+fn passed_over(version: &str, checkout: &Checkout) -> String {
+    format!(
+        "{version} is not the base: grants.yml covers the head of `{}`, and not the commit of this tag",
+        checkout.trust.source
+    )
 }
 
 fn named(
@@ -307,6 +354,7 @@ mod tests {
             remarks: Vec::new(),
             shallow: false,
             tip: None,
+            barred: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::resolved;
 use super::settings::{DEFAULT_DEADLINE, Settings};
 use super::{
     Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, retry,
-    routing,
+    routing, uncovered,
 };
 use crate::abra::Abra;
 use crate::coverage::Coverage;
@@ -28,6 +28,7 @@ use crate::policy::Terms;
 use crate::recipe::compose::pace::Pace;
 use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
+use crate::swarm::pins::Pins;
 use crate::tier::{TierError, timed};
 use crate::trust::{Level, Trust};
 
@@ -58,7 +59,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             }
         }
     }
-    let mut plan = make_plan(context, checkout.clone()).await?;
+    let by_abra = chosen.abra.is_some();
+    let mut plan = make_plan(context, checkout.clone(), traits, by_abra).await?;
     let direct;
     if chosen.abra.is_none()
         && let Some(other) = network::without_gateway(context, &plan)
@@ -67,8 +69,8 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         context = &direct;
     }
     let named = dependencies::named(&context.settings, &plan.declared)?;
-    let mut means = means(context, &plan.trust, traits, chosen.abra.is_some());
-    if chosen.abra.is_some() {
+    let mut means = means(context, &plan.trust, traits, by_abra);
+    if by_abra {
         means.pace = Pace::AsShipped;
     }
     let resolved = resolved::judged(context, &plan, &means)?;
@@ -151,9 +153,12 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         (&**lock, dependency.releases(), level)
     }));
     ownership::claim(context, &engine, &apps).await?;
-    if let Some(reason) = images::prepull(context, &engine, &plan, &mut needed, &means).await? {
-        super::tiers::without_an_image(context, &reason);
-        return Ok(None);
+    match images::prepull(context, &engine, &plan, &mut needed, &means).await? {
+        Ok(pins) => driver.set_pins(pins),
+        Err(reason) => {
+            super::tiers::without_an_image(context, &reason);
+            return Ok(None);
+        }
     }
     let pace = repeat::with_images(context, &engine, &plan, &needed, means.pace);
     driver.set_pace(pace.await?);
@@ -197,8 +202,25 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
     Ok((checkout, traits, chosen))
 }
 
-/// Makes the plan of the context's app.
-pub(super) async fn make_plan(context: &Context<'_>, checkout: Checkout) -> Result<Plan, RunError> {
+/// Makes the plan of the context's app: without a base that needs a grant and has none.
+pub(super) async fn make_plan(
+    context: &Context<'_>,
+    checkout: Checkout,
+    traits: HostTraits,
+    by_abra: bool,
+) -> Result<Plan, RunError> {
+    let plan = plan_once(context, checkout.clone()).await?;
+    let means = means(context, &plan.trust, traits, by_abra);
+    let Some(reason) = uncovered::reason(context, &plan, &means, by_abra) else {
+        return Ok(plan);
+    };
+    // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
+    start_over(context)?;
+    let barred = Some(reason);
+    plan_once(context, Checkout { barred, ..checkout }).await
+}
+
+async fn plan_once(context: &Context<'_>, checkout: Checkout) -> Result<Plan, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
     let plan = timed(
@@ -237,6 +259,7 @@ pub(super) fn means(
             domain: settings.domain.to_string(),
             images: settings.local_images.clone(),
             schema: traits.schema.to_owned(),
+            pins: Pins::default(),
         },
     }
 }

@@ -204,13 +204,15 @@ async fn deploy(
         version,
         plan,
         dirs,
+        pins,
         ..
     } = dependency;
     let plan = match plan {
         Ok(plan) => *plan,
         Err(reason) => return Ok(Err(reason)),
     };
-    let means = published::means(&named, &plan, &driver.site().means);
+    let mut means = published::means(&named, &plan, &driver.site().means);
+    means.terms.pins = pins;
     let stamp = Stamp {
         recipe: named.recipe.clone(),
         chaos: version.is_none(),

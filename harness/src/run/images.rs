@@ -7,6 +7,7 @@ use crate::driver::stack::Means;
 use crate::event::Event;
 use crate::outcome::Phase;
 use crate::policy::Terms;
+use crate::swarm::pins::Pins;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::timed;
 
@@ -29,15 +30,15 @@ pub(super) async fn judge(
     Ok(())
 }
 
-/// Makes sure that every image is there. Returns why the head cannot be deployed where a registry says that it has no
-/// such image.
+/// Makes sure that every image is there; returns what each of the plan's is deployed as, and notes that of the
+/// dependencies'. The inner error is why the head cannot be deployed: a registry says that it has no such image.
 pub(super) async fn prepull(
     context: &Context<'_>,
     engine: &Engine,
     plan: &Plan,
     needed: &mut [Dependency],
     means: &Means,
-) -> Result<Option<String>, RunError> {
+) -> Result<Result<Pins, String>, RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());
     let get = async |image: &String, terms: &Terms| {
@@ -46,29 +47,45 @@ pub(super) async fn prepull(
         let what = format!("pull of image `{image}`");
         retry::twice(&context.events, &what, async || {
             let got = engine.ensure_image(host, &context.processes, image, puller);
-            got.await.map(drop)
+            got.await
         })
         .await
     };
     timed(&context.events, Phase::Prepull, detail, async {
-        for image in &images {
-            if let Err(error) = get(image, &means.terms).await {
-                if error.is_unknown_image() && plan.head.project.images().contains(image) {
-                    return Ok(Some(error.to_string()));
+        let mut pins = Pins::default();
+        for image in images {
+            match get(&image, &means.terms).await {
+                Ok(pinned) => note(context, &mut pins, image, pinned),
+                Err(error)
+                    if error.is_unknown_image() && plan.head.project.images().contains(&image) =>
+                {
+                    return Ok(Err(error.to_string()));
                 }
-                return Err(resolved::without_image(context, plan, error));
+                Err(error) => return Err(resolved::without_image(context, plan, error)),
             }
         }
         for dependency in needed {
             let terms = dependency.terms(means);
-            for image in &dependency.images() {
-                if let Err(error) = get(image, &terms).await {
-                    dependency.broken(dependencies::missing_image(error)?);
-                    break;
+            for image in dependency.images() {
+                match get(&image, &terms).await {
+                    Ok(pinned) => note(context, &mut dependency.pins, image, pinned),
+                    Err(error) => {
+                        dependency.broken(dependencies::missing_image(error)?);
+                        break;
+                    }
                 }
             }
         }
-        Ok(None)
+        Ok(Ok(pins))
     })
     .await
+}
+
+/// Notes what an image is deployed as; says so where the engine does not show its name then.
+fn note(context: &Context<'_>, pins: &mut Pins, image: String, pinned: String) {
+    if !pinned.contains('@') {
+        let line = format!("image `{image}` came from no registry: deployed by its id");
+        context.events.emit(&Event::Deviation(line));
+    }
+    pins.insert(image, pinned);
 }

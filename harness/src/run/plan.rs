@@ -72,22 +72,8 @@ pub struct Base {
     pub upgraded: Result<Release, String>,
     /// The variables that only the upgrade gets.
     pub upgrade_env: BTreeMap<String, String>,
-}
-
-impl Base {
-    /// Returns whether its labels ask for a backup.
-    fn is_backed_up(&self) -> bool {
-        BackupPlan::from_project(&self.release.project).is_backup_capable()
-    }
-
-    /// Returns what messages call it.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        match self.kind {
-            BaseKind::Ref => format!("the {}", self.version),
-            _ => format!("published version {}", self.version),
-        }
-    }
+    /// How far its own commit is trusted.
+    pub trust: Trust,
 }
 
 /// Why there is nothing to upgrade from.
@@ -114,6 +100,8 @@ pub struct Checkout {
     pub remarks: Vec<String>,
     /// How far the source is trusted at this commit.
     pub trust: Trust,
+    /// Why nothing is upgraded from the base that it has, once that is known.
+    pub barred: Option<String>,
 }
 
 /// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
@@ -152,6 +140,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 tip,
                 remarks: fetched.remarks,
                 trust,
+                barred: None,
             })
         }
         Origin::Staged => {
@@ -185,6 +174,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                 tip,
                 remarks: Vec::new(),
                 trust,
+                barred: None,
             })
         }
     }
@@ -246,6 +236,8 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     } else if let Some(reason) = found.declared.not_applicable(Rung::Upgrade) {
         let reason = format!("declared not applicable: {reason}");
         (None, Some(NoBase::Structural(reason)))
+    } else if let Some(reason) = &checkout.barred {
+        (None, Some(NoBase::Broken(reason.clone())))
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
@@ -273,10 +265,10 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         base = None;
         no_base = Some(NoBase::Broken(reason));
     }
-    if let Some(reason) = base
-        .as_ref()
-        .and_then(|base| supplied::withheld_from_base(settings, &checkout.trust, base))
-    {
+    if let Some(reason) = base.as_ref().and_then(|base| {
+        let reason = supplied::withheld_from_base(settings, &checkout.trust, base)?;
+        Some(format!("{}: {reason}", base.in_words()))
+    }) {
         base = None;
         no_base = Some(NoBase::Broken(reason));
     }
@@ -400,6 +392,7 @@ fn read_base(
         BaseKind::Ref => release.version_label(app.domain),
         _ => Some(chosen.version.clone()),
     };
+    let is_tag = chosen.kind != BaseKind::Ref;
     Ok(Base {
         version: chosen.version.clone(),
         label,
@@ -407,6 +400,7 @@ fn read_base(
         release,
         upgraded,
         upgrade_env: more.env,
+        trust: trusted::of_base(settings, checkout, &chosen.commit, is_tag),
     })
 }
 

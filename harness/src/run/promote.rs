@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::body;
 use super::locks::wait_for_lock;
-use super::plan::{Checkout, Plan};
+use super::plan::{Checkout, NoBase, Plan};
 use super::quick::{kept_secrets, stack_driver};
 use super::settings::Settings;
 use super::{AnyError, Context, RunError, network, ownership, tiers};
@@ -223,7 +223,7 @@ async fn work(
         context,
         plan,
         release,
-        means,
+        mut means,
         stamp,
         ..
     } = step;
@@ -269,9 +269,8 @@ async fn work(
     let images = release.project.images();
     for image in &images {
         let puller = means.terms.puller(image);
-        engine
-            .ensure_image(&settings.host, &run.processes, image, puller)
-            .await?;
+        let pinned = engine.ensure_image(&settings.host, &run.processes, image, puller);
+        means.terms.pins.insert(image.clone(), pinned.await?);
     }
     let driver = stack_driver(&context, engine, means, gateway);
     let lock = Rc::clone(&app.lock);
@@ -373,7 +372,8 @@ impl<'a> Step<'a> {
             ..run.clone()
         };
         body::start_over(run).map_err(in_words)?;
-        let plan = body::make_plan(&context, candidate.checkout.clone()).await;
+        let checkout = candidate.checkout.clone();
+        let plan = body::make_plan(&context, checkout, candidate.traits, false).await;
         let mut plan = plan.map_err(in_words)?;
         // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
         if let Some(reason) = plan.masks {
@@ -384,7 +384,11 @@ impl<'a> Step<'a> {
             (Some(_), Some(base)) => base.upgraded?,
             (Some(kept), None) => {
                 let canonical = &kept.canonical.version;
-                let reason = format!("the canonical {canonical} cannot be upgraded to it");
+                let why = match &plan.no_base {
+                    Some(NoBase::Broken(why)) => format!(": {why}"),
+                    _ => String::new(),
+                };
+                let reason = format!("the canonical {canonical} cannot be upgraded to it{why}");
                 return Err(reason.into());
             }
         };

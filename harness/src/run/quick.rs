@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::body;
-use super::plan::{Checkout, Plan};
+use super::plan::{Checkout, NoBase, Plan};
 use super::settings::Settings;
 use super::{Context, RunError, base, locks, network, ownership, repeat, tiers};
 use crate::driver::stack::{HostTraits, Means, StackDriver};
@@ -258,15 +258,19 @@ async fn over_canonical<'a>(
     let pull = super::images::prepull(&context, &engine, &plan, &mut [], &means);
     let (pulled, begun) = futures_util::join!(pull, begin);
     begun?;
-    if let Some(reason) = pulled? {
-        tiers::without_an_image(&context, &reason);
-        return Ok(Quick::Done(None));
-    }
+    let pins = match pulled? {
+        Ok(pins) => pins,
+        Err(reason) => {
+            tiers::without_an_image(&context, &reason);
+            return Ok(Quick::Done(None));
+        }
+    };
     let pace = repeat::with_images(&context, &engine, &plan, &[], means.pace.clone());
-    let means = Means {
+    let mut means = Means {
         pace: pace.await?,
         ..means
     };
+    means.terms.pins = pins;
     let driver = stack_driver(&context, engine, means, gateway);
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),
@@ -323,6 +327,9 @@ fn unfit_plan(plan: &Plan, canonical: &str) -> Option<String> {
         return Some(reason.to_owned());
     }
     if let Some(Err(reason)) = plan.base.as_ref().map(|base| &base.upgraded) {
+        return Some(reason.clone());
+    }
+    if let Some(NoBase::Broken(reason)) = &plan.no_base {
         return Some(reason.clone());
     }
     let is_upgrade = plan.base.is_some() && !newer(canonical, plan.head_version.as_deref());

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::service::familiar_image;
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
 use crate::once::{self, TaskId};
@@ -92,25 +93,24 @@ impl Engine {
         }
     }
 
-    /// Makes sure that the engine has `image`; returns whether it had to be pulled.
+    /// Makes sure that the engine has `image`; returns the reference by which it is deployed: of the content that the
+    /// engine has under the name now, whatever the name leads to later.
     ///
     /// Of several runs that want it at the same time one pulls, and all of them get what that came to: an
     /// image that cannot be had is asked for once, not once per run.
     ///
     /// # Errors
-    /// [`EngineError::Pull`] when it cannot be had.
+    /// [`EngineError::Pull`] when it cannot be had, [`EngineError::NotPublic`] when it is not for `puller`.
     pub async fn ensure_image(
         &self,
         host: &HostDirs,
         processes: &Processes,
         image: &str,
         puller: Puller,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<String, EngineError> {
+        // Another run may have pulled it with a login in the meantime: it is judged as it is then.
         if self.has_image(image).await? {
-            if puller == Puller::Nobody {
-                self.is_public(host, image).await?;
-            }
-            return Ok(false);
+            return self.pin(host, image, puller).await;
         }
         let empty = host.state.join("no-logins");
         let without = (puller == Puller::Nobody).then_some(empty.as_path());
@@ -132,16 +132,40 @@ impl Engine {
             Puller::Nobody => format!("{} {image} without a login", self.host()),
         };
         match once::shared(&images, &TaskId::digest(&id), pull).await? {
-            Ok(()) => {
-                if puller == Puller::Nobody {
-                    // Another run may have pulled it with a login in the meantime.
-                    self.is_public(host, image).await?;
-                }
-                Ok(true)
-            }
+            Ok(()) => self.pin(host, image, puller).await,
             Err(reason) => Err(EngineError::Pull {
                 image: image.to_owned(),
                 reason,
+            }),
+        }
+    }
+
+    /// Returns the reference by which `image`, which is on the engine, is deployed: `redis:7@sha256:…` of one that came
+    /// from the registry that its name leads to, and the id of any other. What names a digest already stays.
+    async fn pin(
+        &self,
+        host: &HostDirs,
+        image: &str,
+        puller: Puller,
+    ) -> Result<String, EngineError> {
+        let what = format!("inspect `{image}`");
+        let inspected = self.docker.inspect_image(image).await;
+        let there = inspected.map_err(|error| self.failed(what, error))?;
+        let digests = digests_of(image, there.repo_digests);
+        let digest = match puller {
+            Puller::Nobody => Some(self.public_of(host, image, digests).await?),
+            Puller::Operator => digests.into_iter().next(),
+        };
+        if image.contains('@') {
+            return Ok(image.to_owned());
+        }
+        let digest = digest.as_deref().and_then(|name| name.split_once('@'));
+        match (digest, there.id) {
+            (Some((_, digest)), _) => Ok(format!("{}@{digest}", familiar_image(image))),
+            (None, Some(id)) => Ok(id),
+            (None, None) => Err(EngineError::Incomplete {
+                what: format!("inspect `{image}`"),
+                lacks: "the image's id",
             }),
         }
     }
@@ -162,37 +186,42 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes sure that everybody can pull the image that the engine has under this name. What was found once is
-    /// written down, by digest: content never changes.
+    /// Makes sure that everybody can pull the image that the engine has under this name.
     async fn is_public(&self, host: &HostDirs, image: &str) -> Result<(), EngineError> {
         let what = format!("inspect `{image}`");
         let inspected = self.docker.inspect_image(image).await;
         let there = inspected.map_err(|error| self.failed(what, error))?;
+        let digests = digests_of(image, there.repo_digests);
+        self.public_of(host, image, digests).await.map(drop)
+    }
+
+    /// Returns the first of `digests`, which the engine has under the name `image`, that everybody can pull. What was
+    /// found once is written down, by digest: content never changes.
+    async fn public_of(
+        &self,
+        host: &HostDirs,
+        image: &str,
+        digests: Vec<String>,
+    ) -> Result<String, EngineError> {
         let refused = |reason: &str| EngineError::NotPublic {
             image: image.to_owned(),
             reason: reason.to_owned(),
         };
-        let repository = |name: &str| policy::repository_of(name).ok().map(|(_, name)| name);
-        let wanted = repository(image);
-        // An image of one name may have come from a repository of another.
-        let digests: Vec<String> = (there.repo_digests.unwrap_or_default().into_iter())
-            .filter(|name| repository(name) == wanted)
-            .collect();
         if digests.is_empty() {
             return Err(refused("it was never pulled from a registry"));
         }
         let known = host.state.join("public-images");
-        for digest in &digests {
-            let note = known.join(TaskId::digest(digest).as_str());
+        for digest in digests {
+            let note = known.join(TaskId::digest(&digest).as_str());
             if note.exists() {
-                return Ok(());
+                return Ok(digest);
             }
-            match self.docker.inspect_registry_image(digest, None).await {
+            match self.docker.inspect_registry_image(&digest, None).await {
                 Ok(_) => {
                     // What cannot be noted is asked again.
                     drop(std::fs::create_dir_all(&known));
-                    drop(std::fs::write(&note, digest));
-                    return Ok(());
+                    drop(std::fs::write(&note, &digest));
+                    return Ok(digest);
                 }
                 Err(bollard::errors::Error::DockerResponseServerError {
                     status_code: 401 | 403 | 404,
@@ -241,5 +270,37 @@ impl Engine {
             }
             Err(error) => Err(refused(crate::error::chain(&error))),
         }
+    }
+}
+
+/// Returns those of an image's digests that are of the repository that its name leads to: an image of one name may have
+/// come from a repository of another.
+fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<String> {
+    let repository = |name: &str| policy::repository_of(name).ok().map(|(_, name)| name);
+    let Some(wanted) = repository(image) else {
+        return Vec::new();
+    };
+    let mut digests = digests.unwrap_or_default();
+    digests.retain(|name| repository(name).as_ref() == Some(&wanted));
+    digests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_of_another_repository_says_nothing_of_a_name() {
+        let hub = format!("redis@sha256:{}", "0".repeat(64));
+        let team = format!("registry.test/team/redis@sha256:{}", "1".repeat(64));
+        let all = || Some(vec![hub.clone(), team.clone()]);
+        assert_eq!(digests_of("redis:7", all()), [hub.as_str()]);
+        assert_eq!(digests_of("docker.io/library/redis", all()), [hub.as_str()]);
+        assert_eq!(
+            digests_of("registry.test/team/redis:7", all()),
+            [team.as_str()]
+        );
+        assert!(digests_of("built-here/redis:7", all()).is_empty());
+        assert!(digests_of("redis:7", None).is_empty());
     }
 }

@@ -324,6 +324,16 @@ pub fn familiar_image(image: &str) -> String {
     }
 }
 
+/// Returns the same with the digest, if the reference has one.
+#[must_use]
+pub fn exact_image(image: &str) -> String {
+    let name = familiar_image(image);
+    match image.split_once('@') {
+        Some((_, digest)) => format!("{name}@{digest}"),
+        None => name,
+    }
+}
+
 /// Services and tasks for the tests of those who judge them.
 #[cfg(test)]
 pub(crate) mod samples {

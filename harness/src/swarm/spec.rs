@@ -10,7 +10,7 @@ use bollard::query_parameters::{
     ListServicesOptionsBuilder,
 };
 
-use super::service::familiar_image;
+use super::service::exact_image;
 use super::{Engine, EngineError, NAMESPACE, filters};
 use crate::name::StackName;
 
@@ -21,7 +21,7 @@ const IMAGE_LABEL: &str = "com.docker.stack.image";
 /// One service's spec. Everything is by name and as text, so that two of them can be compared and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceSpec {
-    /// The image, as [`familiar_image`] has it.
+    /// The image, as [`exact_image`] has it.
     pub image: String,
     /// The service's labels, without those that `docker stack deploy` adds.
     pub labels: BTreeMap<String, String>,
@@ -140,7 +140,7 @@ fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec 
             .collect()
     };
     ServiceSpec {
-        image: familiar_image(container.image.as_deref().unwrap_or_default()),
+        image: exact_image(container.image.as_deref().unwrap_or_default()),
         labels: own(spec.labels),
         container_labels: own(container.labels.clone()),
         environment: container.env.iter().flatten().cloned().collect(),

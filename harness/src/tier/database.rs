@@ -72,10 +72,11 @@ struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     fn of(state: &'a StackState, service: &'a str) -> Option<Self> {
+        let there = state.services.get(service)?;
         Some(Self {
             service,
             container: state.container_of(service)?,
-            hints: Hints::of(&state.services.get(service)?.container_spec),
+            hints: Hints::of(&there.container_spec).named(&there.image),
         })
     }
 }
@@ -161,7 +162,7 @@ impl Bench {
         let question = Question {
             wish,
             table: &self.databases.table,
-            hints: &Hints::of(&service.container_spec),
+            hints: &Hints::of(&service.container_spec).named(&service.image),
             of: Some(known(database)),
         };
         let answers = ask(self.engine(), container, &service.name, &question, true).await?;

@@ -31,7 +31,8 @@ impl Bench {
             let Some(id) = state.container_of(name) else {
                 continue;
             };
-            if let Some(container) = self.engine().look_into(id).await? {
+            if let Some(mut container) = self.engine().look_into(id).await? {
+                container.image = self.pins().name_of(&container.image).to_owned();
                 seen.insert(name.clone(), container);
             }
         }

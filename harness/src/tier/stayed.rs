@@ -163,6 +163,7 @@ async fn tested(bench: &Bench, service: &Service) -> Result<bool, TierError> {
         Some(Healthcheck::None) | None => {
             let image = planned.and_then(|planned| planned.image.as_deref());
             let image = image.unwrap_or(&service.image);
+            let image = bench.pins().pinned(image);
             Ok(bench.engine().image_has_healthcheck(image).await?)
         }
     }

@@ -57,9 +57,13 @@ pub async fn run(
     let held = bench.mounts_of(&before).await?;
     let Target {
         release,
-        images,
+        mut images,
         stamp,
     } = target;
+    let pins = bench.pins();
+    for image in images.values_mut() {
+        *image = pins.name_of(pins.pinned(image)).to_owned();
+    }
     let base = std::mem::replace(&mut bench.current, release.clone());
     let strayed = bench
         .strayed(&held, &base.project, &release.project)

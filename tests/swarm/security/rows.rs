@@ -308,7 +308,12 @@ pub(crate) const ROWS: &[Row] = &[
         grant: r#""images": ["docker.io/VICTIM"]"#,
         near: r#""images": ["docker.io/VICTIM/privat", "registry.example.org/VICTIM"]"#,
         stranger: Refused("P002"),
-        ..always("a7-image", Works("of private | grep -q VICTIM/private:1"))
+        ..always(
+            "a7-image",
+            Works(
+                "of private | grep -qF \"$(docker image inspect --format '{{.Id}}' VICTIM/private:1)\"",
+            ),
+        )
     },
     Row {
         services: r#""private": {"image": "registry.internal:5000/VICTIM/private:1"}"#,

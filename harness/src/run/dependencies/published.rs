@@ -17,6 +17,7 @@ use crate::run::plan::{self, Checkout, Plan, trusted};
 use crate::run::settings::{Origin, Settings};
 use crate::run::{AnyError, RunError, network, ownership, resolved, usage};
 use crate::source_tree::SourceFileError;
+use crate::swarm::pins::Pins;
 use crate::trust::{Level, Trust};
 
 /// A dependency that was read.
@@ -32,6 +33,8 @@ pub(in crate::run) struct Dependency {
     pub(super) plan: Result<Box<Plan>, String>,
     /// Its own places within the run's.
     pub(super) dirs: RunDirs,
+    /// What its images are deployed as.
+    pub(in crate::run) pins: Pins,
 }
 
 /// Returns what a dependency is judged by in a run with `means`. What a person runs by hand includes what it needs.
@@ -142,6 +145,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         otherwise,
         plan,
         dirs,
+        pins: Pins::default(),
     })
 }
 

@@ -117,7 +117,7 @@ pub(super) fn check(settings: &Settings, trust: &Trust, head: &Release) -> Resul
 }
 
 /// Returns why the base, or the head with the base's env file, would need a secret that its source does not get.
-pub(super) fn withheld_from_base(
+pub(in crate::run) fn withheld_from_base(
     settings: &Settings,
     trust: &Trust,
     base: &Base,
@@ -126,7 +126,6 @@ pub(super) fn withheld_from_base(
     releases.into_iter().flatten().find_map(|release| {
         // What cannot be planned is said elsewhere.
         let all = lacking(settings, trust, release).ok()?;
-        let first = all.first()?;
-        Some(format!("{}: {}", base.in_words(), first.error))
+        all.into_iter().next().map(|first| first.error)
     })
 }

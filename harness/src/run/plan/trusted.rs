@@ -4,8 +4,8 @@ use super::Checkout;
 use crate::git::checkout;
 use crate::git::source::{RemoteUrl, Source};
 use crate::recipe::release::Tree;
-use crate::run::settings::Settings;
-use crate::trust::{SourceKey, Subject, Trust, decide};
+use crate::run::settings::{Origin, Settings};
+use crate::trust::{Level, SourceKey, Subject, Trust, decide};
 
 /// The ref under test, as the source has it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,6 +118,51 @@ pub(in crate::run) fn of_version(settings: &Settings, checkout: &Checkout, fetch
         ..Named::default()
     };
     weigh(settings, &SourceKey::of_url(&url), true, tree, named)
+}
+
+/// Returns the trust in the commit that an upgrade starts from, which is never more than that in the head. `is_tag` says
+/// whether it is a release, and not the tip of a branch.
+///
+/// A grant for a commit is one for what somebody read, and one for a branch for what only maintainers push: neither says
+/// anything of a tag beside them, which may be on any commit.
+pub(in crate::run) fn of_base(
+    settings: &Settings,
+    checkout: &Checkout,
+    commit: &str,
+    is_tag: bool,
+) -> Trust {
+    let head = &checkout.trust;
+    let Level::Granted(grant) = &head.level else {
+        return head.clone();
+    };
+    let tree = Tree {
+        root: checkout.tree.root.clone(),
+        commit: commit.to_owned(),
+        dirty: false,
+    };
+    let staged;
+    let url = match &settings.origin {
+        Origin::Repository(Source::Url(url) | Source::Forge { url, .. }) => Some(url),
+        Origin::Repository(Source::Path(_)) => None,
+        Origin::Staged => {
+            let origin = checkout::remote_url(&tree.root).ok().flatten();
+            staged = origin.as_deref().and_then(RemoteUrl::of_remote);
+            staged.as_ref()
+        }
+    };
+    let Some(url) = url else {
+        return Trust::stranger(&head.source, "it is on no forge");
+    };
+    let mut branches = grant.branches.clone();
+    branches.retain(|branch| tip(&tree, Some(branch)).as_deref() == Some(commit));
+    let named = Named {
+        branches: &branches,
+        is_default: tip(&tree, None).as_deref() == Some(commit),
+        is_tag,
+        chosen: true,
+    };
+    let published = settings.published.has(&settings.recipe, url);
+    weigh(settings, &SourceKey::of_url(url), published, &tree, named)
 }
 
 fn of_a_path(key: &SourceKey) -> Trust {

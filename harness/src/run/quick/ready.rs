@@ -47,7 +47,7 @@ impl<'a> Way<'a, '_> {
     /// makes the cold run says it.
     pub(super) async fn judge_as_new(&self) -> Result<(), RunError> {
         let context = self.cold;
-        let plan = body::make_plan(context, self.checkout.clone()).await?;
+        let plan = body::make_plan(context, self.checkout.clone(), self.traits, false).await?;
         let means = body::means(context, &plan.trust, self.traits, false);
         let judged = match resolved::refuse(context, &plan, &means) {
             Ok(()) => resolved::taken_by_docker(context, &plan, &means).await,
@@ -69,7 +69,7 @@ impl<'a> Way<'a, '_> {
             self.cold.redactor.add(value);
         }
         let context = on_warm_app(self.cold, self.domain, canonical, env.clone());
-        let plan = body::make_plan(&context, self.checkout.clone()).await?;
+        let plan = body::make_plan(&context, self.checkout.clone(), self.traits, false).await?;
         let version = canonical.version.clone();
         if let Some(reason) = unfit_plan(&plan, &version) {
             body::start_over(&context)?;

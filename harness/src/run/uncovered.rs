@@ -1,0 +1,100 @@
+//! A base that the grant of the head does not cover.
+//!
+//! Whoever may push a tag chooses what is upgraded from. What somebody read, or what a protected branch has, is granted
+//! secrets and paths of the host; a tag beside it is a stranger's. Neither what the base's own files ask for, nor what its
+//! env file makes of the head, nor what its containers leave on the volumes may come by the grant. So it is a base only
+//! where the grant has no part in either deploy. Otherwise there is none, for that reason: the upgrade is `unver`, which is
+//! neither the head's fault nor a pass.
+
+use super::network::no_way_through;
+use super::plan::{Base, Plan, supplied};
+use super::{Context, resolved};
+use crate::driver::stack::{Means, NotDeployable, Stamp};
+use crate::policy::Terms;
+use crate::recipe::release::Release;
+use crate::trust::Trust;
+use crate::trust::grant::GrantedDriver;
+
+/// Returns why nothing is upgraded from the base of `plan`, where it needs the head's grant and is not covered by it.
+/// `means` is how the head is deployed.
+pub(super) fn reason(
+    context: &Context<'_>,
+    plan: &Plan,
+    means: &Means,
+    by_abra: bool,
+) -> Option<String> {
+    let base = plan.base.as_ref()?;
+    if base.trust.level == plan.trust.level {
+        return None;
+    }
+    let needs = needed(context, plan, base, means, by_abra)?;
+    let Trust { source, .. } = &plan.trust;
+    Some(format!(
+        "{}: grants.yml does not cover its commit {}, and without a grant {needs}; an operator who has read it adds the \
+         commit to `commits` of `{source}`",
+        base.in_words(),
+        base.release.commit
+    ))
+}
+
+fn needed(
+    context: &Context<'_>,
+    plan: &Plan,
+    base: &Base,
+    means: &Means,
+    by_abra: bool,
+) -> Option<String> {
+    let settings = &context.settings;
+    if by_abra
+        && !base
+            .trust
+            .allows(|grant| grant.driver == Some(GrantedDriver::Abra))
+    {
+        return Some("abra, which deploys what was not judged, is not for it".to_owned());
+    }
+    if let Some(reason) = supplied::withheld_from_base(settings, &base.trust, base) {
+        return Some(format!("it is refused: {reason}"));
+    }
+    let upgraded = base.upgraded.as_ref().ok();
+    let releases = || std::iter::once(&base.release).chain(upgraded);
+    let domain = settings.domain.as_str();
+    if no_way_through(&plan.trust, domain, releases())
+        != no_way_through(&base.trust, domain, releases())
+    {
+        return Some("the gateway may not reach it".to_owned());
+    }
+    let lower = Means {
+        terms: Terms {
+            level: base.trust.level.clone(),
+            ..means.terms.clone()
+        },
+        ..means.clone()
+    };
+    let images = releases().flat_map(|release| release.project.images());
+    let mut images = images.filter(|name| lower.terms.puller(name) != means.terms.puller(name));
+    if let Some(image) = images.next() {
+        return Some(format!("image `{image}` is not for it"));
+    }
+    let stack = settings.domain.stack();
+    let differs = |release: &Release, stamp: &Stamp, what: &str| {
+        let judged = match lower.resolve(release, &stack, stamp) {
+            Ok(judged) => judged,
+            Err(NotDeployable::Policy(refused)) => {
+                let why = resolved::in_words(&refused.violations)?;
+                return Some(format!("{what} is refused: {why}"));
+            }
+            // That is said where it is judged as the head is.
+            Err(NotDeployable::Compose(_)) => return None,
+        };
+        let with_grant = means.resolve(release, &stack, stamp).ok()?;
+        let same = judged.resolved().document() == with_grant.resolved().document();
+        (!same).then(|| format!("{what} would be deployed otherwise"))
+    };
+    let base_differs = plan
+        .base_stamp(settings)
+        .and_then(|stamp| differs(&base.release, &stamp, "it"));
+    base_differs.or_else(|| {
+        let stamp = plan.head_stamp(settings);
+        upgraded.and_then(|head| differs(head, &stamp, "the head with its env file"))
+    })
+}

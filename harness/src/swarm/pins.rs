@@ -1,0 +1,58 @@
+//! What each image of a run is deployed as: the content that was judged, and not what its name leads to later.
+
+use std::collections::BTreeMap;
+
+/// The references by which images are deployed, by the names that recipes give them.
+///
+/// Swarm's agent tries to pull every image that is named by a tag when it starts a task, whatever the engine has, and
+/// moves the tag: `pullImage` in moby's `daemon/cluster/executor/container/adapter.go`. It leaves alone what is named by
+/// an id, and by a digest that the engine has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pins(BTreeMap<String, String>);
+
+impl Pins {
+    /// Notes that the image of this name is deployed as `pinned`.
+    pub fn insert(&mut self, image: String, pinned: String) {
+        self.0.insert(image, pinned);
+    }
+
+    /// Returns what the image of this name is deployed as: itself where nothing is noted.
+    #[must_use]
+    pub fn pinned<'a>(&'a self, image: &'a str) -> &'a str {
+        self.0.get(image).map_or(image, String::as_str)
+    }
+
+    /// Returns what a recipe calls the image that is deployed as `pinned`: one name of several that are the same content.
+    #[must_use]
+    pub fn name_of<'a>(&'a self, pinned: &'a str) -> &'a str {
+        let mut known = self.0.iter();
+        let found = known.find(|(_, other)| *other == pinned);
+        found.map_or(pinned, |(name, _)| name)
+    }
+
+    /// Returns whether nothing is noted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_its_name_back_and_of_two_names_of_one_content_one() {
+        let mut pins = Pins::default();
+        pins.insert("redis:7".to_owned(), "redis:7@sha256:00".to_owned());
+        pins.insert("built:1".to_owned(), "sha256:ff".to_owned());
+        pins.insert("built:2".to_owned(), "sha256:ff".to_owned());
+        assert_eq!(pins.pinned("redis:7"), "redis:7@sha256:00");
+        assert_eq!(pins.pinned("other:1"), "other:1");
+        assert_eq!(pins.name_of("redis:7@sha256:00"), "redis:7");
+        for name in ["built:1", "built:2"] {
+            assert_eq!(pins.name_of(pins.pinned(name)), "built:1");
+        }
+        assert_eq!(pins.name_of("sha256:00"), "sha256:00");
+    }
+}
