@@ -133,10 +133,10 @@ const ASKED: [(Says<'static>, &str); 5] = [
     (WANTS_SECRET, "secrets: [smtp_password]"),
     (
         Says {
-            app: "    ports: ['2525:25']\n",
+            app: "    dns: [192.0.2.1]\n",
             ..HARMLESS
         },
-        "ports: ['2525']",
+        "keys: [dns]",
     ),
     (
         Says {
