@@ -15,8 +15,9 @@ use reqwest::{Certificate, Client, ClientBuilder, Method, Url};
 
 use crate::name::{Domain, Zone};
 use crate::wait::Stopwatch;
+pub use cookies::Cookies;
 pub use fault::GatewayFault;
-pub use follow::{End, Ended};
+pub use follow::{End, Ended, MOST_REDIRECTS, Next};
 
 /// How much of an answer is kept, in bytes.
 const BODY_LIMIT: usize = 4 << 20;

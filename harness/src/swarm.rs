@@ -4,6 +4,7 @@
 //! here decides that something may be removed.
 
 pub mod archive;
+pub(crate) mod ask;
 pub mod container;
 pub mod converge;
 pub mod crash;
@@ -16,10 +17,12 @@ pub mod node;
 pub mod object;
 pub mod pins;
 pub mod placement;
+pub mod probe;
 pub mod service;
 pub mod spec;
 pub mod steady;
 pub mod teardown;
+pub mod unhealthy;
 pub mod volume;
 pub mod watch;
 
@@ -184,6 +187,7 @@ impl EngineError {
 pub struct Engine {
     docker: Docker,
     host: String,
+    repeated: ask::Repeated,
 }
 
 /// What the engine says about itself.
@@ -222,6 +226,7 @@ impl Engine {
         Ok(Self {
             docker,
             host: host.to_owned(),
+            repeated: ask::Repeated::default(),
         })
     }
 

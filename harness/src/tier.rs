@@ -43,6 +43,7 @@ use crate::swarm::crash::Crashes;
 use crate::swarm::holder::Holders;
 use crate::swarm::pins::Pins;
 use crate::swarm::service::{StackState, familiar_image};
+use crate::swarm::unhealthy::Checks;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
 use hooks::{hook, label_hooks};
@@ -217,15 +218,13 @@ impl Bench {
             .map(|service| service.name.clone())
             .collect();
         let stack = self.lock.domain().stack();
-        let shortened = self.shortened();
         let settled = converge(
             self.engine(),
             &stack,
             &expected,
             deadline,
-            crashes
-                .hasty(shortened)
-                .start_periods(self.current.project.start_periods()),
+            crashes.start_periods(self.current.project.start_periods()),
+            Checks::of(self.shortened()),
             |waiting| {
                 self.events.emit(&Event::Progress(waiting.to_owned()));
             },
@@ -460,7 +459,7 @@ async fn still_good(
     deadline: Deadline,
     data: &str,
 ) -> Result<(), TierError> {
-    let serving = bench.serving(deadline).await?;
+    let serving = bench.serving(deadline, tally.has_failed()).await?;
     if !tally.check("generic: serving", serving) {
         bench.show_logs(&bench.service_names()).await;
     }

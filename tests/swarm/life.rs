@@ -129,6 +129,25 @@ fn a_service_that_no_node_takes_is_named_with_swarms_words() {
     );
 }
 
+/// What ends well on SIGTERM is not started again by `on-failure`, and is no job that is done.
+#[test]
+fn a_worker_that_swarm_kills_as_unhealthy_and_that_ends_well_is_red() {
+    let graceful = "trap \"exit 0\" TERM; while :; do sleep 1; done";
+    let ends = "    deploy: {restart_policy: {condition: on-failure}}\n";
+    let services = worker(graceful, ends).replace(
+        "healthcheck: {disable: true}",
+        "healthcheck: {test: 'echo no queue; exit 1', interval: 1s, retries: 2}",
+    );
+    red(
+        &format!("{}{services}", web()),
+        &[
+            "`worker`",
+            "does not pass",
+            "leaves it so; exit code 1: `no queue`",
+        ],
+    );
+}
+
 #[test]
 fn a_loop_is_named_beside_a_service_whose_healthcheck_fails() {
     let often = "    deploy: {restart_policy: {delay: 1s}}\n";

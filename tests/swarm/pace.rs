@@ -103,3 +103,23 @@ fn what_is_unhealthy_only_when_it_is_asked_often_is_repeated_as_shipped_and_gree
     assert!(reason.contains("`app` was killed as unhealthy"), "{reason}");
     assert!(done.stderr.contains("as shipped"), "{}", done.stderr);
 }
+
+/// Its second task comes no further than the first, and no pace changes what it says.
+#[test]
+fn a_healthcheck_that_says_why_it_fails_is_red_after_two_tasks_and_not_repeated() {
+    let services = "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {test: 'echo refused; exit 1', interval: 3s, retries: 1}\n    \
+                    command: [sh, -c, 'trap \"exit 3\" TERM; while :; do sleep 1; done']\n    deploy: {restart_policy: {delay: 1s}}\n";
+    let mut env = SwarmEnv::new();
+    let (done, results) = install(&mut env, services, &[]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("killed 2 tasks for it") && reason.contains("exit code 1: `refused`"),
+        "{reason}"
+    );
+    assert_eq!(
+        results["attempts"].as_array().unwrap().len(),
+        0,
+        "{results:#}"
+    );
+}

@@ -68,6 +68,20 @@ pub struct Part {
     pub first_file: Option<String>,
     /// SHA-256 over the path and the content of every regular file in it, in the order of the archive.
     pub digest: String,
+    /// The databases of SQLite in it.
+    pub sqlite: SqliteFiles,
+}
+
+/// The files of SQLite's in an archive. Of their paths only the first is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SqliteFiles {
+    /// How many there are.
+    pub count: usize,
+    /// The path of the first in the archive; empty without any.
+    pub first: String,
+    /// Whether one has a write-ahead log: then what is written last is in a second file, and a copy of both is of two
+    /// moments.
+    pub has_wal: bool,
 }
 
 /// What went wrong with the app, as opposed to the host.
@@ -282,6 +296,7 @@ pub async fn save(
                 newest: 0,
                 first_file: None,
                 digest: String::new(),
+                sqlite: SqliteFiles::default(),
             };
             let read = steadily(|| read_part(own.engine, &place, part.clone(), left, room)).await?;
             match read {
@@ -418,6 +433,7 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
                     newest: 0,
                     first_file: None,
                     digest: String::new(),
+                    sqlite: SqliteFiles::default(),
                 },
             });
         }

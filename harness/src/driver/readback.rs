@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::name::StackName;
 use crate::recipe::compose::Project;
+use crate::recipe::compose::duration;
 use crate::recipe::compose::model::{Mount, MountKind, Port, PortMode, Service};
 use crate::recipe::compose::resolve::Resolved;
 use crate::swarm::service::{exact_image, familiar_image};
-use crate::swarm::spec::{ServiceSpec, StackSpec, mount_text};
+use crate::swarm::spec::{HealthSpec, ServiceSpec, StackSpec, mount_text};
 
 /// How many differences a message names.
 const SHOWN: usize = 5;
@@ -114,6 +115,16 @@ fn compare(name: &str, wanted: &ServiceSpec, found: &ServiceSpec, lines: &mut Ve
     ] {
         lines.extend(set(name, what, wanted, found));
     }
+    if wanted.healthcheck != found.healthcheck {
+        let said = |check: &Option<HealthSpec>| match check {
+            Some(check) => format!("`{check}`"),
+            None => "none".to_owned(),
+        };
+        let (wanted, found) = (said(&wanted.healthcheck), said(&found.healthcheck));
+        lines.push(format!(
+            "service `{name}` has healthcheck {found} where {wanted} was planned"
+        ));
+    }
     // Values of variables may be secret, names are not.
     let names = |set: &BTreeSet<String>, other: &BTreeSet<String>| -> BTreeSet<String> {
         let only = set.difference(other);
@@ -185,7 +196,32 @@ fn planned(resolved: &Resolved, service: &Service, stack: &str) -> ServiceSpec {
             .filter_map(|key| project.networks.iter().find(|network| network.key == *key))
             .map(|network| network.full_name(stack))
             .collect(),
+        healthcheck: healthcheck(&raw["healthcheck"]),
     }
+}
+
+/// Returns a healthcheck as Docker's client writes it into a spec: `convertHealthcheck` in `cli/compose/convert/service.go`.
+fn healthcheck(raw: &Value) -> Option<HealthSpec> {
+    let span = |key: &str| {
+        let text = raw.get(key).and_then(Value::as_str);
+        text.and_then(duration::parse).unwrap_or_default()
+    };
+    if raw.get("disable") == Some(&Value::Bool(true)) {
+        return Some(HealthSpec {
+            test: vec!["NONE".to_owned()],
+            ..HealthSpec::default()
+        });
+    }
+    let test = raw.get("test").and_then(Value::as_array);
+    let words = test.into_iter().flatten().filter_map(Value::as_str);
+    let check = HealthSpec {
+        test: words.map(str::to_owned).collect(),
+        interval: span("interval"),
+        timeout: span("timeout"),
+        start_period: span("start_period"),
+        retries: raw.get("retries").and_then(Value::as_u64).unwrap_or(0),
+    };
+    Some(check).filter(|check| *check != HealthSpec::default())
 }
 
 fn planned_mount(project: &Project, mount: &Mount, stack: &str) -> String {
@@ -238,7 +274,7 @@ mod tests {
     fn resolved() -> (Resolved, StackName) {
         let dir = tempfile::tempdir().unwrap();
         let text = "version: '3.8'\nservices:\n  app:\n    image: docker.io/library/a\n    environment: {PW: secret, GONE: null}\n    \
-                    ports: ['53:53/udp']\n    volumes: ['data:/d:ro']\n    secrets: [s]\n    configs: [{source: c, target: /c}]\n    \
+                    ports: ['53:53/udp']\n    volumes: ['data:/d:ro']\n    healthcheck: {test: 'true', interval: 1m30s, retries: 2}\n    secrets: [s]\n    configs: [{source: c, target: /c}]\n    \
                     deploy: {labels: {l: m}}\nvolumes: {data: }\nsecrets: {s: {external: true, name: z_s_v1}}\n\
                     configs: {c: {file: f}}\n";
         std::fs::write(dir.path().join("compose.yml"), text).unwrap();
@@ -272,7 +308,13 @@ mod tests {
         assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
         let app = format!("{stack}_app");
         type Change = fn(&mut ServiceSpec);
-        let changes: [(&str, Change); 10] = [
+        let changes: [(&str, Change); 11] = [
+            (
+                "healthcheck `[\"CMD-SHELL\", \"true\"] every 9s for 0ns after 0ns, 2 times` where",
+                |spec| {
+                    spec.healthcheck.as_mut().unwrap().interval = std::time::Duration::from_secs(9);
+                },
+            ),
             ("image `b:1`", |spec| spec.image = "b:1".to_owned()),
             ("image `a:latest@sha256:00`", |spec| {
                 spec.image.push_str("@sha256:00");

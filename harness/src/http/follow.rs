@@ -2,11 +2,21 @@
 
 use reqwest::Url;
 
-use super::cookies::Cookies;
-use super::{Answer, Http, HttpError, Question, Way};
+use super::{Answer, Cookies, Http, HttpError, Question, Way};
 
 /// The most redirects that are followed.
-const MOST: usize = 10;
+pub const MOST_REDIRECTS: usize = 10;
+
+/// Where an answer sends its client.
+#[derive(Debug)]
+pub enum Next {
+    /// To another address of the app.
+    Ask(Box<Question>),
+    /// To another host, or another port; its address without the query.
+    Elsewhere(String),
+    /// To what is no address.
+    Nowhere(String),
+}
 
 /// How following ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +60,44 @@ impl Answer {
 }
 
 impl Http {
+    /// Returns where `answer`, which `question` got behind `way`, sends its client; `None` when it is no redirect.
+    ///
+    /// Only 307 and 308 keep what was sent, as browsers have it.
+    #[must_use]
+    pub fn next(&self, way: &Way, question: &Question, answer: &Answer) -> Option<Next> {
+        let host = question.host.as_deref().unwrap_or(&self.domain);
+        let port = match way {
+            Way::Direct { .. } => None,
+            Way::Gateway(gateway) => Some(gateway.address.port()),
+        };
+        let location = answer.location()?;
+        let here = Url::parse(&format!("https://{host}{}", question.path)).ok()?;
+        let Ok(mut target) = here.join(location) else {
+            return Some(Next::Nowhere(location.to_owned()));
+        };
+        let own = target.host_str() == Some(host)
+            && target.port().is_none_or(|there| Some(there) == port);
+        if !own {
+            target.set_query(None);
+            target.set_fragment(None);
+            return Some(Next::Elsewhere(target.to_string()));
+        }
+        let path = match target.query() {
+            Some(query) => format!("{}?{query}", target.path()),
+            None => target.path().to_owned(),
+        };
+        Some(Next::Ask(Box::new(match answer.status {
+            307 | 308 => Question {
+                path,
+                ..question.clone()
+            },
+            _ => Question {
+                host: question.host.clone(),
+                ..Question::get(&path)
+            },
+        })))
+    }
+
     /// Follows `answer`, which `question` got behind `way`, through redirects to the same host.
     ///
     /// Cookies are kept on the way: there are apps that set one and look whether it comes back.
@@ -62,49 +110,32 @@ impl Http {
         question: &Question,
         mut answer: Answer,
     ) -> Result<End, HttpError> {
-        let host = question.host.as_deref().unwrap_or(&self.domain);
-        let port = match way {
-            Way::Direct { .. } => None,
-            Way::Gateway(gateway) => Some(gateway.address.port()),
-        };
         let mut cookies = Cookies::default();
-        let mut seen = vec![(question.path.clone(), cookies.clone())];
+        let mut asked = question.clone();
+        let mut seen = vec![(asked.path.clone(), cookies.clone())];
         let mut hops = Vec::new();
-        let mut here = Url::parse(&format!("https://{host}{}", question.path)).ok();
         let ended = loop {
-            let target = here.as_ref().zip(answer.location());
-            let Some(target) = target.and_then(|(here, location)| here.join(location).ok()) else {
-                break Ended::Here;
-            };
-            let own = target.host_str() == Some(host)
-                && target.port().is_none_or(|there| Some(there) == port);
-            if !own {
-                let mut shown = target;
-                shown.set_query(None);
-                shown.set_fragment(None);
-                hops.push(shown.to_string());
-                break Ended::Elsewhere;
+            match self.next(way, &asked, &answer) {
+                None | Some(Next::Nowhere(_)) => break Ended::Here,
+                Some(Next::Elsewhere(shown)) => {
+                    hops.push(shown);
+                    break Ended::Elsewhere;
+                }
+                Some(Next::Ask(next)) => asked = *next,
             }
-            hops.push(target.path().to_owned());
+            hops.push(without_query(&asked.path).to_owned());
             cookies.take(&answer);
-            let path = path_of(&target);
-            let asked = (path.clone(), cookies.clone());
-            if seen.contains(&asked) {
+            let this = (asked.path.clone(), cookies.clone());
+            if seen.contains(&this) {
                 break Ended::InACircle;
             }
-            if hops.len() > MOST {
+            if hops.len() > MOST_REDIRECTS {
                 break Ended::TooLong;
             }
-            seen.push(asked);
-            let mut next = Question {
-                path,
-                method: String::new(),
-                body: None,
-                ..question.clone()
-            };
+            seen.push(this);
+            let mut next = asked.clone();
             next.headers.extend(cookies.header());
             answer = self.ask(way, &next).await?;
-            here = Some(target);
         };
         Ok(End {
             answer,
@@ -114,11 +145,65 @@ impl Http {
     }
 }
 
-/// Returns path and query of an address, as they are asked for.
-#[must_use]
-pub fn path_of(url: &Url) -> String {
-    match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Domain;
+
+    #[test]
+    fn redirects_are_followed_on_the_apps_own_host_only() {
+        let zone = "b.localhost".parse().unwrap();
+        let domain = Domain::parse("note-0a1b2c.b.localhost", &zone).unwrap();
+        let http = Http::new(&domain, None).unwrap();
+        let way = Way::Direct {
+            address: [127, 0, 0, 1].into(),
+            port: 8080,
+            tls: false,
+        };
+        let follow = |host: Option<&str>, status, to: &str| {
+            let asked = Question {
+                method: "POST".to_owned(),
+                path: "/install?step=2".to_owned(),
+                host: host.map(str::to_owned),
+                headers: vec![("content-type".to_owned(), "x".to_owned())],
+                body: Some(b"x".to_vec()),
+            };
+            let answer = Answer {
+                status,
+                headers: vec![("location".to_owned(), to.to_owned())],
+                body: Vec::new(),
+                elapsed: std::time::Duration::ZERO,
+            };
+            match http.next(&way, &asked, &answer) {
+                None => "no redirect".to_owned(),
+                Some(Next::Nowhere(_)) => "nowhere".to_owned(),
+                Some(Next::Elsewhere(_)) => "elsewhere".to_owned(),
+                Some(Next::Ask(next)) => {
+                    assert_eq!(next.host.as_deref(), host);
+                    assert_eq!(next.headers.is_empty(), next.body.is_none());
+                    format!("{} {} {}", next.method, next.path, next.body.is_some())
+                }
+            }
+        };
+        assert_eq!(follow(None, 302, "/done?x=1"), " /done?x=1 false");
+        let own = "https://note-0a1b2c.b.localhost:443/";
+        assert_eq!(follow(None, 303, own), " / false");
+        assert_eq!(follow(None, 301, "next"), " /next false");
+        assert_eq!(follow(None, 307, "/y"), "POST /y true");
+        for to in ["https://evil.example/", "//other/x", "http://127.0.0.1/"] {
+            assert_eq!(follow(None, 302, to), "elsewhere", "{to}");
+        }
+        assert_eq!(follow(None, 302, "https://"), "nowhere");
+        assert_eq!(follow(None, 200, "/y"), "no redirect");
+        // An app that is asked by another name answers by it.
+        assert_eq!(
+            follow(Some("www.x.localhost"), 302, "//www.x.localhost/a"),
+            " /a false"
+        );
+        assert_eq!(follow(Some("www.x.localhost"), 302, own), "elsewhere");
     }
 }

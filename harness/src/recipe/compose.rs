@@ -7,7 +7,7 @@
 mod canon;
 mod cast;
 mod decode;
-mod duration;
+pub(crate) mod duration;
 mod env_file;
 mod expansion;
 mod extends;

@@ -234,9 +234,7 @@ impl<'a> Labels<'a> {
     /// Returns what the servers of a service are told, such as their `port`.
     #[must_use]
     pub fn server(&self, of: Protocol, name: &str, what: &str) -> Option<&Label<'a>> {
-        ["server", "servers[0]"].iter().find_map(|server| {
-            self.option(of, Group::Services, name, &["loadbalancer", server, what])
-        })
+        self.option(of, Group::Services, name, &["loadbalancer", "server", what])
     }
 }
 

@@ -343,9 +343,13 @@ async fn read_dependencies(
 ) -> Result<Vec<Dependency>, RunError> {
     let mut all = Vec::new();
     for one in named {
-        let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-        let (one, what) = (one.clone(), one.recipe.to_string());
-        let read = blocking(move || dependencies::read(&settings, &dirs, one));
+        let what = format!("fetch of dependency `{}`", one.recipe);
+        let read = retry::twice(&context.events, &what, async || {
+            let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+            let one = one.clone();
+            blocking(move || dependencies::read(&settings, &dirs, one)).await
+        });
+        let what = one.recipe.to_string();
         let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
         for secret in dependency.secrets() {
             context.redactor.add(secret);

@@ -1,9 +1,9 @@
 //! What is red while health is checked faster than the recipe says is repeated as shipped, before it is called red.
 //!
-//! Only where a shortened check decided: its service was not healthy in time, or Swarm killed a task of it as unhealthy.
-//! Whatever else is red is red at any pace.
+//! Only where a shortened check decided: its service was not healthy in time, or Swarm killed a task of it as unhealthy;
+//! and where the pace may be why ([`may_be_pace`]). Whatever else is red is red at any pace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
 use super::dependencies::Dependency;
@@ -11,8 +11,9 @@ use super::plan::Plan;
 use crate::event::Event;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::pace::{Check, Pace};
-use crate::swarm::crash::UNHEALTHY;
+use crate::swarm::probe::{Checked, may_be_pace};
 use crate::swarm::service::StackState;
+use crate::swarm::unhealthy::is_killed;
 use crate::swarm::{Engine, EngineError};
 use crate::tier::Bench;
 
@@ -26,26 +27,60 @@ pub(super) async fn because_of_pace(bench: &Bench) -> Result<Option<String>, Eng
         return Ok(None);
     }
     let state = bench.state().await?;
-    let overdue = bench.overdue.borrow();
-    Ok(decided(shortened.iter(), &overdue, &state))
+    let overdue = bench.overdue.borrow().clone();
+    for (why, container, reason) in decided(&shortened, &overdue, &state) {
+        let checked = match container {
+            Some(container) => bench.engine().health(&container).await?,
+            None => Checked::default(),
+        };
+        if (why != Why::Ended || checked.is_unhealthy) && may_be_pace(&checked.probes) {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
-/// Returns which of the services whose checks are `shortened` was red for it.
-fn decided<'a>(
-    mut shortened: impl Iterator<Item = &'a String>,
+/// Why a service may be red for its check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It was not healthy in time.
+    Overdue,
+    /// Swarm says that it killed a task for it.
+    Killed,
+    /// A task ended well, which it does after Swarm has killed it, too.
+    Ended,
+}
+
+/// Returns what of the services whose checks are `shortened` was red for them: the container that was checked, and in
+/// words.
+fn decided(
+    shortened: &BTreeSet<String>,
     overdue: &[String],
     state: &StackState,
-) -> Option<String> {
-    shortened.find_map(|name| {
-        let service = state.services.get(name)?;
-        if overdue.contains(name) {
-            return Some(format!("service `{name}` was not healthy in time"));
+) -> Vec<(Why, Option<String>, String)> {
+    let mut found = Vec::new();
+    for service in state.services.values() {
+        let name = &service.name;
+        if !shortened.contains(name) {
+            continue;
         }
-        let killed = state
-            .tasks_of(service)
-            .any(|task| task.error.contains(UNHEALTHY));
-        killed.then(|| format!("a task of service `{name}` was killed as unhealthy"))
-    })
+        if overdue.contains(name) {
+            let newest = state.tasks_of(service).next();
+            let container = newest.and_then(|task| task.container_id.clone());
+            let reason = format!("service `{name}` was not healthy in time");
+            found.push((Why::Overdue, container, reason));
+        }
+        for task in state.tasks_of(service) {
+            let why = match is_killed(task) {
+                true => Why::Killed,
+                false if task.state == "complete" => Why::Ended,
+                false => continue,
+            };
+            let reason = format!("a task of service `{name}` was killed as unhealthy");
+            found.push((why, task.container_id.clone(), reason));
+        }
+    }
+    found
 }
 
 /// Returns `pace` with the checks that the images of the run bring, which are on the engine by now; says what is
@@ -132,25 +167,24 @@ mod tests {
     fn only_what_a_shortened_check_decided_is_repeated() {
         let app = || ["app".to_owned()];
         let unhealthy = "task: non-zero exit (143): dockerexec: unhealthy container";
-        let of = |overdue: &[String], tasks| decided(app().iter(), overdue, &state(tasks));
+        let of = |shortened: &[String], overdue: &[String], tasks| -> Vec<String> {
+            let shortened = shortened.iter().cloned().collect();
+            let found = decided(&shortened, overdue, &state(tasks));
+            found.into_iter().map(|(_, _, reason)| reason).collect()
+        };
+        let crashed = vec![failed("app", "task: non-zero exit (1)")];
+        assert_eq!(of(&app(), &[], crashed), [""; 0]);
+        let other = vec![failed("db", unhealthy)];
+        assert_eq!(of(&app(), &["db".to_owned()], other), [""; 0]);
+        let up_again = vec![task("2", "app", "running"), failed("app", unhealthy)];
         assert_eq!(
-            of(&[], vec![failed("app", "task: non-zero exit (1)")]),
-            None
-        );
-        assert_eq!(of(&["db".to_owned()], vec![failed("db", unhealthy)]), None);
-        assert_eq!(
-            of(
-                &[],
-                vec![task("2", "app", "running"), failed("app", unhealthy)]
-            )
-            .unwrap(),
-            "a task of service `app` was killed as unhealthy"
+            of(&app(), &[], up_again),
+            ["a task of service `app` was killed as unhealthy"]
         );
         assert_eq!(
-            of(&app(), vec![task("1", "app", "starting")]).unwrap(),
-            "service `app` was not healthy in time"
+            of(&app(), &app(), vec![task("1", "app", "starting")]),
+            ["service `app` was not healthy in time"]
         );
-        let nothing = decided([].iter(), &app(), &state(vec![failed("app", unhealthy)]));
-        assert_eq!(nothing, None);
+        assert_eq!(of(&[], &app(), vec![failed("app", unhealthy)]), [""; 0]);
     }
 }

@@ -1,5 +1,6 @@
 //! What fails because of the host, a registry or a forge is tried again; what fails because of the recipe never is.
 
+use std::error::Error;
 use std::time::Duration;
 
 use super::RunError;
@@ -82,8 +83,10 @@ impl Transient for RunError {
         let Self::Infra { error, .. } = self else {
             return false;
         };
-        error
-            .downcast_ref::<FetchError>()
+        // A dependency's error has the fetch's as its source.
+        let first: &(dyn Error + 'static) = &**error;
+        let mut all = std::iter::successors(Some(first), |error| (*error).source());
+        all.find_map(|error| error.downcast_ref::<FetchError>())
             .is_some_and(FetchError::is_transient)
     }
 

@@ -22,6 +22,7 @@ use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
 use crate::recipe::secret::SecretSpec;
 use crate::suite::{Needs, Suite};
+use crate::swarm::Engine;
 use crate::swarm::teardown::Maker;
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, TierError, timed, without};
@@ -458,6 +459,10 @@ fn not_asked(stage: Stage) -> TierOutcome {
 }
 
 pub(super) fn record(context: &Context<'_>, outcome: TierOutcome) {
+    let engine = context.held.borrow().engine.clone();
+    for (what, reason) in engine.iter().flat_map(Engine::asked_again) {
+        context.events.emit(&Event::Retried { what, reason });
+    }
     context.held.borrow_mut().tiers.push(outcome.clone());
     context.events.emit(&Event::TierFinished(outcome));
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder,
-    LogsOptionsBuilder,
+    LogsOptionsBuilder, StatsOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -83,11 +84,12 @@ impl Engine {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
         };
+        // One that is prepared and never started does nothing.
         let exec = self
-            .docker
-            .create_exec(container, options)
-            .await
-            .map_err(|error| self.failed(what(), error))?;
+            .ask(what, async || {
+                self.docker.create_exec(container, options.clone()).await
+            })
+            .await?;
         let started = self
             .docker
             .start_exec(&exec.id, Some(StartExecOptions::default()))
@@ -137,8 +139,9 @@ impl Engine {
             Deadline::after(EXIT_GRACE),
             Duration::from_millis(20),
             || async {
-                let exec = self.docker.inspect_exec(&exec.id).await;
-                let exec = exec.map_err(|error| self.failed(what(), error))?;
+                let exec = self
+                    .ask(what, async || self.docker.inspect_exec(&exec.id).await)
+                    .await?;
                 Ok::<_, EngineError>(match exec.exit_code {
                     Some(code) if exec.running != Some(true) => Poll::Ready(code),
                     _ => Poll::NotYet("running".to_owned()),
@@ -161,17 +164,27 @@ impl Engine {
         Ok(result)
     }
 
+    /// Returns what the engine knows of a container.
+    pub(super) async fn inspected(
+        &self,
+        container: &str,
+    ) -> Result<ContainerInspectResponse, EngineError> {
+        self.ask(
+            || format!("inspect container {}", short(container)),
+            async || {
+                let none = None::<InspectContainerOptions>;
+                self.docker.inspect_container(container, none).await
+            },
+        )
+        .await
+    }
+
     /// Returns whether a container ended because it reached its memory limit; one that is gone did not.
     ///
     /// # Errors
     /// [`EngineError`] when it cannot be inspected.
     pub async fn was_out_of_memory(&self, container: &str) -> Result<bool, EngineError> {
-        let inspected = self
-            .docker
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await;
-        let what = || format!("inspect container {}", short(container));
-        match inspected.map_err(|error| self.failed(what(), error)) {
+        match self.inspected(container).await {
             Ok(found) => Ok(found
                 .state
                 .and_then(|state| state.oom_killed)
@@ -179,6 +192,32 @@ impl Engine {
             Err(error) if error.is_gone() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns how much CPU time a container has used since its start; `None` of one that is gone or where the engine
+    /// does not know.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine cannot be asked.
+    pub async fn cpu_time(&self, container: &str) -> Result<Option<Duration>, EngineError> {
+        let once = StatsOptionsBuilder::new()
+            .stream(false)
+            .one_shot(true)
+            .build();
+        let mut stats = std::pin::pin!(self.docker.stats(container, Some(once)));
+        let what = || format!("measure container {}", short(container));
+        let stats = match stats.next().await {
+            None => return Ok(None),
+            Some(stats) => stats.map_err(|error| self.failed(what(), error)),
+        };
+        let stats = match stats {
+            Err(error) if error.is_gone() => return Ok(None),
+            stats => stats?,
+        };
+        let usage = stats.cpu_stats.and_then(|stats| stats.cpu_usage);
+        let used = usage.and_then(|usage| usage.total_usage);
+        // Without the controller of the kernel the engine says zero, which no process has used.
+        Ok(used.filter(|used| *used > 0).map(Duration::from_nanos))
     }
 
     /// Returns the address of a container on the engine's gateway bridge, or `None` when it has none there
@@ -191,10 +230,14 @@ impl Engine {
         container: &str,
     ) -> Result<Option<std::net::IpAddr>, EngineError> {
         let network = self
-            .docker
-            .inspect_network(GATEWAY_BRIDGE, None::<InspectNetworkOptions>)
-            .await
-            .map_err(|error| self.failed(format!("inspect network `{GATEWAY_BRIDGE}`"), error))?;
+            .ask(
+                || format!("inspect network `{GATEWAY_BRIDGE}`"),
+                async || {
+                    let none = None::<InspectNetworkOptions>;
+                    self.docker.inspect_network(GATEWAY_BRIDGE, none).await
+                },
+            )
+            .await?;
         let found = network
             .containers
             .unwrap_or_default()
@@ -248,10 +291,11 @@ impl Engine {
             .filters(&by)
             .build();
         let mut containers = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.failed("list the containers of a service", error))?;
+            .ask(
+                || "list the containers of a service".to_owned(),
+                async || self.docker.list_containers(Some(options.clone())).await,
+            )
+            .await?;
         containers.sort_by_key(|container| std::cmp::Reverse(container.created.unwrap_or(0)));
         Ok(containers
             .into_iter()
@@ -270,20 +314,8 @@ impl Engine {
         service_id: &str,
     ) -> Result<Option<(i64, String)>, EngineError> {
         for id in self.newest_containers(service_id).await? {
-            let inspected = self
-                .docker
-                .inspect_container(&id, None::<InspectContainerOptions>)
-                .await
-                .map_err(|error| self.failed(format!("inspect container {}", short(&id)), error))?;
-            let health = inspected.state.and_then(|state| state.health);
-            if let Some(last) = health
-                .and_then(|health| health.log)
-                .and_then(|mut log| log.pop())
-            {
-                return Ok(Some((
-                    last.exit_code.unwrap_or(0),
-                    last.output.unwrap_or_default(),
-                )));
+            if let Some(last) = self.probes(&id).await?.pop() {
+                return Ok(Some((last.code, last.output)));
             }
         }
         Ok(None)

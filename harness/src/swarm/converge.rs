@@ -9,6 +9,7 @@ use super::crash::{CrashLoop, Crashes};
 use super::placement::{self, Unplaced};
 use super::service::{Service, StackState, Task, UpdateState};
 use super::steady::Lives;
+use super::unhealthy::{Checks, Unhealthy};
 use super::watch::Watch;
 use super::{Engine, EngineError};
 use crate::name::StackName;
@@ -124,6 +125,9 @@ pub enum NotConverged {
     /// A service crashes again and again.
     #[error("{0}")]
     CrashLoop(CrashLoop),
+    /// A healthcheck will not pass.
+    #[error("{0}")]
+    Unhealthy(Unhealthy),
     /// No node takes a service, for a reason that does not change.
     #[error("{0}")]
     Unplaced(Unplaced),
@@ -146,6 +150,7 @@ impl NotConverged {
                 all.extend(crash.others.iter().cloned());
                 all
             }
+            Self::Unhealthy(unhealthy) => vec![unhealthy.service.clone()],
             Self::Unplaced(unplaced) => vec![unplaced.service.clone()],
             Self::Vanished(_) | Self::Engine(_) => Vec::new(),
         }
@@ -154,7 +159,7 @@ impl NotConverged {
 
 /// Waits until `stack` is settled with every service of `expected`, and until each of them that failed meanwhile has
 /// been up for longer than what failed of it ([`Lives`]); says through `progress` what it waits
-/// for. `crashes` holds what had failed before.
+/// for. `crashes` holds what had failed before, `checks` whose healthchecks are shortened.
 ///
 /// # Errors
 /// [`NotConverged`].
@@ -164,6 +169,7 @@ pub async fn converge(
     expected: &[String],
     deadline: Deadline,
     mut crashes: Crashes,
+    mut checks: Checks,
     mut progress: impl FnMut(&str),
 ) -> Result<StackState, NotConverged> {
     let mut watch = Watch::new(engine, stack);
@@ -178,6 +184,10 @@ pub async fn converge(
         let state = engine.stack_state(stack).await?;
         let judgement = judge(&state, expected);
         let unsteady = lives.look(&state, asked, clock.elapsed());
+        checks.measure(engine, &state, &crashes, asked).await?;
+        if let Some(found) = checks.look(&state, &crashes, asked) {
+            return Err(NotConverged::Unhealthy(found));
+        }
         let pending = match &judgement {
             Judgement::Settled if unsteady.is_empty() => return Ok(state),
             Judgement::Vanished(service) => return Err(NotConverged::Vanished(service.clone())),

@@ -13,7 +13,8 @@ use super::service::{StackState, Task};
 pub const CRASH_LIMIT: usize = 5;
 
 /// How many failed tasks make a crash loop whatever else still starts, and in what time at least: so many rounds of a
-/// service with a short restart delay pass while a database is made.
+/// service with a short restart delay pass while a database is made. At Swarm's delay of 5 s this comes 25 to 30 s after
+/// the five that are enough where nothing starts.
 const PATIENT_LIMIT: (usize, Duration) = (10, Duration::from_secs(45));
 
 /// The same for failures that no other service can mend: a command or an image that does not exist.
@@ -21,10 +22,6 @@ const HOPELESS_LIMIT: usize = 2;
 
 /// From how many failures on a service is none that merely starts.
 const LOOPING: usize = 2;
-
-/// What Swarm says of a task that it killed because its check failed: `ErrContainerUnhealthy` in moby's
-/// `daemon/cluster/executor/container/errors.go`.
-pub const UNHEALTHY: &str = "unhealthy container";
 
 /// A service whose tasks fail again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +67,6 @@ pub struct Crashes {
     /// Tasks that failed before the wait.
     before: BTreeSet<String>,
     failed: BTreeMap<String, Vec<Failure>>,
-    /// The services of which one task that was killed as unhealthy is enough.
-    hasty: BTreeSet<String>,
     /// How long each service may take to start, as the recipe says.
     start_periods: BTreeMap<String, Duration>,
 }
@@ -100,16 +95,6 @@ impl Crashes {
     #[must_use]
     pub fn before(&self) -> &BTreeSet<String> {
         &self.before
-    }
-
-    /// Ends the wait when Swarm kills one task of `services` as unhealthy: for those whose check is shortened, and which
-    /// are then tried again as shipped.
-    #[must_use]
-    pub fn hasty(self, services: BTreeSet<String>) -> Self {
-        Self {
-            hasty: services,
-            ..self
-        }
     }
 
     /// Sets how long services may take to start, while what needs them may fail.
@@ -161,25 +146,22 @@ impl Crashes {
                 return Some(found(all.len(), last));
             }
         }
-        state
-            .services
-            .values()
-            .filter(|service| self.hasty.contains(&service.name))
-            .find_map(|service| {
-                let mut killed = state.tasks_of(service).filter(|task| {
-                    service.has_crashed(task)
-                        && !self.before.contains(&task.id)
-                        && task.error.contains(UNHEALTHY)
-                });
-                let task = killed.next()?;
-                Some(CrashLoop {
-                    service: service.name.clone(),
-                    failures: 1,
-                    exit_code: task.exit_code,
-                    error: task.error.clone(),
-                    others: Vec::new(),
-                })
-            })
+        None
+    }
+
+    /// Returns the tasks of a service that failed while nothing else started but what fails again and again for the
+    /// same reason, in their order; `is_same` says of a task whether that is why it failed.
+    #[must_use]
+    pub fn alone(&self, service: &str, is_same: impl Fn(&str) -> bool) -> Vec<&str> {
+        let mut looping = self.looping();
+        looping.retain(|name| {
+            self.failed[name]
+                .iter()
+                .all(|failure| is_same(&failure.task))
+        });
+        let failed = self.failed.get(service).into_iter().flatten();
+        let alone = failed.filter(|failure| failure.beside.is_subset(&looping));
+        alone.map(|failure| failure.task.as_str()).collect()
     }
 
     fn note(&mut self, state: &StackState, judgement: &Judgement, at: Duration) {
@@ -315,21 +297,6 @@ mod tests {
             crash.to_string(),
             "service `app` crash-loops: 5 failed tasks, last exit code 3"
         );
-    }
-
-    #[test]
-    fn one_task_killed_as_unhealthy_ends_the_wait_where_the_check_is_shortened() {
-        let killed = Task {
-            error: "task: non-zero exit (143): dockerexec: unhealthy container".to_owned(),
-            ..task("1", "app", "failed")
-        };
-        let state = state(&["app"], vec![killed]);
-        let look = |mut crashes: Crashes| crashes.look(&state, &judge(&state, &[]), Duration::ZERO);
-        let app = || BTreeSet::from(["app".to_owned()]);
-        assert_eq!(look(Crashes::default()), None);
-        assert_eq!(look(Crashes::default().hasty(app())).unwrap().failures, 1);
-        // What had failed before is not held against it.
-        assert_eq!(look(Crashes::since(&state).hasty(app())), None);
     }
 
     #[test]

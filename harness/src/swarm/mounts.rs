@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::InspectContainerOptions;
 use jiff::Timestamp;
 
 use super::{Engine, EngineError, filters};
@@ -121,11 +120,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`].
     pub async fn look_into(&self, container: &str) -> Result<Option<Container>, EngineError> {
-        let inspected = self
-            .docker
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| self.failed("inspect a container", error));
+        let inspected = self.inspected(container).await;
         match inspected {
             Ok(inspected) => Ok(Some(Container::of(inspected))),
             Err(error) if error.is_gone() => Ok(None),

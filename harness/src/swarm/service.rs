@@ -162,14 +162,17 @@ impl Engine {
             .status(true)
             .build();
         let tasks = ListTasksOptionsBuilder::new().filters(&mine).build();
-        let (services, tasks) = futures_util::join!(
-            self.docker.list_services(Some(services)),
-            self.docker.list_tasks(Some(tasks))
-        );
-        let services = services
-            .map_err(|error| self.failed(format!("list the services of {stack}"), error))?;
-        let tasks =
-            tasks.map_err(|error| self.failed(format!("list the tasks of {stack}"), error))?;
+        let (services, tasks) = futures_util::future::try_join(
+            self.ask(
+                || format!("list the services of {stack}"),
+                async || self.docker.list_services(Some(services.clone())).await,
+            ),
+            self.ask(
+                || format!("list the tasks of {stack}"),
+                async || self.docker.list_tasks(Some(tasks.clone())).await,
+            ),
+        )
+        .await?;
         let prefix = format!("{stack}_");
         let mut state = StackState::default();
         for service in services {

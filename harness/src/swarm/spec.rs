@@ -1,6 +1,7 @@
 //! What the engine was told to run: the specs of a stack's services, as far as they are held against a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -9,6 +10,7 @@ use bollard::query_parameters::{
     InspectNetworkOptions, ListConfigsOptionsBuilder, ListNetworksOptions,
     ListServicesOptionsBuilder,
 };
+use serde_json::Value;
 
 use super::service::exact_image;
 use super::{Engine, EngineError, NAMESPACE, filters};
@@ -39,6 +41,39 @@ pub struct ServiceSpec {
     pub configs: BTreeSet<String>,
     /// The names of the networks.
     pub networks: BTreeSet<String>,
+    /// The healthcheck; `None` where it is left to the image.
+    pub healthcheck: Option<HealthSpec>,
+}
+
+/// A healthcheck, in what all engines know of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthSpec {
+    /// The test: `CMD`, `CMD-SHELL` or `NONE`, and what follows; empty for the image's.
+    pub test: Vec<String>,
+    /// How long after a check the next one comes; zero is left to the image or to Docker, as in all below.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// How long the first failures do not count.
+    pub start_period: Duration,
+    /// After how many failures a container is unhealthy.
+    pub retries: u64,
+}
+
+impl std::fmt::Display for HealthSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            test,
+            interval,
+            timeout,
+            start_period,
+            retries,
+        } = self;
+        write!(
+            f,
+            "{test:?} every {interval:?} for {timeout:?} after {start_period:?}, {retries} times"
+        )
+    }
 }
 
 /// What the engine has of a stack.
@@ -85,10 +120,13 @@ impl Engine {
             }
         }
         let mut spec = StackSpec::default();
+        let mut checks = healthchecks(&self.raw("services", &mine).await?);
         for service in services {
             let read = service.spec.unwrap_or_default();
             let name = read.name.clone().unwrap_or_default();
-            spec.services.insert(name, read_spec(read, &names));
+            let mut read = read_spec(read, &names);
+            read.healthcheck = checks.remove(&name);
+            spec.services.insert(name, read);
         }
         for config in configs.map_err(|error| failed("configs", error))? {
             let (name, data) = read_config(config);
@@ -96,6 +134,32 @@ impl Engine {
         }
         Ok(spec)
     }
+}
+
+/// Returns the healthchecks of services by full name, from the engine's own words: bollard's model calls the key
+/// `HealthCheck`, the engine `Healthcheck`.
+fn healthchecks(services: &Value) -> BTreeMap<String, HealthSpec> {
+    let services = services.as_array().into_iter().flatten();
+    services
+        .filter_map(|service| {
+            let name = service.pointer("/Spec/Name")?.as_str()?;
+            let check = service.pointer("/Spec/TaskTemplate/ContainerSpec/Healthcheck")?;
+            let span = |key: &str| {
+                let nanoseconds = check.get(key).and_then(Value::as_u64);
+                Duration::from_nanos(nanoseconds.unwrap_or(0))
+            };
+            let test = check.get("Test").and_then(Value::as_array);
+            let words = test.into_iter().flatten().filter_map(Value::as_str);
+            let check = HealthSpec {
+                test: words.map(str::to_owned).collect(),
+                interval: span("Interval"),
+                timeout: span("Timeout"),
+                start_period: span("StartPeriod"),
+                retries: check.get("Retries").and_then(Value::as_u64).unwrap_or(0),
+            };
+            Some((name.to_owned(), check)).filter(|(_, check)| *check != HealthSpec::default())
+        })
+        .collect()
 }
 
 /// Returns the ids of the networks that a service is attached to.
@@ -168,6 +232,7 @@ fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec 
             .into_iter()
             .map(|target| networks.get(&target).cloned().unwrap_or(target))
             .collect(),
+        healthcheck: None,
     }
 }
 
@@ -216,4 +281,28 @@ fn configs(container: &TaskSpecContainerSpec) -> BTreeSet<String> {
             )
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn healthchecks_are_read_in_the_engines_own_words() {
+        let service = |name: &str, container: Value| json!({"Spec": {"Name": name, "TaskTemplate": {"ContainerSpec": container}}});
+        let check = json!({"Test": ["CMD", "x"], "Interval": 2_000_000_000_u64, "Retries": 45});
+        let found = healthchecks(&json!([
+            service("a", json!({"Healthcheck": check})),
+            service("b", json!({"Healthcheck": {}})),
+            service("c", json!({})),
+        ]));
+        let expected = HealthSpec {
+            test: vec!["CMD".to_owned(), "x".to_owned()],
+            interval: Duration::from_secs(2),
+            retries: 45,
+            ..HealthSpec::default()
+        };
+        assert_eq!(found, BTreeMap::from([("a".to_owned(), expected)]));
+    }
 }

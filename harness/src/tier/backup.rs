@@ -1,6 +1,6 @@
 //! The backup tier: a snapshot by the convention that really holds what was seeded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -9,15 +9,20 @@ use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Part, Room, Snapshot, save};
+use crate::driver::backup::{HookKind, Part, Room, Snapshot, SqliteFiles, save};
+use crate::event::Event;
+use crate::finding::Finding;
 use crate::host_file;
 use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::backup::database::live_copies;
+use crate::recipe::backup::database::{is_dumped, live_copies};
 use crate::recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
 use crate::swarm::EngineError;
 
 /// The assertion about what is in the archive.
 const ARCHIVE: &str = "generic: archive holds what was seeded";
+
+/// The assertion about databases that are files of an app.
+const SQLITE: &str = "generic: SQLite is saved as a whole";
 
 /// How much older than the seeding a saved file may look: the container's clock is the host's, but tar
 /// cuts to seconds.
@@ -182,7 +187,68 @@ async fn back_up(
         }
         Some(why) => tally.skip(ARCHIVE, format!("{why}; the restore has to prove it")),
     }
+    for (service, found) in live_sqlite(&snapshot, plan) {
+        if found.unproven {
+            tally.unver(SQLITE, found.message.clone());
+        }
+        bench.events.emit(&Event::Found(Box::new(Finding {
+            id: "F023".to_owned(),
+            service: Some(service),
+            message: found.message,
+            fix: "have a `backupbot.backup.pre-hook` make a copy, such as `sqlite3 FILE \".backup COPY\"`, and save the \
+                  copy (`backupbot.backup.volumes.<name>.path`)"
+                .to_owned(),
+        })));
+    }
     Ok(Some(snapshot))
+}
+
+/// Databases of SQLite that were saved as they lay there.
+#[derive(Debug, PartialEq, Eq)]
+struct LiveSqlite {
+    message: String,
+    /// Whether nothing tells that the copies are whole.
+    unproven: bool,
+}
+
+/// Returns the databases of SQLite in a snapshot that no hook before it has anything to do with, by the service that
+/// has them.
+fn live_sqlite(snapshot: &Snapshot, plan: &BackupPlan) -> Vec<(String, LiveSqlite)> {
+    let mut by_service: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
+    for part in snapshot.parts.iter().filter(|part| part.sqlite.count > 0) {
+        let volume = plan
+            .volumes
+            .iter()
+            .find(|saved| saved.volume == part.volume);
+        let mounts = volume.into_iter().flat_map(|volume| &volume.mounts);
+        let mut services: Vec<&str> = mounts.map(|mount| mount.service.as_str()).collect();
+        services.push(&part.service);
+        if !services.iter().any(|service| is_dumped(plan, service)) {
+            by_service.entry(&part.service).or_default().push(part);
+        }
+    }
+    let found = by_service.into_iter().map(|(service, parts)| {
+        let unproven = parts.iter().any(|part| part.sqlite.has_wal);
+        let count: usize = parts.iter().map(|part| part.sqlite.count).sum();
+        let more = match count - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let torn = match unproven {
+            true => {
+                "it has a write-ahead log, so a copy of both files is of two moments, and nothing here shows that it is \
+                 whole"
+            }
+            false => "a copy from the middle of a write is torn",
+        };
+        let message = format!(
+            "`{}`{more} on volume `{}` is a database of SQLite, and is saved as it lies there while `{service}` runs: \
+             {torn}",
+            parts[0].sqlite.first, parts[0].volume
+        );
+        (service.to_owned(), LiveSqlite { message, unproven })
+    });
+    found.collect()
 }
 
 /// Runs the declared check of the backup; returns whether there is one, or why it does not hold.
@@ -378,7 +444,57 @@ mod tests {
             newest,
             first_file: None,
             digest: String::new(),
+            sqlite: SqliteFiles::default(),
         }
+    }
+
+    #[test]
+    fn a_database_of_sqlite_that_no_hook_copies_is_named_and_its_log_proves_nothing() {
+        let plan = |hook: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let labels = format!("backupbot.backup: 'true', {hook}");
+            let text = format!(
+                "services:\n  app:\n    image: a\n    volumes: ['data:/data']\n    deploy: {{labels: {{{labels}}}}}\n\
+                 volumes: {{data: }}\n"
+            );
+            std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+            let files = ["compose.yml".to_owned()];
+            let project =
+                crate::recipe::compose::Project::load(dir.path(), &files, &BTreeMap::new());
+            BackupPlan::from_project(&project.unwrap())
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let of = |count, has_wal| {
+            let mut part = part(dir.path(), "", &[("data/x", "y")], 100);
+            part.sqlite = SqliteFiles {
+                count,
+                first: "data/a.db".to_owned(),
+                has_wal,
+            };
+            Snapshot {
+                id: "x".to_owned(),
+                parts: vec![part],
+                sealed: None,
+            }
+        };
+        assert_eq!(live_sqlite(&of(0, false), &plan("")), []);
+        let found = live_sqlite(&of(2, false), &plan(""));
+        let (service, found) = &found[0];
+        assert_eq!((service.as_str(), found.unproven), ("app", false));
+        assert!(
+            found
+                .message
+                .starts_with("`data/a.db` and 1 more on volume `data`"),
+            "{found:?}"
+        );
+        let found = live_sqlite(&of(1, true), &plan(""));
+        assert!(
+            found[0].1.unproven && found[0].1.message.contains("write-ahead log"),
+            "{found:?}"
+        );
+        // A hook of the service makes the copy, or has it hold still.
+        let hook = "backupbot.backup.pre-hook: 'sqlite3 /data/a.db .dump'";
+        assert_eq!(live_sqlite(&of(1, true), &plan(hook)), []);
     }
 
     fn place(dir: &str) -> Place {

@@ -10,15 +10,10 @@ use super::{Bench, TierError};
 use crate::declared::file::Request;
 use crate::event::Event;
 use crate::finding::Finding;
-use crate::http::cookies::Cookies;
-use crate::http::follow::path_of;
-use crate::http::{Answer, Question};
+use crate::http::{Answer, Cookies, MOST_REDIRECTS, Next, Question};
 
 /// The statuses that count where none are declared.
 const STATUSES: [u16; 4] = [200, 201, 202, 204];
-
-/// How many redirects are followed.
-const MOST_REDIRECTS: usize = 5;
 
 /// How many lines of an answer are shown.
 const SHOWN_LINES: usize = 30;
@@ -99,11 +94,19 @@ async fn make(
                 answer.status
             )));
         }
-        match next(bench.lock.domain().as_str(), &question, &answer) {
-            Some(Ok(following)) => question = following,
-            Some(Err(reason)) => {
+        match bench.http.next(&way, &question, &answer) {
+            Some(Next::Ask(following)) => question = *following,
+            Some(Next::Elsewhere(target)) => {
                 show(bench, &asked, &answer);
-                return Ok(Err(reason));
+                return Ok(Err(format!(
+                    "it redirects to another host, `{target}`, which is not asked"
+                )));
+            }
+            Some(Next::Nowhere(target)) => {
+                show(bench, &asked, &answer);
+                return Ok(Err(format!(
+                    "it redirects to `{target}`, which is no address"
+                )));
             }
             None => {
                 show(bench, &asked, &answer);
@@ -172,7 +175,7 @@ fn question(bench: &Bench, request: &Request) -> Result<Question, String> {
     Ok(Question {
         method: method(request).to_owned(),
         path: fill.text(&request.path)?,
-        host: None,
+        host: bench.health_host(),
         headers,
         body,
     })
@@ -228,37 +231,6 @@ impl<S: Fn(&str) -> Option<String>> Filling<S> {
     }
 }
 
-/// Returns what a redirect asks for next, why it is not followed, or nothing when it is none.
-fn next(domain: &str, asked: &Question, answer: &Answer) -> Option<Result<Question, String>> {
-    let location = answer.location()?;
-    let base = Url::parse(&format!("https://{domain}{}", asked.path)).ok()?;
-    let Ok(url) = base.join(location) else {
-        return Some(Err(format!(
-            "it redirects to `{location}`, which is no address"
-        )));
-    };
-    if url.host_str() != Some(domain) {
-        return Some(Err(format!(
-            "it redirects to another host, `{location}`, which is not asked"
-        )));
-    }
-    let path = path_of(&url);
-    // As browsers do: only 307 and 308 keep what was sent.
-    let keeps = matches!(answer.status, 307 | 308);
-    Some(Ok(if keeps {
-        Question {
-            path,
-            ..asked.clone()
-        }
-    } else {
-        Question {
-            method: "GET".to_owned(),
-            path,
-            ..Question::default()
-        }
-    }))
-}
-
 /// Says when a new app answers with its installer: then it holds nothing, whatever passes.
 async fn look_for_installer(bench: &Bench) -> Result<(), TierError> {
     let Some(web) = bench.web() else {
@@ -267,10 +239,16 @@ async fn look_for_installer(bench: &Bench) -> Result<(), TierError> {
     let Ok(way) = bench.way(&web).await? else {
         return Ok(());
     };
-    let Ok(answer) = bench.http.ask(&way, &Question::get("/")).await else {
+    let front = Question {
+        host: bench.health_host(),
+        ..Question::get("/")
+    };
+    let Ok(answer) = bench.http.ask(&way, &front).await else {
         return Ok(());
     };
-    if let Some(location) = answer.location().filter(|location| is_installer(location)) {
+    if let Some(location) = answer.location()
+        && is_installer(location)
+    {
         bench.events.emit(&Event::Found(Box::new(Finding {
             id: "F022".to_owned(),
             service: Some(web.service),
@@ -299,16 +277,6 @@ fn is_installer(location: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, headers: &[(&str, &str)]) -> Answer {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Answer {
-            status,
-            headers: headers.iter().map(own).collect(),
-            body: Vec::new(),
-            elapsed: std::time::Duration::ZERO,
-        }
-    }
-
     #[test]
     fn values_are_filled_in_and_a_secret_that_is_not_there_is_named() {
         let fill = Filling {
@@ -323,31 +291,6 @@ mod tests {
         assert_eq!(filled, serde_json::json!({"user": ["s3cret", 1]}));
         let reason = fill.text("${secret:none}").unwrap_err();
         assert!(reason.contains("no secret `none`"), "{reason}");
-    }
-
-    #[test]
-    fn redirects_are_followed_on_the_apps_own_host_only() {
-        let asked = Question {
-            method: "POST".to_owned(),
-            path: "/install?step=2".to_owned(),
-            host: None,
-            headers: Vec::new(),
-            body: Some(b"x".to_vec()),
-        };
-        let follow = |status, to| {
-            let next = next("a.b", &asked, &answer(status, &[("location", to)]));
-            next.map(|next| next.map(|next| (next.method, next.path, next.body.is_some())))
-        };
-        let get = |path: &str| Some(Ok(("GET".to_owned(), path.to_owned(), false)));
-        assert_eq!(follow(302, "/done?x=1"), get("/done?x=1"));
-        assert_eq!(follow(303, "https://a.b:443/"), get("/"));
-        assert_eq!(follow(301, "next"), get("/next"));
-        let same = Some(Ok(("POST".to_owned(), "/y".to_owned(), true)));
-        assert_eq!(follow(307, "/y"), same);
-        for elsewhere in ["https://evil.example/", "//other/x", "http://127.0.0.1/"] {
-            assert!(follow(302, elsewhere).unwrap().is_err(), "{elsewhere}");
-        }
-        assert_eq!(follow(200, "/y"), None);
     }
 
     #[test]

@@ -150,7 +150,7 @@ async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierErr
                     }));
                 }
             }
-            match bench.serving(deadline).await? {
+            match bench.serving(deadline, false).await? {
                 Ok(seen) => Ok(Ok(seen)),
                 Err(reason) => {
                     bench.show_logs(&bench.service_names()).await;

@@ -50,10 +50,7 @@ impl Bench {
                 let Some(container) = task.container_id.as_deref() else {
                     continue;
                 };
-                if task.exit_code == Some(KILLED)
-                    && task.has_failed()
-                    && self.engine().was_out_of_memory(container).await?
-                {
+                if may_be_out_of_memory(task) && self.engine().was_out_of_memory(container).await? {
                     self.teach(out_of_memory(&service.name));
                 }
             }
@@ -180,6 +177,11 @@ fn impatient_database(service: &Service, raw: Option<&serde_json::Value>) -> Opt
     ))
 }
 
+/// The kernel kills what reaches its limit; so do many others.
+fn may_be_out_of_memory(task: &Task) -> bool {
+    task.exit_code == Some(KILLED) && task.has_failed()
+}
+
 fn out_of_memory(service: &str) -> Finding {
     finding(
         "F004",
@@ -204,8 +206,10 @@ fn grew(service: &str, was: u64, now: u64) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::ask::testing::engine;
     use crate::swarm::service::samples;
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_task_that_swarm_had_to_kill_is_named_with_its_grace_and_a_crash_is_not() {
@@ -229,6 +233,60 @@ mod tests {
         assert_eq!(look(&stopped("shutdown", 0, json!({}))), None);
         assert_eq!(look(&stopped("shutdown", 143, json!({}))), None);
         assert_eq!(look(&stopped("failed", 137, json!({}))), None);
+    }
+
+    #[test]
+    fn a_database_that_may_be_killed_while_it_writes_is_named() {
+        let look = |service: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let text = format!("services:\n  db:\n{service}");
+            std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+            let files = ["compose.yml".to_owned()];
+            let project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
+            let service = project.service("db").unwrap();
+            impatient_database(service, project.raw_service("db"))
+        };
+        let found = look("    image: postgres:15\n").unwrap();
+        assert_eq!(
+            (found.id.as_str(), found.service.as_deref()),
+            ("F003", Some("db"))
+        );
+        assert!(found.message.contains("it is killed 10 s after"), "{found}");
+        assert_eq!(
+            look("    image: postgres:15\n    stop_grace_period: 1m\n"),
+            None
+        );
+        assert_eq!(look("    image: nginx:1\n"), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_container_that_reached_its_memory_limit_is_named_and_one_that_was_killed_is_not() {
+        let ended = |state: &str, code| Task {
+            exit_code: Some(code),
+            ..samples::task("1", "app", state)
+        };
+        assert!(may_be_out_of_memory(&ended("failed", 137)));
+        assert!(!may_be_out_of_memory(&ended("failed", 1)));
+        // Swarm stopped it.
+        assert!(!may_be_out_of_memory(&ended("shutdown", 137)));
+        for (state, expected) in [
+            (r#"{"State": {"OOMKilled": true}}"#, true),
+            (r#"{"State": {"OOMKilled": false}}"#, false),
+            ("{}", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let (engine, _) = engine(dir.path(), 0, state);
+            assert_eq!(
+                engine.was_out_of_memory("c").await.unwrap(),
+                expected,
+                "{state}"
+            );
+        }
+        let found = out_of_memory("app");
+        assert_eq!(
+            (found.id.as_str(), found.service.as_deref()),
+            ("F004", Some("app"))
+        );
     }
 
     #[test]

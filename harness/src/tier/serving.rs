@@ -1,6 +1,7 @@
 //! The generic proof that an app serves: the real app answers over HTTP.
 
 mod look;
+mod rest;
 mod settled;
 
 use std::cell::RefCell;
@@ -12,12 +13,16 @@ use crate::event::Event;
 use crate::http::{Question, Way};
 use crate::recipe::compose::query::Web;
 use crate::recipe::traefik::faults;
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use crate::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
 use look::{Asked, Seen};
+use rest::Rest;
 pub use settled::Settled;
 
 /// How often an app is asked that does not serve yet.
 const INTERVAL: Duration = Duration::from_millis(150);
+
+/// How long an app may take that is red already: long enough to see that it serves none the less.
+const RED: Duration = Duration::from_secs(15);
 
 impl Bench {
     /// Returns where the app is asked: as declared, else as the recipe tells its gateway; unless nothing of it runs.
@@ -56,6 +61,12 @@ impl Bench {
         runs.then_some(web)
     }
 
+    /// Returns the host that the app is asked for where that is not its domain.
+    pub(super) fn health_host(&self) -> Option<String> {
+        let host = self.declared.health().host.as_ref()?;
+        Some(host.replace("${DOMAIN}", self.lock.domain().as_str()))
+    }
+
     /// Returns the way to the app at this moment, or why there is none.
     ///
     /// # Errors
@@ -69,18 +80,23 @@ impl Bench {
 
     /// Waits until the app serves and is ready; returns what was seen, or why it does not.
     ///
-    /// A declared HTTP timeout counts from now; without one it is what is left of the deploy's.
+    /// A declared HTTP timeout counts from now; without one it is what is left of the deploy's. Of a tier that `is_red`
+    /// the verdict is known, and 15 s are enough for what else is wrong.
     ///
     /// # Errors
     /// [`TierError`] when the host fails.
     pub async fn serving(
         &self,
         deadline: Deadline,
+        is_red: bool,
     ) -> Result<Result<Option<String>, String>, TierError> {
-        let deadline = self
+        let mut deadline = self
             .declared
             .http_timeout()
             .map_or(deadline, Deadline::after);
+        if is_red {
+            deadline = deadline.min(Deadline::after(RED));
+        }
         let seen = match self.answers(deadline).await? {
             Ok(seen) => seen,
             Err(reason) => return Ok(Err(reason)),
@@ -156,13 +172,10 @@ impl Bench {
         web: &Web,
         deadline: Deadline,
     ) -> Result<Result<Option<String>, String>, TierError> {
-        let health = self.declared.health();
-        let domain = self.lock.domain();
-        let host = health.host.as_ref();
         let asked = Asked {
             http: &self.http,
             question: Question {
-                host: host.map(|host| host.replace("${DOMAIN}", domain.as_str())),
+                host: self.health_host(),
                 ..Question::get(self.declared.health_path())
             },
             accepted: self.declared.accepted(),
@@ -174,15 +187,37 @@ impl Bench {
         };
         let settled = RefCell::new(self.settled.take());
         settled.borrow_mut().begin();
+        let rest = RefCell::new(Rest::default());
+        let missing_at = RefCell::new(None::<(Stopwatch, String)>);
         let polled = poll_until(deadline, INTERVAL, || async {
+            // Asking is work for the app.
+            if let Some((since, said)) = &*missing_at.borrow()
+                && since.elapsed() < rest::INTERVAL
+            {
+                return Ok(Poll::NotYet(said.clone()));
+            }
+            missing_at.take();
             if let Err(reason) = self.join_gateway().await? {
                 return Ok(Poll::NotYet(reason));
             }
             let direct = self.way_to(&web.service, web.port, web.tls).await?;
             let seen = asked.look(direct, self.gateway.as_ref()).await;
             let seen = match seen {
-                Seen::Missing(missing) if self.is_checked(&web.service).await? => {
+                Seen::Missing(missing)
+                    if missing.is_no_page() && self.is_checked(&web.service).await? =>
+                {
                     Seen::Final(missing)
+                }
+                Seen::Missing(missing) => {
+                    let (engine, state) = (self.engine(), self.state().await?);
+                    let mut resting = rest.take();
+                    let how = resting.measure(engine, &state, &missing.key).await?;
+                    rest.replace(resting);
+                    if let Some(how) = how {
+                        return Ok(Poll::Ready(Err(format!("{}; {how}", missing.text))));
+                    }
+                    missing_at.replace(Some((Stopwatch::start(), missing.text.clone())));
+                    Seen::Missing(missing)
                 }
                 other => other,
             };

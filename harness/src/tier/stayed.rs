@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Bench, Tally, TierError};
 use crate::recipe::compose::model::Healthcheck;
+use crate::swarm::probe::Probe;
 use crate::swarm::service::{Service, StackState, Task};
 use crate::swarm::watch::Watch;
 use crate::wait::{Deadline, Stopwatch};
@@ -96,6 +97,10 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
     let web = web.map(|web| web.service);
     let mut died = found.died;
     for service in found.ended {
+        if let Some(reason) = killed(bench, &service).await? {
+            died.get_or_insert((service, reason));
+            continue;
+        }
         let reason = format!(
             "service `{service}` ended with exit code 0 after it had converged, and its restart policy leaves it so"
         );
@@ -115,6 +120,29 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
         }
     }
     Ok(())
+}
+
+/// Returns how Swarm killed a service that then ended well, because its healthcheck failed.
+async fn killed(bench: &Bench, service: &str) -> Result<Option<String>, TierError> {
+    let state = bench.state().await?;
+    let Some(found) = state.services.get(service) else {
+        return Ok(None);
+    };
+    for task in state.tasks_of(found).filter(|task| found.is_done(task)) {
+        let Some(container) = &task.container_id else {
+            continue;
+        };
+        let checked = bench.engine().health(container).await?;
+        if checked.is_unhealthy {
+            let said = checked.probes.last().map(Probe::said);
+            return Ok(Some(format!(
+                "service `{service}` became unhealthy after it had converged; Swarm killed it, and its restart policy \
+                 leaves it so: {}",
+                said.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Looks until every service has been up for long enough, or one has died.

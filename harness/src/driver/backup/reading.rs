@@ -1,16 +1,20 @@
 //! Reading one part of a backup out of its container, and what is in its archive.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Fault, Part, Room, source};
+use super::{Fault, Part, Room, SqliteFiles, source};
 use crate::host_file;
 use crate::swarm::holder::HeldPath;
 use crate::swarm::{Engine, EngineError};
 
 /// How often a part is read whose archive is broken: a file that shrinks while the engine packs it breaks it off.
 const READINGS: u32 = 3;
+
+/// How many bytes of a file tell that it is SQLite's, and whether it has a write-ahead log.
+const SQLITE_HEAD: u64 = 20;
 
 /// Why a part could not be read, and whether it may be another time.
 pub(super) struct Unread(pub(super) Fault, pub(super) bool);
@@ -100,7 +104,12 @@ pub(super) fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Resu
         }
         let name = entry.path()?.display().to_string();
         let mut digest = Sha256::new();
-        let size = std::io::copy(&mut entry, &mut HashWriter(&mut digest))?;
+        let mut head = Vec::new();
+        entry.by_ref().take(SQLITE_HEAD).read_to_end(&mut head)?;
+        digest.update(&head);
+        let rest = std::io::copy(&mut entry, &mut HashWriter(&mut digest))?;
+        let size = head.len() as u64 + rest;
+        note_sqlite(&mut part.sqlite, &name, &head);
         part.files += 1;
         if part.files > room.files {
             let reason = format!("it has more than {} files", room.files);
@@ -117,6 +126,19 @@ pub(super) fn examine(file: &Path, part: &mut Part, room: Room) -> std::io::Resu
     }
     part.digest = hex::encode(all.finalize());
     Ok(())
+}
+
+/// Notes a file of this name if it is SQLite's by its first bytes: <https://www.sqlite.org/fileformat2.html>. Of the
+/// versions at 18 and 19 two means that it has a write-ahead log.
+fn note_sqlite(found: &mut SqliteFiles, name: &str, head: &[u8]) {
+    if !head.starts_with(b"SQLite format 3\0") {
+        return;
+    }
+    if found.count == 0 {
+        name.clone_into(&mut found.first);
+    }
+    found.count += 1;
+    found.has_wal |= head.get(18) == Some(&2);
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

@@ -16,6 +16,7 @@ fn want(below: &str) -> Wanted {
             newest: 0,
             first_file: None,
             digest: String::new(),
+            sqlite: SqliteFiles::default(),
         },
     }
 }
@@ -179,4 +180,39 @@ fn what_is_noted_of_an_archive_does_not_grow_with_its_files_and_tells_two_apart(
     let different: std::collections::BTreeSet<_> = digests.iter().collect();
     assert_eq!(different.len(), digests.len());
     assert_eq!(noted(&file("a", "b")).digest, digests[0]);
+}
+
+#[test]
+fn a_database_of_sqlite_is_known_by_its_first_bytes_whatever_it_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("data.tar");
+    let mut archive = tar::Builder::new(std::fs::File::create(&file).unwrap());
+    let sqlite = |version: u8| {
+        let mut content = b"SQLite format 3\0\x10\0".to_vec();
+        content.extend([version, version]);
+        content.resize(4096, 0);
+        content
+    };
+    for (name, content) in [
+        ("data/app", sqlite(1)),
+        ("data/app.db", sqlite(2)),
+        ("data/app.sqlite", b"SQLite format".to_vec()),
+        ("data/empty", Vec::new()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive
+            .append_data(&mut header, name, content.as_slice())
+            .unwrap();
+    }
+    archive.into_inner().unwrap();
+    let mut part = want("").part;
+    examine(&file, &mut part, Room::ALL).unwrap();
+    let expected = SqliteFiles {
+        count: 2,
+        first: "data/app".to_owned(),
+        has_wal: true,
+    };
+    assert_eq!(part.sqlite, expected);
+    assert_eq!((part.files, part.content_bytes), (4, 2 * 4096 + 13));
 }

@@ -346,7 +346,15 @@ fn what_the_forge_says_becomes_a_typed_error() {
     let result = fetch(&request(&format!("{}/nothing", server.url()), None, &to));
     let path = "/nothing/info/refs";
     assert_eq!(status_of(result), (404, path.into(), Fault::Usage));
-    for status in [403, 429, 500, 503] {
+    for (status, again) in [
+        (401, false),
+        (403, false),
+        (404, false),
+        (408, true),
+        (429, true),
+        (500, true),
+        (503, true),
+    ] {
         let server = Server::start(
             &fixture.served(),
             Rules {
@@ -354,15 +362,9 @@ fn what_the_forge_says_becomes_a_typed_error() {
                 ..Rules::default()
             },
         );
-        assert_eq!(
-            status_of(fetch(&request(
-                &format!("{}/notes", server.url()),
-                None,
-                &to
-            )))
-            .0,
-            status
-        );
+        let result = fetch(&request(&format!("{}/notes", server.url()), None, &to));
+        let transient = result.as_ref().unwrap_err().is_transient();
+        assert_eq!((status_of(result).0, transient), (status, again));
     }
     // A page for people.
     let page = Server::start(
@@ -406,6 +408,7 @@ fn no_connection_and_no_tls_are_told_apart() {
         &to,
     )));
     assert!(matches!(error, TransportError::Tls { .. }), "{error:?}");
+    assert!(!FetchError::from(error).is_transient());
     answering.join().unwrap();
     drop(server);
     // Bound and not listening: the port of a server that is gone may be another test's.
@@ -418,6 +421,7 @@ fn no_connection_and_no_tls_are_told_apart() {
         &to,
     )));
     assert!(matches!(error, TransportError::Connect { .. }), "{error:?}");
+    assert!(FetchError::from(error).is_transient());
     assert!(!to.exists());
 }
 

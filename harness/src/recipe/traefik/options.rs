@@ -32,8 +32,8 @@ const SERVICE: &[&str] = &[
     "highestrandomweight",
 ];
 const BALANCER: &[&str] = &[
+    // Never `servers[0]`: Traefik's labels have the list's one entry under this name (`label-slice-as-struct`).
     "server",
-    "servers",
     "sticky",
     "healthcheck",
     "passivehealthcheck",
@@ -119,7 +119,7 @@ pub(super) fn unknown(protocol: Protocol, group: Group, option: &[String]) -> Op
         known = match (group, plain) {
             (Group::Routers, "tls") => TLS,
             (Group::Services, "loadbalancer") => BALANCER,
-            (Group::Services, "server" | "servers") => SERVER,
+            (Group::Services, "server") => SERVER,
             _ => return None,
         };
     }

@@ -78,17 +78,27 @@ pub(in crate::run) fn read(
     read_it(settings, dirs, &named).map_err(|error| about(recipe, error))
 }
 
+/// What went wrong with a dependency; the source says what it was.
+#[derive(Debug, thiserror::Error)]
+#[error("dependency `{recipe}`")]
+struct OfDependency {
+    recipe: RecipeName,
+    #[source]
+    source: AnyError,
+}
+
 fn about(recipe: &RecipeName, error: RunError) -> RunError {
-    let text = |error: &AnyError| {
-        format!("dependency `{recipe}`: {}", crate::error::chain(&**error)).into()
+    let of = |source| {
+        let recipe = recipe.clone();
+        OfDependency { recipe, source }.into()
     };
     match error {
         RunError::Usage { error, hints } => RunError::Usage {
-            error: text(&error),
+            error: of(error),
             hints,
         },
         RunError::Infra { error, hints } => RunError::Infra {
-            error: text(&error),
+            error: of(error),
             hints,
         },
         refused @ RunError::Refused { .. } => refused,
@@ -305,5 +315,35 @@ impl Dependency {
             }
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fetch::FetchError;
+    use crate::git::http::TransportError;
+    use crate::run::retry::Transient as _;
+
+    #[test]
+    fn a_forge_that_stumbles_is_asked_again_for_a_dependency_too() {
+        let said = |status| {
+            let error = FetchError::from(TransportError::Status {
+                host: "forge".to_owned(),
+                path: "/x/info/refs".to_owned(),
+                status,
+                authorized: false,
+                meaning: "it stumbled",
+            });
+            about(&"notes".parse().unwrap(), RunError::infra(error))
+        };
+        assert!(said(503).is_transient());
+        assert!(!said(403).is_transient());
+        assert_eq!(
+            said(503).in_words(),
+            "dependency `notes`: `forge` answered 503 for `/x/info/refs`: it stumbled"
+        );
+        let wrong = RunError::infra(std::io::Error::other("the disk"));
+        assert!(!about(&"notes".parse().unwrap(), wrong).is_transient());
     }
 }

@@ -3,6 +3,9 @@
 use crate::declared::Statuses;
 use crate::http::{Answer, Ended, Gateway, Http, HttpError, Question, Way};
 
+/// What is the same for two redirects to a page that is not there.
+const NO_PAGE: &str = "redirect to 404";
+
 /// How much of a body is shown, in characters.
 const SHOWN: usize = 100;
 
@@ -24,7 +27,7 @@ pub(super) enum Seen {
     Serves(Said),
     /// It may serve later.
     NotYet(Said),
-    /// A page that is not there: the app's answer, if it has begun.
+    /// A page that is not there, or an error of the app's own: its answer, if it has begun.
     Missing(Said),
     /// If it goes on so, that is its answer.
     Final(Said),
@@ -41,6 +44,13 @@ pub(super) struct Said {
     pub(super) key: String,
     /// What is shown.
     pub(super) text: String,
+}
+
+impl Said {
+    /// Returns whether a page is not there, in contrast to an error of the app's own.
+    pub(super) fn is_no_page(&self) -> bool {
+        matches!(self.key.as_str(), "404" | NO_PAGE)
+    }
 }
 
 fn said(key: impl Into<String>, text: impl Into<String>) -> Said {
@@ -168,9 +178,10 @@ impl Asked<'_> {
                 let last = end.answer.status;
                 let reached = format!("{to}: status {last}{}", body_of(&end.answer));
                 match last {
-                    500.. => Seen::NotYet(said("", reached)),
+                    500 | 501 | 505.. => Seen::Missing(said("redirect to an error", reached)),
+                    502..=504 => Seen::NotYet(said("", reached)),
                     404 if is_gateways(&end.answer) => Seen::NotYet(said("", reached)),
-                    404 if self.alone => Seen::Missing(said("redirect to 404", reached)),
+                    404 if self.alone => Seen::Missing(said(NO_PAGE, reached)),
                     _ => Seen::Serves(said("", format!("{to} ({last}) in {millis} ms"))),
                 }
             }
@@ -191,6 +202,8 @@ impl Asked<'_> {
         let key = status.to_string();
         match status {
             404 => Seen::Missing(said(key, text)),
+            // What a gateway or a maintenance page says, 502 to 504, ends by itself; these are the app's own words.
+            500 | 501 | 505.. => Seen::Missing(said(key, text)),
             // It asks to come back, or has not begun.
             408 | 425 | 429 | 500.. => Seen::NotYet(said(key, text)),
             _ => {

@@ -209,6 +209,12 @@ fn what_breaks_an_operator_is_found_with_its_rule_and_its_line() {
             "server.prot=80",
             "T001 12: `traefik.http.services.blog-0a1b2c_ci_localhost.loadbalancer.server.prot`: services of Traefik have no `prot`; did you mean `port`?",
         ),
+        // As in Traefik's files; seen to be passed over by 3.0.4 and 3.7.15.
+        (
+            "loadbalancer.server.port",
+            "loadbalancer.servers[0].port",
+            "T001 12: `traefik.http.services.blog-0a1b2c_ci_localhost.loadbalancer.servers[0].port`: services of Traefik have no `servers[0]`; did you mean `server`?",
+        ),
         (
             "entrypoints",
             "entrypoint",
@@ -274,7 +280,7 @@ fn what_works_for_an_operator_is_no_fault() {
         &[("enable=true", "enable=True")][..],
         &[("        - \"traefik.docker.network=proxy\"\n", "")],
         &[("docker.network", "swarm.network")],
-        &[("loadbalancer.server.port", "loadBalancer.servers[0].port")],
+        &[("loadbalancer.server.port", "loadBalancer.server.port")],
         &[(
             "port=80",
             "port=80\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.server.scheme=https\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.serverstransport=insecure@file",

@@ -101,8 +101,10 @@ async fn a_status_says_whether_an_app_serves_will_or_never_does() {
         (408, "not yet", "status 408"),
         (425, "not yet", "status 425"),
         (429, "not yet", "status 429"),
-        (500, "not yet", "status 500"),
+        (500, "missing", "status 500"),
+        (502, "not yet", "status 502"),
         (503, "not yet", "status 503"),
+        (507, "missing", "status 507"),
     ] {
         let seen = looked(at(front(status, ""), false), None, true).await;
         is(&seen, expected, words);
@@ -156,7 +158,7 @@ async fn a_redirect_serves_where_it_leads_somewhere() {
             302,
             "Location: /broken\r\n",
             true,
-            "not yet",
+            "missing",
             "302 at / → /broken: status 500, body `no database`",
         ),
         (

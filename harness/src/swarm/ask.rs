@@ -1,0 +1,221 @@
+//! Questions to the engine, which change nothing and may be asked again.
+//!
+//! One connection that breaks off, as when the engine is restarted with its containers alive, ends no run. What makes or
+//! removes something is not asked here: nobody knows whether the first request arrived.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+
+use super::{Engine, EngineError};
+use crate::error::chain;
+use crate::wait::pause;
+
+/// How long to wait before the second and the third try, as for registries and forges.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// What was asked again, for the report.
+#[derive(Debug, Clone)]
+pub(super) struct Repeated {
+    pauses: [Duration; 2],
+    said: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Default for Repeated {
+    fn default() -> Self {
+        Self {
+            pauses: PAUSES,
+            said: Arc::default(),
+        }
+    }
+}
+
+impl Repeated {
+    fn said(&self) -> std::sync::MutexGuard<'_, Vec<(String, String)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the error of a request that got no answer, as bollard has it.
+fn not_sent(error: impl std::fmt::Display) -> ApiError {
+    std::io::Error::other(error.to_string()).into()
+}
+
+impl Engine {
+    /// Asks, and asks twice more while the engine does not answer. `what` is a verb with its object.
+    ///
+    /// # Errors
+    /// That of the last try.
+    pub(super) async fn ask<T>(
+        &self,
+        what: impl Fn() -> String,
+        question: impl AsyncFn() -> Result<T, ApiError>,
+    ) -> Result<T, EngineError> {
+        for span in self.repeated.pauses {
+            match question().await.map_err(|error| self.failed(what(), error)) {
+                Err(error @ EngineError::Unreachable { .. }) => {
+                    let reason = chain(&error);
+                    tracing::warn!(what = what(), reason, "the engine is asked again");
+                    self.repeated.said().push((what(), reason));
+                }
+                done => return done,
+            }
+            pause(span).await;
+        }
+        question().await.map_err(|error| self.failed(what(), error))
+    }
+
+    /// Returns a listing (`services`) with `filters`, in the engine's own words, for what bollard's models do not hold.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) async fn raw(
+        &self,
+        listing: &str,
+        filters: &HashMap<String, Vec<String>>,
+    ) -> Result<serde_json::Value, EngineError> {
+        crate::tls::choose_provider();
+        let socket = self.host.trim_start_matches("unix://");
+        let client = reqwest::Client::builder()
+            .unix_socket(socket)
+            .timeout(Duration::from_secs(super::ANSWER_LIMIT))
+            .build()
+            .map_err(not_sent);
+        let mut url = reqwest::Url::parse("http://docker/").expect("it is an address");
+        url.set_path(listing);
+        let filters = serde_json::to_string(filters).expect("texts are valid JSON");
+        url.query_pairs_mut().append_pair("filters", &filters);
+        self.ask(
+            || format!("list the {listing}"),
+            async || {
+                let client = client.as_ref().map_err(|error| not_sent(error))?;
+                let answer = client.get(url.clone()).send().await.map_err(not_sent)?;
+                let status = answer.status();
+                let body = answer.bytes().await.map_err(not_sent)?;
+                if !status.is_success() {
+                    return Err(ApiError::DockerResponseServerError {
+                        status_code: status.as_u16(),
+                        message: String::from_utf8_lossy(&body).into_owned(),
+                    });
+                }
+                Ok(serde_json::from_slice(&body)?)
+            },
+        )
+        .await
+    }
+
+    /// Returns what was asked again since the last call, each with the reason.
+    #[must_use]
+    pub fn asked_again(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut *self.repeated.said())
+    }
+}
+
+/// An engine for tests that hangs up for some times, and then answers.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// The first lines of all requests so far.
+    pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
+
+    /// Returns an engine in `dir` that hangs up `failures` times and then answers everything with `answer`, JSON; and
+    /// what it was asked. It waits for no time between two tries.
+    pub(crate) fn engine(
+        dir: &std::path::Path,
+        failures: usize,
+        answer: &'static str,
+    ) -> (Engine, Asked) {
+        let socket = dir.join("engine.sock");
+        let listener = UnixListener::bind(&socket).expect("it can be made");
+        let asked = Asked::default();
+        let noted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).unwrap_or(0);
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                let line = request.lines().next().unwrap_or_default();
+                let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                noted.push(line.to_owned());
+                if noted.len() > failures {
+                    let head =
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                    let length = answer.len();
+                    let all = format!("{head}\r\nContent-Length: {length}\r\n\r\n{answer}");
+                    drop(stream.write_all(all.as_bytes()));
+                }
+            }
+        });
+        let mut engine =
+            Engine::connect(&format!("unix://{}", socket.display())).expect("the socket is there");
+        engine.repeated.pauses = [Duration::ZERO; 2];
+        (engine, asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::engine;
+    use super::*;
+    use crate::name::Domain;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_question_to_an_engine_that_hangs_up_once_is_asked_again_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, asked) = engine(dir.path(), 1, "[]");
+        let zone = "ci.localhost".parse().unwrap();
+        let domain = Domain::parse("note-0a1b2c.ci.localhost", &zone).unwrap();
+        let state = engine.stack_state(&domain.stack()).await.unwrap();
+        assert!(state.tasks.is_empty());
+        // Services and tasks, one of them twice.
+        assert_eq!(asked.lock().unwrap().len(), 3);
+        let again = engine.asked_again();
+        assert_eq!(again.len(), 1, "{again:?}");
+        assert!(again[0].0.starts_with("list the "), "{again:?}");
+        assert_eq!(engine.asked_again(), []);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_engine_that_stays_away_is_asked_three_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, asked) = engine(dir.path(), 99, "");
+        let error = engine.look_into("c").await.unwrap_err();
+        assert!(
+            matches!(error, EngineError::Unreachable { .. }),
+            "{error:?}"
+        );
+        assert_eq!(asked.lock().unwrap().len(), 3);
+    }
+
+    /// A command that the engine may have begun is not begun twice.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_command_is_prepared_again_and_never_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = ["x".to_owned()];
+        let limit = Duration::from_secs(60);
+        let (away, asked) = engine(dir.path(), 99, "");
+        away.exec("c", &command, None, limit).await.unwrap_err();
+        let requests = asked.lock().unwrap().clone();
+        let prepares = |line: &String| line.contains("/containers/c/exec");
+        assert!(
+            requests.len() == 3 && requests.iter().all(prepares),
+            "{requests:?}"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let (back, asked) = engine(dir.path(), 1, r#"{"Id": "e"}"#);
+        // What it answers to the start is no stream.
+        back.exec("c", &command, None, limit).await.unwrap_err();
+        let requests = asked.lock().unwrap().clone();
+        let starts = requests
+            .iter()
+            .filter(|line| line.contains("/exec/e/start"));
+        assert_eq!(starts.count(), 1, "{requests:?}");
+    }
+}

@@ -1,0 +1,413 @@
+//! What the healthcheck of a container said, and what that is worth.
+//!
+//! Swarm says `starting` of a task until its check passes, and `unhealthy container` of one that it killed. Why a check
+//! fails is in the container only: the engine keeps the last five results.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, HealthStatusEnum, HealthcheckResult};
+use jiff::Timestamp;
+use regex::Regex;
+
+use super::{Engine, EngineError};
+
+/// From how long on a probe may be what slows its app down, where it runs every two seconds: a quarter of the time.
+const COSTLY: Duration = Duration::from_millis(500);
+
+/// What a failed probe says when it was asked too often, or had to wait: another pace may change that.
+const BUSY: [&str; 5] = [
+    "timeout",
+    "timed out",
+    "too many",
+    "rate limit",
+    "Try again",
+];
+
+/// How many of a log's lines are compared with those of the task before.
+const LINES: usize = 200;
+
+/// One run of a healthcheck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Its exit code; -1 where it could not be started or took longer than its `timeout`.
+    pub code: i64,
+    /// What it wrote, as far as the engine keeps it: 4 KiB.
+    pub output: String,
+    /// How long it took, by the engine's clock.
+    pub took: Duration,
+    /// Whether it began after the `start_period`, in which a failure counts for nothing.
+    pub counts: bool,
+}
+
+impl Probe {
+    /// Returns what is the same for two probes that saw the same: numbers change with every try, except the status of
+    /// an HTTP answer.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let status = self.status().map(|status| status.to_string());
+        format!(
+            "{} {} {}",
+            self.code,
+            status.unwrap_or_default(),
+            without_numbers(&self.output)
+        )
+    }
+
+    /// Returns why no waiting changes what this probe says: its program is not there, or the app's answer is a refusal.
+    #[must_use]
+    pub fn final_reason(&self) -> Option<&'static str> {
+        if self.code == 0 || !self.counts {
+            return None;
+        }
+        if self.cannot_run() {
+            return Some("its command cannot be run in the container");
+        }
+        // As `tier::serving` has it: 404 is also said by an app that has begun and has no pages yet.
+        let refuses =
+            |status: u16| (400..500).contains(&status) && !matches!(status, 404 | 408 | 425 | 429);
+        self.status()
+            .is_some_and(refuses)
+            .then_some("the app answers, and refuses it")
+    }
+
+    fn cannot_run(&self) -> bool {
+        // `sh: 1: curl: not found`, also behind `|| exit 1`; runc's words where there is no shell.
+        static NOT_FOUND: LazyLock<Regex> = LazyLock::new(|| {
+            let shell = r"(?m)^(/[\w/]*/)?\w*sh: (line )?(\d+: )?[^\s:]+: ((command )?not found|Permission denied)$";
+            Regex::new(&format!(
+                "{shell}|OCI runtime exec failed|executable file not found"
+            ))
+            .expect("it is a pattern")
+        });
+        matches!(self.code, 126 | 127) || NOT_FOUND.is_match(&self.output)
+    }
+
+    /// Returns the status of the HTTP answer that the probe got, as curl and both kinds of wget write it.
+    fn status(&self) -> Option<u16> {
+        static STATUS: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(
+                r"(?:returned error: (?:HTTP/\d(?:\.\d)? )?|HTTP/\d(?:\.\d)? |ERROR )(\d{3})\b",
+            )
+            .expect("it is a pattern")
+        });
+        STATUS.captures(&self.output)?.get(1)?.as_str().parse().ok()
+    }
+
+    /// Returns the failure in one line.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let lines = self.output.lines().map(str::trim);
+        // curl draws its progress before it says what is wrong.
+        let last = lines.rev().find(|line| !line.is_empty());
+        match last {
+            Some(line) => format!("exit code {}: `{}`", self.code, clipped(line)),
+            None => format!("exit code {}, and it writes nothing", self.code),
+        }
+    }
+}
+
+/// Returns whether probes as often as every two seconds may be why they fail: they take long, or were refused for coming
+/// too often, or do not say what is wrong. What says the same at little cost each time says it at any pace.
+#[must_use]
+pub fn may_be_pace(probes: &[Probe]) -> bool {
+    let Some(last) = probes.last() else {
+        return true;
+    };
+    // The machine holds up any of them; the quickest says what it costs.
+    let quickest = probes.iter().map(|probe| probe.took).min();
+    let names_a_cause = !last.output.trim().is_empty() || last.cannot_run();
+    let busy = |probe: &Probe| {
+        probe.status() == Some(429) || BUSY.iter().any(|word| probe.output.contains(word))
+    };
+    last.code == 0
+        || !names_a_cause
+        || probes.iter().any(|probe| probe.words() != last.words())
+        || probes.iter().any(busy)
+        || quickest.is_none_or(|took| took >= COSTLY)
+}
+
+/// What a container's healthcheck said, and what the container wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether the engine calls it unhealthy: then Swarm kills it. A container that has ended keeps the word.
+    pub is_unhealthy: bool,
+    /// The last probes, oldest first.
+    pub probes: Vec<Probe>,
+    /// The lines of its log, without numbers.
+    pub lines: BTreeSet<String>,
+}
+
+impl Checked {
+    /// Returns whether this container came no further than the one `before` it: its check ends with the same words, and
+    /// its log has nothing new.
+    #[must_use]
+    pub fn is_as_far_as(&self, before: &Self) -> bool {
+        let words = |checked: &Self| checked.probes.last().map(Probe::words);
+        words(self).is_some() && words(self) == words(before) && self.lines.is_subset(&before.lines)
+    }
+}
+
+fn clipped(line: &str) -> String {
+    const SHOWN: usize = 160;
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN)
+        .collect()
+}
+
+/// Returns `text` without its words that hold a digit, such as times and ids.
+fn without_numbers(text: &str) -> String {
+    let words = text.split_whitespace();
+    let plain = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    plain.collect::<Vec<_>>().join(" ")
+}
+
+fn checked_of(inspected: ContainerInspectResponse) -> Checked {
+    let state = inspected.state.unwrap_or_default();
+    let health = state.health.unwrap_or_default();
+    let check = inspected.config.and_then(|config| config.healthcheck);
+    let period = check.and_then(|check| check.start_period).unwrap_or(0);
+    let period = Duration::from_nanos(u64::try_from(period).unwrap_or(0));
+    let moment = |text: Option<String>| text?.parse::<Timestamp>().ok();
+    let started = moment(state.started_at);
+    let probe = |result: HealthcheckResult| {
+        let (start, end) = (moment(result.start), moment(result.end));
+        let since = |earlier: Option<Timestamp>, later: Option<Timestamp>| {
+            Duration::try_from(later?.duration_since(earlier?)).ok()
+        };
+        Probe {
+            code: result.exit_code.unwrap_or(0),
+            output: result.output.unwrap_or_default(),
+            // Not known is long.
+            took: since(start, end).unwrap_or(COSTLY),
+            counts: since(started, start).is_some_and(|after| after >= period),
+        }
+    };
+    let log = health.log.unwrap_or_default().into_iter();
+    Checked {
+        is_unhealthy: health.status == Some(HealthStatusEnum::UNHEALTHY),
+        probes: log.map(probe).collect(),
+        lines: BTreeSet::new(),
+    }
+}
+
+impl Engine {
+    /// Returns the last probes of a container, oldest first; none where it has no healthcheck, has not been checked, or
+    /// is gone.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be inspected.
+    pub async fn probes(&self, container: &str) -> Result<Vec<Probe>, EngineError> {
+        Ok(self.health(container).await?.probes)
+    }
+
+    /// Returns what a container's healthcheck said; nothing of one that has none or is gone.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be inspected.
+    pub async fn health(&self, container: &str) -> Result<Checked, EngineError> {
+        match self.inspected(container).await {
+            Ok(inspected) => Ok(checked_of(inspected)),
+            Err(error) if error.is_gone() => Ok(Checked::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns what a container's healthcheck said and what the container wrote; nothing of one that is gone.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be asked.
+    pub async fn checked(&self, container: &str) -> Result<Checked, EngineError> {
+        let checked = self.health(container).await?;
+        let lines = match self.container_log(container, LINES).await {
+            Ok(lines) => lines,
+            Err(error) if error.is_gone() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let lines = lines.iter().map(|line| without_numbers(line)).collect();
+        Ok(Checked { lines, ..checked })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn probe(code: i64, output: &str) -> Probe {
+        Probe {
+            code,
+            output: output.to_owned(),
+            took: Duration::from_millis(60),
+            counts: true,
+        }
+    }
+
+    #[test]
+    fn what_no_waiting_changes_is_told_from_what_an_app_says_that_starts() {
+        for (code, output, is_final) in [
+            (127, "", true),
+            (126, "", true),
+            (1, "/bin/sh: curl: not found\n", true),
+            (1, "/bin/sh: 1: curl: not found", true),
+            (1, "bash: line 1: nc: command not found", true),
+            (1, "sh: /check.sh: Permission denied", true),
+            (
+                -1,
+                "OCI runtime exec failed: exec failed: container_linux.go:380: starting container process caused: exec: \
+                 \"curl\": executable file not found in $PATH: unknown",
+                true,
+            ),
+            (22, "curl: (22) The requested URL returned error: 401", true),
+            (
+                22,
+                "curl: (22) The requested URL returned error: 403 Forbidden",
+                true,
+            ),
+            (
+                1,
+                "wget: server returned error: HTTP/1.1 400 Bad Request",
+                true,
+            ),
+            (8, "2026-01-01 10:00:00 ERROR 401: Unauthorized.", true),
+            // An app that starts says these as well.
+            (
+                22,
+                "curl: (22) The requested URL returned error: 404",
+                false,
+            ),
+            (
+                22,
+                "curl: (22) The requested URL returned error: 429",
+                false,
+            ),
+            (
+                22,
+                "curl: (22) The requested URL returned error: 502",
+                false,
+            ),
+            (
+                1,
+                "wget: server returned error: HTTP/1.1 404 Not Found",
+                false,
+            ),
+            (
+                7,
+                "curl: (7) Failed to connect to localhost port 80: Connection refused",
+                false,
+            ),
+            (1, "", false),
+            (1, "page not found", false),
+            (1, "app: user 401: not found", false),
+            (-1, "Health check exceeded timeout (10s)", false),
+            (0, "sh: x: not found", false),
+        ] {
+            let found = probe(code, output);
+            assert_eq!(found.final_reason().is_some(), is_final, "{code} {output}");
+            let early = Probe {
+                counts: false,
+                ..found
+            };
+            assert_eq!(early.final_reason(), None);
+        }
+    }
+
+    #[test]
+    fn two_that_saw_the_same_have_the_same_words_and_another_status_is_another() {
+        let refused = |ms| {
+            format!(
+                "  0     0    0     0    0     0      0      0 --:--:-- --:--:-- --:--:--     0curl: (7) Failed to \
+                 connect to localhost port 80 after {ms} ms: Connection refused"
+            )
+        };
+        assert_eq!(
+            probe(7, &refused(0)).words(),
+            probe(7, &refused(12)).words()
+        );
+        let status = |status| format!("curl: (22) The requested URL returned error: {status}");
+        assert_ne!(
+            probe(22, &status(502)).words(),
+            probe(22, &status(404)).words()
+        );
+        assert_ne!(probe(1, "x").words(), probe(2, "x").words());
+    }
+
+    #[test]
+    fn only_what_says_the_same_at_little_cost_is_no_matter_of_pace() {
+        let refused = || probe(7, "curl: (7) Connection refused");
+        assert!(!may_be_pace(&[refused(), refused()]));
+        assert!(!may_be_pace(&[probe(127, ""), probe(127, "")]));
+        let slow = || Probe {
+            took: Duration::from_secs(1),
+            ..refused()
+        };
+        for (what, probes) in [
+            ("nothing known", vec![]),
+            ("silent", vec![probe(1, ""), probe(1, " \n")]),
+            (
+                "another cause",
+                vec![probe(22, "error: HTTP/1.1 502"), refused()],
+            ),
+            ("healthy", vec![probe(0, "fine")]),
+            ("costly", vec![slow(), slow(), slow()]),
+            (
+                "hangs",
+                vec![probe(-1, "Health check exceeded timeout (10s)")],
+            ),
+            (
+                "too often",
+                vec![probe(
+                    22,
+                    "curl: (22) The requested URL returned error: 429",
+                )],
+            ),
+        ] {
+            assert!(may_be_pace(&probes), "{what}");
+        }
+        // One that the machine held up says nothing.
+        assert!(!may_be_pace(&[slow(), slow(), refused(), slow()]));
+    }
+
+    #[test]
+    fn a_container_that_came_further_has_new_lines_or_other_words() {
+        let checked = |lines: &[&str], said: &str| Checked {
+            is_unhealthy: true,
+            probes: vec![probe(1, said)],
+            lines: lines.iter().map(|line| without_numbers(line)).collect(),
+        };
+        let first = checked(&["12:01 starting pid=7", "12:02 waiting"], "refused");
+        let same = checked(&["12:31 starting pid=9"], "refused");
+        assert!(same.is_as_far_as(&first));
+        assert!(!checked(&["12:31 migrated"], "refused").is_as_far_as(&first));
+        assert!(!checked(&["12:31 starting pid=9"], "error").is_as_far_as(&first));
+        // A container that is gone tells nothing.
+        assert!(!Checked::default().is_as_far_as(&Checked::default()));
+    }
+
+    #[test]
+    fn what_the_engine_says_is_read_with_the_start_period_of_spec_and_image() {
+        let inspected = json!({
+            "State": {"StartedAt": "2026-01-01T00:00:00.5Z", "Health": {"Status": "unhealthy", "Log": [
+                {"Start": "2026-01-01T00:00:05Z", "End": "2026-01-01T00:00:05.25Z", "ExitCode": 1, "Output": "x"},
+                {"Start": "2026-01-01T00:00:11+00:00", "End": "2026-01-01T00:00:12Z", "ExitCode": 2, "Output": "y\n"},
+            ]}},
+            "Config": {"Healthcheck": {"Test": ["CMD", "x"], "StartPeriod": 10_000_000_000_u64}},
+        });
+        let checked = checked_of(serde_json::from_value(inspected).unwrap());
+        assert!(checked.is_unhealthy);
+        let probes = checked.probes;
+        let expected = |code, output: &str, took, counts| Probe {
+            code,
+            output: output.to_owned(),
+            took: Duration::from_millis(took),
+            counts,
+        };
+        assert_eq!(
+            probes,
+            [expected(1, "x", 250, false), expected(2, "y\n", 1000, true)]
+        );
+        assert_eq!(probes[1].said(), "exit code 2: `y`");
+    }
+}
