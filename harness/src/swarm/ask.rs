@@ -90,7 +90,7 @@ impl Engine {
         self.ask(
             || format!("list the {listing}"),
             async || {
-                let client = client.as_ref().map_err(|error| not_sent(error))?;
+                let client = client.as_ref().map_err(not_sent)?;
                 let answer = client.get(url.clone()).send().await.map_err(not_sent)?;
                 let status = answer.status();
                 let body = answer.bytes().await.map_err(not_sent)?;
