@@ -9,7 +9,7 @@ use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Part, Room, Snapshot, SqliteFiles, save};
+use crate::driver::backup::{HookKind, Part, Room, Snapshot, save};
 use crate::event::Event;
 use crate::finding::Finding;
 use crate::host_file;
@@ -416,6 +416,7 @@ fn read_marker(part: &Part, marker: &str) -> std::io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::backup::SqliteFiles;
 
     /// The archive of one saved path, as the engine's is: everything lies behind the path's last name.
     fn part(dir: &std::path::Path, below: &str, files: &[(&str, &str)], newest: u64) -> Part {
