@@ -87,7 +87,12 @@ fn a_web_service_that_ends_well_is_red_and_a_worker_that_does_is_said() {
 #[test]
 fn a_one_shot_and_a_job_are_up_when_they_are_done() {
     let once = "    deploy: {restart_policy: {condition: on-failure}}\n";
-    let (done, results) = install(&format!("{}{}", web(), worker("exit 0", once)));
+    // Its image's healthcheck is that of a server, and fails while it works.
+    let once = worker("sleep 2; exit 0", once).replace(
+        "healthcheck: {disable: true}",
+        "healthcheck: {test: 'exit 1', interval: 1s, retries: 30}",
+    );
+    let (done, results) = install(&format!("{}{once}", web()));
     assert_eq!(done.code, Some(0), "{results:#}\n{}", done.stderr);
 
     let job =

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, HealthStatusEnum, HealthcheckResult};
+use bollard::models::{ContainerInspectResponse, HealthcheckResult};
 use jiff::Timestamp;
 use regex::Regex;
 
@@ -24,6 +24,10 @@ const BUSY: [&str; 5] = [
     "rate limit",
     "Try again",
 ];
+
+/// After how many failures a container is unhealthy where neither spec nor image says: `defaultProbeRetries` in moby's
+/// `daemon/health.go`.
+const RETRIES: i64 = 3;
 
 /// How many of a log's lines are compared with those of the task before.
 const LINES: usize = 200;
@@ -131,7 +135,9 @@ pub fn may_be_pace(probes: &[Probe]) -> bool {
 /// What a container's healthcheck said, and what the container wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Whether the engine calls it unhealthy: then Swarm kills it. A container that has ended keeps the word.
+    /// Whether so many probes in a row failed that the engine calls it unhealthy: then Swarm kills it. The word itself
+    /// says nothing of a container that has ended: the engine has it for all of them (`CloseMonitorChannel` in moby's
+    /// `container/health.go`).
     pub is_unhealthy: bool,
     /// The last probes, oldest first.
     pub probes: Vec<Probe>,
@@ -168,7 +174,10 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
     let state = inspected.state.unwrap_or_default();
     let health = state.health.unwrap_or_default();
     let check = inspected.config.and_then(|config| config.healthcheck);
-    let period = check.and_then(|check| check.start_period).unwrap_or(0);
+    let check = check.unwrap_or_default();
+    let retries = check.retries.filter(|retries| *retries > 0);
+    let streak = health.failing_streak.unwrap_or(0);
+    let period = check.start_period.unwrap_or(0);
     let period = Duration::from_nanos(u64::try_from(period).unwrap_or(0));
     let moment = |text: Option<String>| text?.parse::<Timestamp>().ok();
     let started = moment(state.started_at);
@@ -187,7 +196,7 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
     };
     let log = health.log.unwrap_or_default().into_iter();
     Checked {
-        is_unhealthy: health.status == Some(HealthStatusEnum::UNHEALTHY),
+        is_unhealthy: streak >= retries.unwrap_or(RETRIES),
         probes: log.map(probe).collect(),
         lines: BTreeSet::new(),
     }
@@ -388,15 +397,23 @@ mod tests {
 
     #[test]
     fn what_the_engine_says_is_read_with_the_start_period_of_spec_and_image() {
-        let inspected = json!({
-            "State": {"StartedAt": "2026-01-01T00:00:00.5Z", "Health": {"Status": "unhealthy", "Log": [
+        let mut inspected = json!({
+            "State": {"StartedAt": "2026-01-01T00:00:00.5Z", "Health": {"Status": "unhealthy", "FailingStreak": 2, "Log": [
                 {"Start": "2026-01-01T00:00:05Z", "End": "2026-01-01T00:00:05.25Z", "ExitCode": 1, "Output": "x"},
                 {"Start": "2026-01-01T00:00:11+00:00", "End": "2026-01-01T00:00:12Z", "ExitCode": 2, "Output": "y\n"},
             ]}},
             "Config": {"Healthcheck": {"Test": ["CMD", "x"], "StartPeriod": 10_000_000_000_u64}},
         });
-        let checked = checked_of(serde_json::from_value(inspected).unwrap());
-        assert!(checked.is_unhealthy);
+        let read = |inspected: &serde_json::Value| {
+            checked_of(serde_json::from_value(inspected.clone()).unwrap())
+        };
+        let checked = read(&inspected);
+        // The engine says so of each that has ended.
+        assert!(!checked.is_unhealthy);
+        inspected["State"]["Health"]["FailingStreak"] = json!(3);
+        assert!(read(&inspected).is_unhealthy);
+        inspected["Config"]["Healthcheck"]["Retries"] = json!(45);
+        assert!(!read(&inspected).is_unhealthy);
         let probes = checked.probes;
         let expected = |code, output: &str, took, counts| Probe {
             code,
