@@ -9,7 +9,7 @@ use super::service::{Service, StackState, Task};
 
 /// How long a service that failed must stay up at least: twice Swarm's default delay before it starts a failed
 /// task again.
-const LEAST: Duration = Duration::from_secs(10);
+pub(crate) const LEAST: Duration = Duration::from_secs(10);
 
 /// The most of the time between two looks that counts as seen: twice what a wait lets pass without an event. A host
 /// that stands still for longer answers first with what was true before.

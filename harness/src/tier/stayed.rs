@@ -11,13 +11,15 @@ use super::{Bench, Tally, TierError};
 use crate::recipe::compose::model::Healthcheck;
 use crate::swarm::probe::Probe;
 use crate::swarm::service::{Service, StackState, Task};
+use crate::swarm::steady::LEAST;
 use crate::swarm::watch::Watch;
 use crate::wait::{Deadline, Stopwatch};
 
 /// The assertion that no service died after convergence.
 pub(super) const STAYED: &str = "generic: stayed up";
 
-/// How many tasks of a service may not fail after convergence: a hook or a test may kill a process once.
+/// How many tasks of a service may not fail after convergence: a hook or a test may kill a process once, and the next
+/// task must stay up for [`LEAST`].
 const LIMIT: usize = 2;
 
 /// How much longer than its window a service may take until a task of it was up for that long: a test may have
@@ -71,6 +73,20 @@ impl Converged {
         tasks
             .filter_map(|task| self.up.get(&task.id))
             .map(|since| service.monitor.saturating_sub(since.elapsed()))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Returns how long the youngest task of `service` must still stay up where one has crashed since convergence: an app
+    /// that dies every few seconds is up at nearly every look.
+    fn unsteady(&self, state: &StackState, service: &Service) -> Duration {
+        let mut tasks = state.tasks_of(service);
+        if !tasks.any(|task| service.has_crashed(task) && !self.failed.contains(&task.id)) {
+            return Duration::ZERO;
+        }
+        let up = state.tasks_of(service).filter(|task| task.is_up());
+        up.filter_map(|task| self.up.get(&task.id))
+            .map(|since| LEAST.saturating_sub(since.elapsed()))
             .max()
             .unwrap_or_default()
     }
@@ -167,6 +183,12 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
                 left: untested
                     .iter()
                     .map(|service| converged.left(&state, service))
+                    .chain(
+                        state
+                            .services
+                            .values()
+                            .map(|service| converged.unsteady(&state, service)),
+                    )
                     .max()
                     .unwrap_or_default(),
             }
@@ -307,6 +329,21 @@ mod tests {
         assert!(left > worker.monitor - Duration::from_secs(4), "{left:?}");
         // A task that nobody has seen up yet does not hold up the end.
         assert_eq!(Converged::default().left(&running, worker), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_service_that_died_once_must_stay_up_before_it_counts_again() {
+        let mut converged = converged(&state(true, &[("1", "running")]));
+        let again = state(true, &[("2", "running"), ("1", "failed")]);
+        converged.see(&again);
+        let worker = &again.services["worker"];
+        let left = converged.unsteady(&again, worker);
+        assert!(left > LEAST - Duration::from_secs(4), "{left:?}");
+        // What died before convergence, or is down, is judged elsewhere.
+        converged.note(&again);
+        assert_eq!(converged.unsteady(&again, worker), Duration::ZERO);
+        let down = state(true, &[("2", "failed"), ("1", "failed")]);
+        assert_eq!(converged.unsteady(&down, worker), Duration::ZERO);
     }
 
     #[test]
