@@ -222,9 +222,9 @@ fn describe(error: &EngineError) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-    use std::os::unix::net::UnixListener;
-    use std::sync::Arc;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
     use crate::name::StackName;
@@ -233,44 +233,44 @@ pub(crate) mod tests {
     /// `answer` has for it.
     pub(crate) fn engine(
         dir: &std::path::Path,
-        mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
+        answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
     ) -> Engine {
         let socket = dir.join("engine.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        let answer = Arc::new(Mutex::new(answer));
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut head_of = BufReader::new(stream.try_clone().unwrap());
-                let mut head = head_of.by_ref().lines();
-                // Whoever gives up at its deadline hangs up before it has asked.
-                let Some(Ok(request)) = head.next() else {
-                    continue;
-                };
-                let length = head
-                    .by_ref()
-                    .map_while(Result::ok)
-                    .take_while(|line| !line.is_empty())
-                    .filter_map(|line| {
-                        line.to_ascii_lowercase()
-                            .strip_prefix("content-length:")?
-                            .trim()
-                            .parse()
-                            .ok()
-                    })
-                    .last();
-                // A socket that is closed with something unread takes the answer with it.
-                let mut body = vec![0; length.unwrap_or(0)];
-                drop(head_of.read_exact(&mut body));
-                let (status, body) = answer(&request);
-                let length = body.len();
-                let head = "Connection: close\r\nContent-Type: application/json";
-                drop(write!(
-                    stream,
-                    "HTTP/1.1 {status} -\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
-                ));
+            for stream in listener.incoming().flatten() {
+                let answer = Arc::clone(&answer);
+                // A client whose request was dropped while it connected keeps the connection, and asks nothing on it.
+                std::thread::spawn(move || reply(stream, &answer));
             }
         });
         Engine::connect(&format!("unix://{}", socket.display())).unwrap()
+    }
+
+    /// Answers one request; `None` when there was none.
+    fn reply(
+        mut stream: UnixStream,
+        answer: &Mutex<impl FnMut(&str) -> (u16, String)>,
+    ) -> Option<()> {
+        let mut reader = BufReader::new(stream.try_clone().ok()?);
+        let mut lines = reader.by_ref().lines().map_while(Result::ok);
+        let request = lines.next()?;
+        let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        let length = head.iter().find_map(|line| {
+            let line = line.to_ascii_lowercase();
+            line.strip_prefix("content-length:")?.trim().parse().ok()
+        });
+        // A socket that is closed with something unread takes the answer with it.
+        reader.read_exact(&mut vec![0; length.unwrap_or(0)]).ok()?;
+        let (status, body) = answer.lock().unwrap()(&request);
+        let length = body.len();
+        let head = "Connection: close\r\nContent-Type: application/json";
+        write!(
+            stream,
+            "HTTP/1.1 {status} -\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .ok()
     }
 
     /// What an engine says that has nothing of what is asked for.

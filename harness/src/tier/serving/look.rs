@@ -102,10 +102,15 @@ impl Asked<'_> {
                 let text = format!("{there} through the gateway, and directly");
                 Seen::Serves(said("", text))
             }
-            // The gateway may ask for another path, or lead to another service of the recipe.
-            (Seen::Serves(_), Seen::Missing(_) | Seen::Final(_) | Seen::Never(_))
-                if self.routes_by_name() =>
+            // The gateway may ask for another path, or lead to another service of the recipe. An error of the app's own
+            // is the app's, wherever it is asked.
+            (Seen::Serves(_), Seen::Missing(direct))
+                if direct.is_no_page() && self.routes_by_name() =>
             {
+                let text = format!("{there} through the gateway; directly: {here}");
+                Seen::Serves(said("", text))
+            }
+            (Seen::Serves(_), Seen::Final(_) | Seen::Never(_)) if self.routes_by_name() => {
                 let text = format!("{there} through the gateway; directly: {here}");
                 Seen::Serves(said("", text))
             }

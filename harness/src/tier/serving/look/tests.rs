@@ -328,6 +328,18 @@ async fn an_app_is_asked_both_ways_and_a_difference_is_said() {
             "directly: status 503 (accepted: 200 to 299, 301, 302, 303, 307, 308), body `first line`: what answers at the gateway is not the app",
         ),
         (
+            at(front(500, ""), false),
+            gateway(200, "hello"),
+            "missing",
+            "directly: status 500",
+        ),
+        (
+            at(front(404, ""), false),
+            gateway(200, "hello"),
+            "serves",
+            " through the gateway; directly: status 404",
+        ),
+        (
             Err("no container".to_owned()),
             gateway(200, "hello"),
             "not yet",
