@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Bench, Tally, TierError};
 use crate::recipe::compose::model::Healthcheck;
+use crate::recipe::compose::query::MAIN_SERVICE;
 use crate::swarm::probe::Probe;
 use crate::swarm::service::{Service, StackState, Task};
 use crate::swarm::steady::LEAST;
@@ -110,7 +111,8 @@ struct Found {
 pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
     let found = watch(bench).await?;
     let web = bench.web().or_else(|| bench.current.project.web());
-    let web = web.map(|web| web.service);
+    // Of an app without a web port the main service is what an operator installs it for.
+    let main = web.map_or_else(|| MAIN_SERVICE.to_owned(), |web| web.service);
     let mut died = found.died;
     for service in found.ended {
         if let Some(reason) = killed(bench, &service).await? {
@@ -120,7 +122,7 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
         let reason = format!(
             "service `{service}` ended with exit code 0 after it had converged, and its restart policy leaves it so"
         );
-        if web.as_ref() == Some(&service) && died.is_none() {
+        if main == service && died.is_none() {
             died = Some((service, reason));
         } else {
             bench.events.warn(reason);

@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use super::{Candidate, Databases, Seeded, Unseeded, candidates, known};
 use crate::data::{Answer, Database, Kind, Known, Question, Said, Wish, ask};
 use crate::declared::file::Data;
-use crate::recipe::backup::{BackupPaths, BackupPlan};
+use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks};
 use crate::swarm::EngineError;
 use crate::swarm::service::StackState;
 use crate::tier::{Bench, Tally, TierError, app_fault};
@@ -54,7 +54,14 @@ impl Databases {
             one.excused = excuse(plan, &one.database);
         }
         for one in self.unseeded.iter_mut().filter(|one| !one.is_declared) {
-            one.is_no_data |= excuse(plan, &one.database).is_some();
+            let mut hooks = plan.services.iter();
+            // What a recipe saves by name is more than a cache to it, whatever its settings say.
+            let is_named = hooks.any(|hooks| {
+                one.database.kind == Kind::Redis
+                    && hooks.service == one.database.service
+                    && (hooks.backup_pre.is_some() || hooks.names_paths)
+            });
+            one.is_no_data = (one.is_no_data && !is_named) || excuse(plan, &one.database).is_some();
         }
     }
 }
@@ -72,7 +79,14 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
         let luck = "its file is copied while the app has it open, and such a copy is whole by luck";
         return (!is_dumped).then(|| luck.to_owned());
     }
-    if hooks.is_some_and(|hooks| hooks.backup_pre.is_some() || hooks.names_paths) {
+    let is_saved_by_name =
+        hooks.is_some_and(|hooks| hooks.backup_pre.is_some() || hooks.names_paths);
+    if is_saved_by_name
+        || plan
+            .services
+            .iter()
+            .any(|hooks| dumps(hooks, database.kind))
+    {
         return None;
     }
     let is_saved = plan.volumes.iter().any(|volume| {
@@ -102,6 +116,19 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
             "the backup labels neither save its files nor name a hook of service {service}"
         )),
     }
+}
+
+/// Returns whether a hook looks as if it dumped a database of this kind, over the network where it is another service's.
+fn dumps(hooks: &ServiceHooks, kind: Kind) -> bool {
+    let words: &[&str] = match kind {
+        Kind::PostgreSql => &["pg_dump", "pg_backup"],
+        Kind::MariaDb => &["mysqldump", "mariadb-dump", "mariabackup"],
+        Kind::MongoDb => &["mongodump"],
+        Kind::Redis => &["redis-cli", "bgsave"],
+        Kind::Sqlite => &[],
+    };
+    let command = hooks.backup_pre.as_deref().unwrap_or_default();
+    words.iter().any(|word| command.contains(word))
 }
 
 /// Returns the part of `directory` that is below the root of a volume that is mounted at `target`, if any of it is there.
@@ -307,6 +334,17 @@ pub(in crate::tier) async fn seed_for_backup(
     }
     bench.databases.judge_by(plan);
     note_not_asked(bench, tally);
+    for one in &bench.databases.seeded {
+        // A cache need not be saved, and a file is judged with its volume.
+        if let Some(excuse) = &one.excused
+            && !matches!(one.database.kind, Kind::Redis | Kind::Sqlite)
+        {
+            let reason = format!(
+                "{excuse}: a restore would come without it; if that is right, say so with `none` under `data` in recipe-ci.yml"
+            );
+            tally.unver(&seeded_name(&one.database), reason);
+        }
+    }
     for one in &bench.databases.unseeded {
         let name = seeded_name(&one.database);
         if one.is_no_data {
@@ -340,7 +378,7 @@ fn not_judged(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::backup::{ServiceHooks, VolumeBackup, VolumeMount};
+    use crate::recipe::backup::{VolumeBackup, VolumeMount};
 
     fn database(kind: Kind, directory: &str) -> Database {
         Database {
@@ -378,6 +416,14 @@ mod tests {
         }
     }
 
+    /// The hook of another service than the database's.
+    fn elsewhere(command: &str) -> BackupPlan {
+        let mut plan = plan(true, None);
+        plan.services[0].service = "app".to_owned();
+        plan.services[0].backup_pre = Some(command.to_owned());
+        plan
+    }
+
     #[test]
     fn a_backup_vouches_for_what_it_dumps_or_saves() {
         let named = |path: &str| Some(BackupPaths::Named(vec![path.to_owned()]));
@@ -399,6 +445,9 @@ mod tests {
             // The hook of this service dumps something else.
             (&file, plan(true, Some(BackupPaths::Whole)), true),
             (&file, plan(false, None), true),
+            (&sql, elsewhere("pg_dump -h db notes >/dump"), false),
+            (&sql, elsewhere("mysqldump -h other x >/dump"), true),
+            (&redis, elsewhere("pg_dump -h db notes >/dump"), true),
         ] {
             assert_eq!(
                 excuse(&plan, database).is_some(),
