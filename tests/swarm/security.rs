@@ -95,6 +95,7 @@ fn what_the_table_refuses_makes_nothing_and_the_victim_stays() {
             let done = scene.run(who, &[row], grant.as_ref());
             assert_refused(&scene, &format!("{} {who:?}", row.name), word, &done);
         }
+        scene.assert_unharmed();
     }
     drop(image);
     scene.end();

@@ -28,7 +28,7 @@ const RESTART: Duration = Duration::from_secs(5);
 /// one container took 13 % of a core.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the tasks of a run may use together, in bytes and in billionths of a CPU, where no grant gives a task more. With
+/// What the tasks of a run may use together, an upgrade that starts the new ones first included, in bytes and in billionths of a CPU, where no grant gives a task more. With
 /// 40 tasks of 1 GiB a run could take the memory of everything else on the host.
 const RUN_MEMORY: u64 = 8 << 30;
 const RUN_CPUS: u64 = 8_000_000_000;
@@ -163,7 +163,12 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
     let tasks = services
         .into_iter()
         .flatten()
-        .map(|(_, service)| replicas(service))
+        .map(|(_, service)| {
+            let order = service.pointer("/deploy/update_config/order");
+            // In an upgrade the new tasks run beside the old ones.
+            let starts_first = order.and_then(Value::as_str) == Some("start-first");
+            replicas(service).saturating_mul(if starts_first { 2 } else { 1 })
+        })
         .fold(0, u64::saturating_add);
     let limits = Limits::of(&terms.level, tasks);
     let operators = operators(resolved);

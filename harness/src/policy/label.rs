@@ -84,6 +84,7 @@ const BALANCER: [&str; 8] = [
 ];
 
 pub(super) fn check(case: &mut Case<'_>) {
+    gateways_share(case);
     for (name, service) in case.section("services") {
         let path = format!("services.{name}");
         labels(case, &format!("{path}.labels"), service.get("labels"));
@@ -99,6 +100,23 @@ pub(super) fn check(case: &mut Case<'_>) {
                 entry.get("labels"),
             );
         }
+    }
+}
+
+/// Bounds what Traefik is given to read of a whole app.
+fn gateways_share(case: &mut Case<'_>) {
+    let services = case.section("services");
+    let size: usize = services
+        .flat_map(|(_, service)| {
+            let both = [service.get("labels"), service.pointer("/deploy/labels")];
+            both.into_iter().flat_map(pairs).collect::<Vec<_>>()
+        })
+        .filter(|(label, _)| traefik::key(label).is_some())
+        .map(|(label, value)| label.len() + text_of(&value).len())
+        .sum();
+    if size > LABELS {
+        let message = format!("{size} bytes of Traefik's labels are more than {LABELS}");
+        case.find(&SIZE, "services", &size.into(), message, None);
     }
 }
 

@@ -101,7 +101,7 @@ rules! {
         "simple templates: `secret`, `config`, `env`, comparisons, `if`, fields of service, node and task", Some("template_driver"),
         "The engine evaluates it in its own memory, and a template of a few lines can ask for all of it.",
         "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
-    SIZE = "P026", "`deploy.replicas`, `services`, `labels`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service; 32 KiB of labels, of them 4 KiB in one of Traefik's", Some("ceilings"),
+    SIZE = "P026", "`deploy.replicas`, `services`, `labels`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 100 mounts of a service; 32 KiB of labels of an object, and of Traefik's labels of the app; 4 KiB in one of Traefik's", Some("ceilings"),
         "The host is shared by runs and apps.", "ask for less", true;
     RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`, `restart_policy.delay`",
         "filled in: 1 GiB, 1 CPU and 512 processes a task, 8 GiB and 8 CPUs all together, 10 MB of log, 5 s between two starts, 1 s between two health checks; what is lower stays", Some("ceilings"),
@@ -126,7 +126,7 @@ rules! {
         "remove it", true;
     NO_EFFECT = "P035", "`restart`, `container_name`, `links`, `build`, `tmpfs` and others of a service", "yes", None,
         "Swarm ignores it.", "remove it: it has no effect on a Swarm", false;
-    NAME = "P036", "names of services, volumes, networks, secrets, configs and variables", "letters, digits, `.`, `_`, `-`", None,
+    NAME = "P036", "names of services, volumes, networks, secrets, configs and variables", "letters, digits, `.`, `_`, `-`; of variables all but `=`", None,
         "A name that is more than a name is read in another way somewhere.", "use a plain name", true;
     FILE = "P037", "`file` of secrets and configs, `env_file`; every other file of the repository", "regular, inside the repository, and within its limits", None,
         "A link that leads out shows other people's files, and what grows without end takes the host's memory.",

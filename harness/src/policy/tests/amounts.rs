@@ -93,6 +93,24 @@ fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
     assert_eq!(limits(Level::Stranger, 7), ["1g", "1", "64m"]);
     assert_eq!(limits(Level::Stranger, 15), ["512m", "0.5", "64m"]);
     assert_eq!(limits(Level::Stranger, 11), ["682m", "0.666", "64m"]);
+    let text = "services: {a: {image: a, deploy: {replicas: 3, update_config: {order: start-first}}}, b: {image: b, deploy: {replicas: 2}}}";
+    let shared = judged(Level::Stranger, &[("compose.yml", text)]).unwrap();
+    let memory = shared
+        .resolved()
+        .document()
+        .pointer("/services/b/deploy/resources/limits/memory");
+    assert_eq!(
+        memory,
+        Some(&Value::from("1g")),
+        "eight at a time in an upgrade"
+    );
+    let text = text.replace("replicas: 2", "replicas: 3");
+    let shared = judged(Level::Stranger, &[("compose.yml", &text)]).unwrap();
+    let memory = shared
+        .resolved()
+        .document()
+        .pointer("/services/b/deploy/resources/limits/memory");
+    assert_eq!(memory, Some(&Value::from("910m")));
     let more = granted("ceilings: {memory: 2g, cpus: 3}");
     assert_eq!(limits(more, 15), ["2g", "3", "64m"]);
 }
@@ -112,6 +130,21 @@ fn labels_are_bounded_because_a_gateway_compiles_them() {
     };
     assert_eq!(ids(&found(rule(3000))), Vec::<&str>::new());
     assert_eq!(ids(&found(rule(5000))), ["P026"]);
+    let services = |count: usize| {
+        let rule = format!("Host(`{DOMAIN}`) && PathRegexp(`^/{}`)", "a".repeat(3000));
+        let all: String = (0..count)
+            .map(|at| format!("  s{at}: {{image: a, labels: {{traefik.http.routers.{STACK}-{at}.rule: '{rule}'}}}}\n"))
+            .collect();
+        let judged = judged(
+            Level::Stranger,
+            &[("compose.yml", &format!("services:\n{all}"))],
+        );
+        judged
+            .err()
+            .map_or(Vec::new(), |refused| refused.violations)
+    };
+    assert_eq!(ids(&services(9)), Vec::<&str>::new());
+    assert_eq!(ids(&services(12)), ["P026"]);
     let many: Vec<String> = (0..1000)
         .map(|at| format!("coop-cloud.{at}: {}", "x".repeat(30)))
         .collect();
