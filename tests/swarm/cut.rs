@@ -15,11 +15,17 @@ use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// The promotion has deployed the release onto the canonical's data and looks for the first time whether it is up.
-const DEPLOYED: &[&str] = &["/services?", "warm-notes"];
+/// Requests of the harness that pass one after another; the last is held.
+type Steps = &'static [&'static [&'static str]];
 
-/// It has undeployed the app again, and takes the snapshot.
-const SNAPSHOT: &[&str] = &["GET ", "/archive?", "recipe-ci-volume"];
+/// The promotion has deployed the release onto the canonical's data and looks for the first time whether it is up.
+const DEPLOYED: Steps = &[&["/services?", "warm-notes"]];
+
+/// It has undeployed the app again, and takes the snapshot through a container that holds the volume.
+const SNAPSHOT: Steps = &[
+    &["POST ", "/containers/create?", "warm-notes"],
+    &["GET ", "/archive?", "recipe-ci-volume"],
+];
 
 /// A canonical, and a newer release that is about to replace it.
 struct Promotion {
@@ -35,7 +41,7 @@ impl Promotion {
     }
 
     /// Brings a run to where its promotion has changed the canonical's data and goes no further; returns its id.
-    fn hold(&mut self, at: &'static [&'static str]) -> (String, Run) {
+    fn hold(&mut self, at: Steps) -> (String, Run) {
         self.count += 1;
         let id = format!("run-{}", self.count);
         let proxy = Proxy::holding(self.scene.env.root.join("engine.sock"), at);

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _, copy};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::engine::SOCKET;
@@ -97,12 +97,19 @@ impl Proxy {
         })
     }
 
-    /// Holds the first request of the harness whose head has all of `words`: it is never answered, and the engine
-    /// never hears of it. The docker client's requests pass.
-    pub(crate) fn holding(path: PathBuf, words: &'static [&'static str]) -> Self {
-        Self::through(path, |request| {
+    /// Lets one request of the harness for each of `steps` pass, the head of which has all of its words, and holds the one
+    /// of the last step: it is never answered, and the engine never hears of it. The docker client's requests pass.
+    pub(crate) fn holding(path: PathBuf, steps: &'static [&'static [&'static str]]) -> Self {
+        let done = AtomicUsize::new(0);
+        Self::through(path, move |request| {
             let text = String::from_utf8_lossy(request);
-            text.contains("Docker-Client") || !words.iter().all(|word| text.contains(word))
+            let step = done.load(Ordering::SeqCst);
+            let words = steps[step.min(steps.len() - 1)];
+            if text.contains("Docker-Client") || !words.iter().all(|word| text.contains(word)) {
+                return true;
+            }
+            done.store(step + 1, Ordering::SeqCst);
+            step + 1 < steps.len()
         })
     }
 

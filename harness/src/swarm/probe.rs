@@ -29,6 +29,9 @@ const BUSY: [&str; 5] = [
 /// `daemon/health.go`.
 const RETRIES: i64 = 3;
 
+/// The exit code of a process that SIGKILL ended: 128 + 9.
+const KILLED: i64 = 137;
+
 /// How many of a log's lines are compared with those of the task before.
 const LINES: usize = 200;
 
@@ -195,9 +198,17 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
         }
     };
     let log = health.log.unwrap_or_default().into_iter();
+    let mut probes: Vec<Probe> = log.map(probe).collect();
+    // The one that ran when its container was killed was killed with it, and says nothing.
+    if let [.., _, last] = &probes[..]
+        && last.code == KILLED
+        && last.output.is_empty()
+    {
+        probes.pop();
+    }
     Checked {
         is_unhealthy: streak >= retries.unwrap_or(RETRIES),
-        probes: log.map(probe).collect(),
+        probes,
         lines: BTreeSet::new(),
     }
 }
@@ -252,6 +263,30 @@ mod tests {
             took: Duration::from_millis(60),
             counts: true,
         }
+    }
+
+    #[test]
+    fn a_probe_that_was_killed_with_its_container_says_nothing() {
+        let said = |codes: &[i64]| {
+            let log: Vec<_> = codes
+                .iter()
+                .map(|code| json!({"ExitCode": code, "Output": if *code == 1 { "no queue" } else { "" }}))
+                .collect();
+            let inspected = json!({"State": {"Health": {"FailingStreak": 3, "Log": log}}});
+            let checked = checked_of(serde_json::from_value(inspected).unwrap());
+            checked
+                .probes
+                .iter()
+                .map(|probe| probe.code)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[1, 1, 137]), [1, 1]);
+        assert_eq!(
+            said(&[137]),
+            [137],
+            "a check of which nothing else is known"
+        );
+        assert_eq!(said(&[0, 1]), [0, 1]);
     }
 
     #[test]
