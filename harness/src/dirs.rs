@@ -154,8 +154,14 @@ impl HostDirs {
         self.locks.join(Self::lock_file_name(domain))
     }
 
+    /// Returns where an earlier step stages the checkout of `recipe`.
+    #[must_use]
+    pub fn staged(&self, recipe: &str) -> PathBuf {
+        self.abra.join("recipes").join(recipe)
+    }
+
     /// Returns the name of the lock file of `domain`.
-    pub(crate) fn lock_file_name(domain: &Domain) -> String {
+    fn lock_file_name(domain: &Domain) -> String {
         format!("cc-ci-app-{domain}.lock")
     }
 

@@ -262,7 +262,7 @@ impl<'a> Case<'a> {
         self.note(rule, path, value, message.into(), grant, refused);
     }
 
-    /// Notes that the value at `path` is none that the engine takes, whoever asks for it.
+    /// Notes that no engine takes the value at `path`; that is refused at every level of trust.
     fn find_for_everybody(
         &mut self,
         rule: &'static Rule,

@@ -22,6 +22,8 @@ pub mod service;
 pub mod spec;
 pub mod steady;
 pub mod teardown;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod unhealthy;
 pub mod volume;
 pub mod watch;

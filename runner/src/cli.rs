@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
     Once(OnceArgs),
-    /// Check overlays, import the predecessor's, print the schema of recipe-ci.yml.
+    /// Check overlays, print the schema of recipe-ci.yml.
     #[command(subcommand)]
     Overlay(OverlayCommand),
     /// Check what the operator grants to which source, print the schema of grants.yml.

@@ -94,7 +94,7 @@ impl Scene {
     }
 }
 
-/// Asserts that the upgrade has no base, which is nobody's fault, and returns why.
+/// Asserts that the upgrade has no base, which is not the recipe's fault, and returns why.
 #[track_caller]
 fn why_none(plan: &Value) -> String {
     assert_eq!(plan["base_version"], Value::Null, "{plan:#}");
@@ -149,7 +149,7 @@ const ASKED: [(Says<'static>, &str); 5] = [
     (HARMLESS, "ceilings: {memory: 2g}"),
 ];
 
-/// Whoever may push a tag would else have what the operator granted to a commit that somebody read.
+/// Anyone who may push a tag would else have what the operator granted to a reviewed commit.
 #[test]
 fn a_base_that_no_grant_covers_gets_nothing_of_the_heads_grant() {
     for (says, grant) in ASKED {
@@ -215,7 +215,7 @@ fn a_base_that_needs_no_grant_is_upgraded_from() {
     assert_eq!(plan["base_version"], "0.2.0+1", "{plan:#}");
 }
 
-/// A tag that nobody protects would else keep the upgrade from being tested.
+/// An unprotected tag would else keep the upgrade from being tested.
 #[test]
 fn a_tag_beside_the_granted_branch_is_no_base_where_one_in_its_history_is() {
     let mut scene = scene(WANTS_SECRET);

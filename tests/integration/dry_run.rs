@@ -1,6 +1,6 @@
 //! Plans: what a run would do, as JSON, with nothing made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -357,13 +357,14 @@ fn stages_that_are_not_asked_for_say_so() {
     assert_eq!(plan["base_version"], Value::Null);
 }
 
-/// Puts `notes` where an earlier step of a pipeline leaves it.
-fn stage(env: &mut TestEnv, recipe: &Path) {
-    let staged = env.root.join("home/.abra/recipes");
-    std::fs::create_dir_all(&staged).unwrap();
-    std::fs::rename(recipe, staged.join("notes")).unwrap();
+/// Puts `notes` where an earlier step of a pipeline leaves it, and returns that place.
+pub(crate) fn stage(env: &mut TestEnv, recipe: &Path) -> PathBuf {
+    let staged = env.root.join("home/.abra/recipes/notes");
+    std::fs::create_dir_all(staged.parent().unwrap()).unwrap();
+    std::fs::rename(recipe, &staged).unwrap();
     env.set("CCCI_SKIP_FETCH", "1");
     env.set("RECIPE", "notes");
+    staged
 }
 
 #[test]

@@ -1,16 +1,8 @@
 //! Whatever can be judged without an engine is judged before one is asked, on every way to a deploy.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use crate::support::{TestEnv, command, git};
-
-fn digest(file: &Path) -> String {
-    let out = command("sha256sum").arg(file).output().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    text.split_whitespace().next().unwrap().to_owned()
-}
+use crate::support::{TestEnv, digest, git};
 
 /// Gives `notes` a canonical of its first version, as a promotion leaves it.
 pub(crate) fn canonical(env: &TestEnv, commit: &str) {

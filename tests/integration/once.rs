@@ -436,10 +436,7 @@ fn every_task_is_listed_with_its_state_and_code() {
 
 #[track_caller]
 fn refused(tasks: &Tasks, done: &Done, words: &[&str]) {
-    done.expect(2);
-    for word in words {
-        assert!(done.stderr.contains(word), "no `{word}` in {}", done.stderr);
-    }
+    done.refused(words);
     assert!(!tasks.dir.exists(), "the directory was made");
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::dry_run::stage;
 use crate::support::{Done, TestEnv, git};
 
 /// What Git LFS commits in the place of a file: `docs/spec.md` of git-lfs/git-lfs.
@@ -39,14 +40,7 @@ fn dry_run(env: &TestEnv, recipe: &Path, more: &[&str]) -> Done {
 
 #[track_caller]
 fn refused(done: &Done, words: &[&str]) {
-    done.expect(2);
-    for said in words {
-        assert!(
-            done.stderr.contains(said),
-            "no `{said}` in\n{}",
-            done.stderr
-        );
-    }
+    done.refused(words);
     let verdict = done.stderr.lines().find(|line| line.contains("verdict"));
     assert!(!verdict.unwrap().contains("/runs/"), "{}", done.stderr);
 }
@@ -211,6 +205,22 @@ fn a_pointer_of_git_lfs_is_refused_where_the_recipe_uses_it() {
             );
         }
         env.assert_quiet();
+    }
+}
+
+/// Neither what Git LFS nor what somebody else has put in the place of a pointer is the commit's, which trust is about.
+#[test]
+fn a_staged_checkout_has_its_pointers_and_not_what_lies_in_their_place() {
+    for file in ["notes.cgi.sh", "abra.sh"] {
+        let mut env = env();
+        let recipe = env.recipe("notes");
+        point(&recipe, file);
+        let staged = stage(&mut env, &recipe);
+        let before = harness::host_file::text(staged.join(file)).unwrap();
+        let done = env.run(["run", "--dry-run"]);
+        refused(&done, &["is a pointer of Git LFS", file]);
+        let after = harness::host_file::text(staged.join(file)).unwrap();
+        assert_eq!(after, before, "the staged checkout is the user's");
     }
 }
 

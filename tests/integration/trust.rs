@@ -62,14 +62,8 @@ fn level(plan: &Value) -> &str {
 /// Asserts that an argument was refused before anything was made.
 #[track_caller]
 fn refused(env: &TestEnv, done: &Done, words: &[&str]) {
-    done.expect(2);
-    for word in words.iter().chain(&["hint: "]) {
-        assert!(
-            done.stderr.contains(word),
-            "no `{word}` in\n{}",
-            done.stderr
-        );
-    }
+    done.refused(words);
+    done.refused(&["hint: "]);
     for dir in ["runs", "locks", "state"] {
         assert!(!env.root.join(dir).exists(), "{dir} was made");
     }

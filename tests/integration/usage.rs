@@ -22,14 +22,7 @@ fn says_what_next(done: &Done) {
 /// Asserts that an argument was refused before anything was made.
 #[track_caller]
 fn refused(env: &TestEnv, done: &Done, words: &[&str]) {
-    done.expect(2);
-    for word in words {
-        assert!(
-            done.stderr.contains(word),
-            "no `{word}` in\n{}",
-            done.stderr
-        );
-    }
+    done.refused(words);
     says_what_next(done);
     assert_eq!(done.stdout, "");
     for dir in ["runs", "locks", "state", "home/.abra"] {
@@ -41,14 +34,7 @@ fn refused(env: &TestEnv, done: &Done, words: &[&str]) {
 /// Asserts that what a recipe holds was refused: there is a report, no lock, and no engine was asked.
 #[track_caller]
 fn refused_content(env: &TestEnv, done: &Done, words: &[&str]) {
-    done.expect(2);
-    for word in words {
-        assert!(
-            done.stderr.contains(word),
-            "no `{word}` in\n{}",
-            done.stderr
-        );
-    }
+    done.refused(words);
     let results = env.results();
     // A finding with a rule's id, where it is the recipe's text.
     let rules = results["policy"].as_array().map_or(0, Vec::len);

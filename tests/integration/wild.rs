@@ -30,10 +30,7 @@ fn planned(change: impl FnOnce(&TestEnv, &Path)) -> Value {
 fn refused(words: &[&str], change: impl FnOnce(&TestEnv, &Path)) {
     let env = TestEnv::new("unix:///nowhere/docker.sock");
     let done = env.run(["run", &recipe(&env, change), "--dry-run"]);
-    done.expect(2);
-    for word in words {
-        assert!(done.stderr.contains(word), "no `{word}` in {}", done.stderr);
-    }
+    done.refused(words);
 }
 
 #[track_caller]

@@ -18,6 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod mount;
+pub(crate) use mount::Mount;
+
 /// How long a run may take before its test gives up on it.
 const RUN_LIMIT: Duration = Duration::from_secs(240);
 
@@ -567,28 +570,24 @@ impl Done {
             self.stderr
         );
     }
-}
 
-/// A file system that lasts as long as this.
-pub(crate) struct Mount(pub(crate) PathBuf);
-
-impl Mount {
-    /// Mounts an empty file system, with options of tmpfs.
+    /// Asserts that it was refused as wrong input, and said all of `words` on standard error.
     #[track_caller]
-    pub(crate) fn tmpfs(path: PathBuf, options: &str) -> Self {
-        std::fs::create_dir_all(&path).expect("the place can be made");
-        let mounted = command("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&path)
-            .output()
-            .expect("mount starts");
-        assert!(mounted.status.success(), "mount needs root: {mounted:?}");
-        Self(path)
+    pub(crate) fn refused(&self, words: &[&str]) {
+        self.expect(2);
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "no `{word}` in\n{}",
+                self.stderr
+            );
+        }
     }
 }
 
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(command("umount").arg("--lazy").arg(&self.0).output());
-    }
+/// Returns the SHA-256 of a file in hexadecimal, as `sha256sum` has it.
+pub(crate) fn digest(file: &Path) -> String {
+    let out = command("sha256sum").arg(file).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::engine::{SwarmEnv, docker};
+use crate::engine::{SwarmEnv, id_of};
 use crate::quick::Scene;
 use crate::support::command;
 
@@ -177,13 +177,7 @@ fn the_client_gets_the_printed_project_as_its_only_file_and_no_variable_of_the_h
     // The files of configs lie in the run's directory, which the plan does not know.
     let mut shown = planned["project"].clone();
     // A plan asks no engine for what the image's name stands for there.
-    let id = docker(&[
-        "image",
-        "inspect",
-        "--format",
-        "{{.Id}}",
-        "recipe-ci/notes:2",
-    ]);
+    let id = id_of("recipe-ci/notes:2");
     assert_eq!(shown["services"]["app"]["image"], "recipe-ci/notes:2");
     shown["services"]["app"]["image"] = id.into();
     for document in [&mut deployed, &mut shown] {

@@ -178,6 +178,12 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// Returns the id of what the engine has under an image's name.
+#[track_caller]
+pub(crate) fn id_of(image: &str) -> String {
+    docker(&["image", "inspect", "--format", "{{.Id}}", image])
+}
+
 /// Runs `docker` and returns what it prints.
 #[track_caller]
 pub(crate) fn docker(args: &[&str]) -> String {

@@ -306,7 +306,7 @@ fn a_gateway_leaves_the_network_of_a_run_that_was_killed() {
     assert!(warnings.contains("base-broken"), "{results:#}");
     gateway_is_free(&gateway, &env, &victim);
 
-    // With a second one at the same port nobody knows which is meant.
+    // With a second one at the same port it is not clear which is meant.
     let other = format!("other_{zone}");
     Gateway::container(&other, &format!("127.0.0.2:{}:80", gateway.port));
     env.set("CCCI_GATEWAY_SERVICE", "");

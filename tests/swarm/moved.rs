@@ -1,13 +1,8 @@
 //! Tags that move while a run goes on: what was judged is what runs, and what the host has stays what it is.
 
-use crate::engine::{SwarmEnv, docker};
+use crate::engine::{SwarmEnv, docker, id_of};
 use crate::registry::Registry;
 use crate::support::git;
-
-/// What the engine has under a name.
-fn id_of(image: &str) -> String {
-    docker(&["image", "inspect", "--format", "{{.Id}}", image])
-}
 
 /// Names of this test's own; an image that only they name goes with them.
 struct Names([String; 2]);
@@ -33,7 +28,7 @@ fn what_runs_is_the_image_that_was_judged_though_its_tag_moves_and_though_it_is_
     docker(&["tag", "recipe-ci/notes:1", built]);
     let judged = id_of(pulled);
     assert_eq!(judged, id_of(built));
-    // Whoever may push there, or has the operator's own name in a registry, puts another image into its place.
+    // Anyone who may push there, or has the operator's own name in a registry, puts another image into its place.
     registry.tag("recipe-ci/notes:2");
     registry.asked();
 

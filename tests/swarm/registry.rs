@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{command, locked};
+use crate::support::{command, digest, locked};
 
 /// What it has, by digest; what every tag of it is now; which tags it was asked for.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Registry {
         let mut state = locked(&self.state);
         let mut blob = |name: &Value, kind: &str| {
             let name = name.as_str().unwrap();
-            let (digest, content) = (digest(&dir.join(name)), read(name));
+            let (digest, content) = (format!("sha256:{}", digest(&dir.join(name))), read(name));
             let size = content.len();
             state.blobs.insert(digest.clone(), content);
             json!({"mediaType": kind, "size": size, "digest": digest})
@@ -81,7 +81,7 @@ impl Registry {
         });
         let file = dir.join("served.json");
         std::fs::write(&file, manifest.to_string()).unwrap();
-        state.tag = digest(&file);
+        state.tag = format!("sha256:{}", digest(&file));
         let key = state.tag.clone();
         state.blobs.insert(key, manifest.to_string().into_bytes());
     }
@@ -93,12 +93,6 @@ impl Registry {
 }
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-
-fn digest(file: &Path) -> String {
-    let sum = command("sha256sum").arg(file).output().unwrap();
-    let text = String::from_utf8(sum.stdout).unwrap();
-    format!("sha256:{}", text.split_whitespace().next().unwrap())
-}
 
 fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut input = BufReader::new(stream);

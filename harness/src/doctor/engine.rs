@@ -285,7 +285,7 @@ pub(super) mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_swarm_of_more_nodes_fails_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = crate::swarm::teardown::tests::engine(dir.path(), |request| {
+        let engine = crate::swarm::testing::engine(dir.path(), |request| {
             let info = r#"{"Swarm": {"NodeID": "a", "Nodes": 2}}"#;
             let nodes = r#"[{"ID": "a"}, {"ID": "b", "Description": {"Hostname": "big"}}]"#;
             (

@@ -95,7 +95,7 @@ mod tests {
     async fn a_traefik_that_runs_and_cannot_ask_this_engine_is_warned_of() {
         for (version, warned) in [("29.0.0", true), ("28.5.2", false)] {
             let dir = tempfile::tempdir().unwrap();
-            let engine = crate::swarm::teardown::tests::engine(dir.path(), |request| {
+            let engine = crate::swarm::testing::engine(dir.path(), |request| {
                 let containers = r#"[{"Image": "recipe-ci/notes:1"}, {"Image": "traefik:v3.6.0"}]"#;
                 assert!(request.contains("/containers/json"), "{request}");
                 (200, containers.to_owned())

@@ -44,7 +44,7 @@ impl Snapshot {
 }
 
 /// One saved path of one volume.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Part {
     /// The volume's compose name.
     pub volume: String,
@@ -290,13 +290,7 @@ pub async fn save(
                 path,
                 below,
                 file,
-                size: 0,
-                files: 0,
-                content_bytes: 0,
-                newest: 0,
-                first_file: None,
-                digest: String::new(),
-                sqlite: SqliteFiles::default(),
+                ..Part::default()
             };
             let read = steadily(|| read_part(own.engine, &place, part.clone(), left, room)).await?;
             match read {
@@ -426,14 +420,7 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
                     service,
                     below: below(&path, &target),
                     path,
-                    file: PathBuf::new(),
-                    size: 0,
-                    files: 0,
-                    content_bytes: 0,
-                    newest: 0,
-                    first_file: None,
-                    digest: String::new(),
-                    sqlite: SqliteFiles::default(),
+                    ..Part::default()
                 },
             });
         }

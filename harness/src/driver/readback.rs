@@ -204,7 +204,7 @@ fn planned(resolved: &Resolved, service: &Service, stack: &str) -> ServiceSpec {
 fn healthcheck(raw: &Value) -> Option<HealthSpec> {
     let span = |key: &str| {
         let text = raw.get(key).and_then(Value::as_str);
-        text.and_then(duration::parse).unwrap_or_default()
+        text.and_then(duration).unwrap_or_default()
     };
     if raw.get("disable") == Some(&Value::Bool(true)) {
         return Some(HealthSpec {

@@ -252,7 +252,7 @@ fn default_branch(source: &Repository) -> Option<String> {
 
 /// Whether a source has every object that its commits lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Completeness {
+enum Completeness {
     /// One that is missing is damage.
     Whole,
     /// Files and directories may be missing.
@@ -261,7 +261,7 @@ pub(super) enum Completeness {
 
 /// Copies every object that is reachable from `roots`; returns the commits at which the source's history is
 /// cut off, because a parent is not there.
-pub(super) fn copy_objects(
+fn copy_objects(
     from: &Repository,
     to: &Repository,
     roots: impl Iterator<Item = Oid>,

@@ -4,20 +4,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use git2::build::CheckoutBuilder;
 use git2::{Repository, Status, StatusOptions};
 use walkdir::WalkDir;
 
 use super::snapshot::copy_file;
 use super::{GitError, open, stand_in};
 
-/// Returns whether the work tree at `repo_dir` holds anything that its commit does not, or lacks something.
+/// Returns whether the work tree at `repo_dir` holds anything that its commit does not, or lacks something. What Git LFS
+/// has put in the place of its pointer counts: nothing tells it from what somebody else has put there.
 ///
 /// # Errors
 /// [`GitError`] when it is no work tree or cannot be read.
 pub fn is_dirty(repo_dir: &Path) -> Result<bool, GitError> {
     let repo = open(repo_dir)?;
-    let changes = changes(&repo).map_err(GitError::git("compare the work tree", repo_dir))?;
-    Ok(!changes.is_empty())
+    let differing = differing(&repo).map_err(GitError::git("compare the work tree", repo_dir))?;
+    Ok(!differing.is_empty())
 }
 
 /// A path, relative to the root of the work tree, whose content is not the commit's.
@@ -30,9 +32,40 @@ pub(super) struct Change {
 
 /// Returns what `git status` would list: modified, added, deleted and untracked files, without ignored ones.
 ///
-/// Nothing is locked and the index is not refreshed on disk. What Git LFS has put in the place of its pointer is no
-/// change: git calls it clean, and libgit2, which runs no filter, would not.
+/// What Git LFS has put in the place of its pointer is no change: git calls it clean, and libgit2, which runs no filter,
+/// would not. It is not laid over a checkout, so what somebody else has put there is not either.
 pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
+    let pointers = stand_in::list(repo)?.pointers;
+    let is_content = |change: &Change| !(change.present && pointers.contains(&change.path));
+    Ok(differing(repo)?.into_iter().filter(is_content).collect())
+}
+
+/// Puts the pointers of Git LFS that the work tree at `repo_dir` is to have into it, whatever lies in their place: the
+/// commit is what operators get, and what trust is about.
+///
+/// # Errors
+/// [`GitError`] when it is no work tree or cannot be read or written.
+pub fn put_pointers_back(repo_dir: &Path) -> Result<(), GitError> {
+    let repo = open(repo_dir)?;
+    let put = || {
+        let mut options = CheckoutBuilder::new();
+        options.force().update_index(false);
+        options.disable_pathspec_match(true);
+        let mut paths = stand_in::list(&repo)?.pointers;
+        paths.retain(|path| fs::symlink_metadata(repo_dir.join(path)).is_ok());
+        if paths.is_empty() {
+            return Ok(());
+        }
+        for path in &paths {
+            options.path(path);
+        }
+        repo.checkout_index(None, Some(&mut options))
+    };
+    put().map_err(GitError::git("put pointers of Git LFS into", repo_dir))
+}
+
+/// Returns every path whose content is not the commit's. Nothing is locked and the index is not refreshed on disk.
+fn differing(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
     let Some(root) = repo.workdir() else {
         return Ok(Vec::new());
     };
@@ -44,7 +77,6 @@ pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
         .exclude_submodules(true)
         .update_index(false);
     let statuses = repo.statuses(Some(&mut options))?;
-    let pointers = stand_in::list(repo)?.pointers;
     let changes = statuses.iter().map(|entry| {
         let path = path_of(entry.path_bytes());
         // `git rm --cached` of a file that is ignored from now on: it lies there still, but is no content.
@@ -53,8 +85,7 @@ pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
         let present = !dropped && fs::symlink_metadata(root.join(&path)).is_ok();
         Change { path, present }
     });
-    let is_content = |change: &Change| !(change.present && pointers.contains(&change.path));
-    Ok(changes.filter(is_content).collect())
+    Ok(changes.collect())
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -93,6 +93,7 @@ impl Http {
             },
             _ => Question {
                 host: question.host.clone(),
+                method: "GET".to_owned(),
                 ..Question::get(&path)
             },
         })))
@@ -189,10 +190,10 @@ mod tests {
                 }
             }
         };
-        assert_eq!(follow(None, 302, "/done?x=1"), " /done?x=1 false");
+        assert_eq!(follow(None, 302, "/done?x=1"), "GET /done?x=1 false");
         let own = "https://note-0a1b2c.b.localhost:443/";
-        assert_eq!(follow(None, 303, own), " / false");
-        assert_eq!(follow(None, 301, "next"), " /next false");
+        assert_eq!(follow(None, 303, own), "GET / false");
+        assert_eq!(follow(None, 301, "next"), "GET /next false");
         assert_eq!(follow(None, 307, "/y"), "POST /y true");
         for to in ["https://evil.example/", "//other/x", "http://127.0.0.1/"] {
             assert_eq!(follow(None, 302, to), "elsewhere", "{to}");
@@ -202,7 +203,7 @@ mod tests {
         // An app that is asked by another name answers by it.
         assert_eq!(
             follow(Some("www.x.localhost"), 302, "//www.x.localhost/a"),
-            " /a false"
+            "GET /a false"
         );
         assert_eq!(follow(Some("www.x.localhost"), 302, own), "elsewhere");
     }

@@ -8,8 +8,7 @@ use super::candidates::{self, readable};
 use super::{Decision, Finding, Sweep};
 use crate::dirs::HostDirs;
 use crate::error::chain;
-use crate::lock::Left;
-use crate::lock::claim::LockDir;
+use crate::lock::{DomainLock, Left, refuse_network_file_system};
 use crate::name::{Domain, Zone};
 use crate::swarm::{Engine, EngineError};
 
@@ -30,21 +29,18 @@ pub(super) async fn tidy(
     zone: &Zone,
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
-    let dir = match LockDir::open(host) {
-        Ok(dir) => dir,
-        Err(error) => {
-            sweep.unreadable.push(chain(&error));
-            // Where no lock can be taken, the apps are still to be told.
-            let found = candidates::of_zone(engine, host, zone).await?;
-            return Ok(sweep.note(found));
-        }
-    };
+    if let Err(error) = refuse_network_file_system(&host.locks) {
+        sweep.unreadable.push(chain(&error));
+        // Where no lock can be taken, the apps are still to be told.
+        let found = candidates::of_zone(engine, host, zone).await?;
+        return Ok(sweep.note(found));
+    }
     let domains = lock_files(host, zone, &mut sweep.unreadable);
     let mut batches = domains.chunks(batch_size());
     let first = batches.next().unwrap_or(&[]);
-    let mut apps = tidy_batch(engine, host, zone, &dir, first, sweep).await?;
+    let mut apps = tidy_batch(engine, host, zone, first, sweep).await?;
     for batch in batches {
-        match tidy_batch(engine, host, zone, &dir, batch, sweep).await {
+        match tidy_batch(engine, host, zone, batch, sweep).await {
             Ok(more) => apps.extend(more),
             Err(error) => {
                 sweep.unreadable.push(chain(&error));
@@ -91,13 +87,12 @@ async fn tidy_batch(
     engine: &Engine,
     host: &HostDirs,
     zone: &Zone,
-    dir: &LockDir,
     domains: &[Domain],
     sweep: &mut Sweep,
 ) -> Result<BTreeSet<Domain>, EngineError> {
     let mut free = Vec::new();
     for domain in domains {
-        match dir.try_claim(domain) {
+        match DomainLock::try_claim(host, domain) {
             Ok(Some(claim)) => free.push(claim),
             Ok(None) => {}
             Err(error) => sweep.findings.push(Finding {
@@ -115,7 +110,7 @@ async fn tidy_batch(
         } else {
             Left::Something
         };
-        if dir.leave(claim, left).is_ok() && clear {
+        if claim.leave(left).is_ok() && clear {
             sweep.tidied += 1;
         }
     }

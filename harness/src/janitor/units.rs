@@ -316,8 +316,8 @@ pub fn write(
     }
     for (unit, (path, written)) in units.iter().zip(&plans) {
         if *written != Written::Unchanged {
-            // The mask of whoever installs must not hide the unit from `systemctl cat`.
-            let put = record::put(path, 0o644, unit.text.as_bytes(), |_| Ok(()));
+            // The installing user's umask must not hide the unit from `systemctl cat`.
+            let put = record::replace_shared(path, unit.text.as_bytes());
             put.map_err(|source| UnitsError::File {
                 path: path.clone(),
                 verb: "written",

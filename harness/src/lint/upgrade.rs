@@ -16,11 +16,8 @@ use crate::source_tree::SourceTree;
 pub(super) struct Published {
     /// What its `.env.sample` has and a new app would miss.
     missed: Vec<Lost>,
-    /// The domain of an app of it, where it has one.
-    domain: Option<String>,
-    /// Its deploys, each with the one that an upgrade makes of it: without an optional file, and with each that both
-    /// versions have.
-    upgrades: Vec<(Project, Project)>,
+    /// What an upgrade from it takes from the app's clients, each with its rule.
+    lost: Vec<(&'static str, Hit)>,
 }
 
 impl Published {
@@ -58,10 +55,25 @@ impl Published {
         let default = compose_files(&then);
         let optional = view.files.iter().map(|file| &file.name);
         let optional = optional.filter(|file| !default.contains(file));
-        let mut upgrades = Vec::new();
+        let notes = reach::notes(&view.tree, label.as_deref());
+        let domain = now.get("DOMAIN").map(String::as_str);
+        let mut lost: Vec<(&'static str, Hit)> = Vec::new();
+        // Without an optional file, and with each that both versions have.
         for more in std::iter::once(None).chain(optional.map(Some)) {
             match (load(&root, &then, more), load(head, &now, more)) {
-                (Ok(then), Ok(now)) => upgrades.push((then, now)),
+                (Ok(then), Ok(now)) => {
+                    for fault in reach::lost(&then, &now, domain, &notes) {
+                        // The same service is part of several deploys.
+                        if lost.iter().any(|(_, hit)| hit.message == fault.message) {
+                            continue;
+                        }
+                        let hit = match now.location(&fault.path) {
+                            Some(place) => at(place, fault.message),
+                            None => view.hit(&fault.path, fault.message),
+                        };
+                        lost.push((fault.rule, hit));
+                    }
+                }
                 (Err(error), _) if more.is_none() => return Err(why(&error)),
                 (_, Err(error)) if more.is_none() => {
                     let error = chain(&error);
@@ -73,8 +85,7 @@ impl Published {
         }
         Ok(Self {
             missed: sample::lost(&root, head, &view.vars),
-            domain: now.get("DOMAIN").cloned(),
-            upgrades,
+            lost,
         })
     }
 }
@@ -82,23 +93,8 @@ impl Published {
 /// Returns what an upgrade from the last version takes from the app's clients, by the rule `id`.
 pub(super) fn lost(view: &View, id: &str) -> Checked {
     let published = view.published.as_ref().map_err(Clone::clone)?;
-    let label = label::version(view).ok().flatten();
-    let notes = reach::notes(&view.tree, label.as_deref());
-    let domain = published.domain.as_deref();
-    let mut hits: Vec<Hit> = Vec::new();
-    for (then, now) in &published.upgrades {
-        for fault in reach::lost(then, now, domain, &notes) {
-            // The same service is part of several deploys.
-            let is_known = hits.iter().any(|hit| hit.message == fault.message);
-            if fault.rule == id && !is_known {
-                hits.push(match now.location(&fault.path) {
-                    Some(place) => at(place, fault.message),
-                    None => view.hit(&fault.path, fault.message),
-                });
-            }
-        }
-    }
-    Ok(hits)
+    let hits = published.lost.iter().filter(|(rule, _)| *rule == id);
+    Ok(hits.map(|(_, hit)| hit.clone()).collect())
 }
 
 /// Returns what the last version's `.env.sample` has, a new app still needs, and this one's does not have.

@@ -6,9 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::unlink;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, lstat};
 
 /// The path of a lock file.
 #[derive(Debug, Clone, Copy)]
@@ -68,16 +67,11 @@ impl<'a> Place<'a> {
 
     /// Returns whether the place still names `inode`.
     pub(super) fn names(&self, inode: Inode) -> io::Result<bool> {
-        match fstatat(AT_FDCWD, self.path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match lstat(self.path) {
             Ok(there) => Ok(Inode::from(there) == inode),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Unlinks whatever the place names.
-    pub(super) fn unlink(&self) -> io::Result<()> {
-        Ok(unlink(self.path)?)
     }
 }
 

@@ -1,4 +1,3 @@
-use super::claim::LockDir;
 use super::*;
 
 fn host() -> (tempfile::TempDir, HostDirs, Domain, RunId) {
@@ -73,17 +72,16 @@ fn who_looks_at_a_claimed_lock_sees_neither_the_last_owner_nor_its_time() {
         std::fs::write(&path, text).unwrap();
         let file = crate::host_file::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let dir = LockDir::open(&host).unwrap();
-        let claim = dir.try_claim(&domain).unwrap().unwrap();
+        let claim = DomainLock::try_claim(&host, &domain).unwrap().unwrap();
         let Probe::Held { holder, since } = DomainLock::probe(&host, &domain).unwrap() else {
             panic!("a claimed lock looks free")
         };
         assert_eq!(holder, "");
         assert!(since.unwrap().elapsed().unwrap().as_secs() < 60);
-        dir.leave(claim, Left::Nothing).unwrap();
+        claim.leave(Left::Nothing).unwrap();
         assert!(!path.exists());
         // Another janitor was first.
-        assert!(dir.try_claim(&domain).unwrap().is_none());
+        assert!(DomainLock::try_claim(&host, &domain).unwrap().is_none());
         assert!(!path.exists());
     }
 }
@@ -149,7 +147,7 @@ async fn a_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays_as_i
         DomainLock::try_acquire(&host, &domain, &run).map(drop),
         DomainLock::acquire(&host, &domain, &run).await.map(drop),
         DomainLock::probe(&host, &domain).map(drop),
-        LockDir::open(&host).unwrap().try_claim(&domain).map(drop),
+        DomainLock::try_claim(&host, &domain).map(drop),
         SectionLock::try_acquire(&path).map(drop),
         probe(&path).map(drop),
     ];
@@ -179,7 +177,7 @@ async fn a_hard_link_in_the_place_of_a_lock_file_is_refused_and_its_target_stays
     let unusable = [
         DomainLock::try_acquire(&host, &domain, &run).map(drop),
         DomainLock::acquire(&host, &domain, &run).await.map(drop),
-        LockDir::open(&host).unwrap().try_claim(&domain).map(drop),
+        DomainLock::try_claim(&host, &domain).map(drop),
         SectionLock::try_acquire(&path).map(drop),
     ];
     for (at, result) in unusable.into_iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,65 +37,34 @@ pub async fn shared<E: From<OnceError>>(
     id: &TaskId,
     work: impl Future<Output = Result<Outcome, E>>,
 ) -> Result<Outcome, E> {
-    match turn(dir, id).await? {
-        Turn::Told(outcome) => Ok(outcome),
-        Turn::Mine(mine) => {
-            let outcome = work.await?;
-            mine.note(&outcome);
-            Ok(outcome)
-        }
-    }
-}
-
-/// What whoever wants shared work done has waited for.
-enum Turn {
-    /// Somebody else's outcome.
-    Told(Outcome),
-    /// The work is this caller's to do.
-    Mine(Mine),
-}
-
-/// The right to do shared work, until it is dropped.
-struct Mine {
-    _lock: SectionLock,
-    boot: String,
-    path: PathBuf,
-}
-
-/// Waits until the work is this caller's, or somebody else's outcome is there.
-async fn turn(dir: &Path, id: &TaskId) -> Result<Turn, OnceError> {
     let asked = now_ms();
     let boot = Identity::own().map_err(OnceError::unusable(dir))?.boot;
     std::fs::create_dir_all(dir).map_err(OnceError::unusable(dir))?;
     let lock = dir.join(format!("{id}.lock"));
-    let lock = SectionLock::acquire(&lock).await.map_err(OnceError::from)?;
+    let _lock = SectionLock::acquire(&lock).await.map_err(OnceError::from)?;
     let path = dir.join(format!("{id}.exit"));
     if let Some(noted) = read(&path)
         && noted.boot == boot
         && noted.ended_ms > asked
     {
-        return Ok(Turn::Told(noted.failure.map_or(Ok(()), Err)));
+        return Ok(noted.failure.map_or(Ok(()), Err));
     }
-    Ok(Turn::Mine(Mine {
-        _lock: lock,
-        boot,
-        path,
-    }))
+    let outcome = work.await?;
+    note(&path, boot, &outcome);
+    Ok(outcome)
 }
 
-impl Mine {
-    /// Tells those who asked meanwhile what the work came to. Without it the next one does the work.
-    fn note(self, outcome: &Outcome) {
-        let noted = Noted {
-            boot: self.boot,
-            ended_ms: now_ms(),
-            failure: outcome.as_ref().err().cloned(),
-        };
-        let text = serde_json::to_string(&noted).expect("it is plain data");
-        if let Err(error) = replace_shared(&self.path, text.as_bytes()) {
-            // Then the others do it for themselves.
-            tracing::warn!(path = %self.path.display(), %error, "the outcome cannot be noted");
-        }
+/// Tells those who asked meanwhile what the work came to. Without it the next one does the work.
+fn note(path: &Path, boot: String, outcome: &Outcome) {
+    let noted = Noted {
+        boot,
+        ended_ms: now_ms(),
+        failure: outcome.as_ref().err().cloned(),
+    };
+    let text = serde_json::to_string(&noted).expect("it is plain data");
+    if let Err(error) = replace_shared(path, text.as_bytes()) {
+        // Then the others do it for themselves.
+        tracing::warn!(path = %path.display(), %error, "the outcome cannot be noted");
     }
 }
 

@@ -54,23 +54,20 @@ impl Limits {
             Level::Stranger | Level::ByHand => &none,
         };
         // Rounded down to what Docker writes without a fraction: whole MiB, thousandths of a CPU.
-        let share = |most: u64, together: u64| {
+        let share = |most: u64, together: u64, unit: u64| {
             let part = together / tasks.max(1);
-            let unit = if together == RUN_MEMORY {
-                1 << 20
-            } else {
-                1_000_000
-            };
             most.min(part / unit * unit).max(unit)
         };
         Self {
             replicas: granted.replicas.unwrap_or(3),
             services: granted.services.unwrap_or(20),
             tasks: granted.tasks.unwrap_or(40),
-            memory: granted.memory.unwrap_or_else(|| share(1 << 30, RUN_MEMORY)),
+            memory: granted
+                .memory
+                .unwrap_or_else(|| share(1 << 30, RUN_MEMORY, 1 << 20)),
             cpus: granted
                 .cpus
-                .unwrap_or_else(|| share(1_000_000_000, RUN_CPUS)),
+                .unwrap_or_else(|| share(1_000_000_000, RUN_CPUS, 1_000_000)),
             pids: granted.pids.unwrap_or(512),
             log_size: granted.log_size.unwrap_or(10 << 20),
         }

@@ -114,7 +114,7 @@ pub fn repository_of(reference: &str) -> Result<(String, String), String> {
 }
 
 /// Returns whether Docker takes a text for a reference to an image, as far as can be told without it: also ids, other
-/// digests than those of SHA-256, and registries by an IPv6 address, which are for nobody but who works by hand.
+/// digests than those of SHA-256, and registries by an IPv6 address, which only runs by hand may use.
 /// `https://github.com/distribution/reference/blob/main/regexp.go`
 fn is_docker_s(reference: &str) -> bool {
     let (name, digest) = match reference.split_once('@') {

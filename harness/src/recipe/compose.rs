@@ -7,7 +7,7 @@
 mod canon;
 mod cast;
 mod decode;
-pub(crate) mod duration;
+mod duration;
 mod env_file;
 mod expansion;
 mod extends;

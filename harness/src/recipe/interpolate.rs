@@ -300,6 +300,8 @@ mod tests {
         let many = "${A:-".repeat(150_000);
         assert!(matches!(run(&many), Err(InterpolateError::Format { .. })));
         assert!(variables(&many).is_empty());
+        assert_eq!(behind_last_brace("a}bc"), 2);
+        assert!(scan("{A}", 3).is_none(), "there was a search");
     }
 
     #[test]

@@ -38,15 +38,10 @@ pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -
     lost
 }
 
-fn running(project: &Project) -> impl Iterator<Item = &Service> {
-    let services = project.services.iter();
-    services.filter(|service| service.desired_replicas() != Some(0))
-}
-
 /// Returns the ports that `project` has on its hosts, each with its service.
 fn published(project: &Project) -> BTreeMap<(u16, &str), &Service> {
     let mut all = BTreeMap::new();
-    for service in running(project) {
+    for service in project.running() {
         for port in &service.ports {
             // One that the engine chooses is nothing that clients know.
             if let Some(published) = port.published {
@@ -59,8 +54,9 @@ fn published(project: &Project) -> BTreeMap<(u16, &str), &Service> {
 
 fn lost_ports(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
     let told: Vec<u16> = notes
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|number| number.parse().ok())
+        // A version is no list of ports.
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .filter_map(|number| number.trim_matches('.').parse().ok())
         .collect();
     let now = published(head);
     let mut ranges: BTreeMap<(&str, &str), Vec<(u16, u16)>> = BTreeMap::new();
@@ -114,7 +110,7 @@ struct Router<'a> {
 impl<'a> Router<'a> {
     fn all(project: &'a Project) -> Vec<Self> {
         let mut all = Vec::new();
-        for service in running(project) {
+        for service in project.running() {
             let labels = Labels::of(service);
             if labels.enabled() != Enabled::Yes {
                 continue;

@@ -61,12 +61,16 @@ pub fn lost(before: &Path, root: &Path, vars: &BTreeMap<String, String>) -> Vec<
     let Ok(before) = EnvFile::parse(&before, ".env.sample") else {
         return Vec::new();
     };
-    let mut lost = lost_files(&before, &now, root);
+    let own = EnvFile::parse(&now, ".env.sample").ok();
+    let set = own.as_ref().map_or_else(Vec::new, EnvFile::keys);
+    let mut lost = lost_files(&before, own.as_ref(), &now, root);
     let shown = mentioned(&now);
     let exports = abra_sh::exports(&text(root, "abra.sh").unwrap_or_default());
     let exports = exports.map(|exports| exports.vars).unwrap_or_default();
     let is_there = |name: &&str| {
-        shown.contains_key(*name) || exports.iter().any(|(exported, _)| exported == name)
+        set.contains(name)
+            || shown.contains_key(*name)
+            || exports.iter().any(|(exported, _)| exported == name)
     };
     let keys = before.keys().into_iter();
     let missing: Vec<&str> = keys.filter(|name| !is_there(name)).collect();
@@ -101,14 +105,13 @@ pub fn lost(before: &Path, root: &Path, vars: &BTreeMap<String, String>) -> Vec<
     lost
 }
 
-/// Returns the files that a new app of the version before is made of, and one of the sample `now` is not. One that
+/// Returns the files that a new app of the version before is made of, and one of the sample `now`, which is `own`, is not. One that
 /// stands in a comment there is a choice.
-fn lost_files(before: &EnvFile, now: &str, root: &Path) -> Vec<Lost> {
+fn lost_files(before: &EnvFile, own: Option<&EnvFile>, now: &str, root: &Path) -> Vec<Lost> {
     let files = |sample: &EnvFile| -> Option<Vec<String>> {
         Some(compose_files(&sample.resolve(&BTreeMap::new()).ok()?))
     };
-    let own = EnvFile::parse(now, ".env.sample").ok();
-    let (Some(then), Some(own)) = (files(before), own.as_ref().and_then(files)) else {
+    let (Some(then), Some(own)) = (files(before), own.and_then(files)) else {
         return Vec::new();
     };
     let tree = SourceTree::open(root);
@@ -184,6 +187,9 @@ mod tests {
         let commented = "TYPE=a\n# DOMAIN=b\n#LOG=\n## MAIL=c\n#NAMED=d\n";
         assert_eq!(names(commented, COMPOSE), [""; 0]);
         assert_eq!(names(BEFORE, COMPOSE), [""; 0]);
+        // What sets a variable is the env file's to say.
+        let exported = BEFORE.replace("LOG=", "export LOG=");
+        assert_eq!(names(&exported, COMPOSE), [""; 0]);
         let required = COMPOSE.replace("${LOG}", "${LOG:?which}");
         assert_eq!(names(kept, &required), [r#"Empty("LOG")"#]);
         assert_eq!(names(kept, "services: 5\n"), [""; 0]);

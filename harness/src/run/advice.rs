@@ -29,9 +29,6 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
             "give the root of the recipe's git repository, or its URL or OWNER/REPO with `--src` (SRC)"
         }
         FetchError::SubDirectory { .. } => "run it with the root of the repository",
-        FetchError::Partial { .. } => {
-            "fetch what is missing with `git fetch --refetch --no-filter --tags`"
-        }
         FetchError::DestinationInside { .. } => {
             "choose a runs directory outside of the recipe with CCCI_RUNS_DIR"
         }
@@ -51,7 +48,9 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
         FetchError::Transport(TransportError::Status { status: 404, .. }) => {
             "check OWNER/REPO, and what the token (CCCI_FORGE_TOKEN) may read"
         }
-        FetchError::Content(_) => "fetch the whole repository, not a part of it",
+        FetchError::Partial { .. } | FetchError::Content(_) => {
+            "fetch the whole repository, not a part of it"
+        }
         FetchError::Transport(_) => {
             "check the address, the token (CCCI_FORGE_TOKEN) and whether this host reaches the forge"
         }

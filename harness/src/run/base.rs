@@ -203,7 +203,7 @@ pub(super) fn choose(
     let tip = checkout.tip.as_ref();
     let best = newest_first.find(|tag| covered(&commit(tag), true));
     let best = match (best, tip) {
-        (None, Some(tip)) if covered(tip, false) => None,
+        (None, Some(tip)) if !checkout.shallow && covered(tip, false) => None,
         (best, _) => best.or(tags.last()),
     };
     if let Some(newest) = tags.last()

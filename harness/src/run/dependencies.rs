@@ -7,8 +7,6 @@
 mod published;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -31,6 +29,7 @@ use crate::overlay::manifest::looks_secret;
 use crate::recipe::compose::pace::Pace;
 use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
+use crate::record;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
 use crate::tier::{self, Bench, TierError};
@@ -348,11 +347,7 @@ fn hide(provided: &serde_json::Map<String, Value>, domain: &str, keep: &mut dyn 
 
 /// Writes a file that only its owner may read; it is removed with the run's state.
 fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
-    let mut options = crate::host_file::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = record::write_private(path, text.as_bytes());
     written.map_err(|source| {
         RunError::infra(TierError::State {
             path: path.to_owned(),

@@ -21,10 +21,7 @@ fn place(settings: &Settings) -> Option<PathBuf> {
     match &settings.origin {
         Origin::Repository(Source::Path(path)) => Some(path.clone()),
         Origin::Repository(Source::Url(url) | Source::Forge { url, .. }) => url.local_path(),
-        Origin::Staged => {
-            let recipes = settings.host.abra.join("recipes");
-            Some(recipes.join(settings.recipe.as_str()))
-        }
+        Origin::Staged => Some(settings.host.staged(settings.recipe.as_str())),
     }
 }
 

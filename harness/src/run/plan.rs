@@ -144,11 +144,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
             })
         }
         Origin::Staged => {
-            let staged = settings
-                .host
-                .abra
-                .join("recipes")
-                .join(settings.recipe.as_str());
+            let staged = settings.host.staged(settings.recipe.as_str());
             snapshot::copy_tree(&staged, &destination).map_err(|error| RunError::Usage {
                 error: error.into(),
                 hints: vec![
@@ -156,6 +152,7 @@ pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> 
                         .to_owned(),
                 ],
             })?;
+            worktree::put_pointers_back(&destination).map_err(RunError::infra)?;
             let commit = checkout::commit_of(&destination, "HEAD").map_err(usage)?;
             let tags = tags::tags(&destination).map_err(RunError::infra)?;
             let tags: Vec<_> = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
@@ -243,12 +240,12 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
         let version = head_version.as_deref();
         match base::choose(settings, wanted, checkout, version, &mut warnings)? {
             Ok(chosen) => {
-                incomplete::holds_the_base(settings, checkout, &chosen)?;
                 let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
                 let kit = (&additions, upgrade_env);
                 match read_base(settings, dirs, checkout, &chosen, app, kit) {
                     Ok(base) => (Some(base), None),
                     Err(reason) => {
+                        incomplete::holds_the_base(settings, checkout, &chosen)?;
                         let reason = format!("{}: {reason}", chosen.in_words());
                         (None, Some(NoBase::Broken(reason)))
                     }

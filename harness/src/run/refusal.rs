@@ -116,8 +116,7 @@ fn file(error: &SourceFileError) -> Violation {
     }
 }
 
-/// What the recipe ships for its tests and is none that a recipe may have; what the operator laid over it is the
-/// operator's to mend.
+/// What the recipe ships for its tests and may not have; the operator fixes what the operator laid over it.
 fn of_tests(error: &OverlayError) -> Option<Violation> {
     let path = match error {
         OverlayError::File(error) | OverlayError::Suite(SuiteError::File(error)) => {

@@ -72,7 +72,9 @@ pub(super) fn faults(plan: &Plan, settings: &Settings) -> Vec<RoutingFault> {
         let lost = lost.into_iter();
         found.extend(lost.map(|fault| with_place(fault, head, "")));
     }
-    let missed = plan.told.missed.iter().filter(|lost| lost.is_missed());
+    // A base that the plan has dropped says nothing.
+    let missed = plan.told.missed.iter();
+    let missed = missed.filter(|lost| plan.base.is_some() && lost.is_missed());
     found.extend(missed.map(|lost| RoutingFault {
         rule: sample::RULE,
         place: Some(".env.sample".to_owned()),

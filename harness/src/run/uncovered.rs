@@ -1,9 +1,9 @@
 //! A base that the grant of the head does not cover.
 //!
-//! Whoever may push a tag chooses what is upgraded from. What somebody read, or what a protected branch has, is granted
+//! Anyone who may push a tag chooses what is upgraded from. What somebody read, or what a protected branch has, is granted
 //! secrets and paths of the host; a tag beside it is a stranger's. Neither what the base's own files ask for, nor what its
 //! env file makes of the head, nor what its containers leave on the volumes may come by the grant. So it is a base only
-//! where the grant has no part in either deploy. Otherwise there is none, for that reason: the upgrade is `unver`, which is
+//! where the grant has no part in either deploy. Otherwise there is no base, for that reason: the upgrade is `unver`, which is
 //! neither the head's fault nor a pass.
 
 use super::network::no_way_through;

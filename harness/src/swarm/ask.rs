@@ -1,7 +1,7 @@
 //! Questions to the engine, which change nothing and may be asked again.
 //!
 //! One connection that breaks off, as when the engine is restarted with its containers alive, ends no run. What makes or
-//! removes something is not asked here: nobody knows whether the first request arrived.
+//! removes something is not asked here: the first request may have arrived.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,13 +67,12 @@ impl Engine {
         question().await.map_err(|error| self.failed(what(), error))
     }
 
-    /// Returns a listing (`services`) with `filters`, in the engine's own words, for what bollard's models do not hold.
+    /// Returns the services that `filters` leave, in the engine's own words, for what bollard's models do not hold.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub(super) async fn raw(
+    pub(super) async fn raw_services(
         &self,
-        listing: &str,
         filters: &HashMap<String, Vec<String>>,
     ) -> Result<serde_json::Value, EngineError> {
         crate::tls::choose_provider();
@@ -84,11 +83,11 @@ impl Engine {
             .build()
             .map_err(not_sent);
         let mut url = reqwest::Url::parse("http://docker/").expect("it is an address");
-        url.set_path(listing);
+        url.set_path("services");
         let filters = serde_json::to_string(filters).expect("texts are valid JSON");
         url.query_pairs_mut().append_pair("filters", &filters);
         self.ask(
-            || format!("list the {listing}"),
+            || "list the services".to_owned(),
             async || {
                 let client = client.as_ref().map_err(not_sent)?;
                 let answer = client.get(url.clone()).send().await.map_err(not_sent)?;
@@ -116,9 +115,7 @@ impl Engine {
 /// An engine for tests that hangs up for some times, and then answers.
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::io::{Read as _, Write as _};
-    use std::os::unix::net::UnixListener;
-
+    use super::super::testing;
     use super::*;
 
     /// The first lines of all requests so far.
@@ -131,29 +128,14 @@ pub(crate) mod testing {
         failures: usize,
         answer: &'static str,
     ) -> (Engine, Asked) {
-        let socket = dir.join("engine.sock");
-        let listener = UnixListener::bind(&socket).expect("it can be made");
         let asked = Asked::default();
         let noted = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut request = [0; 4096];
-                let read = stream.read(&mut request).unwrap_or(0);
-                let request = String::from_utf8_lossy(&request[..read]).into_owned();
-                let line = request.lines().next().unwrap_or_default();
-                let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                noted.push(line.to_owned());
-                if noted.len() > failures {
-                    let head =
-                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-                    let length = answer.len();
-                    let all = format!("{head}\r\nContent-Length: {length}\r\n\r\n{answer}");
-                    drop(stream.write_all(all.as_bytes()));
-                }
-            }
+        let mut engine = testing::engine(dir, move |request| {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.push(request.to_owned());
+            let status = if noted.len() > failures { 200 } else { 0 };
+            (status, answer.to_owned())
         });
-        let mut engine =
-            Engine::connect(&format!("unix://{}", socket.display())).expect("the socket is there");
         engine.repeated.pauses = [Duration::ZERO; 2];
         (engine, asked)
     }

@@ -247,19 +247,8 @@ fn is_hopeless(task: &Task) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::converge::judge;
-    use super::super::service::Service;
-    use super::super::service::samples::{service, task};
+    use super::super::service::samples::{state, task};
     use super::*;
-
-    fn state(services: &[&str], tasks: Vec<Task>) -> StackState {
-        let services = services.iter().map(|name| service(name));
-        StackState {
-            services: services
-                .map(|service: Service| (service.name.clone(), service))
-                .collect(),
-            tasks,
-        }
-    }
 
     /// Looks once a second-of-six at tasks that fail: `rounds` of services, each of which fails once per round.
     fn rounds(

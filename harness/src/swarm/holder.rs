@@ -8,8 +8,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use bollard::query_parameters::InspectContainerOptions;
-
 use super::object::Belongings;
 use super::volume::MOUNT_POINT;
 use super::{Engine, EngineError};
@@ -62,7 +60,7 @@ impl OwnVolumes<'_> {
         Ok(Ok(HeldPath { container, path }))
     }
 
-    /// Returns the container that holds `volume`; makes one where there is none, or none any more.
+    /// Returns the container that holds `volume`; makes one where it is missing or gone.
     async fn holder(&self, volume: &str) -> Result<String, EngineError> {
         let known = self.holders.0.borrow().get(volume).cloned();
         if let Some(id) = known
@@ -79,13 +77,7 @@ impl OwnVolumes<'_> {
     }
 
     async fn is_there(&self, container: &str) -> Result<bool, EngineError> {
-        let inspected = self
-            .engine
-            .docker
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| self.engine.failed("inspect a container", error));
-        match inspected {
+        match self.engine.inspected(container).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_gone() => Ok(false),
             Err(error) => Err(error),

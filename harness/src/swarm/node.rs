@@ -64,7 +64,7 @@ fn shown(node: &Node) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::teardown::tests::engine;
+    use super::super::testing::engine;
     use super::*;
 
     fn node(id: &str, availability: &str, state: &str) -> Value {

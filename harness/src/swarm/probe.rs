@@ -251,12 +251,13 @@ impl Engine {
     }
 }
 
+/// Probes for tests.
 #[cfg(test)]
-mod tests {
+pub(super) mod samples {
     use super::*;
-    use serde_json::json;
 
-    fn probe(code: i64, output: &str) -> Probe {
+    /// One that took 60 ms, after the `start_period`.
+    pub(in super::super) fn probe(code: i64, output: &str) -> Probe {
         Probe {
             code,
             output: output.to_owned(),
@@ -264,6 +265,13 @@ mod tests {
             counts: true,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::probe;
+    use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_probe_that_was_killed_with_its_container_says_nothing() {

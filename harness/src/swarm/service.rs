@@ -363,6 +363,15 @@ pub(crate) mod samples {
         }
     }
 
+    /// Returns a stack of these services.
+    pub(crate) fn state(services: &[&str], tasks: Vec<Task>) -> StackState {
+        let services = services.iter().map(|name| service(name));
+        StackState {
+            services: services.map(|one| (one.name.clone(), one)).collect(),
+            tasks,
+        }
+    }
+
     /// Returns a task of that service; one that has ended did so with exit code 3.
     pub(crate) fn task(id: &str, service: &str, state: &str) -> Task {
         Task {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bollard::models::{Config, Mount, Network, ServiceSpec as ApiSpec, TaskSpecContainerSpec};
+use bollard::models::{
+    Config, Mount, Network, Service, ServiceSpec as ApiSpec, TaskSpecContainerSpec,
+};
 use bollard::query_parameters::{
     InspectNetworkOptions, ListConfigsOptionsBuilder, ListNetworksOptions,
-    ListServicesOptionsBuilder,
 };
 use serde_json::Value;
 
@@ -92,16 +93,18 @@ impl Engine {
     /// [`EngineError`] when services, networks or configs cannot be listed.
     pub async fn stack_spec(&self, stack: &StackName) -> Result<StackSpec, EngineError> {
         let mine = filters([("label", format!("{NAMESPACE}={stack}"))]);
-        let services = ListServicesOptionsBuilder::new().filters(&mine).build();
         let configs = ListConfigsOptionsBuilder::new().filters(&mine).build();
         let (services, networks, configs) = futures_util::join!(
-            self.docker.list_services(Some(services)),
+            self.raw_services(&mine),
             self.docker.list_networks(None::<ListNetworksOptions>),
             self.docker.list_configs(Some(configs)),
         );
         let failed = |kind: &str, error| self.failed(format!("list the {kind} of {stack}"), error);
         let networks = networks.map_err(|error| failed("networks", error))?;
-        let services = services.map_err(|error| failed("services", error))?;
+        let services = services?;
+        let mut checks = healthchecks(&services);
+        let services: Vec<Service> =
+            serde_json::from_value(services).map_err(|error| failed("services", error.into()))?;
         let mut names = network_names(networks);
         // The swarm has objects of its own for `host`, `bridge` and `none`, which no listing holds.
         let specs = services.iter().filter_map(|service| service.spec.as_ref());
@@ -120,7 +123,6 @@ impl Engine {
             }
         }
         let mut spec = StackSpec::default();
-        let mut checks = healthchecks(&self.raw("services", &mine).await?);
         for service in services {
             let read = service.spec.unwrap_or_default();
             let name = read.name.clone().unwrap_or_default();

@@ -129,6 +129,14 @@ impl Checks {
         crashes: &Crashes,
         at: Duration,
     ) -> Option<Unhealthy> {
+        // What a service says after it was up is said anew.
+        let is_up = |name: &String| {
+            let service = state.services.get(name);
+            service.is_some_and(|service| state.tasks_of(service).any(Task::is_up))
+        };
+        let starting = &self.starting;
+        self.since
+            .retain(|service, _| starting.contains_key(service) || !is_up(service));
         self.is_final(at)
             .or_else(|| self.is_killed_again(state, crashes))
     }
@@ -178,7 +186,10 @@ impl Checks {
                     return found(format!("Swarm killed a task for it; {}", said(checked)));
                 }
             }
-            let left = state.tasks_of(service).find(|task| service.is_done(task));
+            // One of another spec says nothing about this one.
+            let left = state.tasks_of(service).find(|task| {
+                service.is_done(task) && task.container_spec == service.container_spec
+            });
             if let Some(checked) = left.and_then(|task| self.killed.get(&task.id)) {
                 return found(format!(
                     "Swarm killed the task for it, which then ended with exit code 0: its `restart_policy` leaves it \
@@ -210,25 +221,9 @@ pub fn is_killed(task: &Task) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::converge::judge;
-    use super::super::service::samples::{service, task};
+    use super::super::probe::samples::probe;
+    use super::super::service::samples::{state, task};
     use super::*;
-
-    fn probe(code: i64, output: &str) -> Probe {
-        Probe {
-            code,
-            output: output.to_owned(),
-            took: Duration::from_millis(60),
-            counts: true,
-        }
-    }
-
-    fn state(services: &[&str], tasks: Vec<Task>) -> StackState {
-        let services = services.iter().map(|name| service(name));
-        StackState {
-            services: services.map(|one| (one.name.clone(), one)).collect(),
-            tasks,
-        }
-    }
 
     fn killed(id: &str, service: &str) -> Task {
         Task {
@@ -292,6 +287,23 @@ mod tests {
         assert_eq!(seconds((0..60).map(early)), Some(50));
     }
 
+    #[test]
+    fn a_check_of_a_service_that_was_up_meanwhile_begins_anew() {
+        let mut checks = Checks::default();
+        let mut look = |second: u64, tasks: Vec<Task>| {
+            checks.starting = match tasks.is_empty() {
+                true => [("app".to_owned(), probe(127, ""))].into(),
+                false => BTreeMap::new(),
+            };
+            let at = Duration::from_secs(second);
+            checks.look(&state(&["app"], tasks), &Crashes::default(), at)
+        };
+        assert_eq!(look(0, vec![]), None);
+        assert_eq!(look(8, vec![task("1", "app", "running")]), None);
+        assert_eq!(look(60, vec![]), None);
+        assert!(look(80, vec![]).is_some());
+    }
+
     /// Looks at kills of `app`, each of which said and wrote so, with `also` beside it at each; returns after how many
     /// that is enough.
     fn kills(shortened: &[&str], said: &[(&str, &str)], also: &[Task]) -> Option<usize> {
@@ -322,7 +334,7 @@ mod tests {
         let up = [task("d", "db", "running")];
         let same = [("refused", "starting"); 4];
         assert_eq!(kills(&[], &same, &up), Some(2));
-        // One that says the same at any pace is none to be tried again.
+        // One that says the same at any pace is not tried again.
         assert_eq!(kills(&["app"], &same, &up), Some(2));
         // It says nothing: it may be the pace.
         assert_eq!(kills(&["app"], &[("", "starting"); 4], &up), Some(1));

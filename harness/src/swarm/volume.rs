@@ -6,9 +6,7 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, Mount, MountPoint, MountType, MountVolumeOptions,
     VolumeCreateRequest,
 };
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, ListImagesOptions,
-};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, ListImagesOptions};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -142,11 +140,7 @@ impl Engine {
         container: &str,
         path: &str,
     ) -> Result<Result<(String, String), String>, EngineError> {
-        let inspected = self
-            .docker
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| self.failed("inspect a container", error))?;
+        let inspected = self.inspected(container).await?;
         let mounts = inspected.mounts.unwrap_or_default();
         let Some(mount) = mount_of(&mounts, path) else {
             return Ok(Err(format!("`{path}` is on no volume")));
@@ -174,11 +168,7 @@ impl Engine {
         container: &str,
         named: &[String],
     ) -> Result<BTreeMap<String, String>, EngineError> {
-        let inspected = self
-            .docker
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| self.failed("inspect a container", error))?;
+        let inspected = self.inspected(container).await?;
         let mut foreign = BTreeMap::new();
         let network = inspected.host_config.and_then(|host| host.network_mode);
         let networks = inspected.network_settings.and_then(|all| all.networks);

@@ -103,7 +103,12 @@ pub async fn run(
         let last = attempt >= attempts;
         let snapshot = match back_up(bench, &mut tally, plan).await? {
             Some(snapshot) if !tally.has_failed() => snapshot,
-            snapshot => return Ok((tally.end(), snapshot)),
+            snapshot => {
+                if let Some(snapshot) = &snapshot {
+                    note_live_sqlite(bench, &mut tally, snapshot, plan);
+                }
+                return Ok((tally.end(), snapshot));
+            }
         };
         match verify(bench).await? {
             Ok(false) => {}
@@ -122,6 +127,7 @@ pub async fn run(
                 continue;
             }
         }
+        note_live_sqlite(bench, &mut tally, &snapshot, plan);
         if !tally.has_failed() && hook(bench, &mut tally, "verify", Stage::Backup).await? {
             recipe_tests(bench, &mut tally, Stage::Backup).await?;
         }
@@ -187,7 +193,12 @@ async fn back_up(
         }
         Some(why) => tally.skip(ARCHIVE, format!("{why}; the restore has to prove it")),
     }
-    for (service, found) in live_sqlite(&snapshot, plan) {
+    Ok(Some(snapshot))
+}
+
+/// Says which databases of SQLite a snapshot has as they lay there.
+fn note_live_sqlite(bench: &Bench, tally: &mut Tally<'_>, snapshot: &Snapshot, plan: &BackupPlan) {
+    for (service, found) in live_sqlite(snapshot, plan) {
         if found.unproven {
             tally.unver(SQLITE, found.message.clone());
         }
@@ -200,7 +211,6 @@ async fn back_up(
                 .to_owned(),
         })));
     }
-    Ok(Some(snapshot))
 }
 
 /// Databases of SQLite that were saved as they lay there.
@@ -443,9 +453,7 @@ mod tests {
             files: files.len(),
             content_bytes: 1,
             newest,
-            first_file: None,
-            digest: String::new(),
-            sqlite: SqliteFiles::default(),
+            ..Part::default()
         }
     }
 

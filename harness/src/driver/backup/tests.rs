@@ -9,14 +9,7 @@ fn want(below: &str) -> Wanted {
             service: "app".to_owned(),
             path,
             below: below.to_owned(),
-            file: PathBuf::new(),
-            size: 0,
-            files: 0,
-            content_bytes: 0,
-            newest: 0,
-            first_file: None,
-            digest: String::new(),
-            sqlite: SqliteFiles::default(),
+            ..Part::default()
         },
     }
 }

@@ -15,7 +15,7 @@ const UNITS: [(&str, f64); 8] = [
 ];
 
 /// Returns the duration, one below zero as zero; none for what Go does not take for one.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub(super) fn parse(text: &str) -> Option<Duration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

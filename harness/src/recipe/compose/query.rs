@@ -159,12 +159,18 @@ impl Project {
             .or_else(|| self.services.iter().find_map(of))
     }
 
+    /// Returns the services that are deployed with at least one task.
+    pub fn running(&self) -> impl Iterator<Item = &Service> {
+        let services = self.services.iter();
+        services.filter(|service| service.desired_replicas() != Some(0))
+    }
+
     /// Returns how many of the services that run say a port for HTTP.
     #[must_use]
     pub fn web_count(&self) -> usize {
-        let running = self.services.iter();
-        let running = running.filter(|service| service.desired_replicas() != Some(0));
-        running.filter(|service| web_of(service).is_some()).count()
+        self.running()
+            .filter(|service| web_of(service).is_some())
+            .count()
     }
 
     /// Returns where the service `name` serves HTTP, as its Traefik label says.

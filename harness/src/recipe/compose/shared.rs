@@ -155,7 +155,7 @@ pub(super) fn replace(
         path,
         reason: format!("the network `{gateway}` is recipe-ci's own: choose another name"),
     };
-    // Whatever is on it meets the gateway; one that a service names and nobody declares would become it below.
+    // Everything on it meets the gateway; an undeclared one that a service names would become it below.
     for (name, service) in entries(document, "services") {
         if service
             .get("networks")

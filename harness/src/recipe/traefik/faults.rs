@@ -52,9 +52,7 @@ impl Fault {
 /// Returns what is wrong with the labels of `project`, deployed as `stack`; `domain` is the app's, if it has one.
 #[must_use]
 pub fn faults(project: &Project, stack: &str, domain: Option<&str>) -> Vec<Fault> {
-    let running = project.services.iter();
-    let running = running.filter(|service| service.desired_replicas() != Some(0));
-    let services = running.map(|service| Labelled {
+    let services = project.running().map(|service| Labelled {
         service,
         labels: Labels::of(service),
     });

@@ -63,11 +63,7 @@ pub(super) fn of_staged(
 ) -> Trust {
     let origin = checkout::remote_url(&tree.root).ok().flatten();
     let Some(url) = origin.as_deref().and_then(RemoteUrl::of_remote) else {
-        let place = settings
-            .host
-            .abra
-            .join("recipes")
-            .join(settings.recipe.as_str());
+        let place = settings.host.staged(settings.recipe.as_str());
         return Trust::stranger(
             place.display().to_string(),
             "an earlier step staged it, and its remote `origin` is on no forge",

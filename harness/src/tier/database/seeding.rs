@@ -54,13 +54,9 @@ impl Databases {
             one.excused = excuse(plan, &one.database);
         }
         for one in self.unseeded.iter_mut().filter(|one| !one.is_declared) {
-            let mut hooks = plan.services.iter();
             // What a recipe saves by name is more than a cache to it, whatever its settings say.
-            let is_named = hooks.any(|hooks| {
-                one.database.kind == Kind::Redis
-                    && hooks.service == one.database.service
-                    && (hooks.backup_pre.is_some() || hooks.names_paths)
-            });
+            let is_named =
+                one.database.kind == Kind::Redis && is_saved_by_name(plan, &one.database.service);
             one.is_no_data = (one.is_no_data && !is_named) || excuse(plan, &one.database).is_some();
         }
     }
@@ -79,13 +75,9 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
         let luck = "its file is copied while the app has it open, and such a copy is whole by luck";
         return (!is_dumped).then(|| luck.to_owned());
     }
-    let is_saved_by_name =
-        hooks.is_some_and(|hooks| hooks.backup_pre.is_some() || hooks.names_paths);
-    if is_saved_by_name
-        || plan
-            .services
-            .iter()
-            .any(|hooks| dumps(hooks, database.kind))
+    let mut hooks_of_all = plan.services.iter();
+    if is_saved_by_name(plan, &database.service)
+        || hooks_of_all.any(|hooks| dumps(hooks, database.kind))
     {
         return None;
     }
@@ -116,6 +108,12 @@ fn excuse(plan: &BackupPlan, database: &Database) -> Option<String> {
             "the backup labels neither save its files nor name a hook of service {service}"
         )),
     }
+}
+
+/// Returns whether a service has a hook before backups, or names what is saved of its volumes.
+fn is_saved_by_name(plan: &BackupPlan, service: &str) -> bool {
+    let mut hooks = plan.services.iter();
+    hooks.any(|hooks| hooks.service == service && (hooks.backup_pre.is_some() || hooks.names_paths))
 }
 
 /// Returns whether a hook looks as if it dumped a database of this kind, over the network where it is another service's.

@@ -97,6 +97,10 @@ impl Asked<'_> {
             let text = format!("through the gateway: {there}; directly: {here}{then}");
             said(key, text)
         };
+        let then = match &through {
+            Seen::Serves(_) => NOT_THE_APP,
+            _ => "",
+        };
         match (&through, &direct) {
             (Seen::Serves(_), Seen::Serves(_)) => {
                 let text = format!("{there} through the gateway, and directly");
@@ -104,28 +108,21 @@ impl Asked<'_> {
             }
             // The gateway may ask for another path, or lead to another service of the recipe. An error of the app's own
             // is the app's, wherever it is asked.
-            (Seen::Serves(_), Seen::Missing(direct))
-                if direct.is_no_page() && self.routes_by_name() =>
+            (Seen::Serves(_), Seen::Missing(said) | Seen::Final(said) | Seen::Never(said))
+                if self.routes_by_name()
+                    && (said.is_no_page() || !matches!(direct, Seen::Missing(_))) =>
             {
                 let text = format!("{there} through the gateway; directly: {here}");
-                Seen::Serves(said("", text))
+                Seen::Serves(self::said("", text))
             }
-            (Seen::Serves(_), Seen::Final(_) | Seen::Never(_)) if self.routes_by_name() => {
-                let text = format!("{there} through the gateway; directly: {here}");
-                Seen::Serves(said("", text))
-            }
-            (Seen::Serves(_), Seen::NotYet(_)) => Seen::NotYet(both("", NOT_THE_APP)),
-            (Seen::Serves(_), Seen::Missing(_)) => Seen::Missing(both(key, NOT_THE_APP)),
-            (Seen::Serves(_), Seen::Never(_)) => Seen::Never(both(key, NOT_THE_APP)),
-            (Seen::Serves(_), _) => Seen::Final(both(key, NOT_THE_APP)),
             (_, Seen::Serves(_)) => {
                 let then = ": the gateway does not lead to it. Its labels, its network and the gateway's log say why";
                 Seen::NotRouted(both("not routed", then))
             }
-            (_, Seen::NotYet(_)) => Seen::NotYet(both("", "")),
-            (_, Seen::Missing(_)) => Seen::Missing(both(key, "")),
-            (_, Seen::Never(_)) => Seen::Never(both(key, "")),
-            (_, Seen::Final(_) | Seen::NotRouted(_)) => Seen::Final(both(key, "")),
+            (_, Seen::NotYet(_)) => Seen::NotYet(both("", then)),
+            (_, Seen::Missing(_)) => Seen::Missing(both(key, then)),
+            (_, Seen::Never(_)) => Seen::Never(both(key, then)),
+            (_, Seen::Final(_) | Seen::NotRouted(_)) => Seen::Final(both(key, then)),
         }
     }
 

@@ -131,7 +131,7 @@ fn no_network_of_a_recipe_is_called_as_the_one_that_the_gateway_joins() {
         let said = refused.unwrap_err().to_string();
         assert!(said.contains("is recipe-ci's own"), "{network}: {said}");
     }
-    // One that nobody declares is made for the routed service, and would take this one in.
+    // An undeclared one is made for the routed service, and would take this one in.
     for networks in [
         "[recipe-ci-gateway]",
         "{recipe-ci-gateway: {aliases: [authelia]}}",
