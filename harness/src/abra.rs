@@ -26,7 +26,7 @@ const MEDIUM: Duration = Duration::from_secs(120);
 /// How long a deploy may take: it does not wait for convergence, but it asks a registry about every image.
 const DEPLOY: Duration = Duration::from_secs(300);
 
-/// How long it may take to lint: it reads files and tags, and asks nobody.
+/// How long it may take to lint: it reads files and tags, and asks no network.
 const LINT: Duration = Duration::from_secs(30);
 
 /// How long an undeploy may take; what it does not get done the harness does.
@@ -64,7 +64,7 @@ pub enum AbraError {
         /// The last lines that it wrote.
         tail: Vec<String>,
     },
-    /// It said something that nobody here knows.
+    /// It said something unknown here.
     #[error("`abra {call}` ended with {how} and said what is not understood: {line}")]
     Unknown {
         /// The command.

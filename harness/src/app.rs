@@ -87,7 +87,7 @@ pub async fn remove_but(
 }
 
 /// Undeploys the app that `lock` owns: what runs goes, with networks and configs; volumes, secrets and the
-/// env file stay. Secrets stay because nobody can read their values back, and databases hold them in volumes.
+/// env file stay. Secrets stay because their values cannot be read back, and databases hold them in volumes.
 ///
 /// # Errors
 /// [`EngineError`] when the engine cannot be asked, or what was made for the app is not known.
@@ -139,7 +139,7 @@ async fn leave(
     deadline: Deadline,
 ) -> NotLeft {
     let mut not_left = NotLeft::default();
-    // One that cannot be read is said by whoever asks it for more.
+    // One that cannot be read is reported where more is asked of it.
     let Ok(mut record) = Made::open(host, lock) else {
         return not_left;
     };
@@ -156,7 +156,7 @@ async fn leave(
             not_left.note(join, &error);
         }
     }
-    // A request of somebody who was cut off may have come in between.
+    // A request of a process that was killed may have come in between.
     if maker == Maker::CutOff {
         pause(IN_FLIGHT.min(deadline.left())).await;
         for join in &joined {

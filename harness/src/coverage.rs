@@ -69,7 +69,7 @@ impl Coverage {
         }
     }
 
-    /// Returns the newest sweep, whoever did it, and how long ago it ended.
+    /// Returns the newest sweep of any process, and how long ago it ended.
     #[must_use]
     pub fn newest(&self) -> Option<(&SweepRecord, Duration)> {
         self.sweeps

@@ -353,7 +353,7 @@ impl Declared {
     }
 
     /// Returns what the report should warn of: rungs that are declared not to apply and will run, and rungs
-    /// that do not apply though nobody said so.
+    /// that do not apply though the recipe does not say so.
     ///
     /// `runs` says of each rung whether it will run; `None` where it was not asked for.
     #[must_use]
@@ -368,7 +368,7 @@ impl Declared {
                 )),
                 // That they do not run is said elsewhere.
                 (Some(false), None) if rung == Rung::Custom && self.has_withheld_custom => {}
-                // That a recipe has no version to upgrade from is nobody's gap.
+                // That a recipe has no version to upgrade from is no gap.
                 (Some(false), None) if rung != Rung::Upgrade => lines.push(format!(
                     "undeclared: {name} does not apply, and no `expected_na.{name}` in {FILE_NAME} says why: a gap in the coverage?"
                 )),

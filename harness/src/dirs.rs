@@ -353,7 +353,7 @@ impl RunDirs {
 
     /// Removes what [`RunDirs::working`] names; returns what would not go. What is not there is fine.
     ///
-    /// The mark and then the lock go last, and only when nothing else is left: whoever is killed in the middle
+    /// The mark and then the lock go last, and only when nothing else is left: a process that is killed in the middle
     /// of this leaves a directory that the next janitor still knows for a dead run's.
     pub fn remove_working(root: &Path) -> Vec<(PathBuf, io::Error)> {
         let mut left = Vec::new();

@@ -146,7 +146,7 @@ pub struct Question {
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// The host that is asked for; the app's domain when there is none.
+    /// The host that is asked for; the app's domain by default.
     pub host: Option<String>,
     /// Headers beyond the usual.
     pub headers: Vec<(String, String)>,

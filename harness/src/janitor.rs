@@ -71,7 +71,7 @@ pub struct Finding {
 
 impl Finding {
     /// Returns the warning about a lock that has been held for more than twice `deadline`, the longest that a
-    /// run may take: its owner lives, so it is not for the janitor to end it, but somebody should look.
+    /// run may take: its owner lives, so it is not for the janitor to end it, but a person should look.
     #[must_use]
     pub fn long_held(&self, deadline: Duration) -> Option<String> {
         let Decision::Live {
@@ -210,7 +210,7 @@ pub async fn sweep_with(
             None => REAP_LIMIT,
         };
         match decide_in(limit, engine, host, &domain, run, dry_run).await {
-            // Whoever removed it says so.
+            // The process that removed it says so.
             Decision::Gone => sweep.tidied += 1,
             decision => sweep.findings.push(Finding { domain, decision }),
         }

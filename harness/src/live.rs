@@ -110,7 +110,7 @@ fn record_path(state: &Path) -> PathBuf {
 }
 
 /// How long the lock of a run that begins may be held by those who look at it. A look takes microseconds, so only a
-/// machine that stops its processes for long comes near this; nobody else ever has this lock.
+/// machine that stops its processes for long comes near this; no other process ever has this lock.
 const LOOKED_AT: Duration = Duration::from_secs(60);
 
 /// Takes the lock that says that this process is the run of `dirs` and lives.
@@ -122,7 +122,7 @@ pub(crate) async fn hold(dirs: &RunDirs) -> Result<SectionLock, LockError> {
     if let Some(lock) = SectionLock::try_acquire(&path)? {
         return Ok(lock);
     }
-    // Nobody else runs in this directory; somebody looks whether anybody does, and a look takes the lock.
+    // No other run has this directory; another process may look whether one does, and a look takes the lock.
     match tokio::time::timeout(LOOKED_AT, SectionLock::acquire(&path)).await {
         Ok(lock) => lock,
         Err(_) => Err(LockError::Unusable {
@@ -364,7 +364,7 @@ mod tests {
         let (gitea, keycloak) = ("gite-0a1b2c.ci.localhost", "keyc-0a1b2c.ci.localhost");
         let seen = |host: &HostDirs| list(host).runs.remove(0);
         assert_eq!(seen(&host).domains(), [own, gitea, keycloak]);
-        // Whoever holds the lock that it waits for, it is not this run.
+        // Another run holds the lock that it waits for.
         live(&Event::PhaseStarted {
             phase: Phase::LockWait,
             detail: keycloak.to_owned(),

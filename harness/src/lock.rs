@@ -68,7 +68,7 @@ pub struct DomainLock {
 pub enum Attempt {
     /// The lock is ours.
     Acquired(DomainLock),
-    /// Somebody lives who holds it; the text is what the holder wrote about itself, for messages only.
+    /// A live process holds it; the text is what the holder wrote about itself, for messages only.
     Held {
         /// `run 4711 (pid 1234)`, or empty when unknown.
         holder: String,
@@ -80,9 +80,9 @@ pub enum Attempt {
 /// What a look at a lock found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// Nobody holds it; there may be no lock file at all.
+    /// It is free; there may be no lock file at all.
     Free,
-    /// Somebody lives who holds it.
+    /// A live process holds it.
     Held {
         /// What the holder wrote about itself, for messages only.
         holder: String,
@@ -91,7 +91,7 @@ pub enum Probe {
     },
 }
 
-/// Looks whether somebody holds the lock file at `path`, without making one.
+/// Looks whether a process holds the lock file at `path`, without making one.
 ///
 /// # Errors
 /// [`LockError::Unusable`] when it cannot be opened or tried.
@@ -100,7 +100,7 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
         path: path.to_owned(),
         source,
     };
-    // A link is refused, as by those who take the lock; and a pipe must not keep whoever looks until it is written to.
+    // A link is refused, as by those who take the lock; and a pipe must not block the look until it is written to.
     let opened = crate::host_file::options()
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
@@ -161,7 +161,7 @@ impl DomainLock {
         }
     }
 
-    /// Takes the lock of `domain`, or returns nothing when somebody holds it or has unlinked it already: none is
+    /// Takes the lock of `domain`, or returns nothing when another process holds it or has unlinked it already: none is
     /// made only to be removed. Who holds it is not written down: of a thousand stale files that was half the time.
     ///
     /// The last owner's text is cut and the file's time set: who looks meanwhile must not take it for held by
@@ -189,7 +189,7 @@ impl DomainLock {
         }
     }
 
-    /// Looks whether somebody holds the lock of `domain`, without making a lock file.
+    /// Looks whether a process holds the lock of `domain`, without making a lock file.
     ///
     /// It is only a look: what is free now may be held at once. Nothing may be removed on its word.
     ///
@@ -294,7 +294,7 @@ enum Taken {
 #[derive(Debug)]
 pub(crate) struct Locked {
     file: File,
-    /// No path leads to it any more, so nobody can come and find it held; who waits already may wait for that
+    /// No path leads to it any more, so no new process can find it held; one that waits already may wait for that
     /// child, too.
     is_unlinked: bool,
 }
@@ -364,7 +364,7 @@ fn flock(file: &File, patience: Patience) -> io::Result<Found> {
 /// Waits for the lock of `path` on a thread that blocks in the kernel, so the hand-over takes no poll.
 ///
 /// A thread cannot be cancelled: when the future is dropped, the thread may still win the lock, finds
-/// nobody who wants it and lets go. It is not `spawn_blocking`: the runtime would wait for it at its end.
+/// no process that wants it, and lets go. It is not `spawn_blocking`: the runtime would wait for it at its end.
 async fn wait_for(path: &Path) -> io::Result<Locked> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let wanted = path.to_owned();
@@ -416,7 +416,7 @@ impl SectionLock {
         })
     }
 
-    /// Takes the section named by `path`, or returns nothing when somebody holds it.
+    /// Takes the section named by `path`, or returns nothing when another process holds it.
     ///
     /// # Errors
     /// [`LockError::Unusable`].
@@ -436,7 +436,7 @@ impl SectionLock {
         )
     }
 
-    /// Returns whether the path still names the file that is locked; when it does not, somebody else may
+    /// Returns whether the path still names the file that is locked; when it does not, another process may
     /// hold the section, too.
     ///
     /// # Errors
@@ -478,7 +478,7 @@ fn is_network(kind: FsType) -> bool {
     const AFS: FsType = FsType(0x5346_414f);
     const AFS_OF_LINUX: FsType = FsType(0x6b41_4653);
     const LUSTRE: FsType = FsType(0x0bd0_0bd0);
-    // With some options (`locktoserver`, `nolock`) its locks are the server's, or nobody's; the number does not tell.
+    // With some options (`locktoserver`, `nolock`) its locks are the server's, or do not exist; the number does not tell.
     const PLAN9: FsType = FsType(0x0102_1997);
     // Not FUSE: unless its daemon asks for them, the kernel keeps the locks itself and lets them go with their holder, as
     // on a local disk; and most of it is one (fuse-overlayfs, ntfs-3g, mergerfs).

@@ -5,7 +5,7 @@
 //! exist, and only where the engine has just said that nothing of that name does. So an entry means: what has this name
 //! is younger than the entry. What was there before never gets one.
 //!
-//! The same holds for what is done to somebody else's: the gateway's container is written down before it joins a network
+//! The same holds for what is done to a foreign object: the gateway's container is written down before it joins a network
 //! of the app, and exactly that join is undone.
 //!
 //! The record is one file per app, `<state>/made/<domain>.json`, and belongs to the holder of the app's lock like
@@ -62,7 +62,7 @@ struct Text {
     schema: u32,
     domain: String,
     made: BTreeSet<Entry>,
-    /// Containers of somebody else's that were joined to a network of the app.
+    /// Foreign containers that were joined to a network of the app.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     joined: BTreeSet<Join>,
     /// Apps that are on a network of this one, by their domains.
@@ -70,7 +70,7 @@ struct Text {
     guests: BTreeSet<String>,
 }
 
-/// A container of somebody else's in a network of the app.
+/// A foreign container in a network of the app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {

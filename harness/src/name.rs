@@ -527,7 +527,7 @@ mod tests {
         assert_ne!(one, other);
         assert!(one.as_str().starts_with("note-"), "{one}");
         assert_eq!(Domain::parse(one.as_str(), &zone()).unwrap(), one);
-        // Nobody's own run of the recipe has it.
+        // No person's own run of the recipe has it.
         assert_ne!(one, Domain::for_run(&notes, "", "", &zone()));
     }
 

@@ -1,6 +1,6 @@
 //! Background tasks that are done once, with one result for everybody who asks.
 //!
-//! A task has an id in a directory. Whoever asks first starts its *runner*, a small process of this program
+//! A task has an id in a directory. The first call for it starts its *runner*, a small process of this program
 //! in a session of its own, which starts the command and waits for it; everybody else waits for the runner.
 //! The files of a task:
 //!
@@ -8,7 +8,7 @@
 //!   and its runner. The runner holds an exclusive `flock` of it while it lives, and appends what the task came to at
 //!   the end. A waiter keeps the file open, so that its answer reaches it even when the task was reset, forgotten or
 //!   started again meanwhile.
-//! - `<id>.lock`, mode 0600: the same once more, held as long. It is what nobody but the owner can hold, and
+//! - `<id>.lock`, mode 0600: the same once more, held as long. Only the owner can hold it, and
 //!   each of the two files makes up for the loss of the other.
 //! - `<id>.pid`, mode 0644: the task's pid alone, for shells. Nothing here believes it.
 //! - `<id>.exit`, mode 0644: the exit code alone, kept for those who ask later; how old it is decides how old the result
@@ -18,7 +18,7 @@
 //! - `<id>.log`, `<id>.out`, `<id>.err`, mode 0600: what the task wrote to both streams, to its standard output and to its
 //!   standard error; with `.1` behind it what the attempt before wrote.
 //!
-//! Whoever decides (starts, ends, forgets) holds an exclusive `flock` of the *directory* while doing so, for
+//! A call that decides (starts, ends, forgets) holds an exclusive `flock` of the *directory* while doing so, for
 //! a few milliseconds: no file that is removed can let two of them decide at once. Decision 0020 says why
 //! it is like this, and what happens when which process is killed.
 //!
@@ -63,7 +63,7 @@ pub const ATTEMPTS: u32 = 3;
 /// Why a task could not be started, waited for or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum OnceError {
-    /// The id cannot be part of a file name, or is none.
+    /// The id cannot be part of a file name, or is empty.
     #[error("task id `{id}` is not usable: {reason}")]
     Id {
         /// What was given.
@@ -80,7 +80,7 @@ pub enum OnceError {
         #[source]
         source: io::Error,
     },
-    /// The directory is somebody else's.
+    /// The directory is another user's.
     #[error("`{path}` belongs to user {owner}, who alone may start and end tasks in it")]
     Foreign {
         /// Which directory.
@@ -148,7 +148,7 @@ impl OnceError {
         }
     }
 
-    /// Returns whether whoever asked is to blame, rather than the host.
+    /// Returns whether the call is to blame, rather than the host.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
@@ -253,7 +253,7 @@ pub struct OnceDir {
 }
 
 impl OnceDir {
-    /// Returns the directory at `path`, which may be somebody else's; `None` when there is none.
+    /// Returns the directory at `path`, which may be another user's; `None` when it does not exist.
     ///
     /// # Errors
     /// [`OnceError`] when it is not a directory, cannot be reached, or is on a network file system.
@@ -295,7 +295,7 @@ impl OnceDir {
         Self::open(path)?.ok_or_else(|| OnceError::unusable(path)(io::ErrorKind::NotFound.into()))
     }
 
-    /// Returns whether this user may start and end tasks here. Root is no exception: in somebody else's
+    /// Returns whether this user may start and end tasks here. Root is no exception: in another user's
     /// directory a link could lead it anywhere.
     #[must_use]
     pub fn is_own(&self) -> bool {
@@ -348,7 +348,7 @@ impl OnceDir {
             let id = FILES
                 .iter()
                 .find_map(|what| name.to_str()?.strip_suffix(what)?.strip_suffix('.'));
-            // What is not named like a task's file is none of ours.
+            // What is not named like a task's file is not ours.
             if let Some(Ok(id)) = id.map(str::parse) {
                 ids.push(id);
             }
@@ -367,7 +367,7 @@ const FILES: [&str; 11] = [
 /// Returns the time since boot, in milliseconds, sleep included.
 ///
 /// Ages of results are measured by it: all of its readers are of one boot, whose id is part of a result, and
-/// nobody can set it, unlike the wall clock.
+/// it cannot be set, unlike the wall clock.
 fn now_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec * 1000 + now.tv_nsec / 1_000_000).unwrap_or_default()

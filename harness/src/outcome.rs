@@ -269,7 +269,7 @@ pub struct DependencyOutcome {
     pub recipe: String,
     /// Its app's domain in this run.
     pub domain: String,
-    /// The published version that was deployed; null where there is none and the default branch was taken.
+    /// The published version that was deployed; null where no version is published and the default branch was taken.
     pub version: Option<String>,
     /// Whether the run is red without it.
     pub required: bool,
@@ -295,7 +295,7 @@ impl Residual {
         self.left.values().all(Vec::is_empty)
     }
 
-    /// Adds `names` under `kind`, unless there are none.
+    /// Adds `names` under `kind`, if there are any.
     pub fn add(&mut self, kind: &str, names: Vec<String>) {
         if !names.is_empty() {
             self.left.entry(kind.to_owned()).or_default().extend(names);

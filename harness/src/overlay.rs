@@ -49,7 +49,7 @@ pub enum OverlayError {
         #[source]
         source: std::io::Error,
     },
-    /// A file of the recipe is none that a repository may have.
+    /// A repository may not have such a file.
     #[error(transparent)]
     File(#[from] SourceFileError),
     /// The recipe has a file where a copy of the overlay has to go.
@@ -94,7 +94,7 @@ impl OverlayError {
         }
     }
 
-    /// Returns whether the host is at fault, not what somebody wrote.
+    /// Returns whether the host is at fault, not the files.
     #[must_use]
     pub fn is_the_hosts(&self) -> bool {
         match self {
@@ -137,7 +137,7 @@ pub struct Found {
     pub manifest: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
-    /// Values that nobody may see.
+    /// Values that no output may show.
     pub secrets: Vec<String>,
 }
 

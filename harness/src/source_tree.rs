@@ -54,7 +54,7 @@ impl SourceFileError {
         Self { path, fault }
     }
 
-    /// Returns whether the path as it was written is none inside the repository, whatever is there.
+    /// Returns whether the path as it was written lies outside the repository, whatever is there.
     #[must_use]
     pub fn is_of_the_path(&self) -> bool {
         matches!(self.fault, Fault::Path)

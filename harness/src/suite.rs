@@ -50,7 +50,7 @@ pub enum SuiteError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A file of a recipe's tests is none that a repository may have.
+    /// A repository may not have such a file among its recipe's tests.
     #[error(transparent)]
     File(#[from] SourceFileError),
     /// The tests of a recipe are more than is copied of a repository.
@@ -500,7 +500,7 @@ fn stem(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// Whether a file is nobody's business: hidden, or an editor's backup.
+/// Whether a file is left out: hidden, or an editor's backup.
 fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~')
 }

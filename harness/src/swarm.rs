@@ -232,7 +232,7 @@ impl Engine {
         })
     }
 
-    /// Returns the engine of a socket in `dir` that nobody listens at any more: whatever it is asked fails.
+    /// Returns the engine of a socket in `dir` without a listener: every request fails.
     #[cfg(test)]
     pub(crate) fn gone(dir: &std::path::Path) -> Self {
         let socket = dir.join("engine.sock");

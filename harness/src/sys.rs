@@ -31,7 +31,7 @@ pub(crate) struct Tie {
     pub(crate) own_session: bool,
     /// Whether its standard input is a terminal that becomes its session's own.
     pub(crate) terminal: bool,
-    /// Whether it gets no descriptor above 2, whoever left it open: a daemon would keep the lock of the
+    /// Whether it gets no descriptor above 2, even one left open by mistake: a daemon would keep the lock of the
     /// `flock x.lock recipe-ci …` that started it.
     pub(crate) alone: bool,
 }

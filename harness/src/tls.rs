@@ -6,7 +6,7 @@ use std::sync::Once;
 pub(crate) fn choose_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Whoever embeds this library may have chosen before; then that one serves.
+        // A program that embeds this library may have chosen before; then that one serves.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }

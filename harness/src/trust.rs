@@ -1,6 +1,6 @@
 //! Whom the host trusts with what.
 //!
-//! A recipe is somebody's proposal, and by default its author is a stranger. What a source may do beyond that the
+//! A recipe is a proposal, and by default its author is a stranger. What a source may do beyond that the
 //! operator grants in `grants.yml` ([`grant`] has the types, [`read`] reads it), by the repository's place ([`key`])
 //! and never by the recipe's name. A path that a person typed on the command line is that person's own matter.
 

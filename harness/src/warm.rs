@@ -86,7 +86,7 @@ pub enum WarmError {
         /// Which volume, and why.
         reason: String,
     },
-    /// A secret is gone whose value nobody can read back.
+    /// A secret is gone whose value cannot be read back.
     #[error("secret `{name}` of the warm app is gone")]
     SecretGone {
         /// Its full name.
@@ -153,7 +153,7 @@ impl WarmError {
     }
 }
 
-/// A recipe's warm app, owned: nobody else touches it while this lives.
+/// A recipe's warm app, owned: no other process touches it while this lives.
 #[derive(Debug, Clone)]
 pub struct WarmApp {
     /// Its record.
@@ -205,7 +205,7 @@ impl WarmApp {
                 Ok(Some((canonical, snapshot)))
             }
             Status::Idle | Status::Used => {
-                // It was undeployed before the record said so, and whoever deploys it says `busy` first.
+                // It was undeployed before the record said so, and a deploy of it writes `busy` first.
                 let snapshot = self.undeployed(&canonical, Maker::Done).await?;
                 self.place.sweep(Some(&canonical))?;
                 Ok(Some((canonical, snapshot)))
@@ -224,7 +224,7 @@ impl WarmApp {
         snapshot
     }
 
-    /// Undeploys the app and puts its last good data back, after whatever was the end of whoever was at it: what
+    /// Undeploys the app and puts its last good data back, however its last user ended: what
     /// the engine still makes for them would write into that data.
     async fn restore(&self, canonical: Canonical) -> Result<(Canonical, Verified), WarmError> {
         let snapshot = self.undeployed(&canonical, Maker::CutOff).await?;
@@ -328,14 +328,14 @@ impl WarmApp {
     }
 }
 
-/// What became of a warm app that somebody may have died at.
+/// What became of a warm app whose last user may have died.
 #[derive(Debug)]
 pub enum Recovered {
     /// Its last holder had died; it is at rest again.
     Yes,
     /// There was nothing to do.
     AtRest,
-    /// Somebody lives who holds it.
+    /// A live process holds it.
     Live,
     /// It could not be brought to rest.
     Failed(WarmError),

@@ -113,7 +113,7 @@ impl Heartbeat {
 pub enum State {
     /// It holds its lock and has said so lately.
     Healthy(Heartbeat),
-    /// Somebody holds the lock, but what is recorded is too old, of another process or missing.
+    /// A process holds the lock, but what is recorded is too old, of another process or missing.
     Silent(Option<Heartbeat>),
     /// It left its record and holds its lock no more: it was killed, or its host was. A watcher that is told to stop
     /// takes its record back. Nothing when the record cannot be read.
@@ -213,7 +213,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     Ok((meta.dev(), meta.ino()))
 }
 
-/// What happened to a watcher, for whoever tells people.
+/// What happened to a watcher, for a caller that tells people.
 #[derive(Debug)]
 pub enum Event {
     /// A sweep ended with this summary.
@@ -227,7 +227,7 @@ pub enum Event {
 pub enum Ended {
     /// It was told to.
     Stopped,
-    /// Its lock file is not at its path any more: whoever removed it may have another watcher.
+    /// Its lock file is not at its path any more: another watcher may have replaced it.
     Displaced,
 }
 
@@ -327,7 +327,7 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = &mut stop => {
-                    // While the lock is held; the lock file stays, as one that nobody holds. Under another file's
+                    // While the lock is held; the lock file stays, unlocked. Under another file's
                     // lock the record is another watcher's.
                     if self.lock.is_current().unwrap_or(false) {
                         drop(forget(&self.state));
@@ -380,7 +380,7 @@ async fn swept<F: Future>(sweep: Option<std::pin::Pin<&mut F>>) -> F::Output {
 ///
 /// The recorded process is signalled only when it is the one that wrote the record (pid, start time and
 /// boot) *and* the record names this directory's lock: a pid that was reused and a directory that was copied
-/// both name somebody else.
+/// both name another process.
 ///
 /// # Errors
 /// [`WatchError::Immortal`] when it is there even after `grace` and a kill.

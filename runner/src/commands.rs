@@ -175,7 +175,7 @@ fn log_if_asked() {
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .finish();
-    // Only a second call could fail, and there is none.
+    // Only a second call could fail, and this is the only one.
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 

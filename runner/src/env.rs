@@ -126,7 +126,7 @@ pub(crate) fn supplied_secrets() -> BTreeMap<String, String> {
 
 /// Returns whether the process was started by an init on purpose, and so is no orphan.
 pub(crate) fn started_by_init() -> bool {
-    // The pid tells a unit's main process from what that starts. An older systemd (before 248) says it to nobody, and
+    // The pid tells a unit's main process from what that starts. An older systemd (before 248) does not say it, and
     // INVOCATION_ID alone is what every step of a runner inherits that is a unit; the main process of a unit there
     // leads a session of its own, which is no orphan's either.
     var("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string())

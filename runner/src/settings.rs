@@ -86,7 +86,7 @@ pub(crate) const STATE_HINT: &str = "choose another state directory with CCCI_ST
 /// Returns the zone that was given, or the default.
 ///
 /// # Errors
-/// [`UsageError`] when it is none.
+/// [`UsageError`] when it is not one.
 pub(crate) fn zone(given: &Option<String>) -> Result<Zone, UsageError> {
     or_default(given, DEFAULT_ZONE)
         .parse()
@@ -96,7 +96,7 @@ pub(crate) fn zone(given: &Option<String>) -> Result<Zone, UsageError> {
 /// Returns the hard deadline that was given, or the default.
 ///
 /// # Errors
-/// [`UsageError`] when it is none.
+/// [`UsageError`] when it is not one.
 pub(crate) fn deadline_or_default(given: &Option<String>) -> Result<Duration, UsageError> {
     deadline(or_default(given, DEFAULT_DEADLINE))
 }
@@ -372,7 +372,7 @@ fn overlays(args: &RunArgs) -> Result<Option<PathBuf>, UsageError> {
 /// Returns the number of the pull request.
 ///
 /// # Errors
-/// [`UsageError`] when it is none: reports and names are made of it.
+/// [`UsageError`] when it is not one: reports and names are made of it.
 fn pull_request(text: Option<&str>) -> Result<Option<String>, UsageError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);

@@ -115,7 +115,7 @@ fn spinner(charset: Charset) -> ProgressBar {
         .with_key(
             "seconds",
             |state: &indicatif::ProgressState, line: &mut dyn std::fmt::Write| {
-                // The line is only drawn; there is nobody to tell.
+                // The line is only drawn; an error changes nothing.
                 write!(line, "{:6.1}s", state.elapsed().as_secs_f64()).ok();
             },
         );

@@ -172,7 +172,7 @@ async fn flags_of(abra: &Abra, call: &'static str, flags: &[&str]) -> (Standing,
     }
 }
 
-/// An app that does not exist, in a zone that nobody can have.
+/// An app that does not exist, in a zone that cannot be registered.
 const NOBODY: &str = "none-000000.recipe-ci.invalid";
 
 async fn error_shape(abra: &Abra) -> (Standing, String) {

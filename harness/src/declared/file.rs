@@ -77,7 +77,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
-    /// Why the app answers nobody: nothing is asked then, and every service running and healthy is enough.
+    /// Why the app answers no request: nothing is asked then, and every service running and healthy is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub none: Option<String>,
     /// The service that is asked. Default: the one whose Traefik label has the port.
@@ -220,7 +220,7 @@ pub struct Request {
     /// A body, sent as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<serde_json::Value>,
-    /// The statuses that count. Default: 200, 201, 202, 204. A redirect that is none of them is followed on the app's own host.
+    /// The statuses that count. Default: 200, 201, 202, 204. A redirect that is not among them is followed on the app's own host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub statuses: Option<Vec<u16>>,
@@ -262,7 +262,7 @@ pub struct Verify {
     pub attempts: Option<u32>,
 }
 
-/// A database of the app, or why there is none. `service` and `kind`, or `none`.
+/// A database of the app, or why it has none. `service` and `kind`, or `none`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {

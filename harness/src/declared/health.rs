@@ -45,7 +45,7 @@ pub(super) fn faults(health: &Health) -> Vec<(&'static str, String)> {
 }
 
 /// Returns whether `host` is the app's domain or a name below it. With a gateway, anything else would be asked for
-/// somebody else's app, and would answer for this one.
+/// another app, and would answer for this one.
 fn is_own_host(host: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let is_label = |label: &str| !label.is_empty() && label.chars().all(fits);

@@ -30,7 +30,7 @@ struct Place<'a> {
     id: &'static str,
     title: &'static str,
     path: &'a Path,
-    /// Who makes it: `the first run`; nobody for one that a person has to make.
+    /// Who makes it: `the first run`; `None` for one that a person has to make.
     maker: Option<&'static str>,
 }
 
@@ -169,7 +169,7 @@ fn look(place: &Place<'_>) -> Check {
 }
 
 /// Returns why a directory that can be written is still no place for snapshots and their records: they are what
-/// is deployed, so nobody else may put others in their place, and a record is only as good as its rename.
+/// is deployed, so no other user may replace them, and a record is only as good as its rename.
 fn not_for_warm_apps(path: &Path) -> Option<String> {
     if let Err(error) = lock::refuse_network_file_system(path) {
         return Some(match error {

@@ -60,7 +60,7 @@ pub enum ContentError {
         /// The path, on one line; empty for the root.
         path: String,
     },
-    /// An object is none that git makes.
+    /// An object is not one that git makes.
     #[error("commit {commit} cannot be checked out: {}", source.message())]
     Malformed {
         /// The commit.

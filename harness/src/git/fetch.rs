@@ -58,7 +58,7 @@ pub struct Fetched {
 /// A repository could not be fetched; [`FetchError::fault`] says whose turn it is.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The source is none.
+    /// The source is not one.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// There is nothing at the path.

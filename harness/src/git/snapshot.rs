@@ -82,7 +82,7 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-/// Returns what a mode lets its owner do, and nobody else. Git knows no more of it than whether its owner may execute it.
+/// Returns the mode for its owner alone. Git knows no more of it than whether its owner may execute it.
 fn own(mode: u32) -> fs::Permissions {
     fs::Permissions::from_mode(mode & 0o700)
 }

@@ -48,12 +48,12 @@ pub enum SourceError {
         /// The name.
         repository: String,
     },
-    /// A text that is none of the known forms.
+    /// A text in no known form.
     #[error("`{text}` is no source: {reason}; {SUPPORTED}")]
     Form {
         /// What was given.
         text: String,
-        /// Why it is none.
+        /// Why it is not one.
         reason: &'static str,
     },
 }

@@ -12,7 +12,7 @@ use super::snapshot::copy_file;
 use super::{GitError, open, stand_in};
 
 /// Returns whether the work tree at `repo_dir` holds anything that its commit does not, or lacks something. What Git LFS
-/// has put in the place of its pointer counts: nothing tells it from what somebody else has put there.
+/// has put in the place of its pointer counts: nothing tells it from what another program has put there.
 ///
 /// # Errors
 /// [`GitError`] when it is no work tree or cannot be read.
@@ -33,7 +33,7 @@ pub(super) struct Change {
 /// Returns what `git status` would list: modified, added, deleted and untracked files, without ignored ones.
 ///
 /// What Git LFS has put in the place of its pointer is no change: git calls it clean, and libgit2, which runs no filter,
-/// would not. It is not laid over a checkout, so what somebody else has put there is not either.
+/// would not. It is not laid over a checkout, so what another program has put there is not either.
 pub(super) fn changes(repo: &Repository) -> Result<Vec<Change>, git2::Error> {
     let pointers = stand_in::list(repo)?.pointers;
     let is_content = |change: &Change| !(change.present && pointers.contains(&change.path));

@@ -62,7 +62,7 @@ pub enum SetUpError {
     /// This is no Debian, so nothing is known about how to install an engine.
     #[error("Docker is missing here, and there is no apt-get to install it with")]
     NoApt,
-    /// Nobody answers where the engine was said to be, and that is not where this host's own would be.
+    /// No engine answers where it was said to be, and that is not where this host's own would be.
     #[error(
         "nobody answers at `{host}`, and only this host's own engine can be started, at `{SYSTEM_SOCKET}`"
     )]
@@ -94,7 +94,7 @@ pub enum SetUpError {
         /// What is the matter.
         why: String,
     },
-    /// There is a network of that name which is none that services can use.
+    /// There is a network of that name which services cannot use.
     #[error("network `{PROXY}` exists and is a {driver} network, not an overlay")]
     Proxy {
         /// What it is.

@@ -143,9 +143,9 @@ mod tests {
         let app = "note-0a1b2c.ci.localhost".to_owned();
         let name = "note-0a1b2c_ci_localhost_app";
         assert_eq!(of(label, name, "ci.localhost"), Some((true, app.clone())));
-        // Bears the label, and is somebody else's.
+        // Bears the label, and is not ours.
         assert_eq!(of(label, "victim_db", "ci.localhost"), Some((false, app)));
-        // Of a zone whose name begins alike, of a warm app, and of nobody.
+        // Of a zone whose name begins alike, of a warm app, and of no app.
         assert_eq!(of(label, name, "ci"), None);
         assert_eq!(
             of(Some("warm-notes_ci_localhost"), name, "ci.localhost"),

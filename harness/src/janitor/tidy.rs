@@ -79,7 +79,7 @@ fn batch_size() -> usize {
 /// the apps that are there.
 ///
 /// The listing comes after the locks: between one that came before and the probe a run may have come,
-/// made its app and died. Only while the lock is held nobody can.
+/// made its app and died. While the lock is held no other process can.
 ///
 /// # Errors
 /// [`EngineError`] when the engine's objects cannot be listed; no file is unlinked then.

@@ -1,11 +1,11 @@
 //! Locks of descriptors that are already open: of a directory, and of files that only their owner writes.
 //!
-//! `flock(2)` asks for no write permission, so that whoever may read a file may wait for its holder.
+//! `flock(2)` asks for no write permission, so that a process that may read a file may wait for its holder.
 
 use std::fs::{File, TryLockError};
 use std::io;
 
-/// Waits until nobody else has a lock of `file`, and returns it locked. Dropping the future gives up.
+/// Waits until no other process has a lock of `file`, and returns it locked. Dropping the future gives up.
 ///
 /// # Errors
 /// What the system says.
@@ -17,7 +17,7 @@ pub(crate) async fn exclusive(file: File) -> io::Result<File> {
     .await
 }
 
-/// Waits until nobody has an exclusive lock of `file`, however many wait with us. Takes none itself.
+/// Waits until no process has an exclusive lock of `file`, however many wait with us. Takes no lock itself.
 ///
 /// # Errors
 /// What the system says.
@@ -26,16 +26,16 @@ pub(crate) async fn released(file: File) -> io::Result<()> {
     wait(file, File::lock_shared).await.map(drop)
 }
 
-/// Takes an exclusive lock of a file that nobody else can have open yet.
+/// Takes an exclusive lock of a file that no other process can have open yet.
 ///
 /// # Errors
-/// What the system says, an own mistake included: somebody has it.
+/// What the system says; that the file is locked is a mistake of ours, and an error too.
 pub(crate) fn own(file: &File) -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     file.try_lock().map_err(io::Error::from)
 }
 
-/// Takes an exclusive lock of `file`, or returns nothing when somebody has one. It is let go when what is
+/// Takes an exclusive lock of `file`, or returns nothing when another process has one. It is let go when what is
 /// returned is dropped.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(crate) fn try_exclusive(file: File) -> io::Result<Option<super::Locked>> {
     }
 }
 
-/// Returns whether somebody has an exclusive lock of `file`.
+/// Returns whether a process has an exclusive lock of `file`.
 ///
 /// # Errors
 /// What the system says.

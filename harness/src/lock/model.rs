@@ -35,7 +35,7 @@ enum Role {
     Reap,
     /// A janitor that found a lock file without an app.
     Tidy,
-    /// Somebody who only looks: a dry run, `ps`. The real look is gentler, with a shared lock and without
+    /// A process that only looks: a dry run, `ps`. The real look is gentler, with a shared lock and without
     /// making the file; whatever this one cannot break, that one cannot.
     Look,
 }
@@ -123,7 +123,7 @@ enum Move {
 /// The decisions under test: production's, or one of them broken.
 struct Rules {
     acquire: fn(Acquire, Found) -> Acquire,
-    /// What a reaper does about a lock that somebody holds; production's does nothing.
+    /// What a reaper does about a lock that is held; production's does nothing.
     held: Option<Leave>,
     first: Leave,
     leave: fn(Leave, Left) -> Leave,
@@ -489,8 +489,8 @@ fn moves() -> impl Iterator<Item = Move> {
 
 /// Visits every world and checks each, and the graph of all; returns how many there are.
 ///
-/// Of the graph: whoever is alive can go on or waits for somebody who can, and steps never lead round in a
-/// circle. So when nobody starts and nobody dies, everybody comes to an end whatever the order is. And from
+/// Of the graph: a live process can go on or waits for one that can, and steps never lead round in a
+/// circle. So when no process starts or dies, all of them end, whatever the order is. And from
 /// every world, when all have died, one sweep leaves neither app nor lock file.
 fn check(rules: &Rules) -> Result<usize, Counterexample> {
     let mut seen = HashMap::from([(World::FIRST, 0)]);
@@ -563,6 +563,6 @@ fn no_order_of_steps_and_deaths_breaks_the_protocol() {
     let watch = crate::wait::Stopwatch::start();
     let worlds = check(&PRODUCTION).unwrap_or_else(|found| panic!("{found}"));
     say(&format!("{worlds} worlds in {:?}", watch.elapsed()));
-    // A model in which nobody can do anything would pass as well.
+    // A model in which no process can do anything would pass as well.
     assert!(worlds > 10_000, "{worlds}");
 }

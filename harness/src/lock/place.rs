@@ -13,7 +13,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, lstat};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     path: &'a Path,
-    /// Whether a file is made where there is none.
+    /// Whether a missing file is made.
     make: bool,
 }
 
@@ -35,7 +35,7 @@ impl From<FileStat> for Inode {
 }
 
 impl<'a> Place<'a> {
-    /// The file at `path`, made where there is none.
+    /// The file at `path`, made where it is missing.
     pub(super) fn of(path: &'a Path) -> Self {
         Self { path, make: true }
     }
@@ -45,7 +45,7 @@ impl<'a> Place<'a> {
         Self { path, make: false }
     }
 
-    /// Opens the file, and says which one it is. It is never truncated here, because somebody else may hold it, and no
+    /// Opens the file, and says which one it is. It is never truncated here, because another process may hold it, and no
     /// child gets it.
     ///
     /// A link is refused, a hard one too: anybody may make one in `/run/lock`, and its target would be written to.
@@ -75,9 +75,9 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Opens a file with `open`, which is given what to add to its flags; makes it only where there is none.
+/// Opens a file with `open`, which is given what to add to its flags; makes it only where it is missing.
 ///
-/// Where `fs.protected_regular` is on, as it is with systemd, nobody may open the file of another user in
+/// Where `fs.protected_regular` is on, as it is with systemd, not even root may open the file of another user in
 /// `/run/lock` with `O_CREAT`, not even root.
 fn open_or_make(
     make: bool,
@@ -89,7 +89,7 @@ fn open_or_make(
             opened => opened,
         };
         match opened {
-            // Somebody made it meanwhile. Each round has somebody else come or go, so there is no end to wait for.
+            // Another process made it meanwhile. Each round needs another one to come or go, so the loop ends.
             Err(Errno::EINTR | Errno::EEXIST) => {}
             opened => return opened,
         }
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(path.exists(), there);
             open_or_make(true, open).unwrap();
         }
-        // Somebody makes it between the two looks.
+        // Another process makes it between the two looks.
         std::fs::remove_file(&path).unwrap();
         let mut looks = 0;
         let raced = open_or_make(true, |flags| {

@@ -2,12 +2,12 @@
 //!
 //! Pure on purpose. [`DomainLock`](super::DomainLock) carries these steps out on the kernel; the tests in
 //! `model` carry the same steps out on a model of the kernel, in every order in which three processes can
-//! interleave and die. So whoever changes a step here is told what it breaks.
+//! interleave and die. So a change of a step here shows what it breaks.
 
 /// Whether a holder is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Patience {
-    /// A probe: whoever lives is left alone.
+    /// A probe: a live holder is left alone.
     Try,
     /// Until the lock is free.
     Wait,
@@ -52,8 +52,8 @@ impl Acquire {
     /// Returns what comes after this step.
     ///
     /// The comparison comes after `flock` and never before it: what the path names can change for as long
-    /// as the lock is somebody else's. A file that the path no longer names was unlinked by a reaper that
-    /// is done with it; its lock excludes nobody, so the way begins again at the path.
+    /// as the lock is another process's. A file that the path no longer names was unlinked by a reaper that
+    /// is done with it; its lock excludes no process, so the way begins again at the path.
     pub(super) fn next(self, found: Found) -> Self {
         match (self, found) {
             (Self::Open, _) | (Self::Lock, Found::Interrupted) => Self::Lock,
@@ -84,7 +84,7 @@ pub(super) enum Leave {
 pub(crate) enum Left {
     /// Nothing, by a listing that could be read.
     Nothing,
-    /// Something, or nobody knows.
+    /// Something, or it could not be listed.
     Something,
 }
 
@@ -94,7 +94,7 @@ impl Leave {
 
     /// Returns what comes after this step, `left` being what the first one left.
     ///
-    /// All of it happens before the release. Unlinking after it would take the file of whoever has locked
+    /// All of it happens before the release. Unlinking after it would take the file of the process that has locked
     /// it meanwhile away from under its path, and the next one would lock a new file beside it. A lock file
     /// outlives an app that would not go, so that people find both.
     pub(super) fn next(self, left: Left) -> Self {

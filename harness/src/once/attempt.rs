@@ -29,7 +29,7 @@ pub(super) struct Record {
     pub(super) token: String,
     /// How many attempts in a row this is; all before it were killed.
     pub(super) number: u32,
-    /// How long the result counts, in seconds, as whoever started it said.
+    /// How long the result counts, in seconds, as the call that started it said.
     pub(super) lifetime_s: Option<u64>,
     /// When it began, in milliseconds since boot.
     pub(super) started_ms: u64,
@@ -97,7 +97,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Opens the last attempt at `id`; `None` when there is none.
+    /// Opens the last attempt at `id`; `None` before the first.
     ///
     /// The version before kept it in `<id>.pid`, which holds a number alone since then. An attempt that is there is
     /// newer than the one beside it.
@@ -108,7 +108,7 @@ impl Attempt {
         }
     }
 
-    /// Opens the attempt in `path`; `None` when there is no such file, or it is none of ours.
+    /// Opens the attempt in `path`; `None` when there is no such file, or it is not ours.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, OnceError> {
         let unusable = OnceError::unusable(path);
         let file = match host_file::open(path) {
@@ -122,7 +122,7 @@ impl Attempt {
         }
     }
 
-    /// Returns whether somebody holds the file.
+    /// Returns whether a process holds the file.
     pub(super) fn is_held(&self) -> io::Result<bool> {
         file::is_held(&self.file)
     }
@@ -130,7 +130,7 @@ impl Attempt {
     /// Waits until the attempt has ended; returns what it says to those who waited, if anything.
     ///
     /// Blocks in `flock`, which also works for other users and across pid namespaces, and for the end of
-    /// the runner's process, so that another user who takes a lock of the file delays nobody.
+    /// the runner's process, so that another user who takes a lock of the file delays no caller.
     pub(super) async fn ended(&self) -> io::Result<Option<u8>> {
         let released = file::released(self.file.try_clone()?);
         match self.record.runner.open()? {

@@ -36,7 +36,7 @@ pub struct Ending {
 /// # Errors
 /// [`OnceError`] when the directory or one of the files cannot be read; then nothing has been ended.
 pub async fn kill(dir: &OnceDir) -> Result<Vec<Ending>, OnceError> {
-    // Held to the end: whoever asks for one of them meanwhile starts it afterwards.
+    // Held until all have ended: a call that asks for one of them meanwhile starts it afterwards.
     let _section = dir.section().await?;
     let ids = dir.ids()?;
     let endings = end(dir, &ids).await?;

@@ -122,7 +122,7 @@ impl Copying {
         })
     }
 
-    /// Copies until nobody has the streams open.
+    /// Copies until no process has the streams open.
     pub(super) async fn follow(&mut self) {
         while self.out.pipe.is_some() || self.err.pipe.is_some() {
             // In the order in which they come, as far as two pipes tell.

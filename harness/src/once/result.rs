@@ -38,7 +38,7 @@ struct Kept {
 }
 
 impl Exit {
-    /// Reads the exit file of `id`; `None` when there is none, or it holds no exit code.
+    /// Reads the exit file of `id`; `None` when it is missing or holds no exit code.
     pub(super) fn read(dir: &OnceDir, id: &TaskId) -> Result<Option<Self>, OnceError> {
         let path = dir.file(id, "exit");
         let mut text = String::new();
@@ -152,11 +152,11 @@ pub(super) fn adopt(dir: &OnceDir, id: &TaskId) -> Result<(), OnceError> {
 pub(super) struct Recorded {
     words: Vec<Word>,
     dir: Word,
-    /// How long its result counts, in seconds, as whoever started it said.
+    /// How long its result counts, in seconds, as the call that started it said.
     pub(super) lifetime_s: Option<u64>,
 }
 
-/// Text, or bytes that are none.
+/// Text, or bytes that are not UTF-8.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Word {

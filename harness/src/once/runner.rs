@@ -63,7 +63,7 @@ pub struct Orders {
 /// Runs a task to its end, and leaves its result.
 ///
 /// # Errors
-/// What kept it from that. Whoever started the runner has been told.
+/// What kept it from that. The call that started the runner has been told.
 pub async fn run(orders: &Orders) -> Result<(), String> {
     let inherited = Inherited::take().map_err(|error| format!("not started by `once`: {error}"))?;
     let Inherited {

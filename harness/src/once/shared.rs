@@ -23,7 +23,7 @@ struct Noted {
     failure: Option<String>,
 }
 
-/// Does `work` unless somebody else is doing it, in which case their outcome is everybody's who asked before
+/// Does `work` unless another process is doing it, in which case that outcome counts for all that asked before
 /// it was there.
 ///
 /// Unlike a task it is done by the caller: no command, no runner. Whoever is killed or dropped in the middle

@@ -26,7 +26,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// left of the lost one first.
 const REVIVAL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a look at a task may take at least for somebody who waits for a limited time: a task is started even by those
+/// How long a look at a task may take at least for a call that waits for a limited time: a task is started even by those
 /// who do not wait for it.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
@@ -199,7 +199,7 @@ pub async fn wait(
         };
         let answer = answer.map_err(OnceError::unusable(&dir.file(id, "task")))?;
         let last = attempt.record.number >= ATTEMPTS;
-        // Killed before it could say anything: whoever comes first runs it again, for all who wait.
+        // Killed before it could say anything: the first call to come runs it again, for all that wait.
         if let Some(code) = answer.or(last.then_some(KILLED)) {
             let token = attempt.record.token;
             return Ok(Waited::Ended(Ended { code, token, err }));
@@ -319,7 +319,7 @@ struct Heir<'a> {
 }
 
 impl Heir<'_> {
-    /// Starts a runner and hands the directory's lock over to it, so that nobody else can start one when
+    /// Starts a runner and hands the directory's lock over to it, so that no other call can start one when
     /// this process is killed in between; returns once the attempt can be seen.
     async fn spawn(self, section: File, starter: &Starter) -> Result<Attempt, OnceError> {
         let token = hex::encode(rand::rng().random::<[u8; 8]>());
@@ -362,7 +362,7 @@ impl Heir<'_> {
         if line == READY {
             let path = self.dir.file(self.id, "task");
             let attempt = Attempt::open(&path)?.filter(|found| found.record.token == token);
-            // Until here nobody else can have started the next attempt.
+            // Until here no other call can have started the next attempt.
             drop(ours);
             return attempt.ok_or_else(|| failed(format!("`{}` is not its own", path.display())));
         }

@@ -33,7 +33,7 @@ pub(super) fn is_interruption(code: u8) -> bool {
     (128..=165).contains(&code)
 }
 
-/// How often a look is begun anew because the files changed under it, by somebody who does not hold the directory's lock.
+/// How often a look starts again because the files changed under it, by a process without the directory's lock.
 const LOOKS: u32 = 100;
 
 /// Looks at a task. Its owner must hold the directory's lock; others may look while files are replaced.
@@ -70,7 +70,7 @@ fn look_once(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
         return Ok(State::Running(last.expect("it is there")));
     }
     if dir.is_own() {
-        // The safety net: somebody removed the other file, or the runner's pid means nothing here.
+        // The safety net: the other file was removed, or the runner's pid means nothing here.
         let path = dir.file(id, "lock");
         if let Some(attempt) = Attempt::open(&path)?
             && attempt.is_held().map_err(OnceError::unusable(&path))?
@@ -88,7 +88,7 @@ fn look_once(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
         && !is_interruption(exit.code)
         && let Some(ended_ms) = exit.of(&last)
     {
-        // By the exit file, whose age people set and read; by the time since boot, which nobody can set back.
+        // By the exit file, whose age people set and read; by the time since boot, which cannot be set back.
         let since = Duration::from_millis(now_ms().saturating_sub(ended_ms));
         let since = if ended_ms == 0 { Duration::ZERO } else { since };
         return Ok(State::Done {
@@ -107,7 +107,7 @@ fn look_once(dir: &OnceDir, id: &TaskId) -> Result<State, OnceError> {
     })
 }
 
-/// Returns whether a result of this age counts: it must not be older than either whoever started the task or whoever asks
+/// Returns whether a result of this age counts: it must not be older than either the call that started the task or the call that asks
 /// allows. Which command made it does not matter: the id is the identity.
 pub(super) fn counts(record: &Record, age: Duration, lifetime: Option<Duration>) -> bool {
     let limits = [record.lifetime_s.map(Duration::from_secs), lifetime];

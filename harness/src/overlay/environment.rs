@@ -116,7 +116,7 @@ impl Tuning {
     }
 
     /// Holds the overlay against what the proposal changed from `base` to `head`, both as the recipe has them.
-    /// Without a base nobody knows what it changed: only images and services are judged then (decision 0031).
+    /// Without a base it is unknown what it changed: only images and services are judged then (decision 0031).
     ///
     /// # Errors
     /// [`OverlayError`] when it does what no overlay may, whatever was changed.

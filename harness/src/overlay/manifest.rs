@@ -22,7 +22,7 @@ const SECRET_WORDS: [&str; 7] = [
 ];
 
 /// Returns whether a variable of this name probably holds a secret: SECRET, PASSWORD, TOKEN, CREDENTIAL and
-/// KEY as words. `MONKEY` and `KEYCLOAK_URL` are none.
+/// KEY as words. `MONKEY` and `KEYCLOAK_URL` do not count.
 #[must_use]
 pub fn looks_secret(name: &str) -> bool {
     name.to_uppercase()

@@ -17,7 +17,7 @@ use crate::wait::is_ready;
 /// A process, so that no other one can be taken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its pid, in the pid namespace of whoever wrote this down.
+    /// Its pid, in the pid namespace of the process that wrote this down.
     pub pid: i32,
     /// When it started, in clock ticks since the boot: field 22 of `/proc/PID/stat`.
     pub started: u64,
@@ -37,7 +37,7 @@ impl Identity {
     /// Returns the identity of the process that has `pid` now.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none, and what else the system says of `/proc`.
+    /// [`io::ErrorKind::NotFound`] when it does not exist, and what else the system says of `/proc`.
     pub fn of(pid: i32) -> io::Result<Self> {
         Ok(Self {
             pid,
@@ -49,7 +49,7 @@ impl Identity {
     }
 
     /// Returns a hold on the process, or nothing when it has ended. One whose parent has not waited for it has, too:
-    /// in a container whose first process waits for nobody it would live for ever.
+    /// in a container whose first process never waits it would live for ever.
     ///
     /// # Errors
     /// What the system says when that cannot be found out.

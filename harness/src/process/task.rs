@@ -1,4 +1,4 @@
-//! A child whose streams and whose end are followed by somebody who may be told to end it: the task of a background
+//! A child whose streams and whose end are followed by a caller that may be told to end it: the task of a background
 //! runner.
 
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ impl Processes {
 }
 
 impl Task {
-    /// Returns who it is; nobody else gets its pid before it was waited for.
+    /// Returns who it is; no other process gets its pid before it was waited for.
     pub(crate) fn identity(&self) -> Option<Identity> {
         // It may be dead already, but it has not been reaped.
         Identity::of(self.0.group.as_raw()).ok()

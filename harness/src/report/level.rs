@@ -13,7 +13,7 @@ pub struct Rungs {
     pub install: Status,
     /// The upgrade tier.
     pub upgrade: Status,
-    /// The backup and restore tiers together: a backup that nobody restored proves nothing.
+    /// The backup and restore tiers together: a backup that was never restored proves nothing.
     pub backup_restore: Status,
     /// The custom tier.
     pub custom: Status,

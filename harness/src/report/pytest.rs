@@ -97,7 +97,7 @@ fn test(case: Node<'_, '_>, redactor: &Redactor) -> Result<TestOutcome, JunitErr
     })
 }
 
-/// Returns what a failure or an error says: the traceback, or its message when there is none. An error
+/// Returns what a failure or an error says: the traceback, or its message without one. An error
 /// begins with its message, which names the phase that failed.
 fn explanation(kind: &str, node: Node<'_, '_>) -> String {
     let message = node.attribute("message").unwrap_or_default();

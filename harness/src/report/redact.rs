@@ -193,7 +193,7 @@ impl Patterns {
         }
     }
 
-    /// Returns the length of the longest pattern that `bytes` begin with, 0 if there is none.
+    /// Returns the length of the longest pattern that `bytes` begin with, 0 without one.
     fn length_at(&self, bytes: &[u8]) -> usize {
         let Some(first) = bytes.first() else { return 0 };
         let bucket = &self.by_first[usize::from(*first)];

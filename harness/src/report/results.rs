@@ -183,7 +183,7 @@ pub struct Phases {
 /// What teardown left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Teardown {
-    /// Whether nothing is left; null while no teardown has ended, so nobody knows.
+    /// Whether nothing is left; null before a teardown has ended.
     pub clean: Option<bool>,
     /// Names of what is left, by kind.
     pub residual: Residual,

@@ -161,7 +161,7 @@ impl Engine {
         }
     }
 
-    /// Returns whether `path` of `container` is a directory; one that does not exist is none.
+    /// Returns whether `path` of `container` is a directory; one that does not exist is not.
     ///
     /// # Errors
     /// [`EngineError`].

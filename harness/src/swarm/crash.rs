@@ -17,10 +17,10 @@ pub const CRASH_LIMIT: usize = 5;
 /// the five that are enough where nothing starts.
 const PATIENT_LIMIT: (usize, Duration) = (10, Duration::from_secs(45));
 
-/// The same for failures that no other service can mend: a command or an image that does not exist.
+/// The same for failures that no other service can end: a command or an image that does not exist.
 const HOPELESS_LIMIT: usize = 2;
 
-/// From how many failures on a service is none that merely starts.
+/// From how many failures on a service does more than start slowly.
 const LOOPING: usize = 2;
 
 /// A service whose tasks fail again and again.
@@ -191,7 +191,7 @@ impl Crashes {
 
     /// Returns the services that fail again and again with nothing else to blame than each other.
     ///
-    /// Two that wait for each other are no excuse for one another; one that fails while a database starts is none for
+    /// Two that wait for each other are no excuse for one another; one that fails while a database starts is no excuse for
     /// itself, but what needs it may be excused by it and by the database.
     fn looping(&self) -> BTreeSet<String> {
         let mut looping: BTreeSet<String> = self.failed.keys().cloned().collect();
@@ -232,7 +232,7 @@ impl Crashes {
     }
 }
 
-/// Whether a failure cannot be mended by waiting. The texts are dockerd's, stable since 17.06.
+/// Whether waiting cannot end a failure. The texts are dockerd's, stable since 17.06.
 fn is_hopeless(task: &Task) -> bool {
     [
         "executable file not found",

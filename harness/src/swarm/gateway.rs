@@ -58,7 +58,7 @@ pub enum Standing {
     Out(Seat),
     /// The network is not there.
     NoNetwork,
-    /// The network of that name is another stack's, or nobody's.
+    /// The network of that name is another stack's, or of no stack.
     Foreign,
 }
 

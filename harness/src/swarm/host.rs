@@ -22,13 +22,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// What is behind the engine's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Socket {
-    /// Somebody listens.
+    /// A process listens.
     Open,
     /// There is no such file.
     Missing,
     /// This user may not connect.
     Denied,
-    /// The file is there and nobody listens behind it.
+    /// The file is there and no process listens behind it.
     Refused,
 }
 
@@ -69,7 +69,7 @@ pub enum Membership {
     Manager,
     /// It is a worker and may not be asked to deploy.
     Worker,
-    /// Its swarm is locked until somebody unlocks it.
+    /// Its swarm is locked until a person unlocks it.
     Locked,
     /// It is joining, or its swarm is broken.
     Broken,
@@ -148,7 +148,7 @@ impl Engine {
         })
     }
 
-    /// Makes the engine the only node of a new swarm that nobody outside this host can reach.
+    /// Makes the engine the only node of a new swarm that cannot be reached from outside this host.
     ///
     /// # Errors
     /// [`EngineError`], for instance when it is in a swarm already.

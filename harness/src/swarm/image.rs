@@ -18,7 +18,7 @@ const PULL_LIMIT: Duration = Duration::from_secs(3600);
 pub enum Puller {
     /// The operator's: with this host's logins, and what lies on the engine is taken as it is.
     Operator,
-    /// Nobody's: without a login, and what lies on the engine is taken only where everybody can pull it.
+    /// Without a login, and what lies on the engine is taken only where everybody can pull it.
     Nobody,
 }
 
@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// Pulls `image` with the docker client, which knows this host's logins and credential helpers; the API
-    /// would pull as nobody. With `without`, an empty directory, it knows none.
+    /// would pull without a login. With `without`, an empty directory, it knows none.
     ///
     /// # Errors
     /// [`EngineError::Pull`] when the registry does not give it, or an unreachable engine.

@@ -43,7 +43,7 @@ pub struct Mounted {
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A volume with a name that somebody gave it: its name on the engine.
+    /// A named volume: its name on the engine.
     Named(String),
     /// A volume that the engine made for this one container, because the image or the service asks for one there.
     Anonymous,

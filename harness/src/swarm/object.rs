@@ -415,7 +415,7 @@ impl Engine {
     /// replicas.
     ///
     /// # Errors
-    /// [`EngineError`], for instance when somebody else updates it at the same time.
+    /// [`EngineError`], for instance when another client updates it at the same time.
     pub(super) async fn scale_to_none(&self, service: &Object) -> Result<bool, EngineError> {
         let failed = |error| self.failed(format!("scale `{}` to none", service.name), error);
         let there = self.docker.inspect_service(&service.id, None);
@@ -513,7 +513,7 @@ mod tests {
         let app = Belongings::of(stack.clone());
         assert!(app.has(&make("note-012345_z_pw", ours)));
         for (name, label) in [
-            // What Docker's client relabelled, what somebody named so, and the zone `z.localhost`.
+            // What Docker's client relabelled, what a person named so, and the zone `z.localhost`.
             ("victim_unused", ours),
             ("note-012345_z_pw", None),
             ("note-012345_z_pw", theirs),

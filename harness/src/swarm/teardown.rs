@@ -14,11 +14,11 @@ use crate::wait::{Deadline, Stopwatch, pause};
 /// How long an engine may be silent before a removal gives up: a restart of dockerd takes a few seconds.
 const RESTART_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a request of somebody who was cut off may still be on its way through the engine: what it makes is
+/// How long a request of a killed process may still be on its way through the engine: what it makes is
 /// not listed before.
 pub const IN_FLIGHT: Duration = Duration::from_millis(200);
 
-/// How whoever made a stack came to an end.
+/// How the process that made a stack ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maker {
     /// It has had the answer to its last request.

@@ -201,7 +201,7 @@ impl Engine {
     /// Creates a container that mounts `volume` at [`MOUNT_POINT`] and is never started: the archive API
     /// reaches the volume through it, with no program running and whatever the image is.
     ///
-    /// It is labelled as part of `stack`, so that whoever undeploys the stack removes it, too.
+    /// It is labelled as part of `stack`, so that a removal of the stack removes it, too.
     ///
     /// # Errors
     /// [`EngineError`].

@@ -113,7 +113,7 @@ impl Bench {
 
     /// Waits until the app answers.
     ///
-    /// A router that Traefik passes over is a failure: nobody would reach what it stands for. Without a web
+    /// A router that Traefik passes over is a failure: no user would reach what it stands for. Without a web
     /// port and without such a router, every service running and healthy is all that can be asked; the caller has
     /// waited for that.
     ///

@@ -329,7 +329,7 @@ mod tests {
         let worker = &running.services["worker"];
         let left = converged(&running).left(&running, worker);
         assert!(left > worker.monitor - Duration::from_secs(4), "{left:?}");
-        // A task that nobody has seen up yet does not hold up the end.
+        // A task that was never seen up does not hold up the end.
         assert_eq!(Converged::default().left(&running, worker), Duration::ZERO);
     }
 

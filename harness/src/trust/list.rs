@@ -40,7 +40,7 @@ pub enum ListError {
 /// Returns the names on the list: one a line, `#` begins a comment.
 ///
 /// # Errors
-/// [`ListError`]. A line that is no name is one: somebody meant a pattern, and got nothing or too much.
+/// [`ListError`]. A line that is not a name is an error: a person meant a pattern, and got nothing or too much.
 pub fn approved(list: &Path) -> Result<BTreeSet<RecipeName>, ListError> {
     let text = host_file::text(list).map_err(|source| ListError::Read {
         path: list.to_owned(),

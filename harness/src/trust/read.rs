@@ -71,7 +71,7 @@ const WORDS: Words = Words {
 /// What the operator grants, read and checked.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
-    /// The file, as errors and hints call it; absent when there is none.
+    /// The file, as errors and hints call it; absent without one.
     pub file: Option<PathBuf>,
     /// Forges that may be asked besides the others.
     pub forges: Vec<RemoteUrl>,
@@ -115,7 +115,7 @@ pub enum GrantsError {
         #[source]
         source: std::io::Error,
     },
-    /// Somebody else may have written it.
+    /// Another user may have written it.
     #[error("`{}` {reason}, so it is not known who wrote it", path.display())]
     Owner {
         /// Which file.
@@ -179,7 +179,7 @@ pub fn read(path: &Path) -> Result<Grants, GrantsError> {
     Ok(grants)
 }
 
-/// Returns why a file may be somebody else's, if it may.
+/// Returns why another user may have written a file, if one may have.
 fn anothers(data: &std::fs::Metadata) -> Option<String> {
     let own = nix::unistd::geteuid().as_raw();
     if data.uid() != 0 && data.uid() != own {
@@ -236,7 +236,7 @@ fn found(marks: &BTreeMap<String, Location>, path: &str, shown: &str) -> Locatio
 /// Parses the address of a forge.
 ///
 /// # Errors
-/// A sentence when it is none over HTTP.
+/// A sentence when it is not one over HTTP.
 pub fn forge(text: &str) -> Result<RemoteUrl, String> {
     let url = RemoteUrl::parse(text).map_err(|error| error.to_string())?;
     if url.local_path().is_some() {

@@ -122,7 +122,7 @@ impl Place {
         self.dir.join("canonical.json")
     }
 
-    /// Reads the record; `None` when there is none.
+    /// Reads the record; `None` when it does not exist.
     ///
     /// # Errors
     /// [`WarmError::Garbled`] when it is not one: what cannot be read is never taken for nothing.

@@ -170,7 +170,7 @@ fn unread(path: &Path) -> impl FnOnce(io::Error) -> WarmError + use<> {
 }
 
 /// A snapshot whose every checksum has been compared. Nothing else is ever put back, and [`WarmApp::verified`]
-/// alone makes one, so that whoever has one need not compare them again.
+/// alone makes one, so that its holder need not compare them again.
 #[derive(Debug, Clone)]
 pub struct Verified(Snapshot);
 
@@ -189,7 +189,7 @@ pub struct Take<'a> {
     pub version: &'a str,
     /// Its images.
     pub images: Vec<String>,
-    /// Values of secrets that nobody supplied, so that later runs can hide them.
+    /// Values of secrets that were generated, so that later runs can hide them.
     pub secret_values: &'a [String],
 }
 

@@ -63,7 +63,7 @@ pub(super) fn digest(archive: impl Read) -> io::Result<String> {
         }
         entries.push((path, whole.finalize()));
     }
-    // What is behind the end of the archive still has to be taken from whoever sends it.
+    // What is behind the end of the archive still has to be taken from the sender.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     entries.sort();
     let mut all = Sha256::new();

@@ -54,7 +54,7 @@ pub enum ArmError {
         /// What it sweeps.
         zone: String,
     },
-    /// Somebody holds the lock and does not say that it lives.
+    /// A process holds the lock and does not say that it lives.
     #[error("no fresh heartbeat within {} s: {last}", START_LIMIT.as_secs())]
     Silent {
         /// What was last seen.
@@ -135,7 +135,7 @@ fn look(
         ),
         State::Silent(None) => "the lock is held by a process that has said nothing".to_owned(),
         State::Absent | State::Died(_) if gave_way => {
-            // To somebody who only looked, or has ended since.
+            // To a process that only looked, or has ended since.
             *daemon = start()?;
             return Ok(Poll::NotYet(
                 "nobody held the lock, and it was started again".to_owned(),

@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What one look at the host found.
 struct Look {
     roster: Roster,
-    /// Locks of run apps that are held by nobody on the roster: another harness, or another runs directory.
+    /// Locks of run apps that no run on the roster holds: another harness, or another runs directory.
     others: Vec<Other>,
     /// A sweep that changes nothing, for the leaked candidates.
     sweep: Result<Sweep, EngineError>,
@@ -278,7 +278,7 @@ impl Look {
                     Value::Null,
                 )
             }
-            // Not an empty list: nobody knows.
+            // Not an empty list: it is unknown.
             Err(error) => (Value::Null, Value::Null, chain(error).into()),
         };
         let mut unreadable = self.roster.unreadable.clone();

@@ -144,7 +144,7 @@ pub(crate) async fn sweep(args: &ReleasesArgs) -> Exit {
     }
 }
 
-/// A red recipe first: it is what somebody has to mend.
+/// A red recipe first: it is what a person has to fix.
 fn verdict<'a>(came: impl Iterator<Item = &'a Came>) -> Exit {
     let exits: Vec<Exit> = came.map(Came::exit).collect();
     for exit in [Exit::Failed, Exit::Infra] {

@@ -7,7 +7,7 @@ use harness::http::{Gateway, has_certificates};
 
 use super::{UsageError, wrong};
 
-/// Returns the gateway; an empty option is none.
+/// Returns the gateway; an empty option means no gateway.
 ///
 /// # Errors
 /// [`UsageError`] when its address or the file with certificates cannot be used.

@@ -9,7 +9,7 @@ use harness::trust::read::{FILE_NAME, GrantsError, read};
 use super::{UsageError, absolute, wrong};
 use crate::env;
 
-/// Where the file lies when there is none beside the overlays.
+/// Where the file lies when the overlays have none beside them.
 const OF_THE_HOST: &str = "/etc/recipe-ci/grants.yml";
 
 /// Returns the file that counts: the one that is named, the one in the operator's directory of overlays, or the

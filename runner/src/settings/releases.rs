@@ -71,7 +71,7 @@ pub(crate) fn published_name(recipe: &RecipeName) -> String {
 /// Returns where the published `recipe` is.
 ///
 /// # Errors
-/// [`UsageError`] when the forge's address is none.
+/// [`UsageError`] when the forge's address is not one.
 pub(crate) fn published(recipe: &RecipeName, forge: Option<&str>) -> Result<Source, UsageError> {
     let forge = forge.unwrap_or(PUBLIC_FORGE);
     Source::parse(&published_name(recipe), Some(forge), Path::new("/"))

@@ -358,7 +358,7 @@ impl Renderer {
             &format!("{} {}", self.charset.sign(lint.status), lint.status),
         );
         let said = match &lint.reason {
-            // Where the reason is none of our rules there is nothing to count.
+            // Where the reason is not one of our rules there is nothing to count.
             Some(reason) if lint.count(Severity::Error) == 0 => reason.clone(),
             _ => lint.summary(),
         };

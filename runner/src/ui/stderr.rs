@@ -1,4 +1,4 @@
-//! Standard error, which nobody may be reading.
+//! Standard error, which may have no reader.
 //!
 //! A runner that hangs, a terminal that was stopped or an ssh client that went to sleep leaves its end open and
 //! reads nothing. A write would then keep this process in the kernel, deaf to signals and to its deadline, with the
@@ -23,7 +23,7 @@ const PIECE: usize = 4096;
 /// How much of that is kept free for the words about what was dropped, in bytes.
 const NOTICE: usize = 128;
 
-/// How much was dropped since somebody read, in bytes.
+/// How much was dropped since the last read, in bytes.
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// Standard error of this process.
@@ -66,7 +66,7 @@ impl Write for Stderr {
 
 /// Returns whether a write would not wait, or fail at once, within `patience`.
 fn has_room(descriptor: BorrowedFd<'_>, patience: Duration) -> bool {
-    // What cannot be asked is written to: an error, as of a reader that went away, is for whoever writes.
+    // What cannot be asked is written to: the write meets the error, as of a reader that went away.
     is_ready(descriptor, PollFlags::POLLOUT, patience).unwrap_or(true)
 }
 

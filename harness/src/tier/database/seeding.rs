@@ -238,7 +238,7 @@ impl Bench {
         (wanted, not_asked.collect())
     }
 
-    /// Seeds the databases of one container. Where something of somebody else's is mounted in it, each is first asked
+    /// Seeds the databases of one container. Where something foreign is mounted in it, each is first asked
     /// where its files are.
     async fn seed_those_of(
         &self,

@@ -67,7 +67,7 @@ pub(crate) async fn install(args: &InstallArgs) -> Exit {
 
 async fn write(args: &InstallArgs, units: &[Unit; 2]) -> Result<(), UnitsError> {
     let processes = Processes::new(env::for_children());
-    // Before anything is written: half of what was asked for is none of it.
+    // Before anything is written: half of what was asked for helps with nothing.
     let systemctl = match args.enable {
         true => Some(units::systemctl(&processes, Path::new("/"))?),
         false => None,
@@ -144,7 +144,7 @@ fn plan(args: &InstallArgs) -> Result<Plan, UsageError> {
     })
 }
 
-/// Returns who must sweep, so that locks and files keep their owner: nobody in particular for root.
+/// Returns who must sweep, so that locks and files keep their owner: `None` for root.
 fn user() -> Option<String> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
