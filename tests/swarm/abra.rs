@@ -329,24 +329,6 @@ fn a_restore_that_succeeds_and_restores_nothing_is_red() {
     env.assert_nothing_left();
 }
 
-/// Where the archive cannot be had the restored marker is the proof, and the report says so.
-#[test]
-fn without_download_the_restore_is_the_proof() {
-    let mut env = with_abra("+no-download");
-    env.set("STAGES", "backup,restore");
-    let (done, results) = run_notes(&env);
-    done.expect(0);
-    let archive = tests_of(&results, "backup")
-        .iter()
-        .find(|row| row["name"] == "generic: archive holds what was seeded");
-    assert_eq!(archive.unwrap()["status"], "skip");
-    let back = tests_of(&results, "restore")
-        .iter()
-        .find(|row| row["name"] == "generic: seeded data is back");
-    assert_eq!(back.unwrap()["status"], "pass");
-    env.assert_nothing_left();
-}
-
 /// What abra or the host gets wrong is no recipe's fault: exit 3, with the line and with what to do.
 #[test]
 fn what_abra_gets_wrong_does_not_blame_the_recipe() {
@@ -383,38 +365,55 @@ fn what_abra_gets_wrong_does_not_blame_the_recipe() {
     }
 }
 
-/// abra writes the version that it deploys into the env file. Were it still there at the next deploy, and did it
-/// count, the upgrade would deploy the base once more.
+/// Four peculiarities in one run, each of which is met and none of which changes the verdict:
+///
+/// - An archive that cannot be had: the restored marker is the proof, and the report says so.
+/// - The version that abra deploys is written into the env file. Were it still there at the next deploy, and did it count,
+///   the upgrade would deploy the base once more.
+/// - A rule that only abra has fails the rung and not the run, though abra itself ends with 0.
+/// - An app that abra does not take down is taken down all the same, and that is said.
 #[test]
-fn a_version_that_abra_wrote_into_the_env_file_decides_nothing() {
-    let mut env = with_abra("+pin-wins");
-    env.set("STAGES", "upgrade,custom");
+fn what_abra_does_otherwise_than_it_should_is_met_and_said() {
+    let mut env = with_abra("+no-download,+pin-wins,+lint-fails,+undeploy-refuses");
     let root = env.root.display().to_string();
     let test = format!("#!/bin/sh\nrecipe-ci app env TYPE >{root}/type\n");
     env.overlay("notes", "custom/test_type.sh", &test);
     let (done, results) = run_notes(&env);
     done.expect(0);
-    assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
+    let report = format!("{results:#}\n{}", done.stderr);
+    assert_eq!(results["verdict"], "passed", "{report}");
+
+    let row = |tier: &str, name: &str| {
+        let row = tests_of(&results, tier)
+            .iter()
+            .find(|row| row["name"] == name);
+        row.unwrap()["status"].clone()
+    };
+    assert_eq!(
+        row("backup", "generic: archive holds what was seeded"),
+        "skip"
+    );
+    assert_eq!(row("restore", "generic: seeded data is back"), "pass");
+
+    assert_eq!(results["rungs"]["upgrade"], "pass", "{report}");
     // It did write it.
     let kind = harness::host_file::text(env.root.join("type")).unwrap();
     let commit = results["head_commit"].as_str().unwrap();
     assert_eq!(kind.trim(), format!("notes:{}", &commit[..8]));
-    env.assert_nothing_left();
-}
 
-/// An app that abra does not take down is taken down all the same, and that is said.
-#[test]
-fn an_undeploy_that_abra_refuses_leaves_nothing() {
-    let mut env = with_abra("+undeploy-refuses");
-    env.set("STAGES", "install");
-    let (done, results) = run_notes(&env);
-    done.expect(0);
-    assert_eq!(results["teardown"]["clean"], true);
+    assert_eq!(results["rungs"]["lint"], "fail", "{report}");
+    let sides = results["lint"]["abra"].as_array().unwrap();
+    let side = sides.iter().find(|side| side["id"] == "R099").unwrap();
+    assert_eq!(
+        (&side["ours"], &side["abra"]),
+        (&Value::Null, &"fail".into())
+    );
+
+    assert_eq!(results["teardown"]["clean"], true, "{report}");
     let said = "`abra app undeploy` failed: unable to remove";
     assert!(
         done.stderr.contains(said) && done.stderr.contains("removed through the engine"),
-        "{}",
-        done.stderr
+        "{report}"
     );
     env.assert_nothing_left();
 }
@@ -445,24 +444,6 @@ fn a_base_that_lint_refuses_is_deployed_by_chaos_and_said() {
     assert!(done.stderr.contains("R099"), "{}", done.stderr);
     assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
     assert_eq!(results["deploy_count"], 1);
-    env.assert_nothing_left();
-}
-
-/// A rule that only abra has fails the rung and not the run, though abra itself ends with 0.
-#[test]
-fn a_rule_that_only_abra_has_fails_the_rung_and_not_the_run() {
-    let mut env = with_abra("+lint-fails");
-    env.set("STAGES", "install");
-    let (done, results) = run_notes(&env);
-    done.expect(0);
-    assert_eq!(results["verdict"], "passed");
-    assert_eq!(results["rungs"]["lint"], "fail", "{results:#}");
-    let sides = results["lint"]["abra"].as_array().unwrap();
-    let side = sides.iter().find(|side| side["id"] == "R099").unwrap();
-    assert_eq!(
-        (&side["ours"], &side["abra"]),
-        (&Value::Null, &"fail".into())
-    );
     env.assert_nothing_left();
 }
 

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::dependencies::ABSENT;
 use crate::engine::{SOCKET, docker};
 use crate::hold::Proxy;
-use crate::quick::Scene;
+use crate::quick::{Files, Scene};
 use crate::support::{Run, git};
 use crate::wait::wait_until;
 
@@ -26,6 +26,9 @@ const SNAPSHOT: Steps = &[
     &["POST ", "/containers/create?", "warm-notes"],
     &["GET ", "/archive?", "recipe-ci-volume"],
 ];
+
+/// What [`Scene::good`] returns.
+type Good = (Files, Vec<String>, Vec<u8>, Files);
 
 /// A canonical, and a newer release that is about to replace it.
 struct Promotion {
@@ -78,10 +81,11 @@ impl Promotion {
 }
 
 #[test]
-fn a_promotion_that_is_cancelled_leaves_the_canonical_of_before() {
+fn a_promotion_that_is_cut_short_leaves_the_canonical_of_before() {
     let mut promotion = Promotion::new();
     let good = promotion.scene.good();
     let record = harness::host_file::bytes(promotion.scene.record()).unwrap();
+    // Cancelled: it is undone by the run itself.
     for at in [DEPLOYED, SNAPSHOT] {
         let (id, run) = promotion.hold(at);
         kill(run.pid, Signal::SIGTERM).unwrap();
@@ -102,14 +106,7 @@ fn a_promotion_that_is_cancelled_leaves_the_canonical_of_before() {
             record
         );
     }
-    promotion.done();
-}
-
-#[test]
-fn a_promotion_whose_processes_are_killed_is_undone_by_the_next_sweep() {
-    let mut promotion = Promotion::new();
-    let good = promotion.scene.good();
-    let record = harness::host_file::bytes(promotion.scene.record()).unwrap();
+    // With its processes killed: by the next sweep.
     for at in [DEPLOYED, SNAPSHOT] {
         let (_, run) = promotion.hold(at);
         promotion.scene.kill_both(run);
@@ -133,10 +130,19 @@ fn a_promotion_whose_processes_are_killed_is_undone_by_the_next_sweep() {
     promotion.done();
 }
 
+/// Each of them leaves the canonical as it was, so one promotion is enough for all.
 #[test]
-fn the_hard_deadline_ends_a_quick_run_with_the_good_data() {
+fn the_good_data_is_back_whatever_cuts_a_quick_run_short() {
     let mut scene = Scene::promoted();
     let good = scene.good();
+    crate::policy::assert_refused_over_a_canonical(&scene);
+    the_hard_deadline(&mut scene, &good);
+    an_engine_that_goes_away(&mut scene, &good);
+    a_snapshot_that_is_spoiled_is_not_put_back(&mut scene, &good);
+    an_image_that_cannot_be_pulled(&scene, &good);
+}
+
+fn the_hard_deadline(scene: &mut Scene, good: &Good) {
     let mut seconds = 8;
     loop {
         let reached = scene.hold("ops/verify_upgrade");
@@ -152,7 +158,7 @@ fn the_hard_deadline_ends_a_quick_run_with_the_good_data() {
         assert_eq!(results["verdict"], "deadline", "{results:#}");
         assert_eq!(results["teardown"]["clean"], true, "{results:#}");
         scene.assert_at_rest("idle");
-        assert_eq!(scene.good(), good, "{}", done.stderr);
+        assert_eq!(&scene.good(), good, "{}", done.stderr);
         if in_time {
             assert_eq!(results["quick"], true, "{results:#}");
             return;
@@ -163,10 +169,8 @@ fn the_hard_deadline_ends_a_quick_run_with_the_good_data() {
     }
 }
 
-#[test]
-fn an_engine_that_goes_away_during_a_quick_run() {
-    let mut scene = Scene::promoted();
-    let good = scene.good();
+fn an_engine_that_goes_away(scene: &mut Scene, good: &Good) {
+    scene.let_go("ops/verify_upgrade");
     let proxy = Proxy::start(scene.env.root.join("engine.sock"));
     scene.env.set("DOCKER_HOST", proxy.address());
     // The hook spoils the canonical's data; what comes after it asks the engine.
@@ -196,14 +200,12 @@ fn an_engine_that_goes_away_during_a_quick_run() {
     scene.env.set("DOCKER_HOST", format!("unix://{SOCKET}"));
     scene.env.run(["janitor"]).expect(0);
     scene.assert_at_rest("idle");
-    assert_eq!(scene.good(), good, "{report}");
+    assert_eq!(&scene.good(), good, "{report}");
 }
 
 /// The checksums were right when the run began. They are compared again before its data is thrown away.
-#[test]
-fn a_snapshot_that_is_spoiled_during_a_quick_run_is_not_put_back() {
-    let mut scene = Scene::promoted();
-    let good = scene.good();
+fn a_snapshot_that_is_spoiled_is_not_put_back(scene: &mut Scene, good: &Good) {
+    scene.let_go("ops/pre_upgrade");
     let reached = scene.hold("ops/verify_upgrade");
     let run = scene.start("spoiled", &["--quick"]);
     wait_until(LONG, "the upgrade holds", || reached.exists().then_some(()));
@@ -234,14 +236,12 @@ fn a_snapshot_that_is_spoiled_during_a_quick_run_is_not_put_back() {
     std::fs::write(&archive, &whole).unwrap();
     scene.env.run(["janitor"]).expect(0);
     scene.assert_at_rest("idle");
-    assert_eq!(scene.good(), good);
+    assert_eq!(&scene.good(), good);
 }
 
 /// Images are pulled while the data of an earlier quick run is replaced; when there is none, that is not left half done.
-#[test]
-fn an_image_that_cannot_be_pulled_leaves_the_good_data() {
-    let scene = Scene::promoted();
-    let good = scene.good();
+fn an_image_that_cannot_be_pulled(scene: &Scene, good: &Good) {
+    scene.let_go("ops/verify_upgrade");
     scene.run("used", &["--quick"]).0.expect(0);
     scene.assert_at_rest("used");
     assert_ne!(scene.good().0, good.0);
@@ -258,5 +258,5 @@ fn an_image_that_cannot_be_pulled_leaves_the_good_data() {
     );
     assert_eq!(results["teardown"]["clean"], true, "{report}");
     scene.assert_at_rest("idle");
-    assert_eq!(scene.good(), good, "{report}");
+    assert_eq!(&scene.good(), good, "{report}");
 }

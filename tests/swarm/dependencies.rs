@@ -241,7 +241,7 @@ fn a_dependency_that_fails_costs_the_tests_that_need_it_and_the_verdict_only_whe
 
 #[test]
 fn two_runs_that_need_the_same_recipe_have_one_each_at_the_same_time() {
-    let mut pair = Pair::on(SwarmEnv::alone(), "{recipe: notes, required: true}");
+    let mut pair = Pair::on(SwarmEnv::of(2), "{recipe: notes, required: true}");
     let root = pair.env.root.display().to_string();
     let meeting = format!(
         "#!/bin/sh\n: >{root}/here-$CCCI_RUN_ID\ntries=0\n\

@@ -2,9 +2,13 @@
 
 use std::cell::Cell;
 use std::fs::{File, TryLockError};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::support::{TestEnv, command};
 use crate::wait::wait_for;
@@ -13,21 +17,21 @@ use crate::wait::wait_for;
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// How many tests use the engine at once, however many cores there are.
-const SLOTS: usize = 4;
+const SLOTS: usize = 6;
 
 thread_local! {
     /// Whether the test of this thread has an environment.
     static HAS_SLOTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What an engine holds, with the name of the field that has the name.
-const KINDS: [(&str, &[&str]); 6] = [
-    ("service", &["service", "ls", "--format", "{{.Name}}"]),
-    ("container", &["ps", "-a", "--format", "{{.Names}}"]),
-    ("network", &["network", "ls", "--format", "{{.Name}}"]),
-    ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
-    ("secret", &["secret", "ls", "--format", "{{.Name}}"]),
-    ("config", &["config", "ls", "--format", "{{.Name}}"]),
+/// What an engine holds: the request that lists it, where the list is in the answer, and where a name is in an entry.
+const KINDS: [(&str, &str, &str, &str); 6] = [
+    ("service", "/services", "", "/Spec/Name"),
+    ("container", "/containers/json?all=true", "", "/Names/0"),
+    ("network", "/networks", "", "/Name"),
+    ("volume", "/volumes", "/Volumes", "/Name"),
+    ("secret", "/secrets", "", "/Spec/Name"),
+    ("config", "/configs", "", "/Spec/Name"),
 ];
 
 /// An environment with the engine, one of [`SLOTS`] at a time.
@@ -63,10 +67,13 @@ impl SwarmEnv {
         Self::with(|| vec![free_slot()])
     }
 
-    /// Waits until no other test uses the engine, for a test that has as many runs as there are slots.
-    pub(crate) fn alone() -> Self {
-        // In one order, and whoever has one of them waits for no other.
-        Self::with(|| (0..SLOTS).map(slot).collect())
+    /// Waits for as many slots as the test has runs at once.
+    pub(crate) fn of(runs: usize) -> Self {
+        Self::with(|| {
+            // One test at a time: two that have some of theirs would wait for each other for ever.
+            let _turn = slot("many");
+            (0..runs).map(|_| free_slot()).collect()
+        })
     }
 
     fn with(slots: impl FnOnce() -> Vec<File>) -> Self {
@@ -76,9 +83,11 @@ impl SwarmEnv {
             "a test has one environment at a time: drop the other first"
         );
         let slots = slots();
-        let state = docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]);
+        // Once: the engine starts two programs to answer.
+        static STATE: LazyLock<Value> =
+            LazyLock::new(|| ask("/info")["Swarm"]["LocalNodeState"].clone());
         assert_eq!(
-            state, "active",
+            *STATE, "active",
             "these tests need an engine whose swarm is active; tests/run prepares one"
         );
         let mut env = TestEnv::new(&format!("unix://{SOCKET}"));
@@ -134,9 +143,9 @@ impl SwarmEnv {
     }
 }
 
-/// Waits for one of the engine's slots.
-fn slot(number: usize) -> File {
-    let file = slot_file(number);
+/// Waits for one lock of the engine.
+fn slot(name: &str) -> File {
+    let file = slot_file(name);
     #[expect(clippy::disallowed_methods, reason = "the tests' door")]
     file.lock().expect("flock works");
     file
@@ -145,7 +154,9 @@ fn slot(number: usize) -> File {
 /// Waits for whichever of the engine's slots is free first. To give each test the next one in turn left slots
 /// idle beside tests that waited for a longer one: a fifth of the time of them all.
 fn free_slot() -> File {
-    let files: Vec<_> = (0..SLOTS).map(slot_file).collect();
+    let files: Vec<_> = (0..SLOTS)
+        .map(|number| slot_file(&number.to_string()))
+        .collect();
     let free = || {
         files.iter().position(|file| {
             #[expect(clippy::disallowed_methods, reason = "the tests' door")]
@@ -162,8 +173,8 @@ fn free_slot() -> File {
     files.into_iter().nth(found).expect("it is one of them")
 }
 
-fn slot_file(number: usize) -> File {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-slot-{number}"));
+fn slot_file(name: &str) -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-slot-{name}"));
     File::create(path).expect("the target directory is writable")
 }
 
@@ -182,6 +193,20 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 #[track_caller]
 pub(crate) fn id_of(image: &str) -> String {
     docker(&["image", "inspect", "--format", "{{.Id}}", image])
+}
+
+/// Returns the engine's answer to a GET. Every test asks a dozen times what there is: `docker` for each of these was an
+/// eighth of what all tests together computed.
+#[track_caller]
+fn ask(path: &str) -> Value {
+    let mut stream = UnixStream::connect(SOCKET).expect("an engine answers");
+    // Of this version an answer ends with the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("it is HTTP");
+    assert!(head.contains(" 200 OK"), "{path}: {answer}");
+    serde_json::from_str(body).unwrap()
 }
 
 /// Runs `docker` and returns what it prints.
@@ -203,10 +228,14 @@ pub(crate) fn docker(args: &[&str]) -> String {
 pub(crate) fn objects_of(zone: &str) -> Vec<String> {
     let part = zone.replace('.', "_");
     let mut found = Vec::new();
-    for (kind, args) in KINDS {
-        let names = docker(args);
-        let ours = names.lines().filter(|name| name.contains(&part));
-        found.extend(ours.map(|name| format!("{kind} {name}")));
+    for (kind, path, list, name) in KINDS {
+        let answer = ask(path);
+        let all = answer.pointer(list).and_then(Value::as_array);
+        // A container that is being removed may have lost its name.
+        let all = all.into_iter().flatten();
+        let names = all.filter_map(|one| one.pointer(name).and_then(Value::as_str));
+        let ours = names.filter(|name| name.contains(&part));
+        found.extend(ours.map(|name| format!("{kind} {}", name.trim_start_matches('/'))));
     }
     found
 }

@@ -147,10 +147,9 @@ fn a_strangers_backup_ends_at_a_ceiling_and_the_tier_says_so() {
     env.assert_nothing_left();
 }
 
-/// A quick run has the recipe's kept data in its hands before it knows what the head asks for.
-#[test]
-fn a_quick_run_that_is_refused_leaves_the_kept_app_and_what_the_head_names_as_they_were() {
-    let scene = crate::quick::Scene::promoted();
+/// A quick run has the recipe's kept data in its hands before it knows what the head asks for: one that is refused leaves
+/// the kept app, and what the head names, as they were.
+pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
     let env = &scene.env;
     let good = scene.good();
     // Not in the test's zone, of which only the kept app is there.
@@ -199,4 +198,6 @@ fn a_quick_run_that_is_refused_leaves_the_kept_app_and_what_the_head_names_as_th
         assert_eq!(scene.good(), good, "{id}");
     }
     docker(&["config", "rm", &victim]);
+    std::fs::write(&compose, plain).unwrap();
+    git(&scene.recipe, &["commit", "-q", "-am", "as it was"]);
 }

@@ -39,8 +39,9 @@ fn step(flags: &[&str], script: &str) -> Option<i32> {
 }
 
 #[test]
-fn closed_output_and_input_change_nothing() {
-    assert_eq!(step(&["sh"], "\"$0\" run \"$1\" >&- 2>&-"), Some(0));
+fn closed_output_and_input_and_ignored_signals_of_the_starter_change_nothing() {
+    let ignores = "trap '' HUP PIPE; exec \"$0\" run \"$1\" >&- 2>&-";
+    assert_eq!(step(&["sh"], ignores), Some(0));
     assert_eq!(step(&["sh"], "\"$0\" run \"$1\" <&- >&- 2>&-"), Some(0));
 }
 
@@ -69,12 +70,6 @@ fn t24_green_stays_green_and_red_keeps_its_code_through_errexit_shells_and_their
             .expect(1);
         env.assert_nothing_left();
     }
-}
-
-#[test]
-fn ignored_signals_of_the_starter_change_nothing() {
-    let script = "trap '' HUP PIPE; exec \"$0\" run \"$1\"";
-    assert_eq!(step(&["sh"], script), Some(0));
 }
 
 /// `nohup` and a shell's `&` mean a run to outlive its terminal.
