@@ -17,7 +17,7 @@ use crate::coverage::{Coverage, rough};
 use crate::dirs::HostDirs;
 use crate::http::Gateway;
 use crate::name::Zone;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::trust;
 
 /// What is examined.
@@ -128,6 +128,7 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
     let mut checks = engine.checks;
     checks.extend(dirs::checks(&subject.dirs, engine.root_dir.as_deref()));
     checks.push(tools::ipvs(&subject.root));
+    checks.push(tools::control_group(&process::cgroup::check()));
     checks.extend(tools);
     checks.push(dirs::zone(&subject.zone));
     checks.push(sweeping(subject));

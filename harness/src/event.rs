@@ -14,6 +14,7 @@ use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
 use crate::policy::Violation;
+use crate::process::Usage;
 use crate::trust::TrustView;
 
 /// Something that happened in a run.
@@ -203,8 +204,8 @@ pub struct RunFinished {
     pub finished_at: String,
     /// How long the run took.
     pub elapsed: Duration,
-    /// Peak resident memory of the worker, in bytes.
-    pub peak_rss_bytes: u64,
+    /// What the run has used.
+    pub used: Usage,
 }
 
 /// A consumer of events.

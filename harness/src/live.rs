@@ -426,7 +426,7 @@ mod tests {
         });
         let lock = lock.unwrap();
         assert!(matches!(probe(&path), Ok(Probe::Held { .. })));
-        let mark = Mark::make(&dirs, &lock).unwrap();
+        let mark = Mark::make(&dirs, None, &lock).unwrap();
         assert_eq!(Mark::read(&dirs.root).unwrap(), Some(mark));
     }
 

@@ -8,14 +8,17 @@
 //!
 //! This module does not know Docker, git or abra.
 
+pub mod cgroup;
 mod cmd;
 mod daemon;
 mod identity;
+mod leader;
 mod marked;
 mod output;
 mod pty;
 mod stray;
 mod task;
+mod usage;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,18 +28,19 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpid};
+use nix::sys::signal::Signal;
+use nix::unistd::getpid;
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
-use tokio::process::Child;
 
 pub use cmd::Cmd;
 pub use daemon::Daemon;
 pub use identity::{Identity, Process};
+use leader::Leader;
 pub use marked::{RUN_MARK, shed};
 pub(crate) use marked::{end_marked, kill_marked, marked, search};
 pub use output::{Output, Stream, Tail};
 pub(crate) use task::Task;
+pub use usage::Usage;
 
 use crate::sys;
 use crate::wait::{Deadline, Stopwatch};
@@ -142,18 +146,12 @@ pub fn exec(exe: &Path, args: &[OsString]) -> std::io::Error {
     std::process::Command::new(exe).args(args).exec()
 }
 
-/// A child whose caller went away before it had ended.
-#[derive(Debug)]
-struct Abandoned {
-    child: Child,
-    group: Pid,
-}
-
 /// Every child of this process; cheap to clone, all clones are the same.
 #[derive(Debug, Clone)]
 pub struct Processes {
     base: Rc<BTreeMap<OsString, OsString>>,
-    abandoned: Rc<RefCell<Vec<Abandoned>>>,
+    /// Children whose callers went away before they had ended.
+    abandoned: Rc<RefCell<Vec<Leader>>>,
 }
 
 impl Processes {
@@ -207,12 +205,9 @@ impl Processes {
             source,
         };
         let mut running = self.spawn(cmd, Stdio::piped(), Stdio::piped())?;
-        let child = running
-            .child
-            .as_mut()
-            .expect("a running child is there until it was waited for");
-        let stdin = child.stdin.take();
         let terminal = running.terminal.take();
+        let child = running.leader().child();
+        let stdin = child.stdin.take();
         let stdout = match terminal {
             Some(terminal) => Some(Box::new(terminal) as Box<dyn AsyncRead + Unpin>),
             None => child.stdout.take().map(|out| Box::new(out) as _),
@@ -233,27 +228,29 @@ impl Processes {
             let mut feeding = std::pin::pin!(feed);
             let mut fed = false;
             let mut expiry = std::pin::pin!(tokio::time::sleep_until(deadline.instant()));
-            let status = loop {
+            let ended = loop {
                 tokio::select! {
-                    status = child.wait() => break Some(status.map_err(follow)?),
+                    ended = running.leader().ended() => break ended.map(|()| true).map_err(follow)?,
                     () = &mut reading, if !reading_done => reading_done = true,
                     () = &mut feeding, if !fed => fed = true,
-                    () = &mut expiry => break None,
+                    () = &mut expiry => break false,
                 }
             };
-            if status.is_some() {
-                running.child = None;
-            } else {
+            if !ended {
                 running.end().await;
             }
             let leaked = !reading_done
                 && tokio::time::timeout(PIPE_GRACE, &mut reading)
                     .await
                     .is_err();
+            // What is left of its group is a stray that outlived it.
+            let status = if ended {
+                Some(running.reap().await.map_err(follow)?)
+            } else {
+                None
+            };
             status.map(|status| (status, leaked))
         };
-        // The leader has been reaped; what is left of its group is a stray that outlived it.
-        let _ = killpg(running.group, Signal::SIGKILL);
         let Some((status, leaked_pipes)) = ended else {
             return Err(ProcessError::TimedOut {
                 label: cmd.label.clone(),
@@ -319,38 +316,32 @@ impl Processes {
         let child = tokio::process::Command::from(command)
             .spawn()
             .map_err(failed)?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .expect("a child that was not waited for has a pid");
         Ok(Running {
-            child: Some(child),
-            group: Pid::from_raw(pid),
+            leader: Some(Leader::new(child).map_err(failed)?),
             terminal,
             abandoned: Rc::clone(&self.abandoned),
         })
     }
 
-    /// Ends every child that was abandoned, with its group, and every stray daemon; returns the command
-    /// names of those that would not die.
+    /// Ends every child that was abandoned, with its group, and every stray daemon, by the run's control group where it
+    /// has one; returns the command names of those that would not die.
     ///
     /// A group gets TERM when it is abandoned; here it has until `grace` before KILL.
     pub async fn end_all(&self, grace: Duration) -> Vec<String> {
         self.end_abandoned(grace).await;
-        stray::kill_all(STRAYS_LIMIT, None).await
+        let mut left = cgroup::leave_behind().await;
+        left.extend(stray::kill_all(STRAYS_LIMIT, None).await);
+        left.sort();
+        left.dedup();
+        left
     }
 
     async fn end_abandoned(&self, grace: Duration) {
         let abandoned = std::mem::take(&mut *self.abandoned.borrow_mut());
         let deadline = Deadline::after(grace);
-        for Abandoned { mut child, group } in abandoned {
-            let ended = tokio::time::timeout(deadline.left(), child.wait())
-                .await
-                .is_ok();
-            let _ = killpg(group, Signal::SIGKILL);
-            if !ended {
-                drop(tokio::time::timeout(Duration::from_secs(2), child.wait()).await);
-            }
+        for mut leader in abandoned {
+            drop(tokio::time::timeout(deadline.left(), leader.ended()).await);
+            drop(tokio::time::timeout(Duration::from_secs(2), leader.reap()).await);
         }
     }
 }
@@ -358,38 +349,40 @@ impl Processes {
 /// A child that runs. Dropping it abandons the child, see [`Processes::end_all`].
 #[derive(Debug)]
 struct Running {
-    child: Option<Child>,
-    group: Pid,
+    leader: Option<Leader>,
     terminal: Option<pty::Ours>,
-    abandoned: Rc<RefCell<Vec<Abandoned>>>,
+    abandoned: Rc<RefCell<Vec<Leader>>>,
 }
 
 impl Running {
+    fn leader(&mut self) -> &mut Leader {
+        let leader = self.leader.as_mut();
+        leader.expect("a running child is there until it was reaped")
+    }
+
+    /// Kills what is left of the group and reaps the child.
+    async fn reap(&mut self) -> std::io::Result<ExitStatus> {
+        let status = self.leader().reap().await;
+        self.leader = None;
+        status
+    }
+
     /// Ends the child and its group: TERM, a grace, KILL; then reaps it.
     async fn end(&mut self) {
-        let Some(mut child) = self.child.take() else {
+        if self.leader.is_none() {
             return;
-        };
-        let _ = killpg(self.group, Signal::SIGTERM);
-        if tokio::time::timeout(TERM_GRACE, child.wait())
-            .await
-            .is_err()
-        {
-            let _ = killpg(self.group, Signal::SIGKILL);
-            drop(child.wait().await);
         }
-        let _ = killpg(self.group, Signal::SIGKILL);
+        self.leader().signal(Signal::SIGTERM);
+        drop(tokio::time::timeout(TERM_GRACE, self.leader().ended()).await);
+        drop(self.reap().await);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            let _ = killpg(self.group, Signal::SIGTERM);
-            self.abandoned.borrow_mut().push(Abandoned {
-                child,
-                group: self.group,
-            });
+        if let Some(leader) = self.leader.take() {
+            leader.signal(Signal::SIGTERM);
+            self.abandoned.borrow_mut().push(leader);
         }
     }
 }

@@ -44,13 +44,12 @@ use crate::abra::Abra;
 use crate::dirs::{DirsError, RunDirs};
 use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
-use crate::host_file;
 use crate::lifetime::Note;
 use crate::lifetime::worker::{EndSignal, Notes, Signals};
 use crate::live;
 use crate::lock::DomainLock;
 use crate::outcome::{Status, TierOutcome, Verdict};
-use crate::process::Processes;
+use crate::process::{Processes, Usage, cgroup};
 use crate::report::log::RunLog;
 use crate::report::recorder::Recorder;
 use crate::report::redact::Redactor;
@@ -172,7 +171,7 @@ pub async fn run(
     let mut child_env = settings.child_env.clone();
     match live::hold(&dirs).await {
         Ok(lock) => {
-            match live::Mark::make(&dirs, &lock) {
+            match live::Mark::make(&dirs, own_group(settings), &lock) {
                 Ok(mark) => {
                     let (name, value) = mark.variable();
                     child_env.insert(name.into(), value.into());
@@ -290,7 +289,7 @@ async fn finish(
             hints: decision.hints,
             finished_at: jiff::Timestamp::now().to_string(),
             elapsed: watch.elapsed(),
-            peak_rss_bytes: peak_rss_bytes(),
+            used: Usage::now(),
         })));
     // A fetch that was cancelled goes on in its thread until the process ends, and may have written since.
     teardown::remove_working_dirs(context);
@@ -429,12 +428,14 @@ impl Decision {
     }
 }
 
-/// Returns the peak resident memory of this process in bytes, as the kernel counts it (`VmHWM`).
-fn peak_rss_bytes() -> u64 {
-    let status = host_file::text("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
+/// Enters a control group of the run's own, where this host lets it make one. A dry run starts nothing that would stay.
+fn own_group(settings: &Settings) -> Option<cgroup::Group> {
+    if settings.dry_run {
+        return None;
+    }
+    cgroup::enter()
+        .inspect_err(|error| tracing::debug!(%error, "the run has no control group"))
+        .ok()
 }
 
 #[cfg(test)]

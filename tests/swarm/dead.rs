@@ -27,11 +27,15 @@ impl Place {
         env.set("STAGES", "custom");
         let recipe = env.recipe("notes");
         env.fifo();
-        // Forked twice and in a session of its own; it ignores what may be ignored and holds a file.
+        // Forked twice and in a session of its own; it ignores what may be ignored and holds a file. The other one has
+        // cleared its environment as well.
         let test = "#!/bin/sh\n\
-            at=ROOT/daemon-$CCCI_RUN_ID\n\
-            (setsid sh -c 'trap \"\" TERM HUP INT; exec 9>'$at'-file; echo $$ >'$at'.new; mv '$at'.new '$at'\n\
+            daemon() { at=$1; shift\n\
+            (\"$@\" setsid sh -c 'trap \"\" TERM HUP INT; exec 9>'$at'-file; echo $$ >'$at'.new; mv '$at'.new '$at'\n\
             while :; do sleep 0.5; done' >/dev/null 2>&1 &)\n\
+            }\n\
+            daemon ROOT/daemon-$CCCI_RUN_ID env\n\
+            daemon ROOT/hidden-$CCCI_RUN_ID env -i\n\
             read -r go <ROOT/fifo\n"
             .replace("ROOT", env.root.to_str().unwrap());
         env.overlay("notes", "custom/test_hold.sh", &test);
@@ -58,7 +62,11 @@ impl Place {
 
     /// Returns the daemon of a run, once it is there.
     fn daemon(&self, id: &str) -> Pid {
-        let file = self.env.root.join(format!("daemon-{id}"));
+        self.said("daemon", id)
+    }
+
+    fn said(&self, what: &str, id: &str) -> Pid {
+        let file = self.env.root.join(format!("{what}-{id}"));
         wait_until(LONG, "the daemon says its pid", || {
             let pid = harness::host_file::text(&file).ok()?;
             Some(Pid::from_raw(pid.trim().parse().ok()?))
@@ -85,14 +93,15 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
     let place = Place::new();
     let (dead, alive) = (place.start("dead"), place.start("alive"));
     let (theirs, ours) = (place.daemon("dead"), place.daemon("alive"));
+    let hidden = place.said("hidden", "dead");
     // While both live, a sweep touches neither.
     assert_eq!(place.janitor(0, &[])["dead_runs"], Value::Array(Vec::new()));
     assert!(lives(theirs) && lives(ours));
 
     assert_eq!(kill_both(dead).signal, Some(9));
     assert!(
-        lives(theirs),
-        "the test is void: the daemon died with its run"
+        lives(theirs) && lives(hidden),
+        "the test is void: a daemon died with its run"
     );
     let listed = place.env.run(["ps"]).stdout;
     assert!(
@@ -105,6 +114,10 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
         dry["dead_runs"][0]
             .to_string()
             .contains(&format!("(pid {theirs})"))
+    );
+    assert!(
+        dry.to_string().contains(&format!("(pid {hidden})")),
+        "{dry}"
     );
     assert!(lives(theirs) && place.run_dir("dead").join("state/mark.json").exists());
 
@@ -123,8 +136,12 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
         row["left"][0].as_str().unwrap().starts_with("bin: "),
         "{row}"
     );
-    wait_until(LONG, "the daemon is gone", || {
-        (!lives(theirs)).then_some(())
+    assert!(
+        row.to_string().contains(&format!("(pid {hidden})")),
+        "{row}"
+    );
+    wait_until(LONG, "both daemons are gone", || {
+        (!lives(theirs) && !lives(hidden)).then_some(())
     });
     assert!(place.run_dir("dead").join("state/mark.json").exists());
     drop(stuck);

@@ -1,6 +1,7 @@
 //! Programs on `PATH`, and the kernel's part in Swarm.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Check, Status};
@@ -132,6 +133,24 @@ async fn program(processes: &Processes, name: &str) -> Program {
             finished.how()
         )),
         Err(error) => Program::Broken(super::in_full(&error)),
+    }
+}
+
+/// Returns whether a run gets a control group of its own; `found` is where, or why not.
+pub(super) fn control_group(found: &io::Result<PathBuf>) -> Check {
+    let check = |status, found: String| Check::new("cgroup", "control groups", status, found);
+    match found {
+        Ok(home) => check(
+            Status::Ok,
+            format!("each run has one, below `{}`", home.display()),
+        ),
+        Err(error) => check(
+            Status::Warn,
+            format!(
+                "a run can make none here ({error}): when both of its processes are killed, a child of it that cleared \
+                 its environment stays"
+            ),
+        ),
     }
 }
 

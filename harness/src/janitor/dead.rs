@@ -20,6 +20,7 @@ use crate::error::chain;
 use crate::host_file;
 use crate::live::Mark;
 use crate::lock::{LockError, Probe, file, probe, refuse_network_file_system};
+use crate::process::cgroup::Group;
 use crate::process::{RUN_MARK, end_marked, search};
 
 /// A run whose processes are dead, and what became of what it left.
@@ -160,6 +161,20 @@ fn is_no_run(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::libc::ELOOP)
 }
 
+/// Returns who is in the control group of a run.
+fn members(mark: &Mark) -> Vec<String> {
+    mark.group.as_ref().map(Group::members).unwrap_or_default()
+}
+
+/// Adds what is not there yet.
+fn add(all: &mut Vec<String>, more: Vec<String>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
 /// Returns a path to an open directory, which stays its path when it is renamed or removed.
 fn through(dir: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
@@ -184,10 +199,14 @@ impl Dead {
             .map(|path| work(path))
             .collect();
         if dry_run {
-            match mark.map(|mark| search(RUN_MARK, &mark.token, &mark.process)) {
-                Some(Ok(marked)) => (dead.ended, dead.hidden) = (marked.found, marked.hidden),
-                Some(Err(error)) => unreadable.push(unsearched(error)),
-                None => {}
+            let Some(mark) = mark else { return Some(dead) };
+            dead.ended = members(&mark);
+            match search(RUN_MARK, &mark.token, &mark.process) {
+                Ok(marked) => {
+                    add(&mut dead.ended, marked.found);
+                    dead.hidden = marked.hidden;
+                }
+                Err(error) => unreadable.push(unsearched(error)),
             }
             return Some(dead);
         }
@@ -211,14 +230,19 @@ impl Dead {
             }
         }
         if let Some(mark) = &mark {
+            dead.ended = members(mark);
+            // These get TERM first. What has no mark any more is in the group all the same.
             match end_marked(RUN_MARK, &mark.token, &mark.process).await {
                 Ok(marked) => {
-                    dead.ended = marked.found;
-                    dead.ended.retain(|process| !marked.left.contains(process));
+                    add(&mut dead.ended, marked.found);
                     (dead.left, dead.hidden) = (marked.left, marked.hidden);
                 }
                 Err(error) => dead.left.push(unsearched(error)),
             }
+            if let Some(group) = &mark.group {
+                add(&mut dead.left, group.end().await);
+            }
+            dead.ended.retain(|process| !dead.left.contains(process));
         }
         if dead.left.is_empty() {
             let left = RunDirs::remove_working(&here);

@@ -158,6 +158,7 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
     drop(write_end);
     let backstop = Deadline::after(request.limit());
     let (status, wedged) = wait_for_end(pid, &descriptor, &ignored, backstop)?;
+    process::cgroup::end_of_worker(pid);
     Ok(Side::Supervisor(end_of(status, wedged, read_notes(notes))))
 }
 

@@ -1,4 +1,5 @@
-//! What tells the children of one run from all other processes: a variable with a value that no other run has.
+//! What tells the children of one run from all other processes: their control group, and a variable with a value that no
+//! other run has.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dirs::RunDirs;
 use crate::host_file;
 use crate::lock::SectionLock;
+use crate::process::cgroup::Group;
 use crate::process::{Identity, RUN_MARK};
 use crate::record::{Durability, replace};
 
@@ -22,6 +24,9 @@ pub(crate) struct Mark {
     pub(crate) token: String,
     /// The run's worker; no child of the run is older.
     pub(crate) process: Identity,
+    /// The run's control group, where it has one. Records of older versions have none.
+    #[serde(default)]
+    pub(crate) group: Option<Group>,
 }
 
 impl Mark {
@@ -30,10 +35,15 @@ impl Mark {
     ///
     /// # Errors
     /// What the system says when it cannot be kept; then no child may be marked with it.
-    pub(crate) fn make(dirs: &RunDirs, _held: &SectionLock) -> io::Result<Self> {
+    pub(crate) fn make(
+        dirs: &RunDirs,
+        group: Option<Group>,
+        _held: &SectionLock,
+    ) -> io::Result<Self> {
         let mark = Self {
             token: hex::encode(rand::rng().random::<[u8; TOKEN_BYTES]>()),
             process: Identity::own()?,
+            group,
         };
         let text = serde_json::to_vec_pretty(&mark)?;
         replace(&RunDirs::mark(&dirs.root), &text, Durability::Kill)?;

@@ -38,7 +38,7 @@ impl Identity {
     }
 
     /// Returns `sleep (pid 12)`: not its command line, which may hold a secret.
-    fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         let name = host_file::bytes(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         let name = String::from_utf8_lossy(&name);
         format!("{} (pid {})", name.trim_end(), self.pid)
@@ -122,12 +122,14 @@ pub(crate) async fn kill_marked(name: &str, value: &str, deadline: Deadline) -> 
 }
 
 /// Becomes this program anew, with the same pid and arguments and without `variable`, so that nobody takes it
-/// for what carries it: the environment that others see of a process is the one that it began with.
+/// for what carries it: the environment that others see of a process is the one that it began with. It leaves the
+/// run's control group as well.
 ///
 /// Returns only when that is not possible, with what the system says.
 #[must_use]
 pub fn shed(exe: &Path, variable: &str) -> io::Error {
     use std::os::unix::process::CommandExt as _;
+    super::cgroup::leave();
     let mut args = std::env::args_os();
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     let mut command = std::process::Command::new(exe);

@@ -4,8 +4,6 @@
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 
-use nix::sys::signal::{Signal, killpg};
-
 use tokio::net::unix::pipe::Receiver;
 
 use super::{Cmd, Identity, ProcessError, Processes, Running};
@@ -40,7 +38,7 @@ impl Task {
     /// Returns who it is; no other process gets its pid before it was waited for.
     pub(crate) fn identity(&self) -> Option<Identity> {
         // It may be dead already, but it has not been reaped.
-        Identity::of(self.0.group.as_raw()).ok()
+        Identity::of(self.0.leader.as_ref()?.pid()?.as_raw()).ok()
     }
 
     /// Waits for its end, then ends what is left of its group.
@@ -48,12 +46,9 @@ impl Task {
     /// # Errors
     /// What the system says.
     pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
-        let child = self.0.child.as_mut().expect("it was not ended yet");
-        let status = child.wait().await?;
-        self.0.child = None;
+        self.0.leader().ended().await?;
         // As in `run`: a process that is to stay leaves the group.
-        let _ = killpg(self.0.group, Signal::SIGKILL);
-        Ok(status)
+        self.0.reap().await
     }
 
     /// Ends it with its group: TERM, a grace, KILL.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::file::ResultsError;
 use super::redact::Redactor;
-use super::results::{Attempt, RUNNING, Results, Test, Tier};
+use super::results::{Attempt, RUNNING, Resources, Results, Test, Tier};
 use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
 
 /// Folds events into [`Results`] and keeps the file up to date; cheap to clone, all clones are one record.
@@ -186,7 +186,7 @@ impl Results {
         self.reason.clone_from(&finished.reason);
         self.hints.clone_from(&finished.hints);
         self.finished_at = Some(finished.finished_at.clone());
-        self.resources.peak_rss_bytes = finished.peak_rss_bytes;
+        self.resources = Resources::from(&finished.used);
         self.settle_tiers("the run ended");
     }
 }
@@ -202,6 +202,7 @@ mod tests {
     use crate::finding::Finding;
     use crate::lint::Lint;
     use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+    use crate::process::Usage;
     use crate::report::file::read;
 
     fn started(dir: &Path) -> Event {
@@ -311,7 +312,10 @@ mod tests {
             hints: Vec::new(),
             finished_at: "2026-01-02T03:05:05Z".to_owned(),
             elapsed: Duration::from_secs(60),
-            peak_rss_bytes: 9,
+            used: Usage {
+                peak_rss: 9,
+                ..Usage::default()
+            },
         })));
 
         let results = read(&path).unwrap();

@@ -16,6 +16,7 @@ use crate::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
 };
 use crate::policy::Violation;
+use crate::process::Usage;
 use crate::trust::TrustView;
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
@@ -191,9 +192,28 @@ pub struct Teardown {
 
 /// What the run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// Peak resident memory of the worker, in bytes; 0 until the run has ended.
     pub peak_rss_bytes: u64,
+    /// CPU time of the worker.
+    pub cpu_ms: u64,
+    /// CPU time of all that the worker started. Without a control group, of that which it has waited for.
+    pub children_cpu_ms: u64,
+    /// The most memory that the worker and all that it started had at once, with the pages of files that they were the
+    /// first to read or write; null without a control group that counts memory.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl From<&Usage> for Resources {
+    fn from(used: &Usage) -> Self {
+        Self {
+            peak_rss_bytes: used.peak_rss,
+            cpu_ms: millis(used.cpu),
+            children_cpu_ms: millis(used.children_cpu),
+            peak_memory_bytes: used.peak_memory,
+        }
+    }
 }
 
 impl Default for Results {
@@ -515,6 +535,7 @@ mod tests {
              phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \
              customization deviations policy findings findings[].id findings[].service findings[].message \
              findings[].fix warnings resources resources.peak_rss_bytes \
+             resources.cpu_ms resources.children_cpu_ms resources.peak_memory_bytes \
              run_dir started_at finished_at"
         );
         let page = include_str!("../../../docs/results.md");

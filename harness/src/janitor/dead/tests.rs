@@ -118,6 +118,7 @@ impl Place {
 impl FakeRun {
     fn say(&self, token: &str, process: &Identity) {
         let mark = Mark {
+            group: None,
             token: token.to_owned(),
             process: process.clone(),
         };

@@ -129,7 +129,7 @@ fn finished(verdict: Verdict, exit_code: u8, reason: Option<&str>, hints: &[&str
         hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
         finished_at: "2026-01-02T03:05:05Z".to_owned(),
         elapsed: Duration::from_millis(24_120),
-        peak_rss_bytes: 0,
+        used: harness::process::Usage::default(),
     }))
 }
 
