@@ -5,6 +5,7 @@
 //! then tells it (`PR_SET_PDEATHSIG`) that the supervisor died, and it tears down. Both are needed: own
 //! session alone leaks under every kind of cancel, the death signal alone dies with the group.
 
+pub mod reap;
 pub mod supervisor;
 pub mod worker;
 
@@ -47,7 +48,7 @@ pub enum Note {
 /// Returns the domains among `notes` that are run apps of `zone`, the last first, in the order in which they can be
 /// removed: a run notes its app before those that it needs, and these are on its network. Anything else is never touched.
 #[must_use]
-pub fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
+fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
     notes
         .iter()
         .rev()

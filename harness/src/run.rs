@@ -59,7 +59,6 @@ use crate::wait::{Deadline, Stopwatch};
 use error::usage;
 pub use error::{AnyError, RunError};
 use settings::{Keep, Settings};
-pub use teardown::clean_logs;
 
 /// What a run holds beyond its body's life.
 #[derive(Default)]

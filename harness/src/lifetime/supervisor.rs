@@ -263,12 +263,6 @@ fn cancelled_by(status: ExitStatus) -> Option<u8> {
         .then(|| u8::try_from(number).ok())?
 }
 
-/// Kills whatever the dead worker left running: its strays came here, because a supervisor is a child
-/// subreaper, too. Returns the names of those that would not die.
-pub async fn kill_strays() -> Vec<String> {
-    process::kill_strays().await
-}
-
 fn how(status: ExitStatus) -> String {
     if status.signal().is_some() {
         process::describe(status)

@@ -1,7 +1,5 @@
 //! The end of a run: children, app, files; then the audit.
 
-use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +14,6 @@ use crate::event::Event;
 use crate::lifetime::worker::{EndSignal, Signals};
 use crate::lock::DomainLock;
 use crate::outcome::{Phase, Residual};
-use crate::report::redact::Redactor;
 use crate::swarm::object::Object;
 use crate::swarm::teardown::Maker;
 use crate::tier::timed;
@@ -270,20 +267,12 @@ fn clean_record(context: &Context<'_>) {
             drop(std::fs::remove_file(entry.path()));
         }
     }
-    if let Err(error) = clean_logs(&dirs.root, &context.redactor) {
+    if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {
         context.events.warn(format!(
             "failed to look for secrets in `{}`: {error}",
             dirs.root.display()
         ));
     }
-}
-
-/// Removes secrets from every file of a run, which hold whatever tests and tools wrote. `root` is the run's directory.
-///
-/// # Errors
-/// What the system says of the first file that could not be read or replaced.
-pub fn clean_logs(root: &Path, redactor: &Redactor) -> io::Result<()> {
-    redactor.sweep_dir(root, &[]).map(drop)
 }
 
 #[cfg(test)]
