@@ -2,6 +2,7 @@
 
 pub mod abra;
 pub mod backup;
+mod choice;
 pub mod opinion;
 pub mod readback;
 pub mod stack;
@@ -12,21 +13,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::abra::{Abra, AbraError};
+use crate::abra::AbraError;
 use crate::dirs::{HostDirs, RunDirs};
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
 use crate::process::{ProcessError, Processes};
+use crate::recipe::backup::BackupPlan;
 use crate::recipe::compose::ComposeError;
 use crate::recipe::compose::pace::Pace;
 use crate::recipe::release::Release;
 use crate::recipe::secret::{SecretError, SecretSpec};
 use crate::record::write_private;
 use crate::swarm::gateway::Gateway;
+use crate::swarm::holder::OwnVolumes;
 use crate::swarm::pins::Pins;
+use crate::swarm::service::StackState;
 use crate::swarm::{Engine, EngineError};
-use crate::trust::Trust;
-use crate::trust::grant::GrantedDriver;
+use backup::{Fault, Room, Snapshot};
+pub use choice::{Choice, Chosen, NotGranted, choose};
 use stack::{Means, StackDriver, Stamp};
 
 /// Why an app could not be made or deployed.
@@ -89,81 +93,6 @@ pub enum DriverError {
         #[source]
         source: std::io::Error,
     },
-}
-
-/// Which driver was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// abra where it is on `PATH` and answers, else the embedded one.
-    #[default]
-    Auto,
-    /// The embedded one.
-    Stack,
-    /// abra, or nothing.
-    Abra,
-}
-
-/// A driver that was chosen, and why.
-#[derive(Debug, Clone)]
-pub struct Chosen {
-    /// abra, unless the embedded driver was chosen.
-    pub abra: Option<Abra>,
-    /// Why, for the report.
-    pub reason: String,
-}
-
-impl Chosen {
-    /// Returns the choice for a source, and whether it is another than was asked for: abra reads a recipe's files
-    /// on its own, so it deploys what was not judged.
-    #[must_use]
-    pub fn for_source(self, trust: &Trust) -> Self {
-        match self.abra {
-            Some(_) if !trust.allows(|grant| grant.driver == Some(GrantedDriver::Abra)) => Self {
-                abra: None,
-                reason: "abra is for sources that are granted it".to_owned(),
-            },
-            _ => self,
-        }
-    }
-
-    /// Returns the driver's name in reports.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        if self.abra.is_some() { "abra" } else { "stack" }
-    }
-}
-
-/// Chooses the driver. `dir` is the `ABRA_DIR` that abra would get.
-///
-/// # Errors
-/// [`AbraError`] when abra was asked for and does not answer.
-pub async fn choose(
-    choice: Choice,
-    processes: &Processes,
-    dir: &Path,
-    docker_host: &str,
-) -> Result<Chosen, AbraError> {
-    let stack = |reason: String| Chosen { abra: None, reason };
-    if choice == Choice::Stack {
-        return Ok(stack("asked for".to_owned()));
-    }
-    match (Abra::find(processes, dir, docker_host).await, choice) {
-        (Ok(abra), _) => {
-            let place = format!("abra {} at {}", abra.version, abra.program.display());
-            let reason = if choice == Choice::Abra {
-                format!("asked for; {place}")
-            } else {
-                place
-            };
-            Ok(Chosen {
-                abra: Some(abra),
-                reason,
-            })
-        }
-        (Err(error), Choice::Abra) => Err(error),
-        (Err(AbraError::Missing), _) => Ok(stack("no abra on PATH".to_owned())),
-        (Err(error), _) => Ok(stack(format!("abra is not used: {error}"))),
-    }
 }
 
 /// Where an app is deployed, and with what: the same for every driver.
@@ -353,19 +282,67 @@ impl Driver {
             Self::Abra(_) => Ok(()),
         }
     }
-}
 
-/// Has abra take the app's services down, if it has any.
-///
-/// # Errors
-/// [`AbraError`], but not for an app that is not deployed, of which abra makes an error.
-pub async fn undeploy(abra: &Abra, lock: &DomainLock) -> Result<(), AbraError> {
-    match abra.app_undeploy(lock.domain().as_str()).await {
-        Err(AbraError::Fatal { line, .. })
-            if line.contains("not deployed") || line.contains("cannot find app") =>
-        {
-            Ok(())
+    /// Returns whether it runs the hooks of the backup labels itself, as a part of [`Driver::back_up`] and
+    /// [`Driver::restore`].
+    #[must_use]
+    pub fn runs_label_hooks(&self) -> bool {
+        matches!(self, Self::Abra(_))
+    }
+
+    /// Returns whether a restore writes whatever the labels name, also into what is not the run's own.
+    #[must_use]
+    pub fn restores_what_is_foreign(&self) -> bool {
+        matches!(self, Self::Abra(_))
+    }
+
+    /// Saves the app as its labels ask, out of its `own` volumes, as far as this is the harness's work. The inner error
+    /// is the recipe's fault.
+    ///
+    /// # Errors
+    /// [`DriverError`] when the host fails.
+    pub async fn back_up(
+        &self,
+        lock: &DomainLock,
+        state: &StackState,
+        plan: &BackupPlan,
+        own: &OwnVolumes<'_>,
+    ) -> Result<Result<Snapshot, Fault>, DriverError> {
+        match self {
+            Self::Stack(driver) => {
+                let (dir, means) = (&driver.site.dirs.backups, &driver.site.means);
+                let room = Room::of(&means.terms.level);
+                Ok(backup::save(own, lock, state, plan, dir, room).await?)
+            }
+            Self::Abra(driver) => driver.back_up(lock, state, plan).await,
         }
-        other => other,
+    }
+
+    /// Puts `snapshot` back into the app's `own` volumes. The inner error is the recipe's fault.
+    ///
+    /// # Errors
+    /// As [`Driver::back_up`].
+    pub async fn restore(
+        &self,
+        lock: &DomainLock,
+        state: &StackState,
+        snapshot: &Snapshot,
+        own: &OwnVolumes<'_>,
+    ) -> Result<Result<(), Fault>, DriverError> {
+        match self {
+            Self::Stack(_) => Ok(backup::put_back(own, lock, state, snapshot).await?),
+            Self::Abra(driver) => driver.restore(lock).await,
+        }
+    }
+
+    /// Has the driver take the app down, where it does so its own way.
+    ///
+    /// # Errors
+    /// [`AbraError`].
+    pub async fn undeploy(&self, lock: &DomainLock) -> Result<(), AbraError> {
+        match self {
+            Self::Stack(_) => Ok(()),
+            Self::Abra(driver) => abra::undeploy(&driver.abra, lock).await,
+        }
     }
 }

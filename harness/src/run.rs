@@ -40,8 +40,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::abra::Abra;
 use crate::dirs::{DirsError, RunDirs};
+use crate::driver::Chosen;
 use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
 use crate::lifetime::Note;
@@ -67,8 +67,8 @@ struct Held {
     locks: Vec<Rc<DomainLock>>,
     /// The connection, once there is one.
     engine: Option<Engine>,
-    /// abra, where it deploys.
-    abra: Option<Abra>,
+    /// The driver, once it may have deployed something.
+    driver: Option<Chosen>,
     /// Whether something of the app may exist.
     touched: bool,
     /// What was there before the run made anything, once that is known.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
+use crate::driver::backup::Fault;
 use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::http::{Gateway, Http, HttpError};
@@ -547,6 +548,28 @@ fn app_fault<T>(result: Result<T, EngineError>) -> Result<Result<T, String>, Tie
         Err(error) if error.is_about_the_app() => Ok(Err(crate::error::chain(&error))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Splits what came of the driver's operation `title` on a running app into the app's fault, which is shown, and the
+/// host's.
+///
+/// # Errors
+/// [`TierError`] for the host's.
+fn driver_fault<T>(
+    tally: &Tally<'_>,
+    title: &str,
+    result: Result<Result<T, Fault>, DriverError>,
+) -> Result<Result<T, String>, TierError> {
+    let done = match result {
+        Err(DriverError::Engine(error)) => app_fault(Err(error))?,
+        other => Ok(other.map_err(TierError::Driver)?),
+    };
+    Ok(done.and_then(|done| {
+        done.map_err(|fault| {
+            tally.show(title, fault.tail);
+            fault.reason
+        })
+    }))
 }
 
 /// Splits what the driver says into the recipe's fault and the host's.

@@ -318,3 +318,29 @@ fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
     }
     assert!(symbols > 30, "the index of symbols is not where it was");
 }
+
+/// What differs between drivers is methods and data of `driver`; whoever asks which one it is has to be found and
+/// changed for the next one.
+#[test]
+fn nothing_above_the_driver_asks_which_one_it_is() {
+    let words = ["Driver::Abra", "Driver::Stack", "by_abra", "chosen.abra"];
+    let below = ["harness/src/driver", "harness/src/abra"].map(|dir| repository().join(dir));
+    let mut asks = Vec::new();
+    for path in [files("harness/src", "rs"), files("runner/src", "rs")].concat() {
+        let is_below = |dir: &PathBuf| path.starts_with(dir) || path == dir.with_extension("rs");
+        if below.iter().any(is_below) {
+            continue;
+        }
+        for line in read(&path).lines() {
+            let asked = |word: &&str| {
+                let mut before = line.match_indices(*word).map(|(at, _)| &line[..at]);
+                // `GrantedDriver::Abra` is what an operator grants.
+                before.any(|text| !text.ends_with(char::is_alphanumeric))
+            };
+            if words.iter().any(asked) {
+                asks.push(format!("{}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert_eq!(asks, [""; 0], "make it a method of `Driver` or `Chosen`");
+}

@@ -46,7 +46,7 @@ pub struct AbraDriver {
 ///
 /// # Errors
 /// [`GitError`] when the tags cannot be read.
-pub async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
+pub(super) async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
     let path = repository.to_owned();
     let listed = match tokio::task::spawn_blocking(move || tags::tags(&path)).await {
         Ok(listed) => listed?,
@@ -65,13 +65,13 @@ pub async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError
 }
 
 /// What a granted source has where abra deploys it, and would not have otherwise.
-pub const WITHOUT_CEILINGS: &str = "abra deploys the recipe's own files: ceilings are not filled in, and ports and labels that no grant lists are not left out";
+pub(super) const WITHOUT_CEILINGS: &str = "abra deploys the recipe's own files: ceilings are not filled in, and ports and labels that no grant lists are not left out";
 
 /// Returns what `release` is deployed with that it does not say itself, as far as it is known before.
 ///
 /// # Errors
 /// [`GitError`] when the tags cannot be read.
-pub async fn deviations(
+pub(super) async fn deviations(
     traits: HostTraits,
     release: &Release,
     pinned: Option<&Path>,
@@ -490,7 +490,7 @@ impl AbraDriver {
 ///
 /// # Errors
 /// [`DriverError::Write`] or [`DriverError::Git`] when it cannot be made.
-pub(crate) async fn place(
+pub(super) async fn place(
     dir: &Path,
     recipe: &RecipeName,
     repository: &Path,
@@ -517,6 +517,21 @@ pub(crate) async fn place(
             path: dir.to_owned(),
             source: std::io::Error::other(error),
         }),
+    }
+}
+
+/// Has abra take the app's services down, if it has any.
+///
+/// # Errors
+/// [`AbraError`], but not for an app that is not deployed, of which abra makes an error.
+pub(super) async fn undeploy(abra: &Abra, lock: &DomainLock) -> Result<(), AbraError> {
+    match abra.app_undeploy(lock.domain().as_str()).await {
+        Err(AbraError::Fatal { line, .. })
+            if line.contains("not deployed") || line.contains("cannot find app") =>
+        {
+            Ok(())
+        }
+        other => other,
     }
 }
 

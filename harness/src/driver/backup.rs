@@ -257,7 +257,7 @@ impl Room {
 ///
 /// # Errors
 /// [`EngineError`] when the engine or the disk fails.
-pub async fn save(
+pub(super) async fn save(
     own: &OwnVolumes<'_>,
     _lock: &DomainLock,
     state: &StackState,
@@ -314,7 +314,7 @@ pub async fn save(
 ///
 /// # Errors
 /// [`EngineError`] when the engine or the disk fails.
-pub async fn put_back(
+pub(super) async fn put_back(
     own: &OwnVolumes<'_>,
     _lock: &DomainLock,
     state: &StackState,

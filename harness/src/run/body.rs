@@ -13,11 +13,9 @@ use super::{
     Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, retry,
     routing, uncovered,
 };
-use crate::abra::Abra;
 use crate::coverage::Coverage;
-use crate::driver::abra::AbraDriver;
-use crate::driver::stack::{HostTraits, Means, StackDriver};
-use crate::driver::{self, Choice, Chosen, Driver, DriverError, Site};
+use crate::driver::stack::{HostTraits, Means};
+use crate::driver::{self, Chosen, Site};
 use crate::error::chain;
 use crate::event::Event;
 use crate::host;
@@ -30,7 +28,7 @@ use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
 use crate::swarm::pins::Pins;
 use crate::tier::{TierError, timed};
-use crate::trust::{Level, Trust};
+use crate::trust::Trust;
 
 /// Does everything up to teardown; returns the plan's JSON for a dry run.
 pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
@@ -59,35 +57,23 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
             }
         }
     }
-    let by_abra = chosen.abra.is_some();
-    let mut plan = make_plan(context, checkout.clone(), traits, by_abra).await?;
+    let mut plan = make_plan(context, checkout.clone(), traits, &chosen).await?;
     let direct;
-    if chosen.abra.is_none()
+    if chosen.deploys_what_was_judged()
         && let Some(other) = network::without_gateway(context, &plan)
     {
         direct = other;
         context = &direct;
     }
     let named = dependencies::named(&context.settings, &plan.declared)?;
-    let mut means = means(context, &plan.trust, traits, by_abra);
-    if by_abra {
-        means.pace = Pace::AsShipped;
-    }
+    let means = means(context, &plan.trust, traits, &chosen);
     let resolved = resolved::judged(context, &plan, &means)?;
     plan.warnings.extend(resolved.changed_volumes());
-    let mut deviations = match &chosen.abra {
-        None => resolved.deviations(),
-        Some(_) => {
-            let repository = context.dirs.recipe(context.settings.recipe.as_str());
-            let pinned = plan.base.as_ref().map(|_| repository.as_path());
-            let lines = driver::abra::deviations(traits, &plan.head, pinned);
-            let mut lines = lines.await.map_err(RunError::infra)?;
-            if matches!(plan.trust.level, Level::Granted(_)) {
-                lines.push(driver::abra::WITHOUT_CEILINGS.to_owned());
-            }
-            lines
-        }
-    };
+    let repository = context.dirs.recipe(context.settings.recipe.as_str());
+    let pinned = plan.base.as_ref().map(|_| repository.as_path());
+    let head = (&plan.head, &plan.trust.level);
+    let deviations = chosen.deviations(resolved.deviations(), traits, head, pinned);
+    let mut deviations = deviations.await.map_err(RunError::infra)?;
     let needed = async {
         match context.settings.dry_run {
             true => Ok(Vec::new()),
@@ -98,16 +84,11 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let ((), mut needed) = futures_util::try_join!(taken, needed)?;
     let names = named.iter().map(|one| &one.recipe);
     let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
-    let theirs = resolved::judge_dependencies(context, &needed, &means)?;
-    if chosen.abra.is_none() {
-        deviations.extend(theirs);
-    }
     for dependency in &needed {
+        let judged = resolved::judge_dependency(context, dependency, &means)?;
+        deviations.extend(dependency.deviations(&chosen, judged).await?);
         plan.customization.extend(dependency.customization());
         plan.warnings.extend(dependency.warnings(&there));
-        if chosen.abra.is_some() {
-            deviations.extend(dependency.deviation().await?);
-        }
     }
     plan_view::announce(context, &plan, &named, &chosen, &deviations);
     let faults = routing::faults(&plan, &context.settings);
@@ -118,7 +99,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         routing::is_red(context, &faults);
         return Ok(Some(view));
     }
-    super::lint::go(context, &plan, chosen.abra.as_ref()).await?;
+    super::lint::go(context, &plan, &chosen).await?;
     if let Some(reason) = &plan.masks {
         super::tiers::red_before_the_deploy(context, reason);
         return Ok(None);
@@ -133,10 +114,9 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
     let gateway = network::gateway(&engine, &context.settings, &means).await?;
     images::judge(context, &engine, &plan, &means).await?;
     let site = site(context, engine.clone(), means.clone(), gateway);
-    let mut driver = driver_of(context, site, chosen.abra)?;
-    if let Driver::Abra(driver) = &driver {
-        context.held.borrow_mut().abra = Some(driver.abra.clone());
-    }
+    context.held.borrow_mut().driver = Some(chosen.clone());
+    let driver = chosen.driver(site, &context.settings.recipe, repository);
+    let mut driver = driver.map_err(RunError::infra)?;
     sweep(context, &engine).await;
     let candidate = promote::candidate(context, &checkout, &plan, traits);
     let lock = acquire(context, &context.settings.domain).await?;
@@ -189,16 +169,15 @@ async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), 
     context
         .events
         .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
-    let (asked, chosen) = (context.settings.driver, chosen?.for_source(&checkout.trust));
-    if asked == Choice::Abra && chosen.abra.is_none() {
+    let chosen = chosen?.for_source(context.settings.driver, &checkout.trust);
+    let chosen = chosen.map_err(|error| {
         let commit = Some(checkout.tree.commit.as_str());
         let grant = checkout.trust.how_to_grant(commit, &["driver: abra"]);
-        return Err(RunError::Usage {
-            error: "this source may not be deployed by abra, which deploys what was not judged"
-                .into(),
+        RunError::Usage {
+            error: error.into(),
             hints: vec![format!("leave `--driver abra` out; {grant}")],
-        });
-    }
+        }
+    })?;
     Ok((checkout, traits, chosen))
 }
 
@@ -207,11 +186,11 @@ pub(super) async fn make_plan(
     context: &Context<'_>,
     checkout: Checkout,
     traits: HostTraits,
-    by_abra: bool,
+    chosen: &Chosen,
 ) -> Result<Plan, RunError> {
     let plan = plan_once(context, checkout.clone()).await?;
-    let means = means(context, &plan.trust, traits, by_abra);
-    let Some(reason) = uncovered::reason(context, &plan, &means, by_abra) else {
+    let means = means(context, &plan.trust, traits, chosen);
+    let Some(reason) = uncovered::reason(context, &plan, &means, chosen) else {
         return Ok(plan);
     };
     // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
@@ -242,7 +221,7 @@ pub(super) fn means(
     context: &Context<'_>,
     trust: &Trust,
     traits: HostTraits,
-    by_abra: bool,
+    chosen: &Chosen,
 ) -> Means {
     let settings = &context.settings;
     let pace = if settings.as_shipped || context.held.borrow().as_shipped {
@@ -252,8 +231,8 @@ pub(super) fn means(
     };
     Means {
         traits,
-        shared: network::shared(settings, by_abra),
-        pace,
+        shared: chosen.network(network::own(settings)),
+        pace: chosen.pace(pace),
         terms: Terms {
             level: trust.level.clone(),
             domain: settings.domain.to_string(),
@@ -384,39 +363,18 @@ async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
     Ok(chosen.await?)
 }
 
-fn driver_of(context: &Context<'_>, site: Site, abra: Option<Abra>) -> Result<Driver, RunError> {
-    let settings = &context.settings;
-    let Some(abra) = abra else {
-        return Ok(Driver::Stack(Box::new(StackDriver { site })));
-    };
-    let servers = settings.host.abra.join("servers").join(&settings.server);
-    std::fs::create_dir_all(&servers).map_err(|source| {
-        RunError::infra(DriverError::Write {
-            path: servers.clone(),
-            source,
-        })
-    })?;
-    Ok(Driver::Abra(Box::new(AbraDriver {
-        site,
-        abra,
-        recipe: settings.recipe.clone(),
-        repository: context.dirs.recipe(settings.recipe.as_str()),
-    })))
-}
-
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
 pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
     let settings = &context.settings;
-    // abra lists all apps of the host in its canonical directory.
-    let abra = context.held.borrow().abra.clone();
-    let abra = abra.map(|abra| abra.at(&settings.host.abra));
+    let driver = context.held.borrow().driver.clone();
+    let lister = driver.and_then(|driver| driver.lister(&settings.host));
     match janitor::sweep_with(
         engine,
         &settings.host,
         &settings.zone,
         &context.dirs.id,
         false,
-        abra.as_ref(),
+        lister.as_ref(),
         Some(janitor::RUN_BUDGET),
     )
     .await

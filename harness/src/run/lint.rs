@@ -1,10 +1,9 @@
-//! The lint rung: our rules, and beside them abra's own where abra deploys.
+//! The lint rung: our rules, and beside them the driver's own where it has some.
 
 use super::blocking::blocking;
 use super::plan::Plan;
 use super::{Context, RunError, refusal};
-use crate::abra::Abra;
-use crate::driver::abra::place;
+use crate::driver::Chosen;
 use crate::error::chain;
 use crate::event::Event;
 use crate::lint::{self, Lint, LintError, abra as table};
@@ -15,9 +14,9 @@ use crate::tier::timed;
 pub(super) async fn go(
     context: &Context<'_>,
     plan: &Plan,
-    abra: Option<&Abra>,
+    chosen: &Chosen,
 ) -> Result<(), RunError> {
-    let found = found(context, plan, abra).await?;
+    let found = found(context, plan, chosen).await?;
     context.events.emit(&Event::LintFinished(Box::new(found)));
     Ok(())
 }
@@ -29,7 +28,7 @@ pub(super) async fn go(
 pub(super) async fn found(
     context: &Context<'_>,
     plan: &Plan,
-    abra: Option<&Abra>,
+    chosen: &Chosen,
 ) -> Result<Lint, RunError> {
     let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
     let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
@@ -59,25 +58,13 @@ pub(super) async fn found(
         let ours = checked.unwrap_or_else(|error| {
             Lint::unverified(format!("the lint could not run: {}", chain(&error)))
         });
-        let found = match abra {
+        let recipe = &context.settings.recipe;
+        Ok::<_, RunError>(match chosen.lint(recipe, &plan.head.root).await {
             None => ours,
-            Some(abra) => with_abra(ours, ask(context, plan, abra).await),
-        };
-        Ok::<_, RunError>(found)
+            Some(printed) => with_abra(ours, printed),
+        })
     })
     .await
-}
-
-/// Has abra lint a copy of the head; returns what it printed, or why there is nothing.
-async fn ask(context: &Context<'_>, plan: &Plan, abra: &Abra) -> Result<String, String> {
-    let recipe = &context.settings.recipe;
-    place(&abra.dir, recipe, &plan.head.root, None)
-        .await
-        .map_err(|error| format!("abra's own lint got no checkout: {}", chain(&error)))?;
-    let printed = abra.recipe_lint(recipe.as_str()).await;
-    printed
-        .map(|lines| lines.join("\n"))
-        .map_err(|error| format!("abra's own lint did not run: {}", chain(&error)))
 }
 
 /// Puts what abra printed beside ours. Where that is nothing to read a lint that passed is not verified; one

@@ -17,16 +17,12 @@ use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
 use crate::trust::{Level, Trust};
 
-/// Returns what becomes of the network that the context's app shares with the gateway. abra deploys what the recipe
-/// says.
-pub(super) fn shared(settings: &Settings, by_abra: bool) -> SharedNetwork {
-    if by_abra {
-        return SharedNetwork::AsShipped;
-    }
-    SharedNetwork::Own(Own {
+/// Returns the network of its own that the context's app would share with the gateway.
+pub(super) fn own(settings: &Settings) -> Own {
+    Own {
         gateway: settings.gateway.is_some(),
         ..Own::of(settings.domain.stack().as_str())
-    })
+    }
 }
 
 /// Returns why the gateway must not reach an app of `trust` at `domain` that will be `releases`; then it is asked directly.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::plan::Plan;
 use super::{Context, RunError};
 use crate::dirs::HostDirs;
+use crate::driver::Chosen;
 use crate::lock::DomainLock;
 use crate::made::{self, Made};
 use crate::name::StackName;
@@ -118,8 +119,8 @@ pub(super) async fn claim(
     let host = &context.settings.host;
     let mut held = context.held.borrow_mut();
     // One that starts over has begun already.
-    // abra deploys the recipe's own files, in which nothing is taken as it is.
-    let lends = held.abra.is_none();
+    // In the recipe's own files nothing is taken as it is.
+    let lends = (held.driver.as_ref()).is_none_or(Chosen::deploys_what_was_judged);
     let audit = held.audit.get_or_insert(begun);
     for (lock, releases, level) in apps {
         let level = if lends { level } else { &Level::Stranger };

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::body;
 use super::locks::wait_for_lock;
 use super::plan::{Checkout, NoBase, Plan};
-use super::quick::{kept_secrets, stack_driver};
+use super::quick::{embedded, kept_secrets, stack_driver};
 use super::settings::Settings;
 use super::{AnyError, Context, RunError, network, ownership, tiers};
 use crate::driver::stack::{HostTraits, Means, Stamp};
@@ -272,7 +272,7 @@ async fn work(
         let pinned = engine.ensure_image(&settings.host, &run.processes, image, puller);
         means.terms.pins.insert(image.clone(), pinned.await?);
     }
-    let driver = stack_driver(&context, engine, means, gateway);
+    let driver = stack_driver(&context, engine, means, gateway).map_err(in_words)?;
     let lock = Rc::clone(&app.lock);
     let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
     let supplied: Vec<&String> = settings.supplied_secrets.values().collect();
@@ -373,7 +373,7 @@ impl<'a> Step<'a> {
         };
         body::start_over(run).map_err(in_words)?;
         let checkout = candidate.checkout.clone();
-        let plan = body::make_plan(&context, checkout, candidate.traits, false).await;
+        let plan = body::make_plan(&context, checkout, candidate.traits, &embedded()).await;
         let mut plan = plan.map_err(in_words)?;
         // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
         if let Some(reason) = plan.masks {
@@ -393,7 +393,7 @@ impl<'a> Step<'a> {
             }
         };
         let context = network::without_gateway(&context, &plan).unwrap_or(context);
-        let means = body::means(&context, &plan.trust, candidate.traits, false);
+        let means = body::means(&context, &plan.trust, candidate.traits, &embedded());
         let stamp = Stamp {
             recipe: settings.recipe.clone(),
             version: Some(candidate.version.clone()),

@@ -13,7 +13,7 @@ use super::body;
 use super::plan::{Checkout, NoBase, Plan};
 use super::settings::Settings;
 use super::{Context, RunError, base, locks, network, ownership, repeat, tiers};
-use crate::driver::stack::{HostTraits, Means, StackDriver};
+use crate::driver::stack::{HostTraits, Means};
 use crate::driver::{Chosen, Driver};
 use crate::lifetime::Note;
 use crate::name::Domain;
@@ -271,7 +271,7 @@ async fn over_canonical<'a>(
         ..means
     };
     means.terms.pins = pins;
-    let driver = stack_driver(&context, engine, means, gateway);
+    let driver = stack_driver(&context, engine, means, gateway)?;
     match tiers(&context, plan, driver, &app, &snapshot).await? {
         None => Ok(Quick::Done(None)),
         Some(reason) => {
@@ -372,16 +372,16 @@ pub(super) fn stack_driver(
     engine: Engine,
     means: Means,
     gateway: Option<Gateway>,
-) -> Driver {
+) -> Result<Driver, RunError> {
     let site = body::site(context, engine, means, gateway);
-    Driver::Stack(Box::new(StackDriver { site }))
+    let recipe = &context.settings.recipe;
+    let repository = context.dirs.recipe(recipe.as_str());
+    let driver = embedded().driver(site, recipe, repository);
+    driver.map_err(RunError::infra)
 }
 
-fn embedded() -> Chosen {
-    Chosen {
-        abra: None,
-        reason: "warm apps are deployed by the embedded driver".to_owned(),
-    }
+pub(super) fn embedded() -> Chosen {
+    Chosen::embedded("warm apps are deployed by the embedded driver")
 }
 
 /// Reattaches the canonical and runs the tiers; returns why a new app is to be made instead, if it is.

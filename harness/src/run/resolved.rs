@@ -179,24 +179,20 @@ pub(super) fn say(context: &Context<'_>, found: &[Violation]) {
     }
 }
 
-/// Judges the dependencies; returns what is deployed of them otherwise than they say. What the policy has against
-/// them is said.
-pub(super) fn judge_dependencies(
+/// Judges a dependency; returns what is deployed of it otherwise than it says. What the policy has against it is said.
+///
+/// # Errors
+/// [`RunError::Refused`].
+pub(super) fn judge_dependency(
     context: &Context<'_>,
-    needed: &[Dependency],
+    dependency: &Dependency,
     means: &Means,
 ) -> Result<Vec<String>, RunError> {
-    let mut lines = Vec::new();
-    for dependency in needed {
-        let Some(judged) = dependency.judge(means)? else {
-            continue;
-        };
-        say(context, &dependency.as_its_own(judged.warnings()));
-        let theirs = judged.resolved().deviations.iter();
-        let whose = dependency.name();
-        lines.extend(theirs.map(|line| format!("dependency `{whose}`: {line}")));
-    }
-    Ok(lines)
+    let Some(judged) = dependency.judge(means)? else {
+        return Ok(Vec::new());
+    };
+    say(context, &dependency.as_its_own(judged.warnings()));
+    Ok(judged.resolved().deviations.clone())
 }
 
 /// Returns why the images of `plan` cannot be had.

@@ -6,10 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{AnyError, Context};
-use crate::abra::Abra;
+use crate::abra::AbraError;
 use crate::app;
 use crate::dirs::RunDirs;
-use crate::driver;
 use crate::event::Event;
 use crate::lifetime::worker::{EndSignal, Signals};
 use crate::lock::DomainLock;
@@ -59,16 +58,15 @@ pub(super) async fn tear_down(
     signals: &mut Signals,
 ) -> TornDown {
     let keep = left.app;
-    let (locks, engine, abra, touched, warm, audit) = {
+    let (locks, engine, driver, touched, warm, audit) = {
         let mut held = context.held.borrow_mut();
         let warm = held.warm.take();
         held.rested
             .extend(warm.iter().map(|warm| warm.app.lock.clone()));
-        let abra = held.abra.clone();
         (
             held.locks.clone(),
             held.engine.clone(),
-            abra,
+            held.driver.clone(),
             held.touched,
             warm,
             held.audit.take(),
@@ -116,8 +114,8 @@ pub(super) async fn tear_down(
         // All together: what the app depends on is on its network, and one that cannot be removed keeps no other.
         let mut complaints = Vec::new();
         for lock in &locks {
-            if let Some(abra) = &abra {
-                undeploy(context, abra, lock).await;
+            if let Some(driver) = &driver {
+                undeployed(context, driver.undeploy(lock).await);
             }
         }
         let host = &context.settings.host;
@@ -201,9 +199,9 @@ pub(super) async fn tear_down(
     torn_down
 }
 
-/// Has abra take its app down. Whatever it says, everything is removed and looked for through the engine next.
-pub(super) async fn undeploy(context: &Context<'_>, abra: &Abra, lock: &DomainLock) {
-    if let Err(error) = driver::undeploy(abra, lock).await {
+/// Says that a driver could not take its app down. Everything is removed and looked for through the engine next.
+pub(super) fn undeployed(context: &Context<'_>, done: Result<(), AbraError>) {
+    if let Err(error) = done {
         context.events.warn(format!(
             "{}; the app is removed through the engine",
             crate::error::chain(&error)

@@ -346,9 +346,8 @@ async fn backup_and_restore(
     } else {
         (plan, BTreeSet::new())
     };
-    // abra restores whatever the labels name.
-    let by_abra = matches!(bench.driver, Driver::Abra(_));
-    let unjudged = !foreign.is_empty() && (by_abra || plan.volumes.is_empty());
+    let writes_foreign = bench.driver.restores_what_is_foreign();
+    let unjudged = !foreign.is_empty() && (writes_foreign || plan.volumes.is_empty());
     let mut snapshot: Option<Snapshot> = None;
     let idle = |stage| {
         if !asked(stage) {
@@ -474,9 +473,7 @@ pub(super) async fn start_over(
     lock: &DomainLock,
 ) -> Result<(), RunError> {
     let deadline = crate::wait::Deadline::after(context.settings.teardown_budget);
-    if let Driver::Abra(driver) = driver {
-        super::teardown::undeploy(context, &driver.abra, lock).await;
-    }
+    super::teardown::undeployed(context, driver.undeploy(lock).await);
     let (host, engine) = (&context.settings.host, &driver.site().engine);
     // Its deploy may have run into its limit and been killed.
     // Others of the run may be on its network.

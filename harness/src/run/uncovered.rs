@@ -9,11 +9,11 @@
 use super::network::no_way_through;
 use super::plan::{Base, Plan, supplied};
 use super::{Context, resolved};
+use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::policy::Terms;
 use crate::recipe::release::Release;
 use crate::trust::Trust;
-use crate::trust::grant::GrantedDriver;
 
 /// Returns why nothing is upgraded from the base of `plan`, where it needs the head's grant and is not covered by it.
 /// `means` is how the head is deployed.
@@ -21,13 +21,13 @@ pub(super) fn reason(
     context: &Context<'_>,
     plan: &Plan,
     means: &Means,
-    by_abra: bool,
+    chosen: &Chosen,
 ) -> Option<String> {
     let base = plan.base.as_ref()?;
     if base.trust.level == plan.trust.level {
         return None;
     }
-    let needs = needed(context, plan, base, means, by_abra)?;
+    let needs = needed(context, plan, base, means, chosen)?;
     let Trust { source, .. } = &plan.trust;
     Some(format!(
         "{}: grants.yml does not cover its commit {}, and without a grant {needs}; an operator who has read it adds the \
@@ -42,15 +42,11 @@ fn needed(
     plan: &Plan,
     base: &Base,
     means: &Means,
-    by_abra: bool,
+    chosen: &Chosen,
 ) -> Option<String> {
     let settings = &context.settings;
-    if by_abra
-        && !base
-            .trust
-            .allows(|grant| grant.driver == Some(GrantedDriver::Abra))
-    {
-        return Some("abra, which deploys what was not judged, is not for it".to_owned());
+    if let Some(reason) = chosen.not_for(&base.trust) {
+        return Some(reason);
     }
     if let Some(reason) = supplied::withheld_from_base(settings, &base.trust, base) {
         return Some(format!("it is refused: {reason}"));

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::mounts;
 use super::seed::{Mounted, Place, Seeds, note_left_out};
-use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, recipe_tests};
+use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, recipe_tests};
 use crate::declared::read::MOST_ATTEMPTS;
-use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Part, Room, Snapshot, save};
+use crate::driver::backup::{HookKind, Part, Snapshot};
 use crate::event::Event;
 use crate::finding::Finding;
 use crate::host_file;
@@ -163,8 +162,7 @@ async fn back_up(
     tally: &mut Tally<'_>,
     plan: &BackupPlan,
 ) -> Result<Option<Snapshot>, TierError> {
-    let by_abra = matches!(bench.driver, Driver::Abra(_));
-    if !by_abra && !label_hooks(bench, tally, plan, HookKind::BackupPre).await? {
+    if !label_hooks(bench, tally, plan, HookKind::BackupPre).await? {
         return Ok(None);
     }
     let snapshot = match take(bench, tally, plan).await? {
@@ -183,9 +181,7 @@ async fn back_up(
             snapshot.parts.len()
         ))),
     );
-    if !by_abra {
-        label_hooks(bench, tally, plan, HookKind::BackupPost).await?;
-    }
+    label_hooks(bench, tally, plan, HookKind::BackupPost).await?;
     match &snapshot.sealed {
         None => {
             let holds = holds_the_seed(&bench.seeds, &snapshot, plan.has_pre_hook());
@@ -304,24 +300,9 @@ async fn take(
 ) -> Result<Result<Snapshot, String>, TierError> {
     // Hooks may have replaced the container.
     let state = bench.state().await?;
-    let taken = match &bench.driver {
-        Driver::Stack(_) => {
-            let dir = bench.dirs().backups.clone();
-            let own = bench.own_volumes()?;
-            let room = Room::of(&bench.driver.site().means.terms.level);
-            app_fault(save(&own, &bench.lock, &state, plan, &dir, room).await)?
-        }
-        Driver::Abra(driver) => {
-            let taken = driver.back_up(&bench.lock, &state, plan).await;
-            Ok(taken.map_err(TierError::Driver)?)
-        }
-    };
-    Ok(taken.and_then(|taken| {
-        taken.map_err(|fault| {
-            tally.show("backup", fault.tail);
-            fault.reason
-        })
-    }))
+    let own = bench.own_volumes()?;
+    let taken = bench.driver.back_up(&bench.lock, &state, plan, &own).await;
+    driver_fault(tally, "backup", taken)
 }
 
 /// Returns the saved paths that are directories, so that a marker can go into each of them.

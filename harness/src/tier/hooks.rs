@@ -76,13 +76,16 @@ pub(super) async fn hook(
     })
 }
 
-/// Runs the hooks that the backup labels name; returns whether all ended with 0.
+/// Runs the hooks that the backup labels name, where the driver does not; returns whether all ended with 0.
 pub(super) async fn label_hooks(
     bench: &Bench,
     tally: &mut Tally<'_>,
     plan: &BackupPlan,
     kind: HookKind,
 ) -> Result<bool, TierError> {
+    if bench.driver.runs_label_hooks() {
+        return Ok(true);
+    }
     let state = bench.state().await?;
     let name = format!("generic: {kind}s");
     let mut said = Vec::new();

@@ -1,9 +1,8 @@
 //! The restore tier: what was seeded is spoiled, restored, and right again.
 
 use super::seed::Found;
-use super::{Bench, Tally, TierError, app_fault, hook, label_hooks, still_good};
-use crate::driver::Driver;
-use crate::driver::backup::{HookKind, Part, Snapshot, put_back};
+use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, still_good};
+use crate::driver::backup::{HookKind, Part, Snapshot};
 use crate::outcome::{Stage, Status, TierOutcome};
 use crate::recipe::backup::BackupPlan;
 use crate::swarm::EngineError;
@@ -60,27 +59,13 @@ pub async fn run(
     super::database::wipe(bench, &mut tally).await?;
 
     let before = bench.state().await?;
-    let by_abra = matches!(bench.driver, Driver::Abra(_));
-    if !by_abra && !label_hooks(bench, &mut tally, plan, HookKind::RestorePre).await? {
+    if !label_hooks(bench, &mut tally, plan, HookKind::RestorePre).await? {
         return Ok(tally.end());
     }
     let state = bench.state().await?;
-    let restored = match &bench.driver {
-        Driver::Stack(_) => {
-            let own = bench.own_volumes()?;
-            app_fault(put_back(&own, &bench.lock, &state, snapshot).await)?
-        }
-        Driver::Abra(driver) => Ok(driver
-            .restore(&bench.lock)
-            .await
-            .map_err(TierError::Driver)?),
-    };
-    let restored = restored.and_then(|restored| {
-        restored.map_err(|fault| {
-            tally.show("restore", fault.tail);
-            fault.reason
-        })
-    });
+    let own = bench.own_volumes()?;
+    let restored = bench.driver.restore(&bench.lock, &state, snapshot, &own);
+    let restored = driver_fault(&tally, "restore", restored.await)?;
     if let Err(reason) = restored {
         tally.check("generic: restored", Err(reason));
         return Ok(tally.end());
@@ -89,13 +74,13 @@ pub async fn run(
         "generic: restored",
         Ok(Some(format!("snapshot {}", snapshot.id))),
     );
-    if !by_abra {
-        // A hook may delete what it has loaded.
-        if !saved_files_are_back(bench, &mut tally, &emptied).await? {
-            return Ok(tally.end());
-        }
-        label_hooks(bench, &mut tally, plan, HookKind::RestorePost).await?;
+    // A hook may delete what it has loaded, so files are looked at before it runs; where the driver runs the hooks it
+    // has run them, and the containers may be new ones.
+    let hooks_are_over = bench.driver.runs_label_hooks();
+    if !hooks_are_over && !saved_files_are_back(bench, &mut tally, &emptied).await? {
+        return Ok(tally.end());
     }
+    label_hooks(bench, &mut tally, plan, HookKind::RestorePost).await?;
     let deadline = Deadline::after(bench.timeout(&bench.current));
     match bench.converge(deadline, Crashes::since(&before)).await {
         Ok(_) => {
@@ -108,7 +93,7 @@ pub async fn run(
             return Ok(tally.end());
         }
     }
-    if by_abra && !saved_files_are_back(bench, &mut tally, &emptied).await? {
+    if hooks_are_over && !saved_files_are_back(bench, &mut tally, &emptied).await? {
         return Ok(tally.end());
     }
     const DATA: &str = "generic: seeded data is back";

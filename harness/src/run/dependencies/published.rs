@@ -2,7 +2,7 @@
 
 use super::Named;
 use crate::dirs::RunDirs;
-use crate::driver;
+use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::git::checkout;
 use crate::name::RecipeName;
@@ -273,17 +273,24 @@ impl Dependency {
         lines
     }
 
-    /// Returns the departure from how it was published that abra forces, if it does.
+    /// Returns what it is deployed with that it does not say, for the report; `judged` is what its judged project has
+    /// more.
     ///
     /// # Errors
     /// [`RunError`] when its tags cannot be read.
-    pub(in crate::run) async fn deviation(&self) -> Result<Option<String>, RunError> {
-        let (Ok(plan), Some(_)) = (&self.plan, &self.version) else {
-            return Ok(None);
-        };
-        let line = driver::abra::only_by_chaos(&plan.head.root).await;
-        let line = line.map_err(RunError::infra)?;
-        Ok(line.map(|line| format!("dependency `{}`: {line}", self.named.recipe)))
+    pub(in crate::run) async fn deviations(
+        &self,
+        chosen: &Chosen,
+        judged: Vec<String>,
+    ) -> Result<Vec<String>, RunError> {
+        let plan = self.plan.as_ref().ok().filter(|_| self.version.is_some());
+        let pinned = plan.map(|plan| plan.head.root.as_path());
+        let lines = chosen.deviations_of_dependency(judged, pinned).await;
+        let lines = lines.map_err(RunError::infra)?.into_iter();
+        let recipe = &self.named.recipe;
+        Ok(lines
+            .map(|line| format!("dependency `{recipe}`: {line}"))
+            .collect())
     }
 
     /// Returns remarks for the report; `there` are the recipes that the run deploys.

@@ -47,8 +47,9 @@ impl<'a> Way<'a, '_> {
     /// makes the cold run says it.
     pub(super) async fn judge_as_new(&self) -> Result<(), RunError> {
         let context = self.cold;
-        let plan = body::make_plan(context, self.checkout.clone(), self.traits, false).await?;
-        let means = body::means(context, &plan.trust, self.traits, false);
+        let plan =
+            body::make_plan(context, self.checkout.clone(), self.traits, &embedded()).await?;
+        let means = body::means(context, &plan.trust, self.traits, &embedded());
         let judged = match resolved::refuse(context, &plan, &means) {
             Ok(()) => resolved::taken_by_docker(context, &plan, &means).await,
             refused => refused,
@@ -69,7 +70,8 @@ impl<'a> Way<'a, '_> {
             self.cold.redactor.add(value);
         }
         let context = on_warm_app(self.cold, self.domain, canonical, env.clone());
-        let plan = body::make_plan(&context, self.checkout.clone(), self.traits, false).await?;
+        let plan =
+            body::make_plan(&context, self.checkout.clone(), self.traits, &embedded()).await?;
         let version = canonical.version.clone();
         if let Some(reason) = unfit_plan(&plan, &version) {
             body::start_over(&context)?;
@@ -82,13 +84,13 @@ impl<'a> Way<'a, '_> {
             });
         }
         let context = network::without_gateway(&context, &plan).unwrap_or(context);
-        let means = body::means(&context, &plan.trust, self.traits, false);
+        let means = body::means(&context, &plan.trust, self.traits, &embedded());
         let resolved = resolved::judged(&context, &plan, &means)?;
         resolved::taken_by_docker(&context, &plan, &means).await?;
         let mut lint = None;
         if !context.settings.dry_run {
             // A quick run deploys with the embedded driver, whatever the host has.
-            lint = Some(lint::found(&context, &plan, None).await?);
+            lint = Some(lint::found(&context, &plan, &embedded()).await?);
             body::can_test(&context, &plan).await?;
         }
         Ok(Ok(Ready {
