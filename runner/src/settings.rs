@@ -30,7 +30,7 @@ use crate::env;
 use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
 pub(crate) use places::places;
-pub(crate) use releases::{Releases, published, published_by, published_name, releases};
+pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
 
