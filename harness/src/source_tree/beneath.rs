@@ -32,7 +32,9 @@ pub(super) enum Way {
 pub(super) fn open(root: &OwnedFd, path: &Path, flags: OFlags, way: Way) -> Result<OwnedFd, Errno> {
     match way {
         Way::Kernel => match by_kernel(root, path, flags) {
-            Err(Errno::NOSYS | Errno::PERM) => by_hand(root, path, flags),
+            // The last of them where something is renamed or mounted all the time, anywhere on this host, as by an engine
+            // that starts containers: by hand a `..` is a descriptor that is held already.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => by_hand(root, path, flags),
             opened => opened,
         },
         #[cfg(test)]
@@ -45,7 +47,8 @@ fn by_kernel(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errn
     let mut tries = 0;
     loop {
         match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-            // The kernel could not prove that a `..` stayed inside, because something was renamed meanwhile.
+            // The kernel could not prove that a `..` stayed inside, because something was renamed or mounted meanwhile
+            // (`openat2(2)`, EAGAIN).
             Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
             opened => return opened,
         }
@@ -112,4 +115,38 @@ fn names(path: &Path) -> Result<Vec<OsString>, Errno> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_opened_while_something_else_is_renamed_all_the_time() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("tree/a")).unwrap();
+        let tree = OwnedFd::from(crate::host_file::open(root.path().join("tree")).unwrap());
+        let path = "a/../".repeat(40) + "a";
+        let renamed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Outside of the tree: the kernel has one lock for all renames.
+                let (one, other) = (root.path().join("one"), root.path().join("other"));
+                std::fs::create_dir(&one).unwrap();
+                for _ in 0..50_000 {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+                renamed.store(true, Ordering::Relaxed);
+            });
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let mut failed = None;
+            while failed.is_none() && !renamed.load(Ordering::Relaxed) {
+                failed = open(&tree, Path::new(&path), flags, Way::Kernel).err();
+            }
+            assert_eq!(failed, None);
+        });
+    }
 }
