@@ -13,6 +13,7 @@ use crate::error::chain;
 use crate::janitor::record::{SweepRecord, Sweeper, last};
 use crate::janitor::units::TIMER;
 use crate::name::Zone;
+use crate::report::human;
 use crate::watch::{self, Heartbeat, State};
 
 /// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
@@ -95,7 +96,7 @@ impl Coverage {
             return None;
         }
         let swept = match cared().find_map(age) {
-            Some(age) => format!("the janitor last swept {} ago", rough(age)),
+            Some(age) => format!("the janitor last swept {} ago", human(age)),
             // What cannot be read may be its record.
             None if !self.unreadable.is_empty() => {
                 "when the janitor last swept is not known".to_owned()
@@ -142,7 +143,7 @@ pub fn died(beat: Option<&Heartbeat>) -> String {
         return "a watcher that died and left a record that cannot be read".to_owned();
     };
     let at = match beat.beat_at.parse::<Timestamp>() {
-        Ok(at) => format!("{at:.0} ({} ago)", rough(beat.age().0)),
+        Ok(at) => format!("{at:.0} ({} ago)", human(beat.age().0)),
         Err(_) => "a time that cannot be read".to_owned(),
     };
     format!(
@@ -159,17 +160,6 @@ pub const FIX: &str =
 fn age(sweep: &SweepRecord) -> Option<Duration> {
     let age = Timestamp::now().duration_since(sweep.ended()?);
     (age >= -AHEAD).then(|| age.max(SignedDuration::ZERO).unsigned_abs())
-}
-
-/// Returns a span as people say it: `4 s`, `12 min`, `3 h`, `5 d`.
-#[must_use]
-pub fn rough(span: Duration) -> String {
-    match span.as_secs() {
-        secs @ 0..=99 => format!("{secs} s"),
-        secs @ 100..=5_999 => format!("{} min", secs / 60),
-        secs @ 6_000..=172_799 => format!("{} h", secs / 3600),
-        secs => format!("{} d", secs / 86_400),
-    }
 }
 
 #[cfg(test)]
@@ -200,7 +190,7 @@ mod tests {
         swept(&host, Sweeper::Janitor, "ci.localhost", 180);
         assert_eq!(
             gap().as_deref(),
-            Some("no timer, no watcher, the janitor last swept 3 h ago")
+            Some("no timer, no watcher, the janitor last swept 3 h 00 min ago")
         );
         swept(&host, Sweeper::Janitor, "ci.localhost", 59);
         assert_eq!(gap(), None);

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::coverage::{Coverage, rough};
+use crate::coverage::Coverage;
 use crate::dirs::HostDirs;
 use crate::http::Gateway;
 use crate::name::Zone;
 use crate::process::{self, Processes};
+use crate::report::human;
 use crate::trust;
 
 /// What is examined.
@@ -173,7 +174,7 @@ fn sweeping(subject: &Subject) -> Check {
             Status::Ok,
             coverage.newest().map_or_else(
                 || "a watcher lives".to_owned(),
-                |(sweep, age)| format!("last swept {} ago by {}", rough(age), sweep.by.name()),
+                |(sweep, age)| format!("last swept {} ago by {}", human(age), sweep.by.name()),
             ),
         ),
     }

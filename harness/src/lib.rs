@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod finding;
 pub mod git;
+mod hash;
 pub mod host;
 pub mod host_file;
 pub mod http;

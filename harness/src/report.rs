@@ -68,7 +68,7 @@ pub fn printable(text: &str) -> String {
     kept
 }
 
-/// Returns `span` as a person would say it: `12 ms`, `2.9 s`, `4 min 07 s`.
+/// Returns `span` as a person would say it: `12 ms`, `2.9 s`, `4 min 07 s`, `2 h 05 min`, `3 d`.
 #[must_use]
 pub fn human(span: Duration) -> String {
     let millis = span.as_millis();
@@ -79,8 +79,13 @@ pub fn human(span: Duration) -> String {
     if millis < 59_950 {
         return format!("{:.1} s", span.as_secs_f64());
     }
-    let seconds = (millis + 500) / 1000;
-    format!("{} min {:02} s", seconds / 60, seconds % 60)
+    match (millis + 500) / 1000 {
+        seconds @ 0..=3_599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        seconds @ 3_600..=172_799 => {
+            format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60)
+        }
+        seconds => format!("{} d", seconds / 86_400),
+    }
 }
 
 #[cfg(test)]
@@ -129,5 +134,7 @@ mod tests {
         assert_eq!(said(59_949), "59.9 s");
         assert_eq!(said(59_960), "1 min 00 s");
         assert_eq!(said(247_000), "4 min 07 s");
+        assert_eq!(said(7_500_000), "2 h 05 min");
+        assert_eq!(said(3 * 86_400_000), "3 d");
     }
 }

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
+use crate::hash::HashWriter;
 use crate::host_file;
 use crate::made;
 use crate::record::write_private;
@@ -144,7 +145,7 @@ impl Snapshot {
             }
             let mut hash = Sha256::new();
             let mut reader = BufReader::with_capacity(1 << 20, file);
-            io::copy(&mut reader, &mut tree::HashWriter(&mut hash)).map_err(unread(&path))?;
+            io::copy(&mut reader, &mut HashWriter(&mut hash)).map_err(unread(&path))?;
             if hex::encode(hash.finalize()) != expected {
                 return Err(corrupt(
                     "its checksum is not the one that it was taken with".to_owned(),

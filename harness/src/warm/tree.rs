@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hash::HashWriter;
+
 /// Reads an archive to its end and returns the SHA-256 of every entry's path, kind, mode, owner, time, link
 /// and content, in the order of the paths.
 ///
@@ -71,20 +73,6 @@ pub(super) fn digest(archive: impl Read) -> io::Result<String> {
         all.update(entry);
     }
     Ok(hex::encode(all.finalize()))
-}
-
-/// Hashes what is written to it.
-pub(super) struct HashWriter<'a>(pub(super) &'a mut Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

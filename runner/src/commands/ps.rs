@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use harness::coverage::{Coverage, rough};
+use harness::coverage::Coverage;
 use harness::dirs::HostDirs;
 use harness::error::chain;
 use harness::janitor::{self, DeadRun, Decision, Sweep};
@@ -13,7 +13,7 @@ use harness::live::{self, LiveDependency, LiveRun, Roster};
 use harness::lock::{LockError, Probe};
 use harness::name::Zone;
 use harness::outcome::Status;
-use harness::report::printable;
+use harness::report::{human, printable};
 use harness::swarm::{Engine, EngineError};
 use harness::wait::pause;
 use jiff::Timestamp;
@@ -317,7 +317,7 @@ pub(crate) fn last_sweep(coverage: &Coverage) -> String {
         Some((sweep, age)) => {
             let mut text = format!(
                 "last sweep: {} ago by {}; removed {}, failed {}, live {}",
-                rough(age),
+                human(age),
                 sweep.by.name(),
                 sweep.reaped,
                 sweep.failed,

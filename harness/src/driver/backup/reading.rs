@@ -6,6 +6,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{Fault, Part, Room, SqliteFiles, source};
+use crate::hash::HashWriter;
 use crate::host_file;
 use crate::swarm::holder::HeldPath;
 use crate::swarm::{Engine, EngineError};
@@ -139,17 +140,4 @@ fn note_sqlite(found: &mut SqliteFiles, name: &str, head: &[u8]) {
     }
     found.count += 1;
     found.has_wal |= head.get(18) == Some(&2);
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,12 +1,18 @@
 //! The forms in which a secret turns up in text.
 
-use std::fmt::Write;
-
 use base64::Engine as _;
 use base64::prelude::{
     BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD,
     BASE64_URL_SAFE as URL_SAFE, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// All but what RFC 3986 calls unreserved.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A line of a secret of several lines is a secret of its own from this length on; shorter ones (`}`,
 /// `end`) are ordinary words.
@@ -21,9 +27,10 @@ pub(super) fn forms(secret: &str) -> Vec<String> {
         all.push(json(value));
         all.push(xml(value));
         all.push(xml(value).replace('"', "&quot;"));
-        all.push(percent(value, "%20", false));
-        all.push(percent(value, "%20", true));
-        all.push(percent(value, "+", false));
+        all.push(percent(value, str::to_owned));
+        all.push(percent(value, str::to_lowercase));
+        // As a form has it.
+        all.push(percent(value, |piece| piece.replace("%20", "+")));
     }
     // `echo "$SECRET" | base64` encodes a newline that the value does not have.
     for value in [secret, trimmed, &format!("{trimmed}\n")] {
@@ -60,19 +67,14 @@ fn xml(value: &str) -> String {
         .replace('>', "&gt;")
 }
 
-fn percent(value: &str, space: &str, lower: bool) -> String {
-    let mut encoded = String::with_capacity(value.len() * 3);
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            b' ' => encoded.push_str(space),
-            _ if lower => write!(encoded, "%{byte:02x}").expect("writing to a string succeeds"),
-            _ => write!(encoded, "%{byte:02X}").expect("writing to a string succeeds"),
-        }
-    }
-    encoded
+/// Returns `value` as a URL has it, the digits of what is encoded as `case` makes them.
+fn percent(value: &str, case: fn(&str) -> String) -> String {
+    let pieces = utf8_percent_encode(value, ENCODED);
+    let written = |piece: &str| match piece.starts_with('%') {
+        true => case(piece),
+        false => piece.to_owned(),
+    };
+    pieces.map(written).collect()
 }
 
 #[cfg(test)]

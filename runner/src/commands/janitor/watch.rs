@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use harness::coverage::{Coverage, died, rough};
+use harness::coverage::{Coverage, died};
 use harness::error::chain;
 use harness::janitor::record::Sweeper;
 use harness::lifetime::worker::Signals;
 use harness::name::Zone;
 use harness::process::{Cmd, Processes};
+use harness::report::human;
 use harness::watch::{self, ArmError, Armed, Ended, Event, Heartbeat, State, Watcher};
 use serde_json::json;
 
@@ -184,7 +185,7 @@ pub(super) fn status(zone: &Option<String>, in_json: bool) -> Exit {
             State::Silent(Some(beat)) => format!(
                 "silent: the lock is held, and pid {} last said that it lives {} ago; `recipe-ci janitor arm --restart` replaces it",
                 beat.process.pid,
-                rough(beat.age().0)
+                human(beat.age().0)
             ),
             State::Silent(None) => {
                 "silent: the lock is held by a process that has said nothing".to_owned()
