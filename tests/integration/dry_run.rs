@@ -38,11 +38,13 @@ fn what_only_docker_refuses_is_refused_in_the_plan() {
         return;
     }
     let recipe = env.recipe("notes");
-    // It is a number, as the format has it.
-    env.edit(&recipe.join("compose.yml"), "mode: 0555", "mode: -1");
+    // Swarm builds nothing, so that we do not ask since when there is which key.
+    let image = "    image: recipe-ci/notes:2\n";
+    let build = format!("{image}    build: {{nope: 1}}\n");
+    env.edit(&recipe.join("compose.yml"), image, &build);
     let done = env.run(["run", recipe.to_str().unwrap(), "--dry-run"]);
     done.expect(2);
-    let said = "docker refuses the compose files: decoding failed";
+    let said = "docker refuses the compose files: services.app.build";
     assert!(done.stderr.contains(said), "{}", done.stderr);
     assert!(env.run_dirs().is_empty());
 }

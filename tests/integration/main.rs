@@ -19,6 +19,8 @@ mod grants;
 mod hostile;
 mod install;
 mod judged_first;
+#[path = "deployed/keys.rs"]
+mod keys;
 mod lint;
 mod locks;
 mod nix;

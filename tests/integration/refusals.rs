@@ -28,6 +28,19 @@ fn what_is_wrong_with_the_recipes_text_has_a_rule_a_file_and_a_line() {
         ),
         ("TYPE=x\n", &format!("{compose}    no_such_key: 1\n"), vec![("C015", "compose.yml", 5)]),
         ("TYPE=x\n", &format!("{compose}    image: twice\n"), vec![("C015", "compose.yml", 5)]),
+        // Docker's client says this at the deploy, with networks and secrets made.
+        (
+            "TYPE=x\n",
+            &format!("{compose}    volumes:\n      - /x\n      - dtaa:/y\nvolumes:\n  data:\n"),
+            vec![("C015", "compose.yml", 7)],
+        ),
+        (
+            "TYPE=x\n",
+            &format!("{compose}    networks: [default, inner]\n"),
+            vec![("C015", "compose.yml", 5)],
+        ),
+        ("TYPE=x\n", &format!("{compose}    secrets: [key]\n"), vec![("C015", "compose.yml", 5)]),
+        ("TYPE=x\n", &format!("{compose}    configs: [conf]\n"), vec![("C015", "compose.yml", 5)]),
         ("TYPE=x\nno assignment\n", compose, vec![("R008", ".env.sample", 2)]),
         (
             "TYPE=x\nSECRET_KEY_VERSION=v1 # length=much\n",

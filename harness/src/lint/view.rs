@@ -135,7 +135,8 @@ impl View {
         optional: &[String],
         suggested: BTreeMap<String, String>,
     ) -> Result<(), LintError> {
-        match Project::load(root, default, &self.vars) {
+        let complete = |project: Project| project.check_deployable(|_, _| false).map(|()| project);
+        match Project::load(root, default, &self.vars).and_then(complete) {
             Ok(project) => {
                 self.has_default = true;
                 self.deploys.push(project);
@@ -152,7 +153,13 @@ impl View {
             if let Err(ComposeError::Interpolate { .. }) = loaded {
                 loaded = Project::load(root, &files, &with_suggested);
             }
-            match loaded {
+            // It may be meant to be taken with another optional file.
+            let elsewhere = |section: &str, name: &str| {
+                let declares = |file: &File| file.document.value[section].get(name).is_some();
+                self.files.iter().any(declares)
+            };
+            let complete = |project: Project| project.check_deployable(elsewhere).map(|()| project);
+            match loaded.and_then(complete) {
                 Ok(project) => self.deploys.push(project),
                 Err(error) => self.break_with(error)?,
             }

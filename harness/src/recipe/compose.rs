@@ -6,6 +6,7 @@
 
 mod canon;
 mod cast;
+mod convert;
 mod decode;
 mod duration;
 mod env_file;
@@ -18,6 +19,7 @@ mod mounts;
 pub mod pace;
 mod ports;
 pub mod query;
+mod references;
 pub mod render;
 pub mod resolve;
 mod schema;
@@ -218,6 +220,8 @@ pub struct Project {
     base: String,
     /// What the files hold that secrets and configs name, by path: `configs.entrypoint`.
     contents: BTreeMap<String, Vec<u8>>,
+    /// What the services of each file name, with the place.
+    references: Vec<(references::Reference, Location)>,
     locations: BTreeMap<String, Location>,
 }
 

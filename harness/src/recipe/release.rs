@@ -150,6 +150,7 @@ impl Release {
             vars.insert("COMPOSE_FILE".to_owned(), files.join(":"));
         }
         let mut project = Project::load(&tree.root, &files, &vars)?;
+        project.check_deployable(|_, _| false)?;
         project.read_contents(&tree.root)?;
         remarks.extend(
             project

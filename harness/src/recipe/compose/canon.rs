@@ -89,7 +89,7 @@ impl Canon<'_> {
             *hosts = extra_hosts(hosts.take(), &join(path, "extra_hosts"))?;
         }
         if let Some(networks) = service.get_mut("networks") {
-            *networks = Value::Object(names(networks.take(), &join(path, "networks"))?);
+            *networks = Value::Object(self.names(networks.take(), &join(path, "networks"))?);
         }
         if let Some(test) = service
             .get_mut("healthcheck")
@@ -156,6 +156,24 @@ impl Canon<'_> {
         Ok(())
     }
 
+    /// Returns a list of names or a mapping as a mapping.
+    fn names(&mut self, value: Value, path: &str) -> Result<Map<String, Value>, Fault> {
+        match value {
+            Value::Object(map) => Ok(map),
+            Value::Array(items) => {
+                let mut map = Map::new();
+                for (index, item) in items.iter().enumerate() {
+                    let at = format!("{path}[{index}]");
+                    let name = scalar(item, &at)?;
+                    self.moved.push((join(path, &name), at));
+                    map.insert(name, Value::Null);
+                }
+                Ok(map)
+            }
+            _ => fault(path, "it is neither a list nor a mapping"),
+        }
+    }
+
     fn pairs(
         &mut self,
         parent: &mut Map<String, Value>,
@@ -216,21 +234,6 @@ impl Canon<'_> {
             }
             _ => fault(path, "it is neither a list nor a mapping"),
         }
-    }
-}
-
-/// Returns a list of names or a mapping as a mapping.
-fn names(value: Value, path: &str) -> Result<Map<String, Value>, Fault> {
-    match value {
-        Value::Object(map) => Ok(map),
-        Value::Array(items) => {
-            let mut map = Map::new();
-            for (index, item) in items.iter().enumerate() {
-                map.insert(scalar(item, &format!("{path}[{index}]"))?, Value::Null);
-            }
-            Ok(map)
-        }
-        _ => fault(path, "it is neither a list nor a mapping"),
     }
 }
 

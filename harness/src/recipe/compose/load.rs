@@ -9,10 +9,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::canon::{Canon, Fault};
+use super::references::Reference;
 use super::yaml::{self, Document, join};
 use super::{
     ComposeError, Location, Project, Warning, cast, decode, expansion, extends, locate, merge,
-    schema,
+    references, schema,
 };
 use crate::recipe::interpolate::{Budget, interpolate_within, variables};
 use crate::source_tree::{SourceFileError, SourceTree};
@@ -238,6 +239,8 @@ struct Loader {
     versions: Vec<(String, Option<String>)>,
     /// The variable that holds the version of a secret or a config, by the path of its name.
     version_variables: BTreeMap<String, String>,
+    /// What the services of each file name, with the place.
+    references: Vec<(Reference, Location)>,
 }
 
 impl Loader {
@@ -328,6 +331,11 @@ impl Loader {
             .filter_map(|(path, from)| Some((path, marks.get(&from)?.clone())))
             .collect();
         let mut odd = canon.warnings;
+        for reference in references::of(&value) {
+            let from = moved.iter().find(|(path, _)| *path == reference.path);
+            let location = from.map_or_else(|| place(&reference.path), |(_, from)| from.clone());
+            self.references.push((reference, location));
+        }
         self.budget = budget.into_inner();
         match &mut self.merged {
             None => self.merged = Some(value),
@@ -413,6 +421,7 @@ impl Loader {
             version_variables: self.version_variables,
             base: self.base,
             contents: BTreeMap::new(),
+            references: self.references,
             locations: self.marks,
         };
         project.decode()?;

@@ -25,7 +25,6 @@ const NEWEST: u32 = 13;
 /// What a value has to be.
 #[derive(Debug)]
 enum Shape {
-    Any,
     Null,
     Text,
     Flag,
@@ -193,8 +192,7 @@ impl Check {
                     .map(drop)
                     .or_else(|reason| fault(path, reason))
             }
-            Shape::Any
-            | Shape::Null
+            Shape::Null
             | Shape::Text
             | Shape::Flag
             | Shape::Number
@@ -272,7 +270,6 @@ impl Check {
 fn takes(shape: &Shape, value: &Value) -> bool {
     let whole = |number: f64| number.fract() == 0.0;
     match shape {
-        Shape::Any => true,
         Shape::Null => value.is_null(),
         Shape::Text | Shape::Duration | Shape::Size | Shape::CommandLine | Shape::Word(_) => {
             value.is_string()
@@ -298,7 +295,6 @@ fn takes(shape: &Shape, value: &Value) -> bool {
 /// Returns what a value of the shape is called.
 fn name(shape: &Shape) -> String {
     match shape {
-        Shape::Any => "a value".to_owned(),
         Shape::Null => "nothing".to_owned(),
         Shape::Text | Shape::CommandLine | Shape::Word(_) => "a text".to_owned(),
         Shape::Size => "a size, such as `1.5G`".to_owned(),
@@ -322,19 +318,19 @@ fn name(shape: &Shape) -> String {
     }
 }
 
-/// How alike a key has to be to be suggested.
+/// How alike a name has to be to be suggested.
 const ALIKE: f64 = 0.8;
 
+/// Returns which of `names` is meant by `name`, if one is like it.
+pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let alike = |known: &str| strsim::jaro_winkler(known, name);
+    let nearest = names.max_by(|one, other| alike(one).total_cmp(&alike(other)));
+    nearest.filter(|known| alike(known) >= ALIKE)
+}
+
 fn unknown(key: &str, keys: &[Key]) -> String {
-    let alike = |known: &&Key| strsim::jaro_winkler(known.name, key);
-    let nearest = keys
-        .iter()
-        .max_by(|one, other| alike(one).total_cmp(&alike(other)));
-    match nearest.filter(|known| alike(known) >= ALIKE) {
-        Some(known) => format!(
-            "docker knows no key `{key}` here; did you mean `{}`?",
-            known.name
-        ),
+    match nearest(key, keys.iter().map(|known| known.name)) {
+        Some(known) => format!("docker knows no key `{key}` here; did you mean `{known}`?"),
         None => format!("docker knows no key `{key}` here"),
     }
 }

@@ -8,6 +8,7 @@ use super::model::{Healthcheck, Mode, MountKind, PortMode};
 use super::*;
 
 mod merge;
+mod references;
 mod resolve;
 mod shared;
 

@@ -1,8 +1,8 @@
 //! The keys of a compose file.
 
 use super::Shape::{
-    Any, CommandLine, Count, Duration, Either, Extensible, Flag, Keys, List, Map, Null, Number,
-    Objects, Open, Port, Set, Since, Size, Text, Whole, Word,
+    CommandLine, Count, Duration, Either, Extensible, Flag, Keys, List, Map, Null, Number, Objects,
+    Open, Port, Set, Since, Size, Text, Whole, Word,
 };
 use super::{Key, Shape};
 
@@ -59,7 +59,7 @@ pub(super) const FILE: Shape = Extensible(
 const SERVICE: Shape = Extensible(
     EXTENSIONS,
     &[
-        key("build", Either(&[Text, Open(&[])])),
+        key("build", Either(&[Text, Open(&BUILD)])),
         key("cap_add", NAMES),
         key("cap_drop", NAMES),
         key("cgroup_parent", Text),
@@ -128,6 +128,19 @@ const SERVICE: Shape = Extensible(
         key("working_dir", Text),
     ],
 );
+
+/// Swarm builds nothing, and Docker's client reads it none the less.
+const BUILD: [Key; 9] = [
+    key("context", Text),
+    key("dockerfile", Text),
+    key("args", PAIRS),
+    key("labels", PAIRS),
+    key("cache_from", TEXTS),
+    key("network", Text),
+    key("target", Text),
+    key("shm_size", Either(&[Text, Whole])),
+    key("extra_hosts", PAIRS),
+];
 
 const LONG_PORT: Shape = Keys(&[
     key("mode", Text),
@@ -274,10 +287,38 @@ const VOLUME: Shape = Either(&[
             key("driver_opts", OPTIONS),
             key("external", EXTERNAL),
             key("labels", PAIRS),
-            key("x-cluster-spec", Any),
+            key("x-cluster-spec", CLUSTER),
         ],
     ),
     Null,
+]);
+
+const TOPOLOGIES: Shape = List(&Open(&[key("segments", PAIRS)]));
+
+/// What a volume of the cluster is like. Before 3.11 it is an extension, which could have any form.
+const CLUSTER: Shape = Open(&[
+    key("group", Text),
+    key(
+        "access_mode",
+        Open(&[
+            key("scope", Text),
+            key("sharing", Text),
+            key("block_volume", Open(&[])),
+            key(
+                "mount_volume",
+                Open(&[key("fs_type", Text), key("mount_flags", TEXTS)]),
+            ),
+        ]),
+    ),
+    key(
+        "accessibility_requirements",
+        Open(&[key("requisite", TOPOLOGIES), key("preferred", TOPOLOGIES)]),
+    ),
+    key(
+        "capacity_range",
+        Open(&[key("required_bytes", Text), key("limit_bytes", Text)]),
+    ),
+    key("availability", Text),
 ]);
 
 const EXTERNAL: Shape = Either(&[Flag, Keys(&[key("name", Text)])]);
