@@ -92,37 +92,54 @@ fn labels_that_only_a_new_app_can_use_are_red_in_the_upgrade() {
     );
 }
 
-/// Clients of the base would be cut off, which an app that is asked at its container does not show.
+/// Clients of the base would be cut off, which an app that is asked at its container does not show; nor does it show
+/// that it lacks a secret, or that nothing of it runs.
 #[test]
-fn a_run_and_its_plan_are_red_for_what_an_upgrade_takes_from_clients() {
+fn a_run_and_its_plan_are_red_for_what_an_upgrade_takes_away() {
     const UDP: &str = "      - target: 64738\n        published: 64738\n        protocol: udp\n        mode: host\n";
     const TLS: &str =
         "        - \"traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}\"\n";
-    for (set, name, from, rule, words) in [
+    const SECRET: &str = "    secrets:\n      - admin_token\n";
+    for (set, name, (from, to), rule, words) in [
         (
             "tests/real/recipes",
             "voice",
-            UDP,
-            "C026",
+            (UDP, ""),
+            "routing: C026",
             "compose.yml:13:7: the host's port `64738/udp`",
         ),
         (
             "tests/recipes",
             "notes",
-            TLS,
-            "T011",
+            (TLS, ""),
+            "routing: T011",
             "says nothing of TLS, and that of the version before does",
+        ),
+        (
+            "tests/recipes",
+            "notes",
+            (SECRET, ""),
+            "compose files: C028",
+            "service `app` has the secret `admin_token` in the version before, and no service has it now",
+        ),
+        (
+            "tests/recipes",
+            "notes",
+            ("    deploy:\n", "    deploy:\n      replicas: 0\n"),
+            "compose files: C029",
+            "service `app` runs in the version before, and has 0 replicas now",
         ),
     ] {
         let env = env();
         let recipe = env.recipe_of(set, name);
-        env.edit(&recipe.join("compose.yml"), from, "");
+        env.edit(&recipe.join("compose.yml"), from, to);
+        let (_, id) = rule.split_once(": ").unwrap();
         let path = recipe.to_str().unwrap();
         let done = env.run(["run", path, "--dry-run"]);
         done.expect(1);
         let plan: Value = serde_json::from_str(&done.stdout).unwrap();
         let faults = plan["routing"].as_array().unwrap();
-        assert_eq!((faults.len(), &faults[0]["rule"]), (1, &rule.into()));
+        assert_eq!((faults.len(), &faults[0]["rule"]), (1, &id.into()));
 
         env.run(["run", path]).expect(1);
         let results = env.results();
@@ -134,13 +151,12 @@ fn a_run_and_its_plan_are_red_for_what_an_upgrade_takes_from_clients() {
             .collect();
         assert_eq!(statuses, ["unver", "fail", "unver", "unver", "unver"]);
         let reason = results["tiers"][1]["reason"].as_str().unwrap();
-        let said = format!("routing: {rule}: ");
         assert!(
-            reason.starts_with(&said) && reason.contains(words),
+            reason.starts_with(rule) && reason.contains(words),
             "no `{words}` in {reason}"
         );
         let found = results["lint"]["findings"].as_array().unwrap();
-        assert!(found.iter().any(|one| one["id"] == rule), "{found:#?}");
+        assert!(found.iter().any(|one| one["id"] == id), "{found:#?}");
         env.assert_quiet();
     }
 

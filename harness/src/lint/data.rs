@@ -31,7 +31,8 @@ pub(super) fn dump_is_loaded(view: &View) -> Checked {
             };
             let is_server = || {
                 let service = project.service(name);
-                service.is_some_and(|service| Server::of_service(service).is_some())
+                let server = service.and_then(Server::of_service);
+                server.is_some_and(|server| !server.is_whole())
             };
             if !loads && (makes_a_dump(command) || is_server()) {
                 let message = format!(

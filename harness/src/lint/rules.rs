@@ -249,6 +249,14 @@ rules! {
         ".env.sample keeps what the compose files take from it",
         "a new app is made of it: without the variable it gets nothing, where the version before had a value",
         "put it back, as a comment where it is optional";
+    "C028" Error Practice |view| upgrade::lost(view, reach::OBJECTS),
+        "an upgrade keeps the secrets and configs that are declared",
+        "what reads the secret or the config finds no file, and may say so only when it is needed",
+        "give it to the service again, or remove the declaration";
+    "C029" Error Practice |view| upgrade::lost(view, reach::SERVICES),
+        "an upgrade keeps services running",
+        "Swarm stops the service at every operator, and nothing says so",
+        "give it a replica, remove it, or name it in backticks in `release/next`, so that operators are told";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

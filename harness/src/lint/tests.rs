@@ -1,5 +1,6 @@
 //! A clean recipe, and for each rule the one change that breaks it.
 
+mod declared;
 mod upgrade;
 
 use std::collections::BTreeSet;
@@ -432,7 +433,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     // Those of tags, of what commits lack and of the last version have their own tests; the others are never checked.
     seen.extend(
         [
-            "R006", "R013", "R014", "R016", "C012", "C025", "C026", "C027", "T011",
+            "R006", "R013", "R014", "R016", "C012", "C025", "C026", "C027", "C028", "C029", "T011",
         ]
         .map(str::to_owned),
     );
@@ -475,7 +476,7 @@ fn a_directory_without_history_has_no_verdict_on_it() {
     let lint = lint(dir.path(), None).unwrap();
     assert_eq!(found(&lint), [""; 0]);
     let expected = [
-        "R006", "R013", "R014", "R016", "C002", "C012", "C026", "C027", "T011",
+        "R006", "R013", "R014", "R016", "C002", "C012", "C026", "C027", "C028", "C029", "T011",
     ];
     assert_eq!(skipped(&lint), expected);
 }

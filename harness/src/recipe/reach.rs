@@ -1,7 +1,9 @@
-//! What an upgrade takes from those who reach the app: ports of the host, and TLS at the gateway.
+//! What an upgrade takes from an app and from those who reach it: ports of the host, TLS at the gateway, services that
+//! run, and secrets and configs that the head declares and has no service read.
 //!
-//! A run asks the app itself, on an address of its own, so it never meets the ways in that an operator's users have.
-//! What is lost of them is seen by holding the compose files of the two versions against each other.
+//! A run asks the app itself, on an address of its own, so it never meets the ways in that an operator's users have, and
+//! it does not know what a secret is for. What is lost is seen by holding the compose files of the two versions against
+//! each other.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +20,12 @@ pub const PORTS: &str = "C026";
 /// The rule about TLS.
 pub const TLS: &str = "T011";
 
+/// The rule about secrets and configs.
+pub const OBJECTS: &str = "C028";
+
+/// The rule about services that run.
+pub const SERVICES: &str = "C029";
+
 /// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
 /// says. What cannot be read tells them nothing.
 #[must_use]
@@ -29,13 +37,85 @@ pub fn notes(head: &SourceTree, version: Option<&str>) -> String {
     notes.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns what an upgrade from `base` to `head` takes from clients, both with the base's variables. A port that the
-/// release `notes` name is announced: operators are told.
+/// Returns what an upgrade from `base` to `head` takes away, both with the base's variables. A port, and a service in
+/// backticks, that the release `notes` name is announced: operators are told.
 #[must_use]
 pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -> Vec<Fault> {
     let mut lost = lost_ports(base, head, notes);
     lost.extend(lost_tls(base, head, domain));
+    lost.extend(lost_objects(base, head));
+    lost.extend(stopped(base, head, notes));
     lost
+}
+
+/// The label of what starts services by the clock: <https://crazymax.dev/swarm-cronjob/>.
+const CRONJOB: &str = "swarm.cronjob.enable";
+
+/// Returns the services that run in the base and have no replica in the head; one that is gone was meant to go.
+fn stopped(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
+    let runs = |service: &Service| service.desired_replicas() != Some(0);
+    let stops = head.services.iter().filter(|service| {
+        let is_told = notes.contains(&format!("`{}`", service.name));
+        let is_started = service
+            .labels
+            .get(CRONJOB)
+            .is_some_and(|value| value == "true");
+        !runs(service) && !is_told && !is_started && base.service(&service.name).is_some_and(runs)
+    });
+    let fault = |service: &Service| Fault {
+        rule: SERVICES,
+        path: format!("services.{}.deploy.replicas", service.name),
+        message: format!(
+            "service `{0}` runs in the version before, and has 0 replicas now: the upgrade stops it. If that is meant, remove it, or name `{0}` in `release/next`",
+            service.name
+        ),
+    };
+    stops.map(fault).collect()
+}
+
+/// Returns the secrets and configs that a service of the base reads, that the head still declares, and that none of its
+/// services reads: who drops one on purpose drops the declaration, too.
+fn lost_objects(base: &Project, head: &Project) -> Vec<Fault> {
+    type Keys = fn(&Service) -> &[String];
+    let secrets = head.secrets.iter().map(|secret| &secret.key);
+    let configs = head.configs.iter().map(|config| &config.key);
+    let mut faults = Vec::new();
+    for (section, kind, declared, of) in [
+        (
+            "secrets",
+            "secret",
+            secrets.collect::<Vec<_>>(),
+            (|service| &service.secrets) as Keys,
+        ),
+        ("configs", "config", configs.collect(), |service| {
+            &service.configs
+        }),
+    ] {
+        for key in declared {
+            let reads = |service: &&Service| of(service).contains(key);
+            let Some(then) = base.services.iter().find(reads) else {
+                continue;
+            };
+            let there = head.service(&then.name);
+            if there.is_none()
+                || head
+                    .services
+                    .iter()
+                    .any(|service| of(service).contains(key))
+            {
+                continue;
+            }
+            faults.push(Fault {
+                rule: OBJECTS,
+                path: format!("{section}.{key}"),
+                message: format!(
+                    "service `{}` has the {kind} `{key}` in the version before, and no service has it now, though it is still declared: give it to the service again, or remove it from `{section}`",
+                    then.name
+                ),
+            });
+        }
+    }
+    faults
 }
 
 /// Returns the ports that `project` has on its hosts, each with its service.

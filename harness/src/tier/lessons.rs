@@ -160,7 +160,7 @@ fn starts_first(service: &Service, order: Option<&str>) -> Option<Finding> {
 }
 
 fn impatient_database(service: &Service, raw: Option<&serde_json::Value>) -> Option<Finding> {
-    let server = Server::of_service(service)?;
+    let server = Server::of_service(service).filter(|server| !server.is_whole())?;
     let grace = raw?.get("stop_grace_period");
     if grace.is_some_and(|grace| !grace.is_null()) {
         return None;

@@ -217,7 +217,7 @@ pub struct Unsaved {
 pub fn unsaved(seen: &Seen, project: &Project, plan: &BackupPlan) -> Unsaved {
     let mut unsaved = Unsaved::default();
     let keeps = |container: &Container| {
-        let server = server(container)?;
+        let server = server(container).filter(|server| !server.is_whole())?;
         let places = server.places.iter();
         let named = places
             .clone()

@@ -34,6 +34,8 @@ pub struct Converged {
     failed: BTreeSet<String>,
     /// Services of which a task ran then.
     running: BTreeSet<String>,
+    /// Services that still ran when the upgrade began, and that Swarm does not start again after a good end.
+    before: BTreeSet<String>,
     /// When each task was first seen up, by this process's clock. The engine's times are those of other clocks.
     up: BTreeMap<String, Stopwatch>,
 }
@@ -55,6 +57,15 @@ impl Converged {
             .map(|service| service.name.clone())
             .collect();
         self.see(state);
+    }
+
+    /// Notes which services run that an upgrade is about to replace.
+    pub fn note_before(&mut self, state: &StackState) {
+        let runs = |service: &&Service| {
+            !service.restarts_on_success && state.tasks_of(service).any(Task::is_up)
+        };
+        let services = state.services.values().filter(runs);
+        self.before = services.map(|service| service.name.clone()).collect();
     }
 
     /// Notes which tasks are up now.
@@ -119,8 +130,12 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
             died.get_or_insert((service, reason));
             continue;
         }
+        let since = match bench.converged.borrow().running.contains(&service) {
+            true => "after it had converged",
+            false => "during the upgrade, and ran until then",
+        };
         let reason = format!(
-            "service `{service}` ended with exit code 0 after it had converged, and its restart policy leaves it so"
+            "service `{service}` ended with exit code 0 {since}, and its restart policy leaves it so"
         );
         if main == service && died.is_none() {
             died = Some((service, reason));
@@ -221,8 +236,8 @@ async fn tested(bench: &Bench, service: &Service) -> Result<bool, TierError> {
     }
 }
 
-/// Returns the services of which a task ran when the stack had converged, that want one still, and of which none is
-/// up because it ended well.
+/// Returns the services of which a task ran when the stack had converged or the upgrade began, that want one still, and
+/// of which none is up because it ended well.
 fn ended(state: &StackState, converged: &Converged) -> Vec<String> {
     let services = state.services.values();
     services
@@ -230,7 +245,8 @@ fn ended(state: &StackState, converged: &Converged) -> Vec<String> {
             let mut tasks = state.tasks_of(service);
             service.completed.is_none()
                 && service.desired > 0
-                && converged.running.contains(&service.name)
+                && (converged.running.contains(&service.name)
+                    || converged.before.contains(&service.name))
                 && !state.tasks_of(service).any(Task::is_up)
                 && tasks.any(|task| service.is_done(task))
         })
@@ -310,8 +326,13 @@ mod tests {
         let done = state(false, &[("1", "complete")]);
         assert_eq!(ended(&done, &converged(&running)), ["worker"]);
         assert_eq!(ended(&running, &converged(&running)), [""; 0]);
-        // A job that was done when the stack had converged.
+        // A job that was done when the stack had converged, and one that the version before had running.
         assert_eq!(ended(&done, &converged(&done)), [""; 0]);
+        let mut upgraded = converged(&done);
+        upgraded.note_before(&running);
+        assert_eq!(ended(&done, &upgraded), ["worker"]);
+        upgraded.note_before(&state(true, &[("1", "running")]));
+        assert_eq!(ended(&done, &upgraded), [""; 0]);
         // It is started again: that is a crash, and `died` counts it.
         let again = state(true, &[("2", "running"), ("1", "complete")]);
         assert_eq!(ended(&again, &converged(&running)), [""; 0]);

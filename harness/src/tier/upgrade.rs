@@ -54,6 +54,7 @@ pub async fn run(
     super::database::seed_for_upgrade(bench, &mut tally).await?;
 
     let before = bench.state().await?;
+    bench.converged.borrow_mut().note_before(&before);
     let held = bench.mounts_of(&before).await?;
     let Target {
         release,
@@ -65,9 +66,7 @@ pub async fn run(
         *image = pins.name_of(pins.pinned(image)).to_owned();
     }
     let base = std::mem::replace(&mut bench.current, release.clone());
-    let strayed = bench
-        .strayed(&held, &base.project, &release.project)
-        .await?;
+    let strayed = bench.strayed(&base.project, &release.project).await?;
     let deployed = async {
         *secrets = bench
             .driver

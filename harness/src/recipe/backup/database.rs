@@ -13,8 +13,8 @@ use crate::recipe::database::{Kind, is_beside, kind_of_image};
 /// Where a server keeps its files, and whether such a path alone tells the server.
 ///
 /// These are servers whose files are of one piece: a copy of them while they run is none that they can be started from
-/// for sure. Redis is none of these: it replaces its one file at once, and mostly it is a cache.
-const PLACES: [(Kind, &[(&str, bool)]); 3] = [
+/// for sure, but Redis, which replaces its one file at once.
+const PLACES: [(Kind, &[(&str, bool)]); 4] = [
     (
         Kind::PostgreSql,
         &[
@@ -38,6 +38,15 @@ const PLACES: [(Kind, &[(&str, bool)]); 3] = [
         Kind::MongoDb,
         // Other programs have a `/data/db`, too.
         &[("/data/db", false), ("/bitnami/mongodb", true)],
+    ),
+    (
+        Kind::Redis,
+        // Many programs have a `/data`.
+        &[
+            ("/data", false),
+            ("/bitnami/redis/data", true),
+            ("/bitnami/valkey/data", true),
+        ],
     ),
 ];
 
@@ -99,6 +108,13 @@ impl Server {
         )
     }
 
+    /// Returns whether its files may be copied while it runs: what is there is whole at every moment. It may be old, and
+    /// mostly it is a cache, so no backup needs it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.kind == Kind::Redis
+    }
+
     /// Returns whether `path`, all that is below it, holds files of the server; `mount` is what is mounted there.
     fn is_in(&self, path: &str, mount: &str) -> bool {
         self.places
@@ -153,6 +169,9 @@ pub fn live_copies(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
             else {
                 continue;
             };
+            if server.is_whole() {
+                continue;
+            }
             let target = plain(&mount.target);
             let saved: Vec<String> = match &volume.paths {
                 BackupPaths::Whole => vec![target.to_owned()],

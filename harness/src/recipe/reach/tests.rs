@@ -94,9 +94,71 @@ fn a_port_that_is_dropped_moved_or_of_another_protocol_is_lost() {
             "C026 25: the host's port `10000-10009/udp`",
         ),
     ] {
-        let taken = taken(changes, "");
+        let mut taken = taken(changes, "");
+        // A service that is stopped is said as well.
+        taken.retain(|said| said.starts_with(PORTS));
         assert_eq!(taken.len(), 1, "{changes:?}: {taken:?}");
         assert!(taken[0].starts_with(expected), "{changes:?}: {taken:?}");
+    }
+}
+
+#[test]
+fn a_service_that_ran_and_has_no_replica_is_stopped_unless_operators_are_told() {
+    const RELAY: &str = "    image: b\n";
+    let none = |more: &str| format!("    image: b\n    deploy: {{replicas: 0{more}}}\n");
+    const PORTS: (&str, &str) = ("    ports:\n      - \"10000-10009:10000-10009/udp\"\n", "");
+    const NOTES: &str = "Close 10000-10009.";
+    let stopped = |head: &str, notes: &str| taken(&[(RELAY, head), PORTS], notes);
+    let said = stopped(&none(""), NOTES);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("C029 23: service `relay` runs in the version before"),
+        "{said:?}"
+    );
+    let cronjob = none(", labels: {swarm.cronjob.enable: 'true'}");
+    assert_eq!(stopped(&cronjob, NOTES), [""; 0]);
+    let told = "`relay` is off by default now. Close 10000-10009.";
+    assert_eq!(stopped(&none(""), told), [""; 0]);
+    // The base has none either, or it is gone.
+    let base = edited(&[(RELAY, &none(""))]);
+    assert!(lost(&base, &base, None, "").is_empty());
+}
+
+#[test]
+fn a_secret_that_is_declared_and_that_no_service_has_any_more_is_lost() {
+    const DECLARED: (&str, &str) = (
+        "networks: {proxy: {external: true}}\n",
+        "networks: {proxy: {external: true}}\nsecrets: {token: {external: true}}\nconfigs: {conf: {external: true}}\n",
+    );
+    const APP: (&str, &str) = (
+        "    image: a\n",
+        "    image: a\n    secrets: [token]\n    configs: [conf]\n",
+    );
+    let base = edited(&[DECLARED, APP]);
+    let lost_of = |changes: &[(&str, &str)]| -> Vec<String> {
+        let lost = lost(&base, &edited(changes), None, "");
+        lost.into_iter()
+            .map(|fault| format!("{} {}", fault.rule, fault.path))
+            .collect()
+    };
+    assert_eq!(
+        lost_of(&[DECLARED]),
+        ["C028 secrets.token", "C028 configs.conf"]
+    );
+    assert_eq!(
+        lost_of(&[
+            DECLARED,
+            ("    image: a\n", "    image: a\n    configs: [conf]\n")
+        ]),
+        ["C028 secrets.token"]
+    );
+    // Another service has it; the declaration goes, too; nothing changes.
+    let moved = (
+        "    image: b\n",
+        "    image: b\n    secrets: [token]\n    configs: [conf]\n",
+    );
+    for changes in [&[DECLARED, moved][..], &[], &[DECLARED, APP]] {
+        assert_eq!(lost_of(changes), [""; 0], "{changes:?}");
     }
 }
 

@@ -1,58 +1,89 @@
 //! Volumes that an upgrade mounts where their program does not look.
 //!
-//! A mount that moves is right where the program moves with it: a new image, a variable, a config that says the new
-//! place. Where nothing is new but the mount, the program goes on at the old place, which is empty.
+//! A mount that moves is right where the program moves with it: an image that keeps its data there, a variable, a config
+//! that says the new place. Where nothing is new but the mount, or the new image has only the old directory, the program
+//! goes on at the old place, which is empty.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Bench, Seen};
+use super::Bench;
 use crate::recipe::compose::Project;
 use crate::recipe::compose::model::{MountKind, Service};
 use crate::swarm::EngineError;
+
+/// Directories that most images have, so that one of them says nothing of what a program looks at.
+const COMMON: [&str; 13] = [
+    "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/var", "/var/lib",
+    "/var/log", "/var/www",
+];
 
 /// A mount of which nothing tells the program.
 #[derive(Debug, PartialEq, Eq)]
 struct Strayed<'a> {
     service: &'a str,
+    image: &'a str,
+    /// Whether the image is another one than before.
+    moved: bool,
     volume: &'a str,
     was: &'a str,
     is: &'a str,
 }
 
+impl Strayed<'_> {
+    /// Returns whether the program goes on where the volume was, when its image has a directory there, or where the
+    /// volume is. A new image may make a directory that it does not have.
+    fn is_left(&self, at_old: bool, at_new: bool) -> bool {
+        !at_new && (!self.moved || (at_old && !COMMON.contains(&self.was)))
+    }
+}
+
 impl Bench {
-    /// Returns which volumes of `base` the release `head` mounts where their program does not look. `held` are the
-    /// base's containers. One that has a directory at the new place may look there, and may have done so before.
+    /// Returns which volumes of `base` the release `head` mounts where their program does not look. One whose image has
+    /// a directory at the new place may look there, and may have done so before.
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn strayed(
         &self,
-        held: &Seen,
         base: &Project,
         head: &Project,
     ) -> Result<Vec<String>, EngineError> {
         let mut found = Vec::new();
         for one in strayed(base, head) {
-            let Some(container) = held.get(one.service) else {
+            let image = self.pins().pinned(one.image);
+            let stack = self.lock.domain().stack();
+            let own = head.volumes.iter().filter(|volume| !volume.external);
+            let mut own = own.filter(|volume| volume.key == one.volume);
+            let (Some(volume), true) = (own.next(), self.engine().has_image(image).await?) else {
                 continue;
             };
-            if self.engine().is_directory(&container.id, one.is).await? {
+            // A container of the image that never starts, and goes with the stack: nothing is mounted at either place.
+            let name = volume.full_name(stack.as_str());
+            let fresh = self.engine().hold_volume(&stack, &name, image).await?.id;
+            let at_old = self.engine().is_directory(&fresh, one.was).await?;
+            let at_new = self.engine().is_directory(&fresh, one.is).await?;
+            if !one.is_left(at_old, at_new) {
                 continue;
             }
             let Strayed {
                 service,
+                image,
+                moved,
                 volume,
                 was,
                 is,
             } = one;
+            let which = match moved {
+                true => format!("has `{was}` and no such directory"),
+                false => "is the same and has no such directory".to_owned(),
+            };
             found.push(format!(
-                "service `{service}` has volume `{volume}` at `{is}` now, and had it at `{was}`: its image `{}` is \
-                 the same and has no such directory, and no variable, command or config that is new says it, so it \
-                 goes on with what the image has at `{was}`",
-                container.image
+                "service `{service}` has volume `{volume}` at `{is}` now, and had it at `{was}`: its image `{image}` \
+                 {which}, and no variable, command or config that is new says it, so it goes on with what the image \
+                 has at `{was}`"
             ));
         }
         Ok(found)
@@ -62,10 +93,7 @@ impl Bench {
 fn strayed<'a>(base: &'a Project, head: &'a Project) -> Vec<Strayed<'a>> {
     let mut found = Vec::new();
     for now in &head.services {
-        let Some(then) = base
-            .service(&now.name)
-            .filter(|then| then.image == now.image)
-        else {
+        let (Some(then), Some(image)) = (base.service(&now.name), now.image.as_deref()) else {
             continue;
         };
         let volumes: BTreeSet<&str> = mounts(then).map(|(volume, _)| volume).collect();
@@ -86,6 +114,8 @@ fn strayed<'a>(base: &'a Project, head: &'a Project) -> Vec<Strayed<'a>> {
             if was.is_disjoint(&is) && !is_held && !is_told(base, head, &now.name, new) {
                 found.push(Strayed {
                     service: &now.name,
+                    image,
+                    moved: then.image != now.image,
                     volume,
                     was: old,
                     is: new,
@@ -182,6 +212,8 @@ mod tests {
             let head = project(changes, conf);
             let expected = Strayed {
                 service: "app",
+                image: "nginx:1.22",
+                moved: false,
                 volume: "content",
                 was: "/usr/share/html",
                 is: "/srv/html-moved",
@@ -190,7 +222,6 @@ mod tests {
         }
         for (changes, conf) in [
             (&[][..], CONF),
-            (&[MOVE, ("nginx:1.22", "nginx:1.23")], CONF),
             (
                 &[MOVE, ("ROOT: /usr/share/html", "ROOT: /srv/html-moved/")],
                 CONF,
@@ -215,5 +246,30 @@ mod tests {
             let head = project(changes, conf);
             assert_eq!(strayed(&base, &head), [], "{changes:?} {conf}");
         }
+    }
+    #[test]
+    fn a_new_image_without_the_new_directory_goes_on_at_the_old_one_that_it_has() {
+        const MOVE: (&str, &str) = ("'content:/usr/share/html'", "'content:/srv/html-moved'");
+        let base = project(&[], "");
+        let head = project(&[MOVE, ("nginx:1.22", "nginx:1.23")], "");
+        let found = strayed(&base, &head);
+        let [one] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert!(one.moved);
+        assert!(one.is_left(true, false));
+        // It has another home, or makes one; or has both.
+        assert!(!one.is_left(false, false));
+        assert!(!one.is_left(true, true));
+        let common = Strayed {
+            was: "/srv",
+            ..*one
+        };
+        assert!(!common.is_left(true, false));
+        let same = Strayed {
+            moved: false,
+            ..*one
+        };
+        assert!(same.is_left(false, false) && !same.is_left(true, true));
     }
 }
