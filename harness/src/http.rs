@@ -51,6 +51,23 @@ impl HttpError {
             Some(rustls::Error::InvalidMessage(_))
         )
     }
+
+    /// Returns whether nothing listens at the port.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let Self::NoAnswer(error) = self else {
+            return false;
+        };
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            let io = cause.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+                return true;
+            }
+            source = cause.source();
+        }
+        false
+    }
 }
 
 /// reqwest hides the cause (`connection refused`) two sources deep.

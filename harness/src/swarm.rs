@@ -18,6 +18,7 @@ pub mod object;
 pub mod pins;
 pub mod placement;
 pub mod probe;
+pub mod rest;
 pub mod service;
 pub mod spec;
 pub mod steady;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::service::{Service, StackState};
+use super::service::{Service, StackState, Task};
 use super::{Engine, EngineError};
 
 /// How long a cause must have been the same to be final: Swarm says it at once and again at every try.
@@ -18,6 +18,9 @@ const CONSTANT: [&str; 3] = [
     "missing plugin",
     "unsupported platform",
 ];
+
+/// A port of the host that a task wants and another one has: `HostPortFilter` in the same file.
+const PORT: &str = "host-mode port already in use";
 
 /// What other apps of this host may have taken.
 const ROOM: &str = "insufficient resources";
@@ -110,14 +113,22 @@ impl Watched {
         let too_much = self
             .node
             .is_some_and(|node| wanted.memory > node.memory || wanted.nano_cpus > node.nano_cpus);
+        // A task that is to stay has it: an update that starts first, or a second replica.
+        let has_port = causes.contains(PORT) && state.tasks_of(service).any(Task::is_up);
         let constant = causes.split("; ").all(|cause| {
             CONSTANT.iter().any(|constant| cause.starts_with(constant))
                 || (too_much && cause.starts_with(ROOM))
+                || (has_port && cause.starts_with(PORT))
         });
         if !constant {
             return None;
         }
-        Some(if too_much && causes.contains(ROOM) {
+        Some(if has_port {
+            format!(
+                "{said}: another task of the service has the port and stays; with a port in host mode use one replica \
+                 and `order: stop-first` in `deploy.update_config`"
+            )
+        } else if too_much && causes.contains(ROOM) {
             format!("{said}: the stack reserves more than this node has")
         } else {
             said.to_owned()
@@ -237,6 +248,36 @@ mod tests {
         after(0, &mut watched, &state(error, 0));
         assert_eq!(after(600, &mut watched, &state(error, 0)), None);
         assert!(without_room(&state(error, 0)).is_none());
+        // The one that has it is about to stop.
+        let mut beside = state(error, 0);
+        let old = Task {
+            desired: "shutdown".to_owned(),
+            ..task("0", "app", "running")
+        };
+        beside.tasks.push(old);
+        after(700, &mut watched, &beside);
+        assert_eq!(after(800, &mut watched, &beside), None);
+    }
+
+    #[test]
+    fn a_port_that_the_services_own_task_keeps_is_final() {
+        let error = "no suitable node (host-mode port already in use on 1 node)";
+        let mut beside = state(error, 0);
+        beside.tasks.push(task("0", "app", "running"));
+        let mut watched = Watched::default();
+        assert_eq!(after(0, &mut watched, &beside), None);
+        let said = after(5, &mut watched, &beside).unwrap();
+        assert!(
+            said.contains("another task of the service has the port"),
+            "{said}"
+        );
+        assert!(said.contains("stop-first"), "{said}");
+        // That of another service, which an update may free.
+        let mut other = state(error, 0);
+        other.tasks.push(task("0", "db", "running"));
+        let mut watched = Watched::default();
+        after(0, &mut watched, &other);
+        assert_eq!(after(600, &mut watched, &other), None);
     }
 
     #[test]

@@ -32,6 +32,9 @@ const RETRIES: i64 = 3;
 /// The exit code of a process that SIGKILL ended: 128 + 9.
 const KILLED: i64 = 137;
 
+/// How long a container without a `start_period` may take to begin.
+const BEGINNING: Duration = Duration::from_secs(60);
+
 /// How many of a log's lines are compared with those of the task before.
 const LINES: usize = 200;
 
@@ -46,6 +49,8 @@ pub struct Probe {
     pub took: Duration,
     /// Whether it began after the `start_period`, in which a failure counts for nothing.
     pub counts: bool,
+    /// Whether what starts may be expected to have begun: after the `start_period`, or a minute where there is none.
+    pub is_late: bool,
 }
 
 impl Probe {
@@ -102,6 +107,18 @@ impl Probe {
         STATUS.captures(&self.output)?.get(1)?.as_str().parse().ok()
     }
 
+    /// Returns whether this may be what the check of an app says that has come to rest: not that it is asked too often or
+    /// has to wait, and not that what is behind it is not there yet.
+    #[must_use]
+    pub fn may_be_final(&self) -> bool {
+        let waits = |status: u16| matches!(status, 408 | 425 | 429 | 502..=504);
+        self.code != 0 && self.is_late && !self.is_busy() && !self.status().is_some_and(waits)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.status() == Some(429) || BUSY.iter().any(|word| self.output.contains(word))
+    }
+
     /// Returns the failure in one line.
     #[must_use]
     pub fn said(&self) -> String {
@@ -125,13 +142,10 @@ pub fn may_be_pace(probes: &[Probe]) -> bool {
     // The machine holds up any of them; the quickest says what it costs.
     let quickest = probes.iter().map(|probe| probe.took).min();
     let names_a_cause = !last.output.trim().is_empty() || last.cannot_run();
-    let busy = |probe: &Probe| {
-        probe.status() == Some(429) || BUSY.iter().any(|word| probe.output.contains(word))
-    };
     last.code == 0
         || !names_a_cause
         || probes.iter().any(|probe| probe.words() != last.words())
-        || probes.iter().any(busy)
+        || probes.iter().any(Probe::is_busy)
         || quickest.is_none_or(|took| took >= COSTLY)
 }
 
@@ -189,12 +203,15 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
         let since = |earlier: Option<Timestamp>, later: Option<Timestamp>| {
             Duration::try_from(later?.duration_since(earlier?)).ok()
         };
+        let after = since(started, start);
+        let patience = if period.is_zero() { BEGINNING } else { period };
         Probe {
             code: result.exit_code.unwrap_or(0),
             output: result.output.unwrap_or_default(),
             // Not known is long.
             took: since(start, end).unwrap_or(COSTLY),
-            counts: since(started, start).is_some_and(|after| after >= period),
+            counts: after.is_some_and(|after| after >= period),
+            is_late: after.is_some_and(|after| after >= patience),
         }
     };
     let log = health.log.unwrap_or_default().into_iter();
@@ -263,6 +280,7 @@ pub(super) mod samples {
             output: output.to_owned(),
             took: Duration::from_millis(60),
             counts: true,
+            is_late: true,
         }
     }
 }
@@ -295,6 +313,47 @@ mod tests {
             "a check of which nothing else is known"
         );
         assert_eq!(said(&[0, 1]), [0, 1]);
+    }
+
+    #[test]
+    fn what_waits_or_is_asked_too_often_is_not_what_an_app_at_rest_says() {
+        let late = |code, output| probe(code, output).may_be_final();
+        for (code, output) in [
+            (
+                7,
+                "curl: (7) Failed to connect to localhost port 80: Connection refused",
+            ),
+            (22, "curl: (22) The requested URL returned error: 500"),
+            (22, "curl: (22) The requested URL returned error: 404"),
+            (1, ""),
+        ] {
+            assert!(late(code, output), "{code} {output}");
+        }
+        for (code, output) in [
+            (0, "fine"),
+            (22, "curl: (22) The requested URL returned error: 503"),
+            (22, "curl: (22) The requested URL returned error: 429"),
+            (28, "curl: (28) Operation timed out after 5000 milliseconds"),
+            (1, "too many requests"),
+        ] {
+            assert!(!late(code, output), "{code} {output}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_start_period_has_a_minute_to_begin() {
+        let late = |period: i64| -> Vec<bool> {
+            let at = |second: u32| json!({"Start": format!("2026-01-01T00:0{}:{:02}Z", second / 60, second % 60), "End": "2026-01-01T00:03:00Z", "ExitCode": 1});
+            let inspected = json!({
+                "State": {"StartedAt": "2026-01-01T00:00:00Z", "Health": {"Log": [at(5), at(59), at(60)]}},
+                "Config": {"Healthcheck": {"StartPeriod": period}},
+            });
+            let checked = checked_of(serde_json::from_value(inspected).unwrap());
+            checked.probes.iter().map(|probe| probe.is_late).collect()
+        };
+        assert_eq!(late(0), [false, false, true]);
+        assert_eq!(late(5_000_000_000), [true, true, true]);
+        assert_eq!(late(60_000_000_000), [false, false, true]);
     }
 
     #[test]
@@ -459,6 +518,7 @@ mod tests {
         assert!(!read(&inspected).is_unhealthy);
         let probes = checked.probes;
         let expected = |code, output: &str, took, counts| Probe {
+            is_late: counts,
             code,
             output: output.to_owned(),
             took: Duration::from_millis(took),

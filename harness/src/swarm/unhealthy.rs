@@ -1,7 +1,8 @@
 //! Services whose healthcheck will not pass, as far as one wait sees it.
 //!
 //! How long an app may take to become healthy is the recipe's word: `start_period`, then `interval` × `retries`. Until
-//! that is over a failing check is a beginning, except where what it says is not about time at all. When it is over
+//! that is over a failing check is a beginning, except where what it says is not about time at all, and where the app
+//! says the same while none of its containers does anything ([`super::rest`]). When it is over
 //! Swarm kills the task and starts another: an app whose first start takes longer than that comes further at its
 //! second. One that does not will not at its third.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use super::crash::Crashes;
 use super::probe::{Checked, Probe, may_be_pace};
+use super::rest::Rest;
 use super::service::{StackState, Task};
 use super::{Engine, EngineError};
 
@@ -54,6 +56,10 @@ pub struct Checks {
     ended: BTreeSet<String>,
     /// The last probe of each service that starts.
     starting: BTreeMap<String, Probe>,
+    /// Whether the stack is at rest while the check of a service says the same.
+    resting: BTreeMap<String, Rest>,
+    /// How it is at rest.
+    at_rest: BTreeMap<String, String>,
     /// What each of them says that no waiting changes, and since when.
     since: BTreeMap<String, (String, Duration)>,
     asked: Option<Duration>,
@@ -108,6 +114,7 @@ impl Checks {
         }
         self.asked = Some(at);
         self.starting.clear();
+        self.at_rest.clear();
         for service in state.services.values() {
             let starts = |task: &&Task| task.state == "starting" && task.desired == "running";
             let Some(task) = state.tasks_of(service).find(starts) else {
@@ -116,6 +123,14 @@ impl Checks {
             if let Some(container) = &task.container_id
                 && let Some(last) = engine.probes(container).await?.pop()
             {
+                if last.may_be_final() {
+                    let rest = self.resting.entry(service.name.clone()).or_default();
+                    let how = rest.measure(engine, state, &last.words()).await?;
+                    self.at_rest
+                        .extend(how.map(|how| (service.name.clone(), how)));
+                } else {
+                    self.resting.remove(&service.name);
+                }
                 self.starting.insert(service.name.clone(), last);
             }
         }
@@ -138,7 +153,17 @@ impl Checks {
         self.since
             .retain(|service, _| starting.contains_key(service) || !is_up(service));
         self.is_final(at)
+            .or_else(|| self.is_at_rest())
             .or_else(|| self.is_killed_again(state, crashes))
+    }
+
+    fn is_at_rest(&self) -> Option<Unhealthy> {
+        let (service, how) = self.at_rest.first_key_value()?;
+        let probe = self.starting.get(service)?;
+        Some(Unhealthy {
+            service: service.clone(),
+            reason: format!("{}; {how}", probe.said()),
+        })
     }
 
     fn is_final(&mut self, at: Duration) -> Option<Unhealthy> {
@@ -252,6 +277,25 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_fails_while_the_app_is_at_rest_is_final() {
+        let refused = probe(7, "curl: (7) Connection refused");
+        let mut checks = Checks::default();
+        checks.starting.insert("app".to_owned(), refused);
+        let stack = state(&["app"], vec![]);
+        let crashes = Crashes::default();
+        assert_eq!(checks.look(&stack, &crashes, Duration::ZERO), None);
+        checks
+            .at_rest
+            .insert("app".to_owned(), "it said so for 25 s".to_owned());
+        let found = checks.look(&stack, &crashes, Duration::ZERO).unwrap();
+        assert_eq!(
+            found.to_string(),
+            "the healthcheck of service `app` does not pass: exit code 7: `curl: (7) Connection refused`; it said so \
+             for 25 s"
+        );
+    }
+
+    #[test]
     fn a_check_that_cannot_run_is_final_after_twenty_seconds_and_one_that_is_refused_is_a_beginning()
      {
         let missing = || Some(probe(1, "/bin/sh: curl: not found"));
@@ -281,6 +325,7 @@ mod tests {
         let early = |at| {
             missing().map(|probe| Probe {
                 counts: at >= 30,
+                is_late: at >= 30,
                 ..probe
             })
         };

@@ -3,7 +3,7 @@
 //! The health of one service says nothing of another's: a web client in front of a server that is just
 //! rebinding its port looked fine, and the backup then met a container on its way out.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,13 +13,17 @@ use crate::declared::file::Probe;
 use crate::event::Event;
 use crate::http::{Question, Way};
 use crate::recipe::compose::query::Web;
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use crate::swarm::rest::{self, Rest};
+use crate::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
 
 /// The time between two tries; a probe that must hold several times in a row is spread over it.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long one TCP connection may take: container and harness share a host.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a port says that nothing listens at.
+const REFUSED: &str = "connection refused";
 
 /// How often a TCP port must accept in a row when nothing is declared; the predecessor's number.
 const STABLE_CONNECTS: u32 = 3;
@@ -53,23 +57,61 @@ impl Bench {
     ) -> Result<Result<(), String>, TierError> {
         let streak = Streak::of(probe);
         let name = describe(probe);
+        let resting = RefCell::new((Rest::default(), None::<Stopwatch>));
         let polled = poll_until(deadline, INTERVAL, || async {
-            let seen = streak.count(self.probe_once(probe).await?);
-            if let Poll::NotYet(seen) = &seen {
-                self.events
-                    .emit(&Event::Progress(format!("not ready: {name}: {seen}")));
+            let seen = self.probe_once(probe).await?;
+            if let Err(reason) = &seen
+                && reason == REFUSED
+                && let Some(how) = self.is_at_rest(probe, &resting).await?
+            {
+                return Ok(Poll::Ready(Err(format!(
+                    "not ready: {name}: {reason}; {how}"
+                ))));
             }
-            Ok::<_, TierError>(seen)
+            Ok::<_, TierError>(match streak.count(seen) {
+                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::NotYet(seen) => {
+                    self.events
+                        .emit(&Event::Progress(format!("not ready: {name}: {seen}")));
+                    Poll::NotYet(seen)
+                }
+            })
         })
         .await;
         match polled {
-            Ok(()) => Ok(Ok(())),
+            Ok(held) => Ok(held),
             Err(WaitError::TimedOut { elapsed, last }) => Ok(Err(format!(
                 "not ready after {:.0} s: {name}: {last}",
                 elapsed.as_secs_f64()
             ))),
             Err(WaitError::Failed(error)) => Err(error),
         }
+    }
+
+    /// Returns how the app is at rest while nothing listens at a port of a service that says by its healthcheck that it
+    /// has begun.
+    async fn is_at_rest(
+        &self,
+        probe: &Probe,
+        resting: &RefCell<(Rest, Option<Stopwatch>)>,
+    ) -> Result<Option<String>, TierError> {
+        let (mut rest, measured) = resting.take();
+        let mut how = None;
+        let mut measured = measured.filter(|last| last.elapsed() < rest::INTERVAL);
+        if measured.is_none() {
+            let main = self.current.project.main_service();
+            let service = probe.service.as_ref().or(main.map(|main| &main.name));
+            if let Some(service) = service
+                && self.is_checked(service).await?
+            {
+                how = rest
+                    .measure(self.engine(), &self.state().await?, REFUSED)
+                    .await?;
+            }
+            measured = Some(Stopwatch::start());
+        }
+        resting.replace((rest, measured));
+        Ok(how)
     }
 
     async fn probe_once(&self, probe: &Probe) -> Result<Result<(), String>, TierError> {
@@ -89,6 +131,9 @@ impl Bench {
             let connect = tokio::net::TcpStream::connect(address);
             return Ok(match tokio::time::timeout(CONNECT_LIMIT, connect).await {
                 Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    Err(REFUSED.to_owned())
+                }
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("no answer".to_owned()),
             });
@@ -123,6 +168,7 @@ impl Bench {
         Ok(match self.http.ask(&way, &Question::get(path)).await {
             Ok(answer) if accepted.accept(answer.status) => Ok(()),
             Ok(answer) => Err(format!("status {}", answer.status)),
+            Err(error) if error.is_refused() => Err(REFUSED.to_owned()),
             Err(error) => Err(error.to_string()),
         })
     }

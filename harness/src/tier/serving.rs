@@ -1,10 +1,9 @@
 //! The generic proof that an app serves: the real app answers over HTTP.
 
 mod look;
-mod rest;
 mod settled;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::{Bench, TierError};
@@ -13,9 +12,9 @@ use crate::event::Event;
 use crate::http::{Question, Way};
 use crate::recipe::compose::query::Web;
 use crate::recipe::traefik::faults;
+use crate::swarm::rest::{self, Rest};
 use crate::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
 use look::{Asked, Seen};
-use rest::Rest;
 pub use settled::Settled;
 
 /// How often an app is asked that does not serve yet.
@@ -189,6 +188,13 @@ impl Bench {
         settled.borrow_mut().begin();
         let rest = RefCell::new(Rest::default());
         let missing_at = RefCell::new(None::<(Stopwatch, String)>);
+        let known = Cell::new(None);
+        let is_checked = async || -> Result<bool, TierError> {
+            if known.get().is_none() {
+                known.set(Some(self.is_checked(&web.service).await?));
+            }
+            Ok(known.get() == Some(true))
+        };
         let polled = poll_until(deadline, INTERVAL, || async {
             // Asking is work for the app.
             if let Some((since, said)) = &*missing_at.borrow()
@@ -203,10 +209,12 @@ impl Bench {
             let direct = self.way_to(&web.service, web.port, web.tls).await?;
             let seen = asked.look(direct, self.gateway.as_ref()).await;
             let seen = match seen {
-                Seen::Missing(missing)
-                    if missing.is_no_page() && self.is_checked(&web.service).await? =>
-                {
+                Seen::Missing(missing) if missing.is_no_page() && is_checked().await? => {
                     Seen::Final(missing)
+                }
+                // Nothing says that it has begun.
+                Seen::Missing(missing) if missing.is_refused() && !is_checked().await? => {
+                    Seen::NotYet(missing)
                 }
                 Seen::Missing(missing) => {
                     let (engine, state) = (self.engine(), self.state().await?);
@@ -248,7 +256,7 @@ impl Bench {
 
     /// Returns whether a service has a healthcheck, its own or its image's. Then it is healthy by now, and what it
     /// answers is no longer that of a beginning.
-    async fn is_checked(&self, service: &str) -> Result<bool, TierError> {
+    pub(super) async fn is_checked(&self, service: &str) -> Result<bool, TierError> {
         let state = self.state().await?;
         let Some(service) = state.services.get(service) else {
             return Ok(false);

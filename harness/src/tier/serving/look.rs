@@ -6,6 +6,9 @@ use crate::http::{Answer, Ended, Gateway, Http, HttpError, Question, Way};
 /// What is the same for two redirects to a page that is not there.
 const NO_PAGE: &str = "redirect to 404";
 
+/// What is the same for two connections that nothing accepted.
+const REFUSED: &str = "refused";
+
 /// How much of a body is shown, in characters.
 const SHOWN: usize = 100;
 
@@ -27,7 +30,8 @@ pub(super) enum Seen {
     Serves(Said),
     /// It may serve later.
     NotYet(Said),
-    /// A page that is not there, or an error of the app's own: its answer, if it has begun.
+    /// A page that is not there, an error of the app's own, or a port that nothing listens at: its answer, if it has
+    /// begun.
     Missing(Said),
     /// If it goes on so, that is its answer.
     Final(Said),
@@ -50,6 +54,11 @@ impl Said {
     /// Returns whether a page is not there, in contrast to an error of the app's own.
     pub(super) fn is_no_page(&self) -> bool {
         matches!(self.key.as_str(), "404" | NO_PAGE)
+    }
+
+    /// Returns whether nothing listens at the port.
+    pub(super) fn is_refused(&self) -> bool {
+        self.key == REFUSED
     }
 }
 
@@ -236,7 +245,10 @@ fn without_answer(error: &HttpError) -> Seen {
         let text = "it was asked in HTTPS and does not speak TLS: see the label `loadbalancer.server.scheme` of its Traefik service, and `health.scheme` in recipe-ci.yml";
         return Seen::Final(said("no TLS", text));
     }
-    Seen::NotYet(said("", error.to_string()))
+    match error.is_refused() {
+        true => Seen::Missing(said(REFUSED, error.to_string())),
+        false => Seen::NotYet(said("", error.to_string())),
+    }
 }
 
 /// Returns what is wrong where a server says that it was asked without TLS.

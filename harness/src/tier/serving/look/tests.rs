@@ -273,6 +273,33 @@ async fn a_server_is_asked_as_it_speaks() {
     );
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn a_port_that_nothing_listens_at_is_told_from_an_answer_that_does_not_come() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    for tls in [false, true] {
+        let seen = looked(at(address, tls), None, true).await;
+        is(&seen, "missing", "refused");
+        assert!(seen.said().is_refused() && !seen.said().is_no_page());
+    }
+    let through_it = looked(at(address, false), Some(&gateway(502, "Bad Gateway")), true).await;
+    assert!(through_it.said().is_refused(), "{through_it:?}");
+    let serves = serve(None, |_| page(500, "", "down"));
+    assert!(
+        !looked(at(serves, false), None, true)
+            .await
+            .said()
+            .is_refused()
+    );
+    let way = Err("service `app` has no running container".to_owned());
+    is(
+        &looked(way, None, true).await,
+        "not yet",
+        "no running container",
+    );
+}
+
 /// Returns a gateway that answers for the app with `status`, and with its own page for everybody else.
 fn gateway(status: u16, body: &'static str) -> Gateway {
     through(serve(None, move |request| {

@@ -2,13 +2,14 @@
 //!
 //! An app that starts works: it migrates, compiles, fills its database. One that says 404 or 500 while none of its
 //! containers does anything says so tomorrow, too. What only waits looks the same, so the window is longer than the
-//! pauses that programs make between two tries to reach their database.
+//! pauses that programs make between two tries to reach their database. So does what gets no processor on a busy
+//! machine, so the more wait for one, the less counts as nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::swarm::service::{StackState, Task};
-use crate::swarm::{Engine, EngineError};
+use super::service::{StackState, Task};
+use super::{Engine, EngineError};
 use crate::wait::Stopwatch;
 
 /// How long it must last.
@@ -18,12 +19,15 @@ const WINDOW: Duration = Duration::from_secs(25);
 /// health and our own questions.
 const IDLE: f64 = 0.1;
 
+/// The same as a part of what a program gets that wants all: on a busy machine one that works hard uses little.
+const STARVED: f64 = 0.3;
+
 /// How often is measured, and meanwhile asked.
-pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much CPU the containers of an app used, while it gave one answer.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub struct Rest {
     clock: Stopwatch,
     answer: String,
     containers: Vec<String>,
@@ -47,14 +51,17 @@ impl Rest {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub(super) async fn measure(
+    pub async fn measure(
         &mut self,
         engine: &Engine,
         state: &StackState,
         answer: &str,
     ) -> Result<Option<String>, EngineError> {
-        let up = state.tasks.iter().filter(|task| task.is_up());
-        let mut containers: Vec<String> = up.filter_map(container).collect();
+        let runs = |task: &&Task| {
+            task.desired == "running" && matches!(task.state.as_str(), "running" | "starting")
+        };
+        let tasks = state.tasks.iter().filter(runs);
+        let mut containers: Vec<String> = tasks.filter_map(container).collect();
         containers.sort();
         let mut used = Duration::ZERO;
         for container in &containers {
@@ -64,7 +71,8 @@ impl Rest {
             };
             used += more;
         }
-        Ok(self.note(answer, containers, self.clock.elapsed(), used))
+        let idle = IDLE.min(part_of_a_core() * STARVED);
+        Ok(self.note(answer, containers, self.clock.elapsed(), used, idle))
     }
 
     fn note(
@@ -73,6 +81,7 @@ impl Rest {
         containers: Vec<String>,
         at: Duration,
         used: Duration,
+        idle: f64,
     ) -> Option<String> {
         if self.answer != answer || self.containers != containers {
             self.samples.clear();
@@ -90,7 +99,7 @@ impl Rest {
         let (first, before) = *self.samples.front()?;
         let (elapsed, used) = (at.saturating_sub(first), used.saturating_sub(before));
         let share = used.as_secs_f64() / elapsed.as_secs_f64();
-        (elapsed >= WINDOW && share < IDLE).then(|| {
+        (elapsed >= WINDOW && share < idle).then(|| {
             format!(
                 "it said so for {:.0} s, in which its containers did nothing ({:.1} % of a core)",
                 elapsed.as_secs_f64(),
@@ -98,6 +107,24 @@ impl Rest {
             )
         })
     }
+}
+
+/// Returns how much of a core a program gets that could use a whole one; by the load of the last minute.
+fn part_of_a_core() -> f64 {
+    let load = crate::host_file::text("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    part(&load, cores)
+}
+
+fn part(load: &str, cores: usize) -> f64 {
+    let load: f64 = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse().ok())
+        .unwrap_or(0.0);
+    #[expect(clippy::cast_precision_loss, reason = "no machine has so many")]
+    let cores = cores as f64;
+    cores / load.max(cores)
 }
 
 fn container(task: &Task) -> Option<String> {
@@ -117,8 +144,8 @@ mod tests {
             used += share;
             let at = Duration::from_secs(*second);
             let containers = vec![container.to_owned()];
-            rest.note(answer, containers, at, Duration::from_secs_f64(used))
-                .is_some()
+            let used = Duration::from_secs_f64(used);
+            rest.note(answer, containers, at, used, IDLE).is_some()
         })
     }
 
@@ -144,5 +171,25 @@ mod tests {
             seconds(|at| ("500", if at < 9 { "c" } else { "d" }, 0.0)),
             Some(34)
         );
+    }
+    #[test]
+    fn what_gets_no_processor_is_not_at_rest() {
+        let is = |load, part_of_it: f64| (part(load, 2) - part_of_it).abs() < 0.001;
+        assert!(is("0.31 0.2 0.1 1/400 7", 1.0));
+        assert!(is("2.00 0.2 0.1 1/400 7", 1.0));
+        assert!(is("20.0 0.2 0.1 9/400 7", 0.1));
+        assert!(is("", 1.0));
+        // Of a twentieth of a core that it gets it uses all.
+        let mut rest = Rest::default();
+        let ends = (0..100).find(|second| {
+            let (at, used) = (
+                Duration::from_secs(*second),
+                Duration::from_millis(50 * *second),
+            );
+            let idle = IDLE.min(part("40.0 1 1 1/1 1", 2) * STARVED);
+            rest.note("500", vec!["c".to_owned()], at, used, idle)
+                .is_some()
+        });
+        assert_eq!(ends, None);
     }
 }
