@@ -1,8 +1,12 @@
 //! No mutant of a green recipe passes but those that are listed: in [`PASSING`] with the reason why that is right,
 //! in [`OPEN`] with what is missing.
+//!
+//! A mutant has none of the recipe's own tests: what is red is red for what every recipe is asked.
 
 #[cfg(feature = "real")]
 use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
@@ -10,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
 use crate::engine::SwarmEnv;
-use crate::support::variable;
+use crate::support::{locked, variable};
 
 use super::SET;
 use super::breakage::{Mutant, mutants};
@@ -22,6 +26,10 @@ const SAMPLE: Duration = Duration::from_secs(45);
 /// How long one mutant may take. What never gets healthy waits for the whole deploy limit, and once more with its checks
 /// as shipped.
 const LIMIT: Duration = Duration::from_secs(900);
+
+/// How many mutants of a recipe run at once: a run waits more than it works.
+#[cfg(feature = "real")]
+const THREADS: usize = 2;
 
 /// The set of fixtures that a recipe is in.
 fn set_of(recipe: &str) -> &'static str {
@@ -37,12 +45,29 @@ fn all(recipe: &str) -> Vec<Mutant> {
     mutants(&env.recipe_of(set_of(recipe), recipe))
 }
 
+/// Removes the tests that a recipe brings: hooks, custom tests and declared checks. What else `recipe-ci.yml` says, such
+/// as how an app without HTTP is known to be ready, is no test and stays.
+fn remove_tests(recipe: &Path) {
+    let tests = recipe.join("tests");
+    for entry in harness::host_file::entries(&tests).unwrap().flatten() {
+        let path = entry.path();
+        let kept = entry.file_name() == "recipe-ci.yml"
+            && !harness::host_file::text(&path).unwrap().contains("checks:");
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap();
+        } else if !kept {
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
 /// Runs one mutant; returns what is wrong with how it ended.
 fn judge(recipe: &str, mutant: &Mutant) -> Option<String> {
     let _port = super::port_of(recipe);
     let env = SwarmEnv::new();
     let begin = Instant::now();
     let path = env.recipe_of(set_of(recipe), recipe);
+    remove_tests(&path);
     mutant.apply(&path);
     let run = env.start(["run".as_ref(), path.as_os_str()]);
     let done = run.finish_within(LIMIT);
@@ -78,13 +103,27 @@ fn judge(recipe: &str, mutant: &Mutant) -> Option<String> {
     }
 }
 
-/// Runs mutants one after the other; fails with all that ended wrong.
+/// Runs mutants, as many at once as there are `threads`; fails with all that ended wrong.
 #[track_caller]
-fn none_passes<'a>(recipe: &str, mutants: impl IntoIterator<Item = &'a Mutant>) {
-    let wrong: Vec<String> = mutants
-        .into_iter()
-        .filter_map(|mutant| judge(recipe, mutant))
-        .collect();
+fn none_passes<'a>(
+    recipe: &str,
+    threads: usize,
+    mutants: impl IntoIterator<Item = &'a Mutant, IntoIter: Send>,
+) {
+    let (mutants, wrong) = (Mutex::new(mutants.into_iter()), Mutex::new(Vec::new()));
+    let work = || {
+        // The lock is given back before the mutant runs.
+        let next = || locked(&mutants).next();
+        while let Some(mutant) = next() {
+            locked(&wrong).extend(judge(recipe, mutant));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -116,7 +155,7 @@ macro_rules! recipes {
         #[test]
         fn $test() {
             let list = chosen($name);
-            none_passes($name, &list);
+            none_passes($name, THREADS, &list);
         })*
 
         /// A mutant that is listed and no longer made would be a hole in the list.
@@ -157,6 +196,7 @@ fn no_mutant_of_a_sample_passes() {
     let begin = Instant::now();
     none_passes(
         "notes",
+        1,
         list.iter().take_while(|_| begin.elapsed() < SAMPLE),
     );
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::engine::SwarmEnv;
-use crate::fixtures::{described, judge_repository};
+use crate::fixtures::{assert_says_why, described, judge_repository};
 use crate::support::repository;
 
 use super::{SET, port_of, say};
@@ -18,10 +18,14 @@ fn judge(name: &str) {
     let env = SwarmEnv::new();
     let begin = Instant::now();
     let recipe = env.recipe_of(SET, name);
-    judge_repository(env, &recipe, &described(SET, name)["expect"]);
+    let (_, _, results) = judge_repository(env, &recipe, &described(SET, name)["expect"]);
+    let tiers = results["tiers"].as_array().into_iter().flatten();
+    let mut reasons =
+        tiers.filter_map(|tier| Some((tier["name"].as_str()?, tier["reason"].as_str()?)));
     say(&format!(
-        "{name}: as described after {:.1?}",
-        begin.elapsed()
+        "{name}: as described after {:.1?}; {:?}",
+        begin.elapsed(),
+        reasons.next()
     ));
 }
 
@@ -74,8 +78,9 @@ macro_rules! recipes {
             there.sort_unstable();
             assert_eq!(listed, there);
             for name in [$($red_name,)*] {
-                let code = &described(SET, name)["expect"]["exit_code"];
-                assert_eq!(code, 1, "{name} is a red twin");
+                let expected = &described(SET, name)["expect"];
+                assert_eq!(expected["exit_code"], 1, "{name} is a red twin");
+                assert_says_why(name, expected);
             }
         }
     };
@@ -87,6 +92,7 @@ recipes! {
     feeds: "feeds",
     secure: "secure",
     site: "site",
+    traefik: "traefik",
     voice: "voice",
     wordpress: "wordpress",
     }
@@ -102,6 +108,7 @@ recipes! {
     site_without_a_page: "site-without-a-page",
     site_without_proxy: "site-without-proxy",
     site_wrong_port: "site-wrong-port",
+    voice_loads_nothing: "voice-loads-nothing",
     voice_wrong_port: "voice-wrong-port",
     wordpress_copies_live_files: "wordpress-copies-live-files",
     wordpress_dumps_another_database: "wordpress-dumps-another-database",

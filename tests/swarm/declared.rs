@@ -74,6 +74,8 @@ checks:
   - {path: /, title: Notes, contains: [<h1>Notes 1.2.0, cgi-bin], header: {content-type: text/html}, assets: true}
   - {path: /cgi-bin/notes, json: {/version: 1.2.0}}
   - {path: /none, status: 404}
+data:
+  - {none: notes are files}
 "#;
     env.overlay("notes", "recipe-ci.yml", declared);
     env.overlay(
@@ -94,6 +96,14 @@ checks:
     };
     env.overlay("notes", "test_install.sh", &asks(5000));
     env.overlay("notes", "custom/test_head.sh", &asks(6000));
+    // It fails once and passes then, which was asked for.
+    let once = env.root.join("once");
+    let flaky = format!(
+        "#!/bin/sh\n[ -e {0} ] || {{ : >{0}; exit 1; }}\n",
+        once.display()
+    );
+    env.overlay("notes", "custom/test_flaky.sh", &flaky);
+    env.set("CCCI_RETRIES", "1");
     let (env, done, results) = go(env, &recipe);
     done.expect(0);
     let served = held(&results, "install", "generic: serving");
@@ -105,6 +115,26 @@ checks:
     let same: Vec<_> = same.map(|row| &row["status"]).collect();
     assert_eq!(same, ["pass", "pass"], "{results:#}");
     held(&results, "custom", "custom/test_head.sh");
+    // Shown, not red, and nothing that counts.
+    let custom = tier(&results, "custom");
+    assert_eq!(custom["status"], "flaky", "{results:#}");
+    assert_eq!(results["rungs"]["custom"], "flaky", "{results:#}");
+    assert_eq!(results["level"], 3, "{results:#}");
+    let reason = custom["reason"].as_str().unwrap();
+    assert!(reason.contains("custom/test_flaky.sh"), "{reason}");
+    assert!(done.stderr.contains("flaky"), "{}", done.stderr);
+    for stage in ["upgrade", "backup"] {
+        let rows = tier(&results, stage)["tests"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["name"] == "generic: data seeded — databases");
+        let row = row.unwrap_or_else(|| panic!("{results:#}"));
+        assert_eq!(row["status"], "skip", "{row}");
+        assert_eq!(
+            row["message"], "declared to be none: notes are files",
+            "{row}"
+        );
+    }
     for stage in ["upgrade", "restore"] {
         let page = held(&results, stage, "check: /");
         assert_eq!(

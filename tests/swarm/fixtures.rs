@@ -16,6 +16,20 @@ pub(crate) fn described(set: &str, name: &str) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()
 }
 
+/// Returns what a fixture says of why its run is red: words of the reason, of an assertion that fails, of the console.
+fn words_of(expected: &Value) -> [&str; 3] {
+    ["reason_contains", "fails", "shows"].map(|key| expected[key].as_str().unwrap_or_default())
+}
+
+/// Asserts that a red fixture says why it is red: any fault would do otherwise.
+#[track_caller]
+pub(crate) fn assert_says_why(name: &str, expected: &Value) {
+    let is_red = expected["exit_code"] != 0;
+    let words = words_of(expected);
+    let says = words.iter().any(|words| !words.is_empty());
+    assert!(says || !is_red, "{name} does not say why it is red");
+}
+
 fn tier<'a>(results: &'a Value, name: &Value) -> &'a Value {
     let tiers = results["tiers"].as_array().unwrap();
     let found = tiers.iter().find(|tier| tier["name"] == *name);
@@ -59,13 +73,20 @@ pub(crate) fn judge_repository(
         }
         None => &results,
     };
-    if let Some(words) = expected["reason_contains"].as_str() {
-        let reason = place["reason"].as_str().unwrap_or_default();
-        assert!(
-            reason.contains(words),
-            "`{reason}` lacks `{words}`\n{report}"
-        );
-    }
+    let [reason, fails, shows] = words_of(expected);
+    let said = place["reason"].as_str().unwrap_or_default();
+    assert!(said.contains(reason), "`{said}` lacks `{reason}`\n{report}");
+    let tests = place["tests"].as_array().into_iter().flatten();
+    let mut failed = tests.filter(|test| test["status"] == "fail").map(|test| {
+        let text = |key: &str| test[key].as_str().unwrap_or_default().to_owned();
+        format!("{}: {}", text("name"), text("message"))
+    });
+    let has_failed = fails.is_empty() || failed.any(|test| test.contains(fails));
+    assert!(has_failed, "no assertion fails with `{fails}`\n{report}");
+    assert!(
+        done.stderr.contains(shows),
+        "no `{shows}` is shown\n{report}"
+    );
     if let Some(level) = expected.get("level") {
         assert_eq!(&results["level"], level, "{report}");
     }
@@ -99,6 +120,7 @@ macro_rules! fixtures {
             assert_eq!(listed, there);
             let env = TestEnv::new("unix:///nowhere");
             for name in listed {
+                assert_says_why(name, &described("tests/recipes", name)["expect"]);
                 assert!(env.recipe(name).join(".git").is_dir(), "{name}");
             }
         }

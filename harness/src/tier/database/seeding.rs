@@ -48,6 +48,42 @@ impl<'a> Wanted<'a> {
 }
 
 impl Databases {
+    /// Says what is declared to be no database, and why.
+    fn say_what_is_not_asked(&self, tally: &mut Tally<'_>) {
+        for (what, reason) in &self.not_asked {
+            let name = format!("generic: data seeded — {what}");
+            tally.skip(&name, format!("declared to be none: {reason}"));
+        }
+    }
+
+    /// Says of which databases nothing can show that a restore brings them back.
+    fn say_what_is_not_saved(&self, tally: &mut Tally<'_>) {
+        self.say_what_is_not_asked(tally);
+        for one in &self.seeded {
+            // A cache need not be saved, and a file is judged with its volume.
+            if let Some(excuse) = &one.excused
+                && !matches!(one.database.kind, Kind::Redis | Kind::Sqlite)
+            {
+                let reason = format!(
+                    "{excuse}: a restore would come without it; if that is right, say so with `none` under `data` in recipe-ci.yml"
+                );
+                tally.unver(&seeded_name(&one.database), reason);
+            }
+        }
+        for one in &self.unseeded {
+            let name = seeded_name(&one.database);
+            if one.is_no_data {
+                tally.skip(&name, not_judged(&one.reason));
+            } else {
+                let reason = format!(
+                    "{}: nothing can show that a backup of it is good",
+                    one.reason
+                );
+                tally.unver(&name, reason);
+            }
+        }
+    }
+
     /// Notes for which of them a backup by `plan` vouches; a loss of the others is not its fault.
     fn judge_by(&mut self, plan: &BackupPlan) {
         for one in self.seeded.iter_mut().filter(|one| !one.is_declared) {
@@ -160,7 +196,7 @@ impl Bench {
             );
         }
         let value = format!("{word}_{:016x}", rand::random::<u64>());
-        let (wanted, not_asked) = self.wanted(&state);
+        let (wanted, not_asked) = wanted(self.declared.data(), &state);
         databases.not_asked = not_asked;
         let asked = wanted
             .iter()
@@ -198,44 +234,6 @@ impl Bench {
         }
         self.databases = databases;
         Ok(())
-    }
-
-    /// Returns whose databases are asked, and what is not asked because it is declared so, with the reason.
-    fn wanted<'a>(&'a self, state: &'a StackState) -> (Vec<Wanted<'a>>, Vec<(String, String)>) {
-        let declared = self.declared.data();
-        let none = |one: &&'a Data| one.none.is_some();
-        let not_asked = declared.iter().filter(none).map(|one| {
-            let what = match &one.service {
-                Some(service) => format!("databases of service {service}"),
-                None => "databases".to_owned(),
-            };
-            (what, one.none.clone().unwrap_or_default())
-        });
-        let named = declared.iter().filter(|one| one.kind.is_some());
-        let mut wanted: Vec<Wanted<'_>> = named
-            .map(|one| {
-                let service = one.service.as_deref().unwrap_or_default();
-                Wanted {
-                    service,
-                    candidate: Candidate::of(state, service),
-                    declared: Some(one),
-                }
-            })
-            .collect();
-        let all = candidates(state).into_iter().filter(|candidate| {
-            let mut of = declared.iter();
-            !of.any(|one| {
-                one.service
-                    .as_deref()
-                    .is_none_or(|name| name == candidate.service)
-            })
-        });
-        wanted.extend(all.map(|candidate| Wanted {
-            service: candidate.service,
-            candidate: Some(candidate),
-            declared: None,
-        }));
-        (wanted, not_asked.collect())
     }
 
     /// Seeds the databases of one container. Where something foreign is mounted in it, each is first asked
@@ -304,6 +302,46 @@ impl Bench {
     }
 }
 
+/// Returns whose databases are asked, and what is not asked because it is declared so, with the reason.
+fn wanted<'a>(
+    declared: &'a [Data],
+    state: &'a StackState,
+) -> (Vec<Wanted<'a>>, Vec<(String, String)>) {
+    let none = |one: &&'a Data| one.none.is_some();
+    let not_asked = declared.iter().filter(none).map(|one| {
+        let what = match &one.service {
+            Some(service) => format!("databases of service {service}"),
+            None => "databases".to_owned(),
+        };
+        (what, one.none.clone().unwrap_or_default())
+    });
+    let named = declared.iter().filter(|one| one.kind.is_some());
+    let mut wanted: Vec<Wanted<'_>> = named
+        .map(|one| {
+            let service = one.service.as_deref().unwrap_or_default();
+            Wanted {
+                service,
+                candidate: Candidate::of(state, service),
+                declared: Some(one),
+            }
+        })
+        .collect();
+    let all = candidates(state).into_iter().filter(|candidate| {
+        let mut of = declared.iter();
+        !of.any(|one| {
+            one.service
+                .as_deref()
+                .is_none_or(|name| name == candidate.service)
+        })
+    });
+    wanted.extend(all.map(|candidate| Wanted {
+        service: candidate.service,
+        candidate: Some(candidate),
+        declared: None,
+    }));
+    (wanted, not_asked.collect())
+}
+
 /// Seeds before the upgrade, and notes which databases could not be.
 pub(in crate::tier) async fn seed_for_upgrade(
     bench: &mut Bench,
@@ -313,7 +351,7 @@ pub(in crate::tier) async fn seed_for_upgrade(
     if let Err(reason) = app_fault(seeded)? {
         tally.skip("generic: data seeded", reason);
     }
-    note_not_asked(bench, tally);
+    bench.databases.say_what_is_not_asked(tally);
     for one in &bench.databases.unseeded {
         tally.skip(&seeded_name(&one.database), not_judged(&one.reason));
     }
@@ -331,38 +369,8 @@ pub(in crate::tier) async fn seed_for_backup(
         tally.unver("generic: data seeded", reason);
     }
     bench.databases.judge_by(plan);
-    note_not_asked(bench, tally);
-    for one in &bench.databases.seeded {
-        // A cache need not be saved, and a file is judged with its volume.
-        if let Some(excuse) = &one.excused
-            && !matches!(one.database.kind, Kind::Redis | Kind::Sqlite)
-        {
-            let reason = format!(
-                "{excuse}: a restore would come without it; if that is right, say so with `none` under `data` in recipe-ci.yml"
-            );
-            tally.unver(&seeded_name(&one.database), reason);
-        }
-    }
-    for one in &bench.databases.unseeded {
-        let name = seeded_name(&one.database);
-        if one.is_no_data {
-            tally.skip(&name, not_judged(&one.reason));
-        } else {
-            let reason = format!(
-                "{}: nothing can show that a backup of it is good",
-                one.reason
-            );
-            tally.unver(&name, reason);
-        }
-    }
+    bench.databases.say_what_is_not_saved(tally);
     Ok(())
-}
-
-fn note_not_asked(bench: &Bench, tally: &mut Tally<'_>) {
-    for (what, reason) in &bench.databases.not_asked {
-        let name = format!("generic: data seeded — {what}");
-        tally.skip(&name, format!("declared to be none: {reason}"));
-    }
 }
 
 fn seeded_name(database: &Database) -> String {
@@ -374,84 +382,4 @@ fn not_judged(reason: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recipe::backup::{VolumeBackup, VolumeMount};
-
-    fn database(kind: Kind, directory: &str) -> Database {
-        Database {
-            service: "db".to_owned(),
-            kind,
-            name: "notes".to_owned(),
-            user: "notes".to_owned(),
-            directory: directory.to_owned(),
-        }
-    }
-
-    fn plan(hook: bool, paths: Option<BackupPaths>) -> BackupPlan {
-        let hooks = ServiceHooks {
-            service: "db".to_owned(),
-            backup_pre: Some("dump".to_owned()),
-            backup_post: None,
-            restore_pre: None,
-            restore_post: None,
-            names_paths: false,
-        };
-        let mounts = vec![VolumeMount {
-            service: "db".to_owned(),
-            target: "/data".to_owned(),
-            read_only: false,
-        }];
-        let volume = |paths| VolumeBackup {
-            volume: "db-data".to_owned(),
-            mounts,
-            paths,
-        };
-        BackupPlan {
-            services: hook.then_some(hooks).into_iter().collect(),
-            volumes: paths.map(volume).into_iter().collect(),
-            problems: Vec::new(),
-        }
-    }
-
-    /// The hook of another service than the database's.
-    fn elsewhere(command: &str) -> BackupPlan {
-        let mut plan = plan(true, None);
-        plan.services[0].service = "app".to_owned();
-        plan.services[0].backup_pre = Some(command.to_owned());
-        plan
-    }
-
-    #[test]
-    fn a_backup_vouches_for_what_it_dumps_or_saves() {
-        let named = |path: &str| Some(BackupPaths::Named(vec![path.to_owned()]));
-        let sql = database(Kind::PostgreSql, "/data/pg");
-        let redis = database(Kind::Redis, "/data");
-        let unknown = database(Kind::MariaDb, "");
-        let file = database(Kind::Sqlite, "/data");
-        for (database, plan, excused) in [
-            (&sql, plan(true, named("dump.sql")), false),
-            (&sql, plan(false, Some(BackupPaths::Whole)), false),
-            (&unknown, plan(false, Some(BackupPaths::Whole)), false),
-            (&sql, plan(false, named("pg")), false),
-            // Not its files, and no hook of its service.
-            (&sql, plan(false, named("uploads")), true),
-            (&sql, plan(false, None), true),
-            // A cache is saved along with the rest.
-            (&redis, plan(false, Some(BackupPaths::Whole)), true),
-            (&redis, plan(true, Some(BackupPaths::Whole)), false),
-            // The hook of this service dumps something else.
-            (&file, plan(true, Some(BackupPaths::Whole)), true),
-            (&file, plan(false, None), true),
-            (&sql, elsewhere("pg_dump -h db notes >/dump"), false),
-            (&sql, elsewhere("mysqldump -h other x >/dump"), true),
-            (&redis, elsewhere("pg_dump -h db notes >/dump"), true),
-        ] {
-            assert_eq!(
-                excuse(&plan, database).is_some(),
-                excused,
-                "{database} {plan:?}"
-            );
-        }
-    }
-}
+mod tests;
