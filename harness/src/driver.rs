@@ -144,10 +144,10 @@ impl Site {
         values.insert(secret.replace('-', "_"), value.to_owned());
     }
 
-    /// Returns the value of the secret of this name that was made for the app.
+    /// Returns the values of the secrets that were made for the app, by name, `-` as `_`.
     #[must_use]
-    pub fn value_of(&self, secret: &str) -> Option<String> {
-        self.values.borrow().get(&secret.replace('-', "_")).cloned()
+    pub fn made_values(&self) -> BTreeMap<String, String> {
+        self.values.borrow().clone()
     }
 
     fn count_deploy(&self) {

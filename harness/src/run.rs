@@ -33,6 +33,8 @@ mod retry;
 mod routing;
 pub mod settings;
 mod teardown;
+#[cfg(test)]
+mod testing;
 mod tiers;
 mod uncovered;
 

@@ -572,6 +572,19 @@ fn driver_fault<T>(
     }))
 }
 
+/// Works on what an app or a recipe made as long as it likes, beside the thread that obeys signals: a body has up to
+/// 4 MiB, and a `recipe-ci.yml` 1 MiB.
+///
+/// # Errors
+/// What the work returns, and that it panicked.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(format!("the answer cannot be judged: {error}")))
+}
+
 /// Splits what the driver says into the recipe's fault and the host's.
 ///
 /// # Errors

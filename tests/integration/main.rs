@@ -9,6 +9,7 @@ mod bases;
 #[path = "deployed/cases.rs"]
 mod cases;
 mod cli;
+mod cost;
 mod database;
 mod dependencies;
 mod deployed;

@@ -176,6 +176,8 @@ struct Tally {
     /// Services on a network with the gateway, and guests.
     gateway: Cell<u32>,
     guests: Cell<u32>,
+    /// Those in which a grant was used: without it they would do what is not the run's.
+    lent: Cell<u32>,
 }
 
 /// Deploys every proposal that is accepted as of `level`, and asserts that what is asked for stays within `grant`.
@@ -214,6 +216,8 @@ fn deploy_all(level: &Level, grant: &Grant, cases: u32) -> Tally {
         if !foreign.is_empty() {
             return Err(TestCaseError::fail(format!("{foreign:?}")));
         }
+        let without = self::foreign(&requests, proposal.place, &Grant::default());
+        count(&tally.lent, !without.is_empty());
         // Docker may refuse it; what it has asked for until then was looked at.
         count(&tally.accepted, true);
         count(&tally.deployed, said.is_none());
@@ -245,6 +249,7 @@ fn what_the_policy_accepts_of_a_stranger_touches_nothing_but_the_runs_own() {
         gateway > 3 && guests > 3,
         "{gateway} were on a network with the gateway and {guests} on another app's: that shows little"
     );
+    assert_eq!(tally.lent.get(), 0);
 }
 
 #[test]
@@ -274,6 +279,11 @@ fn what_the_policy_accepts_of_a_granted_source_stays_inside_its_grant() {
     assert!(
         accepted > GRANTED / 10 && deployed > accepted / 2 && accepted < GRANTED,
         "of {GRANTED} proposals {accepted} were accepted and {deployed} deployed: that shows little"
+    );
+    let lent = tally.lent.get();
+    assert!(
+        lent > 0,
+        "of {accepted} projects none used its grant: that shows nothing"
     );
 }
 

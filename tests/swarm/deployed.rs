@@ -36,16 +36,53 @@ fn a_client_that_deploys_something_else_makes_the_run_red() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     env.set("STAGES", "install");
-    client(&mut env, SMUGGLE);
+    let all: String = SMUGGLED
+        .iter()
+        .map(|(from, to, _)| replace(from, to))
+        .collect();
+    client(&mut env, &format!("{SMUGGLE}\n{all}"));
     let done = env.run(["run".as_ref(), recipe.as_os_str()]);
     done.expect(1);
     let results = env.results();
     let reason = results["tiers"][0]["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("is not what was planned") && reason.contains("`SMUGGLED`"),
-        "{reason}"
-    );
+    let words = SMUGGLED.map(|(_, _, says)| says);
+    for word in ["is not what was planned", "`SMUGGLED`"]
+        .iter()
+        .chain(&words)
+    {
+        assert!(reason.contains(word), "no `{word}` in {reason}");
+    }
     env.assert_nothing_left();
+}
+
+/// What else is put in the place of what stands in the file that is deployed, and what is said of it.
+const SMUGGLED: [(&str, &str, &str); 4] = [
+    (
+        r#""image":"#,
+        r#""user":"1234","image":"#,
+        "has ContainerSpec.User `1234` where nothing was planned",
+    ),
+    (
+        r#""httpd","-f""#,
+        r#""httpd","-v","-f""#,
+        r#"has ContainerSpec.Args `["httpd","-v","-f","#,
+    ),
+    (
+        r#""deploy":{"#,
+        r#""deploy":{"resources":{"limits":{"memory":"64m"}},"#,
+        "has Resources.Limits.MemoryBytes `67108864` where nothing was planned",
+    ),
+    (
+        r#""networks":{"proxy":null}"#,
+        r#""networks":{"proxy":{"aliases":["smuggled"]}}"#,
+        r#"has Networks `{"Aliases":["app","smuggled"]"#,
+    ),
+];
+
+/// Returns the line that puts `to` in the place of the first `from` in the compose file.
+fn replace(from: &str, to: &str) -> String {
+    let escape = |text: &str| text.replace('[', "\\[");
+    format!("/bin/sed -i 's|{}|{to}|' \"$file\"\n", escape(from))
 }
 
 /// What puts a variable into the file that is deployed.

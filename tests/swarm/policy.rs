@@ -77,7 +77,22 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
         ),
     );
     env.set("STAGES", "install,custom");
+    // An image asks for health checks without a line in any compose file.
+    let image = format!("recipe-ci/hasty-{}", env.zone.split('.').next().unwrap());
+    let from = docker(&["create", "recipe-ci/notes:2"]);
+    let check = "HEALTHCHECK --interval=1ms --retries=1000 CMD wget -q -O /dev/null http://127.0.0.1:8080/cgi-bin/notes";
+    docker(&["commit", "--change", check, &from, &image]);
+    docker(&["rm", &from]);
+    let compose = recipe.join("compose.yml");
+    env.edit(
+        &compose,
+        "image: recipe-ci/notes:2",
+        &format!("image: {image}"),
+    );
+    env.edit(&compose, "      interval: 1s\n", "");
+    git(&recipe, &["commit", "-qam", "hasty"]);
     let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
+    docker(&["rmi", &image]);
     done.expect(0);
     let spec: Value = serde_json::from_str(&host_file::text(&facts).unwrap()).unwrap();
     let task = &spec[0]["Spec"]["TaskTemplate"];
@@ -86,6 +101,8 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
     assert_eq!(limits["NanoCPUs"], 1_000_000_000, "{task:#}");
     assert_eq!(limits["Pids"], 512, "{task:#}");
     assert_eq!(task["LogDriver"]["Options"]["max-size"], "5m", "{task:#}");
+    let check = &task["ContainerSpec"]["Healthcheck"];
+    assert_eq!(check["Interval"], 1_000_000_000, "{task:#}");
     // Nor is it on the network of the host's gateway, which the recipe names.
     let proxy = docker(&["network", "inspect", "--format", "{{.ID}}", "proxy"]);
     let networks = task["Networks"].to_string();
@@ -100,6 +117,7 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
         "512 processes",
         "log of 10m",
         "network `proxy` of the host is replaced",
+        "is checked for health once a second at most",
     ] {
         assert!(deviations.contains(word), "no `{word}` in {deviations}");
     }

@@ -8,11 +8,16 @@ use super::rules::SIZE;
 use super::{Case, Terms};
 use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::resolve::{Resolved, is_older};
+use crate::swarm::image::ImageCheck;
+use crate::swarm::pins::Pinned;
 use crate::trust::grant::Ceilings;
 use crate::trust::{Level, size};
 
 /// The schema from which on a task's processes can be limited.
 const PIDS_SCHEMA: &str = "3.9";
+
+/// The schema from which on the interval of health checks while a container starts can be set.
+const START_SCHEMA: &str = "3.12";
 
 /// How long a task may take to end; what Swarm waits for, the teardown waits for.
 const GRACE: Duration = Duration::from_secs(120);
@@ -96,17 +101,30 @@ fn whole(count: &Value) -> u64 {
     count.as_f64().map_or(u64::MAX, |count| count as u64)
 }
 
-/// The most mounts of one service.
+/// The most mounts of one service, and the most secrets and configs: the engine mounts each of them, too.
 const MOUNTS: usize = 100;
 
-fn mounts(case: &mut Case<'_>) {
+/// The most aliases of one service in all of its networks: the engine keeps a name for each.
+const ALIASES: usize = 100;
+
+fn parts(case: &mut Case<'_>) {
     for (name, service) in case.section("services") {
-        let mounts = service.get("volumes").and_then(Value::as_array);
-        let count = mounts.map_or(0, Vec::len);
-        if count > MOUNTS {
-            let message = format!("{count} mounts are more than {MOUNTS}");
-            let path = format!("services.{name}.volumes");
-            case.find(&SIZE, &path, &count.into(), message, None);
+        let length = |list: Option<&Value>| list.and_then(Value::as_array).map_or(0, Vec::len);
+        let networks = service.get("networks").and_then(Value::as_object);
+        let networks = networks.into_iter().flat_map(|all| all.values());
+        let aliases = networks.map(|one| length(one.get("aliases"))).sum();
+        let of = |key: &str| length(service.get(key));
+        for (key, what, count, most) in [
+            ("volumes", "mounts", of("volumes"), MOUNTS),
+            ("secrets", "secrets of a service", of("secrets"), MOUNTS),
+            ("configs", "configs of a service", of("configs"), MOUNTS),
+            ("networks", "aliases of a service", aliases, ALIASES),
+        ] {
+            if count > most {
+                let message = format!("{count} {what} are more than {most}");
+                let path = format!("services.{name}.{key}");
+                case.find(&SIZE, &path, &count.into(), message, None);
+            }
         }
     }
 }
@@ -114,7 +132,7 @@ fn mounts(case: &mut Case<'_>) {
 /// Refuses more services, tasks and objects than the host gives.
 pub(super) fn check(case: &mut Case<'_>) {
     objects(case);
-    mounts(case);
+    parts(case);
     let limits = Limits::of(&case.terms.level, 0);
     let (mut services, mut tasks) = (0_u64, 0_u64);
     for (name, service) in case.section("services") {
@@ -170,9 +188,10 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
     let limits = Limits::of(&terms.level, tasks);
     let operators = operators(resolved);
     let has_pids = !is_older(&terms.schema, PIDS_SCHEMA);
+    let has_start = !is_older(&terms.schema, START_SCHEMA);
     super::object::lend(resolved, &terms.level);
     super::label::leave_out(resolved, &terms.level);
-    let mut notes = Notes::default();
+    let (mut notes, mut needs_start) = (Notes::default(), false);
     resolved.edit(|document| {
         let services = document.get_mut("services").and_then(Value::as_object_mut);
         for (name, service) in services.into_iter().flatten() {
@@ -182,15 +201,19 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
             log(service, name, limits, &theirs, &mut notes);
             tmpfs(service, name, limits, &mut notes);
             times(service, name, &theirs, &mut notes);
+            let image = service.get("image").and_then(Value::as_str);
+            let of_image = image.and_then(|image| terms.pins.check_of(image));
+            needs_start |= health(service, name, of_image, has_start, &theirs, &mut notes);
         }
-        if has_pids && let Some(top) = document.as_object_mut() {
-            let version = top
-                .get("version")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if version.is_empty() || is_older(version, PIDS_SCHEMA) {
-                top.insert("version".to_owned(), terms.schema.clone().into());
-            }
+        let needed = match (has_pids, needs_start) {
+            (_, true) => START_SCHEMA,
+            (true, false) => PIDS_SCHEMA,
+            (false, false) => return,
+        };
+        let version = document.get("version").and_then(Value::as_str);
+        let version = version.unwrap_or_default();
+        if version.is_empty() || is_older(version, needed) {
+            document["version"] = terms.schema.clone().into();
         }
     });
     resolved.deviations.extend(notes.lines());
@@ -429,7 +452,7 @@ fn tmpfs(service: &mut Value, name: &str, limits: Limits, notes: &mut Notes) {
     }
 }
 
-/// Bounds how long the end of a task takes, how soon it starts again, and how often the engine looks at its health.
+/// Bounds how long the end of a task takes, and how soon it starts again.
 fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: &mut Notes) {
     let Some(map) = service.as_object_mut() else {
         return;
@@ -459,16 +482,63 @@ fn times(service: &mut Value, name: &str, theirs: &dyn Fn(&str) -> bool, notes: 
             name,
         );
     }
-    for key in ["interval", "start_interval"] {
-        let check = map
-            .get_mut("healthcheck")
-            .and_then(|check| check.get_mut(key));
-        if let Some(interval) = check
-            && read(interval).is_some_and(|interval| interval < INTERVAL && !interval.is_zero())
-            && !theirs(&format!("healthcheck.{key}"))
-        {
-            *interval = format!("{}s", INTERVAL.as_secs()).into();
-            notes.add("checked for health once a second at most", name);
+}
+
+/// Bounds how often the engine looks at the health of a task, whoever asks for it: what the recipe leaves open, Docker
+/// takes from the image, the test or not (`merge` in moby's `daemon/commit.go`). Returns whether it set what only newer
+/// schemas know.
+fn health(
+    service: &mut Value,
+    name: &str,
+    of_image: Option<ImageCheck>,
+    has_start: bool,
+    theirs: &dyn Fn(&str) -> bool,
+    notes: &mut Notes,
+) -> bool {
+    let test = service.pointer("/healthcheck/test/0");
+    let disabled = service.pointer("/healthcheck/disable");
+    if test.and_then(Value::as_str) == Some("NONE") || disabled == Some(&Value::Bool(true)) {
+        return false;
+    }
+    let mut needs_start = false;
+    let of_image = of_image.map_or([Duration::ZERO; 2], |check| {
+        [check.interval, check.start_interval]
+    });
+    for (key, of_image) in ["interval", "start_interval"].into_iter().zip(of_image) {
+        let own = service.get("healthcheck").and_then(|check| check.get(key));
+        let own = own.and_then(|own| crate::recipe::compose::duration(&text(own)));
+        let own = own.filter(|own| !own.is_zero());
+        if !is_hasty(own.unwrap_or(of_image)) || theirs(&format!("healthcheck.{key}")) {
+            continue;
         }
+        let Some(check) = mapping(service, &["healthcheck"]) else {
+            continue;
+        };
+        let floor = format!("{}s", INTERVAL.as_secs());
+        if key == "interval" || has_start {
+            check.insert(key.to_owned(), floor.into());
+            needs_start |= key == "start_interval";
+        } else {
+            // The client cannot set it, and an engine may know it: then it ends with the time that it is for.
+            check.insert("start_period".to_owned(), floor.into());
+        }
+        notes.add("checked for health once a second at most", name);
+    }
+    needs_start
+}
+
+/// Returns whether that is too often; zero is the image's or Docker's own.
+fn is_hasty(interval: Duration) -> bool {
+    interval < INTERVAL && !interval.is_zero()
+}
+
+impl Terms {
+    /// Returns what is said of an image whose healthcheck is slowed down.
+    #[must_use]
+    pub fn slowed(&self, image: &str, pinned: &Pinned) -> Option<String> {
+        let check = pinned.check?;
+        let hasty = is_hasty(check.interval) || is_hasty(check.start_interval);
+        (hasty && self.level != Level::ByHand)
+            .then(|| format!("image `{image}` is checked for health once a second at most"))
     }
 }

@@ -21,6 +21,7 @@ mod ports;
 pub mod query;
 mod references;
 pub mod render;
+pub mod request;
 pub mod resolve;
 mod schema;
 pub mod shared;

@@ -188,28 +188,39 @@ pub(super) async fn make_plan(
     traits: HostTraits,
     chosen: &Chosen,
 ) -> Result<Plan, RunError> {
-    let plan = plan_once(context, checkout.clone()).await?;
-    let means = means(context, &plan.trust, traits, chosen);
+    let means = means(context, &checkout.trust, traits, chosen);
+    let plan = plan_once(context, checkout.clone(), &means).await?;
     let Some(reason) = uncovered::reason(context, &plan, &means, chosen) else {
         return Ok(plan);
     };
     // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
     start_over(context)?;
     let barred = Some(reason);
-    plan_once(context, Checkout { barred, ..checkout }).await
+    plan_once(context, Checkout { barred, ..checkout }, &means).await
 }
 
-async fn plan_once(context: &Context<'_>, checkout: Checkout) -> Result<Plan, RunError> {
+async fn plan_once(
+    context: &Context<'_>,
+    checkout: Checkout,
+    means: &Means,
+) -> Result<Plan, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
+    let means = means.clone();
     let plan = timed(
         &context.events,
         Phase::Plan,
         "",
-        blocking(move || plan::make(&settings, &dirs, &checkout)),
+        blocking(move || {
+            let judge = |head: &_| resolved::judge_alone(head, &settings, means, &checkout.trust);
+            plan::make(&settings, &dirs, &checkout, judge)
+        }),
     )
     .await
-    .map_err(|error| refusal::of(context, error, &trust, &commit))?;
+    .map_err(|error| match error {
+        RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
+        error => refusal::of(context, error, &trust, &commit),
+    })?;
     for secret in &plan.secrets {
         context.redactor.add(secret);
     }

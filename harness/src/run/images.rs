@@ -7,7 +7,7 @@ use crate::driver::stack::Means;
 use crate::event::Event;
 use crate::outcome::Phase;
 use crate::policy::Terms;
-use crate::swarm::pins::Pins;
+use crate::swarm::pins::{Pinned, Pins};
 use crate::swarm::{Engine, EngineError};
 use crate::tier::timed;
 
@@ -55,7 +55,7 @@ pub(super) async fn prepull(
         let mut pins = Pins::default();
         for image in images {
             match get(&image, &means.terms).await {
-                Ok(pinned) => note(context, &mut pins, image, pinned),
+                Ok(pinned) => note(context, &mut pins, image, pinned, &means.terms),
                 Err(error)
                     if error.is_unknown_image() && plan.head.project.images().contains(&image) =>
                 {
@@ -68,7 +68,7 @@ pub(super) async fn prepull(
             let terms = dependency.terms(means);
             for image in dependency.images() {
                 match get(&image, &terms).await {
-                    Ok(pinned) => note(context, &mut dependency.pins, image, pinned),
+                    Ok(pinned) => note(context, &mut dependency.pins, image, pinned, &terms),
                     Err(error) => {
                         dependency.broken(dependencies::missing_image(error)?);
                         break;
@@ -81,10 +81,14 @@ pub(super) async fn prepull(
     .await
 }
 
-/// Notes what an image is deployed as; says so where the engine does not show its name then.
-fn note(context: &Context<'_>, pins: &mut Pins, image: String, pinned: String) {
-    if !pinned.contains('@') {
+/// Notes what an image is deployed as; says so where the engine does not show its name then, and where it would be checked
+/// for health more often than this host allows.
+fn note(context: &Context<'_>, pins: &mut Pins, image: String, pinned: Pinned, terms: &Terms) {
+    if !pinned.reference.contains('@') {
         let line = format!("image `{image}` came from no registry: deployed by its id");
+        context.events.emit(&Event::Deviation(line));
+    }
+    if let Some(line) = terms.slowed(&image, &pinned) {
         context.events.emit(&Event::Deviation(line));
     }
     pins.insert(image, pinned);

@@ -191,9 +191,16 @@ fn tip_of(head: &Tree) -> Result<Option<String>, RunError> {
 
 /// Makes the plan. Nothing of the app exists afterwards. Blocking, like [`fetch`].
 ///
+/// `judge` has the head that the source alone made, before its base is read: a head that is refused needs none.
+///
 /// # Errors
-/// [`RunError::Usage`] for everything that is wrong with the recipe's text.
-pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<Plan, RunError> {
+/// [`RunError::Usage`] for everything that is wrong with the recipe's text, and what `judge` returns.
+pub(super) fn make(
+    settings: &Settings,
+    dirs: &RunDirs,
+    checkout: &Checkout,
+    judge: impl FnOnce(&Release) -> Result<(), RunError>,
+) -> Result<Plan, RunError> {
     let app = AppName {
         recipe: &settings.recipe,
         domain: &settings.domain,
@@ -221,6 +228,10 @@ pub fn make(settings: &Settings, dirs: &RunDirs, checkout: &Checkout) -> Result<
     check_names(settings, &head)?;
     supplied::check(settings, &checkout.trust, &head)?;
     let head_version = head.version_label(&settings.domain);
+    // What the operator lays over it may make it another.
+    if found.tunings.is_empty() && found.repairs.is_empty() {
+        judge(&head)?;
+    }
     let mut warnings = checkout.remarks.clone();
     if settings.grants.approved.contains(&settings.recipe) {
         warnings.push(list::is_deprecated(&settings.recipe, &checkout.trust));

@@ -468,6 +468,9 @@ fn not_newer(version: &str, canonical: &Canonical, commit: &str) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::testing::{HEAD, Scene, TRAITS};
+    use crate::trust::Grant;
+    use crate::trust::grant::Bind;
 
     #[test]
     fn an_older_release_never_replaces_a_newer_one() {
@@ -488,5 +491,53 @@ mod tests {
             tier(Status::Pass),
             tier(Status::Unver)
         ]));
+    }
+
+    /// Returns why the head of `scene` does not become the canonical.
+    fn why_not(scene: &Scene) -> String {
+        let candidate = Candidate {
+            version: HEAD.to_owned(),
+            checkout: scene.checkout(),
+            traits: TRAITS,
+        };
+        let came = scene.run(async |run| {
+            let came = work(run, candidate, &mut None).await;
+            came.map_err(|error| with_advice(&*error))
+        });
+        let reason = came.expect_err("it is no canonical");
+        assert!(!scene.has_lock(), "the lock was wanted: {reason}");
+        let asked = scene.asked.lock().unwrap();
+        assert!(asked.iter().all(|one| one.contains("/info")), "{asked:?}");
+        reason
+    }
+
+    #[test]
+    fn a_promotion_is_refused_before_its_lock_is_taken() {
+        let capable = "    cap_add: [\"${CAP:-CHOWN}\"]\n";
+        let scene = Scene::new("    cap_add: [SYS_ADMIN]\n", Grant::default());
+        let reason = why_not(&scene);
+        assert!(reason.contains("P014"), "{reason}");
+        // Over what is kept, whose variables are its own.
+        let scene = Scene::new(capable, Grant::default());
+        scene.keep("CAP=SYS_ADMIN\n");
+        let reason = why_not(&scene);
+        assert!(reason.contains("P014"), "{reason}");
+    }
+
+    #[test]
+    fn a_canonical_that_no_grant_covers_is_not_promoted_over_by_the_heads_grant() {
+        let grant = || Grant {
+            binds: vec![Bind {
+                path: "/srv/operators".into(),
+                write: true,
+            }],
+            ..Grant::default()
+        };
+        let scene = Scene::new("    volumes: ['/srv/operators:/mnt']\n", grant());
+        scene.keep("");
+        let reason = why_not(&scene);
+        for word in ["cannot be upgraded to it", "grants.yml", "P003"] {
+            assert!(reason.contains(word), "no `{word}` in {reason}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dependencies::Dependency;
 use super::needs;
+use super::network::no_way_through;
 use super::plan::Plan;
 use super::settings::Settings;
 use super::{Context, RunError, refusal, usage};
@@ -10,9 +11,10 @@ use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
 use crate::policy::{self, Judged, Violation};
 use crate::recipe::compose::resolve::Resolved;
+use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::Release;
 use crate::swarm::EngineError;
-use crate::trust::Trust;
+use crate::trust::{Level, Trust};
 
 /// Every release that a run deploys, resolved and judged.
 #[derive(Debug)]
@@ -74,6 +76,40 @@ fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunEr
     }
 }
 
+/// Judges the head as a new app before its base is read, so that a refusal costs no more than it has to. What else is
+/// against it is said when all releases are judged.
+///
+/// # Errors
+/// [`RunError::Refused`] for what the policy is against.
+pub(super) fn judge_alone(
+    head: &Release,
+    settings: &Settings,
+    mut means: Means,
+    trust: &Trust,
+) -> Result<(), RunError> {
+    if trust.level == Level::ByHand {
+        return Ok(());
+    }
+    if let SharedNetwork::Own(own) = &mut means.shared
+        && no_way_through(trust, settings.domain.as_str(), [head]).is_some()
+    {
+        own.gateway = false;
+    }
+    let stamp = Stamp {
+        recipe: settings.recipe.clone(),
+        version: head.version_label(&settings.domain),
+        chaos: true,
+    };
+    match means.resolve(head, &settings.domain.stack(), &stamp) {
+        Err(NotDeployable::Policy(refused)) => Err(RunError::Refused {
+            found: refused.violations,
+            hints: Vec::new(),
+            view: None,
+        }),
+        Ok(_) | Err(NotDeployable::Compose(_)) => Ok(()),
+    }
+}
+
 /// Resolves and judges the releases of `plan`. What the policy has against them is said where they may be deployed; a
 /// refusal is said with the end of the run.
 pub(super) fn judged(
@@ -87,7 +123,7 @@ pub(super) fn judged(
             say(context, &releases.warnings());
             Ok(releases)
         }
-        Err(RunError::Refused { found, .. }) => Err(refused(context, plan, found)),
+        Err(RunError::Refused { found, .. }) => Err(refused(context, source_of(plan), found)),
         Err(other) => Err(refusal::of(context, other, &plan.trust, &plan.head.commit)),
     }
 }
@@ -99,7 +135,7 @@ pub(super) fn judged(
 pub(super) fn refuse(context: &Context<'_>, plan: &Plan, means: &Means) -> Result<(), RunError> {
     let judged = of(plan, &context.settings, means);
     judged.map(drop).map_err(|error| match error {
-        RunError::Refused { found, .. } => refused(context, plan, found),
+        RunError::Refused { found, .. } => refused(context, source_of(plan), found),
         other => other,
     })
 }
@@ -143,9 +179,16 @@ pub(super) async fn taken_by_docker(
     Ok(())
 }
 
-/// Returns the refusal of a run, with what would allow it.
-fn refused(context: &Context<'_>, plan: &Plan, found: Vec<Violation>) -> RunError {
-    let source = (&plan.trust, plan.head.commit.as_str());
+fn source_of(plan: &Plan) -> (&Trust, &str) {
+    (&plan.trust, &plan.head.commit)
+}
+
+/// Returns the refusal of a run of a source of this trust at a commit, with what would allow it.
+pub(super) fn refused(
+    context: &Context<'_>,
+    source: (&Trust, &str),
+    found: Vec<Violation>,
+) -> RunError {
     let hints = ways_out(&found, source.0, source.1);
     refusal::refused(context, found, hints, source)
 }
@@ -208,7 +251,7 @@ pub(super) fn without_image(context: &Context<'_>, plan: &Plan, error: EngineErr
     let mut projects = releases.map(|release| &release.project);
     let of = projects.find(|project| project.images().contains(&image));
     let found = policy::not_public(of.unwrap_or(&plan.head.project), &image, &reason);
-    refused(context, plan, vec![found])
+    refused(context, source_of(plan), vec![found])
 }
 
 /// Returns why a run is refused, in one line.

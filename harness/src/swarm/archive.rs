@@ -190,7 +190,7 @@ impl Engine {
     /// Returns the content of one small file of `container`, or `None` when it does not exist.
     ///
     /// # Errors
-    /// [`EngineError`] for anything but its absence; a file over 1 MiB is refused.
+    /// [`EngineError`] for anything but its absence, [`EngineError::TooLarge`] for one whose archive has more than 1 MiB.
     pub async fn get_file(
         &self,
         container: &str,
@@ -207,9 +207,9 @@ impl Engine {
         while let Some(piece) = stream.next().await {
             match piece.map_err(|error| self.failed(about("read", path, container), error)) {
                 Ok(piece) if bytes.len() + piece.len() > SMALL_FILE_LIMIT => {
-                    return Err(EngineError::Incomplete {
-                        what: about("read", path, container),
-                        lacks: "a small file",
+                    return Err(EngineError::TooLarge {
+                        path: path.to_owned(),
+                        limit: SMALL_FILE_LIMIT as u64,
                     });
                 }
                 Ok(piece) => bytes.extend_from_slice(&piece),
@@ -269,6 +269,41 @@ mod tests {
         let _other = listener.accept().unwrap();
         answer.recv().unwrap();
         drop(upload.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_file_that_is_not_small_is_not_read_to_its_end() {
+        let archive = |size: usize| {
+            let mut archive = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_ustar();
+            header.set_size(size as u64);
+            let content = vec![b'x'; size];
+            archive
+                .append_data(&mut header, "f", content.as_slice())
+                .unwrap();
+            // What the fake says is text, and so is an archive of one.
+            String::from_utf8(archive.into_inner().unwrap()).unwrap()
+        };
+        let root = tempfile::tempdir().unwrap();
+        let engine = crate::swarm::testing::engine(root.path(), move |request| {
+            let size = if request.contains("large") {
+                1 << 20
+            } else {
+                9
+            };
+            match request.contains("gone") {
+                true => (404, "{}".to_owned()),
+                false => (200, archive(size)),
+            }
+        });
+        let small = engine.get_file("c", "small").await.unwrap();
+        assert_eq!(small.unwrap(), b"xxxxxxxxx");
+        assert_eq!(engine.get_file("c", "gone").await.unwrap(), None);
+        let large = engine.get_file("c", "large").await;
+        assert!(
+            matches!(large, Err(EngineError::TooLarge { .. })),
+            "{large:?}"
+        );
     }
 
     #[tokio::test(flavor = "current_thread")]

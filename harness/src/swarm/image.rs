@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bollard::models::ImageConfig;
+
+use super::pins::Pinned;
 use super::service::familiar_image;
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
@@ -27,8 +30,28 @@ pub enum Puller {
 pub struct ImageCheck {
     /// How long after a check the next one comes.
     pub interval: Duration,
+    /// The same while a container starts; engines from 25 on know it.
+    pub start_interval: Duration,
     /// After how many failures in a row a container is unhealthy.
     pub retries: u64,
+}
+
+fn check_of(config: Option<ImageConfig>) -> Option<ImageCheck> {
+    let check = config?.healthcheck?;
+    let span = |value: Option<i64>| {
+        let nanoseconds = value.and_then(|value| u64::try_from(value).ok());
+        Duration::from_nanos(nanoseconds.unwrap_or_default())
+    };
+    let test = check.test.unwrap_or_default();
+    test.first().filter(|word| *word != "NONE")?;
+    Some(ImageCheck {
+        interval: span(check.interval),
+        start_interval: span(check.start_interval),
+        retries: check
+            .retries
+            .and_then(|count| u64::try_from(count).ok())
+            .unwrap_or_default(),
+    })
 }
 
 impl Engine {
@@ -50,17 +73,7 @@ impl Engine {
             .inspect_image(image)
             .await
             .map_err(|error| self.failed(format!("inspect image `{image}`"), error))?;
-        let check = inspected.config.and_then(|config| config.healthcheck);
-        let check = check.unwrap_or_default();
-        let test = check.test.unwrap_or_default();
-        let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-        Ok(test
-            .first()
-            .filter(|word| *word != "NONE")
-            .map(|_| ImageCheck {
-                interval: Duration::from_nanos(number(check.interval).unwrap_or_default()),
-                retries: number(check.retries).unwrap_or_default(),
-            }))
+        Ok(check_of(inspected.config))
     }
 
     /// Returns the size of `image` in bytes; `None` where the engine does not have it.
@@ -93,8 +106,8 @@ impl Engine {
         }
     }
 
-    /// Makes sure that the engine has `image`; returns the reference by which it is deployed: of the content that the
-    /// engine has under the name now, whatever the name leads to later.
+    /// Makes sure that the engine has `image`; returns what is deployed of it: the content that the engine has under the
+    /// name now, whatever the name leads to later.
     ///
     /// Of several runs that want it at the same time one pulls, and all of them get what that came to: an
     /// image that cannot be had is asked for once, not once per run.
@@ -107,7 +120,7 @@ impl Engine {
         processes: &Processes,
         image: &str,
         puller: Puller,
-    ) -> Result<String, EngineError> {
+    ) -> Result<Pinned, EngineError> {
         // Another run may have pulled it with a login in the meantime: it is judged as it is then.
         if self.has_image(image).await? {
             return self.pin(host, image, puller).await;
@@ -140,29 +153,31 @@ impl Engine {
         }
     }
 
-    /// Returns the reference by which `image`, which is on the engine, is deployed: `redis:7@sha256:…` of one that came
+    /// Returns what `image`, which is on the engine, is deployed as: `redis:7@sha256:…` of one that came
     /// from the registry that its name leads to, and the id of any other. What names a digest already stays.
     async fn pin(
         &self,
         host: &HostDirs,
         image: &str,
         puller: Puller,
-    ) -> Result<String, EngineError> {
+    ) -> Result<Pinned, EngineError> {
         let what = format!("inspect `{image}`");
         let inspected = self.docker.inspect_image(image).await;
         let there = inspected.map_err(|error| self.failed(what, error))?;
+        let check = check_of(there.config);
+        let pinned = |reference: String| Ok(Pinned { reference, check });
         let digests = digests_of(image, there.repo_digests);
         let digest = match puller {
             Puller::Nobody => Some(self.public_of(host, image, digests).await?),
             Puller::Operator => digests.into_iter().next(),
         };
         if image.contains('@') {
-            return Ok(image.to_owned());
+            return pinned(image.to_owned());
         }
         let digest = digest.as_deref().and_then(|name| name.split_once('@'));
         match (digest, there.id) {
-            (Some((_, digest)), _) => Ok(format!("{}@{digest}", familiar_image(image))),
-            (None, Some(id)) => Ok(id),
+            (Some((_, digest)), _) => pinned(format!("{}@{digest}", familiar_image(image))),
+            (None, Some(id)) => pinned(id),
             (None, None) => Err(EngineError::Incomplete {
                 what: format!("inspect `{image}`"),
                 lacks: "the image's id",

@@ -1,17 +1,14 @@
-//! What the engine was told to run: the specs of a stack's services, as far as they are held against a plan.
+//! What the engine was told to run: the specs of a stack's services, in a form in which two of them can be compared.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bollard::models::{
-    Config, Mount, Network, Service, ServiceSpec as ApiSpec, TaskSpecContainerSpec,
-};
+use bollard::models::{Config, Network};
 use bollard::query_parameters::{
     InspectNetworkOptions, ListConfigsOptionsBuilder, ListNetworksOptions,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::service::exact_image;
 use super::{Engine, EngineError, NAMESPACE, filters};
@@ -19,69 +16,13 @@ use crate::name::StackName;
 
 /// The label in which `docker stack deploy` keeps the image as the compose file writes it: `convert/service.go` of
 /// docker/cli.
-const IMAGE_LABEL: &str = "com.docker.stack.image";
-
-/// One service's spec. Everything is by name and as text, so that two of them can be compared and shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServiceSpec {
-    /// The image, as [`exact_image`] has it.
-    pub image: String,
-    /// The service's labels, without those that `docker stack deploy` adds.
-    pub labels: BTreeMap<String, String>,
-    /// The containers' labels, without the namespace.
-    pub container_labels: BTreeMap<String, String>,
-    /// The environment: `NAME=value`, or `NAME` of a variable that is taken away.
-    pub environment: BTreeSet<String>,
-    /// The mounts: `volume note_data at /data`, `ro` behind it where the container cannot write.
-    pub mounts: BTreeSet<String>,
-    /// The ports: `8080 → 80/tcp ingress`; 0 is one that the engine chooses.
-    pub ports: BTreeSet<String>,
-    /// The secrets: `note_key_v1 at key`.
-    pub secrets: BTreeSet<String>,
-    /// The configs, in the same way.
-    pub configs: BTreeSet<String>,
-    /// The names of the networks.
-    pub networks: BTreeSet<String>,
-    /// The healthcheck; `None` where it is left to the image.
-    pub healthcheck: Option<HealthSpec>,
-}
-
-/// A healthcheck, in what all engines know of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HealthSpec {
-    /// The test: `CMD`, `CMD-SHELL` or `NONE`, and what follows; empty for the image's.
-    pub test: Vec<String>,
-    /// How long after a check the next one comes; zero is left to the image or to Docker, as in all below.
-    pub interval: Duration,
-    /// How long a check may take.
-    pub timeout: Duration,
-    /// How long the first failures do not count.
-    pub start_period: Duration,
-    /// After how many failures a container is unhealthy.
-    pub retries: u64,
-}
-
-impl std::fmt::Display for HealthSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            test,
-            interval,
-            timeout,
-            start_period,
-            retries,
-        } = self;
-        write!(
-            f,
-            "{test:?} every {interval:?} for {timeout:?} after {start_period:?}, {retries} times"
-        )
-    }
-}
+pub(crate) const IMAGE_LABEL: &str = "com.docker.stack.image";
 
 /// What the engine has of a stack.
 #[derive(Debug, Clone, Default)]
 pub struct StackSpec {
-    /// The services, by full name.
-    pub services: BTreeMap<String, ServiceSpec>,
+    /// The specs of the services by full name, as [`kept`] has them.
+    pub services: BTreeMap<String, Value>,
     /// What the configs of the stack hold, by full name.
     pub configs: BTreeMap<String, Vec<u8>>,
 }
@@ -102,13 +43,13 @@ impl Engine {
         let failed = |kind: &str, error| self.failed(format!("list the {kind} of {stack}"), error);
         let networks = networks.map_err(|error| failed("networks", error))?;
         let services = services?;
-        let mut checks = healthchecks(&services);
-        let services: Vec<Service> =
-            serde_json::from_value(services).map_err(|error| failed("services", error.into()))?;
         let mut names = network_names(networks);
         // The swarm has objects of its own for `host`, `bridge` and `none`, which no listing holds.
-        let specs = services.iter().filter_map(|service| service.spec.as_ref());
-        let mut unlisted: Vec<String> = specs.flat_map(attached).collect();
+        let specs = || {
+            let services = services.as_array().into_iter().flatten();
+            services.filter_map(|service| service.get("Spec"))
+        };
+        let mut unlisted: Vec<String> = specs().flat_map(attached).collect();
         unlisted.retain(|target| !names.contains_key(target));
         for target in unlisted {
             let found = self
@@ -123,12 +64,11 @@ impl Engine {
             }
         }
         let mut spec = StackSpec::default();
-        for service in services {
-            let read = service.spec.unwrap_or_default();
-            let name = read.name.clone().unwrap_or_default();
-            let mut read = read_spec(read, &names);
-            read.healthcheck = checks.remove(&name);
-            spec.services.insert(name, read);
+        for service in specs() {
+            let name = service.get("Name").and_then(Value::as_str);
+            let read = kept(&by_name(service.clone(), &names));
+            spec.services
+                .insert(name.unwrap_or_default().to_owned(), read);
         }
         for config in configs.map_err(|error| failed("configs", error))? {
             let (name, data) = read_config(config);
@@ -138,41 +78,188 @@ impl Engine {
     }
 }
 
-/// Returns the healthchecks of services by full name, from the engine's own words: bollard's model calls the key
-/// `HealthCheck`, the engine `Healthcheck`.
-fn healthchecks(services: &Value) -> BTreeMap<String, HealthSpec> {
-    let services = services.as_array().into_iter().flatten();
-    services
-        .filter_map(|service| {
-            let name = service.pointer("/Spec/Name")?.as_str()?;
-            let check = service.pointer("/Spec/TaskTemplate/ContainerSpec/Healthcheck")?;
-            let span = |key: &str| {
-                let nanoseconds = check.get(key).and_then(Value::as_u64);
-                Duration::from_nanos(nanoseconds.unwrap_or(0))
-            };
-            let test = check.get("Test").and_then(Value::as_array);
-            let words = test.into_iter().flatten().filter_map(Value::as_str);
-            let check = HealthSpec {
-                test: words.map(str::to_owned).collect(),
-                interval: span("Interval"),
-                timeout: span("Timeout"),
-                start_period: span("StartPeriod"),
-                retries: check.get("Retries").and_then(Value::as_u64).unwrap_or(0),
-            };
-            Some((name.to_owned(), check)).filter(|(_, check)| *check != HealthSpec::default())
-        })
+/// Returns the ids of the networks that a service is attached to.
+fn attached(spec: &Value) -> Vec<String> {
+    let networks = spec.pointer("/TaskTemplate/Networks");
+    let networks = networks.and_then(Value::as_array).into_iter().flatten();
+    networks
+        .filter_map(|network| Some(network.get("Target")?.as_str()?.to_owned()))
         .collect()
 }
 
-/// Returns the ids of the networks that a service is attached to.
-fn attached(spec: &ApiSpec) -> Vec<String> {
-    let template = spec.task_template.as_ref();
-    let networks = template.and_then(|template| template.networks.as_ref());
-    let networks = networks.or(spec.networks.as_ref());
-    let networks = networks.into_iter().flatten();
-    networks
-        .filter_map(|network| network.target.clone())
-        .collect()
+/// Returns a spec with the names of its networks in the place of ids.
+fn by_name(mut spec: Value, networks: &BTreeMap<String, String>) -> Value {
+    let attached = spec.pointer_mut("/TaskTemplate/Networks");
+    for network in attached.and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = network["Target"].as_str().and_then(|id| networks.get(id));
+        if let Some(name) = name {
+            network["Target"] = name.as_str().into();
+        }
+    }
+    spec
+}
+
+/// What is zero and is not the same as what is not said.
+const MEANT: [&str; 4] = ["Replicas", "Init", "StopGracePeriod", "Delay"];
+
+/// Lists whose order is a matter of the program that reads them.
+const ORDERED: [&str; 8] = [
+    "Command",
+    "Args",
+    "Test",
+    "Hosts",
+    "Nameservers",
+    "Search",
+    "Options",
+    "Preferences",
+];
+
+/// What is no part of a project: ids that follow from names, a counter, and what the engine knows of one kind only.
+const ELSEWHERE: [&str; 5] = [
+    "SecretID",
+    "ConfigID",
+    "ForceUpdate",
+    "Runtime",
+    "Consistency",
+];
+
+/// Returns a spec as the engine keeps it, in one form: what it fills in is filled in, what says nothing is left out,
+/// and lists without an order are sorted. Applied to a request it is what the engine should show afterwards, and applied
+/// to what the engine shows it changes the form alone.
+///
+/// The rules are those of `daemon/cluster/convert` in moby.
+#[must_use]
+pub fn kept(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let template = &mut spec["TaskTemplate"];
+    let container = &mut template["ContainerSpec"];
+    let image = container["Image"].as_str().map(exact_image);
+    container["Image"] = image.into();
+    one_of(
+        &mut container["Isolation"],
+        &["process", "hyperv"],
+        Value::Null,
+    );
+    // The config with the credentials is named by its id, and is among the others by its name.
+    let id = container.pointer("/Privileges/CredentialSpec/Config");
+    let configs = container["Configs"].as_array().into_iter().flatten();
+    let mut configs = configs.filter(|one| id.is_some() && id == one.get("ConfigID"));
+    if let Some(name) = configs.next().map(|one| one["ConfigName"].clone()) {
+        container["Privileges"]["CredentialSpec"]["Config"] = name;
+    }
+    for mount in container["Mounts"].as_array_mut().into_iter().flatten() {
+        // The first of the engine's kinds, which it takes where none is said.
+        one_of(
+            &mut mount["Type"],
+            &["volume", "tmpfs", "npipe", "cluster", "image"],
+            "bind".into(),
+        );
+        if mount["BindOptions"]["Propagation"] == "rprivate" {
+            mount["BindOptions"]["Propagation"] = Value::Null;
+        }
+    }
+    let policy = &mut template["RestartPolicy"];
+    if policy.is_object() {
+        one_of(
+            &mut policy["Condition"],
+            &["none", "on-failure"],
+            "any".into(),
+        );
+    }
+    let endpoint = &mut spec["EndpointSpec"];
+    if endpoint.is_object() {
+        one_of(&mut endpoint["Mode"], &["dnsrr"], Value::Null);
+        for port in endpoint["Ports"].as_array_mut().into_iter().flatten() {
+            one_of(&mut port["Protocol"], &["udp", "sctp"], "tcp".into());
+            one_of(&mut port["PublishMode"], &["host"], "ingress".into());
+        }
+    }
+    for config in ["UpdateConfig", "RollbackConfig"] {
+        let config = &mut spec[config];
+        if config.is_object() {
+            one_of(
+                &mut config["FailureAction"],
+                &["continue", "rollback"],
+                "pause".into(),
+            );
+            one_of(&mut config["Order"], &["start-first"], "stop-first".into());
+            // Not to wait between two tasks is what is done where nothing is said.
+            if config["Delay"] == 0 {
+                config["Delay"] = Value::Null;
+            }
+        }
+    }
+    spec["Mode"] = mode(&spec["Mode"]);
+    tidy("", &mut spec);
+    spec
+}
+
+/// Makes `value` one of `known`, in lower case, or `other`.
+fn one_of(value: &mut Value, known: &[&str], other: Value) {
+    let given = value.as_str().unwrap_or_default().to_lowercase();
+    *value = match known.contains(&given.as_str()) {
+        true => given.into(),
+        false => other,
+    };
+}
+
+/// Returns how many tasks there are to be, with what the engine fills in.
+fn mode(mode: &Value) -> Value {
+    let count = |value: &Value, or: &Value| match value {
+        Value::Null => or.clone(),
+        count => count.clone(),
+    };
+    let (one, job) = (json!(1), &mode["ReplicatedJob"]);
+    if mode["Global"].is_object() {
+        json!("global")
+    } else if mode["GlobalJob"].is_object() {
+        json!("global-job")
+    } else if job.is_object() {
+        let at_a_time = count(&job["MaxConcurrent"], &one);
+        let total = count(&job["TotalCompletions"], &at_a_time);
+        json!({"ReplicatedJob": {"MaxConcurrent": at_a_time, "TotalCompletions": total}})
+    } else {
+        json!({"Replicas": count(&mode["Replicated"]["Replicas"], &one)})
+    }
+}
+
+/// Mappings from names of the recipe's to texts.
+const MAPS: [&str; 4] = ["Labels", "Options", "Sysctls", "DriverOpts"];
+
+/// Leaves out what says nothing, and sorts lists without an order.
+fn tidy(key: &str, value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            entries.sort_keys();
+            if MAPS.contains(&key) {
+                return;
+            }
+            for (key, value) in entries.iter_mut() {
+                tidy(key, value);
+            }
+            entries.retain(|key, value| says(key, value) && !ELSEWHERE.contains(&key.as_str()));
+        }
+        Value::Array(items) => {
+            for item in items.iter_mut() {
+                tidy("", item);
+            }
+            if !ORDERED.contains(&key) {
+                items.sort_by_cached_key(Value::to_string);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn says(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0) || MEANT.contains(&key),
+        Value::Bool(is) => *is || MEANT.contains(&key),
+    }
 }
 
 fn network_names(networks: Vec<Network>) -> BTreeMap<String, String> {
@@ -194,117 +281,75 @@ fn read_config(config: Config) -> (String, Vec<u8>) {
     (spec.name.unwrap_or_default(), data.unwrap_or_default())
 }
 
-fn read_spec(spec: ApiSpec, networks: &BTreeMap<String, String>) -> ServiceSpec {
-    let attached = attached(&spec);
-    let template = spec.task_template.unwrap_or_default();
-    let container = template.container_spec.unwrap_or_default();
-    let ports = spec.endpoint_spec.and_then(|endpoint| endpoint.ports);
-    let own = |labels: Option<std::collections::HashMap<String, String>>| {
-        let labels = labels.unwrap_or_default().into_iter();
-        labels
-            .filter(|(key, _)| key != NAMESPACE && key != IMAGE_LABEL)
-            .collect()
-    };
-    ServiceSpec {
-        image: exact_image(container.image.as_deref().unwrap_or_default()),
-        labels: own(spec.labels),
-        container_labels: own(container.labels.clone()),
-        environment: container.env.iter().flatten().cloned().collect(),
-        mounts: container.mounts.iter().flatten().map(mount).collect(),
-        ports: ports
-            .into_iter()
-            .flatten()
-            .map(|port| {
-                let word = |value: Option<String>, default: &str| {
-                    let value = value.filter(|value| !value.is_empty());
-                    value.unwrap_or_else(|| default.to_owned())
-                };
-                format!(
-                    "{} → {}/{} {}",
-                    port.published_port.unwrap_or_default(),
-                    port.target_port.unwrap_or_default(),
-                    word(port.protocol.map(|value| value.to_string()), "tcp"),
-                    word(port.publish_mode.map(|value| value.to_string()), "ingress"),
-                )
-            })
-            .collect(),
-        secrets: secrets(&container),
-        configs: configs(&container),
-        networks: attached
-            .into_iter()
-            .map(|target| networks.get(&target).cloned().unwrap_or(target))
-            .collect(),
-        healthcheck: None,
-    }
-}
-
-fn mount(mount: &Mount) -> String {
-    let kind = mount.typ.map(|kind| kind.to_string()).unwrap_or_default();
-    let source = mount.source.as_deref().unwrap_or_default();
-    let target = mount.target.as_deref().unwrap_or_default();
-    mount_text(&kind, source, target, mount.read_only.unwrap_or(false))
-}
-
-/// Returns a mount as [`ServiceSpec::mounts`] has it.
-#[must_use]
-pub fn mount_text(kind: &str, source: &str, target: &str, read_only: bool) -> String {
-    let source = if source.is_empty() {
-        String::new()
-    } else {
-        format!(" {source}")
-    };
-    let mode = if read_only { " ro" } else { "" };
-    format!("{kind}{source} at {target}{mode}")
-}
-
-fn secrets(container: &TaskSpecContainerSpec) -> BTreeSet<String> {
-    let secrets = container.secrets.iter().flatten();
-    secrets
-        .map(|secret| {
-            let file = secret.file.as_ref().and_then(|file| file.name.as_deref());
-            format!(
-                "{} at {}",
-                secret.secret_name.as_deref().unwrap_or_default(),
-                file.unwrap_or_default()
-            )
-        })
-        .collect()
-}
-
-fn configs(container: &TaskSpecContainerSpec) -> BTreeSet<String> {
-    let configs = container.configs.iter().flatten();
-    configs
-        .map(|config| {
-            let file = config.file.as_ref().and_then(|file| file.name.as_deref());
-            format!(
-                "{} at {}",
-                config.config_name.as_deref().unwrap_or_default(),
-                file.unwrap_or_default()
-            )
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    fn container(container: &Value) -> Value {
+        let spec = json!({"Name": "a", "TaskTemplate": {"ContainerSpec": container}});
+        kept(&spec)["TaskTemplate"]["ContainerSpec"].take()
+    }
 
     #[test]
-    fn healthchecks_are_read_in_the_engines_own_words() {
-        let service = |name: &str, container: Value| json!({"Spec": {"Name": name, "TaskTemplate": {"ContainerSpec": container}}});
-        let check = json!({"Test": ["CMD", "x"], "Interval": 2_000_000_000_u64, "Retries": 45});
-        let found = healthchecks(&json!([
-            service("a", json!({"Healthcheck": check})),
-            service("b", json!({"Healthcheck": {}})),
-            service("c", json!({})),
-        ]));
-        let expected = HealthSpec {
-            test: vec!["CMD".to_owned(), "x".to_owned()],
-            interval: Duration::from_secs(2),
-            retries: 45,
-            ..HealthSpec::default()
+    fn what_is_asked_for_is_what_the_engine_shows_of_it() {
+        // Captured from docker 20.10.24: what is created, and what is listed then.
+        let asked = json!({
+            "Name": "a", "Labels": {"empty": ""}, "TaskTemplate": {"ContainerSpec": {
+                "Image": "docker.io/library/busybox", "Env": ["B=2", "A=1"], "Init": false, "StopGracePeriod": 0,
+                "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v", "BindOptions": {"Propagation": "rprivate"}}],
+                "Privileges": {"CredentialSpec": null}, "Healthcheck": {"Interval": 0},
+            }, "RestartPolicy": {}, "Resources": {"Limits": {"MemoryBytes": 5}}},
+            "EndpointSpec": {"Ports": [{"TargetPort": 80, "PublishMode": "banana"}]},
+            "UpdateConfig": {"Parallelism": 1, "Delay": 0}, "Mode": {},
+        });
+        let shown = json!({
+            "Name": "a", "Labels": {"empty": ""}, "TaskTemplate": {"ContainerSpec": {
+                "Image": "busybox:latest", "Env": ["A=1", "B=2"], "Init": false, "Isolation": "default",
+                "DNSConfig": {}, "StopGracePeriod": 0, "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v"}],
+                "Privileges": {"CredentialSpec": null, "SELinuxContext": null},
+                "Healthcheck": {},
+            }, "Resources": {"Limits": {"MemoryBytes": 5}}, "RestartPolicy": {"Condition": "any", "MaxAttempts": 0},
+            "ForceUpdate": 0, "Runtime": "container"},
+            "EndpointSpec": {"Mode": "vip", "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishMode": "ingress"}]},
+            "UpdateConfig": {"Parallelism": 1, "FailureAction": "pause", "MaxFailureRatio": 0, "Order": "stop-first"},
+            "Mode": {"Replicated": {"Replicas": 1}},
+        });
+        assert_eq!(kept(&asked), kept(&shown));
+    }
+
+    #[test]
+    fn what_is_zero_and_meant_is_told_from_what_is_not_said() {
+        for said in [
+            json!({"Init": false}),
+            json!({"StopGracePeriod": 0}),
+            json!({"Labels": {"Runtime": ""}}),
+            json!({"Args": [""]}),
+        ] {
+            assert_ne!(container(&said), container(&json!({})), "{said}");
+        }
+        for nothing in [
+            json!({"TTY": false, "Hosts": [], "Hostname": "", "DNSConfig": {"Search": null}}),
+            json!({"Healthcheck": {"Test": null, "Retries": 0}}),
+        ] {
+            assert_eq!(container(&nothing), container(&json!({})), "{nothing}");
+        }
+        let order = |key: &str| {
+            let of = |items: Value| container(&json!({key: items}));
+            of(json!(["b", "a"])) == of(json!(["a", "b"]))
         };
-        assert_eq!(found, BTreeMap::from([("a".to_owned(), expected)]));
+        assert!(!order("Args") && !order("Command") && order("CapabilityAdd"));
+    }
+
+    #[test]
+    fn networks_and_credentials_are_read_by_name() {
+        let names = BTreeMap::from([("n1".to_owned(), "proxy".to_owned())]);
+        let spec = json!({"TaskTemplate": {"Networks": [{"Target": "n1"}, {"Target": "gone"}]}});
+        assert_eq!(attached(&by_name(spec, &names)), ["proxy", "gone"]);
+        let read = container(&json!({
+            "Configs": [{"ConfigID": "c1", "ConfigName": "x_c"}],
+            "Privileges": {"CredentialSpec": {"Config": "c1"}},
+        }));
+        let config = read.pointer("/Privileges/CredentialSpec/Config");
+        assert_eq!(config, Some(&json!("x_c")));
     }
 }

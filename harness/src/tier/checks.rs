@@ -10,7 +10,7 @@ use std::time::Duration;
 use regex::Regex;
 use reqwest::Url;
 
-use super::{Bench, Tally, TierError};
+use super::{Bench, Tally, TierError, beside};
 use crate::declared::file::Check;
 use crate::http::{Answer, Question, Way};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
@@ -76,29 +76,26 @@ async fn make(bench: &Bench, check: &Check) -> Result<Result<String, String>, Ti
 }
 
 /// Holds an answer against its check, and returns what was seen and the assets to ask for.
-///
-/// A body has up to 4 MiB of whatever the app likes, and this thread obeys signals: so it is read beside it.
 async fn judged(
     bench: &Bench,
     check: &Check,
     answer: Answer,
 ) -> Result<(Vec<String>, Vec<String>), String> {
     let (check, domain) = (check.clone(), bench.lock.domain().to_string());
-    let judged = tokio::task::spawn_blocking(move || {
+    beside(move || {
         let seen = judge(&check, &answer)?;
         let paths = match check.assets {
             true => assets(&String::from_utf8_lossy(&answer.body), &domain, &check.path)?,
             false => Vec::new(),
         };
         Ok((seen, paths))
-    });
-    judged
-        .await
-        .unwrap_or_else(|error| Err(format!("the answer cannot be judged: {error}")))
+    })
+    .await
 }
 
 /// Holds an answer against everything that the check names, assets aside.
 fn judge(check: &Check, answer: &Answer) -> Result<Vec<String>, String> {
+    crate::signal_thread::assert_elsewhere("an answer is judged");
     let wanted = check.status.unwrap_or(200);
     if answer.status != wanted {
         return Err(format!("status {}, not {wanted}", answer.status));

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::{Bench, TierError};
+use super::{Bench, TierError, beside};
 use crate::declared::file::Request;
 use crate::event::Event;
 use crate::finding::Finding;
 use crate::http::{Answer, Cookies, MOST_REDIRECTS, Next, Question};
+use crate::signal_thread;
 
 /// The statuses that count where none are declared.
 const STATUSES: [u16; 4] = [200, 201, 202, 204];
 
-/// How many lines of an answer are shown.
+/// How many lines of an answer are shown, and how many characters of each.
 const SHOWN_LINES: usize = 30;
+const SHOWN_WIDTH: usize = 500;
 
 /// What ends a path where an app asks for its installation, without the suffix of a program.
 const INSTALLERS: [&str; 9] = [
@@ -62,7 +64,17 @@ async fn make(
     request: &Request,
     cookies: &mut Cookies,
 ) -> Result<Result<(), String>, TierError> {
-    let mut question = match question(bench, request) {
+    let asking = Asking {
+        request: request.clone(),
+        host: bench.health_host(),
+        known: [
+            ("DOMAIN", bench.lock.domain().to_string()),
+            ("STACK_NAME", bench.lock.domain().stack().to_string()),
+            ("RECIPE", bench.recipe.to_string()),
+        ],
+        secrets: bench.driver.site().made_values(),
+    };
+    let mut question = match beside(move || asking.question()).await {
         Ok(question) => question,
         Err(reason) => return Ok(Err(reason)),
     };
@@ -82,62 +94,62 @@ async fn make(
             Err(error) => return Ok(Err(error.to_string())),
         };
         cookies.take(&answer);
-        if accepted.contains(&answer.status) {
-            let body = String::from_utf8_lossy(&answer.body);
-            let missing = request.contains.iter().find(|text| !body.contains(*text));
-            let Some(text) = missing else {
-                return Ok(Ok(()));
-            };
-            show(bench, &asked, &answer);
-            return Ok(Err(format!(
-                "status {}, and the body does not contain `{text}`",
-                answer.status
-            )));
-        }
-        match bench.http.next(&way, &question, &answer) {
-            Some(Next::Ask(following)) => question = *following,
-            Some(Next::Elsewhere(target)) => {
-                show(bench, &asked, &answer);
-                return Ok(Err(format!(
-                    "it redirects to another host, `{target}`, which is not asked"
-                )));
+        let following = bench.http.next(&way, &question, &answer);
+        let (status, accepts) = (answer.status, accepted.contains(&answer.status));
+        let (missing, lines) = match read(request, answer).await {
+            Ok(read) => read,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let reason = match (missing, following) {
+            (None, _) if accepts => return Ok(Ok(())),
+            (Some(text), _) if accepts => {
+                format!("status {status}, and the body does not contain `{text}`")
             }
-            Some(Next::Nowhere(target)) => {
-                show(bench, &asked, &answer);
-                return Ok(Err(format!(
-                    "it redirects to `{target}`, which is no address"
-                )));
+            (_, Some(Next::Ask(following))) => {
+                question = *following;
+                continue;
             }
-            None => {
-                show(bench, &asked, &answer);
+            (_, Some(Next::Elsewhere(target))) => {
+                format!("it redirects to another host, `{target}`, which is not asked")
+            }
+            (_, Some(Next::Nowhere(target))) => {
+                format!("it redirects to `{target}`, which is no address")
+            }
+            (_, None) => {
                 let accepted: Vec<String> = accepted.iter().map(u16::to_string).collect();
-                return Ok(Err(format!(
-                    "status {} (accepted: {})",
-                    answer.status,
-                    accepted.join(", ")
-                )));
+                format!("status {status} (accepted: {})", accepted.join(", "))
             }
-        }
+        };
+        bench.events.emit(&Event::FailureOutput {
+            title: format!("answer to {} {}", asked.method, asked.path),
+            lines,
+        });
+        return Ok(Err(reason));
     }
     Ok(Err(format!("more than {MOST_REDIRECTS} redirects")))
 }
 
-fn show(bench: &Bench, asked: &Question, answer: &Answer) {
-    let mut lines = vec![format!("status {}", answer.status)];
-    let told = ["location", "content-type"];
-    let headers = answer.headers.iter();
-    lines.extend(
-        headers
-            .filter(|(name, _)| told.contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}: {value}")),
-    );
-    let body = String::from_utf8_lossy(&answer.body);
-    let text = body.lines().filter(|line| !line.trim().is_empty());
-    lines.extend(text.take(SHOWN_LINES).map(str::to_owned));
-    bench.events.emit(&Event::FailureOutput {
-        title: format!("answer to {} {}", asked.method, asked.path),
-        lines,
-    });
+/// Returns which text of `request` an answer lacks, and what is shown of it.
+async fn read(request: &Request, answer: Answer) -> Result<(Option<String>, Vec<String>), String> {
+    let contains = request.contains.clone();
+    beside(move || {
+        signal_thread::assert_elsewhere("an answer is read");
+        let body = String::from_utf8_lossy(&answer.body);
+        let missing = contains.iter().find(|text| !body.contains(*text)).cloned();
+        let mut lines = vec![format!("status {}", answer.status)];
+        let told = ["location", "content-type"];
+        let headers = answer.headers.iter();
+        lines.extend(
+            headers
+                .filter(|(name, _)| told.contains(&name.as_str()))
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
+        let text = body.lines().filter(|line| !line.trim().is_empty());
+        let short = |line: &str| line.chars().take(SHOWN_WIDTH).collect();
+        lines.extend(text.take(SHOWN_LINES).map(short));
+        Ok((missing, lines))
+    })
+    .await
 }
 
 fn method(request: &Request) -> &str {
@@ -148,37 +160,46 @@ fn method(request: &Request) -> &str {
     }
 }
 
-fn question(bench: &Bench, request: &Request) -> Result<Question, String> {
-    let fill = Filling {
-        known: BTreeMap::from([
-            ("DOMAIN", bench.lock.domain().to_string()),
-            ("STACK_NAME", bench.lock.domain().stack().to_string()),
-            ("RECIPE", bench.recipe.to_string()),
-        ]),
-        secret: |name: &str| bench.driver.site().value_of(name),
-    };
-    let mut headers = Vec::new();
-    let mut kind = |value: &str| headers.push(("content-type".to_owned(), value.to_owned()));
-    let body = if let Some(value) = &request.json {
-        kind("application/json");
-        Some(fill.value(value)?.to_string().into_bytes())
-    } else if request.form.is_empty() {
-        None
-    } else {
-        kind("application/x-www-form-urlencoded");
-        let mut url = Url::parse("http://form/").map_err(|error| error.to_string())?;
-        for (name, text) in &request.form {
-            url.query_pairs_mut().append_pair(name, &fill.text(text)?);
-        }
-        Some(url.query().unwrap_or_default().as_bytes().to_vec())
-    };
-    Ok(Question {
-        method: method(request).to_owned(),
-        path: fill.text(&request.path)?,
-        host: bench.health_host(),
-        headers,
-        body,
-    })
+/// What a question is made of.
+struct Asking {
+    request: Request,
+    host: Option<String>,
+    known: [(&'static str, String); 3],
+    /// The values of the app's secrets by name, `-` as `_`.
+    secrets: BTreeMap<String, String>,
+}
+
+impl Asking {
+    fn question(&self) -> Result<Question, String> {
+        signal_thread::assert_elsewhere("a request is filled in");
+        let request = &self.request;
+        let fill = Filling {
+            known: self.known.clone().into(),
+            secret: |name: &str| self.secrets.get(&name.replace('-', "_")).cloned(),
+        };
+        let mut headers = Vec::new();
+        let mut kind = |value: &str| headers.push(("content-type".to_owned(), value.to_owned()));
+        let body = if let Some(value) = &request.json {
+            kind("application/json");
+            Some(fill.value(value)?.to_string().into_bytes())
+        } else if request.form.is_empty() {
+            None
+        } else {
+            kind("application/x-www-form-urlencoded");
+            let mut url = Url::parse("http://form/").map_err(|error| error.to_string())?;
+            for (name, text) in &request.form {
+                url.query_pairs_mut().append_pair(name, &fill.text(text)?);
+            }
+            Some(url.query().unwrap_or_default().as_bytes().to_vec())
+        };
+        Ok(Question {
+            method: method(request).to_owned(),
+            path: fill.text(&request.path)?,
+            host: self.host.clone(),
+            headers,
+            body,
+        })
+    }
 }
 
 /// Fills variables in.
@@ -291,6 +312,54 @@ mod tests {
         assert_eq!(filled, serde_json::json!({"user": ["s3cret", 1]}));
         let reason = fill.text("${secret:none}").unwrap_err();
         assert!(reason.contains("no secret `none`"), "{reason}");
+    }
+
+    /// Returns what comes of `work` on a thread that obeys signals; `None` when it panics.
+    fn obeying<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let obeys = move || {
+            signal_thread::is_here();
+            work()
+        };
+        std::thread::spawn(obeys).join().ok()
+    }
+
+    #[test]
+    fn requests_and_answers_are_worked_on_beside_the_thread_that_obeys_signals() {
+        let asking = || Asking {
+            request: Request {
+                path: "/${DOMAIN}".to_owned(),
+                contains: vec!["hello".to_owned(), "bye".to_owned()],
+                ..Request::default()
+            },
+            host: None,
+            known: [
+                ("DOMAIN", "a.b".to_owned()),
+                ("X", String::new()),
+                ("Y", String::new()),
+            ],
+            secrets: BTreeMap::new(),
+        };
+        let answer = || Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: format!("hello\n\n{}", "x".repeat(4 << 20)).into_bytes(),
+            elapsed: std::time::Duration::ZERO,
+        };
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.build().unwrap()
+        };
+        let (request, body) = (asking().request, answer());
+        let read = obeying(move || runtime().block_on(read(&request, body)));
+        let (missing, lines) = read.expect("it is read elsewhere").unwrap();
+        assert_eq!(missing.as_deref(), Some("bye"));
+        assert_eq!(lines[..2], ["status 200", "hello"]);
+        assert_eq!(lines[2].len(), SHOWN_WIDTH);
+        let asked = asking();
+        let question = obeying(move || runtime().block_on(beside(move || asked.question())));
+        assert_eq!(question.unwrap().unwrap().path, "/a.b");
+        // What would be the case without it.
+        assert!(obeying(move || asking().question()).is_none());
     }
 
     #[test]

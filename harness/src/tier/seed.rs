@@ -189,15 +189,8 @@ impl Bench {
             let what = match self.mounted(&place.volume).await? {
                 None => Found::Unmounted,
                 Some((container, target)) => {
-                    match self
-                        .engine()
-                        .get_file(&container, &format!("{target}/{}", place.marker()))
-                        .await?
-                    {
-                        None => Found::Missing,
-                        Some(content) if content == said.as_bytes() => Found::Same,
-                        Some(_) => Found::Different,
-                    }
+                    let path = format!("{target}/{}", place.marker());
+                    found_as(self.engine().get_file(&container, &path).await, said)?
                 }
             };
             found.insert(place.clone(), what);
@@ -266,6 +259,16 @@ impl Bench {
     }
 }
 
+/// Returns what a marker that was read is, which should say `said`. What the app wrote in its place may be of any size.
+fn found_as(read: Result<Option<Vec<u8>>, EngineError>, said: &str) -> Result<Found, EngineError> {
+    Ok(match read {
+        Ok(None) => Found::Missing,
+        Ok(Some(content)) if content == said.as_bytes() => Found::Same,
+        Ok(Some(_)) | Err(EngineError::TooLarge { .. }) => Found::Different,
+        Err(error) => return Err(error),
+    })
+}
+
 /// Notes why volumes got no marker.
 pub(super) fn note_left_out(tally: &mut Tally<'_>, reasons: &BTreeSet<String>) {
     for reason in reasons {
@@ -323,6 +326,24 @@ mod tests {
         assert_eq!(seeded(Some(&plan), Stage::Upgrade), ["data", "db-data"]);
         assert_eq!(seeded(Some(&plan), Stage::Backup), ["data"]);
         assert_eq!(seeded(None, Stage::Upgrade), ["cache", "data", "db-data"]);
+    }
+
+    #[test]
+    fn what_an_app_wrote_over_its_marker_is_something_else_whatever_its_size() {
+        let large = || EngineError::TooLarge {
+            path: "/data/.recipe-ci-marker".to_owned(),
+            limit: 1 << 20,
+        };
+        let gone = || EngineError::NotAlone { others: Vec::new() };
+        for (read, found) in [
+            (Ok(None), Some(Found::Missing)),
+            (Ok(Some(b"seed\n".to_vec())), Some(Found::Same)),
+            (Ok(Some(b"seed".to_vec())), Some(Found::Different)),
+            (Err(large()), Some(Found::Different)),
+            (Err(gone()), None),
+        ] {
+            assert_eq!(found_as(read, "seed\n").ok(), found);
+        }
     }
 
     #[test]

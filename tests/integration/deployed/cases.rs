@@ -235,7 +235,7 @@ fn top_keys(text: &str) -> Vec<&str> {
 /// Returns the recipe's variables.
 pub(super) fn variables() -> BTreeMap<String, String> {
     [
-        ("STACK_NAME", "x_ci"),
+        ("STACK_NAME", "x-00aa11_ci"),
         ("DOMAIN", "x.example.org"),
         ("LETS_ENCRYPT_ENV", ""),
         ("TAG", "1.2"),

@@ -32,12 +32,27 @@ fn many_networks_volumes_and_mounts_are_too_many() {
         all.join(", ")
     };
     // The services that name no network have one of their own.
-    for (key, most) in [("networks", 49), ("volumes", 50), ("mounts", 100)] {
+    for (key, most) in [
+        ("networks", 49),
+        ("volumes", 50),
+        ("mounts", 100),
+        ("secrets", 100),
+        ("configs", 100),
+        ("aliases", 100),
+    ] {
         for (count, fine) in [(most, true), (most + 1, false)] {
             let file = match key {
                 "mounts" => app(&format!(
                     "    volumes: [{}]",
                     list(count, &|at| format!("/v{at}"))
+                )),
+                "secrets" | "configs" => app(&format!(
+                    "    {key}: [{}]\n{key}: {{s: {{file: compose.yml}}}}",
+                    list(count, &|at| format!("{{source: s, target: /s{at}}}"))
+                )),
+                "aliases" => app(&format!(
+                    "    networks: {{n: {{aliases: [{}]}}}}\nnetworks: {{n: {{}}}}",
+                    list(count, &|at| format!("a{at}"))
                 )),
                 _ => app(&format!(
                     "{key}: {{{}}}",
@@ -56,7 +71,7 @@ fn many_networks_volumes_and_mounts_are_too_many() {
 
 #[test]
 fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not_lost() {
-    let labels: Vec<String> = (0..5000).map(|at| format!("com.docker.x{at}: y")).collect();
+    let labels: Vec<String> = (0..2000).map(|at| format!("com.docker.x{at}: y")).collect();
     let file = app(&format!("    labels: {{{}}}", labels.join(", ")));
     let refused = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap_err();
     assert_eq!(refused.violations.len(), 200);
@@ -149,4 +164,71 @@ fn labels_are_bounded_because_a_gateway_compiles_them() {
         .map(|at| format!("coop-cloud.{at}: {}", "x".repeat(30)))
         .collect();
     assert_eq!(ids(&found(many.join(", "))), ["P026"]);
+}
+
+/// What an image asks for itself stands in no compose file.
+#[test]
+fn the_healthcheck_of_an_image_is_slowed_down_as_one_of_the_recipe_is() {
+    use std::time::Duration;
+
+    use crate::swarm::image::ImageCheck;
+    use crate::swarm::pins::Pinned;
+
+    let deployed = |lines: &str, interval: u64, start: u64, schema: &str, level: Level| {
+        let mut terms = terms(level);
+        terms.schema = schema.to_owned();
+        let pinned = Pinned {
+            reference: "nginx:1.27@sha256:00".to_owned(),
+            check: Some(ImageCheck {
+                interval: Duration::from_millis(interval),
+                start_interval: Duration::from_millis(start),
+                retries: 0,
+            }),
+        };
+        let said = terms.slowed("nginx:1.27", &pinned);
+        terms.pins.insert("nginx:1.27".to_owned(), pinned);
+        let dir = tempfile::tempdir().unwrap();
+        let file = app(lines);
+        let resolved = resolved(dir.path(), &[("compose.yml", &file)]);
+        let judged = judge(resolved, STACK, &terms).unwrap();
+        let document = judged.resolved().document();
+        let check = document["services"]["app"]["healthcheck"].to_string();
+        (
+            check,
+            document["version"].as_str().unwrap().to_owned(),
+            said.is_some(),
+        )
+    };
+    let check =
+        |lines: &str, interval, start| deployed(lines, interval, start, "3.13", Level::Stranger);
+    let (found, version, said) = check("", 1, 0);
+    assert_eq!((found.as_str(), said), (r#"{"interval":"1s"}"#, true));
+    assert_eq!(version, "3.13");
+    // The recipe's own test with the image's interval, and an interval that leaves it to the image.
+    let own = "    healthcheck: {test: [CMD, x]}";
+    assert!(check(own, 1, 0).0.contains(r#""interval":"1s""#));
+    let zero = "    healthcheck: {interval: 0s}";
+    assert_eq!(check(zero, 1, 0).0, r#"{"interval":"1s"}"#);
+    for (lines, interval) in [
+        ("", 1000),
+        ("", 0),
+        ("    healthcheck: {disable: true}", 1),
+        ("    healthcheck: {test: [NONE]}", 1),
+        ("    healthcheck: {interval: 5s}", 1),
+    ] {
+        assert!(!check(lines, interval, 0).0.contains("1s"), "{lines}");
+    }
+    assert!(!check("", 5000, 0).2);
+    // While it starts; older clients cannot say it.
+    assert_eq!(check("", 0, 1).0, r#"{"start_interval":"1s"}"#);
+    let old = deployed("", 0, 1, "3.9", Level::Stranger);
+    assert_eq!(old.0, r#"{"start_period":"1s"}"#);
+    let file = "    healthcheck: {test: [CMD, x], start_period: 10s}";
+    assert!(
+        check(file, 0, 1)
+            .0
+            .contains(r#""start_period":"10s","start_interval":"1s""#)
+    );
+    let by_hand = deployed("", 1, 1, "3.13", Level::ByHand);
+    assert_eq!((by_hand.0.as_str(), by_hand.2), ("null", false));
 }

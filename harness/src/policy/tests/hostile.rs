@@ -300,6 +300,13 @@ fn rows() -> Vec<Row> {
             "keys: [logging]",
             "logging: {options: {max-size: 1m}}",
         ),
+        // The engine compiles it, in its own memory.
+        row(
+            "P017",
+            "logging: {options: {env-regex: '\\pL\\pL'}}",
+            "keys: [logging]",
+            "logging: {options: {env: A}}",
+        ),
         row(
             "P018",
             "isolation: process",

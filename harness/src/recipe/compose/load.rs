@@ -222,6 +222,9 @@ const MAX_SECRET: usize = 500 * 1024;
 /// `manager/controlapi/config.go` was 500 KiB before it became 1000.
 const MAX_CONFIG: usize = 1000 * 1024;
 
+/// Most values and keys of all files together; one may have `yaml::MAX_NODES`.
+const MOST_VALUES: usize = 12_000;
+
 #[derive(Default)]
 struct Loader {
     /// Where relative paths are meant from, relative to the root.
@@ -231,6 +234,8 @@ struct Loader {
     unset: BTreeSet<String>,
     /// The variables that the files refer to.
     variables: BTreeSet<String>,
+    /// How many values and keys the files have.
+    values: usize,
     /// How much text all files may still come to.
     budget: Budget,
     warnings: Vec<Warning>,
@@ -253,9 +258,16 @@ impl Loader {
         let Document {
             mut value,
             marks,
+            keys,
             dates,
-            ..
         } = document(root, file)?;
+        self.values += marks.len() + keys.len();
+        if self.values > MOST_VALUES {
+            return Err(ComposeError::TooLarge {
+                location: start_of(file),
+                limit: format!("at most {MOST_VALUES} values in all files together"),
+            });
+        }
         let place = |path: &str| {
             locate(&marks, path)
                 .cloned()

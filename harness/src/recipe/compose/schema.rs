@@ -8,7 +8,7 @@
 mod keys;
 mod text;
 
-pub(super) use text::has_no_word;
+pub(super) use text::{has_no_word, size, words};
 
 use std::collections::HashSet;
 
@@ -176,13 +176,15 @@ impl Check {
                 Some(_) => Ok(()),
                 None => fault(path, format!("{value} is not a duration, such as `1m30s`")),
             },
-            Shape::Size => match value.as_str().is_some_and(text::is_size) {
-                true => Ok(()),
-                false => fault(path, format!("{value} is not a size, such as `1.5G`")),
+            Shape::Size => match value.as_str().and_then(text::size) {
+                Some(_) => Ok(()),
+                None => fault(path, format!("{value} is not a size, such as `1.5G`")),
             },
             Shape::CommandLine => {
                 let text = value.as_str().unwrap_or_default();
-                text::check_command(text).or_else(|reason| fault(path, reason))
+                text::words(text)
+                    .map(drop)
+                    .or_else(|reason| fault(path, reason))
             }
             Shape::Port => {
                 let text = value

@@ -161,3 +161,51 @@ impl Ready<'_> {
         routing::is_red(&self.context, &faults).then_some(Quick::Done(None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::testing::{Scene, TRAITS};
+    use crate::trust::Grant;
+    use crate::trust::grant::Bind;
+    use crate::warm::canonical::Place;
+    use crate::warm::snapshot::Snapshot;
+
+    #[test]
+    fn a_canonical_that_no_grant_covers_is_not_run_over_by_the_heads_grant() {
+        let grant = Grant {
+            binds: vec![Bind {
+                path: "/srv/operators".into(),
+                write: true,
+            }],
+            ..Grant::default()
+        };
+        for (app, word) in [("    volumes: ['/srv/operators:/mnt']\n", "P003"), ("", "")] {
+            let scene = Scene::new(app, grant.clone());
+            scene.keep("");
+            let (domain, checkout) = (scene.domain(), scene.checkout());
+            let reason = scene.run(async |run| {
+                let way = Way {
+                    cold: run,
+                    domain: &domain,
+                    checkout: &checkout,
+                    traits: TRAITS,
+                };
+                let place = Place::of(&run.settings.host, &run.settings.recipe);
+                let canonical = place.read().unwrap().unwrap();
+                let env = Snapshot::read(&place, &canonical).unwrap().env().unwrap();
+                let ready = way.ready(&canonical, env, &[]).await;
+                ready.map(|ready| ready.map(drop))
+            });
+            match word {
+                // What needs no grant is as good as a stranger's.
+                "" => assert!(reason.is_ok_and(|ready| ready.is_ok())),
+                word => {
+                    let reason = reason.unwrap().unwrap_err();
+                    let has = |word: &str| reason.contains(word);
+                    assert!(has("grants.yml") && has(word), "{reason}");
+                }
+            }
+        }
+    }
+}

@@ -1,18 +1,25 @@
 //! Texts with a notation of their own.
 
-/// Returns whether Docker takes the text for a size in bytes: `1.5G`, `64 MiB`, `1000`.
-pub(super) fn is_size(text: &str) -> bool {
-    let Some(end) = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ') else {
-        return false;
-    };
+/// Returns the bytes that Docker takes a text for: `1.5G`, `64 MiB`, `1000`; none where it is no size. The rules are those
+/// of `RAMInBytes` in github.com/docker/go-units.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "Docker cuts a fraction of a byte, and what is beyond 63 bits"
+)]
+pub(in crate::recipe::compose) fn size(text: &str) -> Option<i64> {
+    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ')?;
     let (number, unit) = text.split_at(end + 1);
-    let number = number.strip_suffix(' ').unwrap_or(number);
+    let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().ok()?;
     let unit = unit.to_ascii_lowercase();
-    let is_unit = match unit.strip_prefix(['k', 'm', 'g', 't', 'p']) {
-        Some(rest) => ["", "b", "ib"].contains(&rest),
-        None => ["", "b"].contains(&unit.as_str()),
+    let power = unit.chars().next().and_then(|first| "kmgtp".find(first));
+    let rest = &unit[usize::from(power.is_some())..];
+    let ends: &[&str] = if power.is_some() {
+        &["", "b", "ib"]
+    } else {
+        &["", "b"]
     };
-    is_unit && number.parse().is_ok_and(|number: f64| number >= 0.0)
+    let factor = power.map_or(1.0, |power| 1024_f64.powi(power as i32 + 1));
+    (number >= 0.0 && ends.contains(&rest)).then_some((number * factor) as i64)
 }
 
 /// Where a command line is being read.
@@ -33,32 +40,46 @@ enum Back {
     DoubleQuoted,
 }
 
-/// Checks that a command line can be split: that its quotes are closed.
+/// Returns the words of a command line, as `github.com/google/shlex` splits it for Docker.
 ///
 /// # Errors
 /// What is open at its end.
-pub(super) fn check_command(text: &str) -> Result<(), &'static str> {
+pub(in crate::recipe::compose) fn words(text: &str) -> Result<Vec<String>, &'static str> {
     let mut state = State::Between;
+    let (mut words, mut word) = (Vec::new(), String::new());
     for c in text.chars() {
-        state = match (state, c) {
-            (State::Between, '#') | (State::Comment, _) if c != '\n' => State::Comment,
-            (State::Comment, _) => State::Between,
-            (State::Between | State::Word, ' ' | '\t' | '\r' | '\n') => State::Between,
-            (State::Between | State::Word, '\'') => State::Quoted,
-            (State::Between | State::Word, '"') => State::DoubleQuoted,
-            (State::Between | State::Word, '\\') => State::Escaped(Back::Word),
-            (State::Between | State::Word, _) | (State::Escaped(Back::Word), _) => State::Word,
-            (State::Quoted, '\'') | (State::DoubleQuoted, '"') => State::Word,
-            (State::DoubleQuoted, '\\') => State::Escaped(Back::DoubleQuoted),
-            (State::DoubleQuoted | State::Escaped(Back::DoubleQuoted), _) => State::DoubleQuoted,
-            (State::Quoted, _) => State::Quoted,
+        let (next, adds) = match (state, c) {
+            (State::Between, '#') | (State::Comment, _) if c != '\n' => (State::Comment, false),
+            (State::Comment, _) => (State::Between, false),
+            (State::Between | State::Word, ' ' | '\t' | '\r' | '\n') => (State::Between, false),
+            (State::Between | State::Word, '\'') => (State::Quoted, false),
+            (State::Between | State::Word, '"') => (State::DoubleQuoted, false),
+            (State::Between | State::Word, '\\') => (State::Escaped(Back::Word), false),
+            (State::Between | State::Word, _) | (State::Escaped(Back::Word), _) => {
+                (State::Word, true)
+            }
+            (State::Quoted, '\'') | (State::DoubleQuoted, '"') => (State::Word, false),
+            (State::DoubleQuoted, '\\') => (State::Escaped(Back::DoubleQuoted), false),
+            (State::DoubleQuoted | State::Escaped(Back::DoubleQuoted), _) => {
+                (State::DoubleQuoted, true)
+            }
+            (State::Quoted, _) => (State::Quoted, true),
         };
+        if adds {
+            word.push(c);
+        }
+        if state == State::Word && next == State::Between {
+            words.push(std::mem::take(&mut word));
+        }
+        state = next;
     }
     match state {
-        State::Between | State::Word | State::Comment => Ok(()),
-        State::Escaped(_) => Err("nothing is behind the backslash at its end"),
-        State::Quoted | State::DoubleQuoted => Err("a quote is never closed"),
+        State::Word => words.push(word),
+        State::Between | State::Comment => {}
+        State::Escaped(_) => return Err("nothing is behind the backslash at its end"),
+        State::Quoted | State::DoubleQuoted => return Err("a quote is never closed"),
     }
+    Ok(words)
 }
 
 /// Returns whether a command line comes to no word: it is empty, or a comment.
@@ -74,11 +95,13 @@ mod tests {
     #[test]
     fn sizes_are_those_of_docker() {
         for text in ["1", "1.5G", "64 MiB", "10kb", "1e3", "5B", ".5g"] {
-            assert!(is_size(text), "{text}");
+            assert!(size(text).is_some(), "{text}");
         }
         for text in ["", "lots", "-1", "1x", "1 gigs", "g", "1  g", "1mbb", "1ib"] {
-            assert!(!is_size(text), "{text}");
+            assert_eq!(size(text), None, "{text}");
         }
+        assert_eq!(size("64 MiB"), Some(64 << 20));
+        assert_eq!(size("1.5p"), Some(3 << 49));
     }
 
     #[test]
@@ -104,10 +127,13 @@ mod tests {
             r"a\'b",
             "a#'b'",
         ] {
-            assert_eq!(check_command(text), Ok(()), "{text}");
+            assert!(words(text).is_ok(), "{text}");
         }
         for text in ["'", "a \"b", r"a\", "a#'b", r#"a "b\"#] {
-            assert!(check_command(text).is_err(), "{text}");
+            assert!(words(text).is_err(), "{text}");
         }
+        let split = words("sh -c 'a \"b' \"x\\\"y\" z\\ z a#b '' #c\n d");
+        let expected = ["sh", "-c", "a \"b", "x\"y", "z z", "a#b", "", "d"];
+        assert_eq!(split.unwrap(), expected);
     }
 }

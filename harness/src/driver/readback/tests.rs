@@ -1,0 +1,249 @@
+use serde_json::json;
+
+use super::*;
+use crate::recipe::compose::Project;
+use crate::recipe::compose::resolve::Deployment;
+
+fn resolved() -> (Resolved, StackName) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "version: '3.8'\nservices:\n  app:\n    image: docker.io/library/a\n    environment: {PW: secret, GONE: null}\n    \
+                user: '1000'\n    command: sh -c 'run it'\n    networks: {inner: {aliases: [web]}}\n    \
+                ports: ['53:53/udp']\n    volumes: ['data:/d:ro']\n    healthcheck: {test: 'true', interval: 1m30s, retries: 2}\n    secrets: [s]\n    configs: [{source: c, target: /c}]\n    \
+                deploy: {labels: {l: m}, resources: {limits: {memory: 1g, cpus: '0.5'}}}\nvolumes: {data: }\nnetworks: {inner: }\n\
+                secrets: {s: {external: true, name: z_s_v1}}\nconfigs: {c: {file: f}}\n";
+    std::fs::write(dir.path().join("compose.yml"), text).unwrap();
+    std::fs::write(dir.path().join("f"), "content").unwrap();
+    let files = ["compose.yml".to_owned()];
+    let mut project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
+    project.read_contents(dir.path()).unwrap();
+    let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
+        .unwrap()
+        .stack();
+    let deployment = Deployment {
+        stack: stack.to_string(),
+        ..Deployment::default()
+    };
+    (project.resolve(dir.path(), &deployment).unwrap(), stack)
+}
+
+fn there(resolved: &Resolved, stack: &StackName) -> StackSpec {
+    let spec = kept(&resolved.request("app", stack.as_str()));
+    StackSpec {
+        services: BTreeMap::from([(format!("{stack}_app"), spec)]),
+        configs: BTreeMap::from([(format!("{stack}_c"), b"content".to_vec())]),
+    }
+}
+
+/// Where a value of a spec is, what becomes of it, and what is said then.
+type Change = (&'static str, Value, &'static str);
+
+#[test]
+fn every_difference_between_plan_and_engine_is_named_and_no_value_of_a_variable() {
+    let (resolved, stack) = resolved();
+    let same = there(&resolved, &stack);
+    assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
+    let changes: [Change; 28] = [
+        (
+            "/Labels",
+            json!({}),
+            "has Labels.com.docker.stack.image nothing where `docker.io/library/a` was planned",
+        ),
+        (
+            "/Labels/l",
+            json!(null),
+            "has Labels.l nothing where `m` was planned",
+        ),
+        (
+            "/Mode",
+            json!({"Replicas": 2}),
+            "has Mode.Replicas `2` where `1` was planned",
+        ),
+        ("/Mode", json!("global"), "has Mode `global` where"),
+        (
+            "/EndpointSpec",
+            json!(null),
+            "lacks EndpointSpec.Ports `{\"Protocol\":\"udp\"",
+        ),
+        (
+            "/UpdateConfig",
+            json!({"Parallelism": 9}),
+            "has UpdateConfig.Parallelism `9` where nothing was planned",
+        ),
+        (
+            "/TaskTemplate/Resources/Limits/MemoryBytes",
+            json!(2_i64 << 30),
+            "has Resources.Limits.MemoryBytes `2147483648` where `1073741824` was planned",
+        ),
+        (
+            "/TaskTemplate/Resources/Limits",
+            json!(null),
+            "has Resources.Limits.MemoryBytes nothing where",
+        ),
+        (
+            "/TaskTemplate/Resources/Limits/Pids",
+            json!(9),
+            "has Resources.Limits.Pids `9` where nothing",
+        ),
+        (
+            "/TaskTemplate/Networks/0/Aliases",
+            json!(["app", "db"]),
+            "lacks Networks `{\"Aliases\":[\"app\",\"web\"]",
+        ),
+        (
+            "/TaskTemplate/Networks/1",
+            json!({"Target": "proxy"}),
+            "has Networks `{\"Target\":\"proxy\"}`, which",
+        ),
+        (
+            "/TaskTemplate/LogDriver",
+            json!({"Name": "syslog"}),
+            "has LogDriver.Name `syslog` where nothing",
+        ),
+        (
+            "/TaskTemplate/Placement",
+            json!({"Constraints": ["x"]}),
+            "has Placement.Constraints `x`, which was not planned",
+        ),
+        (
+            "/TaskTemplate/RestartPolicy",
+            json!({"Condition": "none"}),
+            "has RestartPolicy.Condition `none`",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Image",
+            json!("b:1"),
+            "has ContainerSpec.Image `b:1` where `a:latest` was planned",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Image",
+            json!("a:latest@sha256:00"),
+            "has ContainerSpec.Image `a:latest@sha256:00`",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/User",
+            json!("0"),
+            "has ContainerSpec.User `0` where `1000` was planned",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Args",
+            json!(["sh", "-c", "evil"]),
+            "has ContainerSpec.Args `[\"sh\",\"-c\",\"evil\"]` where `[\"sh\",\"-c\",\"run it\"]`",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Command",
+            json!(["sh"]),
+            "has ContainerSpec.Command `[\"sh\"]` where nothing",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/CapabilityAdd",
+            json!(["CAP_X"]),
+            "has ContainerSpec.CapabilityAdd `CAP_X`, which",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Labels/x",
+            json!("y"),
+            "has ContainerSpec.Labels.x `y` where nothing",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Mounts",
+            json!(null),
+            "lacks ContainerSpec.Mounts `{\"ReadOnly\":true,\"Source\":\"note-012345_z_data\"",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Secrets",
+            json!(null),
+            "lacks ContainerSpec.Secrets `{\"File\"",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Configs",
+            json!(null),
+            "lacks ContainerSpec.Configs `{\"ConfigName\":\"note-012345_z_c\"",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Healthcheck/Interval",
+            json!(9),
+            "has ContainerSpec.Healthcheck.Interval `9` where `90000000000`",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Env",
+            json!(["GONE"]),
+            "variable `PW`",
+        ),
+        (
+            "/TaskTemplate/ContainerSpec/Privileges",
+            json!({"NoNewPrivileges": true}),
+            "has ContainerSpec.Privileges.NoNewPrivileges `true` where nothing",
+        ),
+        (
+            "/Unheard",
+            json!({"of": [1]}),
+            "has Unheard.of `1`, which was not planned",
+        ),
+    ];
+    for (place, value, says) in changes {
+        let mut other = same.clone();
+        let (parent, key) = place.rsplit_once('/').unwrap();
+        let spec = other.services.values_mut().next().unwrap();
+        let parent = spec.pointer_mut(parent).unwrap();
+        match (parent, key.parse::<usize>()) {
+            (Value::Array(items), Ok(_)) => items.push(value),
+            (parent, _) if value.is_null() => {
+                parent.as_object_mut().unwrap().remove(key).unwrap();
+            }
+            (parent, _) => parent[key] = value,
+        }
+        let said = difference(&resolved, &stack, &other, Deployer::Docker);
+        let said = said.unwrap_or_else(|| panic!("nothing is said of {place}"));
+        assert!(
+            said.contains(says) && !said.contains("secret`"),
+            "{place}: {said}"
+        );
+    }
+    let mut other = same.clone();
+    other.configs.insert(format!("{stack}_c"), Vec::new());
+    other.services.insert("more".to_owned(), Value::Null);
+    let said = difference(&resolved, &stack, &other, Deployer::Docker).unwrap();
+    assert!(said.contains("service `more` was not planned"), "{said}");
+    assert!(said.contains("holds something else"), "{said}");
+    other.services.clear();
+    let said = difference(&resolved, &stack, &other, Deployer::Docker).unwrap();
+    assert!(said.contains("is missing"), "{said}");
+}
+
+#[test]
+fn what_an_older_client_passes_over_is_no_difference_and_what_nobody_planned_is() {
+    let (mut resolved, stack) = resolved();
+    let same = there(&resolved, &stack);
+    resolved.edit(|document| {
+        document["services"]["app"]["oom_score_adj"] = 100.into();
+        document["services"]["app"]["healthcheck"]["start_interval"] = "1s".into();
+    });
+    assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
+    let mut other = same;
+    for spec in other.services.values_mut() {
+        spec["TaskTemplate"]["ContainerSpec"]["OomScoreAdj"] = 5.into();
+    }
+    let said = difference(&resolved, &stack, &other, Deployer::Docker).unwrap();
+    assert!(said.contains("OomScoreAdj `5` where `100`"), "{said}");
+}
+
+#[test]
+fn what_abra_adds_is_no_difference() {
+    let (resolved, stack) = resolved();
+    let mut there = there(&resolved, &stack);
+    for spec in there.services.values_mut() {
+        spec["Labels"][format!("coop-cloud.{stack}.chaos")] = "true".into();
+        let template = &mut spec["TaskTemplate"];
+        template["Placement"] = json!({"Platforms": [{"OS": "linux"}]});
+        let container = &mut template["ContainerSpec"];
+        container["Env"] = json!(["TYPE=x"]);
+        container["Image"] = "a:latest@sha256:00".into();
+    }
+    assert_eq!(difference(&resolved, &stack, &there, Deployer::Abra), None);
+    assert!(difference(&resolved, &stack, &there, Deployer::Docker).is_some());
+    for spec in there.services.values_mut() {
+        spec["TaskTemplate"]["ContainerSpec"]["User"] = "0".into();
+    }
+    let said = difference(&resolved, &stack, &there, Deployer::Abra).unwrap();
+    assert!(said.contains("ContainerSpec.User `0`"), "{said}");
+}
