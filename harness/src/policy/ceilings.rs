@@ -414,7 +414,8 @@ fn log(
     let files = option("max-file").map_or(Some(default), |text| text.parse::<u64>().ok());
     let total = size
         .zip(files)
-        .and_then(|(size, files)| size.checked_mul(files));
+        // The driver `local` takes no file for one.
+        .and_then(|(size, files)| size.checked_mul(files.max(1)));
     if total.is_none_or(|total| total > limits.log_size) {
         map.insert(
             "max-size".to_owned(),

@@ -232,3 +232,17 @@ fn the_healthcheck_of_an_image_is_slowed_down_as_one_of_the_recipe_is() {
     let by_hand = deployed("", 1, 1, "3.13", Level::ByHand);
     assert_eq!((by_hand.0.as_str(), by_hand.2), ("null", false));
 }
+
+/// The driver `local` takes no file for one, and its log was as large as the recipe liked.
+#[test]
+fn a_log_of_no_file_has_a_ceiling_too() {
+    let file = app(
+        "    logging: {driver: local, options: {max-size: 900g, max-file: '0', compress: 'false'}}",
+    );
+    let judged = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap();
+    let options = judged
+        .resolved()
+        .document()
+        .pointer("/services/app/logging/options/max-size");
+    assert_eq!(options, Some(&Value::from("5m")));
+}
