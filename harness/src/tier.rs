@@ -7,6 +7,7 @@ pub mod checks;
 pub mod custom;
 pub mod database;
 mod evidence;
+mod fault;
 mod first_run;
 pub mod gateway;
 pub mod hooks;
@@ -28,7 +29,6 @@ use std::time::Duration;
 
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
-use crate::driver::backup::Fault;
 use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::http::{Gateway, Http, HttpError};
@@ -47,6 +47,7 @@ use crate::swarm::service::{StackState, familiar_image};
 use crate::swarm::unhealthy::Checks;
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, Stopwatch};
+use fault::{app_fault, driver_fault, recipe_fault};
 use hooks::{hook, label_hooks};
 
 /// How long a deploy may take to converge and serve when the recipe's label does not say.
@@ -538,40 +539,6 @@ pub async fn timed<T>(
     result
 }
 
-/// Splits what the engine says in the middle of a tier into the app's fault, as text, and the host's.
-///
-/// # Errors
-/// [`TierError::Engine`] for the host's.
-fn app_fault<T>(result: Result<T, EngineError>) -> Result<Result<T, String>, TierError> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) if error.is_about_the_app() => Ok(Err(crate::error::chain(&error))),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Splits what came of the driver's operation `title` on a running app into the app's fault, which is shown, and the
-/// host's.
-///
-/// # Errors
-/// [`TierError`] for the host's.
-fn driver_fault<T>(
-    tally: &Tally<'_>,
-    title: &str,
-    result: Result<Result<T, Fault>, DriverError>,
-) -> Result<Result<T, String>, TierError> {
-    let done = match result {
-        Err(DriverError::Engine(error)) => app_fault(Err(error))?,
-        other => Ok(other.map_err(TierError::Driver)?),
-    };
-    Ok(done.and_then(|done| {
-        done.map_err(|fault| {
-            tally.show(title, fault.tail);
-            fault.reason
-        })
-    }))
-}
-
 /// Works on what an app or a recipe made as long as it likes, beside the thread that obeys signals: a body has up to
 /// 4 MiB, and a `recipe-ci.yml` 1 MiB.
 ///
@@ -583,23 +550,4 @@ async fn beside<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(format!("the answer cannot be judged: {error}")))
-}
-
-/// Splits what the driver says into the recipe's fault and the host's.
-///
-/// # Errors
-/// [`TierError`] for the host's.
-fn recipe_fault(error: DriverError) -> Result<(String, Vec<String>), TierError> {
-    match error {
-        DriverError::Refused { ref tail, .. } => {
-            let tail = tail.clone();
-            Ok((error.to_string(), tail))
-        }
-        DriverError::Compose(_)
-        | DriverError::Policy(_)
-        | DriverError::Secret(_)
-        | DriverError::NotSupplied { .. }
-        | DriverError::Otherwise { .. } => Ok((error.to_string(), Vec::new())),
-        error => Err(TierError::Driver(error)),
-    }
 }
