@@ -70,19 +70,27 @@ impl<'a> Way<'a, '_> {
             self.cold.redactor.add(value);
         }
         let context = on_warm_app(self.cold, self.domain, canonical, env.clone());
-        let plan =
-            body::make_plan(&context, self.checkout.clone(), self.traits, &embedded()).await?;
+        let say_lane = || {
+            if !context.settings.dry_run {
+                context.events.emit(&Event::Moved {
+                    quick: true,
+                    domain: self.domain.to_string(),
+                });
+            }
+        };
+        let plan = body::make_plan(&context, self.checkout.clone(), self.traits, &embedded()).await;
+        let plan = plan.inspect_err(|error| {
+            // What is refused before its base is read was a quick run all the same.
+            if matches!(error, RunError::Refused { .. }) {
+                say_lane();
+            }
+        })?;
         let version = canonical.version.clone();
         if let Some(reason) = unfit_plan(&plan, &version) {
             body::start_over(&context)?;
             return Ok(Err(reason));
         }
-        if !context.settings.dry_run {
-            context.events.emit(&Event::Moved {
-                quick: true,
-                domain: self.domain.to_string(),
-            });
-        }
+        say_lane();
         let context = network::without_gateway(&context, &plan).unwrap_or(context);
         let means = body::means(&context, &plan.trust, self.traits, &embedded());
         let resolved = resolved::judged(&context, &plan, &means)?;
