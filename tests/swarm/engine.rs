@@ -235,7 +235,10 @@ pub(crate) fn objects_of(zone: &str) -> Vec<String> {
         let all = all.into_iter().flatten();
         let names = all.filter_map(|one| one.pointer(name).and_then(Value::as_str));
         let ours = names.filter(|name| name.contains(&part));
-        found.extend(ours.map(|name| format!("{kind} {}", name.trim_start_matches('/'))));
+        let ours = ours.map(|name| format!("{kind} {}", name.trim_start_matches('/')));
+        let mut ours: Vec<String> = ours.collect();
+        ours.sort();
+        found.extend(ours);
     }
     found
 }

@@ -145,11 +145,8 @@ fn a_worker_that_swarm_kills_as_unhealthy_and_that_ends_well_is_red() {
     );
     red(
         &format!("{}{services}", web()),
-        &[
-            "`worker`",
-            "does not pass",
-            "leaves it so; exit code 1: `no queue`",
-        ],
+        // Seen before or after all else has converged, which is chance.
+        &["`worker`", "leaves it so", "exit code 1: `no queue`"],
     );
 }
 
