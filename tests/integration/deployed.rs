@@ -312,7 +312,11 @@ pub(crate) fn judge(case: &Case, plain: &End, resolved: &(End, Option<String>)) 
 }
 
 /// What Docker takes and a run refuses, with the reason.
-const STRICTER: [(&str, &str); 8] = [
+const STRICTER: [(&str, &str); 9] = [
+    (
+        "service: restart always and some times",
+        "clients before 29 drop the number, and later ones pass it on",
+    ),
     (
         "service: environment with a date",
         "Docker writes a time and a zone behind it, which is never meant",

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::rules::Checked;
 use super::view::{View, in_file};
+use crate::recipe::compose::restart::has_effect;
 
 /// Keys of a service that `docker stack deploy` passes over, and what does the same on a Swarm.
 ///
-/// The list is that of `UnsupportedProperties` and `DeprecatedProperties` of docker/cli's loader, and `tmpfs`, of which
-/// it says nothing.
-const WITHOUT_EFFECT: [(&str, &str); 19] = [
+/// The list is that of `UnsupportedProperties` and `DeprecatedProperties` of docker/cli's loader without `restart`, which
+/// the client takes all the same (see [`restart`]), and `tmpfs`, of which it says nothing.
+const WITHOUT_EFFECT: [(&str, &str); 18] = [
     ("build", "build the image before, and name it in `image`"),
     ("cgroup_parent", "set `deploy.resources`"),
     ("cgroupns_mode", "nothing does on a Swarm"),
@@ -36,7 +37,6 @@ const WITHOUT_EFFECT: [(&str, &str); 19] = [
     ("network_mode", "attach the service to a network"),
     ("pid", "nothing does on a Swarm"),
     ("privileged", "name the capabilities in `cap_add`"),
-    ("restart", "set `deploy.restart_policy`"),
     ("security_opt", "nothing does on a Swarm"),
     (
         "shm_size",
@@ -63,6 +63,9 @@ pub(super) fn without_effect(view: &View) -> Checked {
                 hit(key, instead);
             }
         }
+        if let Some(instead) = restart(service) {
+            hit("restart", instead);
+        }
         let networks = service.get("networks").and_then(Value::as_object);
         for (network, attachment) in networks.into_iter().flatten() {
             for key in OF_ATTACHMENT {
@@ -76,6 +79,21 @@ pub(super) fn without_effect(view: &View) -> Checked {
     Ok(hits)
 }
 
+/// Returns why `restart` of a service has no effect and what has it; none where it has.
+fn restart(service: &Value) -> Option<&'static str> {
+    let restart = service.get("restart").filter(|it| says_something(it))?;
+    let policy = service
+        .get("deploy")
+        .and_then(|it| it.get("restart_policy"));
+    if policy.is_some_and(|policy| !policy.is_null()) {
+        return Some("`deploy.restart_policy` counts; remove one of them");
+    }
+    // A value with a variable in it may have one; what Docker refuses is C015's.
+    let text = restart.as_str().filter(|text| !text.contains('$'))?;
+    (!has_effect(text))
+        .then_some("tasks start again for ever; set `condition: none` in `deploy.restart_policy`")
+}
+
 /// Returns whether a value differs from saying nothing.
 fn says_something(value: &Value) -> bool {
     match value {
@@ -84,5 +102,37 @@ fn says_something(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(entries) => !entries.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn restart_has_no_effect_beside_a_policy_or_as_no() {
+        let policy = json!({"restart_policy": {"condition": "any"}});
+        for (restart, deploy, instead) in [
+            (json!("always"), json!({"restart_policy": null}), ""),
+            (json!("unless-stopped"), json!({}), ""),
+            (json!("on-failure:3"), json!(null), ""),
+            (json!("${RESTART:-no}"), json!({}), ""),
+            (json!(""), policy.clone(), ""),
+            (json!("no"), json!({}), "`condition: none`"),
+            (
+                json!("always"),
+                policy.clone(),
+                "`deploy.restart_policy` counts",
+            ),
+            (json!("no"), policy, "`deploy.restart_policy` counts"),
+        ] {
+            let service = json!({"restart": restart, "deploy": deploy});
+            let found = super::restart(&service);
+            assert_eq!(found.is_none(), instead.is_empty(), "{service}");
+            assert!(
+                found.unwrap_or_default().contains(instead),
+                "{service}: {found:?}"
+            );
+        }
     }
 }

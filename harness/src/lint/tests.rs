@@ -363,7 +363,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
             &[(
                 C,
                 DEPLOY,
-                "    tmpfs: /run\n    privileged: false\n    restart: always\n    deploy:\n",
+                "    tmpfs: /run\n    privileged: false\n    restart: no\n    deploy:\n",
             )],
             &["C021 compose.yml:16", "C021 compose.yml:18"],
         ),

@@ -385,6 +385,33 @@ mod tests {
     const HEAD: &str = "version: '3.8'\nservices:\n  app: {image: 'a:2', environment: {X: '2', Y: '1'}}\n  new: {image: 'n:1', environment: [Z=1]}\n";
 
     #[test]
+    fn how_a_service_starts_again_must_not_be_hidden_wherever_the_proposal_says_it() {
+        let with = |keys: &str| {
+            project(&format!(
+                "version: '3.8'\nservices: {{app: {{image: 'a:1'{keys}}}}}\n"
+            ))
+        };
+        let overlay = "services: {app: {deploy: {restart_policy: {condition: any}}}}";
+        let masks = |head: &str, base: &str| {
+            let judged = tuning(overlay)
+                .unwrap()
+                .judge(&with(head), Some(&with(base)));
+            matches!(judged.unwrap(), Judged::Masks(reason) if reason.contains("deploy.restart_policy"))
+        };
+        assert!(masks(", restart: on-failure", ""));
+        assert!(masks(", restart: on-failure:2", ", restart: on-failure:3"));
+        assert!(masks(
+            ", deploy: {restart_policy: {delay: 1s}}",
+            ", deploy: {restart_policy: {delay: 2s}}"
+        ));
+        assert!(!masks(
+            ", restart: on-failure:3",
+            ", deploy: {restart_policy: {condition: on-failure, max_attempts: 3}}"
+        ));
+        assert!(!masks(", restart: \"no\"", ""));
+    }
+
+    #[test]
     fn what_the_proposal_changed_must_not_be_hidden() {
         let (head, base) = (project(HEAD), project(BASE));
         let judge = |text: &str| tuning(text).unwrap().judge(&head, Some(&base));

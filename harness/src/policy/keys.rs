@@ -74,7 +74,7 @@ static SERVICE: &[(&str, Node)] = &[
     ("ports", List(&Keys(PORT))),
     ("privileged", Harmful),
     ("read_only", V),
-    ("restart", Ignored),
+    ("restart", V),
     ("secrets", List(&Keys(FILE_REFERENCE))),
     ("security_opt", Harmful),
     ("shm_size", Ignored),

@@ -124,7 +124,7 @@ rules! {
     ISOLATION_LOST = "P034", "`privileged`, `devices`, `network_mode`, `pid`, `ipc`, `userns_mode`, `cgroup_parent`, `cgroupns_mode`, `security_opt` that loosen; `oom_score_adj`", "no", None,
         "Most of it Swarm ignores today, so the app cannot need it; and it would give the container the host.",
         "remove it", true;
-    NO_EFFECT = "P035", "`restart`, `container_name`, `links`, `build`, `tmpfs` and others of a service", "yes", None,
+    NO_EFFECT = "P035", "`container_name`, `links`, `build`, `tmpfs` and others of a service", "yes", None,
         "Swarm ignores it.", "remove it: it has no effect on a Swarm", false;
     NAME = "P036", "names of services, volumes, networks, secrets, configs and variables", "letters, digits, `.`, `_`, `-`; of variables all but `=`", None,
         "A name that is more than a name is read in another way somewhere.", "use a plain name", true;

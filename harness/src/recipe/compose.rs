@@ -23,6 +23,7 @@ mod references;
 pub mod render;
 pub mod request;
 pub mod resolve;
+pub(crate) mod restart;
 mod schema;
 pub mod shared;
 pub(crate) mod yaml;

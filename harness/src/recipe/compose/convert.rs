@@ -10,10 +10,7 @@ use serde_json::Value;
 
 use super::canon::{Fault, fault};
 use super::yaml::join;
-use super::{ComposeError, Project};
-
-/// What services are restarted for where `deploy` does not say so.
-const RESTART: [&str; 4] = ["no", "always", "unless-stopped", "on-failure"];
+use super::{ComposeError, Project, restart};
 
 /// What each type of mount may be told, beside the common keys.
 const MOUNTS: [(&str, &[&str]); 7] = [
@@ -100,7 +97,8 @@ fn service(service: &Value, path: &str) -> Result<(), Fault> {
         }
     }
     if !is_set(deploy, "restart_policy") {
-        restart(text(service, "restart"), &join(path, "restart"))?;
+        restart::policy(text(service, "restart"))
+            .or_else(|reason| fault(&join(path, "restart"), reason))?;
     }
     let spec = service.get("credential_spec").unwrap_or(&Value::Null);
     let given = ["config", "file", "registry"]
@@ -155,17 +153,6 @@ fn number_of_cpus(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn restart(policy: &str, path: &str) -> Result<(), Fault> {
-    let (name, count) = policy.split_once(':').unwrap_or((policy, ""));
-    if policy.is_empty()
-        || (RESTART.contains(&name) && (count.is_empty() || count.parse::<i64>().is_ok()))
-    {
-        return Ok(());
-    }
-    let known = RESTART.join("`, `");
-    fault(path, format!("`{policy}` is none of `{known}`"))
 }
 
 fn mount(mount: &Value, path: &str) -> Result<(), Fault> {
@@ -243,9 +230,18 @@ mod tests {
             ),
             (
                 json!({"restart": "on-failure:x"}),
-                "services.app.restart: `on-failure:x` is none of",
+                "services.app.restart: the number of attempts in `on-failure:x` is no number",
+            ),
+            (
+                json!({"restart": "on-failure:-1"}),
+                "services.app.restart: the number of attempts in `on-failure:-1` is negative",
+            ),
+            (
+                json!({"restart": "always:3"}),
+                "services.app.restart: the number of attempts in `always:3` goes with `on-failure` alone",
             ),
             (json!({"restart": "on-failure:3"}), "taken"),
+            (json!({"restart": "no:3"}), "taken"),
             (
                 json!({"restart": "banana", "deploy": {"restart_policy": {}}}),
                 "taken",

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Project;
 use super::canon::{Fault, fault, scalar};
 use super::duration;
 use super::model::{
@@ -13,6 +12,7 @@ use super::model::{
     Service, UpdateConfig, Volume,
 };
 use super::yaml::join;
+use super::{Project, restart};
 
 /// Fills in `project` from the merged document.
 pub(super) fn project(
@@ -75,7 +75,6 @@ pub(super) fn project(
 
 fn service(name: &str, at: &At<'_>) -> Result<Service, Fault> {
     let deploy = at.child("deploy");
-    let restart = deploy.child("restart_policy");
     let update = deploy.child("update_config");
     let sources = |key: &str| -> Result<Vec<String>, Fault> {
         at.items(key)?
@@ -118,10 +117,7 @@ fn service(name: &str, at: &At<'_>) -> Result<Service, Fault> {
             .iter()
             .map(At::scalar)
             .collect::<Result<_, _>>()?,
-        restart: RestartPolicy {
-            condition: restart.text("condition")?,
-            max_attempts: restart.number("max_attempts")?,
-        },
+        restart: restart_policy(at, &deploy.child("restart_policy"))?,
         endpoint_mode: deploy.text("endpoint_mode")?,
         update: UpdateConfig {
             order: update.text("order")?,
@@ -129,6 +125,22 @@ fn service(name: &str, at: &At<'_>) -> Result<Service, Fault> {
             monitor: update.duration("monitor")?,
         },
         stop_grace_period: at.duration("stop_grace_period")?,
+    })
+}
+
+fn restart_policy(service: &At<'_>, policy: &At<'_>) -> Result<RestartPolicy, Fault> {
+    if policy.value.is_null() {
+        let restart = service.text("restart")?.unwrap_or_default();
+        return match restart::policy(&restart) {
+            Ok(policy) => Ok(policy.unwrap_or_default()),
+            Err(reason) => fault(&join(&service.path, "restart"), reason),
+        };
+    }
+    Ok(RestartPolicy {
+        condition: policy.text("condition")?,
+        max_attempts: policy.number("max_attempts")?,
+        delay: policy.duration("delay")?,
+        window: policy.duration("window")?,
     })
 }
 

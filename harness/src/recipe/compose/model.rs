@@ -34,7 +34,7 @@ pub struct Service {
     pub healthcheck: Healthcheck,
     /// `depends_on`, which a Swarm passes over.
     pub depends_on: Vec<String>,
-    /// `deploy.restart_policy`.
+    /// `deploy.restart_policy`, and `restart` where that is missing, as Docker has it.
     pub restart: RestartPolicy,
     /// `deploy.endpoint_mode`: `vip`, `dnsrr`, or `None` for the default, `vip`.
     pub endpoint_mode: Option<String>,
@@ -142,6 +142,10 @@ pub struct RestartPolicy {
     pub condition: Option<String>,
     /// How many times; `None` is for ever.
     pub max_attempts: Option<u64>,
+    /// How long after its end a task is started again.
+    pub delay: Option<Duration>,
+    /// How long a task runs before its start counts as a success.
+    pub window: Option<Duration>,
 }
 
 /// `deploy.update_config`.

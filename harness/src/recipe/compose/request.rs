@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::canon::scalar;
 use super::duration::nanoseconds;
 use super::resolve::Resolved;
+use super::restart;
 use super::schema::{size, words};
 use crate::swarm::NAMESPACE;
 use crate::swarm::spec::IMAGE_LABEL;
@@ -259,14 +260,12 @@ fn restart_policy(service: &Value) -> Value {
             "Window": span(&policy["window"]),
         });
     }
-    let restart = text(&service["restart"]);
-    let (condition, attempts) = restart.split_once(':').unwrap_or((restart, ""));
-    let condition = match condition {
-        "always" | "unless-stopped" => "any",
-        "on-failure" => condition,
-        _ => return Value::Null,
-    };
-    json!({"Condition": condition, "MaxAttempts": attempts.parse::<u64>().ok()})
+    match restart::policy(text(&service["restart"])) {
+        Ok(Some(policy)) => {
+            json!({"Condition": policy.condition, "MaxAttempts": policy.max_attempts})
+        }
+        _ => Value::Null,
+    }
 }
 
 fn update(config: &Value) -> Value {
