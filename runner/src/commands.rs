@@ -107,8 +107,10 @@ fn goes_on_alone(command: &Command) -> bool {
     )
 }
 
-/// Takes the mark of the run around this one away: when that is dead, a janitor ends whatever carries it.
+/// Leaves the run around this command: its control group, which `sudo` and `env -i` do not leave, and its mark. When that
+/// run is over, whatever is in the one or carries the other is ended.
 fn shed_mark() {
+    harness::process::cgroup::leave();
     if crate::env::var(harness::process::RUN_MARK).is_none() {
         return;
     }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{Done, TestEnv, command, is_locked};
+use crate::support::{Done, TestEnv, binary, command, is_locked};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -74,6 +74,33 @@ fn arm_says_started_then_healthy_and_restart_replaces_the_recorded_one() {
     wait_until(LONG, "it takes its heartbeat back", || {
         heartbeat(&env).is_none().then_some(())
     });
+}
+
+/// A hook that takes the run's mark out of the environment, as `sudo` does, does not take a watcher out of its group.
+#[test]
+fn a_watcher_that_a_run_starts_without_its_mark_leaves_the_runs_control_group() {
+    let env = env();
+    let home = harness::process::cgroup::check().expect("control groups can be made here");
+    // No worker is called so.
+    let name = format!("watch-{}", std::process::id());
+    let group = home.join(&name);
+    std::fs::create_dir_all(group.join("0")).unwrap();
+    let script = format!(
+        "echo 0 >{}/0/cgroup.procs && exec \"$0\" janitor arm",
+        group.display()
+    );
+    let mut shell = env.program("/bin/sh");
+    shell.arg("-c").arg(script).arg(binary());
+    said(&env.follow(shell).finish(), 0, "started: watcher pid ");
+    let groups = harness::host_file::text(format!("/proc/{}/cgroup", pid(&env))).unwrap();
+    assert!(!groups.contains(&name), "{groups}");
+    kill(Pid::from_raw(pid(&env)), Signal::SIGTERM).unwrap();
+    wait_until(LONG, "it takes its heartbeat back", || {
+        heartbeat(&env).is_none().then_some(())
+    });
+    for dir in [group.join("0"), group] {
+        std::fs::remove_dir(dir).unwrap();
+    }
 }
 
 #[test]

@@ -155,10 +155,14 @@ pub fn supervise(request: &Request) -> Result<Side, SupervisorError> {
         drop((notes, descriptor));
         return Ok(Side::Worker(super::worker::arm(supervisor, write_end)?));
     };
+    // Its name is known before its end: a child's `/proc` is gone with that.
+    let group = process::cgroup::OfWorker::of(pid);
     drop(write_end);
     let backstop = Deadline::after(request.limit());
     let (status, wedged) = wait_for_end(pid, &descriptor, &ignored, backstop)?;
-    process::cgroup::end_of_worker(pid);
+    if let Some(group) = group {
+        group.end();
+    }
     Ok(Side::Supervisor(end_of(status, wedged, read_notes(notes))))
 }
 

@@ -3,9 +3,10 @@
 //! A child is in the group of its parent from its first instruction on, and only who may write to another group's
 //! files can leave (`cgroups(7)`). A process group, a session, a parent and an environment are all left by who wants to.
 //!
-//! The group of a run is `recipe-ci/<pid of its worker>` below the group that the run was started in: `systemctl stop`
-//! of a runner's unit still ends all of it, and the unit's limits still hold. The worker is in a numbered group below
-//! that, with what it starts. To end that and not itself it moves on into the next number and ends the one before
+//! The group of a run is `recipe-ci/<its worker>` below the group that the run was started in: `systemctl stop` of a
+//! runner's unit still ends all of it, and the unit's limits still hold. A worker's name is made of its pid, its start
+//! and its pid namespace ([`name`]): a pid alone is given to another run, later or in a container that sees the same tree.
+//! The worker is in a numbered group below that, with what it starts. To end that and not itself it moves on into the next number and ends the one before
 //! ([`leave_behind`]). So a run moves twice, and not once for each child: a move waits for the kernel's RCU, which takes
 //! up to 15 ms.
 //!
@@ -33,6 +34,9 @@ const HOME: &str = "recipe-ci";
 /// How long processes that got KILL may take to go away.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often a group is made anew that the end of another run took the ground from.
+const TRIES: u32 = 100;
+
 /// The group that this process has made for itself and its children, if it has.
 static OWN: Mutex<Option<Own>> = Mutex::new(None);
 
@@ -53,6 +57,16 @@ pub struct Group {
     path: PathBuf,
     /// No other group of this boot has this number, whatever its path.
     inode: u64,
+    /// The boot, as [`Identity`] has it. Records of older versions have none.
+    #[serde(default)]
+    boot: String,
+}
+
+/// Where the group of a worker is, if it makes one: in the tree that ends processes, and in those that only count.
+#[derive(Debug)]
+pub(crate) struct OfWorker {
+    group: PathBuf,
+    counts: Vec<PathBuf>,
 }
 
 /// What the kernel counted for a group.
@@ -70,11 +84,12 @@ pub(super) struct Counted {
 /// # Errors
 /// What the system says; the process is where it was then.
 pub fn enter() -> io::Result<Group> {
-    let own = std::process::id();
+    let own = Identity::own()?;
+    let name = name(&own)?;
     let home = home(&kill_tree()?);
     tidy(&home);
-    let path = home.join(own.to_string());
-    std::fs::create_dir_all(path.join("0"))?;
+    let path = home.join(&name);
+    make(&path.join("0"))?;
     if has_word(&home.join("cgroup.controllers"), "memory") {
         // Without it there is no peak. The directory is this program's, so nobody else is affected.
         drop(write(&home.join("cgroup.subtree_control"), "+memory"));
@@ -86,11 +101,12 @@ pub fn enter() -> io::Result<Group> {
     let group = Group {
         inode: path.metadata()?.ino(),
         path,
+        boot: own.boot,
     };
     let counts = ["memory", "cpuacct"]
         .into_iter()
-        .filter(|name| !group.counts(name))
-        .filter_map(|name| count_in(name, own))
+        .filter(|tree| !group.counts(tree))
+        .filter_map(|tree| count_in(tree, &name))
         .collect();
     *locked() = Some(Own {
         group: group.clone(),
@@ -121,37 +137,14 @@ pub(super) async fn leave_behind() -> Vec<String> {
     left
 }
 
-/// Leaves the group of the run that this process was started in, so that it does not end with that.
-pub(super) fn leave() {
+/// Leaves the group of the run that this process was started in, if it is in one, so that it does not end with that.
+pub fn leave() {
     let trees = [kill_tree().ok(), tree("memory").ok(), tree("cpuacct").ok()];
     for at in trees.into_iter().flatten() {
         let outside = outside(&at);
         if outside != at {
             drop(join(&outside));
         }
-    }
-}
-
-/// Ends the group of a worker that has ended, and removes it. For its supervisor, which is in none.
-pub(crate) fn end_of_worker(worker: Pid) {
-    let Ok(at) = kill_tree() else { return };
-    let group = home(&at).join(worker.to_string());
-    let limit = Deadline::after(KILL_LIMIT);
-    loop {
-        let members = kill_all(&group);
-        if members.is_empty() || limit.passed() {
-            break;
-        }
-        for process in members.iter().filter_map(|one| one.open().ok().flatten()) {
-            drop(process.wait(limit.left()));
-        }
-    }
-    remove(&group);
-    for at in ["memory", "cpuacct"]
-        .into_iter()
-        .filter_map(|name| tree(name).ok())
-    {
-        remove(&home(&at).join(worker.to_string()));
     }
 }
 
@@ -196,6 +189,40 @@ pub(super) fn counted() -> Option<Counted> {
     })
 }
 
+impl OfWorker {
+    /// Returns where the group of `worker` is, a child of this process that is as it was forked.
+    pub(crate) fn of(worker: Pid) -> Option<Self> {
+        let name = name(&Identity::of(worker.as_raw()).ok()?).ok()?;
+        let at = |tree: PathBuf| home(&tree).join(&name);
+        let counts = ["memory", "cpuacct"];
+        Some(Self {
+            group: at(kill_tree().ok()?),
+            counts: counts
+                .iter()
+                .filter_map(|one| tree(one).ok())
+                .map(at)
+                .collect(),
+        })
+    }
+
+    /// Ends what is in the group of a worker that has ended, and removes it. For its supervisor, which is in none.
+    pub(crate) fn end(&self) {
+        let limit = Deadline::after(KILL_LIMIT);
+        loop {
+            let members = kill_all(&self.group);
+            if members.is_empty() || limit.passed() {
+                break;
+            }
+            for process in members.iter().filter_map(|one| one.open().ok().flatten()) {
+                drop(process.wait(limit.left()));
+            }
+        }
+        for group in std::iter::once(&self.group).chain(&self.counts) {
+            remove(group);
+        }
+    }
+}
+
 impl Group {
     /// Returns who is in it, as `sleep (pid 12)`; nobody once it is gone.
     pub(crate) fn members(&self) -> Vec<String> {
@@ -218,9 +245,10 @@ impl Group {
     }
 
     fn is_there(&self) -> bool {
-        self.path
-            .metadata()
-            .is_ok_and(|meta| meta.ino() == self.inode)
+        let same = |meta: std::fs::Metadata| meta.ino() == self.inode;
+        // Numbers begin anew with each boot.
+        self.path.metadata().is_ok_and(same)
+            && Identity::own().is_ok_and(|own| own.boot == self.boot)
     }
 
     /// Whether its own tree counts what the tree `name` of version 1 does.
@@ -243,14 +271,39 @@ fn own() -> Option<Own> {
 }
 
 /// Enters the tree `name` of version 1, which only counts; returns where.
-fn count_in(name: &str, pid: u32) -> Option<PathBuf> {
-    let home = home(&tree(name).ok()?);
+fn count_in(controller: &str, name: &str) -> Option<PathBuf> {
+    let home = home(&tree(controller).ok()?);
     tidy(&home);
-    let path = home.join(pid.to_string());
-    std::fs::create_dir_all(&path)
-        .and_then(|()| join(&path))
-        .ok()?;
+    let path = home.join(name);
+    make(&path).and_then(|()| join(&path)).ok()?;
     Some(path)
+}
+
+/// Returns what the group of a worker is called. Pids come again, in a container that sees the same tree at the same
+/// time: what is in the group of another run would end with this one.
+fn name(worker: &Identity) -> io::Result<String> {
+    let namespace = pid_namespace()?;
+    Ok(format!("{}-{}-{namespace}", worker.pid, worker.started))
+}
+
+/// Returns the number of this process's pid namespace, which no other has as long as it is there.
+fn pid_namespace() -> io::Result<u64> {
+    Ok(Path::new("/proc/self/ns/pid").metadata()?.ino())
+}
+
+/// Makes a group and those above it. The end of another run removes the place of all runs when it is empty, and that may
+/// be between two steps of this.
+fn make(group: &Path) -> io::Result<()> {
+    let mut result = std::fs::create_dir_all(group);
+    for _ in 0..TRIES {
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                result = std::fs::create_dir_all(group);
+            }
+            _ => break,
+        }
+    }
+    result
 }
 
 /// Returns where this process is in the tree that ends processes.
@@ -318,7 +371,7 @@ fn dirs(group: &Path) -> Vec<PathBuf> {
     let entries = host_file::entries(group).into_iter().flatten().flatten();
     let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     below
-        .map(|entry| entry.path())
+        .flat_map(|entry| dirs(&entry.path()))
         .chain([group.to_owned()])
         .collect()
 }
@@ -333,16 +386,37 @@ fn remove(group: &Path) {
 
 /// Removes the empty groups of workers that are dead.
 fn tidy(home: &Path) {
+    let Ok(namespace) = pid_namespace() else {
+        return;
+    };
     for entry in host_file::entries(home).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let lives = |pid: &str| Path::new("/proc").join(pid).exists();
-        if name
-            .to_str()
-            .is_some_and(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && !lives(pid))
-        {
+        if name.to_str().is_some_and(|name| is_dead(name, namespace)) {
             remove(&entry.path());
         }
     }
+}
+
+/// Returns whether [`name`] gives this name to a worker of the pid namespace that is dead. Of one in another namespace it
+/// cannot be seen; its group may be about to be entered.
+fn is_dead(name: &str, namespace: u64) -> bool {
+    let mut parts = name.split('-').map(str::parse::<u64>);
+    let (Some(Ok(pid)), Some(Ok(started)), Some(Ok(of)), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let Ok(pid) = i32::try_from(pid) else {
+        return false;
+    };
+    of == namespace
+        && match Identity::of(pid) {
+            Ok(now) => now.started != started,
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound
+                    || error.raw_os_error() == Some(nix::libc::ESRCH)
+            }
+        }
 }
 
 /// Returns who is in a group or below it. One that is dead and waits to be reaped is in none.
@@ -395,10 +469,13 @@ fn kill_all(group: &Path) -> Vec<Identity> {
     if found.is_empty() || write(&group.join("cgroup.kill"), "1").is_ok() {
         return found;
     }
-    // Before Linux 5.14, and in version 1: what is frozen does not fork.
+    // Before Linux 5.14, and in version 1: what is frozen does not fork. All of them are thawed, because in version 1 what
+    // is frozen does not die either, and whoever ended a part of the group before may have been killed half-way.
     let freeze = |two: &str, one: &str| {
-        drop(write(&group.join("cgroup.freeze"), two));
-        drop(write(&group.join("freezer.state"), one));
+        for dir in dirs(group) {
+            drop(write(&dir.join("cgroup.freeze"), two));
+            drop(write(&dir.join("freezer.state"), one));
+        }
     };
     freeze("1", "FROZEN");
     for process in members(group)

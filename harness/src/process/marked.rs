@@ -122,14 +122,12 @@ pub(crate) async fn kill_marked(name: &str, value: &str, deadline: Deadline) -> 
 }
 
 /// Becomes this program anew, with the same pid and arguments and without `variable`, so that nobody takes it
-/// for what carries it: the environment that others see of a process is the one that it began with. It leaves the
-/// run's control group as well.
+/// for what carries it: the environment that others see of a process is the one that it began with.
 ///
 /// Returns only when that is not possible, with what the system says.
 #[must_use]
 pub fn shed(exe: &Path, variable: &str) -> io::Error {
     use std::os::unix::process::CommandExt as _;
-    super::cgroup::leave();
     let mut args = std::env::args_os();
     #[expect(clippy::disallowed_methods, reason = "this module is the door")]
     let mut command = std::process::Command::new(exe);

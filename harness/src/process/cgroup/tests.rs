@@ -54,18 +54,145 @@ fn a_run_that_is_started_in_a_run_has_its_group_beside_that_and_not_in_it() {
     assert_eq!(outside(unit), unit);
 }
 
+#[test]
+fn no_other_process_that_has_or_had_the_pid_of_a_worker_has_its_group() {
+    let own = Identity::own().unwrap();
+    let later = Identity {
+        started: own.started + 1,
+        ..own.clone()
+    };
+    assert_ne!(name(&own).unwrap(), name(&later).unwrap());
+    // In a container that sees the same tree another run's worker has the pid at the same time.
+    let namespace = format!("-{}", pid_namespace().unwrap());
+    assert!(name(&own).unwrap().ends_with(&namespace));
+}
+
+#[test]
+fn only_groups_of_workers_that_are_proven_dead_are_tidied_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join(HOME);
+    let own = Identity::own().unwrap();
+    let namespace = pid_namespace().unwrap();
+    let alive = name(&own).unwrap();
+    // Whose pid is another process's by now, and one whose pid is free.
+    let dead = [
+        format!("{}-{}-{namespace}", own.pid, own.started - 1),
+        format!("{}-1-{namespace}", i32::MAX),
+    ];
+    let elsewhere = format!("{}-1-{}", i32::MAX, namespace + 1);
+    let others = ["12", "x-1-2", "1-2", "1-2-3-4"];
+    for name in dead.iter().chain([&alive, &elsewhere]) {
+        std::fs::create_dir_all(home.join(name).join("0")).unwrap();
+    }
+    for name in others {
+        std::fs::create_dir_all(home.join(name)).unwrap();
+    }
+    tidy(&home);
+    for name in [&*alive, &*elsewhere].iter().chain(&others) {
+        assert!(home.join(name).exists(), "{name}");
+    }
+    assert!(home.join(&alive).join("0").exists());
+    for name in &dead {
+        assert!(!home.join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_ends_does_not_take_the_ground_from_one_that_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join(HOME);
+    let end = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || end.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over() {
+                drop(std::fs::remove_dir(&home));
+            }
+        });
+        let made = (0..2000).try_for_each(|_| {
+            make(&home.join("1-2-3/0"))?;
+            remove(&home.join("1-2-3"));
+            Ok::<(), io::Error>(())
+        });
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+        made.unwrap();
+    });
+}
+
 /// A group of this test's, where one can be made.
 fn group() -> Option<Group> {
-    let home = check().ok()?;
+    group_in(&check().ok()?)
+}
+
+fn group_in(home: &Path) -> Option<Group> {
     // No worker has such a name.
     let path = home.join(format!(
         "test-{}-{}",
         std::process::id(),
         rand::random::<u32>()
     ));
-    std::fs::create_dir_all(path.join("0")).unwrap();
+    std::fs::create_dir_all(path.join("0")).ok()?;
     let inode = path.metadata().unwrap().ino();
-    Some(Group { path, inode })
+    let boot = Identity::own().unwrap().boot;
+    Some(Group { path, inode, boot })
+}
+
+/// Starts a process in the group `below` of a group; returns who it is.
+fn sleeper(group: &Group, below: &str) -> Identity {
+    let at = group.path.join(below);
+    std::fs::create_dir_all(&at).unwrap();
+    let script = format!(
+        "echo 0 >{}/cgroup.procs && echo $$ && exec sleep 600 >/dev/null",
+        at.display()
+    );
+    #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+    let mut child = std::process::Command::new("/bin/sh")
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
+    let identity = Identity::of(text.trim().parse().unwrap()).unwrap();
+    // A child that is dead and was not waited for has ended, too.
+    std::thread::spawn(move || drop(child.wait()));
+    identity
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_moved_into_a_group_below_the_runs_is_ended_with_it_and_what_is_of_another_boot_is_not()
+ {
+    let Some(group) = group() else { return };
+    let deep = sleeper(&group, "0/of-its-own/deep");
+    let earlier = Group {
+        boot: "another".to_owned(),
+        ..group.clone()
+    };
+    assert_eq!(earlier.members(), [""; 0]);
+    assert_eq!(earlier.end().await, [""; 0]);
+    assert!(deep.is_alive());
+    assert_eq!(group.members().len(), 1);
+    assert_eq!(group.end().await, [""; 0]);
+    assert!(!deep.is_alive());
+    assert!(!group.path.exists());
+}
+
+/// As a janitor leaves it that was killed between two steps of its own.
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_left_frozen_is_ended_in_the_trees_of_both_versions() {
+    let homes = ["", "freezer"].map(|name| tree(name).map(|at| home(&at)));
+    for home in homes.into_iter().flatten() {
+        let Some(group) = group_in(&home) else {
+            continue;
+        };
+        let frozen = sleeper(&group, "0");
+        for (file, text) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {
+            drop(write(&group.path.join("0").join(file), text));
+        }
+        assert_eq!(group.end().await, [""; 0], "{}", home.display());
+        assert!(!frozen.is_alive(), "{}", home.display());
+        assert!(!group.path.exists(), "{}", home.display());
+    }
 }
 
 /// As a user without a tree of his own or in a container there is none to be had; `tests/swarm/dead.rs` shows the same
