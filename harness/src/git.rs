@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod files;
 pub mod http;
 mod local;
+pub mod memory;
 mod reference;
 mod remote;
 pub mod snapshot;

@@ -30,6 +30,7 @@ mod once;
 mod once_options;
 mod once_races;
 mod overlays;
+mod packs;
 mod pages;
 mod pipelines;
 mod policy;

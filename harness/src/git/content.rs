@@ -93,6 +93,8 @@ impl ContentError {
             ErrorClass::Tree,
             ErrorClass::Invalid,
             ErrorClass::Index,
+            // One that is larger than a fetch may be.
+            ErrorClass::NoMemory,
         ];
         let is_malformed =
             malformed.contains(&source.class()) && source.code() != ErrorCode::NotFound;

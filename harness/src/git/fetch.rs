@@ -15,7 +15,7 @@ use super::source::{Source, SourceError};
 use super::tags::{self, Tag};
 use super::token::Token;
 use super::transport;
-use super::{Fault, checkout, reference, remote, worktree};
+use super::{Fault, checkout, memory, reference, remote, worktree};
 use crate::name::GitRef;
 
 /// What to fetch, and where to.
@@ -141,6 +141,17 @@ pub enum FetchError {
     /// The server could not be asked, or refused.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// It has an object that is too large to be read.
+    #[error(
+        "`{place}` has an object that takes more than {} MiB of memory",
+        memory::FETCH_CEILING >> 20
+    )]
+    Memory {
+        /// The repository.
+        place: String,
+        /// What libgit2 says.
+        source: git2::Error,
+    },
     /// Something is where the repository is to be.
     #[error("the destination `{path}` exists already")]
     DestinationExists {
@@ -216,6 +227,7 @@ impl FetchError {
             | Self::NoCommit { .. }
             | Self::Partial { .. }
             | Self::TooManyRefs { .. }
+            | Self::Memory { .. }
             | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
             // A forge hides what a client may not see: GitHub and Gitea answer both alike. The source is wrong, or
             // this host has no token for it; the host itself is well.
@@ -252,9 +264,13 @@ impl FetchError {
     }
 
     pub(super) fn git(doing: &'static str, place: &Path, source: git2::Error) -> Self {
+        let place = place.display().to_string();
+        if memory::is_short(&source) {
+            return Self::Memory { place, source };
+        }
         Self::Git {
             doing,
-            place: place.display().to_string(),
+            place,
             source,
         }
     }
@@ -330,7 +346,10 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, FetchError> {
             path: destination.clone(),
         });
     }
-    fill(request).map_err(|error| {
+    let bound = memory::Bound::enter();
+    let filled = fill(request);
+    drop(bound);
+    filled.map_err(|error| {
         match fs::remove_dir_all(destination) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %destination.display(), error = %e, "a failed fetch leaves files behind");
