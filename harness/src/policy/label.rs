@@ -25,6 +25,10 @@ const KNOWN: [&str; 5] = [
     "org.label-schema",
 ];
 
+/// What a stranger's labels below `coop-cloud` say. By `autoupdate` kadabra deploys what the catalogue has next over the
+/// app: nothing that was judged, with the variables of the stranger.
+const CATALOGUE: [&str; 5] = ["version", "timeout", "recipe", "chaos", "chaos-version"];
+
 /// The most labels of one place that are named where they are left out.
 const NAMED: usize = 5;
 
@@ -152,7 +156,11 @@ fn is_deployed(label: &str, level: &Level) -> bool {
         let mut spaces = grant.labels.iter();
         spaces.any(|space| in_space(label, space, &['.', '_', '-']))
     };
-    KNOWN.iter().any(|space| within(space))
+    let last = label.trim().rsplit('.').next().unwrap_or_default();
+    let is_known = |space: &str| {
+        space != "coop-cloud" || CATALOGUE.iter().any(|one| one.eq_ignore_ascii_case(last))
+    };
+    KNOWN.iter().any(|space| within(space) && is_known(space))
         || match level {
             Level::ByHand => true,
             Level::Granted(grant) => granted(grant),

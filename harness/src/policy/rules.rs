@@ -119,7 +119,7 @@ rules! {
         "leave it out; a certificate resolver comes from the gateway", true;
     DOCKER_LABEL = "P032", "labels `com.docker.*`", "no", None,
         "By these labels the engine and its tools know whose something is.", "leave it out", true;
-    OTHERS_LABEL = "P033", "other labels", "not deployed: only `traefik`, `coop-cloud`, `backupbot`, `org.opencontainers` and `org.label-schema` are", Some("labels"),
+    OTHERS_LABEL = "P033", "other labels", "not deployed: only `traefik`, `backupbot`, `org.opencontainers`, `org.label-schema` are, and of `coop-cloud` `version`, `timeout`, `recipe`, `chaos` and `chaos-version`", Some("labels"),
         "Programs that operators run beside the Swarm obey labels, and route hosts or run commands by them.", "leave it out, or have the operator grant it", false;
     ISOLATION_LOST = "P034", "`privileged`, `devices`, `network_mode`, `pid`, `ipc`, `userns_mode`, `cgroup_parent`, `cgroupns_mode`, `security_opt` that loosen; `oom_score_adj`", "no", None,
         "Most of it Swarm ignores today, so the app cannot need it; and it would give the container the host.",

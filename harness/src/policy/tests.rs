@@ -268,7 +268,7 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
 
 #[test]
 fn labels_of_other_programs_are_not_deployed_unless_a_grant_lists_them() {
-    let text = "services:\n  app:\n    image: a\n    labels: {caddy: cloud.example.org, swag: enable, org.opencontainers.image.title: x}\n    deploy:\n      labels:\n        - homepage.href=http://x\n        - backupbot.backup=true\n        - traefik.enable=true\n        - Caddy_1.reverse_proxy=x\n        - coop-cloud.${STACK_NAME}.version=1.0.0+1\nvolumes: {v: {labels: [ofelia.enabled=true, org.label-schema.name=v]}}\n";
+    let text = "services:\n  app:\n    image: a\n    labels: {caddy: cloud.example.org, swag: enable, org.opencontainers.image.title: x}\n    deploy:\n      labels:\n        - homepage.href=http://x\n        - backupbot.backup=true\n        - traefik.enable=true\n        - Caddy_1.reverse_proxy=x\n        - coop-cloud.${STACK_NAME}.version=1.0.0+1\n        - coop-cloud.${STACK_NAME}.autoupdate=true\nvolumes: {v: {labels: [ofelia.enabled=true, org.label-schema.name=v]}}\n";
     let deployed = |level: Level| {
         let judged = judged(level, &[("compose.yml", text)]).unwrap();
         let document = judged.resolved().document();
@@ -308,6 +308,7 @@ fn labels_of_other_programs_are_not_deployed_unless_a_grant_lists_them() {
         "`caddy`",
         "`swag` of `app`",
         "`homepage.href`",
+        "`coop-cloud.evil-00aa11_ci_localhost.autoupdate` of `app`",
         "`ofelia.enabled` of `volumes.v`",
     ] {
         assert!(said.contains(word), "no {word} in {said}");
@@ -322,7 +323,7 @@ fn labels_of_other_programs_are_not_deployed_unless_a_grant_lists_them() {
         .warnings()
         .iter()
         .filter(|found| found.rule == "P033");
-    assert_eq!(warned.count(), 5);
+    assert_eq!(warned.count(), 6);
     let (labels, said) = deployed(Level::ByHand);
     assert!(
         labels.contains("swag") && said.is_empty(),

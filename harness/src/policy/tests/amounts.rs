@@ -161,7 +161,7 @@ fn labels_are_bounded_because_a_gateway_compiles_them() {
     assert_eq!(ids(&services(9)), Vec::<&str>::new());
     assert_eq!(ids(&services(12)), ["P026"]);
     let many: Vec<String> = (0..1000)
-        .map(|at| format!("coop-cloud.{at}: {}", "x".repeat(30)))
+        .map(|at| format!("coop-cloud.{at}.version: {}", "x".repeat(30)))
         .collect();
     assert_eq!(ids(&found(many.join(", "))), ["P026"]);
 }
