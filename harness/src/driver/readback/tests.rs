@@ -37,12 +37,8 @@ fn there(resolved: &Resolved, stack: &StackName) -> StackSpec {
 /// Where a value of a spec is, what becomes of it, and what is said then.
 type Change = (&'static str, Value, &'static str);
 
-#[test]
-fn every_difference_between_plan_and_engine_is_named_and_no_value_of_a_variable() {
-    let (resolved, stack) = resolved();
-    let same = there(&resolved, &stack);
-    assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
-    let changes: [Change; 28] = [
+fn changes() -> [Change; 28] {
+    [
         (
             "/Labels",
             json!({}),
@@ -179,19 +175,32 @@ fn every_difference_between_plan_and_engine_is_named_and_no_value_of_a_variable(
             json!({"of": [1]}),
             "has Unheard.of `1`, which was not planned",
         ),
-    ];
-    for (place, value, says) in changes {
-        let mut other = same.clone();
-        let (parent, key) = place.rsplit_once('/').unwrap();
-        let spec = other.services.values_mut().next().unwrap();
-        let parent = spec.pointer_mut(parent).unwrap();
-        match (parent, key.parse::<usize>()) {
-            (Value::Array(items), Ok(_)) => items.push(value),
-            (parent, _) if value.is_null() => {
-                parent.as_object_mut().unwrap().remove(key).unwrap();
-            }
-            (parent, _) => parent[key] = value,
+    ]
+}
+
+/// Returns what the engine shows with `value` at `place`.
+fn changed(same: &StackSpec, place: &str, value: Value) -> StackSpec {
+    let mut other = same.clone();
+    let (parent, key) = place.rsplit_once('/').unwrap();
+    let spec = other.services.values_mut().next().unwrap();
+    let parent = spec.pointer_mut(parent).unwrap();
+    match (parent, key.parse::<usize>()) {
+        (Value::Array(items), Ok(_)) => items.push(value),
+        (parent, _) if value.is_null() => {
+            parent.as_object_mut().unwrap().remove(key).unwrap();
         }
+        (parent, _) => parent[key] = value,
+    }
+    other
+}
+
+#[test]
+fn every_difference_between_plan_and_engine_is_named_and_no_value_of_a_variable() {
+    let (resolved, stack) = resolved();
+    let same = there(&resolved, &stack);
+    assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
+    for (place, value, says) in changes() {
+        let other = changed(&same, place, value);
         let said = difference(&resolved, &stack, &other, Deployer::Docker);
         let said = said.unwrap_or_else(|| panic!("nothing is said of {place}"));
         assert!(
@@ -227,23 +236,51 @@ fn what_an_older_client_passes_over_is_no_difference_and_what_nobody_planned_is(
     assert!(said.contains("OomScoreAdj `5` where `100`"), "{said}");
 }
 
+/// What abra makes itself, and nothing else that its deploys could differ in.
 #[test]
-fn what_abra_adds_is_no_difference() {
+fn four_things_of_what_abra_deploys_are_not_compared_and_everything_else_is() {
     let (resolved, stack) = resolved();
-    let mut there = there(&resolved, &stack);
-    for spec in there.services.values_mut() {
-        spec["Labels"][format!("coop-cloud.{stack}.chaos")] = "true".into();
-        let template = &mut spec["TaskTemplate"];
-        template["Placement"] = json!({"Platforms": [{"OS": "linux"}]});
-        let container = &mut template["ContainerSpec"];
-        container["Env"] = json!(["TYPE=x"]);
-        container["Image"] = "a:latest@sha256:00".into();
+    let same = there(&resolved, &stack);
+    let says = |place: &str, value: Value| {
+        let other = changed(&same, place, value);
+        assert!(
+            difference(&resolved, &stack, &other, Deployer::Docker).is_some(),
+            "{place}"
+        );
+        difference(&resolved, &stack, &other, Deployer::Abra)
+    };
+    let own: [(&str, Value); 4] = [
+        ("/Labels/coop-cloud.note-012345_z.chaos", json!("true")),
+        ("/TaskTemplate/ContainerSpec/Env", json!(["TYPE=x"])),
+        (
+            "/TaskTemplate/ContainerSpec/Image",
+            json!("a:latest@sha256:00"),
+        ),
+        (
+            "/TaskTemplate/Placement",
+            json!({"Platforms": [{"OS": "linux"}]}),
+        ),
+    ];
+    for (place, value) in &own {
+        assert_eq!(says(place, value.clone()), None, "{place}");
     }
-    assert_eq!(difference(&resolved, &stack, &there, Deployer::Abra), None);
-    assert!(difference(&resolved, &stack, &there, Deployer::Docker).is_some());
-    for spec in there.services.values_mut() {
-        spec["TaskTemplate"]["ContainerSpec"]["User"] = "0".into();
+    let is_own = |place: &str, value: &Value| {
+        let is =
+            |(own, of): &(&str, Value)| *own == place && (place.ends_with("/Env") || of == value);
+        own.iter().any(is)
+    };
+    for (place, value, words) in changes() {
+        if !is_own(place, &value) {
+            let said = says(place, value).unwrap_or_else(|| panic!("nothing is said of {place}"));
+            assert!(said.contains(words), "{place}: {said}");
+        }
     }
-    let said = difference(&resolved, &stack, &there, Deployer::Abra).unwrap();
-    assert!(said.contains("ContainerSpec.User `0`"), "{said}");
+    let mut other = same;
+    other.configs.insert(format!("{stack}_c"), Vec::new());
+    other.services.insert("more".to_owned(), json!({}));
+    let said = difference(&resolved, &stack, &other, Deployer::Abra).unwrap();
+    assert!(
+        said.contains("service `more`") && said.contains("holds something else"),
+        "{said}"
+    );
 }
