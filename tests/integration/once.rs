@@ -494,10 +494,10 @@ fn bad_input_is_refused_before_anything_is_made() {
 /// Another user sees the pid, waits, gets the code, and can do nothing else.
 #[test]
 fn another_user_may_wait() {
-    if !nix::unistd::geteuid().is_root() {
-        // Nobody else can become another user.
-        return;
-    }
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "only root can become another user: run this test as root"
+    );
     let tasks = Tasks::new();
     let open =
         |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o711)).unwrap();

@@ -251,7 +251,9 @@ fn sweep(zone: &str) {
         for object in &objects {
             let (kind, name) = object.split_once(' ').expect("a kind and a name");
             let force: &[&str] = match kind {
-                "container" | "volume" => &["rm", "-f"],
+                // With the volumes that have no name: nothing else leads to them.
+                "container" => &["rm", "-f", "-v"],
+                "volume" => &["rm", "-f"],
                 _ => &["rm"],
             };
             // A failed test may fail to clean up as well; it has said so already.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cancel::kill_both;
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::{command, copy, git};
+use crate::support::{command, copy, git, read_results};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -76,14 +76,14 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Returns a stranger's recipe with a database on a network of its own, and its name.
-fn recipe(env: &SwarmEnv, name: &str) -> PathBuf {
+/// Returns a stranger's recipe with a database on a network of its own, whose app asks for `aliases` on `proxy`.
+fn recipe(env: &SwarmEnv, name: &str, aliases: &[&str]) -> PathBuf {
     let recipe = env.recipe(name);
     let compose = recipe.join("compose.yml");
     env.edit(
         &compose,
         "      - proxy\n",
-        "      - proxy\n      - inner\n",
+        &format!("      proxy: {{aliases: {aliases:?}}}\n      inner:\n"),
     );
     let db = "services:\n  db:\n    image: recipe-ci/notes:1\n    command: [sleep, '1000']\n    init: true\n    \
               networks: [inner]\n    healthcheck: {test: ['CMD', 'true'], interval: 1s}\n";
@@ -129,7 +129,7 @@ cd ROOT
 stack=$(echo "$CCCI_APP_DOMAIN" | tr . _)
 of() { docker ps -q --filter label=com.docker.swarm.service.name="$1"; }
 recipe-ci app http /cgi-bin/notes >served
-for name in db ${stack}_db app ${stack}_app; do
+for name in db ${stack}_db app ${stack}_app VICTIM gateway; do
     recipe-ci app exec -- nslookup $name >"app-$name" || :
     docker exec "$(of VICTIM)" nslookup $name >"victim-$name" || :
     docker exec "$(of GATEWAY)" nslookup $name >"gateway-$name" || :
@@ -142,10 +142,29 @@ echo "$stack" >stack
         .replace("VICTIM", &db)
         .replace("GATEWAY", &gateway);
     env.overlay("notes", "custom/test_look.sh", &look);
-    let recipe = recipe(&env, "notes");
-    let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
+    // The names of what is on the gateway's network: a service, and the gateway itself.
+    let taken = [db.as_str(), "gateway"];
+    let recipe = recipe(&env, "notes", &taken);
+    let compose = recipe.join("compose.yml");
+    let own = harness::host_file::text(&compose).unwrap();
+    // Nor are requests for another domain led to it.
+    let host = "Host(`cloud.example.org`) || Host(`${DOMAIN}`";
+    env.edit(&compose, "Host(`${DOMAIN}`", host);
+    git(
+        &recipe,
+        &["commit", "-q", "-a", "-m", "feat: more visitors"],
+    );
+    let args = ["run", "--src", recipe.to_str().unwrap()];
+    env.run(args).refused(&["P028", "cloud.example.org"]);
+    assert_eq!(networks_of(&container_of(&gateway).unwrap()), before);
+    std::fs::write(&compose, own).unwrap();
+    git(
+        &recipe,
+        &["commit", "-q", "-a", "-m", "fix: no visitors of others"],
+    );
+    let done = env.run([&args[..], &["--run-id", "served"]].concat());
     done.expect(0);
-    let results = env.results();
+    let results = read_results(&env.root.join("runs/served"));
     for rung in ["install", "upgrade", "custom"] {
         assert_eq!(results["rungs"][rung], "pass", "{results:#}");
     }
@@ -169,6 +188,20 @@ echo "$stack" >stack
             assert!(found.is_disjoint(&ours), "{who} {name}: {found:?}");
             assert!(found.is_disjoint(&seen("app", name)), "{who} {name}");
         }
+    }
+    // What the app is called on `proxy` it is called in the run alone.
+    for name in taken {
+        assert_eq!(
+            seen("app", name).len(),
+            1,
+            "{}",
+            text(&format!("app-{name}"))
+        );
+        let theirs = seen("victim", name);
+        assert!(!theirs.is_empty(), "{}", text(&format!("victim-{name}")));
+        assert_eq!(seen("gateway", name), theirs, "{name}");
+        assert!(theirs.is_disjoint(&ours), "{name}: {theirs:?}");
+        assert!(theirs.is_disjoint(&seen("app", name)), "{name}: {theirs:?}");
     }
     assert!(seen("victim", &own_db).is_empty() && seen("victim", &own_app).is_empty());
     assert!(seen("gateway", &own_db).is_empty());

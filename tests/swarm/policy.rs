@@ -6,7 +6,7 @@ use harness::host_file;
 use serde_json::Value;
 
 use crate::engine::{SwarmEnv, docker, objects_of};
-use crate::support::git;
+use crate::support::{command, git};
 
 fn commit(env: &SwarmEnv, name: &str, compose: &str) -> PathBuf {
     let path = env.root.join("recipes").join(name);
@@ -165,16 +165,37 @@ fn a_strangers_backup_ends_at_a_ceiling_and_the_tier_says_so() {
     env.assert_nothing_left();
 }
 
+/// A config of somebody else's, which goes with this, whatever the test comes to.
+struct Config(String);
+
+impl Config {
+    /// Makes one outside of the test's zone, which the test's own end sweeps.
+    fn create(env: &SwarmEnv, content: &str) -> Self {
+        let name = format!("victim-{}", env.zone.split('.').next().unwrap());
+        let file = env.write("victim", content).display().to_string();
+        docker(&["config", "create", &name, &file]);
+        Self(name)
+    }
+
+    fn inspect(&self) -> String {
+        docker(&["config", "inspect", &self.0])
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        drop(command("docker").args(["config", "rm", &self.0]).output());
+    }
+}
+
 /// A quick run has the recipe's kept data in its hands before it knows what the head asks for: one that is refused leaves
 /// the kept app, and what the head names, as they were.
 pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
     let env = &scene.env;
     let good = scene.good();
-    // Not in the test's zone, of which only the kept app is there.
-    let victim = format!("victim-{}", env.zone.split('.').next().unwrap());
-    let file = env.write("victim", "victim-canary").display().to_string();
-    docker(&["config", "create", &victim, &file]);
-    let before = docker(&["config", "inspect", &victim]);
+    // Of the test's zone only the kept app is there.
+    let config = Config::create(env, "victim-canary");
+    let (victim, before) = (&config.0, config.inspect());
     let compose = scene.recipe.join("compose.yml");
     let plain = host_file::text(&compose).unwrap();
     let path = scene.recipe.to_str().unwrap();
@@ -211,11 +232,10 @@ pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
         if source == "--src" {
             assert_eq!(results["verdict"], "refused", "{results:#}");
         }
-        assert_eq!(docker(&["config", "inspect", &victim]), before, "{id}");
+        assert_eq!(config.inspect(), before, "{id}");
         scene.assert_at_rest("idle");
         assert_eq!(scene.good(), good, "{id}");
     }
-    docker(&["config", "rm", &victim]);
     std::fs::write(&compose, plain).unwrap();
     git(&scene.recipe, &["commit", "-q", "-am", "as it was"]);
 }
