@@ -32,8 +32,15 @@ const RETRIES: i64 = 3;
 /// The exit code of a process that SIGKILL ended: 128 + 9.
 const KILLED: i64 = 137;
 
-/// How long a container without a `start_period` may take to begin.
+/// Docker's own interval: `defaultProbeInterval` in the same file.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// How long any container may take to begin: some wait for a lock, a remote or a clock, and do nothing meanwhile.
 const BEGINNING: Duration = Duration::from_secs(60);
+
+/// How long before the end of its patience an app without a `start_period` may be found at rest, which takes 25 s: what
+/// it says then Swarm would take for its answer, too.
+const LAST: Duration = Duration::from_secs(30);
 
 /// How many of a log's lines are compared with those of the task before.
 const LINES: usize = 200;
@@ -49,7 +56,8 @@ pub struct Probe {
     pub took: Duration,
     /// Whether it began after the `start_period`, in which a failure counts for nothing.
     pub counts: bool,
-    /// Whether what starts may be expected to have begun: after the `start_period`, or a minute where there is none.
+    /// Whether what starts may be expected to have begun: after the `start_period`, where there is none shortly before
+    /// Swarm would kill it, and never within the first minute.
     pub is_late: bool,
 }
 
@@ -196,6 +204,18 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
     let streak = health.failing_streak.unwrap_or(0);
     let period = check.start_period.unwrap_or(0);
     let period = Duration::from_nanos(u64::try_from(period).unwrap_or(0));
+    let beginning = match period.is_zero() {
+        // `interval` × `retries` is all that the recipe says of how long it may take.
+        true => {
+            let interval = check.interval.and_then(|nanos| u64::try_from(nanos).ok());
+            let interval = interval.filter(|nanos| *nanos > 0);
+            let interval = interval.map_or(EVERY, Duration::from_nanos);
+            let retries = u32::try_from(retries.unwrap_or(RETRIES)).unwrap_or(u32::MAX);
+            interval.saturating_mul(retries).saturating_sub(LAST)
+        }
+        false => period,
+    };
+    let beginning = beginning.max(BEGINNING);
     let moment = |text: Option<String>| text?.parse::<Timestamp>().ok();
     let started = moment(state.started_at);
     let probe = |result: HealthcheckResult| {
@@ -204,14 +224,13 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
             Duration::try_from(later?.duration_since(earlier?)).ok()
         };
         let after = since(started, start);
-        let patience = if period.is_zero() { BEGINNING } else { period };
         Probe {
             code: result.exit_code.unwrap_or(0),
             output: result.output.unwrap_or_default(),
             // Not known is long.
             took: since(start, end).unwrap_or(COSTLY),
             counts: after.is_some_and(|after| after >= period),
-            is_late: after.is_some_and(|after| after >= patience),
+            is_late: after.is_some_and(|after| after >= beginning),
         }
     };
     let log = health.log.unwrap_or_default().into_iter();
@@ -340,20 +359,38 @@ mod tests {
         }
     }
 
+    /// A container that sleeps, for a lock or a remote, looks like one that is broken.
     #[test]
-    fn a_container_without_a_start_period_has_a_minute_to_begin() {
-        let late = |period: i64| -> Vec<bool> {
-            let at = |second: u32| json!({"Start": format!("2026-01-01T00:0{}:{:02}Z", second / 60, second % 60), "End": "2026-01-01T00:03:00Z", "ExitCode": 1});
+    fn a_container_may_sleep_for_a_minute_for_its_start_period_and_else_for_the_patience_of_its_check()
+     {
+        let late = |check: serde_json::Value| -> Vec<u32> {
+            let at = |second: u32| json!({"Start": format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60), "End": "2026-01-01T00:09:00Z", "ExitCode": 1});
+            let seconds = [5, 59, 60, 89, 90, 269, 270];
             let inspected = json!({
-                "State": {"StartedAt": "2026-01-01T00:00:00Z", "Health": {"Log": [at(5), at(59), at(60)]}},
-                "Config": {"Healthcheck": {"StartPeriod": period}},
+                "State": {"StartedAt": "2026-01-01T00:00:00Z", "Health": {"Log": seconds.map(at)}},
+                "Config": {"Healthcheck": check},
             });
             let checked = checked_of(serde_json::from_value(inspected).unwrap());
-            checked.probes.iter().map(|probe| probe.is_late).collect()
+            let late = seconds
+                .iter()
+                .zip(&checked.probes)
+                .filter(|(_, probe)| probe.is_late);
+            late.map(|(second, _)| *second).collect()
         };
-        assert_eq!(late(0), [false, false, true]);
-        assert_eq!(late(5_000_000_000), [true, true, true]);
-        assert_eq!(late(60_000_000_000), [false, false, true]);
+        let second = 1_000_000_000_u64;
+        let period = |seconds: u64| json!({"StartPeriod": seconds * second, "Interval": 30 * second, "Retries": 10});
+        for (check, first) in [
+            // Docker's own: killed after 90 s.
+            (json!({}), 60),
+            (json!({"Interval": 5 * second, "Retries": 3}), 60),
+            // As a recipe has it, and as a run checks it.
+            (json!({"Interval": 30 * second, "Retries": 10}), 270),
+            (json!({"Interval": 2 * second, "Retries": 150}), 270),
+            (period(5), 60),
+            (period(90), 90),
+        ] {
+            assert_eq!(late(check.clone()).first(), Some(&first), "{check}");
+        }
     }
 
     #[test]
@@ -518,7 +555,7 @@ mod tests {
         assert!(!read(&inspected).is_unhealthy);
         let probes = checked.probes;
         let expected = |code, output: &str, took, counts| Probe {
-            is_late: counts,
+            is_late: false,
             code,
             output: output.to_owned(),
             took: Duration::from_millis(took),

@@ -162,7 +162,10 @@ impl Checks {
         let probe = self.starting.get(service)?;
         Some(Unhealthy {
             service: service.clone(),
-            reason: format!("{}; {how}", probe.said()),
+            reason: format!(
+                "{}; {how}. If it waits for something meanwhile, say so with a longer `start_period`",
+                probe.said()
+            ),
         })
     }
 
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(
             found.to_string(),
             "the healthcheck of service `app` does not pass: exit code 7: `curl: (7) Connection refused`; it said so \
-             for 25 s"
+             for 25 s. If it waits for something meanwhile, say so with a longer `start_period`"
         );
     }
 
