@@ -64,8 +64,9 @@ pub enum Wish<'a> {
     Seed(&'a str),
     /// Say what it says.
     Read,
-    /// Empty it.
-    Wipe,
+    /// Have it say this in the place of what it says. The row stays: a restore that only adds what is missing meets it, as
+    /// it meets the app's own.
+    Overwrite(&'a str),
     /// Remove it.
     Drop,
 }

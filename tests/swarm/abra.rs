@@ -131,6 +131,7 @@ parity! {
         no_upgrade_base: "no-upgrade-base",
         notes_pytest: "notes-pytest",
         pull_missing: "pull-missing",
+        restore_adds_to_the_data: "restore-adds-to-the-data",
         restore_does_not_restore: "restore-does-not-restore",
         serves_404: "serves-404",
         slow_start: "slow-start",

@@ -147,6 +147,7 @@ fixtures! {
     notes_pytest: "notes-pytest",
     pull_missing: "pull-missing",
     required_variable: "required-variable",
+    restore_adds_to_the_data: "restore-adds-to-the-data",
     restore_does_not_restore: "restore-does-not-restore",
     restore_ignores_dump: "restore-ignores-dump",
     serves_404: "serves-404",

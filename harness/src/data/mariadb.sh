@@ -67,9 +67,9 @@ ask_mariadb() {
     # Tables without a key cannot be made where a cluster wants one.
     case $op in
         locate) todo= ;;
-        seed) todo="CREATE TABLE IF NOT EXISTS $table (marker varchar(100) CHARACTER SET ascii PRIMARY KEY);
-            DELETE FROM $table; INSERT INTO $table VALUES ('$value'); COMMIT; SELECT CONCAT('value:', marker) FROM $table" ;;
-        read | wipe | drop)
+        seed) todo="CREATE TABLE IF NOT EXISTS $table (id int PRIMARY KEY, marker varchar(100) CHARACTER SET ascii);
+            DELETE FROM $table; INSERT INTO $table VALUES (1, '$value'); COMMIT; SELECT CONCAT('value:', marker) FROM $table" ;;
+        read | overwrite | drop)
             todo=
             there=$(mariadb_sql -e "SELECT COUNT(*) FROM information_schema.tables
                 WHERE table_name = '$table' AND table_schema = DATABASE()" "$database")
@@ -80,7 +80,7 @@ ask_mariadb() {
             esac
             case $op in
                 read) todo="SELECT CONCAT('value:', marker) FROM $table" ;;
-                wipe) todo="DELETE FROM $table; COMMIT; SELECT CONCAT('value:', marker) FROM $table" ;;
+                overwrite) todo="UPDATE $table SET marker = '$value'; COMMIT; SELECT CONCAT('value:', marker) FROM $table" ;;
                 drop) todo="DROP TABLE $table; SELECT 'value:left' FROM information_schema.tables
                     WHERE table_name = '$table' AND table_schema = DATABASE()" ;;
             esac

@@ -23,7 +23,7 @@ ask_mongodb() {
         locate) todo= ;;
         seed) todo="c.deleteMany({}); c.insertOne({_id: 'marker', marker: '$value'});" ;;
         read) todo= ;;
-        wipe) todo="c.deleteMany({});" ;;
+        overwrite) todo="c.updateMany({}, {\$set: {marker: '$value'}});" ;;
         drop) todo="c.drop(); if (d.getCollectionNames().indexOf('$table') >= 0) print('value:left');" ;;
     esac
     # All in one function: what a shell answers to each line is chatter. The app's database is the one that is named if

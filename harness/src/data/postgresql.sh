@@ -57,9 +57,9 @@ SET ROLE :"owner";
 \\endif
 \\set ON_ERROR_STOP on
 BEGIN;
-CREATE TABLE IF NOT EXISTS :"schema".$table (marker text);
+CREATE TABLE IF NOT EXISTS :"schema".$table (id int PRIMARY KEY, marker text);
 DELETE FROM :"schema".$table;
-INSERT INTO :"schema".$table VALUES ('$value');
+INSERT INTO :"schema".$table VALUES (1, '$value');
 COMMIT;
 SELECT 'value:' || marker FROM :"schema".$table;
 SQL
@@ -98,7 +98,7 @@ ask_postgresql() {
     case $op in
         seed) todo=$(postgresql_seed) ;;
         read) todo=$(postgresql_there "SELECT 'value:' || marker FROM :\"schema\".$table;") ;;
-        wipe) todo=$(postgresql_there "DELETE FROM :\"schema\".$table; SELECT 'value:' || marker FROM :\"schema\".$table;") ;;
+        overwrite) todo=$(postgresql_there "UPDATE :\"schema\".$table SET marker = '$value'; SELECT 'value:' || marker FROM :\"schema\".$table;") ;;
         drop) todo=$(postgresql_there "DROP TABLE :\"schema\".$table; SELECT 'value:left' FROM pg_class WHERE relname = '$table';") ;;
     esac
     pick=

@@ -64,9 +64,9 @@ ask_redis() {
     fi
     case $op in
         locate) output= ;;
-        seed) output=$(redis_cli "SET $table value:$value" "GET $table") ;;
+        seed | overwrite) output=$(redis_cli "SET $table value:$value" "GET $table") ;;
         read) output=$(redis_cli "GET $table") ;;
-        wipe | drop) output=$(redis_cli "DEL $table" "GET $table") ;;
+        drop) output=$(redis_cli "DEL $table" "GET $table") ;;
     esac
     case $output in
         *ERR* | *OOM* | *READONLY* | *MISCONF* | *NOPERM* | *'Could not'*) say failed "$(complaint)" ;;

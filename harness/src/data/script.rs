@@ -23,7 +23,7 @@ pub(super) fn text(question: &Question<'_>) -> String {
         Wish::Locate => ("locate", ""),
         Wish::Seed(value) => ("seed", value),
         Wish::Read => ("read", ""),
-        Wish::Wipe => ("wipe", ""),
+        Wish::Overwrite(value) => ("overwrite", value),
         Wish::Drop => ("drop", ""),
     };
     let known = question.of;

@@ -57,10 +57,10 @@ ask_sqlite() {
     sqlite_client || has_client=no
     case $op in
         locate) set -- "SELECT 'value:there' WHERE 0" ;;
-        seed) set -- "CREATE TABLE IF NOT EXISTS $table (marker text)" "DELETE FROM $table" \
-            "INSERT INTO $table VALUES ('$value')" "SELECT 'value:' || marker FROM $table" ;;
+        seed) set -- "CREATE TABLE IF NOT EXISTS $table (id int PRIMARY KEY, marker text)" "DELETE FROM $table" \
+            "INSERT INTO $table VALUES (1, '$value')" "SELECT 'value:' || marker FROM $table" ;;
         read) set -- "SELECT 'value:' || marker FROM $table" ;;
-        wipe) set -- "DELETE FROM $table" "SELECT 'value:' || marker FROM $table" ;;
+        overwrite) set -- "UPDATE $table SET marker = '$value'" "SELECT 'value:' || marker FROM $table" ;;
         drop) set -- "DROP TABLE IF EXISTS $table" "SELECT 'value:left' FROM sqlite_master WHERE name = '$table'" ;;
     esac
     printf '%s\n' "$files" | while IFS= read -r database; do

@@ -14,6 +14,9 @@ use crate::data::{Answer, Database, Hints, Kind, Known, Question, Said, Wish, as
 use crate::swarm::EngineError;
 use crate::swarm::service::StackState;
 
+/// What is written after the backup, in the place of what was seeded.
+const LATER: &str = "later";
+
 /// The databases of an app that were found, and what was put into them.
 #[derive(Debug, Clone, Default)]
 pub struct Databases {
@@ -106,22 +109,25 @@ impl Databases {
 }
 
 impl Bench {
-    /// Empties our tables and says so.
-    async fn wipe_databases(&self, tally: &mut Tally<'_>) -> Result<(), EngineError> {
+    /// Overwrites what was seeded and says so.
+    async fn overwrite_databases(&self, tally: &mut Tally<'_>) -> Result<(), EngineError> {
         let state = self.state().await?;
         let asked = self.databases.seeded.iter().map(async |one| {
-            let answer = self.ask_again(&state, one, Wish::Wipe).await?;
+            let answer = self.ask_again(&state, one, Wish::Overwrite(LATER)).await?;
             Ok::<_, EngineError>((one, answer))
         });
         for (one, answer) in try_join_all(asked).await? {
-            let wiped = match answer {
-                Some(Said::Done(values)) if values.is_empty() => Ok(None),
+            let overwritten = match answer {
+                Some(Said::Done(values)) if values == [LATER] => Ok(None),
                 answer => Err(format!(
-                    "what was seeded cannot be removed, so a restore proves nothing: {}",
+                    "what was seeded cannot be changed, so a restore proves nothing: {}",
                     in_words(answer)
                 )),
             };
-            tally.check(&format!("generic: data wiped — {}", one.database), wiped);
+            tally.check(
+                &format!("generic: data overwritten — {}", one.database),
+                overwritten,
+            );
         }
         Ok(())
     }
@@ -264,11 +270,11 @@ impl Bench {
     }
 }
 
-/// Wipes our tables; what cannot be wiped fails the tier.
-pub(super) async fn wipe(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
-    let wiped = bench.wipe_databases(tally).await;
-    if let Err(reason) = super::app_fault(wiped)? {
-        tally.check("generic: data wiped", Err(reason));
+/// Overwrites what was seeded; what cannot be overwritten fails the tier.
+pub(super) async fn overwrite(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
+    let overwritten = bench.overwrite_databases(tally).await;
+    if let Err(reason) = super::app_fault(overwritten)? {
+        tally.check("generic: data overwritten", Err(reason));
     }
     Ok(())
 }
@@ -286,7 +292,12 @@ pub(super) async fn clear(bench: &Bench) -> Result<(), TierError> {
 /// Judges what a database said when it was asked for `value`.
 fn found(said: Said, value: &str, kind: Kind) -> Found {
     match said {
-        Said::Done(values) if values.iter().any(|one| one == value) => Found::Kept,
+        Said::Done(values) if values == [value] => Found::Kept,
+        Said::Done(values) if values.iter().any(|one| one == LATER) => Found::Lost(
+            "it has what was written after the backup: nothing is loaded, or only what is not there. `pg_dump --clean` and \
+             `mongorestore --drop` put back rows that are there"
+                .to_owned(),
+        ),
         Said::Done(values) if values.is_empty() => {
             Found::Lost("what was written into it is gone".to_owned())
         }
@@ -325,8 +336,13 @@ mod tests {
             found(Said::Done(values.collect()), "upgrade_1", Kind::Redis)
         };
         assert_eq!(done(&["upgrade_1"]), Found::Kept);
-        // A restore may add what it has to what is there.
-        assert_eq!(done(&["other", "upgrade_1"]), Found::Kept);
+        // A restore that only adds what is missing, and one that adds it once more.
+        for values in [&["later"][..], &["later", "upgrade_1"]] {
+            assert!(
+                matches!(done(values), Found::Lost(reason) if reason.contains("after the backup"))
+            );
+        }
+        assert!(matches!(done(&["upgrade_1", "upgrade_1"]), Found::Lost(_)));
         assert!(matches!(done(&[]), Found::Lost(_)));
         assert!(matches!(done(&["upgrade_2"]), Found::Lost(_)));
         let refused = Said::Refused("password authentication failed".to_owned());

@@ -36,7 +36,7 @@ pub async fn run(
     let (spoiled, emptied) = match app_fault(spoiled)? {
         Ok(spoiled) => spoiled,
         Err(reason) => {
-            tally.check("generic: data wiped", Err(reason));
+            tally.check("generic: data overwritten", Err(reason));
             return Ok(tally.end());
         }
     };
@@ -54,9 +54,9 @@ pub async fn run(
                 untouched.join("`, `")
             ))
         };
-        tally.check("generic: data wiped", result);
+        tally.check("generic: data overwritten", result);
     }
-    super::database::wipe(bench, &mut tally).await?;
+    super::database::overwrite(bench, &mut tally).await?;
 
     let before = bench.state().await?;
     if !label_hooks(bench, &mut tally, plan, HookKind::RestorePre).await? {
