@@ -129,6 +129,16 @@ fn a_run_and_its_plan_are_red_for_what_an_upgrade_takes_away() {
             "compose files: C029",
             "service `app` runs in the version before, and has 0 replicas now",
         ),
+        (
+            "tests/recipes",
+            "notes",
+            (
+                "        - \"backupbot.backup=",
+                "        - \"backupbot.backup.volumes.data=false\"\n        - \"backupbot.backup=",
+            ),
+            "compose files: C030",
+            "the backup of the version before saves the volume `data`",
+        ),
     ] {
         let env = env();
         let recipe = env.recipe_of(set, name);

@@ -35,7 +35,7 @@ fn install(declared: &str) -> (Done, Value) {
     let dir = env.root.join("recipes/first");
     std::fs::create_dir_all(dir.join("tests")).unwrap();
     let compose = "version: \"3.8\"\nservices:\n  app:\n    image: recipe-ci/notes:1\n    init: true\n    \
-                   command: [sh, /setup.sh]\n    healthcheck: {test: 'true', interval: 1s}\n    \
+                   command: [sh, /setup.sh]\n    healthcheck: {test: 'test -d /', interval: 1s}\n    \
                    configs: [{source: setup, target: /setup.sh}]\n    secrets: [{source: admin, target: admin}]\n    \
                    deploy:\n      labels:\n        \
                    - \"traefik.http.services.${STACK_NAME}.loadbalancer.server.port=8080\"\n\

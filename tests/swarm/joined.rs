@@ -86,7 +86,7 @@ fn recipe(env: &SwarmEnv, name: &str, aliases: &[&str]) -> PathBuf {
         &format!("      proxy: {{aliases: {aliases:?}}}\n      inner:\n"),
     );
     let db = "services:\n  db:\n    image: recipe-ci/notes:1\n    command: [sleep, '1000']\n    init: true\n    \
-              networks: [inner]\n    healthcheck: {test: ['CMD', 'true'], interval: 1s}\n";
+              networks: [inner]\n    healthcheck: {test: ['CMD', 'test', '-d', '/'], interval: 1s}\n";
     env.edit(&compose, "services:\n", db);
     env.edit(
         &compose,

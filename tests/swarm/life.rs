@@ -6,7 +6,7 @@ use crate::engine::SwarmEnv;
 use crate::support::{Done, git};
 
 /// A service that serves at 8080, with a healthcheck, as a proposal of the catalogue has it.
-const WEB: &str = "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {test: 'true', interval: 1s}\n    \
+const WEB: &str = "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {test: 'test -d /', interval: 1s}\n    \
                    command: [sh, -c, 'mkdir /www; echo hello > /www/index.html; SERVE']\n    deploy:\n      labels:\n        \
                    - \"traefik.http.services.${STACK_NAME}.loadbalancer.server.port=8080\"\n";
 
@@ -155,7 +155,7 @@ fn a_loop_is_named_beside_a_service_whose_healthcheck_fails() {
     let often = "    deploy: {restart_policy: {delay: 1s}}\n";
     let loops = format!("{}{}", worker("sleep 1; exit 7", often), web());
     let services = loops.replace(
-        "healthcheck: {test: 'true', interval: 1s}",
+        "healthcheck: {test: 'test -d /', interval: 1s}",
         "healthcheck: {test: 'exit 1', interval: 1s, retries: 1}",
     );
     let services = services.replace(

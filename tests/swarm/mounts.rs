@@ -33,7 +33,7 @@ impl Drop for Image {
 /// A service that serves at 8080 and keeps what it has at `/srv`.
 fn web(image: &str, mount: &str, labels: &str) -> String {
     format!(
-        "  app:\n    image: {image}\n    healthcheck: {{test: 'true', interval: 1s}}\n    \
+        "  app:\n    image: {image}\n    healthcheck: {{test: 'test -d /', interval: 1s}}\n    \
          command: [sh, -c, 'mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www']\n    \
          init: true\n    volumes: ['{mount}']\n    deploy:\n      labels:\n        \
          - \"traefik.http.services.${{STACK_NAME}}.loadbalancer.server.port=8080\"\n        \
@@ -44,7 +44,7 @@ fn web(image: &str, mount: &str, labels: &str) -> String {
 /// A service whose volume is where only one server keeps its files.
 fn db(more: &str) -> String {
     format!(
-        "  db:\n    image: recipe-ci/notes:1\n    healthcheck: {{test: 'true', interval: 1s}}\n    init: true\n    \
+        "  db:\n    image: recipe-ci/notes:1\n    healthcheck: {{test: 'test -d /', interval: 1s}}\n    init: true\n    \
          command: [sh, -c, 'exec sleep 9999']\n    volumes: ['db:/var/lib/mysql']\n{more}"
     )
 }

@@ -35,7 +35,7 @@ fn what_runs_is_the_image_that_was_judged_though_its_tag_moves_and_though_it_is_
     let service = |image: &str| {
         format!(
             "    image: {image}\n    init: true\n    command: [sh, -c, 'exec sleep 9999']\n    \
-             healthcheck: {{test: 'true', interval: 1s}}\n"
+             healthcheck: {{test: 'test -d /', interval: 1s}}\n"
         )
     };
     let compose = format!(

@@ -61,7 +61,7 @@ fn health_is_seen_sooner_than_the_recipe_and_its_image_ask_for_it_unless_run_as_
     let mut env = SwarmEnv::new();
     let image = Image::new(&env, "--interval=9s --retries=4 CMD true");
     let services = format!(
-        "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {{test: 'true', interval: 30s}}\n    \
+        "  app:\n    image: recipe-ci/notes:1\n    healthcheck: {{test: 'test -d /', interval: 30s}}\n    \
          command: [sleep, '1000']\n  worker:\n    image: {}\n    command: [sleep, '1000']\n",
         image.0
     );

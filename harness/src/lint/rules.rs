@@ -252,11 +252,19 @@ rules! {
     "C028" Error Practice |view| upgrade::lost(view, reach::OBJECTS),
         "an upgrade keeps the secrets and configs that are declared",
         "what reads the secret or the config finds no file, and may say so only when it is needed",
-        "give it to the service again, or remove the declaration";
+        "give it to the service again, remove the declaration, or name it in backticks in `release/next`";
     "C029" Error Practice |view| upgrade::lost(view, reach::SERVICES),
         "an upgrade keeps services running",
         "Swarm stops the service at every operator, and nothing says so",
         "give it a replica, remove it, or name it in backticks in `release/next`, so that operators are told";
+    "C030" Error Practice |view| upgrade::lost(view, reach::BACKUPS),
+        "an upgrade keeps volumes in the backup",
+        "operators go on with backups that lack what they had, and learn it at a restore",
+        "save the volume, or name it in backticks in `release/next`, so that operators are told";
+    "C031" Error Practice |view| upgrade::lost(view, reach::FILES),
+        "an upgrade keeps the files of secrets that variables name",
+        "the app finds no file, and some go on with no password or a default one",
+        "give the secret to the service, or correct the name";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

@@ -88,8 +88,13 @@ pub(super) fn healthcheck(view: &View) -> Checked {
     each(view, |member| {
         let name = &member.service.name;
         let path = format!("services.{name}");
-        match member.service.healthcheck {
-            Healthcheck::Test(_) => None,
+        match &member.service.healthcheck {
+            check @ Healthcheck::Test(_) => check.asks_nothing().then(|| {
+                view.hit(
+                    &format!("{path}.healthcheck"),
+                    format!("the healthcheck of service `{name}` passes whatever the service does"),
+                )
+            }),
             Healthcheck::None => {
                 Some(view.hit(&path, format!("service `{name}` has no healthcheck")))
             }

@@ -22,7 +22,7 @@ services:
     volumes:
       - data:/data
     healthcheck:
-      test: ["CMD", "true"]
+      test: ["CMD", "ask"]
       interval: 5s
     deploy:
       update_config:
@@ -130,7 +130,7 @@ fn a_clean_recipe_passes_and_hides_nothing() {
 
 #[test]
 fn every_rule_finds_its_own_fault_at_its_place() {
-    const CHECK: &str = "    healthcheck:\n      test: [\"CMD\", \"true\"]\n      interval: 5s\n";
+    const CHECK: &str = "    healthcheck:\n      test: [\"CMD\", \"ask\"]\n      interval: 5s\n";
     const IMAGE: &str = "notes:1.2.0";
     const DEPLOY: &str = "    deploy:\n";
     const HOST: &str = "      - EXTRA_HOST=${EXTRA_HOST:?where it is}\n";
@@ -142,7 +142,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     // A database beside the app, on a network of their own.
     const ALONE: &str = "    networks: [proxy]\n\nnetworks: {proxy: {external: true}}\n";
     const WITH_DB: &str = "    networks: [proxy, inner]\n  db:\n    image: example/db:1.2.0\n    networks: [inner]\n    \
-        healthcheck: {test: [CMD, 'true']}\n\nnetworks: {proxy: {external: true}, inner: }\n";
+        healthcheck: {test: [CMD, ask]}\n\nnetworks: {proxy: {external: true}, inner: }\n";
     const BY_SHORT_NAME: &str = "    environment:\n      - DB_HOST=db\n    deploy:\n";
     const BY_FULL_NAME: &str =
         "    environment:\n      - DB_HOST=${STACK_NAME}_db\n      - DB_NAME=db\n    deploy:\n";
@@ -162,7 +162,11 @@ fn every_rule_finds_its_own_fault_at_its_place() {
         ),
         (&[(C, CHECK, "")], &["R002 compose.yml:4"]),
         (
-            &[(C, "\"CMD\", \"true\"", "\"NONE\"")],
+            &[(C, "[\"CMD\", \"ask\"]", "curl -f localhost || exit 0")],
+            &["R002 compose.yml:13"],
+        ),
+        (
+            &[(C, "\"CMD\", \"ask\"", "\"NONE\"")],
             &["R002 compose.yml:13"],
         ),
         (&[(C, IMAGE, "notes")], &["R003 compose.yml:5"]),
@@ -255,7 +259,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
             &[(
                 E,
                 HOST,
-                "      - X=y\n  old:\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n",
+                "      - X=y\n  old:\n    healthcheck:\n      test: [\"CMD\", \"ask\"]\n",
             )],
             &["R011 compose.extra.yml:7"],
         ),
@@ -317,7 +321,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 "        - \"backupbot.backup=true\"\n",
                 "        - \"backupbot.backup=true\"\n        - \"backupbot.backup.volumes.data=false\"\n",
             )],
-            &["C007 compose.yml:23"],
+            &["C030 compose.yml:21", "C007 compose.yml:23"],
         ),
         (
             &[(C, "backup=true", "backup=yes")],
@@ -433,7 +437,8 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     // Those of tags, of what commits lack and of the last version have their own tests; the others are never checked.
     seen.extend(
         [
-            "R006", "R013", "R014", "R016", "C012", "C025", "C026", "C027", "C028", "C029", "T011",
+            "R006", "R013", "R014", "R016", "C012", "C025", "C026", "C027", "C028", "C029", "C030",
+            "C031", "T011",
         ]
         .map(str::to_owned),
     );
@@ -476,7 +481,8 @@ fn a_directory_without_history_has_no_verdict_on_it() {
     let lint = lint(dir.path(), None).unwrap();
     assert_eq!(found(&lint), [""; 0]);
     let expected = [
-        "R006", "R013", "R014", "R016", "C002", "C012", "C026", "C027", "C028", "C029", "T011",
+        "R006", "R013", "R014", "R016", "C002", "C012", "C026", "C027", "C028", "C029", "C030",
+        "C031", "T011",
     ];
     assert_eq!(skipped(&lint), expected);
 }

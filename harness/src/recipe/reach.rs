@@ -1,5 +1,6 @@
 //! What an upgrade takes from an app and from those who reach it: ports of the host, TLS at the gateway, services that
-//! run, and secrets and configs that the head declares and has no service read.
+//! run, secrets and configs that the head declares and has no service read, the files of secrets that variables name, and
+//! volumes that the backup saved.
 //!
 //! A run asks the app itself, on an address of its own, so it never meets the ways in that an operator's users have, and
 //! it does not know what a secret is for. What is lost is seen by holding the compose files of the two versions against
@@ -7,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use super::backup::BackupPlan;
 use super::compose::Project;
-use super::compose::model::Service;
+use super::compose::model::{MountKind, Service};
 use super::traefik::faults::Fault;
 use super::traefik::rule::Rule;
 use super::traefik::{Enabled, Group, Labels, Protocol};
@@ -26,6 +28,12 @@ pub const OBJECTS: &str = "C028";
 /// The rule about services that run.
 pub const SERVICES: &str = "C029";
 
+/// The rule about volumes that the backup saves.
+pub const BACKUPS: &str = "C030";
+
+/// The rule about variables that name the file of a secret.
+pub const FILES: &str = "C031";
+
 /// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
 /// says. What cannot be read tells them nothing.
 #[must_use]
@@ -37,36 +45,149 @@ pub fn notes(head: &SourceTree, version: Option<&str>) -> String {
     notes.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns what an upgrade from `base` to `head` takes away, both with the base's variables. A port, and a service in
-/// backticks, that the release `notes` name is announced: operators are told.
+/// Returns what an upgrade from `base` to `head` takes away, both with the base's variables. A port, and a service, secret,
+/// config or volume in backticks, that the release `notes` name is announced: operators are told.
 #[must_use]
 pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -> Vec<Fault> {
     let mut lost = lost_ports(base, head, notes);
     lost.extend(lost_tls(base, head, domain));
-    lost.extend(lost_objects(base, head));
+    lost.extend(lost_objects(base, head, notes));
     lost.extend(stopped(base, head, notes));
+    lost.extend(no_longer_saved(base, head, notes));
+    lost.extend(lost_files(base, head, notes));
     lost
+}
+
+/// Returns the volumes that a backup of the base saves, and of the head does not, though the head still mounts them. One
+/// whose service has a dump to save instead is left alone; that a recipe has no backup any more is said elsewhere.
+fn no_longer_saved(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
+    let (then, now) = (
+        BackupPlan::from_project(base),
+        BackupPlan::from_project(head),
+    );
+    if !now.is_backup_capable() {
+        return Vec::new();
+    }
+    let is_saved = |key: &str| now.volumes.iter().any(|volume| volume.volume == key);
+    let is_dumped = |service: &Service| {
+        let mut hooks = now.services.iter();
+        hooks.any(|hooks| hooks.service == service.name && hooks.backup_pre.is_some())
+    };
+    let mut faults = Vec::new();
+    for volume in then.volumes.iter().map(|volume| volume.volume.as_str()) {
+        let is_mounted = |service: &&Service| {
+            let mut mounts = service.volumes.iter();
+            mounts.any(|mount| {
+                mount.kind == MountKind::Volume && mount.source.as_deref() == Some(volume)
+            })
+        };
+        let mut mounting = head.services.iter().filter(is_mounted).peekable();
+        let Some(service) = mounting.peek().map(|service| service.name.clone()) else {
+            continue;
+        };
+        if is_saved(volume) || tells_of(notes, volume) || mounting.any(is_dumped) {
+            continue;
+        }
+        faults.push(Fault {
+            rule: BACKUPS,
+            path: format!("services.{service}.deploy.labels"),
+            message: format!(
+                "the backup of the version before saves the volume `{volume}`, which service `{service}` still has, and this one's does not: save it, or name `{volume}` in backticks in `release/next` if it needs no backup"
+            ),
+        });
+    }
+    faults
+}
+
+/// Where Docker puts secrets.
+const SECRETS: &str = "/run/secrets/";
+
+/// Returns the variables that name the file of a secret that the service does not have, where the same variable named one
+/// that it had.
+fn lost_files(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for service in &head.services {
+        let Some(then) = base.service(&service.name) else {
+            continue;
+        };
+        for (variable, value) in &service.environment {
+            let is_missing = |project: &Project, service: &Service, path: &str| {
+                path.starts_with(SECRETS)
+                    && !files_of_secrets(project, service).contains(&path.to_owned())
+                    && !service
+                        .volumes
+                        .iter()
+                        .any(|mount| path.starts_with(&mount.target))
+            };
+            let had = then.environment.get(variable).and_then(Option::as_deref);
+            let had_one =
+                had.is_some_and(|path| path.starts_with(SECRETS) && !is_missing(base, then, path));
+            if let Some(path) = value
+                && had_one
+                && is_missing(head, service, path)
+                && !tells_of(notes, path.trim_start_matches(SECRETS))
+            {
+                faults.push(Fault {
+                    rule: FILES,
+                    path: format!("services.{}.environment.{variable}", service.name),
+                    message: format!(
+                        "`{variable}` of service `{}` names `{path}`, and the service has no secret there: in the version before it had one. Give it the secret, correct the name, or name `{}` in backticks in `release/next` if it is dropped on purpose",
+                        service.name,
+                        path.trim_start_matches(SECRETS)
+                    ),
+                });
+            }
+        }
+    }
+    faults
+}
+
+/// Returns where a service finds its secrets, and configs that are put there, too.
+fn files_of_secrets(project: &Project, service: &Service) -> Vec<String> {
+    let mut files = Vec::new();
+    let raw = project.raw_service(&service.name);
+    for section in ["secrets", "configs"] {
+        let list = raw.and_then(|raw| raw.get(section)?.as_array());
+        for entry in list.into_iter().flatten() {
+            let name = entry
+                .as_str()
+                .or_else(|| entry.get("target").or(entry.get("source"))?.as_str())
+                .unwrap_or_default();
+            match name.starts_with('/') {
+                true => files.push(name.to_owned()),
+                false => files.push(format!("{SECRETS}{name}")),
+            }
+        }
+    }
+    files
 }
 
 /// The label of what starts services by the clock: <https://crazymax.dev/swarm-cronjob/>.
 const CRONJOB: &str = "swarm.cronjob.enable";
 
+/// Returns whether release notes name this service, secret or config: in backticks, because many are called as a word is.
+fn tells_of(notes: &str, name: &str) -> bool {
+    notes.contains(&format!("`{name}`"))
+}
+
 /// Returns the services that run in the base and have no replica in the head; one that is gone was meant to go.
 fn stopped(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
     let runs = |service: &Service| service.desired_replicas() != Some(0);
     let stops = head.services.iter().filter(|service| {
-        let is_told = notes.contains(&format!("`{}`", service.name));
         let is_started = service
             .labels
             .get(CRONJOB)
             .is_some_and(|value| value == "true");
-        !runs(service) && !is_told && !is_started && base.service(&service.name).is_some_and(runs)
+        !runs(service)
+            && !tells_of(notes, &service.name)
+            && !is_started
+            && base.service(&service.name).is_some_and(runs)
     });
     let fault = |service: &Service| Fault {
         rule: SERVICES,
         path: format!("services.{}.deploy.replicas", service.name),
         message: format!(
-            "service `{0}` runs in the version before, and has 0 replicas now: the upgrade stops it. If that is meant, remove it, or name `{0}` in `release/next`",
+            "service `{0}` runs in the version before, and has 0 replicas now: the upgrade stops it. If that is meant, remove it, or name `{0}` in backticks in `release/next`",
             service.name
         ),
     };
@@ -74,8 +195,9 @@ fn stopped(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
 }
 
 /// Returns the secrets and configs that a service of the base reads, that the head still declares, and that none of its
-/// services reads: who drops one on purpose drops the declaration, too.
-fn lost_objects(base: &Project, head: &Project) -> Vec<Fault> {
+/// services reads: who drops one on purpose drops the declaration, too, or keeps it for an optional compose file and says
+/// so to operators.
+fn lost_objects(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
     type Keys = fn(&Service) -> &[String];
     let secrets = head.secrets.iter().map(|secret| &secret.key);
     let configs = head.configs.iter().map(|config| &config.key);
@@ -98,6 +220,7 @@ fn lost_objects(base: &Project, head: &Project) -> Vec<Fault> {
             };
             let there = head.service(&then.name);
             if there.is_none()
+                || tells_of(notes, key)
                 || head
                     .services
                     .iter()
@@ -109,7 +232,7 @@ fn lost_objects(base: &Project, head: &Project) -> Vec<Fault> {
                 rule: OBJECTS,
                 path: format!("{section}.{key}"),
                 message: format!(
-                    "service `{}` has the {kind} `{key}` in the version before, and no service has it now, though it is still declared: give it to the service again, or remove it from `{section}`",
+                    "service `{}` has the {kind} `{key}` in the version before, and no service has it now, though it is still declared: give it to the service again, remove it from `{section}`, or name `{key}` in backticks in `release/next` if it is dropped on purpose",
                     then.name
                 ),
             });

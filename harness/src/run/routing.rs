@@ -110,11 +110,15 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
         .iter()
         .map(|fault| match fault.rule {
             reach::PORTS | reach::TLS => (Stage::Upgrade, "the upgrade would cut users off"),
-            reach::OBJECTS => (
+            reach::OBJECTS | reach::FILES => (
                 Stage::Upgrade,
                 "the upgrade would take from the app what it reads",
             ),
             reach::SERVICES => (Stage::Upgrade, "the upgrade would stop what runs"),
+            reach::BACKUPS => (
+                Stage::Upgrade,
+                "the upgrade would end the backup of what operators have",
+            ),
             sample::RULE => (Stage::Install, "a new app would miss a variable"),
             _ => (Stage::Install, "no operator's gateway could route to it"),
         })
@@ -124,7 +128,7 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
         let place = fault.place.as_deref().unwrap_or("recipe");
         let what = match fault.rule {
             sample::RULE => "new app",
-            reach::OBJECTS | reach::SERVICES => "compose files",
+            reach::OBJECTS | reach::SERVICES | reach::BACKUPS | reach::FILES => "compose files",
             _ => "routing",
         };
         let reason = format!("{place}: {}", fault.message);

@@ -220,11 +220,12 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
     }
 }
 
-/// Returns whether the containers of a service have a healthcheck: then Swarm says `running` of a healthy one only.
+/// Returns whether the containers of a service have a healthcheck: then Swarm says `running` of a healthy one only. One that
+/// always passes says nothing.
 async fn tested(bench: &Bench, service: &Service) -> Result<bool, TierError> {
     let planned = bench.current.project.service(&service.name);
     match planned.map(|planned| &planned.healthcheck) {
-        Some(Healthcheck::Test(_)) => Ok(true),
+        Some(check @ Healthcheck::Test(_)) => Ok(!check.asks_nothing()),
         Some(Healthcheck::Disabled) => Ok(false),
         // The image decides. The spec's name of it lacks the digest that the recipe may name it by.
         Some(Healthcheck::None) | None => {

@@ -135,6 +135,28 @@ pub enum Healthcheck {
     Test(Vec<String>),
 }
 
+impl Healthcheck {
+    /// Returns whether the test passes whatever the service does, as `exit 0` and `curl … || true` do.
+    #[must_use]
+    pub fn asks_nothing(&self) -> bool {
+        let Self::Test(test) = self else {
+            return false;
+        };
+        let words: Vec<&str> = test.iter().map(String::as_str).collect();
+        let is_nothing =
+            |command: &str| matches!(command.trim(), "true" | "/bin/true" | ":" | "exit 0");
+        match words[..] {
+            ["CMD", command] => is_nothing(command),
+            ["CMD-SHELL", line] | ["CMD", "sh" | "/bin/sh" | "bash" | "/bin/bash", "-c", line] => {
+                // Of a longer script only a shell knows.
+                let (before, last) = line.rsplit_once("||").unwrap_or(("", line));
+                is_nothing(last) && !before.contains(';') && !before.contains("exit")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// `deploy.restart_policy`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestartPolicy {

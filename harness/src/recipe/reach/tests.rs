@@ -32,6 +32,10 @@ services:
 networks: {proxy: {external: true}}
 "#;
 
+/// One of its services.
+const RELAY_SERVICE: &str =
+    "  relay:\n    image: b\n    ports:\n      - \"10000-10009:10000-10009/udp\"\n";
+
 fn project(text: &str) -> Project {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("compose.yml"), text).unwrap();
@@ -159,6 +163,175 @@ fn a_secret_that_is_declared_and_that_no_service_has_any_more_is_lost() {
     );
     for changes in [&[DECLARED, moved][..], &[], &[DECLARED, APP]] {
         assert_eq!(lost_of(changes), [""; 0], "{changes:?}");
+    }
+    // Both have other names now; an optional compose file takes what is still declared, and operators are told.
+    let renamed = edited(&[
+        (
+            DECLARED.0,
+            "networks: {proxy: {external: true}}\nsecrets: {key: {external: true}}\nconfigs: {main: {external: true}}\n",
+        ),
+        (
+            "    image: a\n",
+            "    image: a\n    secrets: [key]\n    configs: [main]\n",
+        ),
+    ]);
+    assert_eq!(lost(&base, &renamed, None, "").len(), 0);
+    let optional = edited(&[DECLARED]);
+    for (notes, count) in [
+        ("`token` and `conf` are for compose.mail.yml now.\n", 0),
+        ("`token` is for compose.mail.yml now.\n", 1),
+        ("The token and the conf are gone.\n", 2),
+    ] {
+        assert_eq!(lost(&base, &optional, None, notes).len(), count, "{notes}");
+    }
+    // The service that had it is one with another, which needs none.
+    let relay = (
+        "  relay:\n    image: b\n",
+        "  relay:\n    image: b\n    secrets: [token]\n",
+    );
+    let merged = edited(&[DECLARED, (RELAY_SERVICE, "")]);
+    assert_eq!(
+        lost(&edited(&[DECLARED, relay]), &merged, None, "")
+            .iter()
+            .filter(|fault| fault.rule == OBJECTS)
+            .count(),
+        0
+    );
+}
+
+const SAVED: &str = r#"services:
+  app:
+    image: a
+    environment:
+      - PASSWORD_FILE=/run/secrets/password
+      - OTHER_FILE=/run/secrets/from_the_image
+    secrets: [password]
+    volumes: [data:/data, cache:/cache]
+    deploy:
+      labels:
+        - "backupbot.backup=true"
+volumes: {data: , cache: }
+secrets: {password: {external: true}, pw2: {external: true}}
+"#;
+
+/// Returns the rules of what `changes` to [`SAVED`] take, whose release notes are `notes`.
+fn rules(changes: &[(&str, &str)], notes: &str) -> Vec<String> {
+    let text = changes.iter().fold(SAVED.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "no `{from}`");
+        text.replace(from, to)
+    });
+    let lost = lost(&project(SAVED), &project(&text), None, notes);
+    lost.iter()
+        .map(|fault| format!("{} {}", fault.rule, fault.path))
+        .collect()
+}
+
+#[test]
+fn a_volume_that_the_backup_leaves_out_from_now_on_is_lost_unless_it_is_dumped_or_operators_are_told()
+ {
+    const SWITCH: &str = "        - \"backupbot.backup=true\"\n";
+    let with = |more: &str| format!("{SWITCH}{more}");
+    let without_data = with("        - \"backupbot.backup.volumes.data=false\"\n");
+    assert_eq!(
+        rules(&[(SWITCH, &without_data)], ""),
+        ["C030 services.app.deploy.labels"]
+    );
+    // The first version of the labels saves what it names and nothing else.
+    let first = with("        - \"backupbot.backup.path=/data\"\n");
+    assert_eq!(
+        rules(&[(SWITCH, &first)], "The `data` is saved."),
+        ["C030 services.app.deploy.labels"]
+    );
+    let dumped = format!("{without_data}        - \"backupbot.backup.pre-hook=dump\"\n");
+    let part = with("        - \"backupbot.backup.volumes.data.path=notes\"\n");
+    for (changes, notes) in [
+        (
+            &[(SWITCH, without_data.as_str())][..],
+            "`data` is a copy, and not saved any more.",
+        ),
+        (&[(SWITCH, &dumped)], ""),
+        (&[(SWITCH, &part)], ""),
+        // Said elsewhere; and it is gone.
+        (&[(SWITCH, "        - \"x=y\"\n")], ""),
+        (
+            &[
+                ("[data:/data, cache:/cache]", "[data:/data]"),
+                ("data: , cache: ", "data: "),
+            ],
+            "",
+        ),
+        (&[("data:/data", "data:/srv")], ""),
+    ] {
+        assert_eq!(rules(changes, notes), [""; 0], "{changes:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_names_no_secrets_file_any_more_is_lost() {
+    const NAMES: &str = "PASSWORD_FILE=/run/secrets/password";
+    const FAULT: [&str; 1] = ["C031 services.app.environment.PASSWORD_FILE"];
+    assert_eq!(
+        rules(&[(NAMES, "PASSWORD_FILE=/run/secrets/pasword")], ""),
+        FAULT
+    );
+    // The secret has another name now; it is gone with its declaration.
+    assert_eq!(
+        rules(
+            &[
+                ("secrets: [password]", "secrets: [pw2]"),
+                ("{password: {external: true}, ", "{")
+            ],
+            ""
+        ),
+        FAULT
+    );
+    assert_eq!(
+        rules(
+            &[
+                ("    secrets: [password]\n", ""),
+                ("password: {external: true}, ", "")
+            ],
+            ""
+        ),
+        FAULT
+    );
+    for (changes, notes) in [
+        (
+            &[
+                (
+                    "secrets: [password]",
+                    "secrets: [{source: pw2, target: password}]",
+                ),
+                ("{password: {external: true}, ", "{"),
+            ][..],
+            "",
+        ),
+        (
+            &[
+                (NAMES, "PASSWORD_FILE=/run/secrets/pw2"),
+                ("secrets: [password]", "secrets: [password, pw2]"),
+            ],
+            "",
+        ),
+        (&[(NAMES, "PASSWORD=none")], ""),
+        (
+            &[
+                ("cache:/cache", "cache:/run/secrets"),
+                ("secrets: [password]", "secrets: [password, pw2]"),
+            ],
+            "",
+        ),
+        // Of what no version had nothing is known: the image may have it.
+        (&[("from_the_image", "of_the_image")], ""),
+        (
+            &[
+                ("    secrets: [password]\n", ""),
+                ("password: {external: true}, ", ""),
+            ],
+            "`password` is for compose.mail.yml now.",
+        ),
+    ] {
+        assert_eq!(rules(changes, notes), [""; 0], "{changes:?}");
     }
 }
 
