@@ -148,6 +148,7 @@ impl Declared {
             host,
             path,
             statuses,
+            silent,
         } = health;
         // What is asked and that nothing is cannot both be meant; the later file knows better.
         let asks = service.is_some() || port.is_some() || scheme.is_some() || host.is_some();
@@ -163,6 +164,7 @@ impl Declared {
         win(&mut all.health.host, host);
         win(&mut all.health.path, path);
         win(&mut all.health.statuses, statuses);
+        win(&mut all.health.silent, silent);
         win(&mut all.timeouts.deploy, timeouts.deploy);
         win(&mut all.timeouts.http, timeouts.http);
         all.env.extend(env);

@@ -343,3 +343,52 @@ fn a_repair_is_for_the_base_alone_and_only_for_its_version() {
             .contains("stale: overlay's previous/ repairs 0.1.0+1.0.0")
     );
 }
+
+/// A gateway answers 502 there, and the app that is asked has nothing to do with it.
+#[test]
+fn a_second_port_that_a_router_leads_to_is_listened_at_or_declared_to_be_silent() {
+    const ADMIN: &str = r#"  admin:
+    image: recipe-ci/notes:2
+    command: ["httpd", "-f", "-p", "9000", "-h", "/"]
+    init: true
+    networks: [proxy]
+    deploy:
+      labels:
+        - "traefik.enable=true"
+        - "traefik.http.services.${STACK_NAME}-admin.loadbalancer.server.port=9000"
+        - "traefik.http.routers.${STACK_NAME}-admin.rule=Host(`admin.${DOMAIN}`)"
+        - "traefik.http.routers.${STACK_NAME}-admin.entrypoints=web-secure"
+        - "traefik.http.routers.${STACK_NAME}-admin.tls.certresolver=${LETS_ENCRYPT_ENV}"
+
+networks:
+"#;
+    let run = |port: &str, declared: &str| {
+        let mut env = SwarmEnv::new();
+        let recipe = env.recipe("no-upgrade-base");
+        let admin = ADMIN.replace("server.port=9000", port);
+        env.edit(
+            &recipe.join("compose.yml"),
+            "networks:\n  proxy",
+            &format!("{admin}  proxy"),
+        );
+        env.overlay("no-upgrade-base", "recipe-ci.yml", declared);
+        env.set("STAGES", "install");
+        go(env, &recipe)
+    };
+    for (port, declared) in [
+        ("server.port=9000", "timeouts: {http: 60}\n"),
+        ("server.port=9001", "health: {silent: [admin]}\n"),
+    ] {
+        let (_, done, _) = run(port, declared);
+        done.expect(0);
+    }
+    red(
+        &run("server.port=9001", "timeouts: {http: 3}\n"),
+        "install",
+        &[
+            "a router leads to `admin` port 9001",
+            "connection refused",
+            "silent: [admin]",
+        ],
+    );
+}

@@ -102,6 +102,9 @@ pub struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub statuses: Option<Vec<u16>>,
+    /// Services with a router at whose ports nothing listens until somebody has set them up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Vec<String>>,
 }
 
 impl Health {
@@ -118,6 +121,7 @@ impl Health {
             host,
             path,
             statuses,
+            silent,
         } = self;
         let (tcp, scheme) = match scheme {
             Some(Scheme::Tcp) => (scheme, None),
@@ -135,11 +139,13 @@ impl Health {
             host,
             path,
             statuses,
+            silent: None,
         };
         let left = Self {
             none,
             scheme: tcp,
             statuses: loose,
+            silent,
             ..Self::default()
         };
         (taken, left)

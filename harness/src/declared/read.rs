@@ -8,7 +8,7 @@ use super::typed::{self, Typed, Words, place};
 use crate::recipe::compose::{ComposeError, Location};
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 57] = [
+pub const KEYS: [&str; 58] = [
     "recipe",
     "health",
     "health.none",
@@ -18,6 +18,7 @@ pub const KEYS: [&str; 57] = [
     "health.host",
     "health.path",
     "health.statuses",
+    "health.silent",
     "timeouts",
     "timeouts.deploy",
     "timeouts.http",

@@ -20,7 +20,7 @@ fn merged(texts: &[&str]) -> Result<Declared, DeclaredError> {
 fn every_key_is_read() {
     let text = r#"
 recipe: notes
-health: {path: /api/health, statuses: [200, 204]}
+health: {path: /api/health, statuses: [200, 204], silent: [admin]}
 timeouts: {deploy: 1200, http: 60}
 env: {COLOUR: blue, LIMIT: 0440, ON: true, HOST: "side.${DOMAIN}", PRICE: "$5"}
 upgrade_env: {STEP: "2"}
@@ -47,6 +47,7 @@ checks:
         (declared.health_path(), declared.accepted()),
         ("/api/health", Statuses::of(Some(&[200, 204])))
     );
+    assert_eq!(declared.health().silent, Some(vec!["admin".to_owned()]));
     assert_eq!(declared.deploy_timeout(), Some(Duration::from_secs(1200)));
     assert_eq!(declared.http_timeout(), Some(Duration::from_secs(60)));
     let (recipe, zone) = ("notes".parse().unwrap(), "ci.localhost".parse().unwrap());

@@ -111,6 +111,7 @@ fn a_stranger_says_where_its_app_answers_and_not_that_it_need_not() {
         "{scheme: tcp}",
         "{statuses: [200, 400]}",
         "{statuses: [500]}",
+        "{silent: [admin]}",
     ] {
         let declared = found(&format!("health: {loose}\n"));
         assert_eq!(*declared.health(), Default::default(), "{loose}");

@@ -100,6 +100,9 @@ impl Bench {
             Ok(seen) => seen,
             Err(reason) => return Ok(Err(reason)),
         };
+        if let Err(reason) = self.others_listen(deadline).await? {
+            return Ok(Err(reason));
+        }
         Ok(match self.ready(deadline).await? {
             Ok(0) => Ok(seen),
             Ok(count) => {
@@ -144,6 +147,35 @@ impl Bench {
             return self.connects(&web, deadline).await;
         }
         self.asks(&web, deadline).await
+    }
+
+    /// Waits until something listens at every other port of the head to which a router leads: users of an operator get 502
+    /// from one where nothing does. A base with such a router is on its way out.
+    async fn others_listen(&self, deadline: Deadline) -> Result<Result<(), String>, TierError> {
+        let health = self.declared.health();
+        if health.none.is_some() || !self.is_on_head() {
+            return Ok(Ok(()));
+        }
+        let asked = self.web();
+        let silent = health.silent.iter().flatten().collect::<Vec<_>>();
+        for Web { service, port, .. } in self.current.project.routed() {
+            let is_asked = |web: &Web| web.service == service && web.port == port;
+            if silent.contains(&&service) || asked.as_ref().is_some_and(is_asked) {
+                continue;
+            }
+            let probe = Probe {
+                tcp: Some(port),
+                service: Some(service.clone()),
+                stable: Some(1),
+                ..Probe::default()
+            };
+            if let Err(reason) = self.holds(&probe, deadline).await? {
+                return Ok(Err(format!(
+                    "a router leads to `{service}` port {port}, and nothing listens there: {reason}. If it is set up by hand first, write `health: {{silent: [{service}]}}` into recipe-ci.yml"
+                )));
+            }
+        }
+        Ok(Ok(()))
     }
 
     async fn connects(

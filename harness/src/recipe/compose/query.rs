@@ -179,6 +179,13 @@ impl Project {
         self.service(name).and_then(web_of)
     }
 
+    /// Returns every port of a service that runs to which an HTTP router of its labels leads.
+    #[must_use]
+    pub fn routed(&self) -> Vec<Web> {
+        let enabled = self.running().filter(|service| is_enabled(service));
+        enabled.flat_map(routed_of).collect()
+    }
+
     /// Returns the port of [`Project::web`].
     #[must_use]
     pub fn web_port(&self) -> Option<u16> {
@@ -275,6 +282,33 @@ fn web_of(service: &Service) -> Option<Web> {
         tls: scheme.is_some_and(|label| label.value == "https"),
     })
 }
+
+fn routed_of(service: &Service) -> Vec<Web> {
+    let labels = Labels::of(service);
+    let routers = labels.names(Protocol::Http, Group::Routers);
+    let names = labels.names(Protocol::Http, Group::Services);
+    let leads = |name: &&str| {
+        routers.iter().any(|router| {
+            let to = labels.option(Protocol::Http, Group::Routers, router, &["service"]);
+            match to {
+                Some(label) => label.value.split('@').next() == Some(*name),
+                // Traefik links a router to the only service of its labels.
+                None => names.len() == 1,
+            }
+        })
+    };
+    let web = |name: &str| {
+        let port = labels.server(Protocol::Http, name, "port")?;
+        Some(Web {
+            service: service.name.clone(),
+            port: port.value.trim().parse().ok()?,
+            tls: false,
+        })
+    };
+    let names = names.iter().copied().filter(leads);
+    names.filter_map(web).collect()
+}
+
 /// Returns the seconds that a timeout label says; `None` when it is no whole number above zero.
 #[must_use]
 pub fn seconds(label: &str) -> Option<u64> {

@@ -250,6 +250,78 @@ fn questions_about_a_typical_recipe_are_answered() {
 }
 
 #[test]
+fn a_healthcheck_that_passes_whatever_the_service_does_asks_nothing() {
+    let asks_nothing = |test: &str| {
+        let text = format!("services: {{app: {{image: a, healthcheck: {{test: {test}}}}}}}");
+        one(&text).services[0].healthcheck.asks_nothing()
+    };
+    for test in [
+        "exit 0",
+        "'true'",
+        "curl -f http://localhost || exit 0",
+        "[CMD, 'true']",
+        "[CMD-SHELL, 'pg_isready || true']",
+        "[CMD, sh, -c, ':']",
+    ] {
+        assert!(asks_nothing(test), "{test}");
+    }
+    for test in [
+        "curl -f http://localhost || exit 1",
+        "[CMD, curl, 'true']",
+        "[CMD, test, -d, /]",
+        "[NONE]",
+        "[CMD-SHELL, 'a || exit 1; b || true']",
+        "curl -f http://localhost && exit 0",
+    ] {
+        assert!(!asks_nothing(test), "{test}");
+    }
+}
+
+#[test]
+fn every_port_that_a_router_leads_to_is_routed() {
+    let project = one("
+services:
+  app:
+    image: a
+    deploy:
+      labels:
+        - traefik.enable=true
+        - traefik.http.services.x.loadbalancer.server.port=80
+        - traefik.http.services.y.loadbalancer.server.port=81
+        - traefik.http.services.z.loadbalancer.server.port=82
+        - traefik.http.routers.x.rule=Host(`a`)
+        - traefik.http.routers.x.service=x
+        - traefik.http.routers.y.rule=Host(`b`)
+        - traefik.http.routers.y.service=y@swarm
+  admin:
+    image: a
+    deploy:
+      labels:
+        traefik.enable: 'true'
+        traefik.http.services.admin.loadbalancer.server.port: '9000'
+        traefik.http.routers.admin.rule: Host(`c`)
+  hidden:
+    image: a
+    deploy:
+      labels:
+        traefik.http.services.hidden.loadbalancer.server.port: '9001'
+        traefik.http.routers.hidden.rule: Host(`d`)
+  off:
+    image: a
+    deploy:
+      replicas: 0
+      labels:
+        traefik.enable: 'true'
+        traefik.http.services.off.loadbalancer.server.port: '9002'
+        traefik.http.routers.off.rule: Host(`e`)
+");
+    let routed = project.routed().into_iter();
+    let routed: Vec<_> = routed.map(|web| (web.service, web.port)).collect();
+    let expected = [("app", 80), ("app", 81), ("admin", 9000)];
+    assert_eq!(routed, expected.map(|(name, port)| (name.to_owned(), port)));
+}
+
+#[test]
 fn labels_on_another_service_are_found_and_named() {
     let project = one("
 services:
