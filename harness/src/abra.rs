@@ -8,6 +8,7 @@
 
 pub mod contract;
 mod output;
+pub mod proof;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,9 +26,6 @@ const MEDIUM: Duration = Duration::from_secs(120);
 
 /// How long a deploy may take: it does not wait for convergence, but it asks a registry about every image.
 const DEPLOY: Duration = Duration::from_secs(300);
-
-/// How long it may take to lint: it reads files and tags, and asks no network.
-const LINT: Duration = Duration::from_secs(30);
 
 /// How long an undeploy may take; what it does not get done the harness does.
 const UNDEPLOY: Duration = Duration::from_secs(60);
@@ -364,17 +362,6 @@ impl Abra {
         Ok(clean(&finished.stdout))
     }
 
-    /// Lints the recipe's checkout as it is; returns what it printed, without control codes. Rules that do not
-    /// hold are no error: only the table says them.
-    ///
-    /// # Errors
-    /// [`AbraError`] when it cannot lint.
-    pub async fn recipe_lint(&self, recipe: &str) -> Result<Vec<String>, AbraError> {
-        let args = [recipe, "-n", "-C", "-o"];
-        let finished = self.call("recipe lint", &args, LINT, true).await?;
-        Ok(clean(&finished.stdout))
-    }
-
     /// Returns what the command says about its use.
     ///
     /// # Errors
@@ -487,29 +474,6 @@ mod tests {
             "unix:///nowhere",
         )
         .await
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn lint_gets_a_terminal_and_its_table_has_no_control_codes() {
-        let dir = tempfile::tempdir().unwrap();
-        let abra = stand_in(dir.path(), "", "").await.unwrap();
-        assert_eq!(abra.version, "0.13.0-beta-06a57de");
-        let table = abra.recipe_lint("notes").await.unwrap();
-        assert!(
-            table.iter().any(|line| line.starts_with("┃ R014 ┃")),
-            "{table:?}"
-        );
-        assert!(
-            table.iter().all(|line| !line.contains('\u{1b}')),
-            "{table:?}"
-        );
-        std::fs::remove_file(dir.path().join("recipes/notes/.env.sample")).unwrap();
-        let error = abra.recipe_lint("notes").await.unwrap_err();
-        assert!(error.is_refusal(), "{error}");
-        assert!(
-            error.to_string().starts_with("`abra recipe lint` failed: "),
-            "{error}"
-        );
     }
 
     /// What it started ignores TERM, and would hold the app long after abra is dead.

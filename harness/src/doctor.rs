@@ -124,8 +124,10 @@ pub struct Applied {
 
 /// Looks at every precondition. The order is that in which a person would repair them.
 pub async fn examine(subject: &Subject) -> Vec<Check> {
-    let (engine, tools) =
-        futures_util::join!(engine::checks(subject), tools::checks(&subject.processes));
+    let (engine, tools) = futures_util::join!(
+        engine::checks(subject),
+        tools::checks(&subject.processes, &subject.dirs)
+    );
     let mut checks = engine.checks;
     checks.extend(dirs::checks(&subject.dirs, engine.root_dir.as_deref()));
     checks.push(tools::ipvs(&subject.root));

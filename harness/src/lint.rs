@@ -6,7 +6,6 @@
 //! passed. Nothing here asks the network, or runs anything of the recipe. What is found changes no verdict; a run
 //! looks for faults of routing by itself.
 
-pub mod abra;
 mod data;
 pub mod finding;
 mod history;

@@ -1,13 +1,11 @@
 //! abra without an engine: choosing it, what it says that is not understood, its contract, its stand-in.
 
 use std::path::Path;
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use harness::abra::proof::Proof;
 use serde_json::Value;
 
 use crate::support::{Done, TestEnv, command};
-use crate::wait::wait_until;
 
 fn env(quirks: &str, hang: &str) -> TestEnv {
     let mut env = TestEnv::new("unix:///nowhere/docker.sock");
@@ -33,15 +31,62 @@ fn driver(done: &Done) -> String {
 }
 
 #[test]
-fn auto_takes_an_abra_that_answers_and_nothing_else() {
-    assert_eq!(driver(&run(&env("", ""), &["--dry-run"])), "abra");
-    assert_eq!(
-        driver(&run(&env("", ""), &["--dry-run", "--driver", "stack"])),
-        "stack"
+fn auto_takes_an_abra_that_kept_its_contract_here_and_nothing_else() {
+    let dry = |env: &TestEnv, more: &[&str]| {
+        let done = run(env, &[&["--dry-run"], more].concat());
+        let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+        let reason = plan["driver_reason"].as_str().unwrap();
+        (driver(&done), reason.to_owned())
+    };
+    let mut env = env("", "");
+    Proof::remove(&env.root.join("state")).unwrap();
+    let (name, reason) = dry(&env, &[]);
+    assert_eq!(name, "stack");
+    let never =
+        "is not used: it was never checked on this host; `recipe-ci doctor --abra` checks it";
+    assert!(reason.ends_with(never), "{reason}");
+    assert_eq!(dry(&env, &["--driver", "abra"]).0, "abra");
+    env.run(["doctor", "--abra"]).expect(0);
+    let (name, reason) = dry(&env, &[]);
+    assert_eq!(name, "abra");
+    assert!(reason.ends_with("which kept its contract here"), "{reason}");
+    assert_eq!(dry(&env, &["--driver", "stack"]).0, "stack");
+    // Another program in its place, which says the same of itself.
+    let program = env.root.join("bin/abra");
+    env.edit(&program, "#!/bin/sh\n", "#!/bin/sh\n# another one\n");
+    let (name, reason) = dry(&env, &[]);
+    assert_eq!(name, "stack");
+    assert!(
+        reason.contains("it has changed since it was checked"),
+        "{reason}"
     );
-    assert_eq!(
-        driver(&run(&env("+version-shape", ""), &["--dry-run"])),
-        "stack"
+    // One that breaks the contract takes back what an older one proved.
+    env.run(["doctor", "--abra"]).expect(0);
+    env.with_abra("+no-offline", "");
+    env.run(["doctor", "--abra"]).expect(3);
+    let (name, reason) = dry(&env, &[]);
+    assert_eq!(name, "stack");
+    assert!(
+        reason.contains("it was never checked on this host"),
+        "{reason}"
+    );
+    // What is written down cannot save one that does not say a version.
+    env.with_abra("+version-shape", "");
+    assert_eq!(dry(&env, &[]).0, "stack");
+}
+
+#[test]
+fn a_result_of_the_contract_that_cannot_be_written_down_is_said() {
+    let env = env("", "");
+    Proof::remove(&env.root.join("state")).unwrap();
+    std::fs::remove_dir_all(env.root.join("state")).unwrap();
+    std::fs::write(env.root.join("state"), "").unwrap();
+    let done = env.run(["doctor", "--abra"]);
+    done.expect(3);
+    assert!(
+        done.stderr.contains("cannot be written to"),
+        "{}",
+        done.stderr
     );
 }
 
@@ -80,104 +125,6 @@ fn an_abra_that_hangs_is_killed_and_its_call_is_named() {
     env.assert_quiet();
 }
 
-/// Runs with abra on a host without an engine, to which the lint does not come any more; returns what the lint
-/// says. abra's word about it is `said`, or nothing.
-fn lint_with(quirk: &str, hang: &str, status: &str, said: Option<&str>) {
-    let env = env(quirk, hang);
-    let done = run(&env, &["--driver", "abra"]);
-    done.expect(3);
-    let results = env.results();
-    let lint = &results["lint"];
-    assert_eq!(lint["status"], status, "{quirk}{hang}: {lint:#}");
-    assert_eq!(lint["reason"].as_str(), said, "{quirk}{hang}");
-    assert_eq!(results["rungs"]["lint"], status);
-    let sides = lint["abra"].as_array().unwrap();
-    let side = sides.iter().find(|side| side["id"] == "R014");
-    assert_eq!(
-        side.map(|side| (side["ours"].as_str(), side["abra"].as_str())),
-        (status != "unver").then_some((Some("pass"), Some("pass"))),
-        "{lint:#}"
-    );
-    let said = said.unwrap_or("pass — 0 errors, ");
-    assert!(done.stderr.contains(said), "{}", done.stderr);
-    env.assert_quiet();
-}
-
-#[test]
-fn abras_lint_is_beside_ours_and_one_that_cannot_be_read_is_no_pass() {
-    lint_with("", "", "pass", None);
-    lint_with(
-        "+lint-fails",
-        "",
-        "fail",
-        Some("abra's own lint fails R099"),
-    );
-    let unknown = "abra's own lint cannot be read: a line of abra's table has an unknown form: \
-                   ┃ number ┃ what is asked ┃ well? ┃";
-    lint_with("+lint-mumbles", "", "unver", Some(unknown));
-    let refused = "abra's own lint did not run: `abra recipe lint` failed: unknown flag: -o";
-    lint_with("+no-offline", "", "unver", Some(refused));
-}
-
-#[test]
-fn an_abra_that_hangs_over_its_lint_is_killed_and_the_rung_is_not_verified() {
-    let line = "abra's own lint did not run: `abra recipe lint` did not end within 30 s and was killed; \
-                it said last: INFO waiting for a registry";
-    lint_with("", "recipe lint", "unver", Some(line));
-}
-
-/// abra lints every compose file that it finds; one that a run laid beside them has no image.
-#[test]
-fn abra_lints_the_recipe_and_not_what_is_laid_over_it() {
-    let mut env = env("", "");
-    env.write(
-        "overlays/notes/compose.ccci.yml",
-        "services: {app: {environment: {A: b}}}\n",
-    );
-    let overlays = env.root.join("overlays").display().to_string();
-    env.set("CCCI_TESTS_DIR", overlays);
-    run(&env, &["--driver", "abra"]).expect(3);
-    let results = env.results();
-    assert_eq!(results["lint"]["status"], "pass", "{:#}", results["lint"]);
-    let laid_over = results["customization"].to_string();
-    assert!(laid_over.contains("compose.ccci.yml"), "{laid_over}");
-}
-
-#[test]
-fn what_our_lint_found_is_not_lost_to_the_silence_of_abras() {
-    let env = env("+lint-mumbles", "");
-    let recipe = env.recipe("notes");
-    env.edit(
-        &recipe.join("compose.yml"),
-        "interval: 1s",
-        "interval: ${EVERY:-1s}",
-    );
-    run(&env, &["--driver", "abra"]).expect(3);
-    let lint = env.results()["lint"].clone();
-    assert_eq!(lint["status"], "fail", "{lint:#}");
-    let reason = lint["reason"].as_str().unwrap();
-    assert!(
-        reason.starts_with("rules that must hold do not: C004; abra's own lint cannot be read: "),
-        "{reason}"
-    );
-}
-
-/// Who hangs is ended with the run.
-#[test]
-fn a_cancel_while_abra_lints_leaves_no_process() {
-    let env = env("", "recipe lint");
-    let recipe = env.recipe("notes");
-    let run = env.start(["run".as_ref(), recipe.as_os_str()]);
-    let hangs = env.root.join("abra/hangs");
-    wait_until(Duration::from_secs(60), "abra hangs", || {
-        hangs.exists().then_some(())
-    });
-    kill(run.pid, Signal::SIGTERM).unwrap();
-    run.finish().expect(143);
-    assert_eq!(env.results()["verdict"], "cancelled");
-    env.assert_quiet();
-}
-
 fn contract(env: &TestEnv) -> (Done, Vec<(String, String)>) {
     let done = env.run(["doctor", "--abra", "--json"]);
     let json: Value = serde_json::from_str(&done.stdout).unwrap();
@@ -198,7 +145,7 @@ fn the_contract_holds_with_the_stand_in_and_changes_nothing() {
         .iter()
         .filter(|(standing, _)| standing == "held")
         .count();
-    assert_eq!(held, 15, "{list:?}");
+    assert_eq!(held, 14, "{list:?}");
     assert!(
         list.iter().all(|(standing, _)| standing != "broken"),
         "{list:?}"
@@ -282,11 +229,6 @@ fn the_stand_in_has_the_quirks_that_abra_is_known_for() {
     )
     .expect(0);
     assert_ne!(before, head(&recipe), "app new moves the checkout");
-    fails(
-        &env,
-        &["recipe", "lint", "notes", "-n", "-C", "-o"],
-        "inappropriate ioctl for device",
-    );
     fails(
         &env,
         &["app", "restore", "a.example", "-n", "-C", "-o"],

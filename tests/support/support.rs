@@ -18,6 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod abra;
 mod mount;
 pub(crate) use mount::Mount;
 
@@ -148,26 +149,6 @@ impl TestEnv {
     pub(crate) fn prepend_path(&mut self, dir: &Path) {
         let path = self.vars.remove("PATH").unwrap_or_default();
         self.set("PATH", format!("{}:{path}", dir.display()));
-    }
-
-    /// Gives every run the stand-in for abra, with `quirks` (`+x,-y`) beyond its own; it keeps its log and its
-    /// backups in `abra` below the root. With `hang` that call never ends.
-    pub(crate) fn with_abra(&mut self, quirks: &str, hang: &str) {
-        let python = command("python3")
-            .args(["-c", "import sys; print(sys.executable)"])
-            .output()
-            .expect("python3 is there");
-        let text = format!(
-            "#!/bin/sh\nexport FAKE_ABRA_DIR='{}' FAKE_ABRA_QUIRKS='{quirks}' FAKE_ABRA_HANG='{hang}'\n\
-             exec '{}' -B '{}' \"$@\"\n",
-            self.root.join("abra").display(),
-            String::from_utf8_lossy(&python.stdout).trim(),
-            repository().join("tests/fakes/abra").display(),
-        );
-        self.write("bin/abra", &text);
-        if !self.vars["PATH"].starts_with(&self.root.join("bin").display().to_string()) {
-            self.prepend_path(&self.root.join("bin"));
-        }
     }
 
     /// Loads `tests/fakes/preload.c` into every program that is started from now on: with `name`, one of its variables,

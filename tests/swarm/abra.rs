@@ -186,7 +186,6 @@ fn notes_and_how_abra_was_called() {
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
     let shown = lines.join("\n");
     for (command, times) in [
-        ("recipe lint", 1),
         ("app new", 1),
         ("app deploy", 2),
         ("app secret generate", 1),
@@ -217,7 +216,7 @@ fn notes_and_how_abra_was_called() {
             .iter()
             .any(|start| line.starts_with(start));
         assert!(words.contains(&"-C") || !recipe || line == *base, "{line}");
-        let terminal = ["app backup", "app restore", "recipe lint"]
+        let terminal = ["app backup", "app restore"]
             .iter()
             .any(|start| line.starts_with(start));
         assert_eq!(call["tty"], terminal, "{line}");

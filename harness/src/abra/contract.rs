@@ -1,9 +1,11 @@
-//! What the driver assumes of abra, held against a real one. Nothing is changed: only help, version and
-//! listings are asked for.
+//! What the driver assumes of abra, held against a real one. No app and no recipe changes: only help, version and
+//! listings are asked for. The result is written down, because `--driver auto` takes only an abra that was checked.
 
 use serde::Serialize;
 
+use super::proof::Proof;
 use super::{Abra, AbraError, output};
+use crate::dirs::HostDirs;
 use crate::process::{Cmd, Processes};
 
 /// How an assumption stands.
@@ -30,7 +32,7 @@ pub struct Assumption {
 }
 
 /// The flags that the driver gives to each command.
-const FLAGS: [(&str, &[&str]); 10] = [
+const FLAGS: [(&str, &[&str]); 9] = [
     (
         "app new",
         &["--no-input", "--chaos", "--offline", "--domain", "--server"],
@@ -62,7 +64,6 @@ const FLAGS: [(&str, &[&str]); 10] = [
         &["--no-input", "--chaos", "--offline"],
     ),
     ("app restore", &["--no-input", "--chaos", "--offline"]),
-    ("recipe lint", &["--no-input", "--chaos", "--offline"]),
 ];
 
 /// What only a run against a real abra settles.
@@ -75,12 +76,39 @@ const OPEN: [&str; 6] = [
     "`app backup download` writes backup.tar.gz, which holds volumes below their names",
 ];
 
-/// Holds this host's abra against every assumption. `dir` is its `ABRA_DIR`.
-pub async fn check(
-    processes: &Processes,
-    dir: &std::path::Path,
-    docker_host: &str,
-) -> Vec<Assumption> {
+/// An abra that was held against its contract.
+#[derive(Debug)]
+pub struct Checked {
+    /// How each assumption stands.
+    pub assumptions: Vec<Assumption>,
+    /// Whether none is broken.
+    pub holds: bool,
+    /// Why the result could not be written down, if it could not: `--driver auto` goes by what is written.
+    pub unwritten: Option<std::io::Error>,
+}
+
+/// Holds this host's abra against every assumption, and writes down whether `--driver auto` may take it.
+pub async fn check(processes: &Processes, host: &HostDirs, docker_host: &str) -> Checked {
+    let abra = Abra::find(processes, &host.abra, docker_host).await;
+    // Before the questions: what is replaced while they are asked is not what has answered.
+    let proof = abra.as_ref().ok().map(Proof::of);
+    let assumptions = examine(processes, abra).await;
+    let mut broken = assumptions
+        .iter()
+        .filter(|assumption| assumption.standing == Standing::Broken);
+    let holds = broken.next().is_none();
+    let written = match proof {
+        Some(proof) if holds => proof.and_then(|proof| proof.write(&host.state)),
+        _ => Proof::remove(&host.state),
+    };
+    Checked {
+        assumptions,
+        holds,
+        unwritten: written.err(),
+    }
+}
+
+async fn examine(processes: &Processes, abra: Result<Abra, AbraError>) -> Vec<Assumption> {
     let mut list = Vec::new();
     let mut note = |what: String, standing, found: String| {
         list.push(Assumption {
@@ -90,7 +118,7 @@ pub async fn check(
         });
     };
     let what = "`abra --version` says `abra version …`".to_owned();
-    let abra = match Abra::find(processes, dir, docker_host).await {
+    let abra = match abra {
         Ok(abra) => {
             note(
                 what,

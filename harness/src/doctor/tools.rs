@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Check, Status};
+use crate::abra::proof::{COMMAND, Proof};
+use crate::abra::{Abra, AbraError};
+use crate::dirs::HostDirs;
 use crate::host::{self, Ipvs};
 use crate::process::{Cmd, Processes};
 
@@ -14,34 +17,13 @@ const VERSION_LIMIT: Duration = Duration::from_secs(60);
 /// The oldest Docker client that runs work with.
 const OLDEST_CLIENT: (u32, u32) = (20, 10);
 
-pub(super) async fn checks(processes: &Processes) -> Vec<Check> {
+pub(super) async fn checks(processes: &Processes, host: &HostDirs) -> Vec<Check> {
     let (client, abra, git, pytest) = futures_util::join!(
         client(processes),
-        program(processes, "abra"),
+        abra(processes, host),
         program(processes, "git"),
         program(processes, "pytest"),
     );
-    let abra = match abra {
-        Program::Works(version) => Check::new(
-            "abra",
-            "abra",
-            Status::Ok,
-            format!("{version}; the abra driver is used unless `--driver stack` says otherwise"),
-        ),
-        Program::Missing => Check::new(
-            "abra",
-            "abra",
-            Status::Ok,
-            "not on PATH; the embedded stack driver is used",
-        ),
-        Program::Broken(how) => Check::new(
-            "abra",
-            "abra",
-            Status::Warn,
-            format!("{how}; the embedded stack driver is used"),
-        )
-        .by_hand("abra --version"),
-    };
     let git = match git {
         Program::Works(version) => Check::new("git", "git", Status::Ok, version),
         Program::Missing => Check::new(
@@ -73,6 +55,30 @@ pub(super) async fn checks(processes: &Processes) -> Vec<Check> {
         .by_hand(install),
     };
     vec![client, abra, git, pytest]
+}
+
+/// Says which driver `--driver auto` takes. A host may well do without abra, so none of it is a fault.
+async fn abra(processes: &Processes, host: &HostDirs) -> Check {
+    let check = |status, found: String| Check::new("abra", "abra", status, found);
+    let stack = "`--driver auto` takes the embedded driver";
+    // It is asked for its version alone; no engine.
+    match Abra::find(processes, &host.abra, "").await {
+        Err(AbraError::Missing) => check(Status::Ok, format!("not on PATH; {stack}")),
+        Err(error) => check(Status::Warn, format!("{error}; {stack}")).by_hand("abra --version"),
+        Ok(abra) => {
+            let place = format!("{} at {}", abra.version, abra.program.display());
+            match Proof::lacks(&host.state, &abra.program, &abra.version) {
+                None => check(
+                    Status::Ok,
+                    format!("{place}; it kept its contract, and `--driver auto` takes it"),
+                ),
+                Some(why) => check(
+                    Status::Ok,
+                    format!("{place}; {why}, so {stack}; `{COMMAND}` checks it"),
+                ),
+            }
+        }
+    }
 }
 
 async fn client(processes: &Processes) -> Check {
@@ -194,7 +200,7 @@ mod tests {
     }
 
     async fn statuses(processes: &Processes) -> Vec<(&'static str, Status)> {
-        checks(processes)
+        checks(processes, &HostDirs::below(Path::new("/nowhere")))
             .await
             .iter()
             .map(|check| (check.id, check.status))
@@ -217,6 +223,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn programs_that_fail_or_are_too_old_are_told_from_good_ones() {
+        let host = HostDirs::below(Path::new("/nowhere"));
         let (_dir, processes) = with(&[
             ("docker", "echo 'Docker version 19.03.15, build 99e3ed8919'"),
             ("abra", "exit 3"),
@@ -232,7 +239,7 @@ mod tests {
                 ("pytest", Status::Ok)
             ]
         );
-        let found = &checks(&processes).await[2].found;
+        let found = &checks(&processes, &host).await[2].found;
         assert_eq!(found, "git version 2.39.5");
     }
 }

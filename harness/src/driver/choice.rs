@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::abra::{self, AbraDriver};
 use super::stack::{HostTraits, StackDriver};
 use super::{Driver, DriverError, Site};
+use crate::abra::proof::{COMMAND, Proof};
 use crate::abra::{Abra, AbraError};
 use crate::dirs::HostDirs;
-use crate::error::chain;
 use crate::git::GitError;
 use crate::lock::DomainLock;
 use crate::name::RecipeName;
@@ -21,7 +21,7 @@ use crate::trust::{Level, Trust};
 /// Which driver was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// abra where it is on `PATH` and answers, else the embedded one.
+    /// abra where the one on `PATH` has kept its contract on this host (`doctor --abra`), else the embedded one.
     #[default]
     Auto,
     /// The embedded one.
@@ -44,13 +44,14 @@ pub struct Chosen {
 #[error("this source may not be deployed by abra, which deploys what was not judged")]
 pub struct NotGranted;
 
-/// Chooses the driver. `dir` is the `ABRA_DIR` that abra would get.
+/// Chooses the driver of a run on `host`. `dir` is the `ABRA_DIR` that abra would get.
 ///
 /// # Errors
 /// [`AbraError`] when abra was asked for and does not answer.
 pub async fn choose(
     choice: Choice,
     processes: &Processes,
+    host: &HostDirs,
     dir: &Path,
     docker_host: &str,
 ) -> Result<Chosen, AbraError> {
@@ -60,14 +61,19 @@ pub async fn choose(
     match (Abra::find(processes, dir, docker_host).await, choice) {
         (Ok(abra), _) => {
             let place = format!("abra {} at {}", abra.version, abra.program.display());
-            let reason = if choice == Choice::Abra {
-                format!("asked for; {place}")
-            } else {
-                place
-            };
-            Ok(Chosen {
-                abra: Some(abra),
-                reason,
+            if choice == Choice::Abra {
+                return Ok(Chosen::abra(abra, format!("asked for; {place}")));
+            }
+            let (state, program) = (host.state.clone(), abra.program.clone());
+            let version = abra.version.clone();
+            // Hashing a program of 100 MB takes a tenth of a second and more.
+            let lacks = move || Proof::lacks(&state, &program, &version);
+            let lacks = tokio::task::spawn_blocking(lacks).await;
+            Ok(match lacks.expect("the question does not panic") {
+                None => Chosen::abra(abra, format!("{place}, which kept its contract here")),
+                Some(why) => {
+                    Chosen::embedded(format!("{place} is not used: {why}; `{COMMAND}` checks it"))
+                }
             })
         }
         (Err(error), Choice::Abra) => Err(error),
@@ -77,6 +83,13 @@ pub async fn choose(
 }
 
 impl Chosen {
+    fn abra(abra: Abra, reason: String) -> Self {
+        Self {
+            abra: Some(abra),
+            reason,
+        }
+    }
+
     /// Returns the embedded driver, chosen for this reason.
     #[must_use]
     pub fn embedded(reason: impl Into<String>) -> Self {
@@ -176,20 +189,6 @@ impl Chosen {
             (Some(_), None) => Ok(Vec::new()),
             (Some(_), Some(pinned)) => Ok(abra::only_by_chaos(pinned).await?.into_iter().collect()),
         }
-    }
-
-    /// Has the driver lint a copy of `recipe` at `root`, where it lints before it deploys; returns what it printed, or
-    /// why there is nothing.
-    pub async fn lint(&self, recipe: &RecipeName, root: &Path) -> Option<Result<String, String>> {
-        let abra = self.abra.as_ref()?;
-        if let Err(error) = abra::place(&abra.dir, recipe, root, None).await {
-            let error = chain(&error);
-            return Some(Err(format!("abra's own lint got no checkout: {error}")));
-        }
-        Some(match abra.recipe_lint(recipe.as_str()).await {
-            Ok(lines) => Ok(lines.join("\n")),
-            Err(error) => Err(format!("abra's own lint did not run: {}", chain(&error))),
-        })
     }
 
     /// Returns the driver at its `site`, for `recipe`, whose head is the tree of `repository`.

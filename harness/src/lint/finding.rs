@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::abra;
 use crate::outcome::Status;
 
 /// How bad it is when a rule does not hold.
@@ -87,8 +86,6 @@ pub struct Lint {
     pub skipped: Vec<Skipped>,
     /// The ids of the rules that were checked and held.
     pub passed: Vec<String>,
-    /// abra's own table beside ours; empty where abra was not asked.
-    pub abra: Vec<abra::Side>,
 }
 
 impl Default for Lint {
@@ -100,7 +97,6 @@ impl Default for Lint {
             findings: Vec::new(),
             skipped: Vec::new(),
             passed: Vec::new(),
-            abra: Vec::new(),
         }
     }
 }
@@ -120,33 +116,6 @@ impl Lint {
     pub fn count(&self, severity: Severity) -> usize {
         let findings = self.findings.iter();
         findings.filter(|found| found.severity == severity).count()
-    }
-
-    /// Puts abra's table beside ours. A rule that abra calls an error and that failed there fails the rung:
-    /// abra's own exit code does not say so.
-    #[must_use]
-    pub fn beside(mut self, table: &abra::Table) -> Self {
-        self.abra = abra::side_by_side(&self, table);
-        let failed: Vec<&str> = table.errors().map(|row| row.id.as_str()).collect();
-        if self.status == Status::Pass && !failed.is_empty() {
-            self.status = Status::Fail;
-            self.reason = Some(format!("abra's own lint fails {}", failed.join(", ")));
-        }
-        self
-    }
-
-    /// Notes that abra's table could not be had, and why. What passed without it is not verified; what failed
-    /// stays failed.
-    #[must_use]
-    pub fn without_abra(mut self, why: &str) -> Self {
-        if self.status == Status::Pass {
-            self.status = Status::Unver;
-        }
-        self.reason = Some(match self.reason {
-            Some(reason) => format!("{reason}; {why}"),
-            None => why.to_owned(),
-        });
-        self
     }
 
     /// Returns the findings' sum in words: `2 errors, 1 warning; 20 rules passed, 3 skipped`.

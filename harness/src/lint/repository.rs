@@ -27,18 +27,6 @@ const METADATA: [&str; 8] = [
     "SSO",
 ];
 
-pub(super) fn catalogue(_: &View) -> Checked {
-    Err("the catalogue is on the network, which the lint does not ask".to_owned())
-}
-
-pub(super) fn upstream(_: &View) -> Checked {
-    Err("git.coopcloud.tech is on the network, which the lint does not ask".to_owned())
-}
-
-pub(super) fn unknown(_: &View) -> Checked {
-    Err("no public source says what R016 asks for".to_owned())
-}
-
 pub(super) fn readme(view: &View) -> Checked {
     let one = |line, message: &str| Ok(vec![in_file("README.md", line, message)]);
     let Some(text) = &view.readme else {

@@ -54,10 +54,7 @@ impl Rule {
 
     /// Returns whether the rule is about compose files, so that one that cannot be loaded leaves it open.
     pub(super) fn reads_compose_files(&self) -> bool {
-        ![
-            "R006", "R007", "R008", "R013", "R014", "R016", "C015", "C025",
-        ]
-        .contains(&self.id)
+        !["R007", "R008", "R014", "C015", "C025"].contains(&self.id)
     }
 }
 
@@ -97,10 +94,6 @@ rules! {
         "image tags look like versions",
         "a tag that is no version cannot be compared, so no tool can propose an upgrade",
         "use the tag that carries the version";
-    "R006" Warning AbraUnverified repository::catalogue,
-        "the recipe has a published version in the catalogue",
-        "operators find recipes and their versions in the catalogue",
-        "publish a version with `abra recipe release`";
     "R007" Warning AbraUnverified repository::readme,
         "README.md has its metadata filled in",
         "the catalogue shows it to operators who choose a recipe",
@@ -125,10 +118,6 @@ rules! {
         "the version of every config comes from abra.sh",
         "a config cannot be changed in place: without a version of its own, an upgrade that changes it fails",
         "name the config `${STACK_NAME}_<name>_${<NAME>_VERSION}` and export <NAME>_VERSION in abra.sh";
-    "R013" Warning AbraUnverified repository::upstream,
-        "the recipe has a repository on git.coopcloud.tech",
-        "abra fetches recipes from there by their name",
-        "publish the repository there";
     "R014" Error Abra repository::annotated_tags,
         "only annotated tags are used",
         "one lightweight tag makes abra refuse every deploy without --chaos",
@@ -137,10 +126,6 @@ rules! {
         "names of secrets have at most 12 characters",
         "Docker allows 64 bytes for stack, name and version together; a long domain leaves little for the name",
         "shorten the name of the secret";
-    "R016" Warning AbraUnverified repository::unknown,
-        "not known: abra has a rule R016, and no public source says what it asks for",
-        "it stands here so that nobody takes its absence for a pass",
-        "ask abra: `abra recipe lint`";
     "C001" Warning Practice service::exact_tag,
         "image tags name one version, not a line of versions",
         "a tag such as `15` moves when the upstream project publishes: a version that was green breaks without a commit",

@@ -207,10 +207,6 @@ fn lint_lines(lint: &Lint) -> String {
         let (id, reason) = (&skipped.id, &skipped.reason);
         writeln!(text, "lint skipped {id}: {reason}").expect("writing to a string succeeds");
     }
-    for side in lint.abra.iter().filter(|side| side.disagree()) {
-        writeln!(text, "lint {}: abra comes to the other answer", side.id)
-            .expect("writing to a string succeeds");
-    }
     let reason = lint.reason.as_ref().map(|reason| format!(": {reason}"));
     let (status, summary) = (lint.status, lint.summary());
     format!(

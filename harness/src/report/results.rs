@@ -433,7 +433,6 @@ fn millis(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lint::abra::Side;
     use crate::lint::{Finding, Severity, Skipped};
 
     /// Appends every key of `value`, as a path, in the order of the file.
@@ -492,13 +491,6 @@ mod tests {
         });
         let reason = "offline".to_owned();
         results.lint.skipped.push(Skipped { id: id(), reason });
-        results.lint.abra.push(Side {
-            id: id(),
-            ours: None,
-            abra: None,
-            rule: None,
-            severity: None,
-        });
         results.dependencies.push(DependencyOutcome {
             recipe: String::new(),
             domain: String::new(),
@@ -523,8 +515,7 @@ mod tests {
              lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
              lint.findings[].title lint.findings[].file lint.findings[].line lint.findings[].message \
              lint.findings[].why lint.findings[].fix lint.skipped lint.skipped[].id lint.skipped[].reason \
-             lint.passed lint.abra lint.abra[].id lint.abra[].ours lint.abra[].abra lint.abra[].rule \
-             lint.abra[].severity \
+             lint.passed \
              tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
              tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
              attempts attempts[].what attempts[].reason attempts[].tiers \

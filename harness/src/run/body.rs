@@ -99,7 +99,7 @@ pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError
         routing::is_red(context, &faults);
         return Ok(Some(view));
     }
-    super::lint::go(context, &plan, &chosen).await?;
+    super::lint::go(context, &plan).await?;
     if let Some(reason) = &plan.masks {
         super::tiers::red_before_the_deploy(context, reason);
         return Ok(None);
@@ -368,6 +368,7 @@ async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
     let chosen = driver::choose(
         settings.driver,
         &context.processes,
+        &settings.host,
         &dirs.abra_work,
         &settings.docker_host,
     );

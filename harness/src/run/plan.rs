@@ -510,6 +510,8 @@ pub struct PlanView<'a> {
     pub stack: String,
     /// Which driver.
     pub driver: &'a str,
+    /// Why this driver.
+    pub driver_reason: &'a str,
     /// The stages with what is known of each.
     pub tiers: Vec<TierView>,
     /// Compose files of the head.

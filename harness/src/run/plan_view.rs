@@ -76,6 +76,7 @@ pub(super) fn view(
         domain: settings.domain.as_str(),
         stack: settings.domain.stack().to_string(),
         driver: chosen.name(),
+        driver_reason: &chosen.reason,
         tiers: plan.tiers(settings),
         compose_files: &plan.head.project.files,
         images: plan.images(),

@@ -21,28 +21,37 @@ pub(crate) struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Hold this host's abra against what the abra driver assumes of it, instead; nothing is changed.
+    /// Hold this host's abra against what the abra driver assumes of it, instead. No app changes; where it holds,
+    /// `--driver auto` takes this abra from now on.
     #[arg(long, conflicts_with = "fix")]
     abra: bool,
 }
 
 /// Holds abra against its contract: exit 0 when nothing is broken, 3 when something is.
 async fn contract(args: &DoctorArgs, subject: &Subject) -> Exit {
-    let assumptions =
-        contract::check(&subject.processes, &subject.dirs.abra, &subject.docker_host).await;
-    let holds = assumptions
-        .iter()
-        .all(|assumption| assumption.standing != Standing::Broken);
+    let checked = contract::check(&subject.processes, &subject.dirs, &subject.docker_host).await;
     let text = if args.json {
+        let (holds, assumptions) = (checked.holds, &checked.assumptions);
         json!({ "schema": 1, "holds": holds, "assumptions": assumptions }).to_string()
     } else {
-        contract_table(&assumptions)
+        contract_table(&checked.assumptions)
     };
     if let Err(error) = ui::print_data(&text) {
         ui::say(&format!("error: cannot write to standard output: {error}"));
         return Exit::Infra;
     }
-    if holds { Exit::Passed } else { Exit::Infra }
+    if let Some(error) = checked.unwritten {
+        ui::say(&format!(
+            "error: the result cannot be written to {}, so `--driver auto` does not know it: {error}",
+            subject.dirs.state.display()
+        ));
+        return Exit::Infra;
+    }
+    if checked.holds {
+        Exit::Passed
+    } else {
+        Exit::Infra
+    }
 }
 
 /// Returns a line per assumption, what was found below it, and what it comes to.
@@ -69,9 +78,12 @@ fn contract_table(assumptions: &[Assumption]) -> String {
     let (broken, unknown) = (count(Standing::Broken), count(Standing::Unknown));
     text.push('\n');
     text.push_str(&match broken {
-        0 => format!("Nothing that the abra driver assumes is broken; {unknown} are not known."),
+        0 => format!(
+            "Nothing that the abra driver assumes is broken; {unknown} are not known. \
+             `--driver auto` takes this abra from now on."
+        ),
         broken => format!(
-            "{} broken: use `--driver stack` with this abra, and report this list.",
+            "{} broken: `--driver auto` does not take this abra. Please report this list.",
             if broken == 1 {
                 "1 assumption is".to_owned()
             } else {

@@ -2,27 +2,13 @@
 
 use std::fmt::Write as _;
 
-use harness::lint::abra::Side;
 use harness::lint::{Finding, Lint};
-use harness::outcome::Status;
 use harness::report::printable;
 
 /// Returns a finding in one line: `error C004 compose.yml:12 what is wrong`.
 pub(crate) fn line(found: &Finding) -> String {
     let (severity, id, place) = (found.severity, &found.id, found.place());
     format!("{severity} {id} {place} {}", printable(&found.message))
-}
-
-/// Returns a line for each rule of abra's table that failed there, or on which the two lints differ.
-pub(crate) fn sides(lint: &Lint) -> Vec<String> {
-    let said = |status: Option<Status>| status.map_or("-", Status::name);
-    let worth = |side: &&Side| side.disagree() || side.abra == Some(Status::Fail);
-    let line = |side: &Side| {
-        let rule = printable(side.rule.as_deref().unwrap_or_default());
-        let (ours, abra) = (said(side.ours), said(side.abra));
-        format!("{} recipe-ci {ours}, abra {abra}: {rule}", side.id)
-    };
-    lint.abra.iter().filter(worth).map(line).collect()
 }
 
 /// Returns everything that was found, each with why and what to do, and the sum.
@@ -38,9 +24,6 @@ pub(crate) fn page(lint: &Lint) -> String {
     }
     if !lint.findings.is_empty() {
         add("");
-    }
-    for side in sides(lint) {
-        add(&side);
     }
     for (reason, ids) in skipped(lint) {
         add(&format!(
@@ -67,6 +50,7 @@ fn skipped(lint: &Lint) -> Vec<(&str, Vec<&str>)> {
 #[cfg(test)]
 mod tests {
     use harness::lint::{Severity, Skipped};
+    use harness::outcome::Status;
 
     use super::*;
 
@@ -86,34 +70,20 @@ mod tests {
                 fix: "write it".to_owned(),
             }],
             // One unreadable file has many rules skipped for one reason.
-            skipped: [
-                ("R006", "offline"),
-                ("C001", "see C015"),
-                ("R013", "offline"),
-            ]
-            .map(|(id, reason)| Skipped {
-                id: id.to_owned(),
-                reason: reason.to_owned(),
-            })
-            .into(),
-            passed: vec!["R001".to_owned()],
-            abra: [("R001", Status::Pass), ("R014", Status::Fail)]
-                .map(|(id, abra)| Side {
+            skipped: [("C012", "dirty"), ("C001", "see C015"), ("T011", "dirty")]
+                .map(|(id, reason)| Skipped {
                     id: id.to_owned(),
-                    ours: Some(Status::Pass),
-                    abra: Some(abra),
-                    rule: Some("only annotated tags".to_owned()),
-                    severity: Some(Severity::Error),
+                    reason: reason.to_owned(),
                 })
                 .into(),
+            passed: vec!["R001".to_owned()],
         };
         insta::assert_snapshot!(page(&lint), @r"
         error C004 compose.yml:12 `healthcheck.interval` comes from a variable
             why: the deploy fails
             fix: write it
 
-        R014 recipe-ci pass, abra fail: only annotated tags
-        skipped R006, R013: offline
+        skipped C012, T011: dirty
         skipped C001: see C015
         fail: 1 error, 0 warnings; 1 rule passed, 3 skipped
         ");

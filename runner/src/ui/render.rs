@@ -350,9 +350,6 @@ impl Renderer {
         if more > 0 {
             text += &self.line(at, "lint", &format!("and {more} more, see results.json"));
         }
-        for side in super::lint::sides(lint) {
-            text += &self.line(at, "lint", &self.clean(&side));
-        }
         let status = paint(
             style(lint.status),
             &format!("{} {}", self.charset.sign(lint.status), lint.status),

@@ -98,7 +98,7 @@ impl<'a> Way<'a, '_> {
         let mut lint = None;
         if !context.settings.dry_run {
             // A quick run deploys with the embedded driver, whatever the host has.
-            lint = Some(lint::found(&context, &plan, &embedded()).await?);
+            lint = Some(lint::found(&context, &plan).await?);
             body::can_test(&context, &plan).await?;
         }
         Ok(Ok(Ready {
