@@ -70,8 +70,8 @@ pub enum DriverError {
     /// It cannot be written down what is about to be made.
     #[error(transparent)]
     Made(#[from] crate::made::MadeError),
-    /// A secret that nobody may generate was not supplied.
-    #[error("secret `{secret}` is `generate=false` and nobody supplied it")]
+    /// A secret with `generate=false` was not supplied.
+    #[error("secret `{secret}` is `generate=false`, and no value was supplied")]
     NotSupplied {
         /// Its name.
         secret: String,

@@ -1,4 +1,4 @@
-//! What this host can do, whoever asks: its kernel and its Docker client.
+//! What this host can do: its kernel and its Docker client.
 //!
 //! Nothing here judges; `doctor` does. Nothing here changes the host; `set_up` does.
 

@@ -327,8 +327,8 @@ impl Http {
     /// `None` without a gateway, or when it does not answer such a domain at all.
     pub async fn fallback(&self, zone: &Zone, path: &str) -> Option<Answer> {
         let (gateway, client) = self.gateway.as_ref()?;
-        let nobody = format!("nobody-{:08x}.{zone}", rand::random::<u32>());
-        let url = gateway_url(gateway, &nobody, path).ok()?;
+        let unused = format!("unused-{:08x}.{zone}", rand::random::<u32>());
+        let url = gateway_url(gateway, &unused, path).ok()?;
         self.send(client, &url, None, &Question::get(path))
             .await
             .ok()

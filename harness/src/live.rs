@@ -416,7 +416,7 @@ mod tests {
             .unwrap();
         let limit = crate::wait::Deadline::after(Duration::from_secs(60));
         while !path.exists() || SectionLock::try_acquire(&path).unwrap().is_some() {
-            assert!(!limit.passed(), "nobody looks");
+            assert!(!limit.passed(), "no look came");
             crate::wait::pause(Duration::from_millis(5)).await;
         }
         let (lock, ()) = futures_util::join!(hold(&dirs), async {

@@ -150,7 +150,7 @@ pub(crate) struct RunArgs {
     /// Print the results as JSON at the end.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Run without a parent: the end of whoever started this does not end the run.
+    /// Run without a parent: the end of the process that started this does not end the run.
     #[arg(long)]
     pub(crate) detached: bool,
 }
@@ -342,7 +342,7 @@ pub(crate) enum OnceAction {
         #[arg(long)]
         json: bool,
     },
-    /// The parent of a task; started by `once` and by nobody else.
+    /// The parent of a task; started by `once` only.
     #[command(hide = true)]
     Runner(RunnerArgs),
 }

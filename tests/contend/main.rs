@@ -20,7 +20,7 @@ const ROUNDS: usize = 1000;
 #[test]
 fn of_forty_contenders_for_a_stale_lock_exactly_one_wins_a_thousand_times() {
     let root = tempfile::tempdir().unwrap();
-    // What a dead watcher leaves: a lock file that nobody holds.
+    // What a dead watcher leaves: a lock file that is not held.
     std::fs::write(lock_file(root.path()), "").unwrap();
     let (start, done) = (Barrier::new(CONTENDERS), Barrier::new(CONTENDERS));
     let winners: Vec<AtomicUsize> = (0..ROUNDS).map(|_| AtomicUsize::new(0)).collect();
@@ -40,7 +40,7 @@ fn contend(state: &Path, start: &Barrier, done: &Barrier, winners: &[AtomicUsize
         // Each opens the file for itself, so the kernel treats them as it treats processes.
         let lock = SectionLock::try_acquire(&lock_file(state)).unwrap();
         won.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
-        // Nobody lets go before all have tried.
+        // None lets go before all have tried.
         done.wait();
         drop(lock);
     }

@@ -79,7 +79,7 @@ fn a_need_that_cannot_be_met_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn a_dependency_that_nobody_has_is_wrong_input() {
+fn an_unknown_dependency_is_wrong_input() {
     let (mut env, client) = env();
     declare(&env, "client", "nobody");
     let done = run(&env, &client);

@@ -377,7 +377,7 @@ fn a_staged_checkout_is_taken_as_it_is() {
     done.expect(0);
     let plan: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(plan["base_version"], "0.2.0+1.1.0");
-    // Nothing says whose it is, and nobody granted anything.
+    // Nothing says whose it is, and nothing is granted.
     assert_eq!(plan["trust"]["level"], "stranger", "{plan:#}");
     assert!(
         plan["warnings"]

@@ -109,7 +109,7 @@ fn acquired(attempt: Attempt) -> DomainLock {
 fn holder_of(attempt: Attempt) -> String {
     match attempt {
         Attempt::Held { holder, .. } => holder,
-        Attempt::Acquired(_) => panic!("nobody held it"),
+        Attempt::Acquired(_) => panic!("the lock was free"),
     }
 }
 
@@ -217,7 +217,7 @@ fn t04_a_second_acquire_blocks_until_the_first_ends() {
     end(second);
 }
 
-/// A janitor unlinks the file of an app that it reaped: whoever waited for that inode owns nothing.
+/// A janitor unlinks the file of an app that it reaped: a process that waited for that inode owns nothing.
 #[test]
 fn t22_a_waiter_that_wins_an_unlinked_inode_waits_again_on_the_live_path() {
     let place = Place::new();

@@ -167,7 +167,7 @@ fn every_unit_has_the_same_tools_home_and_places() {
             }
         }
     }
-    // A shell sees the same locks; abra of whoever is logged in has its own directory.
+    // A shell sees the same locks; abra of the user who is logged in has its own directory.
     assert_eq!(host["variables"]["CCCI_ZONE"], "ci.example.org");
     assert_eq!(host["variables"]["CCCI_APP_LOCK_DIR"], "/run/lock");
     assert_eq!(host["variables"]["ABRA_DIR"], Value::Null);
@@ -418,7 +418,7 @@ fn systemd_knows_every_key_of_the_units() {
         "[Service]\nExecStart=/bin/true\n",
     )
     .unwrap();
-    let verify = |mend: &dyn Fn(&str) -> String| -> String {
+    let verify = |change: &dyn Fn(&str) -> String| -> String {
         let mut analyze = command("systemd-analyze");
         analyze
             .args(["verify", "--man=no"])
@@ -433,7 +433,7 @@ fn systemd_knows_every_key_of_the_units() {
                 })
                 .collect();
             let path = dir.path().join(name);
-            std::fs::write(&path, mend(&(text.join("\n") + "\n"))).unwrap();
+            std::fs::write(&path, change(&(text.join("\n") + "\n"))).unwrap();
             analyze.arg(path);
         }
         let done = analyze

@@ -186,7 +186,7 @@ fn a_task_that_is_always_killed_is_not_run_for_ever() {
         .finish()
         .expect(137);
     assert_eq!(tasks.runs(), 3);
-    // It is no result: whoever comes later has the task run again.
+    // It is no result: a later caller has the task run again.
     tasks.state("dead");
     tasks
         .once(&[&["-w"], &words[..]].concat())
@@ -221,7 +221,7 @@ fn a_runner_that_is_killed_takes_the_task_along_and_another_one_starts() {
 }
 
 #[test]
-fn whoever_started_it_may_be_killed() {
+fn a_task_survives_the_process_that_started_it() {
     let tasks = Tasks::new();
     let starter = tasks.task(&["-w"]);
     starter.wait_line("waiting for task");
@@ -307,7 +307,7 @@ fn a_result_expires_for_who_asks_and_for_all_when_the_starter_says_so() {
     assert_eq!(tasks.runs(), 1);
     tasks.task(&["-w", "-t", "0"]).finish().expect(7);
     assert_eq!(tasks.runs(), 2);
-    // That one was started for 0 seconds: nobody believes it.
+    // That one was started for 0 seconds: it does not count.
     tasks.state("stale 7");
     tasks.task(&["-w"]).finish().expect(7);
     assert_eq!(tasks.runs(), 3);
@@ -321,7 +321,7 @@ fn a_reset_ends_and_forgets_one_task() {
     // Ended before it counted itself, it would never be three runs.
     until("the first run", || tasks.runs() == 1);
     tasks.once(&["-r", "-i", "x"]).finish().expect(0);
-    // It was ended on purpose: nobody runs it again for those who waited.
+    // It was ended on purpose: it is not run again for those who waited.
     waiter.finish().expect(143);
     tasks.state("none");
     assert_eq!(harness::host_file::entries(&tasks.dir).unwrap().count(), 0);
@@ -513,7 +513,7 @@ fn another_user_may_wait() {
     done.expect(2);
     tasks.task(&[]).finish().expect(0);
     until("the first run", || tasks.runs() == 1);
-    // Nobody waits, so nobody runs it again.
+    // No caller waits, so it is not run again.
     kill9(tasks.pid());
     until("it to be dead", || {
         nobody(&["-p", "-i", "x"]).finish().stdout == "dead"

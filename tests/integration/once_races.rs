@@ -1,4 +1,4 @@
-//! `recipe-ci once`: many callers of one id, while results are replaced, expire, or whoever starts the task dies.
+//! `recipe-ci once`: many callers of one id, while results are replaced, expire, or the process that starts the task dies.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn a_reader_while_the_result_is_being_replaced_sees_the_old_one_or_the_new_one()
                 assert_eq!(done.stderr, "");
             }
             replacing.finish().expect(7);
-            // The readers ask for no age of their own, but a result that was asked for at 0 seconds counts for nobody.
+            // The readers ask for no age of their own, but a result that was asked for at 0 seconds counts for no other caller.
             assert!(tasks.runs() > time);
         }
         stop.store(true, Ordering::Relaxed);

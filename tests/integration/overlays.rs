@@ -122,7 +122,7 @@ fn what_is_declared_is_in_the_plan() {
         upgrade["tiers"][1]["reason"],
         "declared not applicable: no version starts here"
     );
-    // A rung that does not apply and that nobody declared.
+    // A rung that does not apply and is not declared.
     let env = env();
     let recipe = env.recipe("no-backup");
     let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);

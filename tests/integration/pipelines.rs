@@ -104,7 +104,7 @@ fn texts(value: &Value) -> Vec<String> {
 
 fn unknown<'a>(keys: impl IntoIterator<Item = &'a String>, known: &[&str]) -> Result<(), String> {
     match keys.into_iter().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!("`{key}` is none of {known:?}")),
+        Some(key) => Err(format!("`{key}` is not one of {known:?}")),
         None => Ok(()),
     }
 }
@@ -193,7 +193,7 @@ fn judge(step: &Step, known: &BTreeSet<String>) -> Result<(), String> {
     }
     for name in &step.variables {
         if !known.contains(name) && !step.runner.own_variables().contains(&name.as_str()) {
-            return Err(format!("nobody reads `{name}`"));
+            return Err(format!("`{name}` is never read"));
         }
     }
     Ok(())

@@ -14,14 +14,14 @@ const LONG: Duration = Duration::from_secs(60);
 #[test]
 fn ps_watch_looks_again_until_it_is_ended_and_shows_pull_requests_and_locks_of_others() {
     let mut env = TestEnv::new("unix:///nonexistent/docker.sock");
-    // As another harness would hold it: nobody on the roster has that domain, and the file says nothing.
+    // As another harness would hold it: no run on the roster has that domain, and the file says nothing.
     let domain = format!("note-012345.{}", env.zone);
     let lock = env.write(&format!("locks/cc-ci-app-{domain}.lock"), "");
     let mut flock = env.program("flock");
     flock.arg("--no-fork").arg(&lock).args(["sleep", "600"]);
     let _other = env.follow(flock);
     wait_until(LONG, "the lock is held", || is_locked(&lock).then_some(()));
-    // It connects, and nobody ever answers: the run stays in its fetch.
+    // It connects, and no answer ever comes: the run stays in its fetch.
     let forge = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/alice/notes.git", forge.local_addr().unwrap());
     env.set("PR", "12");
@@ -73,7 +73,7 @@ fn ps_watch_looks_again_until_it_is_ended_and_shows_pull_requests_and_locks_of_o
             .then_some(())
     });
     kill(watch.pid, Signal::SIGTERM).unwrap();
-    // Its last look decides: without an engine nobody knows what leaked.
+    // Its last look decides: without an engine what leaked is unknown.
     watch.finish().expect(3);
     assert!(looks().len() >= 2);
 }

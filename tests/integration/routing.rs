@@ -257,7 +257,7 @@ fn a_gateway_that_cannot_be_used_is_the_hosts_fault_before_anything_is_made() {
             .contains("the recipe is not to blame"),
         "{results:#}"
     );
-    // A plan asks nobody.
+    // A plan sends no request.
     env.run(["run", path, "--dry-run"]).expect(0);
     for (file, text, words) in [
         ("none.pem", None, "cannot be read"),

@@ -307,7 +307,7 @@ fn only_listed_forges_are_asked() {
     );
 }
 
-/// Finding A16: whoever sets SRC could have any private repository of the forge tested, and read.
+/// Finding A16: a pipeline that sets SRC could have any private repository of the forge tested, and read.
 #[test]
 fn the_forges_token_goes_to_the_published_recipes_and_to_granted_sources() {
     let mut scene = scene();
@@ -389,7 +389,7 @@ fn a_supplied_secret_goes_to_sources_that_are_granted_it() {
         }
         assert!(!done.stderr.contains(VALUE) && !done.stdout.contains(VALUE));
     }
-    // One that is granted and that nobody set is another matter, and a hand gets all.
+    // One that is granted and not set is another matter, and a hand gets all.
     let done = scene
         .env
         .run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);

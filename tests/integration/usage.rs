@@ -263,7 +263,7 @@ fn an_unreadable_list_of_approved_recipes_approves_nothing() {
 #[test]
 fn a_name_beside_a_directory_of_that_name_is_said_to_be_the_published_recipe() {
     let mut env = env();
-    // Nobody asks the real forge for what is only about words.
+    // What is only about words does not ask the real forge.
     env.set("CCCI_FORGE_URL", "http://127.0.0.1:1");
     std::fs::rename(env.recipe("notes"), env.root.join("notes")).unwrap();
     let words = "`notes` is the published recipe; for the directory here: `recipe-ci run ./notes`";

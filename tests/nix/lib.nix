@@ -1,4 +1,4 @@
-# As much of nixpkgs' `lib` as the modules of this repository use, with its rules: an option that nobody declared
+# As much of nixpkgs' `lib` as the modules of this repository use, with its rules: an undeclared option
 # is an error, so is a value of the wrong type, a second value of an option that takes one, and an option that is
 # read and has none. There is no nixpkgs where the tests run.
 let

@@ -30,7 +30,7 @@ impl Forge {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (log, tokens, served) = (Arc::clone(&log), Arc::clone(&tokens), served.clone());
-                // A client that goes away is none of the server's business.
+                // A client may go away.
                 std::thread::spawn(move || drop(answer(&stream, &served, (&log, &tokens))));
             }
         });

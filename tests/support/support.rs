@@ -39,7 +39,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-/// Runs git in a repository, whoever owns that and whoever this host's git believes to be; returns what it prints.
+/// Runs git in a repository, also in one of another user; returns what it prints.
 #[track_caller]
 pub(crate) fn git(repository: &Path, args: &[&str]) -> String {
     const ANYWHERE: [&str; 3] = ["safe.directory=*", "user.name=t", "user.email=t@localhost"];
@@ -219,7 +219,7 @@ impl TestEnv {
         std::fs::write(file, text.replace(from, to)).expect("the file can be written");
     }
 
-    /// Returns `program` with this environment and nothing else; whoever started the tests may ignore
+    /// Returns `program` with this environment and nothing else; the process that started the tests may ignore
     /// signals (`nohup`), which the program must not inherit. `env` becomes the program, pid and all.
     pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = command("env");
@@ -485,7 +485,7 @@ impl Run {
         self.err.text()
     }
 
-    /// Waits for its end, whoever still holds its output.
+    /// Waits for its end, also while its output is still open elsewhere.
     #[track_caller]
     pub(crate) fn ended(mut self) -> ExitStatus {
         let Ok(status) = self.ended.recv_timeout(RUN_LIMIT) else {

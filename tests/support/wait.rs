@@ -1,4 +1,4 @@
-//! The tests' one polling loop, for what tells nobody when it changes: processes, files, the engine.
+//! The tests' one polling loop, for what does not report its changes: processes, files, the engine.
 
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,7 @@ fn tests_of<'a>(results: &'a Value, tier: &str) -> &'a Vec<Value> {
     tier["tests"].as_array().unwrap()
 }
 
-/// What must be the same whoever deploys.
+/// What must be the same with both drivers.
 fn essence(results: &Value) -> BTreeMap<String, Value> {
     let mut essence: BTreeMap<String, Value> = [
         "verdict",

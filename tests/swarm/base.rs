@@ -29,7 +29,7 @@ fn without_an_older_release_the_base_is_the_tip_of_the_default_branch() {
     git(&recipe, &["branch", "-q", "-f", "main", &tip]);
     git(&recipe, &["checkout", "-q", "main"]);
     git(&recipe, &["tag", "-d", "0.1.0+1.0.0", "0.2.0+1.1.0"]);
-    // Nobody approved of it, so nothing of what it ships may run on this host.
+    // It is not approved, so nothing of what it ships may run on this host.
     git(&recipe, &["checkout", "-q", "proposal"]);
     let ran = env.root.join("ran");
     for name in HOSTILE {

@@ -54,7 +54,7 @@ impl Scene {
         std::fs::remove_dir_all(recipe.join("tests")).unwrap();
         let reached = env.root.join("reached");
         let fifo = env.fifo();
-        // A child that wants to stay, with a daemon that nobody knows and that holds its output.
+        // A child that wants to stay, with an unknown daemon that holds its output.
         let stubborn = format!(
             "#!/bin/sh\ntrap '' TERM HUP INT\n\
              (setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' &)\n\
@@ -289,7 +289,7 @@ fn cell(phase: Phase, cause: Cause) {
     let (scene, run, started, deadline) = bring(phase, cause);
     let supervisor = run.pid;
     let passing = phase == Phase::Teardown;
-    // Where the phase stays by itself nobody needs the worker, which may have met its deadline by now.
+    // Where the phase stays by itself the worker is not needed, which may have met its deadline by now.
     let worker = passing.then(|| {
         let worker = child_of(supervisor);
         stop(worker);

@@ -15,7 +15,7 @@ use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Runs that stay in their custom tier, each with a daemon that nobody knows.
+/// Runs that stay in their custom tier, each with an unknown daemon.
 struct Place {
     env: SwarmEnv,
     recipe: PathBuf,

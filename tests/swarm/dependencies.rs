@@ -99,7 +99,7 @@ impl Pair {
         git(&repository, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
     }
 
-    /// Publishes a version of the recipe whose image nobody has.
+    /// Publishes a version of the recipe whose image exists nowhere.
     pub(crate) fn without_image(&self, name: &str) {
         let compose = self.published(name).join("compose.yml");
         self.env.edit(&compose, "recipe-ci/notes:2", ABSENT);
@@ -171,7 +171,7 @@ fn an_app_logs_in_to_the_recipe_that_it_needs_and_both_are_gone_after() {
     assert_eq!(notes["provided"]["for"], results["domain"]);
     let token = notes["provided"]["token"].as_str().unwrap();
     assert_eq!(token.len(), 32, "{file:#}");
-    // The test wrote it; nobody may read it afterwards.
+    // The test wrote it; it must be unreadable afterwards.
     let run_dir = root.join("runs/1");
     let grep = command("grep")
         .args(["-r", "-F", token])

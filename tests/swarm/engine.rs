@@ -132,7 +132,7 @@ impl SwarmEnv {
 
     /// Lets what waits for a line in the pipe go on, now or when it gets there; it must stay open until it has been read.
     pub(crate) fn release(&self) -> File {
-        // For reading, too: to open a pipe that nobody reads would wait for ever.
+        // For reading, too: to open a pipe without a reader would wait for ever.
         let pipe = harness::host_file::options()
             .read(true)
             .write(true)

@@ -275,7 +275,7 @@ fn a_service_that_dies_after_convergence_is_red() {
     env.assert_nothing_left();
 }
 
-/// A test that prints a generated secret in several forms shows it to nobody.
+/// A generated secret that a test prints in several forms is in no report.
 #[test]
 fn a_generated_secret_is_in_no_file_and_no_line() {
     hides_its_secret(SwarmEnv::new());

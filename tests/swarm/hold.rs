@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::engine::SOCKET;
 use crate::support::locked;
 
-/// A server that keeps whoever asks waiting for ever.
+/// A server that keeps every caller waiting for ever.
 pub(crate) struct Server {
     /// `127.0.0.1:PORT`.
     pub(crate) address: String,

@@ -186,7 +186,7 @@ fn a_registry_that_is_down() {
     env.assert_nothing_left();
 }
 
-/// Whoever looks at a lock there knows nothing of its owner.
+/// A process that looks at a lock there learns nothing of its owner.
 #[test]
 fn t29_a_lock_directory_on_a_network_file_system_is_refused_by_runs_and_janitors() {
     let mut env = SwarmEnv::new();

@@ -1,4 +1,4 @@
-//! Apps that nobody owns any more, and everything that only looks like one. The numbers are those of
+//! Apps without an owner, and everything that only looks like one. The numbers are those of
 //! docs/concurrency.md.
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Leaves an app whose supervisor and worker were both killed, so that nobody could tear it down.
+/// Leaves an app whose supervisor and worker were both killed, before they could tear it down.
 fn leave_an_app() -> Scene {
     let scene = Scene::new(Phase::Converge);
     let run = scene.start(&[]);

@@ -171,7 +171,7 @@ impl Scene {
         (archive, whole)
     }
 
-    /// Kills both processes of a run and everything that it started, so that nobody can tidy up.
+    /// Kills both processes of a run and everything that it started, before any of them can tidy up.
     pub(crate) fn kill_both(&self, run: Run) {
         let worker = child_of(run.pid);
         let pids: Vec<_> = self
@@ -385,7 +385,7 @@ fn every_end_of_a_quick_run_brings_the_good_data_back() {
     };
     scene.let_go("ops/verify_upgrade");
     kill_both(&mut scene, "both");
-    // Without the record's word, a warm app is nobody's business.
+    // Without the record's word, a warm app is left alone.
     let hidden = scene.env.root.join("hidden");
     std::fs::rename(scene.record(), &hidden).unwrap();
     let done = scene.env.run(["janitor"]);

@@ -1,7 +1,7 @@
 //! What `systemctl stop` of a runner's unit does to a run: `KillMode=control-group` sends SIGTERM to every process of
 //! the unit at once, and again to those that are left when the runner itself has ended.
 //!
-//! `nix/modules/drone-runner.nix` relies on it. And what a run does whose output nobody reads, or whose worker is killed
+//! `nix/modules/drone-runner.nix` relies on it. And what a run does whose output is not read, or whose worker is killed
 //! while its logs hold what tests printed.
 
 use std::io::{PipeReader, Read as _, Write as _};
@@ -68,7 +68,7 @@ fn of_the_unit_tears_down_during_a_test() {
     stopped_in(Phase::Custom);
 }
 
-/// Starts a run whose stderr is a full pipe that nobody reads, as of a runner that hangs, and waits until it
+/// Starts a run whose stderr is a full pipe without a reader, as of a runner that hangs, and waits until it
 /// fetches; returns how many bytes are in it, too.
 fn unread(scene: &Scene) -> (Child, PipeReader, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();

@@ -92,7 +92,7 @@ fn a_hangup_that_the_starter_ignores_ends_nothing() {
 /// A shell that ignores SIGTERM and SIGCHLD hands that on, if it is bash; dash keeps the second for itself. A cancel
 /// must still come through, and the children that end must be seen to.
 #[test]
-fn a_starter_that_ignores_sigterm_cannot_make_a_run_that_nobody_can_cancel() {
+fn a_run_whose_starter_ignores_sigterm_can_be_cancelled() {
     let scene = Scene::new(Phase::Converge);
     let recipe = scene.env.root.join("recipes/notes");
     let script = "trap '' TERM CHLD; exec \"$0\" run \"$1\"";
@@ -246,7 +246,7 @@ fn cancel_step(cancel: Cancel, phase: Phase) {
             if !passing {
                 run.wait_line("== SIGTERM received");
             }
-            // Whoever was quick has torn down by now.
+            // The quick ones have torn down by now.
             let _ = killpg(run.pid, Signal::SIGKILL);
         }
     }

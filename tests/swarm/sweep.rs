@@ -84,7 +84,7 @@ fn a_sweep_runs_the_newest_releases_and_nothing_twice() {
     done.expect(3);
     assert!(row(&done, "gone").contains("error: "), "{}", done.stdout);
 
-    // Nobody enrolled is a mistake, not a green sweep.
+    // A sweep without an enrolled recipe is a mistake, not green.
     let empty = scene.env.root.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let done = scene

@@ -42,7 +42,7 @@ postgresql_tables="FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
 
-# The table is where the app's own are, and belongs to who owns those: a dump of the schema has it, and whoever may
+# The table is where the app's own are, and belongs to the owner of those: a dump of the schema has it, and a role that may
 # dump or drop the app's tables may do so with ours.
 postgresql_seed() {
     cat <<SQL

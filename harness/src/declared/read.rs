@@ -183,7 +183,8 @@ pub fn parse(text: &str, shown: &str, recipe: Option<&str>) -> Result<Read, Decl
         if let DeclaredError::Value { path, reason, .. } = &mut error
             && path == "health"
         {
-            reason.push_str("; of an app that answers nobody say why: `health: {none: <reason>}`");
+            reason
+                .push_str("; where an app answers no request, say why: `health: {none: <reason>}`");
         }
         error
     })?;

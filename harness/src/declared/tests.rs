@@ -398,7 +398,7 @@ fn where_an_app_answers_is_declared_and_so_is_that_it_does_not() {
     for (text, words) in [
         (
             "health: none\n",
-            "recipe-ci.yml:1:9: health: give a mapping, and this is the text `none`; of an app that answers nobody say why: `health: {none: <reason>}`",
+            "recipe-ci.yml:1:9: health: give a mapping, and this is the text `none`; where an app answers no request, say why: `health: {none: <reason>}`",
         ),
         ("health: {none: ''}\n", "health.none: give the reason"),
         (

@@ -72,8 +72,10 @@ async fn reach(subject: &Subject) -> Result<(Engine, HostFacts, Timestamp), Chec
                 .by_hand("sudo adduser \"$USER\" docker   # then log in again"));
         }
         Ok(Socket::Refused) => {
-            return Err(fail(format!("it does not run: nobody listens at `{host}`"))
-                .by_hand("sudo systemctl start docker"));
+            return Err(
+                fail(format!("it does not run: nothing listens at `{host}`"))
+                    .by_hand("sudo systemctl start docker"),
+            );
         }
         Err(error @ EngineError::Unsupported { .. }) => {
             return Err(fail(error.to_string()).by_hand("unset DOCKER_HOST"));

@@ -126,7 +126,7 @@ impl AbraDriver {
             .iter()
             .filter(|spec| !have.iter().any(|old| old.full_name == spec.full_name))
             .collect();
-        // abra gives secrets no label: without a record nobody could tell whose they are. One that is there already is
+        // abra gives secrets no label: only a record tells whose they are. One that is there already is
         // somebody else's, and abra refuses to make it.
         let there = self.site.engine.names_of(Kind::Secret).await?;
         let mut made = Made::open(&self.site.host, lock)?;

@@ -27,12 +27,12 @@ pub struct Snapshot {
     pub id: String,
     /// Its parts.
     pub parts: Vec<Part>,
-    /// Why nobody can look into it, when that is so: then only a restore proves anything.
+    /// Why it cannot be opened, when that is so: then only a restore proves anything.
     pub sealed: Option<String>,
 }
 
 impl Snapshot {
-    /// Creates a snapshot that nobody can look into.
+    /// Creates a snapshot that cannot be opened.
     #[must_use]
     pub fn sealed(id: String, why: String) -> Self {
         Self {
@@ -466,7 +466,7 @@ pub(super) fn unpack(
             *found += 1;
             let mut header = entry.header().clone();
             if header.entry_type().is_hard_link() || header.entry_type().is_symlink() {
-                // Their content is elsewhere, and nobody restores from this copy.
+                // Their content is elsewhere, and no restore reads this copy.
                 break;
             }
             builder.append_data(&mut header, name, &mut entry)?;

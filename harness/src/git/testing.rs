@@ -182,7 +182,7 @@ impl Server {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
-                // A client that goes away, or speaks TLS, is none of the server's business.
+                // A client may go away, or speak TLS.
                 let Ok(connection) = connection else { continue };
                 answer(&connection, &root, &rules, &log).unwrap_or_default();
             }

@@ -64,7 +64,7 @@ pub enum SetUpError {
     NoApt,
     /// No engine answers where it was said to be, and that is not where this host's own would be.
     #[error(
-        "nobody answers at `{host}`, and only this host's own engine can be started, at `{SYSTEM_SOCKET}`"
+        "no engine answers at `{host}`, and only this host's own engine can be started, at `{SYSTEM_SOCKET}`"
     )]
     ForeignEngine {
         /// Where the engine was said to be.

@@ -181,7 +181,7 @@ fn through(dir: &File) -> PathBuf {
 }
 
 impl Dead {
-    /// Ends its processes, then removes its working files, in this order: without its mark nobody could find
+    /// Ends its processes, then removes its working files, in this order: without its mark no later sweep finds
     /// the processes any more.
     async fn clear(self, dry_run: bool, unreadable: &mut Vec<String>) -> Option<DeadRun> {
         let Self { root, dir, mark } = self;

@@ -204,7 +204,7 @@ fn service(plan: &Plan) -> Result<String, UnitsError> {
     }
     line(&mut text, "TimeoutStartSec", SWEEP_LIMIT);
     text.push_str(
-        "# A bound on accidents and not on malice: whoever has the engine's socket has the host. Homes stay\n\
+        "# A bound on accidents and not on malice: a process with the engine's socket has the host. Homes stay\n\
          # visible for ~/.abra, /tmp is shared because places and sockets may be there.\n\
          ProtectSystem=full\n",
     );

@@ -88,7 +88,7 @@ pub enum Ended {
 /// Why a worker could not be supervised.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// The process that started this one is already gone, so nobody would ever end the run.
+    /// The process that started this one is already gone, so its end will never end the run.
     #[error("this run is orphaned: the process that started it is gone already")]
     Orphaned,
     /// A run could get stuck half-way, its teardown included.
@@ -117,7 +117,7 @@ pub enum SupervisorError {
 /// The worker is a copy of this process and does not execute the program again: that was half of the time to the
 /// lock, and the file may have been replaced meanwhile.
 ///
-/// The caller has called [`process::stop_ignoring`]: of a child whose end is ignored nobody hears.
+/// The caller has called [`process::stop_ignoring`]: the end of a child that is ignored is never reported.
 ///
 /// # Errors
 /// [`SupervisorError`] when the run may not or cannot start; nothing has been created then.
@@ -200,7 +200,7 @@ fn wait_for_end(
             if let Some(signal) =
                 forwarded(info.ssi_signo).filter(|signal| !ignored.contains(signal))
             {
-                // The worker may have ended meanwhile; then there is nobody to tell.
+                // The worker may have ended meanwhile; then there is no process to tell.
                 let _ = kill(worker, signal);
             }
         }
@@ -281,7 +281,7 @@ fn forwarded(number: u32) -> Option<Signal> {
 }
 
 /// Returns which of a terminal's signals the starter made this process ignore, as `nohup` and a shell's `&`
-/// do: whoever does so means the run to go on. The kernel queues a blocked signal for a descriptor whether it
+/// do: a caller that does so means the run to go on. The kernel queues a blocked signal for a descriptor whether it
 /// is ignored or not, so this must be known.
 ///
 /// SIGTERM is not among them: a cancel must reach every run.

@@ -84,7 +84,7 @@ rules! {
         "add a `healthcheck` that asks the service itself";
     "R003" Warning AbraUnverified service::tagged,
         "every image has a tag",
-        "an image without a tag is `latest`: nobody knows what an old version deploys",
+        "an image without a tag is `latest`: what an old version deploys is unknown",
         "pin the image to a version's tag";
     "R004" Warning AbraUnverified service::stable_tag,
         "no image has an unstable tag",
@@ -168,7 +168,7 @@ rules! {
         "let Traefik route to the port; keep the port only where the protocol leaves no choice";
     "C011" Error Practice label::version_label,
         "the service `app` has a version label",
-        "without `coop-cloud.${STACK_NAME}.version` nobody knows which version runs, and no upgrade can be checked",
+        "without `coop-cloud.${STACK_NAME}.version` the running version is unknown, and no upgrade can be checked",
         "add `coop-cloud.${STACK_NAME}.version=0.1.0+1.0.0` to `deploy.labels` of `app`";
     "C012" Error Practice label::label_is_tag,
         "the version label of a tagged commit is the tag",
@@ -288,7 +288,7 @@ rules! {
         "give each its own name, such as `${STACK_NAME}-admin`";
     "T010" Warning Practice |view| routing::of(view, "T010"),
         "Traefik's labels fit Co-op Cloud's gateway",
-        "what is odd here works for some operators and not for others, or for nobody",
+        "what is odd here works for some operators and not for others, or for none",
         "write it as the message says";
     "T011" Error Practice |view| upgrade::lost(view, reach::TLS),
         "an upgrade keeps the TLS of a router",

@@ -79,7 +79,7 @@ impl Mark {
             Ok(bytes) if bytes.len() == TOKEN_BYTES => Ok(Some(mark)),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "its token is none of recipe-ci's",
+                "its token is not recipe-ci's",
             )),
         }
     }

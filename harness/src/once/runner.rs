@@ -1,6 +1,6 @@
 //! The runner: the process that is the parent of a task and lives exactly as long.
 //!
-//! It is started by [`super::start`] with the directory's lock as its standard input, a pipe to whoever
+//! It is started by [`super::start`] with the directory's lock as its standard input, a pipe to the caller who
 //! started it as its standard output, and the task's log as its standard error. The kernel kills the task
 //! when the runner is killed, so that a free lock means that nothing is under way.
 
@@ -292,7 +292,7 @@ impl Begun {
         if let Came::Code(code) | Came::Signal(code) = came {
             for file in [&mut lock, &mut held] {
                 if let Err(error) = answer(file, code) {
-                    drop(writeln!(log, "once: nobody can be told: {error}"));
+                    drop(writeln!(log, "once: the caller cannot be told: {error}"));
                 }
             }
         }

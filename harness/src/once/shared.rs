@@ -26,7 +26,7 @@ struct Noted {
 /// Does `work` unless another process is doing it, in which case that outcome counts for all that asked before
 /// it was there.
 ///
-/// Unlike a task it is done by the caller: no command, no runner. Whoever is killed or dropped in the middle
+/// Unlike a task it is done by the caller: no command, no runner. A caller that is killed or dropped in the middle
 /// leaves no outcome, and the next one in the queue does the work. An outcome is no cache: who asks after it
 /// was there does the work, so the work begins with a look at whether there is anything to do.
 ///

@@ -88,7 +88,7 @@ fn a_strangers_file_can_only_demand_more() {
     assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
 }
 
-/// A recipe with a login page, or one that speaks TLS, is no stranger's trick; one that answers nobody may be.
+/// A recipe with a login page, or one that speaks TLS, is no stranger's trick; one that answers no request may be.
 #[test]
 fn a_stranger_says_where_its_app_answers_and_not_that_it_need_not() {
     let found = |health: &str| {
@@ -182,7 +182,7 @@ fn what_links_of_an_overlay_lead_to_is_copied() {
         "../../_shared/pg.sh",
     );
     link(&host, "overlays/notes/custom", "../_shared/custom");
-    // An editor's lock; hidden files are nobody's business.
+    // An editor's lock; hidden files are left alone.
     link(&host, "overlays/notes/.#lock", "me@here.1234");
     link(
         &host,

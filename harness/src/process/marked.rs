@@ -249,7 +249,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Returns whether `error`, of reading a process's `/proc/PID/stat`, only says that it is another user's: so it is
-/// where `/proc` is mounted with `hidepid=1`. One of this user, or of nobody knows whom, is an error still.
+/// where `/proc` is mounted with `hidepid=1`. One of this user, or of an unknown user, is an error still.
 fn is_anothers(error: &io::Error, owner: io::Result<u32>) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
         && owner.is_ok_and(|owner| owner != nix::unistd::geteuid().as_raw())

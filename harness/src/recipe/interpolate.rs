@@ -172,7 +172,7 @@ fn substitution_length(text: &str) -> Option<usize> {
 }
 
 fn name_length(text: &str) -> usize {
-    // Docker's pattern ignores case, which makes letters of two that are none of ASCII.
+    // Docker's pattern ignores case, which makes ASCII letters of two that are not ASCII.
     let is_letter = |c: char| c == '_' || c.is_ascii_alphabetic() || c == 'ſ' || c == '\u{212a}';
     if !text.starts_with(is_letter) {
         return 0;

@@ -145,7 +145,7 @@ impl Release {
         if files.iter().any(ours) || !additions.compose.is_empty() {
             files.retain(|file| !ours(file));
             files.extend(additions.compose.iter().cloned());
-            // abra reads it from the env file, as does whoever looks at the app.
+            // abra and people who look at the app read it from the env file.
             env.set("COMPOSE_FILE", &files.join(":"));
             vars.insert("COMPOSE_FILE".to_owned(), files.join(":"));
         }

@@ -7,7 +7,7 @@ use super::*;
 
 const CANARY: &str = "canary-of-another-app";
 
-/// A repository in which everything that a stranger can think of lies, and a file beside it that nobody may see.
+/// A repository in which everything that a stranger can think of lies, and a file beside it that must stay unseen.
 struct Place {
     dir: tempfile::TempDir,
 }

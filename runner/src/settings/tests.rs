@@ -48,7 +48,7 @@ fn only_the_published_recipe_and_a_path_given_by_hand_become_canonicals() {
     ] {
         assert!(!is(&origin(foreign), false), "{foreign}");
     }
-    // A pipeline's SRC may be a path as well, which makes it nobody's own.
+    // A pipeline's SRC may be a path as well, which makes it a stranger's.
     assert!(is(&origin("./notes"), true));
     assert!(!is(&Origin::Staged, false));
 }

@@ -50,7 +50,7 @@ impl Write for Stderr {
         let dropped = DROPPED.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let said = format!(
-                "\n!! {dropped} bytes of output were left out here, because nobody read them; run.log has them\n"
+                "\n!! {dropped} bytes of output were left out here, because they were not read in time; run.log has them\n"
             );
             stderr.lock().write_all(said.as_bytes())?;
         }

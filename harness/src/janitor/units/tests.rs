@@ -22,11 +22,11 @@ fn plan() -> Plan {
 /// Returns what `systemd-analyze verify` says about the units of `plan`: nothing, when all is well.
 ///
 /// Warnings (an unknown key, an assignment that is ignored) leave its exit code at 0, so its output counts.
-async fn verify(plan: &Plan, mend: impl Fn(&str) -> String) -> String {
+async fn verify(plan: &Plan, change: impl Fn(&str) -> String) -> String {
     let dir = tempfile::tempdir().unwrap();
     let units = render(plan).unwrap();
     for unit in &units {
-        fs::write(dir.path().join(unit.name), mend(&unit.text)).unwrap();
+        fs::write(dir.path().join(unit.name), change(&unit.text)).unwrap();
     }
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let base = [
@@ -76,7 +76,7 @@ fn the_units_as_text() {
     Environment="CCCI_ZONE=ci.example.org"
     Environment="HOME=/root"
     TimeoutStartSec=60min
-    # A bound on accidents and not on malice: whoever has the engine's socket has the host. Homes stay
+    # A bound on accidents and not on malice: a process with the engine's socket has the host. Homes stay
     # visible for ~/.abra, /tmp is shared because places and sockets may be there.
     ProtectSystem=full
     ReadWritePaths="-/etc/recipe-ci"

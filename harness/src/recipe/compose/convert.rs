@@ -165,7 +165,7 @@ fn mount(mount: &Value, path: &str) -> Result<(), Fault> {
         let known = known.collect::<Vec<_>>().join("`, `");
         return fault(
             &join(path, "type"),
-            format!("`{kind}` is none of `{known}`"),
+            format!("`{kind}` is not one of `{known}`"),
         );
     };
     for options in ["volume", "bind", "tmpfs"] {

@@ -384,7 +384,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Notes which variable ends the name of a secret or config; after the interpolation nobody can tell.
+    /// Notes which variable ends the name of a secret or config; after the interpolation it is lost.
     fn note_version_variables(&mut self, document: &Value) {
         for section in ["secrets", "configs"] {
             let entries = document.get(section).and_then(Value::as_object);

@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Ports, String> {
     let protocol = parts.next().filter(|protocol| !protocol.is_empty());
     let protocol = protocol.unwrap_or("tcp").to_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return Err(format!("`{protocol}` is none of `tcp`, `udp` and `sctp`"));
+        return Err(format!("`{protocol}` is not `tcp`, `udp` or `sctp`"));
     }
     let targets = range(target)?;
     let mut pairs: Vec<(Option<u16>, u16)> = if published.is_empty() {

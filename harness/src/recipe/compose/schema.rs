@@ -170,7 +170,7 @@ impl Check {
             }),
             Shape::Word(words) => match value.as_str().is_some_and(|text| words.contains(&text)) {
                 true => Ok(()),
-                false => fault(path, format!("it is none of `{}`", words.join("`, `"))),
+                false => fault(path, format!("it is not one of `{}`", words.join("`, `"))),
             },
             Shape::Duration => match value.as_str().and_then(duration::parse) {
                 Some(_) => Ok(()),

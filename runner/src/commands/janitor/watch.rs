@@ -116,7 +116,7 @@ pub(super) async fn arm(args: &WatchArgs, restart: bool) -> Exit {
     let cmd = Cmd::new(exe, Path::new("/"))
         .args(words)
         .args(["--every", &every, "--poll", &poll]);
-    // The daemon gets none of this environment but what it needs to mean the same host.
+    // The daemon gets of this environment only what it needs to mean the same host.
     let cmd = settings::places(&host)
         .into_iter()
         .fold(cmd, |cmd, (name, value)| cmd.env(name, value));

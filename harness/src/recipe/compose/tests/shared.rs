@@ -117,7 +117,7 @@ fn the_gateway_joins_nothing_for_a_service_that_it_could_not_reach() {
     }
 }
 
-/// Whoever could attach a service of his to it would answer the gateway to any name.
+/// A stranger's service on it could answer the gateway to any name.
 #[test]
 fn no_network_of_a_recipe_is_called_as_the_one_that_the_gateway_joins() {
     for network in [

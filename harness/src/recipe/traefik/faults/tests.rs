@@ -323,7 +323,7 @@ fn what_works_for_an_operator_is_no_fault() {
             DB,
             "    image: b\n    deploy: {replicas: 0, labels: [\"traefik.enable=true\"]}\n",
         )],
-        // The same network by another key, and labels that are none of routers.
+        // The same network by another key, and labels that are not a router's.
         &[
             ("      - proxy\n", "      - web\n"),
             (
