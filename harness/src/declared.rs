@@ -3,6 +3,7 @@
 //! [`file`] has the types, from which the published schema is made; [`read`] reads one file and says what is
 //! wrong with it, with its place; [`Declared`] is both files of a run as one, the operator's over the recipe's.
 
+pub mod error;
 pub mod file;
 mod health;
 pub mod read;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use crate::name::{Domain, RecipeName};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
 use crate::recipe::compose::Location;
+use error::DeclaredError;
 use file::{Check, Data, DeclaredFile, Dependency, Probe, Request, Verify};
-use read::{DeclaredError, Read};
+use read::Read;
 
 /// The name of the file, in an overlay and in a recipe's `tests/`.
 pub const FILE_NAME: &str = "recipe-ci.yml";

@@ -6,11 +6,13 @@
 //! passed. Nothing here asks the network, or runs anything of the recipe. What is found changes no verdict; a run
 //! looks for faults of routing by itself.
 
+mod configs;
 mod data;
 pub mod finding;
 mod history;
 mod label;
 mod proposal;
+mod published;
 mod repository;
 mod routing;
 pub mod rules;
@@ -117,7 +119,8 @@ impl LintError {
 /// # Errors
 /// [`LintError`] when there is no recipe, or it cannot be read; what is wrong in its text is a finding.
 pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
-    let view = View::load(subject)?;
+    let mut view = View::load(subject)?;
+    view.published = upgrade::compare(&view, subject.root);
     let mut lint = Lint {
         status: Status::Pass,
         reason: None,

@@ -2,6 +2,8 @@
 //!
 //! A value of one of these types has been checked: nothing else in the crate validates a name again.
 
+pub mod image;
+
 use std::fmt;
 use std::str::FromStr;
 

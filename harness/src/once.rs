@@ -53,6 +53,15 @@ use crate::host_file;
 use crate::lock::{LockError, file};
 use crate::process::Identity;
 
+/// A runner's line that says that the task runs.
+const READY: &str = "ready";
+
+/// A runner's line that says that the command cannot be executed begins so.
+const REFUSED: &str = "refused ";
+
+/// The exit code of a task that was killed: 128 + SIGKILL, as shells say it.
+const KILLED: u8 = 137;
+
 /// The variable that marks every process of an attempt with its token.
 pub const MARK: &str = "RECIPE_CI_ONCE";
 

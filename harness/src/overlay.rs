@@ -9,8 +9,9 @@ pub mod previous;
 
 use std::path::{Path, PathBuf};
 
+use crate::declared::error::DeclaredError;
 use crate::declared::file::DeclaredFile;
-use crate::declared::read::{self, DeclaredError, Read};
+use crate::declared::read::{self, Read};
 use crate::declared::{self, Declared};
 use crate::host_file;
 use crate::name::RecipeName;

@@ -23,7 +23,7 @@ use crate::recipe::compose::Location;
 use crate::recipe::compose::resolve::Resolved;
 use crate::swarm::pins::Pins;
 use crate::trust::{Grant, Level};
-pub use image::{is_public_registry, not_public, repository_of};
+pub use image::{is_public_registry, not_public};
 use rules::Rule;
 
 /// How much of a value is shown, in characters.

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod holder;
 pub mod host;
 pub mod image;
+pub mod judgement;
 pub mod mounts;
 pub mod node;
 pub mod object;

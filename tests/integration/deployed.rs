@@ -516,14 +516,20 @@ fn what_is_put_together_by_chance_is_deployed_as_docker_deploys_it() {
     let cases: Vec<Case> = (0..CHANCES)
         .map(|seed| cases::by_chance(seed, &without))
         .collect();
-    let wrong = each(&cases, |bench, case| {
+    judge_all(newest, &cases);
+}
+
+/// Holds what this client makes of each case against what we make of it.
+#[track_caller]
+pub(crate) fn judge_all(client: &Client, cases: &[Case]) {
+    let wrong = each(cases, |bench, case| {
         judge(
             case,
-            &bench.plain(newest, case),
-            &bench.resolved(newest, case),
+            &bench.plain(client, case),
+            &bench.resolved(client, case),
         )
     });
-    assert_right(&cases, &wrong);
+    assert_right(cases, &wrong);
 }
 
 #[track_caller]

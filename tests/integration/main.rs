@@ -8,6 +8,7 @@ mod abra;
 mod bases;
 #[path = "deployed/cases.rs"]
 mod cases;
+mod circles;
 mod cli;
 mod cost;
 mod database;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::error::DeclaredError;
 use super::file::{self, DeclaredFile};
 use super::health;
 use super::typed::{self, Typed, Words, place};
-use crate::recipe::compose::{ComposeError, Location};
+use crate::recipe::compose::Location;
 
 /// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
 pub const KEYS: [&str; 58] = [
@@ -100,69 +101,6 @@ pub const MOST_ATTEMPTS: u32 = 3;
 
 /// How many texts `contains` may have: each is looked for in all of a body, which may have 4 MiB.
 const MOST_TEXTS: usize = 100;
-
-/// Why a `recipe-ci.yml` cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DeclaredError {
-    /// It is no YAML, or too large.
-    #[error(transparent)]
-    Yaml(#[from] ComposeError),
-    /// A key that does not exist.
-    #[error("{location}: there is no key `{key}`{}", did_you_mean(nearest.as_deref()))]
-    UnknownKey {
-        /// Where.
-        location: Location,
-        /// The key.
-        key: String,
-        /// The nearest right one, with the keys that lead to it.
-        nearest: Option<String>,
-    },
-    /// A value of the wrong type.
-    #[error("{location}: {message}")]
-    Type {
-        /// Where.
-        location: Location,
-        /// What was expected.
-        message: String,
-    },
-    /// A value that cannot be meant.
-    #[error("{location}: {}{reason}", lead(path))]
-    Value {
-        /// Where.
-        location: Location,
-        /// The keys that lead to it; empty for all of the file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |key| format!("; did you mean `{key}`?"))
-}
-
-fn lead(path: &str) -> String {
-    if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}: ")
-    }
-}
-
-impl DeclaredError {
-    /// Returns what to do about it.
-    #[must_use]
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Yaml(_) | Self::Type { .. } | Self::Value { .. } => {
-                "correct the file at that place; `recipe-ci overlay check DIR` reads it the same way"
-            }
-            Self::UnknownKey { .. } => {
-                "docs/recipe-ci-yml.md lists every key; `recipe-ci overlay schema` prints the schema for an editor"
-            }
-        }
-    }
-}
 
 /// A file that was read.
 #[derive(Debug, Clone)]

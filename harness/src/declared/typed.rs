@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_yaml::Error;
 
-use super::read::DeclaredError;
+use super::error::DeclaredError;
 use super::types;
 use crate::recipe::compose::{Location, locate, yaml};
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::content::{self, ContentError};
-use super::fetch::{FetchError, Landing, bounded};
+use super::fetch::error::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag};
 use super::{open_exactly, worktree};
 use crate::name::GitRef;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
-use super::fetch::{FetchError, Landing, bounded};
+use super::fetch::error::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag, is_hex};
 use super::source::RemoteUrl;
 use super::token::Token;

@@ -1,7 +1,7 @@
 //! Rules about where a service's data lies, and what becomes of it in an update and a backup.
 
 use super::finding::Severity;
-use super::rules::{Checked, Hit};
+use super::finding::{Checked, Hit};
 use super::view::{Member, View};
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::backup::database::{Server, live_copies, makes_a_dump};

@@ -64,6 +64,17 @@ impl Finding {
     }
 }
 
+/// One thing that does not hold; the rule says the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+}
+
+/// Where a rule does not hold, or why it could not be checked.
+pub(super) type Checked = Result<Vec<Hit>, String>;
+
 /// A rule that could not be checked, which is never a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {

@@ -1,19 +1,13 @@
 //! What the tags of a recipe's repository tell: which versions were published, and what their configs were.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::view::{self, View};
 use super::{LintError, Subject};
 use crate::git::files::CommitFiles;
 use crate::git::snapshot;
 use crate::git::stand_in::{self, StandIns};
 use crate::git::tags::{self, Tag};
 use crate::git::{GitError, checkout};
-use crate::recipe::compose::{compose_files, yaml};
-use crate::recipe::interpolate::{Budget, interpolate_within};
 use crate::recipe::version::Version;
 
 /// Why nothing is known of the versions of a shallow clone.
@@ -32,16 +26,6 @@ pub(super) struct History {
     pub(super) commit: String,
     /// Whether the tree has uncommitted changes over it.
     pub(super) dirty: bool,
-}
-
-/// A config as a version of the recipe has it.
-#[derive(Debug)]
-pub(super) struct ConfigFile {
-    pub(super) key: String,
-    /// Its name in the engine.
-    pub(super) name: String,
-    /// Its file, relative to the root of the recipe.
-    pub(super) file: String,
 }
 
 impl History {
@@ -113,63 +97,6 @@ impl History {
     /// Writes the files of a version into `directory`, which is not there yet.
     pub(super) fn export(&self, tag: &Tag, directory: &Path) -> Result<(), GitError> {
         snapshot::export(&self.path, &tag.commit, directory)
-    }
-}
-
-impl View {
-    /// Returns the configs of the compose files that can be read.
-    pub(super) fn configs(&self) -> Vec<ConfigFile> {
-        let mut budget = Budget::default();
-        let mut configs = Vec::new();
-        for file in &self.files {
-            collect(&file.document.value, &self.vars, &mut budget, &mut configs);
-        }
-        configs
-    }
-}
-
-/// Returns the configs of a published version; a file of it that cannot be parsed has none.
-pub(super) fn configs_at(files: &CommitFiles, stack: &str) -> Result<Vec<ConfigFile>, GitError> {
-    let text = |path: &str| -> Result<Option<String>, GitError> {
-        let bytes = files.read(path)?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    };
-    let (vars, _) = view::variables(stack, text(".env.sample")?, text("abra.sh")?.as_deref());
-    let mut paths = compose_files(&vars);
-    let more = files.paths()?;
-    paths.extend(more.into_iter().filter(|path| view::is_compose_file(path)));
-    let mut configs = Vec::new();
-    let mut budget = Budget::default();
-    for path in paths {
-        if let Some(text) = text(&path)?
-            && let Ok(document) = yaml::parse_first(&text, &path)
-        {
-            collect(&document.value, &vars, &mut budget, &mut configs);
-        }
-    }
-    Ok(configs)
-}
-
-/// Adds the configs of a compose file that docker makes from a file.
-fn collect(
-    document: &Value,
-    vars: &BTreeMap<String, String>,
-    budget: &mut Budget,
-    configs: &mut Vec<ConfigFile>,
-) {
-    let entries = document.get("configs").and_then(Value::as_object);
-    for (key, entry) in entries.into_iter().flatten() {
-        let mut text = |field: &str| {
-            let text = entry.get(field)?.as_str()?;
-            interpolate_within(budget, text, vars, &mut Default::default()).ok()
-        };
-        let Some(file) = text("file") else { continue };
-        let stack = vars.get("STACK_NAME").map_or("", String::as_str);
-        configs.push(ConfigFile {
-            key: key.clone(),
-            name: text("name").unwrap_or_else(|| format!("{stack}_{key}")),
-            file: file.strip_prefix("./").unwrap_or(&file).to_owned(),
-        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rules about labels: Traefik's, the backup convention's, and the version.
 
-use super::rules::{Checked, Hit};
+use super::finding::{Checked, Hit};
 use super::view::{Label, View, at};
 use crate::recipe::backup::{BackupPlan, BackupProblem};
 use crate::recipe::compose::query::{MAIN_SERVICE, seconds};

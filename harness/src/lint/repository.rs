@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::history::{SHALLOW, configs_at};
+use super::configs::configs_at;
+use super::finding::{Checked, Hit};
+use super::history::SHALLOW;
 use super::label;
-use super::rules::{Checked, Hit};
 use super::view::{File, View, in_file};
 use crate::error::chain;
 use crate::git::GitError;

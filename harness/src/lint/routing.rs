@@ -1,6 +1,6 @@
 //! Rules about Traefik's labels.
 
-use super::rules::{Checked, Hit};
+use super::finding::{Checked, Hit};
 use super::view::View;
 use crate::recipe::compose::Project;
 use crate::recipe::traefik::faults::faults;

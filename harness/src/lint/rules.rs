@@ -1,5 +1,6 @@
 //! The rules as data. `docs/lint.md` is this table for people.
 
+use super::finding::Checked;
 use super::finding::Severity::{self, Error, Warning};
 use super::view::View;
 use super::{data, label, repository, routing, service, sibling, stand_in, swarm, upgrade};
@@ -15,17 +16,6 @@ pub enum Source {
     /// What broke runs of recipes in practice.
     Practice,
 }
-
-/// One thing that does not hold; the rule says the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hit {
-    pub(super) file: Option<String>,
-    pub(super) line: Option<u64>,
-    pub(super) message: String,
-}
-
-/// Where a rule does not hold, or why it could not be checked.
-pub(super) type Checked = Result<Vec<Hit>, String>;
 
 /// A rule.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rules::{Checked, Hit};
+use super::finding::{Checked, Hit};
 use super::view::{Member, View, in_file};
 use crate::recipe::compose::model::{Healthcheck, PortMode};
 use crate::recipe::compose::query::MAIN_SERVICE;

@@ -1,6 +1,6 @@
 //! Names by which services look each other up.
 
-use super::rules::{Checked, Hit};
+use super::finding::{Checked, Hit};
 use super::view::View;
 use crate::recipe::compose::model::Service;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::rules::Checked;
+use super::finding::Checked;
 use super::view::{View, in_file};
 use crate::suite::layer::IN_TREE;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rules::Checked;
+use super::finding::Checked;
 use super::view::{View, in_file};
 use crate::recipe::compose::restart::has_effect;
 

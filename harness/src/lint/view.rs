@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::finding::Hit;
 use super::history::History;
-use super::rules::Hit;
-use super::upgrade::Published;
+use super::published::Published;
 use super::{LintError, Subject};
 use crate::recipe::compose::model::Service;
 use crate::recipe::compose::yaml::{Document, join};
@@ -46,7 +46,7 @@ pub(super) struct View {
     pub(super) vars: BTreeMap<String, String>,
     /// The repository's history, or why there is none.
     pub(super) history: Result<History, String>,
-    /// The last version, or why there is none to compare with.
+    /// The last version, or why there is none to compare with; [`super::upgrade::compare`] says it.
     pub(super) published: Result<Published, String>,
 }
 
@@ -96,7 +96,7 @@ impl View {
             readme,
             vars: BTreeMap::new(),
             history: History::of(subject)?,
-            published: Err(String::new()),
+            published: Err("it was not looked at".to_owned()),
         };
         let (vars, sample) = variables(&view.stack, sample, view.abra_sh.as_deref());
         (view.vars, view.sample) = (vars, sample);
@@ -124,7 +124,6 @@ impl View {
             }
         }
         view.load_deploys(root, &default, &optional, suggested)?;
-        view.published = Published::of(&view, root);
         Ok(view)
     }
 

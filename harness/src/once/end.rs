@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::attempt::{Record, answer};
-use super::start::{Ended, KILLED};
+use super::start::Ended;
 use super::state::{State, look};
-use super::{FILES, MARK, OnceDir, OnceError, TaskId};
+use super::{FILES, KILLED, MARK, OnceDir, OnceError, TaskId};
 use crate::process::{TERM_GRACE, kill_marked, marked};
 use crate::wait::Deadline;
 

@@ -20,18 +20,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::attempt::{Record, announce, answer};
 use super::logs::Copying;
 use super::result::{self, Exit, Recorded};
-use super::start::KILLED;
 use super::state::{State, is_interruption, look};
-use super::{ATTEMPTS, Command, MARK, OnceDir, OnceError, TaskId, now_ms};
+use super::{ATTEMPTS, Command, KILLED, MARK, OnceDir, OnceError, READY, REFUSED, TaskId, now_ms};
 use crate::lock::file;
 use crate::process::{Cmd, Identity, ProcessError, Processes, Task, kill_marked};
 use crate::wait::Deadline;
-
-/// The line that says that the task runs.
-pub(super) const READY: &str = "ready";
-
-/// The line that says that the command cannot be executed begins so.
-pub(super) const REFUSED: &str = "refused ";
 
 /// What those who wait are told when the task was ended on purpose: 128 + SIGTERM, as shells say it.
 const ENDED: u8 = 143;

@@ -12,9 +12,8 @@ use tokio::net::unix::pipe::Receiver;
 use super::attempt::{Attempt, Record};
 use super::logs::{self, last_lines};
 use super::result::Recorded;
-use super::runner::{READY, REFUSED};
 use super::state::{State, counts, look};
-use super::{ATTEMPTS, Command, MARK, OnceDir, OnceError, TaskId};
+use super::{ATTEMPTS, Command, KILLED, MARK, OnceDir, OnceError, READY, REFUSED, TaskId};
 use crate::host_file;
 use crate::process::{Cmd, Processes};
 use crate::wait::{self, Deadline};
@@ -215,9 +214,6 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Op
         None => Some(work.await),
     }
 }
-
-/// 128 + SIGKILL, as shells say it.
-pub(super) const KILLED: u8 = 137;
 
 /// Looks at a task and starts it where it has to be; with `recall` also by the command that was recorded, where none is
 /// given.

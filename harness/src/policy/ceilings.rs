@@ -8,7 +8,7 @@ use super::rules::SIZE;
 use super::{Case, Terms};
 use crate::overlay::environment::COPY_PREFIX;
 use crate::recipe::compose::resolve::{Resolved, is_older};
-use crate::swarm::image::ImageCheck;
+use crate::swarm::pins::ImageCheck;
 use crate::swarm::pins::Pinned;
 use crate::trust::grant::Ceilings;
 use crate::trust::{Level, size};

@@ -12,6 +12,7 @@ mod duration;
 mod env_file;
 mod expansion;
 mod extends;
+mod file;
 pub(crate) mod load;
 mod merge;
 pub mod model;
@@ -26,6 +27,7 @@ pub mod resolve;
 pub(crate) mod restart;
 mod schema;
 pub mod shared;
+mod walk;
 pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};

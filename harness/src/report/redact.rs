@@ -19,9 +19,6 @@ mod form;
 /// What stands in a secret's place.
 const MARK: &[u8] = b"[redacted]";
 
-/// Shorter values are no secrets, and replacing them would make every text unreadable.
-const SHORTEST: usize = 4;
-
 /// How much of a file is read at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -45,7 +42,7 @@ impl Redactor {
         let mut patterns = self.0.borrow_mut();
         for form in forms(secret)
             .into_iter()
-            .filter(|form| form.len() >= SHORTEST)
+            .filter(|form| form.len() >= form::SHORTEST)
         {
             patterns.add(form.into_bytes());
         }

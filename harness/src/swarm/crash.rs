@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::converge::Judgement;
+use super::judgement::Judgement;
 use super::service::{StackState, Task};
 
 /// How many failed tasks of a service make a crash loop, counted while everything else was settled or looped as well.
@@ -246,7 +246,7 @@ fn is_hopeless(task: &Task) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::converge::judge;
+    use super::super::judgement::judge;
     use super::super::service::samples::{state, task};
     use super::*;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bollard::models::ImageConfig;
 
-use super::pins::Pinned;
+use super::pins::{ImageCheck, Pinned};
 use super::service::familiar_image;
 use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
+use crate::name::image;
 use crate::once::{self, TaskId};
-use crate::policy;
 use crate::process::{Cmd, Processes};
 
 /// How long one image may take to arrive; the run's deadline ends it sooner.
@@ -23,17 +23,6 @@ pub enum Puller {
     Operator,
     /// Without a login, and what lies on the engine is taken only where everybody can pull it.
     Nobody,
-}
-
-/// The healthcheck that an image brings. Zero is what it leaves to Docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageCheck {
-    /// How long after a check the next one comes.
-    pub interval: Duration,
-    /// The same while a container starts; engines from 25 on know it.
-    pub start_interval: Duration,
-    /// After how many failures in a row a container is unhealthy.
-    pub retries: u64,
 }
 
 fn check_of(config: Option<ImageConfig>) -> Option<ImageCheck> {
@@ -291,7 +280,7 @@ impl Engine {
 /// Returns those of an image's digests that are of the repository that its name leads to: an image of one name may have
 /// come from a repository of another.
 fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<String> {
-    let repository = |name: &str| policy::repository_of(name).ok().map(|(_, name)| name);
+    let repository = |name: &str| image::repository_of(name).ok().map(|(_, name)| name);
     let Some(wanted) = repository(image) else {
         return Vec::new();
     };

@@ -1,8 +1,18 @@
 //! What each image of a run is deployed as: the content that was judged, and not what its name leads to later.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::image::ImageCheck;
+/// The healthcheck that an image brings. Zero is what it leaves to Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageCheck {
+    /// How long after a check the next one comes.
+    pub interval: Duration,
+    /// The same while a container starts; engines from 25 on know it.
+    pub start_interval: Duration,
+    /// After how many failures in a row a container is unhealthy.
+    pub retries: u64,
+}
 
 /// What an image is deployed as, and what it brings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::service::{Service, StackState, Task};
+use super::service::{Room, Service, StackState, Task};
 use super::{Engine, EngineError};
 
 /// How long a cause must have been the same to be final: Swarm says it at once and again at every try.
@@ -45,15 +45,6 @@ impl std::fmt::Display for Unplaced {
             self.service, self.reason
         )
     }
-}
-
-/// What a service reserves, or a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Room {
-    /// Memory in bytes.
-    pub memory: u64,
-    /// CPUs in billionths.
-    pub nano_cpus: u64,
 }
 
 /// The services that no node takes, over time.

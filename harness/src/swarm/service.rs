@@ -8,9 +8,17 @@ use bollard::models::{
 };
 use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
 
-use super::placement::Room;
 use super::{Engine, EngineError, NAMESPACE, filters};
 use crate::name::StackName;
+
+/// What a service reserves, or a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Memory in bytes.
+    pub memory: u64,
+    /// CPUs in billionths.
+    pub nano_cpus: u64,
+}
 
 /// A service of a stack at one moment.
 #[derive(Debug, Clone)]

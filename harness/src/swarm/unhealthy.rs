@@ -248,7 +248,7 @@ pub fn is_killed(task: &Task) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::converge::judge;
+    use super::super::judgement::judge;
     use super::super::probe::samples::probe;
     use super::super::service::samples::{state, task};
     use super::*;

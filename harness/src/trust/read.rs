@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::grant::{self, Grant, GrantsFile};
 use super::key::SourceKey;
-use crate::declared::read::DeclaredError;
+use crate::declared::error::DeclaredError;
 use crate::declared::typed::{self, Typed, Words, place};
 use crate::git::source::RemoteUrl;
 use crate::host_file;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::declared::FILE_NAME;
-use crate::declared::read::{DeclaredError, parse};
+use crate::declared::error::DeclaredError;
+use crate::declared::read::parse;
 use crate::host_file;
 use crate::name::RecipeName;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::cases::Case;
-use crate::deployed::{Bench, Client, assert_right, each, judge, newest, read};
+use crate::deployed::{Bench, Client, judge_all, newest, read};
 
 /// What the newest schema calls itself.
 const SCHEMA: &str = "\"id\": \"config_schema_v3.13.json\"";
@@ -316,12 +316,5 @@ fn every_key_is_taken_with_the_values_that_docker_takes_and_refused_with_the_oth
     for values in wrong.values() {
         alone.extend(values.iter().take(REFUSED).map(Tried::case));
     }
-    let bad = each(&alone, |bench, case| {
-        judge(
-            case,
-            &bench.plain(newest, case),
-            &bench.resolved(newest, case),
-        )
-    });
-    assert_right(&alone, &bad);
+    judge_all(newest, &alone);
 }

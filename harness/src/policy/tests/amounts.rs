@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// Returns what stands at a JSON pointer of the judged project.
+fn at<'a>(judged: &'a Judged, pointer: &str) -> Option<&'a Value> {
+    judged.resolved().document().pointer(pointer)
+}
+
 #[test]
 fn many_services_and_tasks_are_too_many() {
     let services = |count: usize, replicas: u64| {
@@ -99,9 +104,8 @@ fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
         );
         let judged = judged(level, &[("compose.yml", &text)]).unwrap();
         let of = |service: &str, key: &str| {
-            let at = format!("/services/{service}/deploy/resources/limits/{key}");
-            let value = judged.resolved().document().pointer(&at).cloned();
-            value.unwrap().as_str().unwrap().to_owned()
+            let place = format!("/services/{service}/deploy/resources/limits/{key}");
+            at(&judged, &place).unwrap().as_str().unwrap().to_owned()
         };
         [of("s0", "memory"), of("s0", "cpus"), of("mine", "memory")]
     };
@@ -110,10 +114,7 @@ fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
     assert_eq!(limits(Level::Stranger, 11), ["682m", "0.666", "64m"]);
     let text = "services: {a: {image: a, deploy: {replicas: 3, update_config: {order: start-first}}}, b: {image: b, deploy: {replicas: 2}}}";
     let shared = judged(Level::Stranger, &[("compose.yml", text)]).unwrap();
-    let memory = shared
-        .resolved()
-        .document()
-        .pointer("/services/b/deploy/resources/limits/memory");
+    let memory = at(&shared, "/services/b/deploy/resources/limits/memory");
     assert_eq!(
         memory,
         Some(&Value::from("1g")),
@@ -121,10 +122,7 @@ fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
     );
     let text = text.replace("replicas: 2", "replicas: 3");
     let shared = judged(Level::Stranger, &[("compose.yml", &text)]).unwrap();
-    let memory = shared
-        .resolved()
-        .document()
-        .pointer("/services/b/deploy/resources/limits/memory");
+    let memory = at(&shared, "/services/b/deploy/resources/limits/memory");
     assert_eq!(memory, Some(&Value::from("910m")));
     let more = granted("ceilings: {memory: 2g, cpus: 3}");
     assert_eq!(limits(more, 15), ["2g", "3", "64m"]);
@@ -171,7 +169,7 @@ fn labels_are_bounded_because_a_gateway_compiles_them() {
 fn the_healthcheck_of_an_image_is_slowed_down_as_one_of_the_recipe_is() {
     use std::time::Duration;
 
-    use crate::swarm::image::ImageCheck;
+    use crate::swarm::pins::ImageCheck;
     use crate::swarm::pins::Pinned;
 
     let deployed = |lines: &str, interval: u64, start: u64, schema: &str, level: Level| {
@@ -240,9 +238,6 @@ fn a_log_of_no_file_has_a_ceiling_too() {
         "    logging: {driver: local, options: {max-size: 900g, max-file: '0', compress: 'false'}}",
     );
     let judged = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap();
-    let options = judged
-        .resolved()
-        .document()
-        .pointer("/services/app/logging/options/max-size");
+    let options = at(&judged, "/services/app/logging/options/max-size");
     assert_eq!(options, Some(&Value::from("5m")));
 }

@@ -7,11 +7,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::load::SECTIONS;
-use super::load::inside;
-use super::merge::is_empty;
+use super::file::inside;
 use super::yaml::join;
 use super::{env_file, mounts, ports};
+
+/// The sections of a compose file that Docker interpolates and that hold objects.
+pub(crate) const SECTIONS: [&str; 5] = ["services", "volumes", "networks", "secrets", "configs"];
+
+/// Returns whether the value is what Docker takes for not set.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
 
 /// A value of the wrong form.
 #[derive(Debug)]

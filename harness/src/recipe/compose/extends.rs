@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::yaml::{self, Document, join};
-use super::{ComposeError, load};
+use super::{ComposeError, file};
 
 /// The longest way that is followed. A longer one is reported as a use, which is refused all the same.
 const CHAIN: usize = 100;
@@ -50,7 +50,7 @@ fn cycle(root: &Path, file: &str, document: &Document, service: &str) -> Option<
         }
         if file != own && !others.contains_key(&file) {
             // A file that cannot be read ends the chain: the use itself is reported.
-            let text = load::read(root, &file).ok()?;
+            let text = file::read(root, &file).ok()?;
             others.insert(file.clone(), yaml::parse_first(&text, &file).ok()?.value);
         }
         let value = match file == own {

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::canon::{Canon, Fault};
+use super::canon::{Canon, Fault, SECTIONS};
+use super::file::{inside, read};
 use super::references::Reference;
 use super::yaml::{self, Document, join};
 use super::{
@@ -16,7 +17,7 @@ use super::{
     references, schema,
 };
 use crate::recipe::interpolate::{Budget, interpolate_within, variables};
-use crate::source_tree::{SourceFileError, SourceTree};
+use crate::source_tree::SourceTree;
 
 /// What reading one `env_file` takes at least of the text that all files may come to.
 const ENV_FILE_COST: usize = 64 << 10;
@@ -142,50 +143,6 @@ fn base_of(files: &[String]) -> String {
     parent.map_or(String::new(), |dir| dir.display().to_string())
 }
 
-/// Returns the text of `file`, which has to be inside `root`, symbolic links included.
-pub(super) fn read(root: &Path, file: &str) -> Result<String, ComposeError> {
-    let name = || file.to_owned();
-    let failed = |source: SourceFileError| match source.is_of_the_path() {
-        true => ComposeError::Outside { file: name() },
-        false => ComposeError::Read {
-            file: name(),
-            source,
-        },
-    };
-    let tree = SourceTree::open(root).map_err(failed)?;
-    let text = tree.text(file).map_err(failed)?;
-    text.ok_or_else(|| match holds_compose_file(&tree) {
-        true => ComposeError::Missing { file: name() },
-        false => ComposeError::NoComposeFile {
-            root: root.to_owned(),
-        },
-    })
-}
-
-/// Returns `path`, which is meant from the directory `base`, as one from the root.
-///
-/// # Errors
-/// What is wrong with a path that leads out of the recipe, as the end of a sentence that begins with it.
-pub(super) fn inside(base: &str, path: &str) -> Result<String, String> {
-    let outside = || "is outside the recipe".to_owned();
-    if path.starts_with(['/', '~']) {
-        return Err(outside());
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in base.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop().ok_or_else(outside)?;
-            }
-            // The repository's own books are the harness's, not the recipe's.
-            part if part.eq_ignore_ascii_case(".git") => return Err(outside()),
-            part => parts.push(part),
-        }
-    }
-    Ok(parts.join("/"))
-}
-
 /// Returns the content of a file that a compose file names, of at most `limit` bytes.
 fn read_bytes(root: &Path, path: &str, limit: usize) -> Result<Vec<u8>, String> {
     let tree = SourceTree::open(root).map_err(|error| error.to_string())?;
@@ -204,15 +161,6 @@ fn read_beside(root: &Path, path: &str) -> Result<String, String> {
         Ok(None) => Err("does not exist".to_owned()),
         Err(error) => Err(error.reason()),
     }
-}
-
-fn holds_compose_file(tree: &SourceTree) -> bool {
-    let is_compose = |name: &str| {
-        name.starts_with("compose.") && (name.ends_with(".yml") || name.ends_with(".yaml"))
-    };
-    let entries = tree.entries(".").ok().flatten();
-    let mut entries = entries.iter().flatten();
-    entries.any(|entry| entry.name.to_str().is_some_and(is_compose))
 }
 
 /// Most bytes of a secret: `MaxSecretSize` in swarmkit's `api/validation/secrets.go`.
@@ -440,9 +388,6 @@ impl Loader {
         Ok(project)
     }
 }
-
-/// The sections of a compose file that Docker interpolates and that hold objects.
-pub(crate) const SECTIONS: [&str; 5] = ["services", "volumes", "networks", "secrets", "configs"];
 
 /// Replaces every string in `value`, which is at `path`, by what `replace` returns for its path and text.
 fn replace_strings(

@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::load::SECTIONS;
+use super::canon::{SECTIONS, is_empty};
 use super::yaml::join;
 use super::{duration, schema};
 
@@ -239,16 +239,4 @@ fn keep_last(items: &mut Vec<Value>, key: &str) {
     }
     kept.sort_by_key(id);
     *items = kept;
-}
-
-/// Returns whether the value is what Docker takes for not set.
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-    }
 }

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::load::SECTIONS;
+use super::canon::SECTIONS;
 use super::mounts::is_windows;
 use super::pace::{self, Pace};
 use super::query::MAIN_SERVICE;
 use super::shared::{self, Added, SharedNetwork};
+use super::walk::{entries, mapping};
 use super::yaml::join;
 use super::{ComposeError, Project};
 use crate::recipe::interpolate::escape;
@@ -68,8 +69,13 @@ impl Project {
         }
         set_version(&mut document, deployment, &mut deviations);
         names(&mut document, &deployment.stack);
-        let added = shared::replace(&mut document, &project, deployment, &mut deviations)
-            .map_err(|fault| project.invalid(fault))?;
+        let added = shared::replace(
+            &mut document,
+            &project,
+            (&deployment.shared, &deployment.stack),
+            &mut deviations,
+        )
+        .map_err(|fault| project.invalid(fault))?;
         default_network(&mut document, &deployment.stack);
         let relative_binds = binds(&mut document, root, &project)?;
         let main = project.main_service().map(|service| service.name.clone());
@@ -177,30 +183,6 @@ fn escape_all(value: &mut Value) {
         Value::Object(entries) => entries.values_mut().for_each(escape_all),
         _ => {}
     }
-}
-
-pub(super) fn entries<'a>(
-    document: &'a mut Value,
-    section: &str,
-) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
-    let entries = document.get_mut(section).and_then(Value::as_object_mut);
-    entries.into_iter().flat_map(|map| map.iter_mut())
-}
-
-/// Returns the mapping at `keys` below `value`, made where there is none.
-pub(super) fn mapping<'a>(
-    value: &'a mut Value,
-    keys: &[&str],
-) -> Option<&'a mut Map<String, Value>> {
-    let mut at = value;
-    for key in keys {
-        let map = at.as_object_mut()?;
-        at = map.entry(*key).or_insert_with(|| json!({}));
-        if at.is_null() {
-            *at = json!({});
-        }
-    }
-    at.as_object_mut()
 }
 
 fn add(service: &mut Value, keys: &[&str], more: &BTreeMap<String, String>) {

@@ -12,7 +12,7 @@ use super::Project;
 use super::canon::Fault;
 use super::model::Service;
 use super::query::MAIN_SERVICE;
-use super::resolve::{Deployment, entries, mapping};
+use super::walk::{entries, mapping};
 use super::yaml::join;
 
 /// The network that a recipe shares with the host's gateway, by the catalogue's convention.
@@ -144,13 +144,13 @@ fn is_routed(service: &Service) -> bool {
 pub(super) fn replace(
     document: &mut Value,
     project: &Project,
-    deployment: &Deployment,
+    (network, stack): (&SharedNetwork, &str),
     deviations: &mut Vec<String>,
 ) -> Result<Added, Fault> {
-    let SharedNetwork::Own(own) = &deployment.shared else {
+    let SharedNetwork::Own(own) = network else {
         return Ok(Added::default());
     };
-    let gateway = gateway_network(&deployment.stack);
+    let gateway = gateway_network(stack);
     let own_alone = |path| Fault {
         path,
         reason: format!("the network `{gateway}` is recipe-ci's own: choose another name"),

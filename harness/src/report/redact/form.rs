@@ -14,6 +14,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// Shorter values are no secrets, and replacing them would make every text unreadable.
+pub(super) const SHORTEST: usize = 4;
+
 /// A line of a secret of several lines is a secret of its own from this length on; shorter ones (`}`,
 /// `end`) are ordinary words.
 const SHORTEST_LINE: usize = 8;
@@ -49,7 +52,7 @@ pub(super) fn forms(secret: &str) -> Vec<String> {
         );
     }
     // No form may stand for less than the shortest secret does.
-    if trimmed.len() < super::SHORTEST {
+    if trimmed.len() < SHORTEST {
         all.clear();
     }
     all
