@@ -10,6 +10,7 @@
 
 pub mod cgroup;
 mod cmd;
+mod cpu;
 mod daemon;
 mod identity;
 mod leader;

@@ -112,7 +112,7 @@ pub fn enter() -> io::Result<Group> {
         group: group.clone(),
         counts,
         number: 0,
-        cpu_before: super::usage::own_cpu(),
+        cpu_before: super::cpu::own_cpu(),
     });
     Ok(group)
 }

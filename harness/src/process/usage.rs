@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use nix::sys::resource::{Usage as Times, UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
+use nix::sys::resource::{UsageWho, getrusage};
 
 use super::cgroup;
+use super::cpu::cpu_of;
 
 /// What a run has used, of the harness and of its children apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,16 +43,4 @@ impl Usage {
             peak_memory: counted.and_then(|counted| counted.peak_memory),
         }
     }
-}
-
-/// Returns the CPU time of this process.
-pub(super) fn own_cpu() -> Duration {
-    getrusage(UsageWho::RUSAGE_SELF)
-        .map(cpu_of)
-        .unwrap_or_default()
-}
-
-fn cpu_of(times: Times) -> Duration {
-    let micros = (times.user_time() + times.system_time()).num_microseconds();
-    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }

@@ -14,7 +14,10 @@ const KNOWN: [&str; 4] = ["no", "always", "unless-stopped", "on-failure"];
 pub(super) fn policy(restart: &str) -> Result<Option<RestartPolicy>, String> {
     let (name, count) = restart.split_once(':').unwrap_or((restart, ""));
     if !restart.is_empty() && !KNOWN.contains(&name) {
-        return Err(format!("`{restart}` is not one of `{}`", KNOWN.join("`, `")));
+        return Err(format!(
+            "`{restart}` is not one of `{}`",
+            KNOWN.join("`, `")
+        ));
     }
     let attempts: i64 = match count {
         "" => 0,
