@@ -81,7 +81,8 @@ fn used<'a>(
     text: &str,
     files: &'a BTreeMap<Module, String>,
 ) -> BTreeSet<&'a Module> {
-    let statement = Regex::new(r"\buse\s+([^;]+);").unwrap();
+    // At the beginning of a line: texts have the word, too.
+    let statement = Regex::new(r"(?m)^\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([^;]+);").unwrap();
     let inline = Regex::new(r"\b(?:crate|super|self)(?:::\w+)+").unwrap();
     let mut paths = Vec::new();
     for found in statement.captures_iter(text) {

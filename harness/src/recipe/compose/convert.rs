@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 json!({"restart": "banana"}),
-                "services.app.restart: `banana` is none of",
+                "services.app.restart: `banana` is not one of",
             ),
             (
                 json!({"restart": "on-failure:x"}),
@@ -256,7 +256,7 @@ mod tests {
             ),
             (
                 json!({"volumes": [{"type": "disk"}]}),
-                "services.app.volumes[0].type: `disk` is none of",
+                "services.app.volumes[0].type: `disk` is not one of",
             ),
             (
                 json!({"volumes": [{"type": "bind"}]}),
