@@ -116,7 +116,7 @@ pub struct Site {
     pub supplied: BTreeMap<String, String>,
     /// Values of the secrets that were made for the app, by their name.
     pub values: Rc<RefCell<BTreeMap<String, String>>>,
-    /// How often a deploy was asked for, to be held against what the run meant to do.
+    /// How often a deploy of the app was asked for, to be held against what the run meant to do.
     pub deploys: Rc<Cell<u32>>,
 }
 
@@ -203,6 +203,7 @@ impl Driver {
         site.dirs = dirs.clone();
         site.means = means;
         site.values = Rc::default();
+        site.deploys = Rc::default();
         match &mut driver {
             Self::Stack(_) => {}
             Self::Abra(abra) => {

@@ -21,7 +21,7 @@ use harness::name::{Domain, GitRef, RecipeName, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::run::settings::{GatewayService, Keep, Origin, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{GatewayService, Keep, Lane, Settings, TEARDOWN_BUDGET};
 use harness::trust::list::{LIST_NAME, ListError, approved};
 
 use crate::cli::{DriverChoice, KeepChoice, RunArgs};
@@ -283,8 +283,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     };
     let gateway = gateway(args.gateway.as_deref(), args.gateway_ca.as_deref())?;
     let gateway_service = gateway_service(args.gateway_service.as_deref())?;
-    let quick = quick(args, &stages)?;
-    let promotable = is_promotable(&origin, by_hand, &recipe, forge.as_deref())?;
+    let lane = lane(args, &stages)?;
     let run_id = args.run_id.clone().or_else(env::build_number);
     // What makes it unique is the pid of the supervisor: this is before the worker is made.
     let run_id = run_id.unwrap_or_else(|| format!("manual-{}", std::process::id()));
@@ -297,9 +296,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         reference,
         pr,
         stages,
-        quick,
-        promotable,
-        kept_env: None,
+        lane,
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,
         domain,
@@ -330,7 +327,6 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
         local_images: env::local_images(),
-        is_dependency: false,
         retries: args.retries,
         as_shipped: args.as_shipped || flag("CCCI_AS_SHIPPED", AS_SHIPPED_HINT)?,
         dry_run: args.dry_run,
@@ -394,26 +390,12 @@ pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Returns whether a release of this origin may become the canonical: it is where the published recipe is, or a
-/// person gave its path.
-fn is_promotable(
-    origin: &Origin,
-    by_hand: bool,
-    recipe: &RecipeName,
-    forge: Option<&str>,
-) -> Result<bool, UsageError> {
-    match origin {
-        Origin::Repository(source) => Ok(by_hand || *source == published(recipe, forge)?),
-        Origin::Staged => Ok(false),
-    }
-}
-
-/// Returns whether a quick run is wanted, and refuses what a quick run cannot do.
-fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
+/// Returns which app is wanted to be tested, and refuses what a quick run cannot do.
+fn lane(args: &RunArgs, stages: &[Stage]) -> Result<Lane, UsageError> {
     let hint = "set it to 1 for a quick run, or leave it unset";
     let wanted = args.quick || flag("CCCI_QUICK", hint)?;
     if !wanted {
-        return Ok(false);
+        return Ok(Lane::Cold);
     }
     let refusal = if !stages.contains(&Stage::Upgrade) {
         Some((
@@ -435,7 +417,7 @@ fn quick(args: &RunArgs, stages: &[Stage]) -> Result<bool, UsageError> {
     };
     match refusal {
         Some((what, hint)) => Err(wrong(what, hint)),
-        None => Ok(true),
+        None => Ok(Lane::Quick),
     }
 }
 

@@ -344,3 +344,57 @@ fn nothing_above_the_driver_asks_which_one_it_is() {
     }
     assert_eq!(asks, [""; 0], "make it a method of `Driver` or `Chosen`");
 }
+
+/// Two steps in one function of the run are an order that `run/flow.rs` does not know of, and that its tests do not see.
+#[test]
+fn the_order_of_steps_is_decided_in_the_flow_alone() {
+    let steps = [
+        "fetch::fetch(&",
+        "prepare::make_plan(",
+        "lint::found(",
+        "gateway::answers(",
+        "site::engine(",
+        "sweep::sweep(",
+        "locks::acquire(",
+        "warm::lock(",
+        ".recover()",
+        "locks::remove_leftovers(",
+        "ownership::claim(",
+        "ownership::claim_warm(",
+        "images::prepull(",
+        "network::make(",
+        "dependencies::bring_up(",
+        "install::judge(",
+        "tier::upgrade::run(",
+        "tier::backup::run(",
+        "tier::restore::run(",
+        "tier::custom::run(",
+        ".check_deploys()",
+        "teardown::tear_down(",
+        "promote::promote(",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    let mut orders = Vec::new();
+    let run = repository().join("harness/src/run.rs");
+    for path in files("harness/src/run", "rs").into_iter().chain([run]) {
+        let text = read(&path);
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for function in text.split("fn ").skip(1) {
+            let name = function.split(['(', '<']).next().unwrap_or_default();
+            let done: Vec<&str> = (steps.iter().copied())
+                .filter(|step| function.contains(step))
+                .collect();
+            seen.extend(done.iter().copied());
+            // Each arm of these does one.
+            if done.len() > 1 && !["step", "tier"].contains(&name) {
+                orders.push(format!("{}: {name}: {done:?}", path.display()));
+            }
+        }
+    }
+    let unknown: Vec<&&str> = steps.iter().filter(|step| !seen.contains(**step)).collect();
+    assert!(
+        unknown.is_empty(),
+        "these are called otherwise now: {unknown:?}"
+    );
+    assert_eq!(orders, [""; 0], "make each a step of its own");
+}

@@ -284,7 +284,7 @@ impl World {
             (Acquire::Own, Role::Run) => rules.owned,
             (Acquire::Own, Role::Reap | Role::Tidy) => At::Leave(rules.first),
             (Acquire::Own, Role::Look) => At::Leave(Leave::Close),
-            // As `run::body` does: a probe first, so that it can say that it waits.
+            // As `run::locks` does: a probe first, so that it can say that it waits.
             (Acquire::Held, Role::Run) => {
                 let mut waits = self.to(who, At::Way(Patience::Wait, Acquire::FIRST));
                 waits.all[who].open = None;

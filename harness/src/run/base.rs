@@ -12,9 +12,10 @@
 
 use serde::Serialize;
 
-use super::plan::{Base, Checkout, trusted};
+use super::error::RunError;
+use super::incomplete;
+use super::plan::{Base, Checkout, Subject, trusted};
 use super::settings::Settings;
-use super::{RunError, incomplete};
 use crate::declared::Declared;
 use crate::error::chain;
 use crate::recipe::backup::BackupPlan;
@@ -112,7 +113,7 @@ impl Base {
 /// # Errors
 /// [`RunError::Usage`] when a version was named that is no tag, or a shallow clone may hide the base.
 pub(super) fn choose(
-    settings: &Settings,
+    (settings, subject): (&Settings, &Subject),
     wanted: Option<Wanted<'_>>,
     checkout: &Checkout,
     head_version: Option<&str>,
@@ -121,9 +122,9 @@ pub(super) fn choose(
     if let Some(wanted) = &wanted {
         let chosen = named(settings, wanted, checkout)?;
         // A quick run names the canonical itself.
-        let kind = match settings.kept_env {
-            Some(_) => BaseKind::Canonical,
-            None => BaseKind::Declared,
+        let kind = match subject {
+            Subject::Upgrade { .. } => BaseKind::Canonical,
+            Subject::Proposal | Subject::Dependency => BaseKind::Declared,
         };
         return Ok(chosen.map(|chosen| Chosen { kind, ..chosen }));
     }

@@ -1,6 +1,6 @@
 //! Work that waits for a disk or the network, beside the thread that obeys signals.
 
-use super::RunError;
+use super::error::RunError;
 
 /// Runs blocking work beside the worker's thread. It cannot be cancelled, and it makes nothing of the app.
 pub(super) async fn blocking<T: Send + 'static>(

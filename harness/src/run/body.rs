@@ -1,466 +1,395 @@
-//! From fetch to the lock and the images; then the tiers.
+//! What each step of a cold or a quick run does; in which order they are done is decided in [`super::flow`].
 
 use std::rc::Rc;
 
-use super::blocking::blocking;
-use super::dependencies::{self, Dependency, Named};
-use super::locks::{acquire, remove_leftovers};
-use super::plan::{self, Checkout, Plan};
-use super::quick::{self, Quick};
-use super::resolved;
-use super::settings::{DEFAULT_DEADLINE, Settings};
+use super::context::Context;
+use super::error::RunError;
+use super::fetch::{self, Fetched};
+use super::prepare::Ready;
+use super::quick::{self, Over};
+use super::settings::{Lane, Settings};
+use super::standing::Standing;
+use super::step::{Again, End, Holds, Role, Step, Up};
+use super::work::{Steps, Tiers};
 use super::{
-    Context, RunError, images, network, ownership, plan_view, promote, refusal, repeat, retry,
-    routing, uncovered,
+    dependencies, gateway, images, locks, network, ownership, promote, red, remake, repeat, site,
+    sweep,
 };
-use crate::coverage::Coverage;
-use crate::driver::stack::{HostTraits, Means};
-use crate::driver::{self, Chosen, Site};
-use crate::error::chain;
+use crate::driver::Driver;
 use crate::event::Event;
-use crate::host;
-use crate::janitor::record::{SweepRecord, Sweeper};
-use crate::janitor::{self, Decision};
-use crate::outcome::Phase;
-use crate::policy::Terms;
+use crate::lock::DomainLock;
+use crate::outcome::{Stage, TierOutcome};
 use crate::recipe::compose::pace::Pace;
+use crate::suite::Needs;
 use crate::swarm::Engine;
 use crate::swarm::gateway::Gateway;
 use crate::swarm::pins::Pins;
-use crate::tier::{TierError, timed};
-use crate::trust::Trust;
 
-/// Does everything up to teardown; returns the plan's JSON for a dry run.
-pub(super) async fn go(context: &Context<'_>) -> Result<Option<String>, RunError> {
-    if context.settings.quick {
-        quick::check_place(context)?;
-    }
-    let (checkout, traits, chosen) = fetch(context).await?;
-    let cold;
-    let mut context = context;
-    if context.settings.quick {
-        match quick::go(context, &checkout, traits).await? {
-            Quick::Done(plan) => return Ok(plan),
-            Quick::Cold(reason) => {
-                context.events.warn(format!(
-                    "no quick run: {reason}; a full cold run is made instead"
-                ));
-                let settings = Settings {
-                    quick: false,
-                    ..Settings::clone(&context.settings)
-                };
-                cold = Context {
-                    settings: Rc::new(settings),
-                    ..context.clone()
-                };
-                context = &cold;
-            }
-        }
-    }
-    let mut plan = make_plan(context, checkout.clone(), traits, &chosen).await?;
-    let direct;
-    if chosen.deploys_what_was_judged()
-        && let Some(other) = network::without_gateway(context, &plan)
-    {
-        direct = other;
-        context = &direct;
-    }
-    let named = dependencies::named(&context.settings, &plan.declared)?;
-    let means = means(context, &plan.trust, traits, &chosen);
-    let resolved = resolved::judged(context, &plan, &means)?;
-    plan.warnings.extend(resolved.changed_volumes());
-    let repository = context.dirs.recipe(context.settings.recipe.as_str());
-    let pinned = plan.base.as_ref().map(|_| repository.as_path());
-    let head = (&plan.head, &plan.trust.level);
-    let deviations = chosen.deviations(resolved.deviations(), traits, head, pinned);
-    let mut deviations = deviations.await.map_err(RunError::infra)?;
-    let needed = async {
-        match context.settings.dry_run {
-            true => Ok(Vec::new()),
-            false => read_dependencies(context, &named).await,
-        }
-    };
-    let taken = resolved::taken_by_docker(context, &plan, &means);
-    let ((), mut needed) = futures_util::try_join!(taken, needed)?;
-    let names = named.iter().map(|one| &one.recipe);
-    let there: Vec<_> = names.chain([&context.settings.recipe]).collect();
-    for dependency in &needed {
-        let judged = resolved::judge_dependency(context, dependency, &means)?;
-        deviations.extend(dependency.deviations(&chosen, judged).await?);
-        plan.customization.extend(dependency.customization());
-        plan.warnings.extend(dependency.warnings(&there));
-    }
-    plan_view::announce(context, &plan, &named, &chosen, &deviations);
-    let faults = routing::faults(&plan, &context.settings);
-    if context.settings.dry_run {
-        let view = plan_view::view(
-            context, &plan, &resolved, &named, &chosen, deviations, &faults,
-        );
-        routing::is_red(context, &faults);
-        return Ok(Some(view));
-    }
-    super::lint::go(context, &plan).await?;
-    if let Some(reason) = &plan.masks {
-        super::tiers::red_before_the_deploy(context, reason);
-        return Ok(None);
-    }
-    if routing::is_red(context, &faults) {
-        return Ok(None);
-    }
-    super::gateway::answers(context).await?;
-    can_test(context, &plan).await?;
-    let engine = engine(context).await?;
-    network::proxy_is_there(&engine, &resolved).await?;
-    let gateway = network::gateway(&engine, &context.settings, &means).await?;
-    images::judge(context, &engine, &plan, &means).await?;
-    let site = site(context, engine.clone(), means.clone(), gateway);
-    context.held.borrow_mut().driver = Some(chosen.clone());
-    let driver = chosen.driver(site, &context.settings.recipe, repository);
-    let mut driver = driver.map_err(RunError::infra)?;
-    sweep(context, &engine).await;
-    let candidate = promote::candidate(context, &checkout, &plan, traits);
-    let lock = acquire(context, &context.settings.domain).await?;
-    let mut locks = Vec::new();
-    for named in &named {
-        locks.push(acquire(context, &named.domain).await?);
-    }
-    remove_leftovers(context, &engine, std::iter::once(&lock).chain(&locks)).await?;
-    let level = plan.trust.level.clone();
-    let mut apps = vec![(&*lock, ownership::releases(&plan), level)];
-    let theirs = needed.iter().zip(&locks);
-    apps.extend(theirs.map(|(dependency, lock)| {
-        let level = dependency.terms(&means).level;
-        (&**lock, dependency.releases(), level)
-    }));
-    ownership::claim(context, &engine, &apps).await?;
-    match images::prepull(context, &engine, &plan, &mut needed, &means).await? {
-        Ok(pins) => driver.set_pins(pins),
-        Err(reason) => {
-            super::tiers::without_an_image(context, &reason);
-            return Ok(None);
-        }
-    }
-    let pace = repeat::with_images(context, &engine, &plan, &needed, means.pace);
-    driver.set_pace(pace.await?);
-    super::tiers::all(context, plan, driver, lock, (needed, locks)).await?;
-    let mut held = context.held.borrow_mut();
-    held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
-    Ok(None)
-}
-
-async fn fetch(context: &Context<'_>) -> Result<(Checkout, HostTraits, Chosen), RunError> {
-    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-    let what = settings.recipe.to_string();
-    let fetch = timed(
-        &context.events,
-        Phase::Fetch,
-        what,
-        retry::twice(&context.events, "fetch of the recipe", async || {
-            let (settings, dirs) = (settings.clone(), dirs.clone());
-            blocking(move || plan::fetch(&settings, &dirs)).await
-        }),
-    );
-    // The clients take their time to say their versions.
-    let (checkout, traits, chosen) =
-        futures_util::join!(fetch, host_traits(context), choose(context));
-    let checkout = checkout?;
-    let head = checkout.tree.commit.clone();
-    context.events.emit(&Event::HeadFetched(head));
-    context
-        .events
-        .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
-    let chosen = chosen?.for_source(context.settings.driver, &checkout.trust);
-    let chosen = chosen.map_err(|error| {
-        let commit = Some(checkout.tree.commit.as_str());
-        let grant = checkout.trust.how_to_grant(commit, &["driver: abra"]);
-        RunError::Usage {
-            error: error.into(),
-            hints: vec![format!("leave `--driver abra` out; {grant}")],
-        }
-    })?;
-    Ok((checkout, traits, chosen))
-}
-
-/// Makes the plan of the context's app: without a base that needs a grant and has none.
-pub(super) async fn make_plan(
-    context: &Context<'_>,
-    checkout: Checkout,
-    traits: HostTraits,
-    chosen: &Chosen,
-) -> Result<Plan, RunError> {
-    let means = means(context, &checkout.trust, traits, chosen);
-    let plan = plan_once(context, checkout.clone(), &means).await?;
-    let Some(reason) = uncovered::reason(context, &plan, &means, chosen) else {
-        return Ok(plan);
-    };
-    // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
-    start_over(context)?;
-    let barred = Some(reason);
-    plan_once(context, Checkout { barred, ..checkout }, &means).await
-}
-
-async fn plan_once(
-    context: &Context<'_>,
-    checkout: Checkout,
-    means: &Means,
-) -> Result<Plan, RunError> {
-    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
-    let means = means.clone();
-    let plan = timed(
-        &context.events,
-        Phase::Plan,
-        "",
-        blocking(move || {
-            let judge = |head: &_| resolved::judge_alone(head, &settings, means, &checkout.trust);
-            plan::make(&settings, &dirs, &checkout, judge)
-        }),
-    )
-    .await
-    .map_err(|error| match error {
-        RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
-        error => refusal::of(context, error, &trust, &commit),
-    })?;
-    for secret in &plan.secrets {
-        context.redactor.add(secret);
-    }
-    Ok(plan)
-}
-
-/// Returns how the context's app is deployed.
-pub(super) fn means(
-    context: &Context<'_>,
-    trust: &Trust,
-    traits: HostTraits,
-    chosen: &Chosen,
-) -> Means {
-    let settings = &context.settings;
-    let pace = if settings.as_shipped || context.held.borrow().as_shipped {
-        Pace::AsShipped
-    } else {
-        Pace::Short(std::collections::BTreeMap::new())
-    };
-    Means {
-        traits,
-        shared: chosen.network(network::own(settings)),
-        pace: chosen.pace(pace),
-        terms: Terms {
-            level: trust.level.clone(),
-            domain: settings.domain.to_string(),
-            images: settings.local_images.clone(),
-            schema: traits.schema.to_owned(),
-            pins: Pins::default(),
-        },
-    }
-}
-
-/// Returns where the context's app is deployed.
-pub(super) fn site(
-    context: &Context<'_>,
-    engine: Engine,
-    means: Means,
+/// A cold or a quick run: what its steps found out for those that follow.
+pub(super) struct Body<'a> {
+    /// The context of the new app.
+    run: Context<'a>,
+    fetched: Option<Fetched>,
+    /// What a quick run is made over.
+    over: Option<Over>,
+    ready: Option<Ready<'a>>,
+    engine: Option<Engine>,
     gateway: Option<Gateway>,
-) -> Site {
-    let settings = &context.settings;
-    Site {
-        engine,
-        processes: context.processes.clone(),
-        host: settings.host.clone(),
-        dirs: context.dirs.clone(),
-        server: settings.server.clone(),
-        means,
-        gateway,
-        supplied: settings.supplied_secrets.clone(),
-        values: Rc::default(),
-        deploys: Rc::default(),
-    }
+    driver: Option<Driver>,
+    needs: Needs,
+    standing: Option<Standing<'a>>,
 }
 
-/// Removes what a plan wrote into the run's directory, so that another can be made.
-pub(super) fn start_over(context: &Context<'_>) -> Result<(), RunError> {
-    let dirs = &context.dirs;
-    for path in [dirs.tests.clone(), dirs.root.join("base")] {
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(RunError::infra(TierError::State {
-                    path,
-                    source: error,
-                }));
-            }
-            _ => {}
+impl<'a> Body<'a> {
+    /// Returns a run of which nothing is done.
+    pub(super) fn new(run: &Context<'a>) -> Self {
+        Self {
+            run: run.clone(),
+            fetched: None,
+            over: None,
+            ready: None,
+            engine: None,
+            gateway: None,
+            driver: None,
+            needs: Needs::default(),
+            standing: None,
         }
     }
-    std::fs::create_dir(&dirs.tests).map_err(|source| {
-        RunError::infra(TierError::State {
-            path: dirs.tests.clone(),
-            source,
-        })
-    })
-}
 
-/// Refuses tests that this host cannot run.
-pub(super) async fn can_test(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
-    let suite = plan.suite.clone();
-    let first = blocking(move || suite.first_python_test().map_err(RunError::infra));
-    match first.await? {
-        Some(file) if context.processes.which("pytest").is_none() => Err(RunError::Infra {
-            error: format!("`{file}` needs pytest, which is not on this host").into(),
-            hints: vec!["apt-get install python3-pytest, or `pip install pytest`".to_owned()],
-        }),
-        _ => Ok(()),
+    fn fetched(&self) -> &Fetched {
+        self.fetched.as_ref().expect("the flow fetches first")
     }
-}
 
-/// Connects to the engine and makes sure that it can deploy.
-pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
-    let engine = Engine::connect(&context.settings.docker_host)?;
-    let info = engine.info().await?;
-    if !(info.swarm_active && info.manager) {
-        return Err(RunError::Infra {
-            error: "this engine is not a swarm manager, so it cannot deploy a stack".into(),
-            hints: vec!["docker swarm init --advertise-addr 127.0.0.1".to_owned()],
-        });
+    fn over(&self) -> &Over {
+        self.over
+            .as_ref()
+            .expect("the flow reads the canonical first")
     }
-    engine.is_alone().await?;
-    context.held.borrow_mut().engine = Some(engine.clone());
-    Ok(engine)
-}
 
-/// Reads the dependencies one after the other; all of their secrets are known afterwards.
-async fn read_dependencies(
-    context: &Context<'_>,
-    named: &[Named],
-) -> Result<Vec<Dependency>, RunError> {
-    let mut all = Vec::new();
-    for one in named {
-        let what = format!("fetch of dependency `{}`", one.recipe);
-        let read = retry::twice(&context.events, &what, async || {
-            let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-            let one = one.clone();
-            blocking(move || dependencies::read(&settings, &dirs, one)).await
-        });
-        let what = one.recipe.to_string();
-        let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
-        for secret in dependency.secrets() {
-            context.redactor.add(secret);
+    fn ready(&self) -> &Ready<'a> {
+        self.ready.as_ref().expect("the flow judges first")
+    }
+
+    fn ready_mut(&mut self) -> &mut Ready<'a> {
+        self.ready.as_mut().expect("the flow judges first")
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the flow connects first")
+    }
+
+    fn driver(&self) -> &Driver {
+        self.driver.as_ref().expect("the flow has the images first")
+    }
+
+    fn standing(&self) -> &Standing<'a> {
+        self.standing.as_ref().expect("the flow brings it up first")
+    }
+
+    fn locks_of(&self, role: Role) -> Vec<Rc<DomainLock>> {
+        self.run.held.borrow().locks_of(role)
+    }
+
+    /// Returns the lock of the app under test.
+    fn lock(&self, role: Role) -> Rc<DomainLock> {
+        let mut locks = self.locks_of(role);
+        locks.pop().expect("the flow takes the lock first")
+    }
+
+    async fn canonical(&mut self) -> Result<End, RunError> {
+        match Over::read(&self.run, self.fetched())? {
+            Ok(over) => self.over = Some(over),
+            Err(end) => return Ok(end),
         }
-        all.push(dependency);
+        Ok(End::Done)
     }
-    Ok(all)
-}
 
-async fn host_traits(context: &Context<'_>) -> HostTraits {
-    let client = host::client_version(&context.processes).await;
-    HostTraits {
-        ipvs: host::ipvs(std::path::Path::new("/")).works(),
-        detach_flag: client.is_some_and(host::supports_detach_flag),
-        schema: host::newest_schema(client.unwrap_or_default()),
-        stack_config: client.is_some_and(host::has_stack_config),
+    async fn judge(&mut self) -> Result<End, RunError> {
+        let run = &self.run;
+        let ready = match &mut self.over {
+            Some(over) => match over.judge(run).await? {
+                Ok(ready) => ready,
+                Err(reason) => return Ok(End::Cold(reason)),
+            },
+            None => {
+                let fetched = self.fetched.as_ref().expect("the flow fetches first");
+                let plan = super::prepare::make_plan(run, fetched).await?;
+                Ready::of(run, fetched, plan).await?
+            }
+        };
+        self.ready = Some(ready);
+        Ok(End::Done)
+    }
+
+    async fn host(&mut self) -> Result<(), RunError> {
+        let ready = self.ready();
+        let gateway = ready.host(self.engine()).await?;
+        self.run.held.borrow_mut().driver = Some(ready.chosen.clone());
+        self.gateway = gateway;
+        Ok(())
+    }
+
+    async fn lock_apps(&mut self, role: Role) -> Result<(), RunError> {
+        match role {
+            Role::New => locks::acquire(&self.run, &self.run.settings.domain, role).await,
+            Role::Dependency => {
+                for named in &self.ready().named {
+                    locks::acquire(&self.run, &named.domain, role).await?;
+                }
+                Ok(())
+            }
+            Role::Warm => {
+                let engine = self.engine.as_ref().expect("the flow connects first");
+                let over = self.over.as_mut();
+                let over = over.expect("the flow reads the canonical first");
+                over.lock(&self.run, engine).await
+            }
+        }
+    }
+
+    async fn leftovers(&self) -> Result<(), RunError> {
+        let locks = [Role::New, Role::Dependency].map(|role| self.locks_of(role));
+        locks::remove_leftovers(&self.run, self.engine(), locks.iter().flatten()).await
+    }
+
+    async fn claim(&self) -> Result<(), RunError> {
+        let ready = self.ready();
+        if let Some(over) = &self.over {
+            return over.claim(ready, self.engine()).await;
+        }
+        let (lock, theirs) = (self.lock(Role::New), self.locks_of(Role::Dependency));
+        let level = ready.plan.trust.level.clone();
+        let mut apps = vec![(&*lock, ownership::releases(&ready.plan), level)];
+        apps.extend(ready.needed.iter().zip(&theirs).map(|(dependency, lock)| {
+            let level = dependency.terms(&ready.means).level;
+            (&**lock, dependency.releases(), level)
+        }));
+        ownership::claim(&ready.context, self.engine(), &apps).await
+    }
+
+    async fn images(&mut self, role: Role) -> Result<End, RunError> {
+        let engine = self.engine.clone().expect("the flow connects first");
+        let ready = self.ready_mut();
+        let (context, plan, means) = (&ready.context, &ready.plan, &ready.means);
+        let pulled = images::prepull(context, &engine, plan, &mut ready.needed, means).await?;
+        self.deploy_with(pulled, role).await
+    }
+
+    async fn images_and_data(&mut self) -> Result<End, RunError> {
+        let ready = self.ready();
+        let (context, plan, means) = (&ready.context, &ready.plan, &ready.means);
+        let pull = images::prepull(context, self.engine(), plan, &mut [], means);
+        // Both to their end: an image that cannot be had must not leave the data half way.
+        let (pulled, begun) = futures_util::join!(pull, self.over().begin(context));
+        begun?;
+        self.deploy_with(pulled?, Role::Warm).await
+    }
+
+    /// Makes the driver of the app of this role, whose images are deployed as what was pulled.
+    async fn deploy_with(
+        &mut self,
+        pulled: Result<Pins, String>,
+        role: Role,
+    ) -> Result<End, RunError> {
+        let (ready, engine) = (self.ready(), self.engine());
+        let context = &ready.context;
+        let pins = match pulled {
+            Ok(pins) => pins,
+            Err(reason) => {
+                red::without_an_image(context, &reason);
+                return Ok(End::Over(None));
+            }
+        };
+        let pace = ready.means.pace.clone();
+        let pace = repeat::with_images(context, engine, &ready.plan, &ready.needed, pace).await?;
+        let recipe = &context.settings.recipe;
+        let (means, gateway) = (ready.means.clone(), self.gateway.clone());
+        let site = site::site(context, engine.clone(), means, gateway);
+        let lock = self.lock(role);
+        let mut held = self.run.held.borrow_mut();
+        held.count_with(lock.domain(), &site.deploys);
+        drop(held);
+        let repository = context.dirs.recipe(recipe.as_str());
+        let driver = ready.chosen.clone().driver(site, recipe, repository);
+        let mut driver = driver.map_err(RunError::infra)?;
+        driver.set_pins(pins);
+        driver.set_pace(pace);
+        self.driver = Some(driver);
+        Ok(End::Done)
+    }
+
+    async fn network(&self) -> Result<(), RunError> {
+        let site = self.driver().site();
+        let guests = self.locks_of(Role::Dependency);
+        let lock = self.lock(Role::New);
+        network::make(&self.run, &site.engine, &site.means, &lock, &guests).await
+    }
+
+    async fn dependencies(&mut self) -> Result<(), RunError> {
+        let needed = std::mem::take(&mut self.ready_mut().needed);
+        let locks = self.locks_of(Role::Dependency);
+        let context = &self.ready().context;
+        let needs = dependencies::bring_up(context, needed, locks, self.driver()).await?;
+        let suite = &self.ready().plan.suite;
+        for (hook, reason) in suite.left_out(&needs).map_err(RunError::infra)? {
+            let said = format!("{hook} does not run: {reason}");
+            self.run.events.warn(said);
+        }
+        self.needs = needs;
+        Ok(())
+    }
+
+    fn candidate(&self) {
+        let (ready, fetched) = (self.ready(), self.fetched());
+        let candidate = promote::candidate(&ready.context, fetched, &ready.plan);
+        let mut held = self.run.held.borrow_mut();
+        held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
     }
 }
 
-/// Chooses the driver; abra is given its directory, because it must be there before anything calls it.
-async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
-    let settings = &context.settings;
-    let dirs = &context.dirs;
-    dirs.link_abra_work(&settings.host)
-        .map_err(RunError::infra)?;
-    let chosen = driver::choose(
-        settings.driver,
-        &context.processes,
-        &settings.host,
-        &dirs.abra_work,
-        &settings.docker_host,
-    );
-    Ok(chosen.await?)
+impl Steps for Body<'_> {
+    async fn step(&mut self, step: Step) -> Result<End, RunError> {
+        match step {
+            Step::Place => quick::check_place(&self.run)?,
+            Step::Fetch => self.fetched = Some(fetch::fetch(&self.run).await?),
+            Step::Canonical => return self.canonical().await,
+            Step::JudgeAsNew => {
+                let over = self.over.as_mut();
+                let over = over.expect("the flow reads the canonical first");
+                over.judge_as_new(&self.run).await?;
+            }
+            Step::Judge => return self.judge().await,
+            Step::Announce => self.ready_mut().announce(),
+            Step::DryRun => return Ok(self.ready_mut().dry_run()),
+            Step::Lint => self.ready_mut().lint().await?,
+            Step::RedAtOnce => return Ok(self.ready_mut().red_at_once()),
+            Step::Gateway => {
+                let ready = self.ready.as_ref();
+                gateway::answers(ready.map_or(&self.run, |ready| &ready.context)).await?;
+            }
+            Step::TestTools => self.ready().can_test().await?,
+            Step::Engine => self.engine = Some(site::engine(&self.run).await?),
+            Step::Host => self.host().await?,
+            Step::Sweep => sweep::sweep(&self.run, self.engine()).await,
+            Step::Lock(role) => self.lock_apps(role).await?,
+            Step::Recover => {
+                let over = self.over.as_mut();
+                let over = over.expect("the flow reads the canonical first");
+                return over.recover(&self.run).await;
+            }
+            Step::Leftovers => self.leftovers().await?,
+            Step::Claim => self.claim().await?,
+            Step::Images => return self.images(Role::New).await,
+            Step::Data => self.over().begin(&self.run).await?,
+            Step::ImagesAndData => return self.images_and_data().await,
+            Step::Network => self.network().await?,
+            Step::Up(_) => self.dependencies().await?,
+            Step::Deploys => {
+                let held = self.run.held.borrow();
+                held.apps.iter().try_for_each(|app| app.check_deploys())?;
+            }
+            Step::Candidate => self.candidate(),
+            Step::Promote | Step::Tier(_) | Step::Where(..) => {
+                unreachable!("{step:?} is for the flow, or for a promotion")
+            }
+        }
+        Ok(End::Done)
+    }
+
+    fn holds(&self, what: Holds) -> bool {
+        match what {
+            Holds::Judged => self.ready.is_some(),
+            Holds::Unjudged => self.over.as_ref().is_some_and(Over::is_unjudged),
+        }
+    }
 }
 
-/// Removes what dead runs left. A sweep that fails is said; it never stops a run.
-pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
-    let settings = &context.settings;
-    let driver = context.held.borrow().driver.clone();
-    let lister = driver.and_then(|driver| driver.lister(&settings.host));
-    match janitor::sweep_with(
-        engine,
-        &settings.host,
-        &settings.zone,
-        &context.dirs.id,
-        false,
-        lister.as_ref(),
-        Some(janitor::RUN_BUDGET),
-    )
-    .await
-    {
-        Err(error) => context
-            .events
-            .warn(format!("the janitor could not sweep: {}", chain(&error))),
-        Ok(sweep) => {
-            let record = SweepRecord::of(&sweep, Sweeper::Run, &settings.zone);
-            if let Err(error) = record.store(&settings.host.state) {
-                context
-                    .events
-                    .warn(format!("the sweep could not be recorded: {error}"));
-            }
-            for finding in sweep.findings {
-                // Of the run's own deadline nothing is known here; the default is what most runs have.
-                if let Some(warning) = finding.long_held(DEFAULT_DEADLINE) {
-                    context.events.warn(warning);
-                }
-                let domain = &finding.domain;
-                match finding.decision {
-                    Decision::Reaped => context
-                        .events
-                        .notice(format!("== janitor: reaped orphan {domain} ==")),
-                    Decision::Live { .. } | Decision::Gone => {}
-                    Decision::Incomplete(residual) => {
-                        context
-                            .events
-                            .warn(format!("janitor: {domain} would not go: {residual}"));
-                    }
-                    Decision::Skipped(error) => {
-                        context
-                            .events
-                            .warn(format!("janitor: skipping {domain}: {}", chain(&error)));
-                    }
-                    Decision::Failed(error) => {
-                        context
-                            .events
-                            .warn(format!("janitor: {domain}: {}", chain(&error)));
-                    }
-                    Decision::Postponed => {
-                        let limit = janitor::RUN_BUDGET.as_secs();
-                        context.events.warn(format!(
-                            "janitor: {domain} is left to `recipe-ci janitor`: the sweep of a run ends after {limit} s"
-                        ));
-                    }
-                }
-            }
-            for dead in sweep.dead {
-                let run = &dead.run;
-                if !dead.ended.is_empty() {
-                    let ended = dead.ended.join(", ");
-                    let said = format!("== janitor: ended what run {run} had left: {ended} ==");
-                    context.events.notice(said);
-                }
-                if !dead.left.is_empty() {
-                    let left = dead.left.join(", ");
-                    context
-                        .events
-                        .warn(format!("janitor: of run {run} would not go: {left}"));
-                }
-            }
-            for what in sweep.foreign {
-                context.events.warn(format!(
-                    "janitor: {what}, which did not make it: left alone"
+impl Tiers for Body<'_> {
+    async fn bring_up(&mut self, role: Role) -> Result<Up, RunError> {
+        if self.standing.is_none() {
+            let app = (self.driver().clone(), self.lock(role));
+            let kept = self.over.as_ref().map(Over::snapshot);
+            let (ready, needs) = (self.ready(), self.needs.clone());
+            let standing = Standing::new(&ready.context, &ready.plan, app, needs, kept)?;
+            self.standing = Some(standing);
+        }
+        let standing = self.standing.as_mut().expect("it was just made");
+        standing.bring_up().await
+    }
+
+    fn is_asked(&self, stage: Stage) -> bool {
+        self.ready().context.settings.stages.contains(&stage)
+    }
+
+    fn spared(&self, stage: Stage) -> Option<String> {
+        self.standing().spared(stage)
+    }
+
+    async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError> {
+        let standing = self.standing.as_mut();
+        standing
+            .expect("the flow brings it up first")
+            .tier(stage)
+            .await
+    }
+
+    fn record(&mut self, outcome: TierOutcome) {
+        self.standing().record(outcome);
+    }
+
+    async fn because_of_pace(&mut self) -> Result<Option<String>, RunError> {
+        self.standing().because_of_pace().await
+    }
+
+    fn as_shipped(&mut self, reason: &str) {
+        let mut held = self.run.held.borrow_mut();
+        held.tiers.clear();
+        held.as_shipped = true;
+        let reason = reason.to_owned();
+        self.run.events.emit(&Event::Repeated { reason });
+    }
+
+    async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
+        let ready = self.ready();
+        let (plan, level) = (&ready.plan, ready.plan.trust.level.clone());
+        let lock = self.lock(Role::New);
+        let releases = match &why {
+            Again::WithoutBase(reason) => {
+                self.run.events.warn(format!(
+                    "base-broken: {reason}; going on with a new app of the head"
                 ));
+                vec![&plan.head]
             }
-            for place in sweep.unreadable {
-                context.events.warn(format!("janitor: skipping {place}"));
+            Again::AsShipped(_) => ownership::releases(plan),
+        };
+        remake::make_room(&ready.context, self.driver(), &lock, (releases, level)).await?;
+        match (why, &mut self.standing) {
+            (Again::WithoutBase(reason), Some(standing)) => standing.without_base(reason),
+            _ => {
+                self.standing = None;
+                if let Some(driver) = &mut self.driver {
+                    driver.set_pace(Pace::AsShipped);
+                }
             }
         }
+        Ok(())
     }
-    let coverage = Coverage::of(&settings.host, &settings.zone, std::path::Path::new("/"));
-    if let Some(banner) = coverage.banner() {
-        context.events.notice(banner);
+
+    async fn fall_back(&mut self, reason: String) -> Result<(), RunError> {
+        quick::give_up(&self.run, &reason).await?;
+        let settings = Settings {
+            lane: Lane::Cold,
+            ..Settings::clone(&self.run.settings)
+        };
+        let run = Context {
+            settings: Rc::new(settings),
+            ..self.run.clone()
+        };
+        // With everything else of it goes the lock of the warm app, before this run waits for its own.
+        *self = Self {
+            fetched: self.fetched.take(),
+            ..Self::new(&run)
+        };
+        Ok(())
     }
 }

@@ -14,14 +14,16 @@ pub(super) use published::{Dependency, read};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::bench::{Parts, bench, test_env};
+use super::context::{Context, Missing};
+use super::error::RunError;
 use super::settings::Settings;
-use super::{Context, Missing, RunError, ownership, repeat, tiers};
+use super::{remake, repeat};
 use crate::declared::Declared;
 use crate::dirs::RunDirs;
 use crate::driver::Driver;
 use crate::driver::stack::Stamp;
 use crate::event::{Event, PlannedDependency};
-use crate::http::Http;
 use crate::lock::DomainLock;
 use crate::name::{Domain, RecipeName};
 use crate::outcome::{DependencyOutcome, Status};
@@ -32,7 +34,7 @@ use crate::recipe::release::Release;
 use crate::record;
 use crate::suite::Needs;
 use crate::swarm::EngineError;
-use crate::tier::{self, Bench, TierError};
+use crate::tier::{self, TierError};
 
 /// A dependency as it is declared, with the domain that it will have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(super) struct Named {
 
 /// A dependency as `--dry-run` prints it.
 #[derive(Debug, Serialize)]
-pub struct NamedView {
+pub(super) struct NamedView {
     recipe: String,
     required: bool,
     domain: String,
@@ -129,7 +131,6 @@ pub(super) async fn bring_up(
     dependencies: Vec<Dependency>,
     locks: Vec<Rc<DomainLock>>,
     driver: &Driver,
-    deploys: &mut u32,
 ) -> Result<Needs, RunError> {
     let mut needs = Needs::default();
     if dependencies.is_empty() {
@@ -145,7 +146,7 @@ pub(super) async fn bring_up(
             dependency.shown(),
             named.domain
         ));
-        let failed = match deploy(context, dependency, lock, driver, deploys).await? {
+        let failed = match deploy(context, dependency, lock, driver).await? {
             Ok(entry) => {
                 entries.insert(recipe.clone(), entry);
                 None
@@ -195,7 +196,6 @@ async fn deploy(
     dependency: Dependency,
     lock: Rc<DomainLock>,
     driver: &Driver,
-    deploys: &mut u32,
 ) -> Result<Result<Entry, String>, RunError> {
     let settings = &context.settings;
     let Dependency {
@@ -215,37 +215,26 @@ async fn deploy(
     let stamp = Stamp {
         recipe: named.recipe.clone(),
         chaos: version.is_none(),
-        version: version.clone().or(plan.head_version),
+        version: version.clone().or_else(|| plan.head_version.clone()),
     };
     let gateway = match &means.shared {
         SharedNetwork::Own(own) if !own.gateway => None,
         _ => settings.gateway.clone(),
     };
-    let mut bench = Bench {
-        driver: driver.for_app(&named.recipe, &dirs, means),
-        lock,
+    let level = means.terms.level.clone();
+    let driver = driver.for_app(&named.recipe, &dirs, means);
+    let told = &driver.site().deploys;
+    context.held.borrow_mut().count_with(lock.domain(), told);
+    let parts = Parts {
         recipe: named.recipe.clone(),
-        zone: settings.zone.clone(),
-        events: context.events.clone(),
-        redactor: context.redactor.clone(),
-        suite: plan.suite,
-        declared: plan.declared,
-        head_root: plan.head.root.clone(),
-        test_env: env_of(context, &named, &dirs)?,
-        http: Http::new(&named.domain, gateway.as_ref()).map_err(RunError::infra)?,
+        driver,
+        lock,
         gateway,
-        settled: std::cell::RefCell::default(),
-        current: plan.head,
-        seeds: tier::seed::Seeds::default(),
-        holders: crate::swarm::holder::Holders::default(),
-        databases: tier::database::Databases::default(),
-        converged: std::cell::RefCell::default(),
-        overdue: std::cell::RefCell::default(),
-        retries: settings.retries,
+        test_env: env_of(context, &named, &dirs)?,
         needs: Needs::default(),
-        said: std::cell::RefCell::default(),
     };
-    tiers::count_deploy(context, deploys)?;
+    let mut bench = bench(context, &plan, parts, plan.head.clone())?;
+    context.count_deploy(&named.domain)?;
     let redactor = context.redactor.clone();
     let mut keep = |value: &str| redactor.add(value);
     let mut up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
@@ -254,12 +243,10 @@ async fn deploy(
     {
         let what = format!("dependency `{}`, as shipped", named.recipe);
         context.events.emit(&Event::Retried { what, reason });
-        tiers::start_over(context, &bench.driver, &bench.lock).await?;
-        let level = bench.driver.site().means.terms.level.clone();
-        let apps = [(&*bench.lock, vec![&bench.current], level)];
-        ownership::claim(context, bench.engine(), &apps).await?;
+        let next = (vec![&bench.current], level);
+        remake::make_room(context, &bench.driver, &bench.lock, next).await?;
         bench.driver.set_pace(Pace::AsShipped);
-        tiers::count_deploy(context, deploys)?;
+        context.count_deploy(&named.domain)?;
         up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
     }
     if let Err(not_up) = up {
@@ -296,7 +283,7 @@ fn env_of(
     dirs: &RunDirs,
 ) -> Result<Vec<(String, String)>, RunError> {
     let settings = &context.settings;
-    let mut env = tiers::test_env(context)?;
+    let mut env = test_env(context)?;
     env.retain(|(name, _)| !name.starts_with("CCCI_DEPS_"));
     let state = dirs.state_file("op-state").display().to_string();
     let ours = [

@@ -1,6 +1,7 @@
 //! The gateway, looked at before anything is made: its faults are the host's.
 
-use super::{Context, RunError};
+use super::context::Context;
+use super::error::RunError;
 use crate::http::Http;
 
 /// Makes sure that the gateway answers, and with a certificate that this host trusts for the app's domain.

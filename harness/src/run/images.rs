@@ -1,8 +1,10 @@
 //! The images of a run: judged as far as they are there, then all of them made sure of.
 
+use super::context::Context;
 use super::dependencies::{self, Dependency};
+use super::error::RunError;
 use super::plan::Plan;
-use super::{Context, RunError, resolved, retry};
+use super::{resolved, retry};
 use crate::driver::stack::Means;
 use crate::event::Event;
 use crate::outcome::Phase;

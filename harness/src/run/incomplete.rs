@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
+use super::advice;
 use super::base::Chosen;
+use super::error::RunError;
 use super::plan::Checkout;
 use super::settings::{Origin, Settings};
-use super::{RunError, advice};
 use crate::git::content::ContentError;
 use crate::git::fetch::FetchError;
 use crate::git::files::CommitFiles;

@@ -1,22 +1,16 @@
 //! The lint rung.
 
 use super::blocking::blocking;
+use super::context::Context;
+use super::error::RunError;
 use super::plan::Plan;
-use super::{Context, RunError, refusal};
+use super::refusal;
 use crate::error::chain;
-use crate::event::Event;
 use crate::lint::{self, Lint, LintError};
 use crate::outcome::Phase;
 use crate::tier::timed;
 
-/// Lints the head and says what it finds. That changes the level and never the verdict, and so does its own failure.
-pub(super) async fn go(context: &Context<'_>, plan: &Plan) -> Result<(), RunError> {
-    let found = found(context, plan).await?;
-    context.events.emit(&Event::LintFinished(Box::new(found)));
-    Ok(())
-}
-
-/// Lints the head; returns what it finds.
+/// Lints the head; returns what it finds. That changes the level and never the verdict, and so does its own failure.
 ///
 /// # Errors
 /// [`RunError::Usage`] for a file that is there and is none that a recipe may have.

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Context, RunError};
+use super::app::App;
+use super::context::Context;
+use super::error::RunError;
+use super::step::Role;
 use crate::app;
 use crate::janitor;
 use crate::lifetime::Note;
@@ -47,7 +50,8 @@ pub(super) async fn wait_for_lock(
 pub(super) async fn acquire(
     context: &Context<'_>,
     domain: &Domain,
-) -> Result<Rc<DomainLock>, RunError> {
+    role: Role,
+) -> Result<(), RunError> {
     let lock = wait_for_lock(context, domain).await?;
     let lock = Rc::new(lock);
     // The supervisor must know before anything can exist.
@@ -56,10 +60,10 @@ pub(super) async fn acquire(
     });
     {
         let mut held = context.held.borrow_mut();
-        held.locks.push(Rc::clone(&lock));
+        held.apps.push(App::new(role, lock));
         held.touched = true;
     }
-    Ok(lock)
+    Ok(())
 }
 
 /// Removes what dead holders of the apps' locks left; all of it together, because one may be on another's network.

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
+use super::context::Context;
+use super::error::RunError;
 use super::plan::Plan;
 use super::resolved::Releases;
 use super::settings::{GatewayService, Settings};
-use super::{Context, RunError};
 use crate::driver::stack::Means;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
 use crate::lock::DomainLock;

@@ -1,8 +1,9 @@
 //! What is laid over a recipe, as the plan needs it: copies beside compose files, judged before they count.
 
+use super::advice;
+use super::error::RunError;
 use super::plan::{Base, Checkout};
 use super::settings::{Origin, Settings};
-use super::{RunError, advice};
 use crate::declared::Declared;
 use crate::outcome::Stage;
 use crate::overlay::environment::{Judged, put_beside};

@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::context::Context;
+use super::error::RunError;
 use super::plan::Plan;
-use super::{Context, RunError};
 use crate::dirs::HostDirs;
 use crate::driver::Chosen;
 use crate::lock::DomainLock;

@@ -6,13 +6,11 @@ pub(super) mod trusted;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::base::{self, BaseKind, Chosen, Wanted};
-use super::dependencies::NamedView;
-use super::routing::{RoutingFault, Told};
+use super::error::{RunError, usage};
+use super::routing::Told;
 use super::settings::{Origin, Settings};
-use super::{RunError, advice, incomplete, overlaid, usage};
+use super::{advice, incomplete, overlaid};
 use crate::declared::{Declared, Rung};
 use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
@@ -20,12 +18,11 @@ use crate::error::chain;
 use crate::git::{checkout, fetch, snapshot, tags, worktree};
 use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
-use crate::policy::Violation;
 use crate::recipe::backup::BackupPlan;
 use crate::recipe::env::EnvFile;
 use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 use crate::suite::Suite;
-use crate::trust::{Trust, TrustView, list};
+use crate::trust::{Trust, list};
 
 /// What a run will do.
 #[derive(Debug, Clone)]
@@ -83,6 +80,20 @@ pub enum NoBase {
     Structural(String),
     /// There is one and it is unusable, which is not the head's fault.
     Broken(String),
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The head as a new app, and as an upgrade of one that is new as well.
+    Proposal,
+    /// The head as an upgrade of an app that has this env file.
+    Upgrade {
+        /// Its text.
+        env: String,
+    },
+    /// A recipe that the one under test needs.
+    Dependency,
 }
 
 /// The recipe's repository, fetched.
@@ -199,6 +210,7 @@ pub(super) fn make(
     settings: &Settings,
     dirs: &RunDirs,
     checkout: &Checkout,
+    subject: &Subject,
     judge: impl FnOnce(&Release) -> Result<(), RunError>,
 ) -> Result<Plan, RunError> {
     let app = AppName {
@@ -249,11 +261,17 @@ pub(super) fn make(
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
-        match base::choose(settings, wanted, checkout, version, &mut warnings)? {
+        match base::choose(
+            (settings, subject),
+            wanted,
+            checkout,
+            version,
+            &mut warnings,
+        )? {
             Ok(chosen) => {
                 let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
                 let kit = (&additions, upgrade_env);
-                match read_base(settings, dirs, checkout, &chosen, app, kit) {
+                match read_base((settings, subject), dirs, checkout, &chosen, app, kit) {
                     Ok(base) => (Some(base), None),
                     Err(reason) => {
                         incomplete::holds_the_base(settings, checkout, &chosen)?;
@@ -266,7 +284,7 @@ pub(super) fn make(
         }
     };
     let told = Told::of(&head, base.as_ref(), head_version.as_deref());
-    let proposal = !settings.is_dependency;
+    let proposal = *subject != Subject::Dependency;
     let over = base.as_mut();
     let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
     if let Some(reason) = laid.base_broken {
@@ -360,7 +378,7 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
 /// Reads the base from its own tree. What is wrong with it is a reason, not an error: a published version
 /// cannot be changed any more, and the head is not to blame for it.
 fn read_base(
-    settings: &Settings,
+    (settings, subject): (&Settings, &Subject),
     dirs: &RunDirs,
     checkout: &Checkout,
     chosen: &Chosen,
@@ -375,11 +393,11 @@ fn read_base(
         commit: chosen.commit.clone(),
         dirty: false,
     };
-    let release = match &settings.kept_env {
-        Some(kept) => EnvFile::parse(kept, "env")
+    let release = match subject {
+        Subject::Upgrade { env } => EnvFile::parse(env, "env")
             .map_err(ReleaseError::from)
             .and_then(|env| Release::with_env(&tree, app, env, additions, Vec::new())),
-        None => Release::read(&tree, app, additions),
+        Subject::Proposal | Subject::Dependency => Release::read(&tree, app, additions),
     }
     .map_err(|error| error.to_string())?;
     let more = Additions {
@@ -413,7 +431,11 @@ fn read_base(
 }
 
 /// Returns why the backup labels fail the backup of what is deployed at last, if they do.
-fn wrong_labels(declared: &Declared, head: &Release, base: Option<&Base>) -> Option<String> {
+pub(super) fn wrong_labels(
+    declared: &Declared,
+    head: &Release,
+    base: Option<&Base>,
+) -> Option<String> {
     let upgraded = base.and_then(|base| base.upgraded.as_ref().ok());
     let labels = BackupPlan::from_project(&upgraded.unwrap_or(head).project);
     declared.wrong_labels(&labels, base.is_some_and(Base::is_backed_up))
@@ -480,122 +502,5 @@ impl Plan {
         } else {
             version
         })
-    }
-}
-
-/// The plan as `--dry-run` prints it.
-#[derive(Debug, Serialize)]
-pub struct PlanView<'a> {
-    /// The recipe.
-    pub recipe: &'a str,
-    /// How far its source is trusted.
-    pub trust: TrustView,
-    /// The commit under test.
-    pub head_commit: &'a str,
-    /// Whether uncommitted changes lie over it.
-    pub uncommitted_changes: bool,
-    /// Its version label.
-    pub head_version: Option<String>,
-    /// The version to upgrade from.
-    pub base_version: Option<&'a str>,
-    /// How it was chosen.
-    pub base_kind: Option<BaseKind>,
-    /// Why there is none.
-    pub no_base: Option<String>,
-    /// Whether it is a quick run, on the recipe's warm app.
-    pub quick: bool,
-    /// The app's domain.
-    pub domain: &'a str,
-    /// The app's stack.
-    pub stack: String,
-    /// Which driver.
-    pub driver: &'a str,
-    /// Why this driver.
-    pub driver_reason: &'a str,
-    /// The stages with what is known of each.
-    pub tiers: Vec<TierView>,
-    /// Compose files of the head.
-    pub compose_files: &'a [String],
-    /// Every image that is needed.
-    pub images: Vec<String>,
-    /// Secrets to make.
-    pub secrets: Vec<String>,
-    /// Volumes that are backed up.
-    pub backed_up_volumes: Vec<String>,
-    /// Settings, tests, hooks and overlays.
-    pub customization: &'a [String],
-    /// Recipes that are deployed before it.
-    pub dependencies: Vec<NamedView>,
-    /// Whether a green run is kept as the warm canonical.
-    pub canonical: bool,
-    /// Departures from the recipe that this host forces.
-    pub deviations: Vec<String>,
-    /// Remarks.
-    pub warnings: &'a [String],
-    /// What must be on the host before the deploy, beyond Docker.
-    pub host_needs: Vec<String>,
-    /// How long a deploy may take, in seconds.
-    pub deploy_timeout_s: u64,
-    /// How many deploys the run should count.
-    pub deploy_count: u32,
-    /// What the host's policy has against it.
-    pub policy: Vec<Violation>,
-    /// What would keep an operator's users from the app. Such a run is red.
-    pub routing: &'a [RoutingFault],
-    /// The head as it is deployed: every variable substituted, every name final.
-    pub project: &'a serde_json::Value,
-    /// The base in the same way.
-    pub base_project: Option<&'a serde_json::Value>,
-}
-
-/// A tier in the plan.
-#[derive(Debug, Serialize)]
-pub struct TierView {
-    /// The stage.
-    pub name: Stage,
-    /// `run`, `skip` or `unver`.
-    pub will: &'static str,
-    /// Why, when it will not run.
-    pub reason: Option<String>,
-}
-
-impl Plan {
-    /// Returns what each tier will do.
-    #[must_use]
-    pub fn tiers(&self, settings: &Settings) -> Vec<TierView> {
-        let labels = BackupPlan::from_project(&self.head.project).is_backup_capable();
-        let wrong = wrong_labels(&self.declared, &self.head, self.base.as_ref());
-        let no_backup = self.declared.no_backup(labels).filter(|_| wrong.is_none());
-        let view = |name, will, reason: Option<String>| TierView { name, will, reason };
-        Stage::ALL
-            .into_iter()
-            .map(|stage| {
-                if !settings.stages.contains(&stage) {
-                    let why = if settings.quick {
-                        super::quick::LEFT_OUT
-                    } else {
-                        "not asked for"
-                    };
-                    return view(stage, "unver", Some(why.to_owned()));
-                }
-                match (stage, &self.no_base) {
-                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => {
-                        view(stage, "skip", Some(reason.clone()))
-                    }
-                    (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
-                        view(stage, "unver", Some(format!("base-broken: {reason}")))
-                    }
-                    (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
-                        view(stage, "skip", no_backup.clone())
-                    }
-                    // What cannot be read is for the run to say.
-                    (Stage::Custom, _) if !self.suite.has_custom_tier().unwrap_or(true) => {
-                        let reason = crate::tier::custom::none(&self.declared);
-                        view(stage, "skip", Some(reason))
-                    }
-                    _ => view(stage, "run", None),
-                }
-            })
-            .collect()
     }
 }

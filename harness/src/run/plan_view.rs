@@ -1,15 +1,134 @@
 //! The plan as it is said and printed.
 
-use super::Context;
-use super::dependencies::Named;
+use serde::Serialize;
+
+use super::base::BaseKind;
+use super::context::Context;
+use super::dependencies::{Named, NamedView};
 use super::needs;
-use super::plan::{NoBase, Plan, PlanView};
+use super::plan::{self, NoBase, Plan};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
+use super::settings::{Lane, Settings};
 use crate::driver::Chosen;
 use crate::event::{Event, Planned};
+use crate::outcome::Stage;
+use crate::policy::Violation;
 use crate::recipe::backup::BackupPlan;
 use crate::tier;
+use crate::trust::TrustView;
+
+/// The plan as `--dry-run` prints it.
+#[derive(Debug, Serialize)]
+struct PlanView<'a> {
+    /// The recipe.
+    recipe: &'a str,
+    /// How far its source is trusted.
+    trust: TrustView,
+    /// The commit under test.
+    head_commit: &'a str,
+    /// Whether uncommitted changes lie over it.
+    uncommitted_changes: bool,
+    /// Its version label.
+    head_version: Option<String>,
+    /// The version to upgrade from.
+    base_version: Option<&'a str>,
+    /// How it was chosen.
+    base_kind: Option<BaseKind>,
+    /// Why there is none.
+    no_base: Option<String>,
+    /// Whether it is a quick run, on the recipe's warm app.
+    quick: bool,
+    /// The app's domain.
+    domain: &'a str,
+    /// The app's stack.
+    stack: String,
+    /// Which driver.
+    driver: &'a str,
+    /// Why this driver.
+    driver_reason: &'a str,
+    /// The stages with what is known of each.
+    tiers: Vec<TierView>,
+    /// Compose files of the head.
+    compose_files: &'a [String],
+    /// Every image that is needed.
+    images: Vec<String>,
+    /// Secrets to make.
+    secrets: Vec<String>,
+    /// Volumes that are backed up.
+    backed_up_volumes: Vec<String>,
+    /// Settings, tests, hooks and overlays.
+    customization: &'a [String],
+    /// Recipes that are deployed before it.
+    dependencies: Vec<NamedView>,
+    /// Whether a green run is kept as the warm canonical.
+    canonical: bool,
+    /// Departures from the recipe that this host forces.
+    deviations: Vec<String>,
+    /// Remarks.
+    warnings: &'a [String],
+    /// What must be on the host before the deploy, beyond Docker.
+    host_needs: Vec<String>,
+    /// How long a deploy may take, in seconds.
+    deploy_timeout_s: u64,
+    /// How many deploys the run should count.
+    deploy_count: u32,
+    /// What the host's policy has against it.
+    policy: Vec<Violation>,
+    /// What would keep an operator's users from the app. Such a run is red.
+    routing: &'a [RoutingFault],
+    /// The head as it is deployed: every variable substituted, every name final.
+    project: &'a serde_json::Value,
+    /// The base in the same way.
+    base_project: Option<&'a serde_json::Value>,
+}
+
+/// A tier in the plan.
+#[derive(Debug, Serialize)]
+struct TierView {
+    /// The stage.
+    name: Stage,
+    /// `run`, `skip` or `unver`.
+    will: &'static str,
+    /// Why, when it will not run.
+    reason: Option<String>,
+}
+
+impl Plan {
+    /// Returns what each tier will do.
+    fn tiers(&self, settings: &Settings) -> Vec<TierView> {
+        let labels = BackupPlan::from_project(&self.head.project).is_backup_capable();
+        let wrong = plan::wrong_labels(&self.declared, &self.head, self.base.as_ref());
+        let no_backup = self.declared.no_backup(labels).filter(|_| wrong.is_none());
+        let view = |name, will, reason: Option<String>| TierView { name, will, reason };
+        Stage::ALL
+            .into_iter()
+            .map(|stage| {
+                if !settings.stages.contains(&stage) {
+                    let why = settings.lane.flow().left_out;
+                    return view(stage, "unver", Some(why.to_owned()));
+                }
+                match (stage, &self.no_base) {
+                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => {
+                        view(stage, "skip", Some(reason.clone()))
+                    }
+                    (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
+                        view(stage, "unver", Some(format!("base-broken: {reason}")))
+                    }
+                    (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
+                        view(stage, "skip", no_backup.clone())
+                    }
+                    // What cannot be read is for the run to say.
+                    (Stage::Custom, _) if !self.suite.has_custom_tier().unwrap_or(true) => {
+                        let reason = tier::custom::none(&self.declared);
+                        view(stage, "skip", Some(reason))
+                    }
+                    _ => view(stage, "run", None),
+                }
+            })
+            .collect()
+    }
+}
 
 /// Says what the run is going to do.
 pub(super) fn announce(
@@ -72,7 +191,7 @@ pub(super) fn view(
         base_version: plan.base.as_ref().map(|base| base.version.as_str()),
         base_kind: plan.base.as_ref().map(|base| base.kind),
         no_base,
-        quick: settings.quick,
+        quick: settings.lane == Lane::Quick,
         domain: settings.domain.as_str(),
         stack: settings.domain.stack().to_string(),
         driver: chosen.name(),

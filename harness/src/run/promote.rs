@@ -8,18 +8,20 @@ mod prospect;
 
 use std::rc::Rc;
 
-use super::body;
-use super::locks::wait_for_lock;
-use super::plan::{Checkout, NoBase, Plan};
-use super::quick::{embedded, kept_secrets, stack_driver};
-use super::settings::Settings;
-use super::{AnyError, Context, RunError, network, ownership, tiers};
-use crate::driver::stack::{HostTraits, Means, Stamp};
+use super::bench::{Parts, bench};
+use super::context::Context;
+use super::error::{AnyError, RunError};
+use super::fetch::Fetched;
+use super::flow::{self, PROMOTION};
+use super::plan::{NoBase, Plan};
+use super::step::{End, Holds, Role, Step};
+use super::warm::{self, Kept, embedded};
+use super::work::{Frame, Steps};
+use super::{network, ownership, prepare, site};
+use crate::driver::stack::{Means, Stamp};
 use crate::error::chain;
 use crate::event::Event;
 use crate::event::Promotion;
-use crate::lifetime::Note;
-use crate::lifetime::worker::Signals;
 use crate::name::Domain;
 use crate::outcome::{Phase, Stage, Status, TierOutcome};
 use crate::policy::Refused;
@@ -27,7 +29,8 @@ use crate::recipe::release::Release;
 use crate::recipe::version::Version;
 use crate::suite::Needs;
 use crate::swarm::Engine;
-use crate::tier::{self, timed};
+use crate::swarm::gateway::Gateway;
+use crate::tier::{install, timed};
 use crate::wait::Deadline;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::enrolled::is_enrolled;
@@ -41,17 +44,14 @@ pub(super) struct Candidate {
     /// Its tag.
     version: String,
     /// Its repository, at the tag's commit.
-    checkout: Checkout,
-    /// What the host can do.
-    traits: HostTraits,
+    fetched: Fetched,
 }
 
 /// Returns the head as a candidate, if it is the release of an enrolled recipe in a whole cold run.
 pub(super) fn candidate(
     context: &Context<'_>,
-    checkout: &Checkout,
+    fetched: &Fetched,
     plan: &Plan,
-    traits: HostTraits,
 ) -> Option<Candidate> {
     let settings = &context.settings;
     let enrolled = settings.overlays.as_deref().map_or(Ok(false), |overlays| {
@@ -64,15 +64,17 @@ pub(super) fn candidate(
         is_proposal: settings.pr.is_some(),
         keep: settings.keep,
         version: plan.head_version.as_deref(),
-        tags: &checkout.tags,
-        tree: &checkout.tree,
-        promotable: settings.promotable,
+        tags: &fetched.checkout.tags,
+        tree: &fetched.checkout.tree,
+        is_published: settings.is_published(),
     };
     match prospect(&head) {
         Prospect::Canonical(version) => Some(Candidate {
             version,
-            checkout: checkout.clone(),
-            traits,
+            fetched: Fetched {
+                chosen: embedded(),
+                ..fetched.clone()
+            },
         }),
         Prospect::Nothing => None,
         Prospect::Warning(what) => {
@@ -101,36 +103,28 @@ struct Begun {
 }
 
 /// Makes the candidate the canonical, and says what came of it.
-pub(super) async fn promote(
-    context: &Context<'_>,
-    candidate: Candidate,
-    signals: &mut Signals,
-    deadline: Deadline,
-) {
+pub(super) async fn promote(context: &Context<'_>, candidate: Candidate, frame: &mut impl Frame) {
     let version = candidate.version.clone();
     let mut begun = None;
     let came = {
-        let work = timed(
-            &context.events,
-            Phase::Promote,
-            version.clone(),
-            work(context, candidate, &mut begun),
-        );
-        let mut work = std::pin::pin!(work);
-        tokio::select! {
-            biased;
-            signal = signals.next() => Err(format!("{} received", signal.name())),
-            () = tokio::time::sleep_until(deadline.instant()) => Err("the hard deadline passed".to_owned()),
-            done = &mut work => done.map_err(|error| with_advice(&*error)),
+        let steps = async {
+            let mut promoting = Promoting::new(context, candidate, &mut begun)?;
+            flow::steps(PROMOTION.steps, &mut promoting).await
+        };
+        let work = timed(&context.events, Phase::Promote, version.clone(), steps);
+        match flow::raced(frame, work).await {
+            Ok(done) => done.map_err(reason_of),
+            Err(stopped) => Err(stopped.in_words()),
         }
     };
     let promotion = match came {
-        Ok(promotion) => promotion,
+        Ok(End::Skipped(reason)) => Promotion::Skipped(reason),
+        Ok(_) => Promotion::Promoted(version),
         Err(reason) => {
             let mut reason = format!("{version}: {reason}");
             if let Some(begun) = begun.take() {
                 drop(context.processes.end_all(super::teardown::GRACE).await);
-                if let Err(error) = undo(begun, context, signals).await {
+                if let Err(error) = undo(begun, context, frame).await {
                     reason.push_str(&format!("; and then: {error}"));
                 }
             }
@@ -144,7 +138,7 @@ pub(super) async fn promote(
 }
 
 /// Brings back what was there before: the canonical with its data, or nothing at all.
-async fn undo(begun: Begun, context: &Context<'_>, signals: &mut Signals) -> Result<(), String> {
+async fn undo(begun: Begun, context: &Context<'_>, frame: &mut impl Frame) -> Result<(), String> {
     let app = begun.app;
     context.held.borrow_mut().rested.push(Rc::clone(&app.lock));
     let work = async {
@@ -160,7 +154,7 @@ async fn undo(begun: Begun, context: &Context<'_>, signals: &mut Signals) -> Res
             done = &mut work => {
                 return done.map_err(|error| format!("{}; {}", chain(&error), error.advice()));
             }
-            signal = signals.next() => {
+            signal = frame.signal() => {
                 context.events.notice(format!("{} received while the warm app is undeployed: noted", signal.name()));
             }
             () = tokio::time::sleep_until(deadline.instant()) => {
@@ -170,171 +164,28 @@ async fn undo(begun: Begun, context: &Context<'_>, signals: &mut Signals) -> Res
     }
 }
 
-async fn work(
-    run: &Context<'_>,
+/// A promotion: what its steps found out for those that follow.
+struct Promoting<'a, 'p> {
+    run: &'p Context<'a>,
     candidate: Candidate,
-    begun: &mut Option<Begun>,
-) -> Result<Promotion, AnyError> {
-    let settings = &run.settings;
-    let version = candidate.version.clone();
-    let engine = Engine::connect(&settings.docker_host)?;
-    engine.is_alone().await?;
-    let domain = Domain::warm(&settings.recipe, &settings.zone)?;
-    // Judged before the lock is taken and the warm app is touched, by what its record says.
-    let place = Place::of(&settings.host, &settings.recipe);
-    place.ensure_writable()?;
-    let on_disk = match place.read()?.filter(|one| one.snapshot.is_some()) {
-        Some(canonical) => {
-            let env = Snapshot::read(&place, &canonical).and_then(|snapshot| snapshot.env());
-            env.ok().map(|env| Kept::of(&canonical, env))
-        }
-        None => None,
-    };
-    let is_due = on_disk.as_ref().is_none_or(|kept| {
-        not_newer(&version, &kept.canonical, &candidate.checkout.tree.commit).is_none()
-    });
-    let first = match is_due {
-        true => Some(Step::judged(run, &domain, &candidate, on_disk).await?),
-        false => None,
-    };
-    // The run's own app is gone, and no quick run waits for a run app's lock while it holds a warm one.
-    let lock = wait_for_lock(run, &domain).await.map_err(in_words)?;
-    let lock = Rc::new(lock);
-    run.held.borrow_mut().rested.push(Rc::clone(&lock));
-    run.notes.borrow_mut().tell(&Note::Warm {
-        recipe: settings.recipe.to_string(),
-    });
-    let app = WarmApp::new(&engine, &settings.host, &settings.recipe, lock);
-    let before = before(run, &app).await?;
-    if let Some((canonical, _)) = &before
-        && let Some(reason) = not_newer(&version, canonical, &candidate.checkout.tree.commit)
-    {
-        return Ok(Promotion::Skipped(reason));
-    }
-    let kept = match &before {
-        Some((canonical, snapshot)) => Some(Kept::of(canonical, snapshot.env()?)),
-        None => None,
-    };
-    let step = match first.filter(|first| first.is_over(kept.as_ref())) {
-        Some(first) => first,
-        None => Step::judged(run, &domain, &candidate, kept).await?,
-    };
-    let Step {
-        context,
-        plan,
-        release,
-        mut means,
-        stamp,
-        ..
-    } = step;
-    let gateway = network::gateway(&engine, &context.settings, &means).await;
-    let gateway = gateway.map_err(in_words)?;
-    let commit = candidate.checkout.tree.commit;
-    ownership::claim_warm(&context, &engine, &app.lock, &[&release], &plan.trust.level)
-        .await
-        .map_err(in_words)?;
-    let laid = tiers::Laid {
-        suite: plan.suite,
-        declared: plan.declared,
-        head_root: plan.head.root,
-        needs: Needs::default(),
-    };
-    let mut values = before
-        .as_ref()
-        .map(|(_, snapshot)| snapshot.secret_values())
-        .unwrap_or_default();
-    values.iter().for_each(|value| run.redactor.add(value));
-
-    *begun = Some(Begun {
-        app: app.clone(),
-        before: before.as_ref().map(|(canonical, _)| canonical.clone()),
-    });
-    let mut canonical = Canonical::new(
-        &settings.recipe,
-        &version,
-        &commit,
-        domain.as_str(),
-        &settings.server,
-    );
-    let snapshot = match before {
-        Some((before, snapshot)) => {
-            app.begin(before, &snapshot).await?;
-            Some(snapshot)
-        }
-        None => {
-            app.place.write(&canonical)?;
-            None
-        }
-    };
-    let images = release.project.images();
-    for image in &images {
-        let puller = means.terms.puller(image);
-        let pinned = engine.ensure_image(&settings.host, &run.processes, image, puller);
-        means.terms.pins.insert(image.clone(), pinned.await?);
-    }
-    let driver = stack_driver(&context, engine, means, gateway).map_err(in_words)?;
-    let lock = Rc::clone(&app.lock);
-    let mut bench = tiers::bench(&context, driver, lock, laid, release).map_err(in_words)?;
-    let supplied: Vec<&String> = settings.supplied_secrets.values().collect();
-    let redactor = run.redactor.clone();
-    let mut keep = |value: &str| {
-        redactor.add(value);
-        if !supplied.iter().any(|supplied| *supplied == value) {
-            values.push(value.to_owned());
-        }
-    };
-    let up = match &snapshot {
-        Some(snapshot) => {
-            let mut secrets = kept_secrets(&bench, snapshot);
-            tier::install::reattach(&mut bench, &stamp, &mut secrets, &mut keep).await?
-        }
-        None => {
-            let mut secrets = Vec::new();
-            tier::install::bring_up(&mut bench, &stamp, &mut secrets, &mut keep).await?
-        }
-    };
-    if let Err(not_up) = up {
-        return Err(format!("{}: {}", not_up.what, not_up.reason).into());
-    }
-    let take = Take {
-        version: &version,
-        images,
-        secret_values: &values,
-    };
-    canonical.snapshot = Some(app.take(&canonical, take).await?);
-    canonical.status = WarmStatus::Idle;
-    // This is the promotion: before it the old canonical is the good one, after it the new one is.
-    app.place.write(&canonical)?;
-    *begun = None;
-    if let Err(error) = app.place.sweep(Some(&canonical)) {
-        let error = chain(&error);
-        run.events.warn(format!("an old snapshot is left: {error}"));
-    }
-    Ok(Promotion::Promoted(version))
-}
-
-/// The canonical that a promotion builds on, with the env file of its app.
-struct Kept {
+    domain: Domain,
+    place: Place,
+    engine: Option<Engine>,
+    /// What is promoted over, once it is known and the candidate is due: a canonical, or nothing.
+    known: Option<Option<Kept>>,
+    judged: Option<Judged<'a>>,
+    app: Option<WarmApp>,
+    /// The canonical of before, once it is at rest.
+    before: Option<(Canonical, Verified)>,
+    gateway: Option<Gateway>,
     canonical: Canonical,
-    env: String,
-}
-
-impl Kept {
-    fn of(canonical: &Canonical, env: String) -> Self {
-        Self {
-            canonical: canonical.clone(),
-            env,
-        }
-    }
-
-    fn key(&self) -> (&str, &str, &str) {
-        let canonical = &self.canonical;
-        (&canonical.version, &canonical.commit, &self.env)
-    }
+    /// The values of its secrets.
+    values: Vec<String>,
+    begun: &'p mut Option<Begun>,
 }
 
 /// A promotion that was judged, and of which nothing is done yet.
-struct Step<'a> {
+struct Judged<'a> {
     context: Context<'a>,
     plan: Plan,
     release: Release,
@@ -343,45 +194,106 @@ struct Step<'a> {
     over: Option<Kept>,
 }
 
-impl<'a> Step<'a> {
-    /// Plans the candidate over what is kept, as a new app where nothing is, and judges it.
-    async fn judged(
-        run: &Context<'a>,
-        domain: &Domain,
-        candidate: &Candidate,
-        over: Option<Kept>,
-    ) -> Result<Self, AnyError> {
+impl<'a, 'p> Promoting<'a, 'p> {
+    fn new(
+        run: &'p Context<'a>,
+        candidate: Candidate,
+        begun: &'p mut Option<Begun>,
+    ) -> Result<Self, RunError> {
         let settings = &run.settings;
-        // An upgrade keeps the env file, so that secrets keep the versions that the data was made with.
-        let (stages, base, kept_env) = match &over {
-            Some(kept) => (
-                vec![Stage::Upgrade],
-                Some(kept.canonical.version.clone()),
-                Some(kept.env.clone()),
+        let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
+        let commit = &candidate.fetched.checkout.tree.commit;
+        Ok(Self {
+            canonical: Canonical::new(
+                &settings.recipe,
+                &candidate.version,
+                commit,
+                domain.as_str(),
+                &settings.server,
             ),
-            None => (vec![Stage::Install], None, None),
+            place: Place::of(&settings.host, &settings.recipe),
+            run,
+            candidate,
+            domain,
+            engine: None,
+            known: None,
+            judged: None,
+            app: None,
+            before: None,
+            gateway: None,
+            values: Vec::new(),
+            begun,
+        })
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the flow connects first")
+    }
+
+    fn judged(&self) -> &Judged<'a> {
+        self.judged.as_ref().expect("the flow judges first")
+    }
+
+    fn app(&self) -> &WarmApp {
+        self.app.as_ref().expect("the flow takes its lock first")
+    }
+
+    fn not_newer(&self, canonical: &Canonical) -> Option<String> {
+        let commit = &self.candidate.fetched.checkout.tree.commit;
+        not_newer(&self.candidate.version, canonical, commit)
+    }
+
+    /// Reads the record, so that the candidate is judged before the lock is taken and the warm app is touched.
+    fn read(&mut self) -> Result<(), RunError> {
+        let canonical = self.place.read()?;
+        let kept = canonical.filter(|one| one.snapshot.is_some());
+        let kept = kept.and_then(|canonical| {
+            let snapshot = Snapshot::read(&self.place, &canonical);
+            let kept = snapshot.and_then(|snapshot| Kept::of(&canonical, &snapshot));
+            kept.ok()
+        });
+        let due = |kept: &Kept| self.not_newer(&kept.canonical).is_none();
+        if kept.as_ref().is_none_or(due) {
+            self.known = Some(kept);
+        }
+        Ok(())
+    }
+
+    /// Brings the canonical of before to rest; ends a promotion that would replace a newer one.
+    async fn recover(&mut self) -> Result<End, RunError> {
+        self.before = before(self.run, self.app()).await?;
+        let Some((canonical, snapshot)) = &self.before else {
+            self.known = Some(None);
+            return Ok(End::Done);
         };
-        let context = Context {
-            settings: Rc::new(Settings {
-                domain: domain.clone(),
-                stages,
-                base,
-                kept_env,
-                ..Settings::clone(settings)
-            }),
-            ..run.clone()
+        if let Some(reason) = self.not_newer(canonical) {
+            return Ok(End::Skipped(reason));
+        }
+        self.known = Some(Some(Kept::of(canonical, snapshot)?));
+        Ok(End::Done)
+    }
+
+    /// Plans the candidate over what is kept, as a new app where nothing is, and judges it.
+    async fn judge(&mut self) -> Result<(), RunError> {
+        let over = self
+            .known
+            .clone()
+            .expect("the flow reads the canonical first");
+        let stage = match &over {
+            Some(_) => Stage::Upgrade,
+            None => Stage::Install,
         };
-        body::start_over(run).map_err(in_words)?;
-        let checkout = candidate.checkout.clone();
-        let plan = body::make_plan(&context, checkout, candidate.traits, &embedded()).await;
-        let mut plan = plan.map_err(in_words)?;
+        let (run, fetched) = (self.run, &self.candidate.fetched);
+        let context = warm::context(run, &self.domain, vec![stage], over.as_ref());
+        prepare::forget(run)?;
+        let mut plan = prepare::make_plan(&context, fetched).await?;
         // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
-        if let Some(reason) = plan.masks {
-            return Err(reason.into());
+        if let Some(reason) = plan.masks.take() {
+            return Err(RunError::infra(reason));
         }
         let release = match (&over, plan.base.take()) {
             (None, _) => plan.head.clone(),
-            (Some(_), Some(base)) => base.upgraded?,
+            (Some(_), Some(base)) => base.upgraded.map_err(RunError::infra)?,
             (Some(kept), None) => {
                 let canonical = &kept.canonical.version;
                 let why = match &plan.no_base {
@@ -389,45 +301,195 @@ impl<'a> Step<'a> {
                     _ => String::new(),
                 };
                 let reason = format!("the canonical {canonical} cannot be upgraded to it{why}");
-                return Err(reason.into());
+                return Err(RunError::infra(reason));
             }
         };
         let context = network::without_gateway(&context, &plan).unwrap_or(context);
-        let means = body::means(&context, &plan.trust, candidate.traits, &embedded());
+        let means = site::means(&context, &plan.trust, fetched.traits, &fetched.chosen);
         let stamp = Stamp {
-            recipe: settings.recipe.clone(),
-            version: Some(candidate.version.clone()),
+            recipe: run.settings.recipe.clone(),
+            version: Some(self.candidate.version.clone()),
             chaos: false,
         };
-        means.resolve(&release, &domain.stack(), &stamp)?;
-        Ok(Self {
+        let judged = means.resolve(&release, &self.domain.stack(), &stamp);
+        judged.map_err(RunError::infra)?;
+        self.judged = Some(Judged {
             context,
             plan,
             release,
             means,
             stamp,
             over,
-        })
+        });
+        Ok(())
     }
 
-    /// Returns whether it was judged over what is kept now.
-    fn is_over(&self, kept: Option<&Kept>) -> bool {
-        self.over.as_ref().map(Kept::key) == kept.map(Kept::key)
+    async fn claim(&self) -> Result<(), RunError> {
+        let Judged {
+            context,
+            plan,
+            release,
+            ..
+        } = self.judged();
+        let (engine, lock, level) = (self.engine(), &self.app().lock, &plan.trust.level);
+        ownership::claim_warm(context, engine, lock, &[release], level).await
+    }
+
+    /// Makes the data of the app the snapshot's. From now on there is something to undo.
+    async fn begin(&mut self) -> Result<(), RunError> {
+        let app = self.app().clone();
+        if let Some((_, snapshot)) = &self.before {
+            self.values = snapshot.secret_values();
+        }
+        for value in &self.values {
+            self.run.redactor.add(value);
+        }
+        *self.begun = Some(Begun {
+            app: app.clone(),
+            before: self.before.as_ref().map(|(canonical, _)| canonical.clone()),
+        });
+        match &self.before {
+            Some((before, snapshot)) => drop(app.begin(before.clone(), snapshot).await?),
+            None => app.place.write(&self.canonical)?,
+        }
+        Ok(())
+    }
+
+    async fn images(&mut self) -> Result<(), RunError> {
+        let engine = self.engine.clone().expect("the flow connects first");
+        let run = self.run;
+        let judged = self.judged.as_mut().expect("the flow judges first");
+        let (host, terms) = (&run.settings.host, &mut judged.means.terms);
+        for image in judged.release.project.images() {
+            let puller = terms.puller(&image);
+            let pinned = engine.ensure_image(host, &run.processes, &image, puller);
+            terms.pins.insert(image.clone(), pinned.await?);
+        }
+        Ok(())
+    }
+
+    async fn bring_up(&mut self) -> Result<(), RunError> {
+        let Judged {
+            context,
+            plan,
+            release,
+            means,
+            stamp,
+            ..
+        } = self.judged();
+        let (engine, gateway) = (self.engine().clone(), self.gateway.clone());
+        let site = site::site(context, engine, means.clone(), gateway);
+        let recipe = &context.settings.recipe;
+        let repository = context.dirs.recipe(recipe.as_str());
+        let driver = embedded().driver(site, recipe, repository);
+        let driver = driver.map_err(RunError::infra)?;
+        let lock = Rc::clone(&self.app().lock);
+        let parts = Parts::of_app(context, driver, lock, Needs::default())?;
+        let mut bench = bench(context, plan, parts, release.clone())?;
+        let supplied: Vec<&String> = context.settings.supplied_secrets.values().collect();
+        let redactor = self.run.redactor.clone();
+        let mut made = Vec::new();
+        let mut keep = |value: &str| {
+            redactor.add(value);
+            if !supplied.iter().any(|supplied| *supplied == value) {
+                made.push(value.to_owned());
+            }
+        };
+        let up = match &self.before {
+            Some((_, snapshot)) => {
+                let mut secrets = warm::kept_secrets(&bench, snapshot);
+                install::reattach(&mut bench, stamp, &mut secrets, &mut keep).await?
+            }
+            None => {
+                let mut secrets = Vec::new();
+                install::bring_up(&mut bench, stamp, &mut secrets, &mut keep).await?
+            }
+        };
+        self.values.extend(made);
+        match up {
+            Ok(_) => Ok(()),
+            Err(down) => Err(RunError::infra(format!("{}: {}", down.what, down.reason))),
+        }
+    }
+
+    async fn take(&mut self) -> Result<(), RunError> {
+        let app = self.app().clone();
+        let take = Take {
+            version: &self.candidate.version,
+            images: self.judged().release.project.images(),
+            secret_values: &self.values,
+        };
+        let snapshot = app.take(&self.canonical, take).await?;
+        self.canonical.snapshot = Some(snapshot);
+        self.canonical.status = WarmStatus::Idle;
+        // This is the promotion: before it the old canonical is the good one, after it the new one is.
+        app.place.write(&self.canonical)?;
+        *self.begun = None;
+        if let Err(error) = app.place.sweep(Some(&self.canonical)) {
+            let said = format!("an old snapshot is left: {}", chain(&error));
+            self.run.events.warn(said);
+        }
+        Ok(())
     }
 }
 
-/// Returns an error in words; of one of the warm app with what to do about it.
-fn with_advice(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.downcast_ref::<WarmError>() {
-        Some(warm) => format!("{}; {}", chain(error), warm.advice()),
-        None => chain(error),
+impl Steps for Promoting<'_, '_> {
+    async fn step(&mut self, step: Step) -> Result<End, RunError> {
+        match step {
+            Step::Engine => {
+                let engine = Engine::connect(&self.run.settings.docker_host)?;
+                engine.is_alone().await?;
+                self.engine = Some(engine);
+            }
+            Step::Place => self.place.ensure_writable()?,
+            Step::Canonical => self.read()?,
+            Step::Judge => self.judge().await?,
+            Step::Lock(Role::Warm) => {
+                let app = warm::lock(self.run, self.engine(), &self.domain).await?;
+                let mut held = self.run.held.borrow_mut();
+                held.rested.push(Rc::clone(&app.lock));
+                self.app = Some(app);
+            }
+            Step::Recover => return self.recover().await,
+            Step::Host => {
+                let Judged { context, means, .. } = self.judged();
+                let engine = self.engine();
+                self.gateway = network::gateway(engine, &context.settings, means).await?;
+            }
+            Step::Claim => self.claim().await?,
+            Step::Data => self.begin().await?,
+            Step::Images => self.images().await?,
+            Step::Up(Role::Warm) => self.bring_up().await?,
+            Step::Promote => self.take().await?,
+            other => unreachable!("{other:?} is no step of a promotion"),
+        }
+        Ok(End::Done)
+    }
+
+    fn holds(&self, what: Holds) -> bool {
+        let is_judged = |known: &Option<Kept>| {
+            let judged = self.judged.as_ref().map(|judged| &judged.over);
+            judged.is_some_and(|judged| match (judged, known) {
+                (Some(judged), Some(known)) => judged.is_same(known),
+                (judged, known) => judged.is_none() && known.is_none(),
+            })
+        };
+        match what {
+            Holds::Judged => self.judged.is_some(),
+            Holds::Unjudged => self.known.as_ref().is_some_and(|known| !is_judged(known)),
+        }
     }
 }
 
-fn in_words(error: RunError) -> AnyError {
-    match error {
+/// Returns why a promotion failed; of the warm app with what to do about it.
+fn reason_of(error: RunError) -> String {
+    let error: AnyError = match error {
         RunError::Usage { error, .. } | RunError::Infra { error, .. } => error,
         RunError::Refused { found, .. } => Refused { violations: found }.into(),
+    };
+    match error.downcast_ref::<WarmError>() {
+        Some(warm) => format!("{}; {}", chain(&*error), warm.advice()),
+        None => chain(&*error),
     }
 }
 
@@ -466,78 +528,4 @@ fn not_newer(version: &str, canonical: &Canonical, commit: &str) -> Option<Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::run::testing::{HEAD, Scene, TRAITS};
-    use crate::trust::Grant;
-    use crate::trust::grant::Bind;
-
-    #[test]
-    fn an_older_release_never_replaces_a_newer_one() {
-        let recipe = "notes".parse().unwrap();
-        let canonical = Canonical::new(&recipe, "0.9.0+1", "c", "warm-notes.z", "default");
-        assert!(not_newer("0.10.0+1", &canonical, "d").is_none());
-        assert!(not_newer("0.8.0+1", &canonical, "b").is_some());
-        assert!(not_newer("0.9.0+1", &canonical, "c").is_some());
-        // The tag was moved, and what it names now is green.
-        assert!(not_newer("0.9.0+1", &canonical, "e").is_none());
-    }
-
-    #[test]
-    fn a_tier_that_proved_nothing_is_left_out() {
-        let tier = |status| tier::without(Stage::Upgrade, status, "because");
-        assert!(nothing_left_out(&[tier(Status::Pass), tier(Status::Skip)]));
-        assert!(!nothing_left_out(&[
-            tier(Status::Pass),
-            tier(Status::Unver)
-        ]));
-    }
-
-    /// Returns why the head of `scene` does not become the canonical.
-    fn why_not(scene: &Scene) -> String {
-        let candidate = Candidate {
-            version: HEAD.to_owned(),
-            checkout: scene.checkout(),
-            traits: TRAITS,
-        };
-        let came = scene.run(async |run| {
-            let came = work(run, candidate, &mut None).await;
-            came.map_err(|error| with_advice(&*error))
-        });
-        let reason = came.expect_err("it is no canonical");
-        assert!(!scene.has_lock(), "the lock was wanted: {reason}");
-        let asked = scene.asked.lock().unwrap();
-        assert!(asked.iter().all(|one| one.contains("/info")), "{asked:?}");
-        reason
-    }
-
-    #[test]
-    fn a_promotion_is_refused_before_its_lock_is_taken() {
-        let capable = "    cap_add: [\"${CAP:-CHOWN}\"]\n";
-        let scene = Scene::new("    cap_add: [SYS_ADMIN]\n", Grant::default());
-        let reason = why_not(&scene);
-        assert!(reason.contains("P014"), "{reason}");
-        // Over what is kept, whose variables are its own.
-        let scene = Scene::new(capable, Grant::default());
-        scene.keep("CAP=SYS_ADMIN\n");
-        let reason = why_not(&scene);
-        assert!(reason.contains("P014"), "{reason}");
-    }
-
-    #[test]
-    fn a_canonical_that_no_grant_covers_is_not_promoted_over_by_the_heads_grant() {
-        let grant = || Grant {
-            binds: vec![Bind {
-                path: "/srv/operators".into(),
-                write: true,
-            }],
-            ..Grant::default()
-        };
-        let scene = Scene::new("    volumes: ['/srv/operators:/mnt']\n", grant());
-        scene.keep("");
-        let reason = why_not(&scene);
-        for word in ["cannot be upgraded to it", "grants.yml", "P003"] {
-            assert!(reason.contains(word), "no `{word}` in {reason}");
-        }
-    }
-}
+mod tests;

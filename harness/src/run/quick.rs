@@ -4,68 +4,27 @@
 //! says so: install, backup and restore are `unver`. It never changes what is known to be good: a head that
 //! passed leaves its data until the next quick run, anything else gets the snapshot back.
 
-mod ready;
-
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::body;
+use super::app::App;
+use super::context::Context;
+use super::error::RunError;
+use super::fetch::Fetched;
 use super::plan::{Checkout, NoBase, Plan};
+use super::prepare::{self, Ready};
 use super::settings::Settings;
-use super::{Context, RunError, base, locks, network, ownership, repeat, tiers};
-use crate::driver::stack::{HostTraits, Means};
-use crate::driver::{Chosen, Driver};
-use crate::lifetime::Note;
+use super::step::{End, Role};
+use super::warm::{AtWork, Kept, embedded};
+use super::{base, ownership, resolved, site, warm};
+use crate::event::Event;
 use crate::name::Domain;
-use crate::outcome::{Phase, Stage, Status};
-use crate::recipe::secret::{self, SecretSpec};
+use crate::outcome::{Phase, Stage};
 use crate::recipe::version::Version;
-use crate::suite::Needs;
 use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
-use crate::tier::{self, timed, without};
-use crate::wait::Stopwatch;
+use crate::tier::timed;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
-use crate::warm::snapshot::Snapshot;
+use crate::warm::snapshot::{Snapshot, Verified};
 use crate::warm::{WarmApp, WarmError};
-use ready::{Ready, Way};
-
-/// Why the stages of a quick run that do not run do not.
-pub(super) const LEFT_OUT: &str = "quick";
-
-/// The warm app while a run is at it.
-#[derive(Debug, Clone)]
-pub(super) struct AtWork {
-    /// The app.
-    pub(super) app: WarmApp,
-    /// Its record, whose snapshot is what it goes back to.
-    pub(super) canonical: Canonical,
-}
-
-/// What a quick run came to.
-pub(super) enum Quick {
-    /// It is over; the plan's JSON for a dry run.
-    Done(Option<String>),
-    /// It cannot be made, for this reason, and nothing of the warm app is deployed.
-    Cold(String),
-}
-
-impl From<WarmError> for RunError {
-    fn from(error: WarmError) -> Self {
-        let hints = vec![error.advice()];
-        let theirs = match &error {
-            WarmError::Io { source, .. } => crate::dirs::is_usage(source),
-            WarmError::Name(_) => true,
-            _ => false,
-        };
-        let error = error.into();
-        if theirs {
-            Self::Usage { error, hints }
-        } else {
-            Self::Infra { error, hints }
-        }
-    }
-}
 
 /// Refuses a place that cannot be used, before anything is done.
 ///
@@ -82,217 +41,265 @@ pub(super) fn check_place(context: &Context<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Makes the quick run, or says why it cannot be made.
-///
-/// What can be judged without an engine is judged before one is asked: the head over the canonical's env file, and the
-/// head as a new app, which it becomes when the canonical turns out to be lost.
-pub(super) async fn go(
-    cold: &Context<'_>,
-    checkout: &Checkout,
-    traits: HostTraits,
-) -> Result<Quick, RunError> {
-    let settings = &cold.settings;
-    let place = Place::of(&settings.host, &settings.recipe);
-    let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
-    let Some(canonical) = place
-        .read()?
-        .filter(|canonical| canonical.snapshot.is_some())
-    else {
-        return Ok(no_canonical(&place));
-    };
-    if let Some(reason) = unfit(&canonical, &domain, settings, checkout) {
-        return Ok(Quick::Cold(reason));
-    }
-    let kept = Snapshot::read(&place, &canonical).and_then(|snapshot| {
-        let env = snapshot.env()?;
-        Ok((env, snapshot.secret_values()))
-    });
-    let kept = match kept {
-        Ok(kept) => Some(kept),
-        Err(error) if error.is_lost_data() => None,
-        Err(error) => return Err(error.into()),
-    };
-    if settings.dry_run && kept.is_none() {
-        return Ok(Quick::Cold(format!(
-            "the snapshot in `{}` is corrupt",
-            place.dir.display()
-        )));
-    }
-    let way = Way {
-        cold,
-        domain: &domain,
-        checkout,
-        traits,
-    };
-    let as_new = match settings.dry_run {
-        true => Ok(()),
-        false => way.judge_as_new().await,
-    };
-    let mut ready = None;
-    if let Some((env, values)) = kept {
-        match way.ready(&canonical, env, &values).await? {
-            Ok(judged) => ready = Some(judged),
-            Err(reason) => return Ok(Quick::Cold(reason)),
-        }
-    }
-    if let Err(error) = as_new {
-        way.moved_back();
-        return Err(error);
-    }
-    if let Some(ready) = &mut ready
-        && let Some(done) = ready.without_engine(settings.dry_run)
-    {
-        return Ok(done);
-    }
-
-    let came = over_canonical(&way, &place, ready).await?;
-    if matches!(came, Quick::Cold(_)) {
-        // Whatever was planned over the canonical makes room for the cold run's plan.
-        body::start_over(cold)?;
-        way.moved_back();
-    }
-    Ok(came)
+/// The canonical that a quick run is made over.
+pub(super) struct Over {
+    domain: Domain,
+    place: Place,
+    /// What the head is judged with.
+    fetched: Fetched,
+    /// The canonical, as far as it is known now.
+    known: Option<Kept>,
+    /// The one that the head was judged over.
+    judged: Option<Kept>,
+    /// Why the head may not be deployed as the new app that it becomes when nothing comes of the quick run.
+    as_new: Result<(), RunError>,
+    /// The warm app, once its lock is held.
+    app: Option<WarmApp>,
+    /// Its canonical, once it is at rest.
+    found: Option<(Canonical, Verified)>,
 }
 
-/// Makes the quick run that was judged, as far as its canonical could be read, with the engine.
-async fn over_canonical<'a>(
-    way: &Way<'a, '_>,
-    place: &Place,
-    ready: Option<Ready<'a>>,
-) -> Result<Quick, RunError> {
-    let Way {
-        cold,
-        domain,
-        checkout,
-        ..
-    } = *way;
-    let settings = &cold.settings;
-    super::gateway::answers(cold).await?;
-    let engine = body::engine(cold).await?;
-    if let Some(ready) = &ready {
-        ready.judge_by(&engine).await?;
-    }
-    body::sweep(cold, &engine).await;
-    let lock = Rc::new(locks::wait_for_lock(cold, domain).await?);
-    cold.notes.borrow_mut().tell(&Note::Warm {
-        recipe: settings.recipe.to_string(),
-    });
-    let app = WarmApp::new(&engine, &settings.host, &settings.recipe, lock);
-    let found = timed(
-        &cold.events,
-        Phase::Warm,
-        "looking at the canonical",
-        app.recover(),
-    );
-    let (canonical, snapshot) = match found.await {
-        Ok(Some(found)) => found,
-        Ok(None) => return Ok(no_canonical(place)),
-        Err(error) if error.is_lost_data() => {
-            return Ok(Quick::Cold(crate::error::chain(&error)));
+impl Over {
+    /// Reads the canonical's record, before its lock is held; says why there is none to make a quick run over.
+    ///
+    /// # Errors
+    /// [`RunError`] when the record cannot be read.
+    pub(super) fn read(
+        run: &Context<'_>,
+        fetched: &Fetched,
+    ) -> Result<Result<Self, End>, RunError> {
+        let settings = &run.settings;
+        let place = Place::of(&settings.host, &settings.recipe);
+        let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
+        let canonical = place.read()?;
+        let Some(canonical) = canonical.filter(|canonical| canonical.snapshot.is_some()) else {
+            return Ok(Err(no_canonical(&place)));
+        };
+        if let Some(reason) = unfit(&canonical, &domain, settings, &fetched.checkout) {
+            return Ok(Err(End::Cold(reason)));
         }
-        Err(error) => return Err(error.into()),
-    };
-    // Another run may have promoted another version while this one waited.
-    if let Some(reason) = unfit(&canonical, domain, settings, checkout) {
-        return Ok(Quick::Cold(reason));
-    }
-    let (env, values) = (snapshot.env()?, snapshot.secret_values());
-    let mut ready = match ready.filter(|ready| ready.is_of(&canonical, &env)) {
-        Some(ready) => ready,
-        None => {
-            body::start_over(cold)?;
-            match way.ready(&canonical, env, &values).await? {
-                Ok(ready) => {
-                    ready.judge_by(&engine).await?;
-                    ready
-                }
-                Err(reason) => return Ok(Quick::Cold(reason)),
+        let snapshot = Snapshot::read(&place, &canonical);
+        let known = match snapshot.and_then(|snapshot| Kept::of(&canonical, &snapshot)) {
+            Ok(kept) => Some(kept),
+            Err(error) if error.is_lost_data() && !settings.dry_run => None,
+            Err(error) if error.is_lost_data() => {
+                let reason = format!("the snapshot in `{}` is corrupt", place.dir.display());
+                return Ok(Err(End::Cold(reason)));
             }
-        }
-    };
-    if let Some(done) = ready.without_engine(false) {
-        return Ok(done);
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Ok(Self {
+            domain,
+            place,
+            fetched: Fetched {
+                chosen: embedded(),
+                ..fetched.clone()
+            },
+            known,
+            judged: None,
+            as_new: Ok(()),
+            app: None,
+            found: None,
+        }))
     }
-    ready.say();
-    let Ready {
-        context,
-        plan,
-        means,
-        ..
-    } = ready;
-    let gateway = network::gateway(&engine, &context.settings, &means).await?;
-    ownership::claim_warm(
-        &context,
-        &engine,
-        &app.lock,
-        &ownership::releases(&plan),
-        &plan.trust.level,
-    )
-    .await?;
-    let at_work = AtWork {
-        app: app.clone(),
-        canonical: canonical.clone(),
-    };
-    {
+
+    /// Returns whether the canonical is known and nothing was judged over it as it is now.
+    pub(super) fn is_unjudged(&self) -> bool {
+        let judged = self.judged.as_ref();
+        let is_judged = |known: &Kept| judged.is_some_and(|judged| judged.is_same(known));
+        self.known.as_ref().is_some_and(|known| !is_judged(known))
+    }
+
+    /// Judges the head as the new app that it becomes when nothing comes of the quick run. It is not said: the cold run
+    /// says it. What is against it is said once the head is judged over the canonical, too.
+    ///
+    /// # Errors
+    /// [`RunError`] where there is nothing to judge it over.
+    pub(super) async fn judge_as_new(&mut self, run: &Context<'_>) -> Result<(), RunError> {
+        if run.settings.dry_run {
+            return Ok(());
+        }
+        let judged = self.as_new(run).await;
+        match self.known {
+            Some(_) => self.as_new = judged,
+            None => judged?,
+        }
+        Ok(())
+    }
+
+    async fn as_new(&self, run: &Context<'_>) -> Result<(), RunError> {
+        let plan = prepare::make_plan(run, &self.fetched).await?;
+        let means = site::means(run, &plan.trust, self.fetched.traits, &self.fetched.chosen);
+        let judged = match resolved::refuse(run, &plan, &means) {
+            Ok(()) => resolved::taken_by_docker(run, &plan, &means).await,
+            refused => refused,
+        };
+        // Another plan is made next, whatever this one came to.
+        prepare::forget(run)?;
+        judged
+    }
+
+    /// Plans and judges the head over the canonical; the inner error is why there is no quick run.
+    ///
+    /// # Errors
+    /// [`RunError`] for what may not be deployed over it, or as a new app.
+    pub(super) async fn judge<'a>(
+        &mut self,
+        run: &Context<'a>,
+    ) -> Result<Result<Ready<'a>, String>, RunError> {
+        let kept = self.known.clone().expect("the flow knows the canonical");
+        for value in &kept.secret_values {
+            run.redactor.add(value);
+        }
+        // It may have been judged over another.
+        prepare::forget(run)?;
+        let (asked, ours) = (&run.settings.stages, [Stage::Upgrade, Stage::Custom]);
+        let stages = ours.into_iter().filter(|stage| asked.contains(stage));
+        let context = warm::context(run, &self.domain, stages.collect(), Some(&kept));
+        let plan = prepare::make_plan(&context, &self.fetched).await;
+        let plan = plan.inspect_err(|error| {
+            // What is refused before its base is read was a quick run all the same.
+            if matches!(error, RunError::Refused { .. }) {
+                moved(&context, true);
+            }
+        })?;
+        if let Some(reason) = unfit_plan(&plan, &kept.canonical.version) {
+            return Ok(Err(reason));
+        }
+        moved(&context, true);
+        let ready = Ready::of(&context, &self.fetched, plan).await?;
+        std::mem::replace(&mut self.as_new, Ok(())).inspect_err(|_| moved(run, false))?;
+        self.judged = Some(kept);
+        Ok(Ok(ready))
+    }
+
+    /// Waits for the lock of the warm app.
+    ///
+    /// # Errors
+    /// [`RunError`] when it cannot be had.
+    pub(super) async fn lock(
+        &mut self,
+        run: &Context<'_>,
+        engine: &Engine,
+    ) -> Result<(), RunError> {
+        let app = warm::lock(run, engine, &self.domain).await?;
+        let ours = App::new(Role::Warm, Rc::clone(&app.lock));
+        run.held.borrow_mut().apps.push(ours);
+        self.app = Some(app);
+        Ok(())
+    }
+
+    fn app(&self) -> &WarmApp {
+        self.app.as_ref().expect("the flow takes its lock first")
+    }
+
+    /// Brings the canonical to rest; says why no quick run is made over what it is now.
+    ///
+    /// # Errors
+    /// [`RunError`] when the warm app cannot be brought to rest.
+    pub(super) async fn recover(&mut self, run: &Context<'_>) -> Result<End, RunError> {
+        let looking = "looking at the canonical";
+        let found = timed(&run.events, Phase::Warm, looking, self.app().recover());
+        let (canonical, snapshot) = match found.await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(no_canonical(&self.place)),
+            Err(error) if error.is_lost_data() => {
+                return Ok(End::Cold(crate::error::chain(&error)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // Another run may have promoted another version while this one waited.
+        let checkout = &self.fetched.checkout;
+        if let Some(reason) = unfit(&canonical, &self.domain, &run.settings, checkout) {
+            return Ok(End::Cold(reason));
+        }
+        self.known = Some(Kept::of(&canonical, &snapshot)?);
+        self.found = Some((canonical, snapshot));
+        Ok(End::Done)
+    }
+
+    fn found(&self) -> &(Canonical, Verified) {
+        self.found.as_ref().expect("the flow recovers it first")
+    }
+
+    /// Returns the snapshot that the app starts with.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.found().1
+    }
+
+    /// Refuses names that are taken. From now on the warm app is brought to rest when the run ends.
+    ///
+    /// # Errors
+    /// As [`ownership::claim_warm`].
+    pub(super) async fn claim(&self, ready: &Ready<'_>, engine: &Engine) -> Result<(), RunError> {
+        let (app, (canonical, _)) = (self.app(), self.found());
+        let (context, plan) = (&ready.context, &ready.plan);
+        let releases = ownership::releases(plan);
+        ownership::claim_warm(context, engine, &app.lock, &releases, &plan.trust.level).await?;
         let mut held = context.held.borrow_mut();
-        held.warm = Some(at_work);
+        held.warm = Some(AtWork {
+            app: app.clone(),
+            canonical: canonical.clone(),
+        });
         held.touched = true;
+        Ok(())
     }
-    let used = canonical.status == WarmStatus::Used;
-    let what = if used {
-        "putting its last good data back"
-    } else {
-        ""
-    };
-    // A proposal mostly has a new image, and the engine can pull it while it unpacks the data.
-    let begin = async {
-        let begun = timed(
-            &context.events,
-            Phase::Warm,
-            what,
-            app.begin(canonical, &snapshot),
-        );
-        begun.await.map(drop).map_err(RunError::from)
-    };
-    // Both to their end: an image that cannot be had must not leave the data half way.
-    let pull = super::images::prepull(&context, &engine, &plan, &mut [], &means);
-    let (pulled, begun) = futures_util::join!(pull, begin);
-    begun?;
-    let pins = match pulled? {
-        Ok(pins) => pins,
-        Err(reason) => {
-            tiers::without_an_image(&context, &reason);
-            return Ok(Quick::Done(None));
-        }
-    };
-    let pace = repeat::with_images(&context, &engine, &plan, &[], means.pace.clone());
-    let mut means = Means {
-        pace: pace.await?,
-        ..means
-    };
-    means.terms.pins = pins;
-    let driver = stack_driver(&context, engine, means, gateway)?;
-    match tiers(&context, plan, driver, &app, &snapshot).await? {
-        None => Ok(Quick::Done(None)),
-        Some(reason) => {
-            // It is not the head's fault; a new app may well work.
-            let at_work = context.held.borrow().warm.clone();
-            if let Some(at_work) = at_work {
-                app.settle(at_work.canonical, false).await?;
-            }
-            {
-                let mut held = context.held.borrow_mut();
-                held.warm = None;
-                held.touched = false;
-                held.tiers.clear();
-            }
-            Ok(Quick::Cold(reason))
-        }
+
+    /// Makes the data of the app the snapshot's.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(super) async fn begin(&self, run: &Context<'_>) -> Result<(), RunError> {
+        let (canonical, snapshot) = self.found();
+        let what = match canonical.status {
+            WarmStatus::Used => "putting its last good data back",
+            _ => "",
+        };
+        let begin = self.app().begin(canonical.clone(), snapshot);
+        timed(&run.events, Phase::Warm, what, begin).await?;
+        Ok(())
     }
 }
 
-fn no_canonical(place: &Place) -> Quick {
-    Quick::Cold(format!(
+/// Says at which app the run is now.
+fn moved(context: &Context<'_>, quick: bool) {
+    if !context.settings.dry_run {
+        context.events.emit(&Event::Moved {
+            quick,
+            domain: context.settings.domain.to_string(),
+        });
+    }
+}
+
+/// Gives up a quick run, for this reason; brings its app to rest.
+///
+/// # Errors
+/// [`RunError`] when that cannot be done.
+pub(super) async fn give_up(run: &Context<'_>, reason: &str) -> Result<(), RunError> {
+    let at_work = run.held.borrow().warm.clone();
+    if let Some(AtWork { app, canonical }) = at_work {
+        // It is not the head's fault; a new app may well work.
+        app.settle(canonical, false).await?;
+    }
+    {
+        let mut held = run.held.borrow_mut();
+        held.warm = None;
+        held.apps.clear();
+        held.touched = false;
+        held.tiers.clear();
+        held.deploys = 0;
+    }
+    // Whatever was planned over the canonical makes room for the cold run's plan.
+    prepare::forget(run)?;
+    moved(run, false);
+    run.events.warn(format!(
+        "no quick run: {reason}; a full cold run is made instead"
+    ));
+    Ok(())
+}
+
+fn no_canonical(place: &Place) -> End {
+    End::Cold(format!(
         "`{}` has no canonical of this recipe",
         place.dir.display()
     ))
@@ -344,146 +351,5 @@ fn newer(canonical: &str, head: Option<&str>) -> bool {
     }
 }
 
-/// Returns the context of the warm app: its domain, its stages, its base, and the env file that it has.
-fn on_warm_app<'a>(
-    cold: &Context<'a>,
-    domain: &Domain,
-    canonical: &Canonical,
-    kept_env: String,
-) -> Context<'a> {
-    let stages = [Stage::Upgrade, Stage::Custom];
-    let asked = cold.settings.stages.iter().copied();
-    let settings = Settings {
-        domain: domain.clone(),
-        stages: asked.filter(|stage| stages.contains(stage)).collect(),
-        base: Some(canonical.version.clone()),
-        kept_env: Some(kept_env),
-        ..Settings::clone(&cold.settings)
-    };
-    Context {
-        settings: Rc::new(settings),
-        ..cold.clone()
-    }
-}
-
-/// Returns the driver of warm apps: the embedded one, because only it deploys onto kept volumes and secrets.
-pub(super) fn stack_driver(
-    context: &Context<'_>,
-    engine: Engine,
-    means: Means,
-    gateway: Option<Gateway>,
-) -> Result<Driver, RunError> {
-    let site = body::site(context, engine, means, gateway);
-    let recipe = &context.settings.recipe;
-    let repository = context.dirs.recipe(recipe.as_str());
-    let driver = embedded().driver(site, recipe, repository);
-    driver.map_err(RunError::infra)
-}
-
-pub(super) fn embedded() -> Chosen {
-    Chosen::embedded("warm apps are deployed by the embedded driver")
-}
-
-/// Reattaches the canonical and runs the tiers; returns why a new app is to be made instead, if it is.
-async fn tiers(
-    context: &Context<'_>,
-    plan: Plan,
-    driver: Driver,
-    app: &WarmApp,
-    snapshot: &Snapshot,
-) -> Result<Option<String>, RunError> {
-    let settings = &context.settings;
-    let head_stamp = plan.head_stamp(settings);
-    let base_stamp = plan.base_stamp(settings);
-    let images: BTreeMap<String, String> = plan.head_images();
-    let Plan {
-        head,
-        base,
-        suite,
-        declared,
-        ..
-    } = plan;
-    let laid = tiers::Laid {
-        suite,
-        declared,
-        head_root: head.root,
-        needs: Needs::default(),
-    };
-    let (Some(base), Some(base_stamp)) = (base, base_stamp) else {
-        return Ok(Some("it has no base".to_owned()));
-    };
-    let mut bench = tiers::bench(
-        context,
-        driver,
-        Rc::clone(&app.lock),
-        laid,
-        base.release.clone(),
-    )?;
-    let mut secrets = kept_secrets(&bench, snapshot);
-    let redactor = context.redactor.clone();
-    let mut keep_secret = |value: &str| redactor.add(value);
-    let mut deploys = 0;
-    tiers::count_deploy(context, &mut deploys)?;
-    let watch = Stopwatch::start();
-    let up = tier::install::reattach(&mut bench, &base_stamp, &mut secrets, &mut keep_secret);
-    let up = up.await?;
-    if let Err(not_up) = &up
-        && not_up.is_of_the_release()
-    {
-        let version = &base.version;
-        return Ok(Some(format!(
-            "base-broken: the canonical {version} did not come up: {}: {}",
-            not_up.what, not_up.reason
-        )));
-    }
-    if up.is_err() {
-        // What stands between the harness and the engine may do the same to a new app, or not: it is red here.
-        let install = tier::install::judge(&bench, up, watch.elapsed()).await?;
-        tiers::record(context, install);
-        for stage in [Stage::Upgrade, Stage::Backup, Stage::Restore, Stage::Custom] {
-            let why = "the canonical is something else than what was planned";
-            tiers::record(context, without(stage, Status::Unver, why));
-        }
-        return Ok(None);
-    }
-    tiers::record(context, left_out(Stage::Install));
-    let target = match tiers::target(base, images, head_stamp) {
-        Ok(target) => target,
-        Err(reason) => return Ok(Some(reason)),
-    };
-    let run = tiers::upgrade(context, &mut bench, target, &mut secrets, &mut keep_secret);
-    let upgrade = run.await?;
-    let upgraded = upgrade.status != Status::Fail;
-    tiers::record(context, upgrade);
-    tiers::record(context, left_out(Stage::Backup));
-    tiers::record(context, left_out(Stage::Restore));
-    let custom = if !settings.stages.contains(&Stage::Custom) {
-        left_out(Stage::Custom)
-    } else if upgraded {
-        let run = tier::custom::run(&bench);
-        timed(&context.events, Phase::Custom, "", run).await?
-    } else {
-        without(Stage::Custom, Status::Unver, "the upgrade failed")
-    };
-    tiers::record(context, custom);
-    if let Some(reason) = tiers::again(context, &bench).await? {
-        tiers::as_shipped(context, reason.clone());
-        return Ok(Some(format!("repeated as shipped: {reason}")));
-    }
-    tiers::check_deploys(bench.driver.site().deploys.get(), deploys + 1)?;
-    Ok(None)
-}
-
-/// Returns the secrets of the bench's release that the app has: those are never made again.
-pub(super) fn kept_secrets(bench: &tier::Bench, snapshot: &Snapshot) -> Vec<SecretSpec> {
-    let release = &bench.current;
-    let planned = secret::plan(&release.project, &release.env, &release.vars).unwrap_or_default();
-    planned
-        .into_iter()
-        .filter(|spec| snapshot.meta.secrets.contains(&spec.full_name))
-        .collect()
-}
-
-fn left_out(stage: Stage) -> crate::outcome::TierOutcome {
-    without(stage, Status::Unver, LEFT_OUT)
-}
+#[cfg(test)]
+mod tests;

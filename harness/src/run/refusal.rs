@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use super::advice::names_a_file;
+use super::context::Context;
+use super::error::RunError;
 use super::plan::supplied::Withheld;
-use super::{Context, RunError};
 use crate::driver::opinion::RefusedByDocker;
 use crate::error::chain;
 use crate::outcome::Verdict;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Context;
+use super::context::Context;
 use super::dependencies::Dependency;
 use super::plan::Plan;
 use crate::event::Event;

@@ -1,11 +1,13 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
+use super::context::Context;
 use super::dependencies::Dependency;
+use super::error::{RunError, usage};
 use super::needs;
 use super::network::no_way_through;
 use super::plan::Plan;
+use super::refusal;
 use super::settings::Settings;
-use super::{Context, RunError, refusal, usage};
 use crate::driver::opinion::{self, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;

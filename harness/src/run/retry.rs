@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use super::RunError;
+use super::error::RunError;
 use crate::error::chain;
 use crate::event::{Event, Events};
 use crate::git::fetch::FetchError;

@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
-use super::Context;
+use super::context::Context;
 use super::plan::{Base, Plan};
+use super::red;
 use super::settings::Settings;
 use crate::outcome::Stage;
 use crate::recipe::compose::Project;
@@ -18,7 +19,7 @@ use crate::source_tree::SourceTree;
 
 /// A fault of the recipe's routing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RoutingFault {
+pub(super) struct RoutingFault {
     /// The lint rule that does not hold.
     pub rule: &'static str,
     /// The place as `file:line:column`; null for what is in no file.
@@ -134,6 +135,6 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
         let reason = format!("{place}: {}", fault.message);
         (format!("{what}: {}", fault.rule), reason)
     });
-    super::tiers::red_at_once(context, stage, said.collect(), why);
+    red::at_once(context, stage, said.collect(), why);
     true
 }

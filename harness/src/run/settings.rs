@@ -74,6 +74,16 @@ pub enum GatewayService {
     None,
 }
 
+/// Which app a run tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lane {
+    /// A new one.
+    #[default]
+    Cold,
+    /// The recipe's warm app, where that can be done.
+    Quick,
+}
+
 /// When the app is left standing after the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
@@ -105,15 +115,10 @@ pub struct Settings {
     pub pr: Option<String>,
     /// Which stages to run.
     pub stages: Vec<Stage>,
-    /// Whether the recipe's warm app is used, instead of a new one.
-    pub quick: bool,
-    /// Whether the source is the published recipe, or one that a person named by its path: only those become
-    /// canonicals.
-    pub promotable: bool,
+    /// Which app is tested.
+    pub lane: Lane,
     /// The version that the upgrade starts from, instead of the canonical or the newest release.
     pub base: Option<String>,
-    /// The env file that the app has already; only a quick run's warm app has one.
-    pub kept_env: Option<String>,
     /// The zone of run apps.
     pub zone: Zone,
     /// The app's domain.
@@ -150,8 +155,6 @@ pub struct Settings {
     pub exe: PathBuf,
     /// Values of secrets that recipes do not let anyone generate, by their name in lower case.
     pub supplied_secrets: BTreeMap<String, String>,
-    /// Whether this is not about the recipe under test but about one that it needs.
-    pub is_dependency: bool,
     /// Whether containers are checked for health as often as the recipe says, and no oftener.
     pub as_shipped: bool,
     /// How often a test of the recipe or the overlay that failed is run again.
@@ -161,6 +164,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns whether the source is the published recipe, or one that a person named by its path: only those become
+    /// canonicals.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        match &self.origin {
+            Origin::Repository(source) => {
+                let published = self.published.source(&self.recipe);
+                self.by_hand || published.is_ok_and(|published| published == *source)
+            }
+            Origin::Staged => false,
+        }
+    }
+
     /// Returns the token for a source: of the operator's published recipe, or of one that is granted it. Everybody
     /// else could have private repositories of the forge read to him.
     #[must_use]
@@ -184,5 +200,40 @@ impl Settings {
             redactor.add(secret);
         }
         redactor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::testing::Scene;
+    use crate::trust::Grant;
+
+    #[test]
+    fn only_the_published_recipe_and_a_path_given_by_hand_become_canonicals() {
+        let scene = Scene::new("", Grant::default());
+        let is = |origin: &Origin, by_hand| {
+            let settings = Settings {
+                origin: origin.clone(),
+                by_hand,
+                ..scene.settings.clone()
+            };
+            settings.is_published()
+        };
+        let forge = Some("https://git.example.org");
+        let origin =
+            |text: &str| Origin::Repository(Source::parse(text, forge, Path::new("/srv")).unwrap());
+        assert!(is(&origin("coop-cloud/notes"), false));
+        for foreign in [
+            "alice/notes",
+            "https://git.example.com/coop-cloud/notes",
+            "file:///srv/notes",
+            "./notes",
+        ] {
+            assert!(!is(&origin(foreign), false), "{foreign}");
+        }
+        // A pipeline's SRC may be a path as well, which makes it a stranger's.
+        assert!(is(&origin("./notes"), true));
+        assert!(!is(&Origin::Staged, false));
     }
 }

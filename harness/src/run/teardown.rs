@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{AnyError, Context};
+use super::context::Context;
+use super::error::AnyError;
+use super::step::Role;
 use crate::abra::AbraError;
 use crate::app;
 use crate::dirs::RunDirs;
@@ -63,8 +65,10 @@ pub(super) async fn tear_down(
         let warm = held.warm.take();
         held.rested
             .extend(warm.iter().map(|warm| warm.app.lock.clone()));
+        // A warm app is brought to rest.
+        let apps = held.apps.iter().filter(|app| app.role != Role::Warm);
         (
-            held.locks.clone(),
+            apps.map(|app| Rc::clone(&app.lock)).collect::<Vec<_>>(),
             held.engine.clone(),
             held.driver.clone(),
             held.touched,

@@ -10,9 +10,11 @@ use std::time::Duration;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::Context;
-use super::plan::Checkout;
-use super::settings::{Keep, Origin, Published, Settings};
+use super::context::Context;
+use super::fetch::Fetched;
+use super::plan::{Checkout, Subject};
+use super::settings::{Keep, Lane, Origin, Published, Settings};
+use super::warm::embedded;
 use crate::dirs::{HostDirs, RunDirs};
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
@@ -31,7 +33,7 @@ pub(super) const CANONICAL: &str = "0.1.0+1";
 pub(super) const HEAD: &str = "0.2.0+1";
 
 /// What the host can do.
-pub(super) const TRAITS: HostTraits = HostTraits {
+const TRAITS: HostTraits = HostTraits {
     ipvs: true,
     detach_flag: true,
     schema: "3.9",
@@ -43,7 +45,7 @@ pub(super) const TRAITS: HostTraits = HostTraits {
 pub(super) struct Scene {
     dir: tempfile::TempDir,
     recipe: Fixture,
-    settings: Settings,
+    pub(super) settings: Settings,
     trust: Trust,
     /// What the engine was asked.
     pub(super) asked: Arc<Mutex<Vec<String>>>,
@@ -107,10 +109,8 @@ impl Scene {
             reference: None,
             pr: None,
             stages: Stage::ALL.to_vec(),
-            quick: false,
-            promotable: true,
+            lane: Lane::Cold,
             base: None,
-            kept_env: None,
             zone,
             driver: Choice::Stack,
             server: "default".to_owned(),
@@ -134,7 +134,6 @@ impl Scene {
             by_hand: false,
             exe: PathBuf::from("/nowhere/recipe-ci"),
             supplied_secrets: BTreeMap::new(),
-            is_dependency: false,
             as_shipped: false,
             retries: 0,
             dry_run: false,
@@ -166,7 +165,7 @@ impl Scene {
     }
 
     /// Returns what was fetched: the head.
-    pub(super) fn checkout(&self) -> Checkout {
+    fn checkout(&self) -> Checkout {
         let commit_of = |name: &str| crate::git::checkout::commit_of(self.recipe.path(), name);
         let tags = [CANONICAL, HEAD].map(|tag| (tag.to_owned(), commit_of(tag).unwrap()));
         Checkout {
@@ -181,6 +180,15 @@ impl Scene {
             remarks: Vec::new(),
             trust: self.trust.clone(),
             barred: None,
+        }
+    }
+
+    /// Returns what a run knows of it before anything is planned.
+    pub(super) fn fetched(&self) -> Fetched {
+        Fetched {
+            checkout: self.checkout(),
+            traits: TRAITS,
+            chosen: embedded(),
         }
     }
 
@@ -215,6 +223,7 @@ impl Scene {
         let mut notes = Notes::unheard();
         let context = Context {
             settings: Rc::new(self.settings.clone()),
+            subject: Subject::Proposal,
             dirs,
             events: Events::default(),
             redactor: self.settings.redactor(),

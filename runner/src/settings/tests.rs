@@ -1,5 +1,4 @@
 use super::*;
-use harness::git::source::Source;
 
 #[test]
 fn stages_are_put_in_order_and_unknown_ones_refused() {
@@ -29,26 +28,4 @@ fn deadlines_are_durations_within_reason() {
     for bad in ["", "0s", "-5m", "sixty", "400d"] {
         assert!(deadline(bad).is_err(), "{bad} was accepted");
     }
-}
-
-#[test]
-fn only_the_published_recipe_and_a_path_given_by_hand_become_canonicals() {
-    let forge = Some("https://git.example.org");
-    let notes: RecipeName = "notes".parse().unwrap();
-    let origin =
-        |text: &str| Origin::Repository(Source::parse(text, forge, Path::new("/srv")).unwrap());
-    let is = |origin: &Origin, by_hand| is_promotable(origin, by_hand, &notes, forge).unwrap();
-    let published = published(&notes, forge).unwrap();
-    assert!(is(&Origin::Repository(published), false));
-    for foreign in [
-        "alice/notes",
-        "https://git.example.com/coop-cloud/notes",
-        "file:///srv/notes",
-        "./notes",
-    ] {
-        assert!(!is(&origin(foreign), false), "{foreign}");
-    }
-    // A pipeline's SRC may be a path as well, which makes it a stranger's.
-    assert!(is(&origin("./notes"), true));
-    assert!(!is(&Origin::Staged, false));
 }

@@ -13,9 +13,10 @@ use crate::recipe::compose::shared::SharedNetwork;
 use crate::recipe::release::{Release, ReleaseError};
 use crate::recipe::secret::SecretError;
 use crate::recipe::version::TagList;
-use crate::run::plan::{self, Checkout, Plan, trusted};
+use crate::run::error::{AnyError, RunError, usage};
+use crate::run::plan::{self, Checkout, Plan, Subject, trusted};
 use crate::run::settings::{Origin, Settings};
-use crate::run::{AnyError, RunError, network, ownership, resolved, usage};
+use crate::run::{network, ownership, resolved};
 use crate::source_tree::SourceFileError;
 use crate::swarm::pins::Pins;
 use crate::trust::{Level, Trust};
@@ -122,7 +123,6 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         reference: None,
         base: None,
         stages: vec![Stage::Install],
-        is_dependency: true,
         ..settings.clone()
     };
     let dirs = dirs.of_dependency(recipe).map_err(RunError::infra)?;
@@ -137,7 +137,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         tree.dirty = false;
         checkout.trust = trusted::of_version(&theirs, &checkout, &fetched);
     }
-    let plan = match plan::make(&theirs, &dirs, &checkout, |_| Ok(())) {
+    let plan = match plan::make(&theirs, &dirs, &checkout, &Subject::Dependency, |_| Ok(())) {
         Ok(plan) => Ok(Box::new(plan)),
         Err(RunError::Usage { error, .. })
             if error.is::<ReleaseError>()

@@ -19,7 +19,7 @@ pub(super) struct Head<'a> {
     pub(super) tags: &'a [(String, String)],
     pub(super) tree: &'a Tree,
     /// Whether it came from where the published recipe is, or from a path that a person gave.
-    pub(super) promotable: bool,
+    pub(super) is_published: bool,
 }
 
 /// What a head may become.
@@ -62,7 +62,7 @@ pub(super) fn prospect(head: &Head<'_>) -> Prospect {
     if !head.tags.iter().any(is_its_tag) {
         return Prospect::Nothing;
     }
-    if !head.promotable {
+    if !head.is_published {
         return Prospect::Skipped("the source is not the published recipe".to_owned());
     }
     Prospect::Canonical(version.to_owned())
@@ -91,7 +91,7 @@ mod tests {
             version: Some("0.9.0+1"),
             tags: &tags,
             tree: &tree,
-            promotable: true,
+            is_published: true,
         };
         let canonical = Prospect::Canonical("0.9.0+1".to_owned());
         assert_eq!(prospect(&head), canonical);
@@ -144,7 +144,7 @@ mod tests {
         );
 
         let foreign = Head {
-            promotable: false,
+            is_published: false,
             ..head.clone()
         };
         assert_eq!(
@@ -175,7 +175,7 @@ mod tests {
         let outside = Head {
             enrolled: Ok(false),
             has_dependencies: true,
-            promotable: false,
+            is_published: false,
             ..head
         };
         assert_eq!(prospect(&outside), Prospect::Nothing);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::outcome::{Residual, Stage};
+use crate::outcome::{Residual, Stage, TierOutcome};
+use crate::run::error::usage;
 use std::time::Duration;
 
 fn tier(stage: Stage, status: Status, blames_recipe: bool) -> TierOutcome {
@@ -21,7 +22,7 @@ fn held(tiers: &[TierOutcome]) -> Held {
 }
 
 fn done() -> Ending {
-    Ending::Body(Ok(None))
+    Ending::Walked(Ok(End::Done))
 }
 
 #[test]
@@ -86,26 +87,34 @@ fn every_ending_has_its_own_code() {
         (EndSignal::Quit, 131),
         (EndSignal::Terminate, 143),
     ] {
-        let decision = decide(&Ending::Signal(signal), &held(&red));
+        let decision = decide(&Ending::Stopped(Stopped::Signal(signal)), &held(&red));
         assert_eq!(
             (decision.verdict, decision.exit_code),
             (Verdict::Cancelled, code)
         );
     }
-    assert_eq!(decide(&Ending::Deadline, &held(&red)).exit_code, 142);
     assert_eq!(
-        decide(&Ending::Body(Err(usage("x"))), &held(&[])).exit_code,
+        decide(&Ending::Stopped(Stopped::Deadline), &held(&red)).exit_code,
+        142
+    );
+    assert_eq!(
+        decide(&Ending::Walked(Err(usage("x"))), &held(&[])).exit_code,
         2
     );
     assert_eq!(
-        decide(&Ending::Body(Err(RunError::infra("x"))), &held(&[])).exit_code,
+        decide(&Ending::Walked(Err(RunError::infra("x"))), &held(&[])).exit_code,
         3
     );
 }
 
 #[test]
 fn a_deadline_is_said_in_minutes_from_the_first_one_on() {
-    let said = |seconds| why(&Ending::Deadline, Duration::from_secs(seconds));
+    let said = |seconds| {
+        why(
+            &Ending::Stopped(Stopped::Deadline),
+            Duration::from_secs(seconds),
+        )
+    };
     assert_eq!(said(3600), "run exceeded 60-minute hard deadline");
     assert_eq!(said(60), "run exceeded 1-minute hard deadline");
     assert_eq!(said(59), "run exceeded 59-second hard deadline");
@@ -116,12 +125,10 @@ fn a_leak_reddens_a_green_run_and_never_hides_a_first_failure() {
     let mut residual = Residual::default();
     residual.add("volumes", vec!["v".to_owned()]);
     let mut green = decide(&done(), &held(&[]));
-    green.after(teardown::TornDown::Left(residual.clone()));
+    green.after(TornDown::Left(residual.clone()));
     assert_eq!((green.verdict, green.exit_code), (Verdict::Failed, 4));
     let mut green = decide(&done(), &held(&[]));
-    green.after(teardown::TornDown::Unknown(
-        "not done after 600 s".to_owned(),
-    ));
+    green.after(TornDown::Unknown("not done after 600 s".to_owned()));
     assert_eq!(
         (green.verdict, green.exit_code, green.reason.as_deref()),
         (
@@ -131,12 +138,15 @@ fn a_leak_reddens_a_green_run_and_never_hides_a_first_failure() {
         )
     );
     let mut red = decide(&done(), &held(&[tier(Stage::Install, Status::Fail, true)]));
-    red.after(teardown::TornDown::Left(residual));
+    red.after(TornDown::Left(residual));
     assert_eq!(
         (red.exit_code, red.reason.as_deref()),
         (1, Some("install: because"))
     );
-    let mut cancelled = decide(&Ending::Signal(EndSignal::Terminate), &held(&[]));
-    cancelled.after(teardown::TornDown::Unknown("engine gone".to_owned()));
+    let mut cancelled = decide(
+        &Ending::Stopped(Stopped::Signal(EndSignal::Terminate)),
+        &held(&[]),
+    );
+    cancelled.after(TornDown::Unknown("engine gone".to_owned()));
     assert_eq!(cancelled.exit_code, 143);
 }

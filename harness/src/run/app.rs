@@ -1,0 +1,84 @@
+//! An app of a run: its lock, and how often it was deployed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::error::RunError;
+use super::step::Role;
+use crate::lock::DomainLock;
+
+/// An app of a run, whose lock is held.
+#[derive(Debug, Clone)]
+pub(super) struct App {
+    pub(super) role: Role,
+    pub(super) lock: Rc<DomainLock>,
+    /// How often the run meant to deploy it.
+    pub(super) meant: u32,
+    /// How often Docker was told to.
+    pub(super) told: Rc<Cell<u32>>,
+}
+
+impl App {
+    /// Returns one that nothing is deployed of yet.
+    pub(super) fn new(role: Role, lock: Rc<DomainLock>) -> Self {
+        Self {
+            role,
+            lock,
+            meant: 0,
+            told: Rc::default(),
+        }
+    }
+
+    /// Holds the deploys that Docker was told of against those that the run meant.
+    ///
+    /// # Errors
+    /// [`RunError::Infra`] where there were more.
+    pub(super) fn check_deploys(&self) -> Result<(), RunError> {
+        let (told, meant) = (self.told.get(), self.meant);
+        if told <= meant {
+            return Ok(());
+        }
+        let domain = self.lock.domain();
+        Err(RunError::Infra {
+            error: format!("{domain} was deployed {told} times where {meant} were meant: what was tested is not sure").into(),
+            hints: vec!["this is a fault of recipe-ci: report it with the run directory".to_owned()],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dirs::HostDirs;
+    use crate::lock::Attempt;
+    use crate::name::Domain;
+
+    #[test]
+    fn a_deploy_too_many_is_the_harness_fault() {
+        let root = tempfile::tempdir().unwrap();
+        let host = HostDirs::with_locks(root.path());
+        let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let run = "7".parse().unwrap();
+        let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
+            panic!("it is free")
+        };
+        let mut app = App::new(Role::New, Rc::new(lock));
+        app.meant = 2;
+        app.told.set(2);
+        assert!(app.check_deploys().is_ok());
+        // An upgrade that stopped before its deploy.
+        app.told.set(1);
+        assert!(app.check_deploys().is_ok());
+        app.told.set(3);
+        match app.check_deploys() {
+            Err(RunError::Infra { error, .. }) => {
+                let said = error.to_string();
+                assert!(
+                    said.starts_with("note-0a1b2c.z was deployed 3 times"),
+                    "{said}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a run holds, and what its parts share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::app::App;
+use super::error::RunError;
+use super::plan::Subject;
+use super::settings::Settings;
+use super::step::Role;
+use super::{ownership, promote, warm};
+use crate::dirs::RunDirs;
+use crate::driver::Chosen;
+use crate::event::{Event, Events};
+use crate::lifetime::worker::Notes;
+use crate::lock::DomainLock;
+use crate::name::Domain;
+use crate::outcome::TierOutcome;
+use crate::process::Processes;
+use crate::report::redact::Redactor;
+use crate::swarm::Engine;
+use crate::tier::TierError;
+
+/// What a run holds beyond its body's life.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The apps that were begun with, each with its lock: that under test, then its dependencies by name, or the warm
+    /// one. No lock is released before the process ends.
+    pub(super) apps: Vec<App>,
+    /// The connection, once there is one.
+    pub(super) engine: Option<Engine>,
+    /// The driver, once it may have deployed something.
+    pub(super) driver: Option<Chosen>,
+    /// Whether something of the app may exist.
+    pub(super) touched: bool,
+    /// How often an app was deployed, as the report has it.
+    pub(super) deploys: u32,
+    /// What was there before the run made anything, once that is known.
+    pub(super) audit: Option<ownership::Audit>,
+    /// The tiers that ended.
+    pub(super) tiers: Vec<TierOutcome>,
+    /// Whether the tiers are repeated with the recipe's health checks as shipped.
+    pub(super) as_shipped: bool,
+    /// The warm app that a quick run is at; it is brought to rest instead of being removed.
+    pub(super) warm: Option<warm::AtWork>,
+    /// Locks of warm apps that are at rest again; they are kept until the process ends, too.
+    pub(super) rested: Vec<Rc<DomainLock>>,
+    /// What becomes the recipe's canonical if the run is green.
+    pub(super) candidate: Option<promote::Candidate>,
+    /// The first required dependency that is missing.
+    pub(super) missing: Option<Missing>,
+    /// Whether any dependency did not come up.
+    pub(super) dependency_failed: bool,
+}
+
+/// A required dependency that did not come up.
+#[derive(Debug, Clone)]
+pub(super) struct Missing {
+    pub(super) recipe: String,
+    pub(super) reason: String,
+}
+
+/// What the run's parts share.
+#[derive(Clone)]
+pub(super) struct Context<'a> {
+    pub(super) settings: Rc<Settings>,
+    /// What its plan is made for.
+    pub(super) subject: Subject,
+    pub(super) dirs: RunDirs,
+    pub(super) events: Events,
+    pub(super) redactor: Redactor,
+    pub(super) processes: Processes,
+    pub(super) held: Rc<RefCell<Held>>,
+    pub(super) notes: Rc<RefCell<&'a mut Notes>>,
+}
+
+impl Held {
+    /// Returns the locks of the apps of this role.
+    pub(super) fn locks_of(&self, role: Role) -> Vec<Rc<DomainLock>> {
+        let apps = self.apps.iter().filter(|app| app.role == role);
+        apps.map(|app| Rc::clone(&app.lock)).collect()
+    }
+
+    fn app_at(&mut self, domain: &Domain) -> Option<&mut App> {
+        let mut apps = self.apps.iter_mut();
+        apps.find(|app| app.lock.domain() == domain)
+    }
+
+    /// Counts the deploys of the app at `domain` with `told` from now on.
+    pub(super) fn count_with(&mut self, domain: &Domain, told: &Rc<Cell<u32>>) {
+        if let Some(app) = self.app_at(domain) {
+            app.told = Rc::clone(told);
+        }
+    }
+
+    /// Notes that the app at `domain` is going to be deployed once more.
+    pub(super) fn mean_deploy(&mut self, domain: &Domain) {
+        if let Some(app) = self.app_at(domain) {
+            app.meant += 1;
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Counts the deploy of the app at `domain` where tests can read it; the report has the total.
+    ///
+    /// # Errors
+    /// [`RunError::Infra`] when the file cannot be written.
+    pub(super) fn count_deploy(&self, domain: &Domain) -> Result<(), RunError> {
+        let deploys = {
+            let mut held = self.held.borrow_mut();
+            held.mean_deploy(domain);
+            held.deploys += 1;
+            held.deploys
+        };
+        self.events.emit(&Event::DeployCounted(deploys));
+        let path = self.dirs.state_file("deploy-count");
+        std::fs::write(&path, format!("{deploys}\n"))
+            .map_err(|source| RunError::infra(TierError::State { path, source }))
+    }
+}

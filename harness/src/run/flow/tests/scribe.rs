@@ -1,0 +1,254 @@
+//! Who does a run's steps by writing them down: an order is tested in a millisecond, without an engine.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::lifetime::worker::EndSignal;
+use crate::outcome::{Stage, Status, TierOutcome};
+use crate::run::context::Held;
+use crate::run::error::RunError;
+use crate::run::flow::{self, Flow};
+use crate::run::step::{Again, End, Holds, Role, Step, Up};
+use crate::run::teardown::TornDown;
+use crate::run::verdict::{Decision, Ending};
+use crate::run::work::{Frame, Steps, Tiers};
+use crate::tier::without;
+use crate::wait::Deadline;
+
+/// What happens in a run, beyond that everything ends well.
+#[derive(Default)]
+pub(super) struct Script {
+    /// Steps that end otherwise than well, each once.
+    pub(super) ends: Vec<(Step, End)>,
+    /// The step that fails.
+    pub(super) fails: Option<Step>,
+    /// The step that never ends: a signal comes, or the deadline.
+    pub(super) hangs: Option<(Step, Hang)>,
+    /// How the deploys of the app end, one after the other.
+    pub(super) ups: VecDeque<Up>,
+    /// Tiers that do not pass.
+    pub(super) tiers: Vec<(Stage, Status)>,
+    /// Tiers that do not apply.
+    pub(super) spared: Vec<Stage>,
+    /// Tiers that are not asked for.
+    pub(super) unasked: Vec<Stage>,
+    /// What is red for its pace, the next time that something is red.
+    pub(super) pace: VecDeque<bool>,
+    /// Whether the signal comes just after the run was red.
+    pub(super) late_signal: bool,
+    /// Whether the canonical cannot be read before its lock is held.
+    pub(super) unknown: bool,
+    /// Whether another run makes another version the canonical while this one waits for its lock.
+    pub(super) moves: bool,
+    pub(super) torn_down: Option<TornDown>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hang {
+    Signal,
+    Deadline,
+}
+
+/// The book, and what writer and frame share.
+#[derive(Default, Clone)]
+struct Book {
+    lines: Rc<RefCell<Vec<String>>>,
+    held: Rc<RefCell<Held>>,
+    signal: Rc<Notify>,
+}
+
+impl Book {
+    fn write(&self, line: impl Into<String>) {
+        self.lines.borrow_mut().push(line.into());
+    }
+}
+
+struct Scribe {
+    script: Script,
+    book: Book,
+}
+
+struct ScribesFrame {
+    book: Book,
+    hangs: Option<Hang>,
+    late_signal: bool,
+    torn_down: TornDown,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+/// Returns what is done in a run of `flow` in which this happens, a line for each.
+pub(super) fn run(flow: &'static Flow, script: Script) -> Vec<String> {
+    let book = Book::default();
+    let mut frame = ScribesFrame {
+        book: book.clone(),
+        hangs: script.hangs.map(|(_, hang)| hang),
+        late_signal: script.late_signal,
+        torn_down: script.torn_down.clone().unwrap_or(TornDown::Clean),
+    };
+    let scribe = Scribe {
+        script,
+        book: book.clone(),
+    };
+    runtime().block_on(flow::run(flow, scribe, &mut frame));
+    book.lines.take()
+}
+
+/// The same of steps that nothing frames.
+pub(super) fn steps(steps: &[Step], script: Script) -> Vec<String> {
+    let book = Book::default();
+    let mut scribe = Scribe {
+        script,
+        book: book.clone(),
+    };
+    drop(runtime().block_on(flow::steps(steps, &mut scribe)));
+    book.lines.take()
+}
+
+impl Steps for Scribe {
+    async fn step(&mut self, step: Step) -> Result<End, RunError> {
+        self.book.write(format!("{step:?}"));
+        if let Some((hangs, hang)) = self.script.hangs
+            && hangs == step
+        {
+            if hang == Hang::Signal {
+                self.book.signal.notify_one();
+            }
+            pending::<()>().await;
+        }
+        if self.script.fails == Some(step) {
+            return Err(RunError::infra("it failed"));
+        }
+        let ends = self.script.ends.iter();
+        let found = ends.enumerate().find(|(_, (one, _))| *one == step);
+        let Some(index) = found.map(|(index, _)| index) else {
+            return Ok(End::Done);
+        };
+        Ok(self.script.ends.remove(index).1)
+    }
+
+    fn holds(&self, what: Holds) -> bool {
+        let lines = self.book.lines.borrow();
+        let last = |step: &str| lines.iter().rposition(|line| line == step);
+        let (judged, recovered) = (last("Judge"), last("Recover"));
+        let is_stale = self.script.moves && recovered > judged;
+        let is_known = !self.script.unknown || recovered.is_some();
+        match what {
+            Holds::Judged => judged.is_some(),
+            Holds::Unjudged => is_known && (judged.is_none() || is_stale),
+        }
+    }
+}
+
+impl Tiers for Scribe {
+    async fn bring_up(&mut self, role: Role) -> Result<Up, RunError> {
+        let up = self.script.ups.pop_front().unwrap_or(Up::Serves);
+        drop(self.step(Step::Up(role)).await?);
+        if up != Up::Serves {
+            self.book.write(format!("{up:?}"));
+        }
+        Ok(up)
+    }
+
+    fn is_asked(&self, stage: Stage) -> bool {
+        !self.script.unasked.contains(&stage)
+    }
+
+    fn spared(&self, stage: Stage) -> Option<String> {
+        let spared = self.script.spared.contains(&stage);
+        spared.then(|| "it does not apply".to_owned())
+    }
+
+    async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError> {
+        drop(self.step(Step::Tier(stage)).await?);
+        let mut tiers = self.script.tiers.iter();
+        let status = tiers.find(|(one, _)| *one == stage);
+        let status = status.map_or(Status::Pass, |(_, status)| *status);
+        Ok(TierOutcome {
+            blames_recipe: status == Status::Fail,
+            ..without(stage, status, "it ran")
+        })
+    }
+
+    fn record(&mut self, outcome: TierOutcome) {
+        let TierOutcome {
+            stage,
+            status,
+            reason,
+            ..
+        } = &outcome;
+        let reason = reason.as_deref().unwrap_or_default();
+        self.book.write(format!("  {stage} {status}: {reason}"));
+        self.book.held.borrow_mut().tiers.push(outcome);
+    }
+
+    async fn because_of_pace(&mut self) -> Result<Option<String>, RunError> {
+        let is_pace = self.script.pace.pop_front().unwrap_or(false);
+        Ok(is_pace.then(|| "a task was killed".to_owned()))
+    }
+
+    fn as_shipped(&mut self, reason: &str) {
+        self.book.write(format!("as shipped: {reason}"));
+        self.book.held.borrow_mut().tiers.clear();
+        // What was red for its pace is green now.
+        self.script.tiers.clear();
+    }
+
+    async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
+        self.book.write(format!("anew: {why}"));
+        Ok(())
+    }
+
+    async fn fall_back(&mut self, reason: String) -> Result<(), RunError> {
+        self.book.write(format!("cold: {reason}"));
+        Ok(())
+    }
+}
+
+impl Frame for ScribesFrame {
+    fn held(&self) -> &RefCell<Held> {
+        &self.book.held
+    }
+
+    async fn signal(&mut self) -> EndSignal {
+        self.book.signal.notified().await;
+        EndSignal::Terminate
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(match self.hangs {
+            Some(Hang::Deadline) => Duration::from_millis(1),
+            _ => Duration::from_secs(3600),
+        })
+    }
+
+    async fn late_signal(&mut self) -> Option<EndSignal> {
+        self.late_signal.then_some(EndSignal::Terminate)
+    }
+
+    async fn tear_down(&mut self, _: &Ending, decision: &Decision) -> TornDown {
+        let verdict = decision.verdict;
+        self.book
+            .write(format!("teardown of a run that is {verdict}"));
+        self.torn_down.clone()
+    }
+
+    async fn promote(&mut self) {
+        self.book.write("promotion");
+    }
+
+    fn report(&mut self, decision: &Decision) {
+        let Decision {
+            verdict, exit_code, ..
+        } = decision;
+        self.book.write(format!("report: {verdict}, {exit_code}"));
+    }
+}

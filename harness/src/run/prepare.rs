@@ -1,0 +1,288 @@
+//! What a run is going to do: planned, judged and said, before anything is made.
+
+use super::blocking::blocking;
+use super::context::Context;
+use super::dependencies::{self, Dependency, Named};
+use super::error::RunError;
+use super::fetch::Fetched;
+use super::plan::{self, Checkout, Plan};
+use super::resolved::{self, Releases};
+use super::settings::Settings;
+use super::step::End;
+use super::{images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered};
+use crate::driver::Chosen;
+use crate::driver::stack::Means;
+use crate::event::Event;
+use crate::lint::Lint;
+use crate::outcome::Phase;
+use crate::swarm::Engine;
+use crate::swarm::gateway::Gateway;
+use crate::tier::{TierError, timed};
+
+/// What a run is going to do: everything was judged, and nothing is made.
+pub(super) struct Ready<'a> {
+    /// The context of the app under test.
+    pub(super) context: Context<'a>,
+    pub(super) plan: Plan,
+    pub(super) means: Means,
+    pub(super) chosen: Chosen,
+    pub(super) named: Vec<Named>,
+    /// The dependencies, as they were read; a dry run reads none.
+    pub(super) needed: Vec<Dependency>,
+    resolved: Releases,
+    deviations: Vec<String>,
+    /// What the lint found, until it is said.
+    lint: Option<Lint>,
+    announced: bool,
+}
+
+impl<'a> Ready<'a> {
+    /// Resolves and judges what `plan` deploys, and what it needs beside it.
+    ///
+    /// # Errors
+    /// [`RunError`] for what cannot or may not be deployed.
+    pub(super) async fn of(
+        context: &Context<'a>,
+        fetched: &Fetched,
+        mut plan: Plan,
+    ) -> Result<Self, RunError> {
+        let chosen = fetched.chosen.clone();
+        let direct = match chosen.deploys_what_was_judged() {
+            true => network::without_gateway(context, &plan),
+            false => None,
+        };
+        let context = direct.unwrap_or_else(|| context.clone());
+        let settings = &context.settings;
+        let named = dependencies::named(settings, &plan.declared)?;
+        let means = site::means(&context, &plan.trust, fetched.traits, &chosen);
+        let resolved = resolved::judged(&context, &plan, &means)?;
+        plan.warnings.extend(resolved.changed_volumes());
+        let repository = context.dirs.recipe(settings.recipe.as_str());
+        let pinned = plan.base.as_ref().map(|_| repository.as_path());
+        let head = (&plan.head, &plan.trust.level);
+        let deviations = chosen.deviations(resolved.deviations(), fetched.traits, head, pinned);
+        let mut deviations = deviations.await.map_err(RunError::infra)?;
+        let needed = async {
+            match settings.dry_run {
+                true => Ok(Vec::new()),
+                false => read_dependencies(&context, &named).await,
+            }
+        };
+        let taken = resolved::taken_by_docker(&context, &plan, &means);
+        let ((), needed) = futures_util::try_join!(taken, needed)?;
+        let names = named.iter().map(|one| &one.recipe);
+        let there: Vec<_> = names.chain([&settings.recipe]).collect();
+        for dependency in &needed {
+            let judged = resolved::judge_dependency(&context, dependency, &means)?;
+            deviations.extend(dependency.deviations(&chosen, judged).await?);
+            plan.customization.extend(dependency.customization());
+            plan.warnings.extend(dependency.warnings(&there));
+        }
+        Ok(Self {
+            context,
+            plan,
+            means,
+            chosen,
+            named,
+            needed,
+            resolved,
+            deviations,
+            lint: None,
+            announced: false,
+        })
+    }
+
+    /// Says what is going to be done, once.
+    pub(super) fn announce(&mut self) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        plan_view::announce(
+            &self.context,
+            &self.plan,
+            &self.named,
+            &self.chosen,
+            &self.deviations,
+        );
+        self.say_lint();
+    }
+
+    /// Ends a run that only shows its plan.
+    pub(super) fn dry_run(&mut self) -> End {
+        if !self.context.settings.dry_run {
+            return End::Done;
+        }
+        self.announce();
+        let faults = routing::faults(&self.plan, &self.context.settings);
+        let view = plan_view::view(
+            &self.context,
+            &self.plan,
+            &self.resolved,
+            &self.named,
+            &self.chosen,
+            self.deviations.clone(),
+            &faults,
+        );
+        routing::is_red(&self.context, &faults);
+        End::Over(Some(view))
+    }
+
+    /// Lints the head.
+    ///
+    /// # Errors
+    /// As of [`lint::found`].
+    pub(super) async fn lint(&mut self) -> Result<(), RunError> {
+        self.lint = Some(lint::found(&self.context, &self.plan).await?);
+        if self.announced {
+            self.say_lint();
+        }
+        Ok(())
+    }
+
+    fn say_lint(&mut self) {
+        if let Some(lint) = self.lint.take() {
+            let event = Event::LintFinished(Box::new(lint));
+            self.context.events.emit(&event);
+        }
+    }
+
+    /// Ends a run that is red before the deploy.
+    pub(super) fn red_at_once(&mut self) -> End {
+        let faults = routing::faults(&self.plan, &self.context.settings);
+        if self.plan.masks.is_none() && faults.is_empty() {
+            return End::Done;
+        }
+        self.announce();
+        match &self.plan.masks {
+            Some(reason) => red::masked(&self.context, reason),
+            None => drop(routing::is_red(&self.context, &faults)),
+        }
+        End::Over(None)
+    }
+
+    /// Refuses tests that this host cannot run.
+    ///
+    /// # Errors
+    /// [`RunError::Infra`] with what is missing.
+    pub(super) async fn can_test(&self) -> Result<(), RunError> {
+        let suite = self.plan.suite.clone();
+        let first = blocking(move || suite.first_python_test().map_err(RunError::infra));
+        match first.await? {
+            Some(file) if self.context.processes.which("pytest").is_none() => {
+                Err(RunError::Infra {
+                    error: format!("`{file}` needs pytest, which is not on this host").into(),
+                    hints: vec![
+                        "apt-get install python3-pytest, or `pip install pytest`".to_owned(),
+                    ],
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure, without a change to anything, that the engine has what is deployed on, and that images which lie there
+    /// are everybody's; returns the gateway whose containers join networks of the run.
+    ///
+    /// # Errors
+    /// [`RunError`] with what the host lacks.
+    pub(super) async fn host(&self, engine: &Engine) -> Result<Option<Gateway>, RunError> {
+        network::proxy_is_there(engine, &self.resolved).await?;
+        let gateway = network::gateway(engine, &self.context.settings, &self.means).await?;
+        images::judge(&self.context, engine, &self.plan, &self.means).await?;
+        Ok(gateway)
+    }
+}
+
+/// Makes the plan of the context's app: without a base that needs a grant and has none.
+pub(super) async fn make_plan(context: &Context<'_>, fetched: &Fetched) -> Result<Plan, RunError> {
+    let Fetched {
+        checkout,
+        traits,
+        chosen,
+    } = fetched;
+    let means = site::means(context, &checkout.trust, *traits, chosen);
+    let plan = plan_once(context, checkout.clone(), &means).await?;
+    let Some(reason) = uncovered::reason(context, &plan, &means, chosen) else {
+        return Ok(plan);
+    };
+    // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
+    forget(context)?;
+    let checkout = Checkout {
+        barred: Some(reason),
+        ..checkout.clone()
+    };
+    plan_once(context, checkout, &means).await
+}
+
+async fn plan_once(
+    context: &Context<'_>,
+    checkout: Checkout,
+    means: &Means,
+) -> Result<Plan, RunError> {
+    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
+    let (means, subject) = (means.clone(), context.subject.clone());
+    let plan = timed(
+        &context.events,
+        Phase::Plan,
+        "",
+        blocking(move || {
+            let judge = |head: &_| resolved::judge_alone(head, &settings, means, &checkout.trust);
+            plan::make(&settings, &dirs, &checkout, &subject, judge)
+        }),
+    )
+    .await
+    .map_err(|error| match error {
+        RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
+        error => refusal::of(context, error, &trust, &commit),
+    })?;
+    for secret in &plan.secrets {
+        context.redactor.add(secret);
+    }
+    Ok(plan)
+}
+
+/// Removes what a plan wrote into the run's directory, so that another can be made.
+pub(super) fn forget(context: &Context<'_>) -> Result<(), RunError> {
+    let dirs = &context.dirs;
+    for path in [dirs.tests.clone(), dirs.root.join("base")] {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RunError::infra(TierError::State {
+                    path,
+                    source: error,
+                }));
+            }
+            _ => {}
+        }
+    }
+    std::fs::create_dir(&dirs.tests).map_err(|source| {
+        RunError::infra(TierError::State {
+            path: dirs.tests.clone(),
+            source,
+        })
+    })
+}
+
+/// Reads the dependencies one after the other; all of their secrets are known afterwards.
+async fn read_dependencies(
+    context: &Context<'_>,
+    named: &[Named],
+) -> Result<Vec<Dependency>, RunError> {
+    let mut all = Vec::new();
+    for one in named {
+        let what = format!("fetch of dependency `{}`", one.recipe);
+        let read = retry::twice(&context.events, &what, async || {
+            let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
+            let one = one.clone();
+            blocking(move || dependencies::read(&settings, &dirs, one)).await
+        });
+        let what = one.recipe.to_string();
+        let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
+        for secret in dependency.secrets() {
+            context.redactor.add(secret);
+        }
+        all.push(dependency);
+    }
+    Ok(all)
+}

@@ -1,0 +1,83 @@
+//! Where an app is deployed, and how.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::context::Context;
+use super::error::RunError;
+use super::network;
+use crate::driver::stack::{HostTraits, Means};
+use crate::driver::{Chosen, Site};
+use crate::policy::Terms;
+use crate::recipe::compose::pace::Pace;
+use crate::swarm::Engine;
+use crate::swarm::gateway::Gateway;
+use crate::swarm::pins::Pins;
+use crate::trust::Trust;
+
+/// Returns how the context's app is deployed.
+pub(super) fn means(
+    context: &Context<'_>,
+    trust: &Trust,
+    traits: HostTraits,
+    chosen: &Chosen,
+) -> Means {
+    let settings = &context.settings;
+    let pace = if settings.as_shipped || context.held.borrow().as_shipped {
+        Pace::AsShipped
+    } else {
+        Pace::Short(BTreeMap::new())
+    };
+    Means {
+        traits,
+        shared: chosen.network(network::own(settings)),
+        pace: chosen.pace(pace),
+        terms: Terms {
+            level: trust.level.clone(),
+            domain: settings.domain.to_string(),
+            images: settings.local_images.clone(),
+            schema: traits.schema.to_owned(),
+            pins: Pins::default(),
+        },
+    }
+}
+
+/// Returns where the context's app is deployed.
+pub(super) fn site(
+    context: &Context<'_>,
+    engine: Engine,
+    means: Means,
+    gateway: Option<Gateway>,
+) -> Site {
+    let settings = &context.settings;
+    Site {
+        engine,
+        processes: context.processes.clone(),
+        host: settings.host.clone(),
+        dirs: context.dirs.clone(),
+        server: settings.server.clone(),
+        means,
+        gateway,
+        supplied: settings.supplied_secrets.clone(),
+        values: Rc::default(),
+        deploys: Rc::default(),
+    }
+}
+
+/// Connects to the engine and makes sure that it can deploy.
+///
+/// # Errors
+/// [`RunError::Infra`].
+pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
+    let engine = Engine::connect(&context.settings.docker_host)?;
+    let info = engine.info().await?;
+    if !(info.swarm_active && info.manager) {
+        return Err(RunError::Infra {
+            error: "this engine is not a swarm manager, so it cannot deploy a stack".into(),
+            hints: vec!["docker swarm init --advertise-addr 127.0.0.1".to_owned()],
+        });
+    }
+    engine.is_alone().await?;
+    context.held.borrow_mut().engine = Some(engine.clone());
+    Ok(engine)
+}
