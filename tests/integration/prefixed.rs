@@ -274,7 +274,15 @@ fn what_the_policy_accepts_of_a_granted_source_stays_inside_its_grant() {
         },
         ..Grant::default()
     };
-    let tally = deploy_all(&Level::Granted(Box::new(grant.clone())), &grant, GRANTED);
+    let level = Level::Granted(Box::new(grant.clone()));
+    // By chance none of those that are accepted uses the grant, one time in fifty.
+    let mut rounds = (0..5).map(|_| deploy_all(&level, &grant, GRANTED));
+    let mut tally = rounds.next().unwrap();
+    while tally.lent.get() == 0
+        && let Some(next) = rounds.next()
+    {
+        tally = next;
+    }
     let (accepted, deployed) = (tally.accepted.get(), tally.deployed.get());
     assert!(
         accepted > GRANTED / 10 && deployed > accepted / 2 && accepted < GRANTED,
