@@ -71,8 +71,10 @@ fn a_web_service_that_ends_well_is_red_and_a_worker_that_does_is_said() {
             "    deploy:\n",
             "    deploy:\n      restart_policy: {condition: on-failure}\n",
         );
-    // Something without a healthcheck makes the tier last for longer than the web service lives.
-    let beside = format!("{web_ends}{}", worker("exec sleep 1000", ""));
+    // Something without a healthcheck makes the tier last for longer than the web service lives: Docker's own 5 s are
+    // over before, where the web service starts a second later.
+    let long = "    deploy: {update_config: {monitor: 12s}}\n";
+    let beside = format!("{web_ends}{}", worker("exec sleep 1000", long));
     red(&beside, &["`app` ended with exit code 0", "restart policy"]);
 
     let (done, results) = install(&format!("{}{}", web(), worker("sleep 3", ends)));
