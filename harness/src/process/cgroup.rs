@@ -6,9 +6,9 @@
 //! The group of a run is `recipe-ci/<its worker>` below the group that the run was started in: `systemctl stop` of a
 //! runner's unit still ends all of it, and the unit's limits still hold. A worker's name is made of its pid, its start
 //! and its pid namespace ([`name`]): a pid alone is given to another run, later or in a container that sees the same tree.
-//! The worker is in a numbered group below that, with what it starts. To end that and not itself it moves on into the next number and ends the one before
-//! ([`leave_behind`]). So a run moves twice, and not once for each child: a move waits for the kernel's RCU, which takes
-//! up to 15 ms.
+//! The worker is in a numbered group below that, with what it starts. To end that and not itself it moves on into the
+//! next number and ends the one before ([`leave_behind`]). So a run moves twice, and not once for each child: a move
+//! waits for the kernel's RCU, which takes up to 15 ms.
 //!
 //! It is the unified tree (version 2) where that is mounted, and `freezer` where all trees are of version 1. Where no
 //! group can be made, nothing here does anything: a container whose `/sys/fs/cgroup` is read-only, a user without a tree
@@ -34,8 +34,9 @@ const HOME: &str = "recipe-ci";
 /// How long processes that got KILL may take to go away.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a group is made anew that the end of another run took the ground from.
-const TRIES: u32 = 100;
+/// How long a group is made anew that the end of other runs takes the ground from. Each takes it once, so it is over in
+/// microseconds; a number of tries was used up by a remover on the other core of a quiet machine.
+const MAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The group that this process has made for itself and its children, if it has.
 static OWN: Mutex<Option<Own>> = Mutex::new(None);
@@ -91,7 +92,7 @@ pub fn enter() -> io::Result<Group> {
     let path = home.join(&name);
     make(&path.join("0"))?;
     if has_word(&home.join("cgroup.controllers"), "memory") {
-        // Without it there is no peak. The directory is this program's, so nobody else is affected.
+        // Without it there is no peak. The directory is this program's, so no other program is affected.
         drop(write(&home.join("cgroup.subtree_control"), "+memory"));
     }
     if let Err(error) = join(&path.join("0")) {
@@ -224,7 +225,7 @@ impl OfWorker {
 }
 
 impl Group {
-    /// Returns who is in it, as `sleep (pid 12)`; nobody once it is gone.
+    /// Returns what is in it, as `sleep (pid 12)`; nothing once it is gone.
     pub(crate) fn members(&self) -> Vec<String> {
         let members = if self.is_there() {
             members(&self.path)
@@ -294,16 +295,13 @@ fn pid_namespace() -> io::Result<u64> {
 /// Makes a group and those above it. The end of another run removes the place of all runs when it is empty, and that may
 /// be between two steps of this.
 fn make(group: &Path) -> io::Result<()> {
-    let mut result = std::fs::create_dir_all(group);
-    for _ in 0..TRIES {
-        match &result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                result = std::fs::create_dir_all(group);
-            }
-            _ => break,
+    let limit = Deadline::after(MAKE_LIMIT);
+    loop {
+        match std::fs::create_dir_all(group) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !limit.passed() => {}
+            result => return result,
         }
     }
-    result
 }
 
 /// Returns where this process is in the tree that ends processes.
@@ -376,7 +374,7 @@ fn dirs(group: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes a run's group with those below it, and the place of all runs, as far as nobody is in them.
+/// Removes a run's group with those below it, and the place of all runs, as far as they are empty.
 fn remove(group: &Path) {
     let home = group.parent().filter(|dir| dir.ends_with(HOME));
     for dir in dirs(group).iter().map(PathBuf::as_path).chain(home) {
@@ -470,7 +468,7 @@ fn kill_all(group: &Path) -> Vec<Identity> {
         return found;
     }
     // Before Linux 5.14, and in version 1: what is frozen does not fork. All of them are thawed, because in version 1 what
-    // is frozen does not die either, and whoever ended a part of the group before may have been killed half-way.
+    // is frozen does not die either, and a process that ended a part of the group before may have been killed half-way.
     let freeze = |two: &str, one: &str| {
         for dir in dirs(group) {
             drop(write(&dir.join("cgroup.freeze"), two));
