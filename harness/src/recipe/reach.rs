@@ -7,6 +7,7 @@
 //! each other.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::backup::BackupPlan;
 use super::compose::Project;
@@ -110,56 +111,48 @@ fn lost_files(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
         let Some(then) = base.service(&service.name) else {
             continue;
         };
-        for (variable, value) in &service.environment {
-            let is_missing = |project: &Project, service: &Service, path: &str| {
-                path.starts_with(SECRETS)
-                    && !files_of_secrets(project, service).contains(&path.to_owned())
-                    && !service
-                        .volumes
-                        .iter()
-                        .any(|mount| path.starts_with(&mount.target))
+        for (variable, path) in &service.environment {
+            let Some(name) = path.as_deref().and_then(|path| path.strip_prefix(SECRETS)) else {
+                continue;
             };
             let had = then.environment.get(variable).and_then(Option::as_deref);
             let had_one =
-                had.is_some_and(|path| path.starts_with(SECRETS) && !is_missing(base, then, path));
-            if let Some(path) = value
-                && had_one
-                && is_missing(head, service, path)
-                && !tells_of(notes, path.trim_start_matches(SECRETS))
-            {
-                faults.push(Fault {
-                    rule: FILES,
-                    path: format!("services.{}.environment.{variable}", service.name),
-                    message: format!(
-                        "`{variable}` of service `{}` names `{path}`, and the service has no secret there: in the version before it had one. Give it the secret, correct the name, or name `{}` in backticks in `release/next` if it is dropped on purpose",
-                        service.name,
-                        path.trim_start_matches(SECRETS)
-                    ),
-                });
+                had.is_some_and(|path| path.starts_with(SECRETS) && has_file(base, then, path));
+            let path = format!("{SECRETS}{name}");
+            if !had_one || has_file(head, service, &path) || tells_of(notes, name) {
+                continue;
             }
+            faults.push(Fault {
+                rule: FILES,
+                path: format!("services.{}.environment.{variable}", service.name),
+                message: format!(
+                    "`{variable}` of service `{}` names `{path}`, and the service has no secret there: in the version before it had one. Give it the secret, correct the name, or name `{name}` in backticks in `release/next` if it is dropped on purpose",
+                    service.name,
+                ),
+            });
         }
     }
     faults
 }
 
-/// Returns where a service finds its secrets, and configs that are put there, too.
-fn files_of_secrets(project: &Project, service: &Service) -> Vec<String> {
-    let mut files = Vec::new();
+/// Returns whether a secret, a config or a mount of the service puts something at `path`. A name that is not absolute is
+/// below `/run/secrets` for a secret and in the root for a config: `getSecretTargetPath` and `getConfigTargetPath` in
+/// moby's `container/container.go`.
+fn has_file(project: &Project, service: &Service, path: &str) -> bool {
     let raw = project.raw_service(&service.name);
-    for section in ["secrets", "configs"] {
+    let is_at = |section: &str, directory: &str| {
         let list = raw.and_then(|raw| raw.get(section)?.as_array());
-        for entry in list.into_iter().flatten() {
-            let name = entry
-                .as_str()
-                .or_else(|| entry.get("target").or(entry.get("source"))?.as_str())
-                .unwrap_or_default();
-            match name.starts_with('/') {
-                true => files.push(name.to_owned()),
-                false => files.push(format!("{SECRETS}{name}")),
-            }
-        }
-    }
-    files
+        list.into_iter().flatten().any(|entry| {
+            let target = || entry.get("target").or(entry.get("source"))?.as_str();
+            let name = entry.as_str().or_else(target).unwrap_or_default();
+            // A name that is absolute replaces the directory.
+            Path::new(directory).join(name) == Path::new(path)
+        })
+    };
+    let mut mounts = service.volumes.iter();
+    is_at("secrets", SECRETS)
+        || is_at("configs", "/")
+        || mounts.any(|mount| Path::new(path).starts_with(&mount.target))
 }
 
 /// The label of what starts services by the clock: <https://crazymax.dev/swarm-cronjob/>.

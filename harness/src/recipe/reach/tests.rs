@@ -295,6 +295,26 @@ fn a_variable_that_names_no_secrets_file_any_more_is_lost() {
         ),
         FAULT
     );
+    // A config of that name is in the root, and a mount beside it is not in its place.
+    const NO_SECRET: (&str, &str) = ("    secrets: [password]\n", "");
+    const NOT_DECLARED: (&str, &str) = ("password: {external: true}, ", "");
+    for changes in [
+        vec![
+            ("    secrets: [password]\n", "    configs: [password]\n"),
+            NOT_DECLARED,
+            (
+                "secrets: {pw2",
+                "configs: {password: {external: true}}\nsecrets: {pw2",
+            ),
+        ],
+        vec![
+            NO_SECRET,
+            NOT_DECLARED,
+            ("cache:/cache", "cache:/run/secrets/pass"),
+        ],
+    ] {
+        assert_eq!(rules(&changes, ""), FAULT, "{changes:?}");
+    }
     for (changes, notes) in [
         (
             &[
