@@ -437,11 +437,8 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn what_would_not_go_is_named_and_its_lock_file_stays_for_the_next_sweep() {
         let (root, host, domain) = place();
-        let run: RunId = "7".parse().unwrap();
         let reap = async |engine: &Engine| {
-            let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
-                panic!("it is free")
-            };
+            let lock = DomainLock::of_test(&host, &domain);
             let decision = reap_until(Deadline::after(Duration::ZERO), engine, &host, lock).await;
             assert!(host.lock_file(&domain).exists(), "{decision:?}");
             let probe = DomainLock::probe(&host, &domain).unwrap();

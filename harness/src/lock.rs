@@ -135,6 +135,16 @@ pub fn probe(path: &Path) -> Result<Probe, LockError> {
 }
 
 impl DomainLock {
+    /// Takes the lock of `domain`, which is free, for a run `7`.
+    #[cfg(test)]
+    pub(crate) fn of_test(host: &HostDirs, domain: &Domain) -> Self {
+        let run = "7".parse().expect("a number is an id");
+        match Self::try_acquire(host, domain, &run) {
+            Ok(Attempt::Acquired(lock)) => lock,
+            other => panic!("{domain} is not free: {other:?}"),
+        }
+    }
+
     /// Tries to take the lock of `domain` without waiting.
     ///
     /// # Errors

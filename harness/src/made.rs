@@ -316,7 +316,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::lock::Attempt;
 
     #[test]
     fn what_is_intended_is_the_apps_until_it_is_forgotten_and_a_garbled_record_is_an_error() {
@@ -324,10 +323,7 @@ mod tests {
         let host = HostDirs::with_locks(root.path());
         let zone: Zone = "z".parse().unwrap();
         let domain = Domain::parse("note-0a1b2c.z", &zone).unwrap();
-        let run = "7".parse().unwrap();
-        let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
-            panic!("it is free")
-        };
+        let lock = DomainLock::of_test(&host, &domain);
         let mut unreadable = Vec::new();
         assert_eq!(domains(&host, &zone, &mut unreadable), BTreeSet::new());
         let owns = |name: &str| {

@@ -50,7 +50,6 @@ impl App {
 mod tests {
     use super::*;
     use crate::dirs::HostDirs;
-    use crate::lock::Attempt;
     use crate::name::Domain;
 
     #[test]
@@ -58,10 +57,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs::with_locks(root.path());
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
-        let run = "7".parse().unwrap();
-        let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
-            panic!("it is free")
-        };
+        let lock = DomainLock::of_test(&host, &domain);
         let mut app = App::new(Role::New, Rc::new(lock));
         app.meant = 2;
         app.told.set(2);

@@ -61,9 +61,7 @@ impl<'a> Body<'a> {
     }
 
     fn over(&self) -> &Over {
-        self.over
-            .as_ref()
-            .expect("the flow reads the canonical first")
+        self.over.as_ref().expect(CANONICAL_FIRST)
     }
 
     fn ready(&self) -> &Ready<'a> {
@@ -140,9 +138,7 @@ impl<'a> Body<'a> {
             }
             Role::Warm => {
                 let engine = self.engine.as_ref().expect("the flow connects first");
-                let over = self.over.as_mut();
-                let over = over.expect("the flow reads the canonical first");
-                over.lock(&self.run, engine).await
+                over_mut(&mut self.over).lock(&self.run, engine).await
             }
         }
     }
@@ -167,12 +163,12 @@ impl<'a> Body<'a> {
         ownership::claim(&ready.context, self.engine(), &apps).await
     }
 
-    async fn images(&mut self, role: Role) -> Result<End, RunError> {
+    async fn images(&mut self) -> Result<End, RunError> {
         let engine = self.engine.clone().expect("the flow connects first");
         let ready = self.ready_mut();
         let (context, plan, means) = (&ready.context, &ready.plan, &ready.means);
         let pulled = images::prepull(context, &engine, plan, &mut ready.needed, means).await?;
-        self.deploy_with(pulled, role).await
+        self.deploy_with(pulled, Role::New).await
     }
 
     async fn images_and_data(&mut self) -> Result<End, RunError> {
@@ -247,17 +243,20 @@ impl<'a> Body<'a> {
     }
 }
 
+const CANONICAL_FIRST: &str = "the flow reads the canonical first";
+
+/// As `Body::over`, beside a borrow of the rest.
+fn over_mut(over: &mut Option<Over>) -> &mut Over {
+    over.as_mut().expect(CANONICAL_FIRST)
+}
+
 impl Steps for Body<'_> {
     async fn step(&mut self, step: Step) -> Result<End, RunError> {
         match step {
             Step::Place => quick::check_place(&self.run)?,
             Step::Fetch => self.fetched = Some(fetch::fetch(&self.run).await?),
             Step::Canonical => return self.canonical().await,
-            Step::JudgeAsNew => {
-                let over = self.over.as_mut();
-                let over = over.expect("the flow reads the canonical first");
-                over.judge_as_new(&self.run).await?;
-            }
+            Step::JudgeAsNew => over_mut(&mut self.over).judge_as_new(&self.run).await?,
             Step::Judge => return self.judge().await,
             Step::Announce => self.ready_mut().announce(),
             Step::DryRun => return Ok(self.ready_mut().dry_run()),
@@ -272,14 +271,10 @@ impl Steps for Body<'_> {
             Step::Host => self.host().await?,
             Step::Sweep => sweep::sweep(&self.run, self.engine()).await,
             Step::Lock(role) => self.lock_apps(role).await?,
-            Step::Recover => {
-                let over = self.over.as_mut();
-                let over = over.expect("the flow reads the canonical first");
-                return over.recover(&self.run).await;
-            }
+            Step::Recover => return over_mut(&mut self.over).recover(&self.run).await,
             Step::Leftovers => self.leftovers().await?,
             Step::Claim => self.claim().await?,
-            Step::Images => return self.images(Role::New).await,
+            Step::Images => return self.images().await,
             Step::Data => self.over().begin(&self.run).await?,
             Step::ImagesAndData => return self.images_and_data().await,
             Step::Network => self.network().await?,

@@ -34,7 +34,6 @@ async fn remove(context: &Context<'_>, driver: &Driver, lock: &DomainLock) -> Re
     let deadline = Deadline::after(context.settings.teardown_budget);
     teardown::undeployed(context, driver.undeploy(lock).await);
     let (host, engine) = (&context.settings.host, &driver.site().engine);
-    // Its deploy may have run into its limit and been killed.
     // Others of the run may be on its network.
     let guests = made::guests(host, lock.domain(), &context.settings.zone);
     let kept = match &driver.site().means.shared {
@@ -42,6 +41,7 @@ async fn remove(context: &Context<'_>, driver: &Driver, lock: &DomainLock) -> Re
         _ => None,
     };
     let kept = kept.filter(|_| guests.is_ok_and(|guests| !guests.is_empty()));
+    // Its deploy may have run into its limit and been killed.
     let removal = app::remove_but(engine, host, lock, kept, Maker::CutOff, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());

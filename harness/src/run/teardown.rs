@@ -284,7 +284,6 @@ mod tests {
 
     use super::*;
     use crate::dirs::HostDirs;
-    use crate::lock::Attempt;
     use crate::name::Domain;
     use crate::swarm::teardown::tests::stuck;
 
@@ -306,16 +305,13 @@ mod tests {
         assert_eq!(*seen.borrow(), [EndSignal::Terminate, EndSignal::Hangup]);
     }
 
-    /// Its removal ends at the budget as well; whoever gave it up then would never say what is left.
+    /// Its removal ends at the budget as well; a caller that gave it up then would never say what is left.
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_left_at_the_end_of_the_budget_is_named_and_not_unknown() {
         let root = tempfile::tempdir().unwrap();
         let host = HostDirs::with_locks(root.path());
         let domain = Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
-        let run = "7".parse().unwrap();
-        let Ok(Attempt::Acquired(lock)) = DomainLock::try_acquire(&host, &domain, &run) else {
-            panic!("it is free")
-        };
+        let lock = DomainLock::of_test(&host, &domain);
         let engine = stuck(root.path(), domain.stack());
         let deadline = Deadline::after(Duration::from_millis(300));
         let work = async {
