@@ -13,7 +13,7 @@ pub mod proof;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::process::{Cmd, Finished, ProcessError, Processes};
+use engine::process::{Cmd, Finished, ProcessError, Processes};
 
 pub(crate) use output::bot_error;
 pub use output::clean;
@@ -443,7 +443,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::wait::{Deadline, Poll, WaitError, poll_until};
+    use engine::wait::{Deadline, Poll, WaitError, poll_until};
 
     /// The stand-in of the tests in a directory of its own, with `quirks` and a call that hangs.
     async fn stand_in(dir: &Path, quirks: &str, hang: &str) -> Result<Abra, AbraError> {
@@ -504,10 +504,10 @@ mod tests {
             hint.contains("`docker pull`") && hint.contains("--driver stack"),
             "{hint}"
         );
-        let child = crate::host_file::text(dir.path().join("fake/hangs")).unwrap();
+        let child = ground::host_file::text(dir.path().join("fake/hangs")).unwrap();
         let gone = || async {
             let stat = Path::new("/proc").join(&child).join("stat");
-            let stat = crate::host_file::text(stat).unwrap_or_default();
+            let stat = ground::host_file::text(stat).unwrap_or_default();
             Ok(if stat.is_empty() || stat.contains(") Z ") {
                 Poll::Ready(())
             } else {

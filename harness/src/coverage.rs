@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::dirs::HostDirs;
-use crate::error::chain;
 use crate::janitor::record::{SweepRecord, Sweeper, last};
 use crate::janitor::units::TIMER;
-use crate::name::Zone;
 use crate::report::human;
 use crate::watch::{self, Heartbeat, State};
+use engine::dirs::HostDirs;
+use ground::error::chain;
+use ground::name::Zone;
 
 /// How old the last sweep of a timer, a cron job or a person may be: six times the timer's interval.
 pub const TOO_OLD: Duration = Duration::from_secs(60 * 60);
@@ -225,13 +225,13 @@ mod tests {
             let claimed = watch::Watcher::claim(&host.state, zone.as_str(), TOO_OLD, watch::POLL);
             let seen = std::cell::RefCell::new(None);
             let looked = async {
-                let deadline = crate::wait::Deadline::after(Duration::from_secs(60));
+                let deadline = engine::wait::Deadline::after(Duration::from_secs(60));
                 let look = Duration::from_millis(5);
-                crate::wait::poll_until(deadline, look, || async {
+                engine::wait::poll_until(deadline, look, || async {
                     let swept = watch::state(&host.state).unwrap();
                     Ok::<_, std::convert::Infallible>(match swept {
-                        State::Healthy(beat) if beat.sweeps > 0 => crate::wait::Poll::Ready(()),
-                        state => crate::wait::Poll::NotYet(format!("{state:?}")),
+                        State::Healthy(beat) if beat.sweeps > 0 => engine::wait::Poll::Ready(()),
+                        state => engine::wait::Poll::NotYet(format!("{state:?}")),
                     })
                 })
                 .await

@@ -11,11 +11,11 @@ mod script;
 use std::fmt;
 use std::time::Duration;
 
-pub use crate::recipe::database::Kind;
 pub use hint::Hints;
+pub use recipe::database::Kind;
 
-use crate::swarm::{Engine, EngineError};
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use engine::swarm::{Engine, EngineError};
+use engine::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// How long one question may take, most of which is a database that is busy.
 const ASK_LIMIT: Duration = Duration::from_secs(60);

@@ -61,10 +61,10 @@ pub enum DemoError {
     },
     /// The engine failed.
     #[error(transparent)]
-    Engine(#[from] crate::swarm::EngineError),
+    Engine(#[from] engine::swarm::EngineError),
     /// A program failed.
     #[error(transparent)]
-    Process(#[from] crate::process::ProcessError),
+    Process(#[from] engine::process::ProcessError),
     /// Nothing to build the images from.
     #[error("the demo's images need a static busybox: there is none on this host, and {reason}")]
     NoBusybox {

@@ -5,7 +5,7 @@
 //! none, and the `proxy` network. Packages and daemons are [`crate::host::set_up`]'s.
 
 mod dirs;
-mod engine;
+mod docker;
 mod gateway;
 mod tools;
 
@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::coverage::Coverage;
-use crate::dirs::HostDirs;
-use crate::http::Gateway;
-use crate::name::Zone;
-use crate::process::{self, Processes};
 use crate::report::human;
-use crate::trust;
+use engine::dirs::HostDirs;
+use engine::http::Gateway;
+use engine::process::{self, Processes};
+use ground::name::Zone;
+use recipe::trust;
 
 /// What is examined.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ pub struct Applied {
 /// Looks at every precondition. The order is that in which a person would repair them.
 pub async fn examine(subject: &Subject) -> Vec<Check> {
     let (engine, tools) = futures_util::join!(
-        engine::checks(subject),
+        docker::checks(subject),
         tools::checks(&subject.processes, &subject.dirs)
     );
     let mut checks = engine.checks;
@@ -190,8 +190,8 @@ pub async fn apply(subject: &Subject, checks: &[Check]) -> Vec<Applied> {
             continue;
         };
         let result = match check.id {
-            "swarm" => engine::init_swarm(subject).await,
-            "proxy" => engine::create_proxy(subject).await,
+            "swarm" => docker::init_swarm(subject).await,
+            "proxy" => docker::create_proxy(subject).await,
             id => dirs::make(&subject.dirs, id),
         };
         applied.push(Applied {
@@ -208,7 +208,7 @@ pub async fn apply(subject: &Subject, checks: &[Check]) -> Vec<Applied> {
         applied.push(Applied {
             id: "proxy",
             command: crate::host::set_up::PROXY_COMMAND.to_owned(),
-            error: engine::create_proxy(subject).await.err(),
+            error: docker::create_proxy(subject).await.err(),
         });
     }
     applied
@@ -274,14 +274,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("grants.yml");
         assert_eq!(grants(None).status, Status::Ok);
-        crate::record::write_private(&file, b"sources: {}\n").unwrap();
+        engine::record::write_private(&file, b"sources: {}\n").unwrap();
         assert_eq!(
             grants(Some(&file)).status,
             Status::Ok,
             "{:?}",
             grants(Some(&file))
         );
-        crate::record::write_private(&file, b"sorces: {}\n").unwrap();
+        engine::record::write_private(&file, b"sorces: {}\n").unwrap();
         let check = grants(Some(&file));
         assert_eq!(check.status, Status::Fail, "{check:?}");
         assert!(check.found.contains("grants.yml:1:1"), "{check:?}");

@@ -14,23 +14,23 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::abra::AbraError;
-use crate::dirs::{HostDirs, RunDirs};
-use crate::lock::DomainLock;
-use crate::name::RecipeName;
-use crate::process::{ProcessError, Processes};
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::compose::ComposeError;
-use crate::recipe::compose::pace::Pace;
-use crate::recipe::release::Release;
-use crate::recipe::secret::{SecretError, SecretSpec};
-use crate::record::write_private;
-use crate::swarm::gateway::Gateway;
-use crate::swarm::holder::OwnVolumes;
-use crate::swarm::pins::Pins;
-use crate::swarm::service::StackState;
-use crate::swarm::{Engine, EngineError};
 use backup::{Fault, Room, Snapshot};
 pub use choice::{Choice, Chosen, NotGranted, choose};
+use engine::dirs::{HostDirs, RunDirs};
+use engine::lock::DomainLock;
+use engine::process::{ProcessError, Processes};
+use engine::record::write_private;
+use engine::swarm::gateway::Gateway;
+use engine::swarm::holder::OwnVolumes;
+use engine::swarm::service::StackState;
+use engine::swarm::{Engine, EngineError};
+use ground::name::RecipeName;
+use ground::pins::Pins;
+use recipe::backup::BackupPlan;
+use recipe::compose::ComposeError;
+use recipe::compose::pace::Pace;
+use recipe::release::Release;
+use recipe::secret::{SecretError, SecretSpec};
 use stack::{Means, StackDriver, Stamp};
 
 /// Why an app could not be made or deployed.
@@ -48,7 +48,7 @@ pub enum DriverError {
     },
     /// The policy of this host is against it.
     #[error(transparent)]
-    Policy(#[from] crate::policy::Refused),
+    Policy(#[from] recipe::policy::Refused),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -60,7 +60,7 @@ pub enum DriverError {
     Abra(AbraError),
     /// abra's checkout of the recipe cannot be put right.
     #[error(transparent)]
-    Git(#[from] crate::git::GitError),
+    Git(#[from] ground::git::GitError),
     /// A compose file cannot be rewritten.
     #[error(transparent)]
     Compose(#[from] ComposeError),
@@ -69,7 +69,7 @@ pub enum DriverError {
     Secret(#[from] SecretError),
     /// It cannot be written down what is about to be made.
     #[error(transparent)]
-    Made(#[from] crate::made::MadeError),
+    Made(#[from] engine::made::MadeError),
     /// A secret with `generate=false` was not supplied.
     #[error("secret `{secret}` is `generate=false`, and no value was supplied")]
     NotSupplied {

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::finding::Finding;
-use crate::lint::Lint;
-use crate::outcome::{
+use engine::process::Usage;
+use ground::finding::Finding;
+use ground::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
-use crate::policy::Violation;
-use crate::process::Usage;
-use crate::trust::TrustView;
+use recipe::lint::Lint;
+use recipe::policy::Violation;
+use recipe::trust::TrustView;
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]

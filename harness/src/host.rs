@@ -8,7 +8,7 @@ pub mod set_up;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::process::{Cmd, Processes};
+use engine::process::{Cmd, Processes};
 
 pub use ipvs::{Ipvs, ipvs};
 pub use set_up::{SetUp, SetUpError, Step, set_up};

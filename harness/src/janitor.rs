@@ -15,16 +15,16 @@ use std::time::{Duration, SystemTime};
 pub use dead::DeadRun;
 
 use crate::abra::Abra;
-use crate::app;
-use crate::dirs::HostDirs;
-use crate::lock::{Attempt, DomainLock, Left, LockError, Probe};
-use crate::made;
-use crate::name::{Domain, RunId, Zone};
-use crate::outcome::Residual;
-use crate::swarm::teardown::{IN_FLIGHT, Maker};
-use crate::swarm::{Engine, EngineError};
-use crate::wait::{Deadline, pause, retry_while};
 use crate::warm::{self, Recovered};
+use engine::app;
+use engine::dirs::HostDirs;
+use engine::lock::{Attempt, DomainLock, Left, LockError, Probe};
+use engine::made;
+use engine::swarm::teardown::{IN_FLIGHT, Maker};
+use engine::swarm::{Engine, EngineError};
+use engine::wait::{Deadline, pause, retry_while};
+use ground::name::{Domain, RunId, Zone};
+use ground::outcome::Residual;
 
 /// How long the removal of one orphan may take.
 const REAP_LIMIT: Duration = Duration::from_secs(120);
@@ -192,7 +192,7 @@ pub async fn sweep_with(
                     .iter()
                     .filter_map(|name| Domain::parse(name, zone).ok()),
             ),
-            Err(error) => sweep.unreadable.push(crate::error::chain(&error)),
+            Err(error) => sweep.unreadable.push(ground::error::chain(&error)),
         }
     }
     // Their lock files could not be used; it has been said.
@@ -254,7 +254,7 @@ pub async fn rest_warm_apps(
 ) {
     match warm::recover_all(engine, host, zone, run, dry_run).await {
         Ok(findings) => sweep.warm = findings,
-        Err(error) => sweep.unreadable.push(crate::error::chain(&error)),
+        Err(error) => sweep.unreadable.push(ground::error::chain(&error)),
     }
 }
 
@@ -445,11 +445,7 @@ mod tests {
             assert_eq!(probe, Probe::Free, "{decision:?}");
             decision
         };
-        let decision = reap(&crate::swarm::teardown::tests::stuck(
-            root.path(),
-            domain.stack(),
-        ))
-        .await;
+        let decision = reap(&engine::swarm::testing::stuck(root.path(), domain.stack())).await;
         let Decision::Incomplete(left) = decision else {
             panic!("{decision:?}")
         };
@@ -466,7 +462,7 @@ mod tests {
         let engine = Engine::gone(root.path());
         let path = host.lock_file(&domain);
         std::fs::write(&path, "").unwrap();
-        let look = crate::host_file::open(&path).unwrap();
+        let look = ground::host_file::open(&path).unwrap();
         #[expect(clippy::disallowed_methods, reason = "as a look does")]
         look.try_lock_shared().unwrap();
         let decide = |ms| decide_within(Duration::from_millis(ms), &engine, &host, &domain, &run);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 
-use crate::name::Domain;
+use ground::name::Domain;
 
 /// Has this process and its children make files for its user alone: nothing of a run is another's to read, not even
 /// while it goes on. What others must read gets its mode where it is made (lock files, records of sweeps and watchers,
@@ -48,7 +48,7 @@ pub enum Note {
 /// Returns the domains among `notes` that are run apps of `zone`, the last first, in the order in which they can be
 /// removed: a run notes its app before those that it needs, and these are on its network. Anything else is never touched.
 #[must_use]
-fn domains(notes: &[Note], zone: &crate::name::Zone) -> Vec<Domain> {
+fn domains(notes: &[Note], zone: &ground::name::Zone) -> Vec<Domain> {
     notes
         .iter()
         .rev()

@@ -13,15 +13,15 @@ use jiff::Timestamp;
 pub(crate) use mark::Mark;
 use serde::{Deserialize, Serialize};
 
-use crate::dirs::{HostDirs, RunDirs};
 use crate::event::{Consumer, Event, PlannedDependency, RunStarted};
-use crate::host_file;
-use crate::lock::{DomainLock, LockError, Probe, SectionLock, probe};
-use crate::name::{Domain, Zone};
-use crate::outcome::{Phase, Status};
-use crate::process::Identity;
-use crate::record::{Durability, replace};
-use crate::trust::TrustView;
+use engine::dirs::{HostDirs, RunDirs};
+use engine::lock::{DomainLock, LockError, Probe, SectionLock, probe};
+use engine::process::Identity;
+use engine::record::{Durability, replace};
+use ground::host_file;
+use ground::name::{Domain, Zone};
+use ground::outcome::{Phase, Status};
+use recipe::trust::TrustView;
 
 /// What a run that is alive says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,7 +223,7 @@ pub fn list(host: &HostDirs) -> Roster {
         roster.unreadable.push(format!(
             "`{}`: {}",
             path.display(),
-            crate::error::chain(error)
+            ground::error::chain(error)
         ));
     };
     let entries = match host_file::entries(&host.runs) {
@@ -298,7 +298,7 @@ fn read(path: &Path) -> io::Result<Option<LiveRun>> {
 mod tests {
     use super::*;
     use crate::event::Planned;
-    use crate::outcome::DependencyOutcome;
+    use ground::outcome::DependencyOutcome;
 
     fn started(dirs: &RunDirs) -> Event {
         Event::RunStarted(Box::new(RunStarted {
@@ -414,10 +414,10 @@ mod tests {
             .args(["sleep", "600"])
             .spawn()
             .unwrap();
-        let limit = crate::wait::Deadline::after(Duration::from_secs(60));
+        let limit = engine::wait::Deadline::after(Duration::from_secs(60));
         while !path.exists() || SectionLock::try_acquire(&path).unwrap().is_some() {
             assert!(!limit.passed(), "no look came");
-            crate::wait::pause(Duration::from_millis(5)).await;
+            engine::wait::pause(Duration::from_millis(5)).await;
         }
         let (lock, ()) = futures_util::join!(hold(&dirs), async {
             // The run has tried for the first time.

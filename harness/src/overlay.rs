@@ -9,18 +9,18 @@ pub mod previous;
 
 use std::path::{Path, PathBuf};
 
-use crate::declared::error::DeclaredError;
-use crate::declared::file::DeclaredFile;
-use crate::declared::read::{self, Read};
-use crate::declared::{self, Declared};
-use crate::host_file;
-use crate::name::RecipeName;
-use crate::recipe::compose::ComposeError;
-use crate::source_tree::{Kind, SourceFileError, SourceTree};
-use crate::suite::{self, Layer, Origin, Suite, SuiteError, layer};
-use crate::trust::Trust;
+use crate::suite::{self, Layer, Origin, Suite, SuiteError};
 use environment::Tuning;
+use ground::host_file;
+use ground::name::RecipeName;
+use ground::source_tree::{Kind, SourceFileError, SourceTree};
 use previous::Repair;
+use recipe::compose::ComposeError;
+use recipe::declared::error::DeclaredError;
+use recipe::declared::file::DeclaredFile;
+use recipe::declared::read::{self, Read};
+use recipe::declared::{self, Declared};
+use recipe::trust::Trust;
 
 /// Why an overlay cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +149,7 @@ pub struct Found {
 pub fn find(places: Places<'_>) -> Result<Found, OverlayError> {
     let mut found = Found::default();
     let tree = SourceTree::open(places.tree)?;
-    if tree.kind(layer::IN_TREE)? == Some(Kind::Directory) {
+    if tree.kind(recipe::TESTS)? == Some(Kind::Directory) {
         if places.trust.may_run_code() {
             found.add(Layer::Tree(&tree), places)?;
         } else {
@@ -222,7 +222,7 @@ pub fn survey(dir: &Path, name: Option<&str>) -> Result<Survey, OverlayError> {
 /// Returns the text of a file of `layer`, if there is one.
 fn text(layer: Layer<'_>, name: &str) -> Result<Option<String>, OverlayError> {
     let dir = match layer {
-        Layer::Tree(tree) => return Ok(tree.text(Path::new(layer::IN_TREE).join(name))?),
+        Layer::Tree(tree) => return Ok(tree.text(Path::new(recipe::TESTS).join(name))?),
         Layer::Dir(_, dir) => dir,
     };
     if !is_there(layer, name)? {
@@ -238,7 +238,7 @@ fn text(layer: Layer<'_>, name: &str) -> Result<Option<String>, OverlayError> {
 /// Returns whether `layer` has something of this name.
 fn is_there(layer: Layer<'_>, name: &str) -> Result<bool, OverlayError> {
     Ok(match layer {
-        Layer::Tree(tree) => tree.kind(Path::new(layer::IN_TREE).join(name))?.is_some(),
+        Layer::Tree(tree) => tree.kind(Path::new(recipe::TESTS).join(name))?.is_some(),
         Layer::Dir(_, dir) => std::fs::symlink_metadata(dir.join(name)).is_ok(),
     })
 }
@@ -246,7 +246,7 @@ fn is_there(layer: Layer<'_>, name: &str) -> Result<bool, OverlayError> {
 /// Returns how errors call a file: an overlay's by its path, a recipe's by the path in its repository.
 fn shown(layer: Layer<'_>, name: &str) -> String {
     match layer {
-        Layer::Tree(_) => format!("{}/{name}", layer::IN_TREE),
+        Layer::Tree(_) => format!("{}/{name}", recipe::TESTS),
         Layer::Dir(_, dir) => dir.join(name).display().to_string(),
     }
 }

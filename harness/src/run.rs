@@ -55,21 +55,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::dirs::{DirsError, RunDirs};
-use crate::error::chain;
 use crate::event::{Event, Events, RunFinished, RunStarted};
 use crate::lifetime::Note;
 use crate::lifetime::worker::{EndSignal, Notes, Signals};
 use crate::live;
-use crate::outcome::Verdict;
-use crate::process::{Processes, Usage, cgroup};
 use crate::report::log::RunLog;
 use crate::report::recorder::Recorder;
 use crate::report::redact::Redactor;
-use crate::wait::{Deadline, Stopwatch};
 use body::Body;
 use context::{Context, Held};
+use engine::dirs::{DirsError, RunDirs};
+use engine::process::{Processes, Usage, cgroup};
+use engine::wait::{Deadline, Stopwatch};
 pub use error::{AnyError, RunError};
+use ground::error::chain;
+use ground::outcome::Verdict;
 use plan::Subject;
 use settings::{Keep, Settings};
 use step::End;
@@ -111,7 +111,7 @@ pub async fn run(
         ("state directory", &settings.host.state),
         ("lock directory", &settings.host.locks),
     ] {
-        crate::dirs::ensure_writable(what, path)?;
+        engine::dirs::ensure_writable(what, path)?;
     }
     let dirs = RunDirs::create(&settings.host, &settings.run_id)?;
     notes.tell(&Note::Run {

@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::outcome::{Stage, TestOutcome};
-use crate::process::{ProcessError, Processes};
 use crate::report::redact::Redactor;
-use crate::source_tree::SourceFileError;
+use engine::process::{ProcessError, Processes};
+use ground::outcome::{Stage, TestOutcome};
+use ground::source_tree::SourceFileError;
 
 mod again;
 mod execute;

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use crate::dirs::HostDirs;
-use crate::error::chain;
-use crate::git::fetch::{FetchError, tag_names};
-use crate::git::source::Source;
-use crate::git::token::Token;
 use crate::janitor;
 use crate::lifetime::worker::{EndSignal, Signals};
-use crate::name::{RecipeName, RunId, Zone};
-use crate::process::{Cmd, Processes};
-use crate::recipe::version::{TagList, Version};
 use crate::run::settings::{Published, TEARDOWN_BUDGET};
-use crate::swarm::Engine;
 use crate::warm::canonical::Place;
 use crate::warm::{Recovered, WarmError};
+use engine::dirs::HostDirs;
+use engine::process::{Cmd, Processes};
+use engine::swarm::Engine;
+use ground::error::chain;
+use ground::git::fetch::{FetchError, tag_names};
+use ground::git::source::Source;
+use ground::git::token::Token;
+use ground::name::{RecipeName, RunId, Zone};
+use recipe::version::{TagList, Version};
 
 /// Everything that a sweep was asked to do.
 #[derive(Debug)]

@@ -19,15 +19,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::app;
-use crate::dirs::HostDirs;
-use crate::lock::{Attempt, DomainLock, LockError, Probe};
-use crate::name::{Domain, NameError, RecipeName, RunId, Zone};
-use crate::outcome::Residual;
-use crate::swarm::teardown::Maker;
-use crate::swarm::{Engine, EngineError};
-use crate::wait::Deadline;
 use canonical::{Canonical, Place, Status};
+use engine::app;
+use engine::dirs::HostDirs;
+use engine::lock::{Attempt, DomainLock, LockError, Probe};
+use engine::swarm::teardown::Maker;
+use engine::swarm::{Engine, EngineError};
+use engine::wait::Deadline;
+use ground::name::{Domain, NameError, RecipeName, RunId, Zone};
+use ground::outcome::Residual;
 use snapshot::Verified;
 
 /// How long an undeploy may take; it is the janitor's limit for an orphan.
@@ -397,7 +397,7 @@ pub async fn recover_all(
     run: &RunId,
     dry_run: bool,
 ) -> Result<Vec<(String, Recovered)>, WarmError> {
-    let entries = match crate::host_file::entries(&host.warm) {
+    let entries = match ground::host_file::entries(&host.warm) {
         Ok(entries) => entries,
         // A host that never had a canonical.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -422,8 +422,8 @@ pub async fn recover_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::teardown::tests::late;
     use canonical::SnapshotRef;
+    use engine::swarm::testing::late;
 
     #[tokio::test(flavor = "current_thread")]
     async fn an_unfinished_warm_app_of_another_zone_is_left_to_its_janitor() {
@@ -449,7 +449,7 @@ mod tests {
             let found = sweep(dry_run).await;
             assert!(found.is_empty(), "{found:?}");
         }
-        assert_eq!(crate::host_file::entries(&host.locks).unwrap().count(), 0);
+        assert_eq!(ground::host_file::entries(&host.locks).unwrap().count(), 0);
         // What is no name of this warm app at all is not passed over, nor is our own.
         record("notes.ci.theirs");
         assert!(matches!(

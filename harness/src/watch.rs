@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub use arm::{ArmError, Armed, arm};
 
-use crate::host_file;
-use crate::lock::{LockError, Probe, SectionLock, probe};
-use crate::process::{Identity, Process};
-use crate::record::replace_shared;
-use crate::wait::{Deadline, pause, retry_while};
+use engine::lock::{LockError, Probe, SectionLock, probe};
+use engine::process::{Identity, Process};
+use engine::record::replace_shared;
+use engine::wait::{Deadline, pause, retry_while};
+use ground::host_file;
 
 /// How often a watcher looks at its lock and says that it lives.
 pub const POLL: Duration = Duration::from_secs(10);
@@ -253,7 +253,7 @@ impl Watcher {
         poll: Duration,
     ) -> Result<Option<Self>, WatchError> {
         std::fs::create_dir_all(state).map_err(system(format!("make `{}`", state.display())))?;
-        crate::lock::refuse_network_file_system(state)?;
+        engine::lock::refuse_network_file_system(state)?;
         let taken = retry_while(
             Deadline::after(LOOKED_AT),
             Duration::from_millis(7),

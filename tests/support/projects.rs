@@ -81,7 +81,7 @@ impl Proposal {
             domain,
             images: Vec::new(),
             schema: schema.to_owned(),
-            pins: harness::swarm::pins::Pins::default(),
+            pins: harness::pins::Pins::default(),
         };
         policy::judge(resolved, stack, &terms).ok()
     }

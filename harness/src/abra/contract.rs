@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::proof::Proof;
 use super::{Abra, AbraError, output};
-use crate::dirs::HostDirs;
-use crate::process::{Cmd, Processes};
+use engine::dirs::HostDirs;
+use engine::process::{Cmd, Processes};
 
 /// How an assumption stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Abra;
-use crate::dirs;
-use crate::hash::HashWriter;
-use crate::host_file;
-use crate::record::{self, Durability};
+use engine::dirs;
+use engine::hash::HashWriter;
+use engine::record::{self, Durability};
+use ground::host_file;
 
 /// What tells one abra from another. A wrapper script has the content of the script alone, therefore the version, which
 /// the program itself says.

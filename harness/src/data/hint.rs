@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Kind;
-use crate::recipe::database;
+use recipe::database;
 
 /// What is known of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The script that a container is asked with, and its answers.
 
 use super::{Answer, Database, Kind, Question, Said, Wish};
-use crate::name::legible;
+use ground::name::legible;
 
 /// What every kind shares, one file per kind, and the part that begins.
 const PARTS: [&str; 7] = [

@@ -20,11 +20,11 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::DemoError;
-use crate::host_file;
-use crate::process::{Cmd, Processes};
-use crate::record;
-use crate::swarm::Engine;
-use crate::swarm::host::Import;
+use engine::process::{Cmd, Processes};
+use engine::record;
+use engine::swarm::Engine;
+use engine::swarm::host::Import;
+use ground::host_file;
 
 /// The images' name without their tags.
 const REPO: &str = "recipe-ci/notes";
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_program_is_static_when_it_names_no_interpreter() {
-        assert!(!is_static(&crate::host_file::bytes("/bin/sh").unwrap()));
+        assert!(!is_static(&ground::host_file::bytes("/bin/sh").unwrap()));
         assert!(!is_static(b"#!/bin/sh\n"));
         assert!(!is_static(b"\x7fELF\x02\x01"));
         let mut elf = vec![0_u8; 0x40 + 0x38];

@@ -7,9 +7,9 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Check, Status, in_full};
-use crate::dirs::{HostDirs, ensure_writable};
-use crate::lock;
-use crate::name::{OBJECT_NAME_LIMIT, Zone};
+use engine::dirs::{HostDirs, ensure_writable};
+use engine::lock;
+use ground::name::{OBJECT_NAME_LIMIT, Zone};
 
 const GIB: u64 = 1 << 30;
 

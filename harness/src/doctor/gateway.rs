@@ -1,10 +1,10 @@
 //! The gateway: whether it can be used, and whether it can still hear the engine.
 
 use super::{Check, Status, in_full};
-use crate::http::{Gateway, Http};
-use crate::name::{Domain, Zone};
-use crate::swarm::Engine;
-use crate::swarm::host::HostFacts;
+use engine::http::{Gateway, Http};
+use engine::swarm::Engine;
+use engine::swarm::host::HostFacts;
+use ground::name::{Domain, Zone};
 
 /// The first engine that no longer answers clients of the old API.
 const STRICT_ENGINE: u32 = 29;
@@ -95,14 +95,14 @@ mod tests {
     async fn a_traefik_that_runs_and_cannot_ask_this_engine_is_warned_of() {
         for (version, warned) in [("29.0.0", true), ("28.5.2", false)] {
             let dir = tempfile::tempdir().unwrap();
-            let engine = crate::swarm::testing::engine(dir.path(), |request| {
+            let engine = engine::swarm::testing::engine(dir.path(), |request| {
                 let containers = r#"[{"Image": "recipe-ci/notes:1"}, {"Image": "traefik:v3.6.0"}]"#;
                 assert!(request.contains("/containers/json"), "{request}");
                 (200, containers.to_owned())
             });
             let facts = HostFacts {
                 version: version.to_owned(),
-                ..super::super::engine::tests::facts(crate::swarm::host::Membership::Manager)
+                ..super::super::docker::tests::facts(engine::swarm::host::Membership::Manager)
             };
             let check = old_traefik(&engine, &facts).await;
             let found = check.map(|check| (check.status, check.found.contains("`traefik:v3.6.0`")));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{Check, Status};
 use crate::abra::proof::{COMMAND, Proof};
 use crate::abra::{Abra, AbraError};
-use crate::dirs::HostDirs;
 use crate::host::{self, Ipvs};
-use crate::process::{Cmd, Processes};
+use engine::dirs::HostDirs;
+use engine::process::{Cmd, Processes};
 
 /// How long a program may take to say its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(60);
@@ -193,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, body) in programs {
             let path = dir.path().join(name);
-            crate::process::write_program(&path, &format!("#!/bin/sh\n{body}\n"));
+            engine::process::write_program(&path, &format!("#!/bin/sh\n{body}\n"));
         }
         let path = BTreeMap::from([("PATH".into(), dir.path().as_os_str().to_owned())]);
         (dir, Processes::new(path))

@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::host_file;
-use crate::lock::DomainLock;
-use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup};
-use crate::swarm::holder::OwnVolumes;
-use crate::swarm::service::StackState;
-use crate::swarm::{Engine, EngineError};
-use crate::trust::Level;
+use engine::lock::DomainLock;
+use engine::swarm::holder::OwnVolumes;
+use engine::swarm::service::StackState;
+use engine::swarm::{Engine, EngineError};
+use ground::host_file;
 use reading::{examine, read_part, steadily};
+use recipe::backup::{BackupPaths, BackupPlan, ServiceHooks, VolumeBackup};
+use recipe::trust::Level;
 
 /// How long one hook may run.
 const HOOK_LIMIT: Duration = Duration::from_secs(900);

@@ -7,16 +7,16 @@ use super::stack::{HostTraits, StackDriver};
 use super::{Driver, DriverError, Site};
 use crate::abra::proof::{COMMAND, Proof};
 use crate::abra::{Abra, AbraError};
-use crate::dirs::HostDirs;
-use crate::git::GitError;
-use crate::lock::DomainLock;
-use crate::name::RecipeName;
-use crate::process::Processes;
-use crate::recipe::compose::pace::Pace;
-use crate::recipe::compose::shared::{Own, SharedNetwork};
-use crate::recipe::release::Release;
-use crate::trust::grant::GrantedDriver;
-use crate::trust::{Level, Trust};
+use engine::dirs::HostDirs;
+use engine::lock::DomainLock;
+use engine::process::Processes;
+use ground::git::GitError;
+use ground::name::RecipeName;
+use recipe::compose::pace::Pace;
+use recipe::compose::shared::{Own, SharedNetwork};
+use recipe::release::Release;
+use recipe::trust::grant::GrantedDriver;
+use recipe::trust::{Level, Trust};
 
 /// Which driver was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

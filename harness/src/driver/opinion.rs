@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::stack::HostTraits;
-use crate::process::{Cmd, Processes};
-use crate::recipe::compose::Location;
-use crate::recipe::release::Release;
+use engine::process::{Cmd, Processes};
+use recipe::compose::Location;
+use recipe::release::Release;
 
 /// How long the client may take; it reads a few files.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::name::StackName;
-use crate::recipe::compose::resolve::Resolved;
-use crate::swarm::service::familiar_image;
-use crate::swarm::spec::{StackSpec, kept};
+use engine::swarm::service::familiar_image;
+use engine::swarm::spec::{StackSpec, kept};
+use ground::name::StackName;
+use recipe::compose::resolve::Resolved;
 
 /// How many differences a message names.
 const SHOWN: usize = 10;

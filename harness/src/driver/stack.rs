@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use super::readback::{self, Deployer};
 use super::{DriverError, Site};
-use crate::lock::DomainLock;
-use crate::name::{RecipeName, StackName};
-use crate::policy::{self, Judged, Refused, Terms};
-use crate::process::Cmd;
-use crate::recipe::compose::ComposeError;
-use crate::recipe::compose::pace::Pace;
-use crate::recipe::compose::resolve::{Deployment, Resolved, as_yaml};
-use crate::recipe::compose::shared::SharedNetwork;
-use crate::recipe::release::Release;
-use crate::recipe::secret::{self, SecretSpec};
+use engine::lock::DomainLock;
+use engine::process::Cmd;
+use ground::name::{RecipeName, StackName};
+use recipe::compose::ComposeError;
+use recipe::compose::pace::Pace;
+use recipe::compose::resolve::{Deployment, Resolved, as_yaml};
+use recipe::compose::shared::SharedNetwork;
+use recipe::policy::{self, Judged, Refused, Terms};
+use recipe::release::Release;
+use recipe::secret::{self, SecretSpec};
 
 /// How long `docker stack deploy` may take; it only hands the stack to the engine.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(120);
@@ -321,7 +321,7 @@ fn labels(stack: &str, stamp: &Stamp, release: &Release) -> BTreeMap<String, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::release::{Additions, AppName, Tree};
+    use recipe::release::{Additions, AppName, Tree};
 
     #[test]
     fn app_gets_what_the_files_are_interpolated_with() {
@@ -354,7 +354,7 @@ mod tests {
         };
         let recipe: RecipeName = "x".parse().unwrap();
         let zone = "ci.localhost".parse().unwrap();
-        let domain = crate::name::Domain::parse("x-012345.ci.localhost", &zone).unwrap();
+        let domain = ground::name::Domain::parse("x-012345.ci.localhost", &zone).unwrap();
         let app = AppName {
             recipe: &recipe,
             domain: &domain,

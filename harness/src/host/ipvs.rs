@@ -13,7 +13,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
-use crate::host_file;
+use ground::host_file;
 
 /// Whether the kernel has IPVS, without which service addresses and ingress ports lead nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,20 +2,20 @@
 //!
 //! Every step looks first and changes only what is missing, so it may be called again at any time. It never
 //! touches an engine that answers, nor a swarm that exists. It must be called before this process becomes a
-//! child subreaper, see [`crate::process`]'s daemons.
+//! child subreaper, see [`engine::process`]'s daemons.
 
-mod engine;
+mod docker;
 
 use std::time::Duration;
 
 use crate::demo::{self, DemoError, Origin};
-use crate::dirs::{DirsError, HostDirs, ensure_writable};
-use crate::process::{ProcessError, Processes};
-use crate::swarm::host::Membership;
-use crate::swarm::{Engine, EngineError};
+use engine::dirs::{DirsError, HostDirs, ensure_writable};
+use engine::process::{ProcessError, Processes};
+use engine::swarm::host::Membership;
+use engine::swarm::{Engine, EngineError};
 
 /// The overlay network that Co-op Cloud's recipes share with their gateway.
-pub const PROXY: &str = crate::recipe::compose::shared::PROXY;
+pub const PROXY: &str = recipe::compose::shared::PROXY;
 
 /// What a person types to make it.
 pub const PROXY_COMMAND: &str = "docker network create --driver overlay proxy";
@@ -146,8 +146,8 @@ pub async fn set_up(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<()
     ] {
         ensure_writable(what, path)?;
     }
-    let engine = engine::ready(set_up, progress).await?;
-    engine::client(set_up, progress).await?;
+    let engine = docker::ready(set_up, progress).await?;
+    docker::client(set_up, progress).await?;
     swarm(&engine, progress).await?;
     network(&engine, progress).await?;
     images(set_up, &engine, progress).await

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::dirs::HostDirs;
-use crate::error::chain;
-use crate::made;
-use crate::name::{Domain, Zone};
-use crate::swarm::object::Object;
-use crate::swarm::{Engine, EngineError};
+use engine::dirs::HostDirs;
+use engine::made;
+use engine::swarm::object::Object;
+use engine::swarm::{Engine, EngineError};
+use ground::error::chain;
+use ground::name::{Domain, Zone};
 
 /// What a look over the host found.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) async fn of_zone(
 fn of_env_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> BTreeSet<Domain> {
     let mut found = BTreeSet::new();
     let servers = host.abra.join("servers");
-    let entries = match crate::host_file::entries(&servers) {
+    let entries = match ground::host_file::entries(&servers) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return found,
         Err(error) => {
@@ -83,7 +83,7 @@ fn of_env_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> B
         // What cannot be told from a directory is not taken for a file.
         let files = match std::fs::metadata(&path) {
             Ok(meta) if !meta.is_dir() => continue,
-            Ok(_) => crate::host_file::entries(&path),
+            Ok(_) => ground::host_file::entries(&path),
             Err(error) => Err(error),
         };
         match files {
@@ -130,7 +130,7 @@ mod tests {
     fn candidates_are_labelled_objects_of_run_apps_of_the_zone_and_nothing_else() {
         let of = |label: Option<&str>, name: &str, zone: &str| {
             let object = Object {
-                kind: crate::swarm::object::Kind::Service,
+                kind: engine::swarm::object::Kind::Service,
                 id: "1".to_owned(),
                 name: name.to_owned(),
                 namespace: label.map(str::to_owned),

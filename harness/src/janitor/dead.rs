@@ -15,13 +15,13 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::candidates::readable;
-use crate::dirs::{HostDirs, RunDirs};
-use crate::error::chain;
-use crate::host_file;
 use crate::live::Mark;
-use crate::lock::{LockError, Probe, file, probe, refuse_network_file_system};
-use crate::process::cgroup::Group;
-use crate::process::{RUN_MARK, end_marked, search};
+use engine::dirs::{HostDirs, RunDirs};
+use engine::lock::{LockError, Probe, file, probe, refuse_network_file_system};
+use engine::process::cgroup::Group;
+use engine::process::{RUN_MARK, end_marked, search};
+use ground::error::chain;
+use ground::host_file;
 
 /// A run whose processes are dead, and what became of what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

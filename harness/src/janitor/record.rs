@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Decision, Sweep};
-use crate::name::Zone;
-use crate::record::{overwrite, read_overwritten};
+use engine::record::{overwrite, read_overwritten};
+use ground::name::Zone;
 
 /// Who swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

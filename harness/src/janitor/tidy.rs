@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use super::candidates::{self, readable};
 use super::{Decision, Finding, Sweep};
-use crate::dirs::HostDirs;
-use crate::error::chain;
-use crate::lock::{DomainLock, Left, refuse_network_file_system};
-use crate::name::{Domain, Zone};
-use crate::swarm::{Engine, EngineError};
+use engine::dirs::HostDirs;
+use engine::lock::{DomainLock, Left, refuse_network_file_system};
+use engine::swarm::{Engine, EngineError};
+use ground::error::chain;
+use ground::name::{Domain, Zone};
 
 /// How many lock files are tidied with one listing of the engine, at the most.
 const TIDY_BATCH: u64 = 4096;
@@ -53,7 +53,7 @@ pub(super) async fn tidy(
 
 /// Returns the domains of the lock files of run apps.
 fn lock_files(host: &HostDirs, zone: &Zone, unreadable: &mut Vec<String>) -> Vec<Domain> {
-    let entries = match crate::host_file::entries(&host.locks) {
+    let entries = match ground::host_file::entries(&host.locks) {
         Ok(entries) => entries,
         Err(error) => {
             unreadable.push(format!("`{}`: {error}", host.locks.display()));

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host_file;
-use crate::process::{Cmd, ProcessError, Processes};
-use crate::record;
+use engine::process::{Cmd, ProcessError, Processes};
+use engine::record;
+use ground::host_file;
 
 /// The service, which sweeps once.
 pub const SERVICE: &str = "recipe-ci-janitor.service";

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use super::supervisor::Ended;
 use super::{Note, domains};
-use crate::dirs::RunDirs;
-use crate::error::chain;
 use crate::janitor::{self, Decision};
-use crate::name::RecipeName;
-use crate::outcome::{Residual, Verdict};
-use crate::process;
 use crate::report::file::{Closing, close_as_orphaned};
 use crate::run::settings::Settings;
-use crate::swarm::Engine;
-use crate::wait::{Deadline, retry_while};
 use crate::warm::{self, Recovered};
+use engine::dirs::RunDirs;
+use engine::process;
+use engine::swarm::Engine;
+use engine::wait::{Deadline, retry_while};
+use ground::error::chain;
+use ground::name::RecipeName;
+use ground::outcome::{Residual, Verdict};
 
 /// How long another process may hold the lock of a dead worker's app before the supervisor leaves the app to it.
 const HELD_LIMIT: Duration = Duration::from_secs(5);

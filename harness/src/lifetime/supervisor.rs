@@ -17,9 +17,9 @@ use rustix::process::{WaitOptions, waitpid};
 
 use super::Note;
 use super::worker::{Notes, WorkerError};
-use crate::process;
-use crate::sys::{self, OwnStatus};
-use crate::wait::Deadline;
+use engine::process;
+use engine::sys::{self, OwnStatus};
+use engine::wait::Deadline;
 
 /// What a worker may take beyond deadline and teardown budget before it counts as wedged.
 const WEDGED_AFTER: Duration = Duration::from_secs(30);
@@ -317,7 +317,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::wait::Stopwatch;
+    use engine::wait::Stopwatch;
 
     /// Starts a program that stays, and stops it: it hears of no signal but SIGKILL.
     fn stopped() -> Pid {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::Note;
 
-use crate::host_file;
+use ground::host_file;
 
 /// Why a worker refuses to work.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,7 @@ impl Signals {
     /// # Errors
     /// What the system says when a handler cannot be installed.
     pub fn listen() -> std::io::Result<Self> {
-        crate::signal_thread::is_here();
+        ground::signal_thread::is_here();
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -7,12 +7,12 @@ use std::path::Path;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::dirs::RunDirs;
-use crate::host_file;
-use crate::lock::SectionLock;
-use crate::process::cgroup::Group;
-use crate::process::{Identity, RUN_MARK};
-use crate::record::{Durability, replace};
+use engine::dirs::RunDirs;
+use engine::lock::SectionLock;
+use engine::process::cgroup::Group;
+use engine::process::{Identity, RUN_MARK};
+use engine::record::{Durability, replace};
+use ground::host_file;
 
 /// How many bytes of chance a token has. A run's id is used again once its directory is gone; a token never.
 const TOKEN_BYTES: usize = 16;

@@ -10,18 +10,15 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::OverlayError;
-use crate::host_file;
-use crate::recipe::compose::model::Service;
-use crate::recipe::compose::{Location, Project, locate, yaml};
-use crate::source_tree::SourceTree;
 use crate::suite::Origin;
+use ground::host_file;
+use ground::source_tree::SourceTree;
+use recipe::compose::model::Service;
+use recipe::compose::{Location, Project, locate, yaml};
+use recipe::release::COPY_PREFIX;
 
 /// The name of the file.
 pub const FILE_NAME: &str = "compose.ccci.yml";
-
-/// What the copies beside a recipe's own compose files are called: their names begin so. Not with `compose`: abra
-/// lints every `compose*.yml` of the version that it deploys, and a copy has no images.
-pub const COPY_PREFIX: &str = "ccci.compose-";
 
 /// Keys of a service that say how it runs here, not what it is.
 const SERVICE_KEYS: [&str; 8] = [

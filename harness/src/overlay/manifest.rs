@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::declared::file::DeclaredFile;
+use recipe::declared::file::DeclaredFile;
 
 /// What stands in a secret's place.
 const MASK: &str = "(hidden)";
@@ -156,7 +156,7 @@ fn apart(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::declared::read::parse;
+    use recipe::declared::read::parse;
 
     #[test]
     fn names_of_secrets_are_known_by_their_words() {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::environment::{COPY_PREFIX, FILE_NAME, rendered, services_of};
+use super::environment::{FILE_NAME, rendered, services_of};
 use super::{OverlayError, shown, text};
-use crate::recipe::compose::Project;
 use crate::suite::{Layer, Origin};
+use recipe::compose::Project;
+use recipe::release::COPY_PREFIX;
 
 /// The name of the directory.
 pub const DIR_NAME: &str = "previous";

@@ -62,7 +62,7 @@ fn a_strangers_file_can_only_demand_more() {
     assert!(
         found
             .declared
-            .not_applicable(crate::declared::Rung::Upgrade)
+            .not_applicable(recipe::declared::Rung::Upgrade)
             .is_none()
     );
     assert_eq!(found.declared.checks().len(), 1);
@@ -103,7 +103,7 @@ fn a_stranger_says_where_its_app_answers_and_not_that_it_need_not() {
         (health.service.as_deref(), health.port),
         (Some("web"), Some(8443))
     );
-    assert_eq!(health.scheme, Some(crate::declared::file::Scheme::Https));
+    assert_eq!(health.scheme, Some(recipe::declared::file::Scheme::Https));
     assert_eq!(health.host.as_deref(), Some("a.${DOMAIN}"));
     assert!(declared.accepted().accept(401) && !declared.accepted().accept(200));
     for loose in [
@@ -199,7 +199,7 @@ fn what_links_of_an_overlay_lead_to_is_copied() {
         ]
     );
     let copy = host.dir.path().join("copies/overlay/ops/pre_backup.sh");
-    assert_eq!(crate::host_file::text(copy).unwrap(), "pg");
+    assert_eq!(ground::host_file::text(copy).unwrap(), "pg");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::redact::Redactor;
 use super::results::Results;
-use crate::host_file;
-use crate::outcome::{Residual, Verdict};
-use crate::record::{Durability, replace};
+use engine::record::{Durability, replace};
+use ground::host_file;
+use ground::outcome::{Residual, Verdict};
 
 /// Why a results file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +124,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::outcome::{Stage, Status};
     use crate::report::results::RUNNING;
+    use ground::outcome::{Stage, Status};
 
     #[test]
     fn a_killed_workers_record_keeps_what_is_there() {

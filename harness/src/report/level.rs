@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Stage, Status};
+use ground::outcome::{Stage, Status};
 
 /// The ladder: one status per rung, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

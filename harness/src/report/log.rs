@@ -9,9 +9,9 @@ use std::path::Path;
 use super::redact::Redactor;
 use super::{as_overwritten, human, printable};
 use crate::event::{Consumer, Event};
-use crate::lint::Lint;
-use crate::outcome::{Status, TestOutcome};
-use crate::wait::Stopwatch;
+use engine::wait::Stopwatch;
+use ground::outcome::{Status, TestOutcome};
+use recipe::lint::Lint;
 
 /// Appends events to `run.log`; what cannot be written is dropped.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl RunLog {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path, redactor: Redactor) -> io::Result<Self> {
-        let file = crate::host_file::options()
+        let file = ground::host_file::options()
             .append(true)
             .create(true)
             .mode(0o600)
@@ -250,10 +250,10 @@ mod tests {
             message: Some("one\ntwo".to_owned()),
         };
         log.observe(&Event::TestFinished {
-            stage: crate::outcome::Stage::Install,
+            stage: ground::outcome::Stage::Install,
             test,
         });
-        let text = crate::host_file::text(&path).unwrap();
+        let text = ground::host_file::text(&path).unwrap();
         let time = regex::Regex::new(r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z +\d+\.\d{3}s  ")
             .unwrap();
         assert_eq!(time.find_iter(&text).count(), text.lines().count());

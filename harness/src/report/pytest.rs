@@ -6,7 +6,7 @@ use roxmltree::{Document, Node};
 
 use super::redact::Redactor;
 use super::{printable, redact};
-use crate::outcome::{Status, TestOutcome};
+use ground::outcome::{Status, TestOutcome};
 
 /// How many lines of a message are kept: a traceback's last ones say what happened.
 const LINES: usize = 40;

@@ -199,11 +199,11 @@ mod tests {
 
     use super::*;
     use crate::event::Events;
-    use crate::finding::Finding;
-    use crate::lint::Lint;
-    use crate::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
-    use crate::process::Usage;
     use crate::report::file::read;
+    use engine::process::Usage;
+    use ground::finding::Finding;
+    use ground::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
+    use recipe::lint::Lint;
 
     fn started(dir: &Path) -> Event {
         Event::RunStarted(Box::new(RunStarted {
@@ -338,7 +338,7 @@ mod tests {
             Some("had not started when the run ended")
         );
         assert_eq!(
-            crate::host_file::entries(dir.path()).unwrap().count(),
+            ground::host_file::entries(dir.path()).unwrap().count(),
             1,
             "a temporary file was left"
         );
@@ -391,7 +391,7 @@ mod tests {
             redactor.add(secret);
         }
         recorder.observe(&outcome);
-        let text = crate::host_file::text(&path).unwrap();
+        let text = ground::host_file::text(&path).unwrap();
         assert!(!text.contains("hunter22"), "{text}");
         let results = read(&path).unwrap();
         assert_eq!(

@@ -117,7 +117,7 @@ impl Redactor {
             return Ok(false);
         }
         let open = || {
-            crate::host_file::options()
+            ground::host_file::options()
                 .read(true)
                 .custom_flags(nix::libc::O_NOFOLLOW)
                 .open(path)
@@ -156,7 +156,7 @@ fn beside(path: &Path) -> PathBuf {
 /// Creates a file that did not exist, with exactly `mode` whatever the umask says.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     fs::remove_file(path).ok();
-    let file = crate::host_file::options()
+    let file = ground::host_file::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -378,7 +378,7 @@ mod tests {
             3
         );
         assert_eq!(
-            crate::host_file::bytes(at("logs/deep/binary")).unwrap(),
+            ground::host_file::bytes(at("logs/deep/binary")).unwrap(),
             b"\xff\x00[redacted]\xfe"
         );
         assert_eq!(
@@ -390,23 +390,23 @@ mod tests {
             0o640
         );
         assert_eq!(
-            crate::host_file::text(at("big")).unwrap(),
+            ground::host_file::text(at("big")).unwrap(),
             big.replace("hunter22", "[redacted]")
         );
         assert_eq!(
-            crate::host_file::text(at("hard-link")).unwrap(),
+            ground::host_file::text(at("hard-link")).unwrap(),
             "[redacted]"
         );
         assert_eq!(
-            crate::host_file::text(at("kept/below/file")).unwrap(),
+            ground::host_file::text(at("kept/below/file")).unwrap(),
             "hunter22"
         );
         assert_eq!(
-            crate::host_file::text(outside.path().join("theirs")).unwrap(),
+            ground::host_file::text(outside.path().join("theirs")).unwrap(),
             "hunter22"
         );
         assert!(at("linked-file").is_symlink());
-        let names = crate::host_file::entries(at("logs/deep")).unwrap().count();
+        let names = ground::host_file::entries(at("logs/deep")).unwrap().count();
         assert_eq!(names, 1, "the sweep left a file of its own");
     }
 

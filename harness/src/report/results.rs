@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
 use super::redact::Redactor;
-use crate::finding::Finding;
-use crate::lint::Lint;
-use crate::outcome::{
+use engine::process::Usage;
+use ground::finding::Finding;
+use ground::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
 };
-use crate::policy::Violation;
-use crate::process::Usage;
-use crate::trust::TrustView;
+use recipe::lint::Lint;
+use recipe::policy::Violation;
+use recipe::trust::TrustView;
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -433,7 +433,7 @@ fn millis(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lint::{Finding, Severity, Skipped};
+    use recipe::lint::{Finding, Severity, Skipped};
 
     /// Appends every key of `value`, as a path, in the order of the file.
     fn keys(value: &serde_json::Value, path: &str, all: &mut Vec<String>) {
@@ -483,7 +483,7 @@ mod tests {
             reason: String::new(),
             tiers: Vec::new(),
         });
-        results.findings.push(crate::finding::Finding {
+        results.findings.push(ground::finding::Finding {
             id: id(),
             service: None,
             message: String::new(),

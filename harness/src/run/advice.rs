@@ -1,10 +1,10 @@
 //! What to do next about input that is wrong: every refusal says what, where, and this.
 
-use crate::git::fetch::FetchError;
-use crate::git::http::TransportError;
-use crate::recipe::compose::ComposeError;
-use crate::recipe::interpolate::InterpolateError;
-use crate::recipe::release::ReleaseError;
+use ground::git::fetch::FetchError;
+use ground::git::http::TransportError;
+use recipe::compose::ComposeError;
+use recipe::interpolate::InterpolateError;
+use recipe::release::ReleaseError;
 
 /// What to do about a head that cannot be read with the env file of an app that is to be upgraded.
 pub(super) const ON_UPGRADE: &str = "give a new variable a default, keep a compose file that env files name, \

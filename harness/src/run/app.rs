@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::error::RunError;
 use super::step::Role;
-use crate::lock::DomainLock;
+use engine::lock::DomainLock;
 
 /// An app of a run, whose lock is held.
 #[derive(Debug, Clone)]
@@ -49,8 +49,8 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dirs::HostDirs;
-    use crate::name::Domain;
+    use engine::dirs::HostDirs;
+    use ground::name::Domain;
 
     #[test]
     fn a_deploy_too_many_is_the_harness_fault() {

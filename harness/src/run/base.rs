@@ -16,11 +16,11 @@ use super::error::RunError;
 use super::incomplete;
 use super::plan::{Base, Checkout, Subject, trusted};
 use super::settings::Settings;
-use crate::declared::Declared;
-use crate::error::chain;
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::version::{TagList, Version};
 use crate::warm::canonical::Place;
+use ground::error::chain;
+use recipe::backup::BackupPlan;
+use recipe::declared::Declared;
+use recipe::version::{TagList, Version};
 
 /// How a base was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -338,7 +338,7 @@ fn is_head(checkout: &Checkout, commit: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::release::Tree;
+    use recipe::release::Tree;
 
     fn checkout(head: &str, tags: &[(&str, &str)]) -> Checkout {
         Checkout {
@@ -351,7 +351,7 @@ mod tests {
                 .iter()
                 .map(|(name, commit)| ((*name).to_owned(), (*commit).to_owned()))
                 .collect(),
-            trust: crate::trust::Trust::by_hand("/notes"),
+            trust: recipe::trust::Trust::by_hand("/notes"),
             remarks: Vec::new(),
             shallow: false,
             tip: None,

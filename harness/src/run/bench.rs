@@ -7,13 +7,13 @@ use super::context::Context;
 use super::error::RunError;
 use super::plan::Plan;
 use crate::driver::Driver;
-use crate::http::{Gateway, Http};
-use crate::lock::DomainLock;
-use crate::name::RecipeName;
-use crate::recipe::release::Release;
 use crate::suite::Needs;
-use crate::swarm::holder::Holders;
 use crate::tier::{self, Bench, TierError};
+use engine::http::{Gateway, Http};
+use engine::lock::DomainLock;
+use engine::swarm::holder::Holders;
+use ground::name::RecipeName;
+use recipe::release::Release;
 
 /// Whose bench it is.
 pub(super) struct Parts {

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::driver::Driver;
 use crate::event::Event;
-use crate::lock::DomainLock;
-use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::compose::pace::Pace;
 use crate::suite::Needs;
-use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
-use crate::swarm::pins::Pins;
+use engine::lock::DomainLock;
+use engine::swarm::Engine;
+use engine::swarm::gateway::Gateway;
+use ground::outcome::{Stage, TierOutcome};
+use ground::pins::Pins;
+use recipe::compose::pace::Pace;
 
 /// A cold or a quick run: what its steps found out for those that follow.
 pub(super) struct Body<'a> {

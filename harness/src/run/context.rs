@@ -9,17 +9,17 @@ use super::plan::Subject;
 use super::settings::Settings;
 use super::step::Role;
 use super::{ownership, promote, warm};
-use crate::dirs::RunDirs;
 use crate::driver::Chosen;
 use crate::event::{Event, Events};
 use crate::lifetime::worker::Notes;
-use crate::lock::DomainLock;
-use crate::name::Domain;
-use crate::outcome::TierOutcome;
-use crate::process::Processes;
 use crate::report::redact::Redactor;
-use crate::swarm::Engine;
 use crate::tier::TierError;
+use engine::dirs::RunDirs;
+use engine::lock::DomainLock;
+use engine::process::Processes;
+use engine::swarm::Engine;
+use ground::name::Domain;
+use ground::outcome::TierOutcome;
 
 /// What a run holds beyond its body's life.
 #[derive(Default)]

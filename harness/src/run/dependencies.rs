@@ -19,22 +19,22 @@ use super::context::{Context, Missing};
 use super::error::RunError;
 use super::settings::Settings;
 use super::{remake, repeat};
-use crate::declared::Declared;
-use crate::dirs::RunDirs;
 use crate::driver::Driver;
 use crate::driver::stack::Stamp;
 use crate::event::{Event, PlannedDependency};
-use crate::lock::DomainLock;
-use crate::name::{Domain, RecipeName};
-use crate::outcome::{DependencyOutcome, Status};
 use crate::overlay::manifest::looks_secret;
-use crate::recipe::compose::pace::Pace;
-use crate::recipe::compose::shared::SharedNetwork;
-use crate::recipe::release::Release;
-use crate::record;
 use crate::suite::Needs;
-use crate::swarm::EngineError;
 use crate::tier::{self, TierError};
+use engine::dirs::RunDirs;
+use engine::lock::DomainLock;
+use engine::record;
+use engine::swarm::EngineError;
+use ground::name::{Domain, RecipeName};
+use ground::outcome::{DependencyOutcome, Status};
+use recipe::compose::pace::Pace;
+use recipe::compose::shared::SharedNetwork;
+use recipe::declared::Declared;
+use recipe::release::Release;
 
 /// A dependency as it is declared, with the domain that it will have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(super) fn named(settings: &Settings, declared: &Declared) -> Result<Vec<Name
     let mut all: Vec<Named> = Vec::new();
     for (index, one) in declared.dependencies().iter().enumerate() {
         let recipe: RecipeName = (one.recipe.parse())
-            .map_err(|error: crate::name::NameError| wrong(index, error.to_string()))?;
+            .map_err(|error: ground::name::NameError| wrong(index, error.to_string()))?;
         if recipe == settings.recipe {
             return Err(wrong(index, format!("`{recipe}` cannot need itself")));
         }
@@ -349,7 +349,9 @@ fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
 /// [`RunError`] when the engine fails.
 pub(super) fn missing_image(error: EngineError) -> Result<String, RunError> {
     match error {
-        EngineError::Pull { .. } | EngineError::NotPublic { .. } => Ok(crate::error::chain(&error)),
+        EngineError::Pull { .. } | EngineError::NotPublic { .. } => {
+            Ok(ground::error::chain(&error))
+        }
         error => Err(error.into()),
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::abra::AbraError;
 use crate::driver::DriverError;
-use crate::policy::Violation;
-use crate::swarm::EngineError;
 use crate::tier::TierError;
+use engine::swarm::EngineError;
+use recipe::policy::Violation;
 
 /// An error of any layer, for a person to read with its sources.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;

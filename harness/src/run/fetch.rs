@@ -10,8 +10,8 @@ use crate::driver::stack::HostTraits;
 use crate::driver::{self, Chosen};
 use crate::event::Event;
 use crate::host;
-use crate::outcome::Phase;
 use crate::tier::timed;
+use ground::outcome::Phase;
 
 /// What is known of the recipe and the host before anything is planned.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use super::settings::Lane;
 use super::step::{Again, End, Holds, Role, Step, Up};
 use super::verdict::{self, Decision, Ending, Stopped};
 use super::work::{Frame, Steps, Tiers};
-use crate::outcome::{Stage, Status, Verdict};
 use crate::tier::without;
+use ground::outcome::{Stage, Status, Verdict};
 
 /// What a run does that cannot go on as it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::error::RunError;
-use crate::http::Http;
+use engine::http::Http;
 
 /// Makes sure that the gateway answers, and with a certificate that this host trusts for the app's domain.
 ///

@@ -7,11 +7,11 @@ use super::plan::Plan;
 use super::{resolved, retry};
 use crate::driver::stack::Means;
 use crate::event::Event;
-use crate::outcome::Phase;
-use crate::policy::Terms;
-use crate::swarm::pins::{Pinned, Pins};
-use crate::swarm::{Engine, EngineError};
 use crate::tier::timed;
+use engine::swarm::{Engine, EngineError};
+use ground::outcome::Phase;
+use ground::pins::{Pinned, Pins};
+use recipe::policy::Terms;
 
 /// Refuses images of `plan` that lie on the engine and that not everybody can pull. It changes nothing; images that are
 /// not there yet are looked at when they are pulled.

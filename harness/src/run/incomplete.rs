@@ -8,14 +8,14 @@ use super::base::Chosen;
 use super::error::RunError;
 use super::plan::Checkout;
 use super::settings::{Origin, Settings};
-use crate::git::content::ContentError;
-use crate::git::fetch::FetchError;
-use crate::git::files::CommitFiles;
-use crate::git::source::Source;
-use crate::git::{Fault, GitError, stand_in};
-use crate::recipe::release::Tree;
-use crate::source_tree::SourceFileError;
-use crate::suite::layer::IN_TREE;
+use ground::git::content::ContentError;
+use ground::git::fetch::FetchError;
+use ground::git::files::CommitFiles;
+use ground::git::source::Source;
+use ground::git::{Fault, GitError, stand_in};
+use ground::source_tree::SourceFileError;
+use recipe::TESTS;
+use recipe::release::Tree;
 
 /// Returns where on this host the source is.
 fn place(settings: &Settings) -> Option<PathBuf> {
@@ -129,7 +129,7 @@ pub(super) fn not_fetched(settings: &Settings, error: FetchError) -> RunError {
 pub(super) fn has_its_tests(tree: &Tree) -> Result<(), RunError> {
     let stand_ins = stand_in::stand_ins(&tree.root).map_err(RunError::infra)?;
     let mut submodules = stand_ins.submodules.iter();
-    match submodules.find(|path| path.starts_with(IN_TREE)) {
+    match submodules.find(|path| path.starts_with(TESTS)) {
         Some(path) => {
             let error = SourceFileError::submodule(path);
             let hints = vec![error.advice().to_owned()];

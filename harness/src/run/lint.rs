@@ -5,10 +5,10 @@ use super::context::Context;
 use super::error::RunError;
 use super::plan::Plan;
 use super::refusal;
-use crate::error::chain;
-use crate::lint::{self, Lint, LintError};
-use crate::outcome::Phase;
 use crate::tier::timed;
+use ground::error::chain;
+use ground::outcome::Phase;
+use recipe::lint::{self, Lint, LintError};
 
 /// Lints the head; returns what it finds. That changes the level and never the verdict, and so does its own failure.
 ///

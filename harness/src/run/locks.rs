@@ -6,17 +6,17 @@ use super::app::App;
 use super::context::Context;
 use super::error::RunError;
 use super::step::Role;
-use crate::app;
 use crate::janitor;
 use crate::lifetime::Note;
-use crate::lock::{Attempt, DomainLock};
-use crate::made;
-use crate::name::Domain;
-use crate::outcome::Phase;
-use crate::swarm::Engine;
-use crate::swarm::teardown::Maker;
 use crate::tier::timed;
-use crate::wait::{Deadline, Stopwatch};
+use engine::app;
+use engine::lock::{Attempt, DomainLock};
+use engine::made;
+use engine::swarm::Engine;
+use engine::swarm::teardown::Maker;
+use engine::wait::{Deadline, Stopwatch};
+use ground::name::Domain;
+use ground::outcome::Phase;
 
 /// Waits for the lock of `domain`, and says so.
 pub(super) async fn wait_for_lock(

@@ -9,14 +9,14 @@ use super::resolved::Releases;
 use super::settings::{GatewayService, Settings};
 use crate::driver::stack::Means;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
-use crate::lock::DomainLock;
-use crate::made::Made;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::shared::{Own, SharedNetwork};
-use crate::recipe::release::Release;
-use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
-use crate::trust::{Level, Trust};
+use engine::lock::DomainLock;
+use engine::made::Made;
+use engine::swarm::Engine;
+use engine::swarm::gateway::Gateway;
+use recipe::compose::Project;
+use recipe::compose::shared::{Own, SharedNetwork};
+use recipe::release::Release;
+use recipe::trust::{Level, Trust};
 
 /// Returns the network of its own that the context's app would share with the gateway.
 pub(super) fn own(settings: &Settings) -> Own {

@@ -4,11 +4,11 @@ use super::advice;
 use super::error::RunError;
 use super::plan::{Base, Checkout};
 use super::settings::{Origin, Settings};
-use crate::declared::Declared;
-use crate::outcome::Stage;
 use crate::overlay::environment::{Judged, put_beside};
 use crate::overlay::{Found, OverlayError};
-use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
+use ground::outcome::Stage;
+use recipe::declared::Declared;
+use recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 
 /// What laying overlays over the versions came to.
 #[derive(Debug, Default)]
@@ -173,7 +173,7 @@ pub(super) fn lay(
     match Release::with_env(&tree, app, env, &for_base, Vec::new()) {
         Ok(release) => base.release = release,
         Err(error) => {
-            let text = crate::error::chain(&error);
+            let text = ground::error::chain(&error);
             laid.base_broken = Some(format!("published version {}: {text}", base.version));
             return Ok(laid);
         }

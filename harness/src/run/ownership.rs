@@ -2,7 +2,7 @@
 //!
 //! Names are no property: a compose file may call a volume as somebody else's is called. So before the first deploy
 //! the engine is listed once. Over what is there and not the app's nothing is made; what nobody could tell to be the
-//! app's later is written down ([`crate::made`]); and what is there at the end and was not at the beginning is a leak of
+//! app's later is written down ([`engine::made`]); and what is there at the end and was not at the beginning is a leak of
 //! this run, whatever its name.
 
 use std::collections::BTreeSet;
@@ -11,20 +11,20 @@ use std::time::Duration;
 use super::context::Context;
 use super::error::RunError;
 use super::plan::Plan;
-use crate::dirs::HostDirs;
 use crate::driver::Chosen;
-use crate::lock::DomainLock;
-use crate::made::{self, Made};
-use crate::name::StackName;
-use crate::outcome::Residual;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::model::MountKind;
-use crate::recipe::compose::shared::{Own, gateway_network};
-use crate::recipe::release::Release;
-use crate::swarm::object::{Belongings, Kind, Object};
-use crate::swarm::{Engine, EngineError};
-use crate::trust::Level;
-use crate::wait::{Deadline, retry_while};
+use engine::dirs::HostDirs;
+use engine::lock::DomainLock;
+use engine::made::{self, Made};
+use engine::swarm::object::{Belongings, Kind, Object};
+use engine::swarm::{Engine, EngineError};
+use engine::wait::{Deadline, retry_while};
+use ground::name::StackName;
+use ground::outcome::Residual;
+use recipe::compose::Project;
+use recipe::compose::model::MountKind;
+use recipe::compose::shared::{Own, gateway_network};
+use recipe::release::Release;
+use recipe::trust::Level;
 
 /// How long Swarm may take to remove what a container of its own leaves, such as its anonymous volumes.
 const AFTERGLOW: Duration = Duration::from_secs(3);
@@ -309,8 +309,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::name::Domain;
-    use crate::trust::grant::{Foreign, Grant};
+    use ground::name::Domain;
+    use recipe::trust::grant::{Foreign, Grant};
 
     /// What a recipe calls as somebody else's is called is refused where it is there; what the operator lends by that
     /// name is not made, so it is neither refused nor written down as made.

@@ -11,18 +11,18 @@ use super::error::{RunError, usage};
 use super::routing::Told;
 use super::settings::{Origin, Settings};
 use super::{advice, incomplete, overlaid};
-use crate::declared::{Declared, Rung};
-use crate::dirs::RunDirs;
 use crate::driver::stack::Stamp;
-use crate::error::chain;
-use crate::git::{checkout, fetch, snapshot, tags, worktree};
-use crate::outcome::Stage;
 use crate::overlay::{self, Found, Places};
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::env::EnvFile;
-use crate::recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 use crate::suite::Suite;
-use crate::trust::{Trust, list};
+use engine::dirs::RunDirs;
+use ground::error::chain;
+use ground::git::{checkout, fetch, snapshot, tags, worktree};
+use ground::outcome::Stage;
+use recipe::backup::BackupPlan;
+use recipe::declared::{Declared, Rung};
+use recipe::env::EnvFile;
+use recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
+use recipe::trust::{Trust, list};
 
 /// What a run will do.
 #[derive(Debug, Clone)]
@@ -363,7 +363,7 @@ fn check_names(settings: &Settings, head: &Release) -> Result<(), RunError> {
         return Ok(());
     };
     // What fits below a zone of the usual length is not the recipe's fault.
-    let of_zone = problem.would_fit(stack.as_str(), crate::lint::NOMINAL_STACK.len());
+    let of_zone = problem.would_fit(stack.as_str(), recipe::lint::NOMINAL_STACK.len());
     Err(RunError::Usage {
         error: match of_zone {
             true => problem.to_string().into(),

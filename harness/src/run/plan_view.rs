@@ -12,11 +12,11 @@ use super::routing::RoutingFault;
 use super::settings::{Lane, Settings};
 use crate::driver::Chosen;
 use crate::event::{Event, Planned};
-use crate::outcome::Stage;
-use crate::policy::Violation;
-use crate::recipe::backup::BackupPlan;
 use crate::tier;
-use crate::trust::TrustView;
+use ground::outcome::Stage;
+use recipe::backup::BackupPlan;
+use recipe::policy::Violation;
+use recipe::trust::TrustView;
 
 /// The plan as `--dry-run` prints it.
 #[derive(Debug, Serialize)]
@@ -175,7 +175,7 @@ pub(super) fn view(
     routing: &[RoutingFault],
 ) -> String {
     let settings = &context.settings;
-    let secrets = crate::recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
+    let secrets = recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
     let backups = BackupPlan::from_project(&plan.head.project);
     let no_base = plan.no_base.as_ref().map(|reason| match reason {

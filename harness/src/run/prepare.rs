@@ -13,11 +13,11 @@ use super::{images, lint, network, plan_view, red, refusal, retry, routing, site
 use crate::driver::Chosen;
 use crate::driver::stack::Means;
 use crate::event::Event;
-use crate::lint::Lint;
-use crate::outcome::Phase;
-use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
 use crate::tier::{TierError, timed};
+use engine::swarm::Engine;
+use engine::swarm::gateway::Gateway;
+use ground::outcome::Phase;
+use recipe::lint::Lint;
 
 /// What a run is going to do: everything was judged, and nothing is made.
 pub(super) struct Ready<'a> {

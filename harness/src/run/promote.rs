@@ -19,24 +19,24 @@ use super::warm::{self, Kept, embedded};
 use super::work::{Frame, Steps};
 use super::{network, ownership, prepare, site};
 use crate::driver::stack::{Means, Stamp};
-use crate::error::chain;
 use crate::event::Event;
 use crate::event::Promotion;
-use crate::name::Domain;
-use crate::outcome::{Phase, Stage, Status, TierOutcome};
-use crate::policy::Refused;
-use crate::recipe::release::Release;
-use crate::recipe::version::Version;
 use crate::suite::Needs;
-use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
 use crate::tier::{install, timed};
-use crate::wait::Deadline;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::enrolled::is_enrolled;
 use crate::warm::snapshot::{Snapshot, Take, Verified};
 use crate::warm::{WarmApp, WarmError};
+use engine::swarm::Engine;
+use engine::swarm::gateway::Gateway;
+use engine::wait::Deadline;
+use ground::error::chain;
+use ground::name::Domain;
+use ground::outcome::{Phase, Stage, Status, TierOutcome};
 use prospect::{Head, Prospect, prospect};
+use recipe::policy::Refused;
+use recipe::release::Release;
+use recipe::version::Version;
 
 /// A release that may become the canonical.
 #[derive(Debug, Clone)]

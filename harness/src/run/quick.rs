@@ -17,14 +17,14 @@ use super::step::{End, Role};
 use super::warm::{AtWork, Kept, embedded};
 use super::{base, ownership, resolved, site, warm};
 use crate::event::Event;
-use crate::name::Domain;
-use crate::outcome::{Phase, Stage};
-use crate::recipe::version::Version;
-use crate::swarm::Engine;
 use crate::tier::timed;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
 use crate::warm::snapshot::{Snapshot, Verified};
 use crate::warm::{WarmApp, WarmError};
+use engine::swarm::Engine;
+use ground::name::Domain;
+use ground::outcome::{Phase, Stage};
+use recipe::version::Version;
 
 /// Refuses a place that cannot be used, before anything is done.
 ///
@@ -204,7 +204,7 @@ impl Over {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(no_canonical(&self.place)),
             Err(error) if error.is_lost_data() => {
-                return Ok(End::Cold(crate::error::chain(&error)));
+                return Ok(End::Cold(ground::error::chain(&error)));
             }
             Err(error) => return Err(error.into()),
         };

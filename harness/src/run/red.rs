@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use crate::event::Event;
-use crate::outcome::{Stage, Status, TierOutcome};
-use crate::swarm::Engine;
 use crate::tier::{self, without};
+use engine::swarm::Engine;
+use ground::outcome::{Stage, Status, TierOutcome};
 
 /// Ends a run whose overlay hides what the head changed: it would prove something about another recipe.
 pub(super) fn masked(context: &Context<'_>, reason: &str) {

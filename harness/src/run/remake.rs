@@ -3,15 +3,15 @@
 use super::context::Context;
 use super::error::RunError;
 use super::{ownership, teardown};
-use crate::app;
 use crate::driver::Driver;
-use crate::lock::DomainLock;
-use crate::made;
-use crate::recipe::compose::shared::SharedNetwork;
-use crate::recipe::release::Release;
-use crate::swarm::teardown::Maker;
-use crate::trust::Level;
-use crate::wait::Deadline;
+use engine::app;
+use engine::lock::DomainLock;
+use engine::made;
+use engine::swarm::teardown::Maker;
+use engine::wait::Deadline;
+use recipe::compose::shared::SharedNetwork;
+use recipe::release::Release;
+use recipe::trust::Level;
 
 /// Removes an app that did not come up, with the lock still in hand, and claims what it will be next: what was written
 /// down of it went with it.

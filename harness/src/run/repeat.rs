@@ -9,13 +9,13 @@ use super::context::Context;
 use super::dependencies::Dependency;
 use super::plan::Plan;
 use crate::event::Event;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::pace::{Check, Pace};
-use crate::swarm::probe::{Checked, may_be_pace};
-use crate::swarm::service::StackState;
-use crate::swarm::unhealthy::is_killed;
-use crate::swarm::{Engine, EngineError};
 use crate::tier::Bench;
+use engine::swarm::probe::{Checked, may_be_pace};
+use engine::swarm::service::StackState;
+use engine::swarm::unhealthy::is_killed;
+use engine::swarm::{Engine, EngineError};
+use recipe::compose::Project;
+use recipe::compose::pace::{Check, Pace};
 
 /// Returns why what the bench found red is to be repeated as shipped; `None` when it is red.
 ///
@@ -144,8 +144,8 @@ pub(super) async fn with_images(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::service::samples::{service, task};
-    use crate::swarm::service::{Service, Task};
+    use engine::swarm::service::samples::{service, task};
+    use engine::swarm::service::{Service, Task};
 
     fn state(tasks: Vec<Task>) -> StackState {
         let services = [service("app"), service("db")];

@@ -11,12 +11,12 @@ use super::settings::Settings;
 use crate::driver::opinion::{self, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
-use crate::policy::{self, Judged, Violation};
-use crate::recipe::compose::resolve::Resolved;
-use crate::recipe::compose::shared::SharedNetwork;
-use crate::recipe::release::Release;
-use crate::swarm::EngineError;
-use crate::trust::{Level, Trust};
+use engine::swarm::EngineError;
+use recipe::compose::resolve::Resolved;
+use recipe::compose::shared::SharedNetwork;
+use recipe::policy::{self, Judged, Violation};
+use recipe::release::Release;
+use recipe::trust::{Level, Trust};
 
 /// Every release that a run deploys, resolved and judged.
 #[derive(Debug)]

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::error::RunError;
-use crate::error::chain;
 use crate::event::{Event, Events};
-use crate::git::fetch::FetchError;
-use crate::swarm::EngineError;
-use crate::wait::pause;
+use engine::swarm::EngineError;
+use engine::wait::pause;
+use ground::error::chain;
+use ground::git::fetch::FetchError;
 
 /// How long to wait before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];

@@ -9,13 +9,13 @@ use super::context::Context;
 use super::plan::{Base, Plan};
 use super::red;
 use super::settings::Settings;
-use crate::outcome::Stage;
-use crate::recipe::compose::Project;
-use crate::recipe::reach;
-use crate::recipe::release::Release;
-use crate::recipe::sample::{self, Lost};
-use crate::recipe::traefik::faults;
-use crate::source_tree::SourceTree;
+use ground::outcome::Stage;
+use ground::source_tree::SourceTree;
+use recipe::compose::Project;
+use recipe::reach;
+use recipe::release::Release;
+use recipe::sample::{self, Lost};
+use recipe::traefik::faults;
 
 /// A fault of the recipe's routing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

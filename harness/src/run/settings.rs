@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dirs::HostDirs;
 use crate::driver::Choice;
-use crate::git::source::{RemoteUrl, Source, SourceError};
-use crate::git::token::Token;
-use crate::http::Gateway;
-use crate::name::{Domain, GitRef, RecipeName, RunId, Zone};
-use crate::outcome::Stage;
 use crate::report::redact::Redactor;
-use crate::trust::{Grants, SourceKey};
+use engine::dirs::HostDirs;
+use engine::http::Gateway;
+use ground::git::source::{RemoteUrl, Source, SourceError};
+use ground::git::token::Token;
+use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
+use ground::outcome::Stage;
+use recipe::trust::{Grants, SourceKey};
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -207,7 +207,7 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::run::testing::Scene;
-    use crate::trust::Grant;
+    use recipe::trust::Grant;
 
     #[test]
     fn only_the_published_recipe_and_a_path_given_by_hand_become_canonicals() {

@@ -8,12 +8,12 @@ use super::error::RunError;
 use super::network;
 use crate::driver::stack::{HostTraits, Means};
 use crate::driver::{Chosen, Site};
-use crate::policy::Terms;
-use crate::recipe::compose::pace::Pace;
-use crate::swarm::Engine;
-use crate::swarm::gateway::Gateway;
-use crate::swarm::pins::Pins;
-use crate::trust::Trust;
+use engine::swarm::Engine;
+use engine::swarm::gateway::Gateway;
+use ground::pins::Pins;
+use recipe::compose::pace::Pace;
+use recipe::policy::Terms;
+use recipe::trust::Trust;
 
 /// Returns how the context's app is deployed.
 pub(super) fn means(

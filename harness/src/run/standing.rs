@@ -13,17 +13,17 @@ use super::{red, repeat, warm};
 use crate::driver::Driver;
 use crate::driver::backup::Snapshot;
 use crate::driver::stack::Stamp;
-use crate::lock::DomainLock;
-use crate::outcome::{Phase, Stage, Status, TierOutcome};
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::release::Release;
-use crate::recipe::secret::SecretSpec;
 use crate::suite::Needs;
 use crate::tier::install::{self, NotUp};
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, Tally, timed, without};
-use crate::wait::Stopwatch;
 use crate::warm::snapshot as kept;
+use engine::lock::DomainLock;
+use engine::wait::Stopwatch;
+use ground::outcome::{Phase, Stage, Status, TierOutcome};
+use recipe::backup::BackupPlan;
+use recipe::release::Release;
+use recipe::secret::SecretSpec;
 
 /// The app under test.
 pub(super) struct Standing<'a> {

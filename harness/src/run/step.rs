@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::outcome::Stage;
+use ground::outcome::Stage;
 
 /// What an app is to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

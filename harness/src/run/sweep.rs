@@ -3,10 +3,10 @@
 use super::context::Context;
 use super::settings::DEFAULT_DEADLINE;
 use crate::coverage::Coverage;
-use crate::error::chain;
 use crate::janitor::record::{SweepRecord, Sweeper};
 use crate::janitor::{self, Decision};
-use crate::swarm::Engine;
+use engine::swarm::Engine;
+use ground::error::chain;
 
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
 pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {

@@ -9,17 +9,17 @@ use super::context::Context;
 use super::error::AnyError;
 use super::step::Role;
 use crate::abra::AbraError;
-use crate::app;
-use crate::dirs::RunDirs;
 use crate::event::Event;
 use crate::lifetime::worker::{EndSignal, Signals};
-use crate::lock::DomainLock;
-use crate::outcome::{Phase, Residual};
-use crate::swarm::object::Object;
-use crate::swarm::teardown::Maker;
 use crate::tier::timed;
-use crate::wait::Deadline;
 use crate::warm::WarmError;
+use engine::app;
+use engine::dirs::RunDirs;
+use engine::lock::DomainLock;
+use engine::swarm::object::Object;
+use engine::swarm::teardown::Maker;
+use engine::wait::Deadline;
+use ground::outcome::{Phase, Residual};
 
 /// How long children may take to end before they are killed.
 pub(super) const GRACE: Duration = Duration::from_secs(3);
@@ -195,7 +195,7 @@ pub(super) async fn tear_down(
             "not done after {} s",
             context.settings.teardown_budget.as_secs()
         )),
-        Err(Some(error)) => unknown(crate::error::chain(&*error)),
+        Err(Some(error)) => unknown(ground::error::chain(&*error)),
     };
     if torn_down != TornDown::Kept {
         context.events.emit(&Event::TeardownFinished { residual });
@@ -208,7 +208,7 @@ pub(super) fn undeployed(context: &Context<'_>, done: Result<(), AbraError>) {
     if let Err(error) = done {
         context.events.warn(format!(
             "{}; the app is removed through the engine",
-            crate::error::chain(&error)
+            ground::error::chain(&error)
         ));
     }
 }
@@ -257,7 +257,7 @@ pub(super) fn remove_working_dirs(context: &Context<'_>) {
 fn clean_record(context: &Context<'_>) {
     let dirs = &context.dirs;
     // A test that wrote nothing has no log to read.
-    for entry in crate::host_file::entries(&dirs.logs)
+    for entry in ground::host_file::entries(&dirs.logs)
         .into_iter()
         .flatten()
         .flatten()
@@ -283,9 +283,9 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::dirs::HostDirs;
-    use crate::name::Domain;
-    use crate::swarm::teardown::tests::stuck;
+    use engine::dirs::HostDirs;
+    use engine::swarm::testing::stuck;
+    use ground::name::Domain;
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_teardown_that_never_ends_is_given_up_and_signals_are_noted_meanwhile() {

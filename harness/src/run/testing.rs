@@ -15,18 +15,18 @@ use super::fetch::Fetched;
 use super::plan::{Checkout, Subject};
 use super::settings::{Keep, Lane, Origin, Published, Settings};
 use super::warm::embedded;
-use crate::dirs::{HostDirs, RunDirs};
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
 use crate::event::Events;
-use crate::git::source::Source;
-use crate::git::testing::Fixture;
 use crate::lifetime::worker::Notes;
-use crate::name::{Domain, RecipeName, Zone};
-use crate::outcome::Stage;
-use crate::process::Processes;
-use crate::recipe::release::Tree;
-use crate::trust::{Grant, Grants, Level, SourceKey, Trust};
+use engine::dirs::{HostDirs, RunDirs};
+use engine::process::Processes;
+use ground::git::source::Source;
+use ground::git::testing::Fixture;
+use ground::name::{Domain, RecipeName, Zone};
+use ground::outcome::Stage;
+use recipe::release::Tree;
+use recipe::trust::{Grant, Grants, Level, SourceKey, Trust};
 
 /// The versions of the canonical and of the head.
 pub(super) const CANONICAL: &str = "0.1.0+1";
@@ -68,7 +68,7 @@ impl Scene {
         }
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&asked);
-        let engine = crate::swarm::testing::engine(dir.path(), move |request| {
+        let engine = engine::swarm::testing::engine(dir.path(), move |request| {
             seen.lock().unwrap().push(request.to_owned());
             (200, json!({"Swarm": {"Nodes": 1}}).to_string())
         });
@@ -84,7 +84,7 @@ impl Scene {
             panic!("{source:?}");
         };
         let key = SourceKey::of_url(url);
-        let head = crate::git::checkout::commit_of(recipe.path(), "HEAD").unwrap();
+        let head = ground::git::checkout::commit_of(recipe.path(), "HEAD").unwrap();
         let grant = Grant {
             commits: vec![head],
             ..grant
@@ -166,7 +166,7 @@ impl Scene {
 
     /// Returns what was fetched: the head.
     fn checkout(&self) -> Checkout {
-        let commit_of = |name: &str| crate::git::checkout::commit_of(self.recipe.path(), name);
+        let commit_of = |name: &str| ground::git::checkout::commit_of(self.recipe.path(), name);
         let tags = [CANONICAL, HEAD].map(|tag| (tag.to_owned(), commit_of(tag).unwrap()));
         Checkout {
             tree: Tree {
@@ -201,7 +201,7 @@ impl Scene {
             "version": CANONICAL, "volumes": [], "env_sha256": digest(&env), "secrets": [], "images": [],
         })
         .to_string();
-        let commit = crate::git::checkout::commit_of(self.recipe.path(), CANONICAL).unwrap();
+        let commit = ground::git::checkout::commit_of(self.recipe.path(), CANONICAL).unwrap();
         let record = json!({
             "schema": 1, "recipe": "notes", "version": CANONICAL, "commit": commit, "status": "idle",
             "ts": "20260101T000000Z", "domain": domain.as_str(), "server": "default",

@@ -12,9 +12,9 @@ use super::plan::{Base, Plan, supplied};
 use super::resolved;
 use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
-use crate::policy::Terms;
-use crate::recipe::release::Release;
-use crate::trust::Trust;
+use recipe::policy::Terms;
+use recipe::release::Release;
+use recipe::trust::Trust;
 
 /// Returns why nothing is upgraded from the base of `plan`, where it needs the head's grant and is not covered by it.
 /// `means` is how the head is deployed.

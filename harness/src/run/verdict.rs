@@ -7,10 +7,10 @@ use super::error::RunError;
 use super::resolved;
 use super::step::End;
 use super::teardown::TornDown;
-use crate::error::chain;
 use crate::lifetime::worker::EndSignal;
-use crate::outcome::{Status, Verdict};
-use crate::swarm::teardown::Maker;
+use engine::swarm::teardown::Maker;
+use ground::error::chain;
+use ground::outcome::{Status, Verdict};
 
 /// How the steps of a run ended.
 #[derive(Debug)]

@@ -9,14 +9,14 @@ use super::plan::Subject;
 use super::settings::Settings;
 use crate::driver::Chosen;
 use crate::lifetime::Note;
-use crate::name::Domain;
-use crate::outcome::Stage;
-use crate::recipe::secret::{self, SecretSpec};
-use crate::swarm::Engine;
 use crate::tier::Bench;
 use crate::warm::canonical::Canonical;
 use crate::warm::snapshot::Snapshot;
 use crate::warm::{WarmApp, WarmError};
+use engine::swarm::Engine;
+use ground::name::Domain;
+use ground::outcome::Stage;
+use recipe::secret::{self, SecretSpec};
 
 /// The warm app while a run is at it.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl From<WarmError> for RunError {
     fn from(error: WarmError) -> Self {
         let hints = vec![error.advice()];
         let theirs = match &error {
-            WarmError::Io { source, .. } => crate::dirs::is_usage(source),
+            WarmError::Io { source, .. } => engine::dirs::is_usage(source),
             WarmError::Name(_) => true,
             _ => false,
         };

@@ -8,8 +8,8 @@ use super::step::{Again, End, Holds, Role, Step, Up};
 use super::teardown::TornDown;
 use super::verdict::{Decision, Ending};
 use crate::lifetime::worker::EndSignal;
-use crate::outcome::{Stage, TierOutcome};
-use crate::wait::Deadline;
+use engine::wait::Deadline;
+use ground::outcome::{Stage, TierOutcome};
 
 /// Who does the steps of a run.
 pub(super) trait Steps {

@@ -1,7 +1,7 @@
 //! Tests that failed and were run again on request.
 
 use super::{Ran, SuiteError};
-use crate::outcome::Status;
+use ground::outcome::Status;
 
 /// Runs tests, and all of them again while one fails, at most `retries` times.
 ///

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::needs::{PLUGIN, unverified};
 use super::{Means, Ran, Source, SuiteError, TEST_LIMIT};
-use crate::host_file;
-use crate::outcome::{Stage, Status, TestOutcome};
-use crate::process::{Cmd, Finished, ProcessError};
 use crate::report::pytest;
-use crate::wait::Stopwatch;
+use engine::process::{Cmd, Finished, ProcessError};
+use engine::wait::Stopwatch;
+use ground::host_file;
+use ground::outcome::{Stage, Status, TestOutcome};
 
 /// The exit code by which an executable says that it does not apply (autopkgtest and automake use it too).
 const SKIP: i32 = 77;

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use super::{Origin, SuiteError, is_ignored};
-use crate::source_tree::{Kind, SourceTree};
-
-/// Where a recipe has its tests, in its repository.
-pub(crate) const IN_TREE: &str = "tests";
+use ground::source_tree::{Kind, SourceTree};
+use recipe::TESTS;
 
 /// A directory of tests and hooks.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +39,7 @@ impl Layer<'_> {
 }
 
 fn files_in_tree(tree: &SourceTree, below: &str) -> Result<Vec<String>, SuiteError> {
-    let dir = Path::new(IN_TREE).join(below);
+    let dir = Path::new(TESTS).join(below);
     let mut names = Vec::new();
     for entry in tree.entries(&dir)?.unwrap_or_default() {
         let name = entry.name.to_string_lossy().into_owned();
@@ -65,7 +63,7 @@ pub(super) fn files_in(dir: &Path) -> Result<Vec<String>, SuiteError> {
         path: dir.to_owned(),
         source,
     };
-    let entries = match crate::host_file::entries(dir) {
+    let entries = match ground::host_file::entries(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),

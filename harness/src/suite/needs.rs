@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::SuiteError;
 
-use crate::host_file;
+use ground::host_file;
 
 /// How an executable says that it needs dependencies: a comment in its first lines, with their names or, for
 /// all of them, none.

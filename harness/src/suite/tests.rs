@@ -1,5 +1,5 @@
 use super::*;
-use crate::outcome::Status;
+use ground::outcome::Status;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -250,7 +250,7 @@ async fn files_of_one_name_both_run_and_the_recipes_comes_first() {
     let (processes, redactor) = (with_pytest(), Redactor::default());
     let means = means(&processes, root.path(), &redactor);
     let noted = || {
-        let text = crate::host_file::text(&ran).unwrap();
+        let text = ground::host_file::text(&ran).unwrap();
         std::fs::remove_file(&ran).unwrap();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -300,7 +300,7 @@ async fn a_hook_that_fails_says_how_and_what_any_wrote_is_kept() {
     let words = vec!["Access denied".to_owned()];
     assert_eq!(hooked.said, [("recipe ops/pre_restore".to_owned(), words)]);
     let log = root.path().join("hook-recipe-ops-pre_restore.log");
-    assert_eq!(crate::host_file::text(&log).unwrap(), "Access denied\n");
+    assert_eq!(ground::host_file::text(&log).unwrap(), "Access denied\n");
     let hooked = run("ops/pre_upgrade").await.unwrap();
     assert!(hooked.ran == 0 && hooked.failure.is_none());
 }
@@ -309,7 +309,7 @@ async fn a_hook_that_fails_says_how_and_what_any_wrote_is_kept() {
 async fn a_first_line_with_a_carriage_return_is_named() {
     let (root, suite) = suite(&[("ops/pre_backup", "")]);
     let script = suite.sources[0].dir.join("ops/pre_backup");
-    crate::process::write_program(&script, "#!/bin/sh\r\nexit 0\r\n");
+    engine::process::write_program(&script, "#!/bin/sh\r\nexit 0\r\n");
     let (processes, redactor) = (processes(), Redactor::default());
     let means = means(&processes, root.path(), &redactor);
     let hooked = suite.hook("ops/pre_backup", means).await.unwrap();
@@ -367,7 +367,7 @@ async fn a_hook_that_cannot_be_started_is_a_failure_and_no_fault_of_the_host() {
         ("install_steps.sh", "#!/no/such/interpreter\n"),
     ]);
     let script = suite.sources[0].dir.join("install_steps.sh");
-    crate::process::write_program(&script, "#!/no/such/interpreter\n");
+    engine::process::write_program(&script, "#!/no/such/interpreter\n");
     let (processes, redactor) = (processes(), Redactor::default());
     for (name, why) in [
         ("ops/pre_backup", "Permission denied"),

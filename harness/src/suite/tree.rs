@@ -7,9 +7,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::layer::IN_TREE;
 use super::{SuiteError, is_ignored};
-use crate::source_tree::{Identity, Kind, SourceTree};
+use ground::source_tree::{Identity, Kind, SourceTree};
+use recipe::TESTS;
 
 /// The most that is copied of the tests of a recipe: 64 MiB.
 pub(super) const BYTES: u64 = 64 << 20;
@@ -38,7 +38,7 @@ fn copy_up_to(bytes: u64, entries: usize, tree: &SourceTree, to: &Path) -> Resul
             entries,
             open: Vec::new(),
         };
-        copying.directory(Path::new(IN_TREE), to)
+        copying.directory(Path::new(TESTS), to)
     })
 }
 
@@ -141,7 +141,7 @@ fn walk(from: &Path, to: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<(), S
         fs::create_dir_all(to).map_err(failed)?;
     }
     open.push(from.canonicalize().map_err(failed)?);
-    for entry in crate::host_file::entries(from).map_err(failed)? {
+    for entry in ground::host_file::entries(from).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         let target = to.map(|to| to.join(entry.file_name()));
@@ -166,7 +166,7 @@ fn walk(from: &Path, to: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<(), S
         if kind.is_dir() {
             walk(&path, target.as_deref(), open)?;
         } else if let Some(target) = target.filter(|_| kind.is_file()) {
-            crate::host_file::copy(&path, &target).map_err(failed)?;
+            ground::host_file::copy(&path, &target).map_err(failed)?;
             let mode = fs::metadata(&path).map_err(failed)?.permissions().mode();
             let own = fs::Permissions::from_mode(mode & 0o700);
             fs::set_permissions(&target, own).map_err(failed)?;

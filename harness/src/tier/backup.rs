@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::mounts;
 use super::seed::{Mounted, Place, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, recipe_tests};
-use crate::declared::read::MOST_ATTEMPTS;
 use crate::driver::backup::{HookKind, Part, Snapshot};
 use crate::event::Event;
-use crate::finding::Finding;
-use crate::host_file;
-use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::backup::database::{is_dumped, live_copies};
-use crate::recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
-use crate::swarm::EngineError;
+use engine::swarm::EngineError;
+use ground::finding::Finding;
+use ground::host_file;
+use ground::outcome::{Stage, TierOutcome};
+use recipe::backup::database::{is_dumped, live_copies};
+use recipe::backup::{BackupPaths, BackupPlan, BackupProblem};
+use recipe::declared::read::MOST_ATTEMPTS;
 
 /// The assertion about what is in the archive.
 const ARCHIVE: &str = "generic: archive holds what was seeded";
@@ -449,8 +449,7 @@ mod tests {
             );
             std::fs::write(dir.path().join("compose.yml"), text).unwrap();
             let files = ["compose.yml".to_owned()];
-            let project =
-                crate::recipe::compose::Project::load(dir.path(), &files, &BTreeMap::new());
+            let project = recipe::compose::Project::load(dir.path(), &files, &BTreeMap::new());
             BackupPlan::from_project(&project.unwrap())
         };
         let dir = tempfile::tempdir().unwrap();

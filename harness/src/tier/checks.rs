@@ -11,9 +11,9 @@ use regex::Regex;
 use reqwest::Url;
 
 use super::{Bench, Tally, TierError, beside};
-use crate::declared::file::Check;
-use crate::http::{Answer, Question, Way};
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use engine::http::{Answer, Question, Way};
+use engine::wait::{Deadline, Poll, WaitError, poll_until};
+use recipe::declared::file::Check;
 
 /// How long a check may take to hold: the app serves already, and a page may still be filling a cache.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ async fn judged(
 
 /// Holds an answer against everything that the check names, assets aside.
 fn judge(check: &Check, answer: &Answer) -> Result<Vec<String>, String> {
-    crate::signal_thread::assert_elsewhere("an answer is judged");
+    ground::signal_thread::assert_elsewhere("an answer is judged");
     let wanted = check.status.unwrap_or(200);
     if answer.status != wanted {
         return Err(format!("status {}, not {wanted}", answer.status));
@@ -299,7 +299,7 @@ mod tests {
 
     fn check(text: &str) -> Check {
         let text = format!("checks: [{text}]");
-        let read = crate::declared::read::parse(&text, "f", None).unwrap();
+        let read = recipe::declared::read::parse(&text, "f", None).unwrap();
         read.file.checks.into_iter().next().unwrap()
     }
 
@@ -384,7 +384,7 @@ mod tests {
         let most = page(0, 200);
         let found = assets(&format!("{most}{most}"), "notes.localhost", "/");
         assert_eq!(found.unwrap().len(), 200);
-        let watch = crate::wait::Stopwatch::start();
+        let watch = engine::wait::Stopwatch::start();
         let error = assets(&page(0, 270_000), "notes.localhost", "/").unwrap_err();
         assert_eq!(error, "the page names more than 200 assets");
         let elapsed = watch.elapsed();

@@ -1,8 +1,8 @@
 //! The custom tier: whatever the recipe and the overlay ship under `custom/`.
 
 use super::{Bench, Tally, TierError, hook, recipe_tests, stayed, without};
-use crate::declared::{Declared, Rung};
-use crate::outcome::{Stage, Status, TierOutcome};
+use ground::outcome::{Stage, Status, TierOutcome};
+use recipe::declared::{Declared, Rung};
 
 /// Returns why there are no custom tests.
 #[must_use]

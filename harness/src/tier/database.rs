@@ -11,8 +11,8 @@ pub(super) use seeding::{seed_for_backup, seed_for_upgrade};
 
 use super::{Bench, Tally, TierError};
 use crate::data::{Answer, Database, Hints, Kind, Known, Question, Said, Wish, ask};
-use crate::swarm::EngineError;
-use crate::swarm::service::StackState;
+use engine::swarm::EngineError;
+use engine::swarm::service::StackState;
 
 /// What is written after the backup, in the place of what was seeded.
 const LATER: &str = "later";

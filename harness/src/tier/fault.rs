@@ -3,7 +3,7 @@
 use super::{Tally, TierError};
 use crate::driver::DriverError;
 use crate::driver::backup::Fault;
-use crate::swarm::EngineError;
+use engine::swarm::EngineError;
 
 /// Splits what the engine says in the middle of a tier into the app's fault, as text, and the host's.
 ///
@@ -12,7 +12,7 @@ use crate::swarm::EngineError;
 pub(super) fn app_fault<T>(result: Result<T, EngineError>) -> Result<Result<T, String>, TierError> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(error) if error.is_about_the_app() => Ok(Err(crate::error::chain(&error))),
+        Err(error) if error.is_about_the_app() => Ok(Err(ground::error::chain(&error))),
         Err(error) => Err(error.into()),
     }
 }

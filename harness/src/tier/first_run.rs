@@ -7,11 +7,11 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::{Bench, TierError, beside};
-use crate::declared::file::Request;
 use crate::event::Event;
-use crate::finding::Finding;
-use crate::http::{Answer, Cookies, MOST_REDIRECTS, Next, Question};
-use crate::signal_thread;
+use engine::http::{Answer, Cookies, MOST_REDIRECTS, Next, Question};
+use ground::finding::Finding;
+use ground::signal_thread;
+use recipe::declared::file::Request;
 
 /// The statuses that count where none are declared.
 const STATUSES: [u16; 4] = [200, 201, 202, 204];

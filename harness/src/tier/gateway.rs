@@ -2,9 +2,9 @@
 
 use super::{Bench, TierError};
 use crate::driver::DriverError;
-use crate::made::{Join, Made};
-use crate::recipe::compose::shared::gateway_network;
-use crate::swarm::gateway::Standing;
+use engine::made::{Join, Made};
+use engine::swarm::gateway::Standing;
+use recipe::compose::shared::gateway_network;
 
 impl Bench {
     /// Has every container of the gateway that is not yet in the app's network join it. Returns why none is in it, where
@@ -57,6 +57,6 @@ impl Bench {
     }
 }
 
-fn not_written(error: crate::made::MadeError) -> TierError {
+fn not_written(error: engine::made::MadeError) -> TierError {
     TierError::Driver(DriverError::Made(error))
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::{Bench, Tally, TierError};
 use crate::driver::backup::{HookKind, run_hooks};
 use crate::event::Event;
-use crate::outcome::{Stage, Status, TierOutcome};
-use crate::recipe::backup::BackupPlan;
+use ground::outcome::{Stage, Status, TierOutcome};
+use recipe::backup::BackupPlan;
 
 /// What a hook that ended well wrote in a tier.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ pub(super) async fn label_hooks(
 fn keep(path: &Path, text: &str) -> Result<(), TierError> {
     use std::io::Write as _;
     let write = || {
-        let mut file = crate::host_file::options()
+        let mut file = ground::host_file::options()
             .create(true)
             .append(true)
             .open(path)?;

@@ -3,13 +3,13 @@
 use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
 use crate::driver::DriverError;
 use crate::driver::stack::Stamp;
-use crate::outcome::{Phase, Stage, TierOutcome};
-use crate::recipe::release::Release;
-use crate::recipe::secret::SecretSpec;
 use crate::suite::HookFailure;
-use crate::swarm::converge::NotConverged;
-use crate::swarm::crash::Crashes;
-use crate::wait::Deadline;
+use engine::swarm::converge::NotConverged;
+use engine::swarm::crash::Crashes;
+use engine::wait::Deadline;
+use ground::outcome::{Phase, Stage, TierOutcome};
+use recipe::release::Release;
+use recipe::secret::SecretSpec;
 
 /// What does not hold when the engine has something else than was planned. It is red whatever was deployed, a base too:
 /// somebody between the harness and the engine makes of it what he likes.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::Bench;
 use crate::event::Event;
-use crate::finding::Finding;
-use crate::recipe::backup::database::Server;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::model::{MountKind, Service};
-use crate::swarm::EngineError;
-use crate::swarm::service::{StackState, Task};
+use engine::swarm::EngineError;
+use engine::swarm::service::{StackState, Task};
+use ground::finding::Finding;
+use recipe::backup::database::Server;
+use recipe::compose::Project;
+use recipe::compose::model::{MountKind, Service};
 
 /// The exit code of a process that SIGKILL ended.
 const KILLED: i64 = 137;
@@ -206,8 +206,8 @@ fn grew(service: &str, was: u64, now: u64) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::ask::testing::engine;
-    use crate::swarm::service::samples;
+    use engine::swarm::service::samples;
+    use engine::swarm::testing::hangs_up;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -275,7 +275,7 @@ mod tests {
             ("{}", false),
         ] {
             let dir = tempfile::tempdir().unwrap();
-            let (engine, _) = engine(dir.path(), 0, state);
+            let (engine, _) = hangs_up(dir.path(), 0, state);
             assert_eq!(
                 engine.was_out_of_memory("c").await.unwrap(),
                 expected,

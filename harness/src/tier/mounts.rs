@@ -9,13 +9,13 @@ use std::path::Path;
 
 use super::Bench;
 use crate::event::Event;
-use crate::finding::Finding;
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::backup::database::{Server, is_dumped};
-use crate::recipe::compose::Project;
-use crate::swarm::EngineError;
-use crate::swarm::mounts::{Container, Mounted, What};
-use crate::swarm::service::StackState;
+use engine::swarm::EngineError;
+use engine::swarm::mounts::{Container, Mounted, What};
+use engine::swarm::service::StackState;
+use ground::finding::Finding;
+use recipe::backup::BackupPlan;
+use recipe::backup::database::{Server, is_dumped};
+use recipe::compose::Project;
 
 /// A running container of each service that has one, by the service's name.
 pub type Seen = BTreeMap<String, Container>;

@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Bench, TierError};
-use crate::declared::Statuses;
-use crate::declared::file::Probe;
 use crate::event::Event;
-use crate::http::{Question, Way};
-use crate::recipe::compose::query::Web;
-use crate::swarm::rest::{self, Rest};
-use crate::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
+use engine::http::{Question, Way};
+use engine::swarm::rest::{self, Rest};
+use engine::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
+use recipe::compose::query::Web;
+use recipe::declared::Statuses;
+use recipe::declared::file::Probe;
 
 /// The time between two tries; a probe that must hold several times in a row is spread over it.
 const INTERVAL: Duration = Duration::from_millis(500);

@@ -3,12 +3,12 @@
 use super::seed::Found;
 use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, still_good};
 use crate::driver::backup::{HookKind, Part, Snapshot};
-use crate::outcome::{Stage, Status, TierOutcome};
-use crate::recipe::backup::BackupPlan;
-use crate::swarm::EngineError;
-use crate::swarm::converge::NotConverged;
-use crate::swarm::crash::Crashes;
-use crate::wait::Deadline;
+use engine::swarm::EngineError;
+use engine::swarm::converge::NotConverged;
+use engine::swarm::crash::Crashes;
+use engine::wait::Deadline;
+use ground::outcome::{Stage, Status, TierOutcome};
+use recipe::backup::BackupPlan;
 
 /// The assertion about files that were saved by name.
 const FILES: &str = "generic: saved files are back";

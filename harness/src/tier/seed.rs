@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bench, Tally};
-use crate::made;
-use crate::outcome::Stage;
-use crate::recipe::backup::{BackupPaths, BackupPlan};
-use crate::recipe::compose::Project;
-use crate::recipe::compose::model::MountKind;
-use crate::swarm::EngineError;
-use crate::swarm::holder::OwnVolumes;
-use crate::swarm::object::Belongings;
+use engine::made;
+use engine::swarm::EngineError;
+use engine::swarm::holder::OwnVolumes;
+use engine::swarm::object::Belongings;
+use ground::outcome::Stage;
+use recipe::backup::{BackupPaths, BackupPlan};
+use recipe::compose::Project;
+use recipe::compose::model::MountKind;
 
 /// The marker's name. Hidden, so that a program that lists its directory does not take it for data.
 const NAME: &str = ".recipe-ci-marker";

@@ -7,14 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::{Bench, TierError};
-use crate::declared::file::{Probe, Scheme};
 use crate::event::Event;
-use crate::http::{Question, Way};
-use crate::recipe::compose::query::Web;
-use crate::recipe::traefik::faults;
-use crate::swarm::rest::{self, Rest};
-use crate::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
+use engine::http::{Question, Way};
+use engine::swarm::rest::{self, Rest};
+use engine::wait::{Deadline, Poll, Stopwatch, WaitError, poll_until};
 use look::{Asked, Seen};
+use recipe::compose::query::Web;
+use recipe::declared::file::{Probe, Scheme};
+use recipe::traefik::faults;
 pub use settled::Settled;
 
 /// How often an app is asked that does not serve yet.

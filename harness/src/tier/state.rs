@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, TierError};
-use crate::host_file;
-use crate::http::Gateway;
+use engine::http::Gateway;
+use ground::host_file;
 
 /// The app as its tests see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

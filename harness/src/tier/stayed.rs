@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Bench, Tally, TierError};
-use crate::recipe::compose::model::Healthcheck;
-use crate::recipe::compose::query::MAIN_SERVICE;
-use crate::swarm::probe::Probe;
-use crate::swarm::service::{Service, StackState, Task};
-use crate::swarm::steady::LEAST;
-use crate::swarm::watch::Watch;
-use crate::wait::{Deadline, Stopwatch};
+use engine::swarm::probe::Probe;
+use engine::swarm::service::{Service, StackState, Task};
+use engine::swarm::steady::LEAST;
+use engine::swarm::watch::Watch;
+use engine::wait::{Deadline, Stopwatch};
+use recipe::compose::model::Healthcheck;
+use recipe::compose::query::MAIN_SERVICE;
 
 /// The assertion that no service died after convergence.
 pub(super) const STAYED: &str = "generic: stayed up";
@@ -293,7 +293,7 @@ fn died(state: &StackState, converged: &Converged) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::service::{Service, samples};
+    use engine::swarm::service::{Service, samples};
     use std::collections::BTreeMap;
 
     fn task(id: &str, state: &str) -> Task {

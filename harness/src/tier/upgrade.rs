@@ -6,15 +6,15 @@ use super::mounts::{self, Seen};
 use super::{Bench, Tally, TierError, app_fault, hook, recipe_fault, still_good};
 use crate::driver::stack::Stamp;
 use crate::event::Event;
-use crate::outcome::{Stage, TierOutcome};
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::compose::Project;
-use crate::recipe::release::Release;
-use crate::recipe::secret::SecretSpec;
-use crate::swarm::converge::NotConverged;
-use crate::swarm::crash::Crashes;
-use crate::swarm::service::{Service, StackState, Task, UpdateState, familiar_image};
-use crate::wait::Deadline;
+use engine::swarm::converge::NotConverged;
+use engine::swarm::crash::Crashes;
+use engine::swarm::service::{Service, StackState, Task, UpdateState, familiar_image};
+use engine::wait::Deadline;
+use ground::outcome::{Stage, TierOutcome};
+use recipe::backup::BackupPlan;
+use recipe::compose::Project;
+use recipe::release::Release;
+use recipe::secret::SecretSpec;
 
 /// What the app is to become.
 #[derive(Debug)]
@@ -308,7 +308,7 @@ fn pruned(state: &StackState, release: &Release) -> Result<Option<String>, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::service::samples;
+    use engine::swarm::service::samples;
     use serde_json::json;
 
     fn service(image: &str) -> Service {

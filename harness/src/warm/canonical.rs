@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::WarmError;
-use crate::dirs::HostDirs;
-use crate::host_file;
-use crate::name::RecipeName;
-use crate::record::{Durability, replace};
+use engine::dirs::HostDirs;
+use engine::record::{Durability, replace};
+use ground::host_file;
+use ground::name::RecipeName;
 
 /// The version of the record's schema.
 const SCHEMA: u32 = 1;
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(place.read().unwrap(), None);
         place.write(&canonical("snapshot-0a")).unwrap();
         assert_eq!(place.read().unwrap().unwrap().version, "0.1.0+1");
-        let good = crate::host_file::text(place.record()).unwrap();
+        let good = ground::host_file::text(place.record()).unwrap();
         for (from, to) in [
             (good.as_str(), ""),
             (good.as_str(), "{\"recipe\": \"notes\""),

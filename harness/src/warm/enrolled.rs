@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::declared::FILE_NAME;
-use crate::declared::error::DeclaredError;
-use crate::declared::read::parse;
-use crate::host_file;
-use crate::name::RecipeName;
+use ground::host_file;
+use ground::name::RecipeName;
+use recipe::declared::FILE_NAME;
+use recipe::declared::error::DeclaredError;
+use recipe::declared::read::parse;
 
 /// Why it cannot be known whether a recipe is enrolled.
 #[derive(Debug, thiserror::Error)]

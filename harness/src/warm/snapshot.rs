@@ -16,15 +16,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::canonical::{Canonical, Place, SnapshotRef};
 use super::{WarmApp, WarmError, tree};
-use crate::hash::HashWriter;
-use crate::host_file;
-use crate::made;
-use crate::record::write_private;
-use crate::swarm::EngineError;
-use crate::swarm::object::{Kind, Object};
-use crate::swarm::teardown::Maker;
-use crate::swarm::volume::{MOUNT_POINT, VolumeSpec};
-use crate::wait::{Deadline, Stopwatch, retry_while};
+use engine::hash::HashWriter;
+use engine::made;
+use engine::record::write_private;
+use engine::swarm::EngineError;
+use engine::swarm::object::{Kind, Object};
+use engine::swarm::teardown::Maker;
+use engine::swarm::volume::{MOUNT_POINT, VolumeSpec};
+use engine::wait::{Deadline, Stopwatch, retry_while};
+use ground::host_file;
 
 /// How long the engine may take to let go of the volumes of a container that it lists no more.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);

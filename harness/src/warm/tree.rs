@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::hash::HashWriter;
+use engine::hash::HashWriter;
 
 /// Reads an archive to its end and returns the SHA-256 of every entry's path, kind, mode, owner, time, link
 /// and content, in the order of the paths.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Heartbeat, State, WatchError, end, log_file, state};
-use crate::host_file;
-use crate::process::{Cmd, Daemon, ProcessError, Processes, describe};
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use engine::process::{Cmd, Daemon, ProcessError, Processes, describe};
+use engine::wait::{Deadline, Poll, WaitError, poll_until};
+use ground::host_file;
 
 /// How long a new watcher may take to say that it lives.
 const START_LIMIT: Duration = Duration::from_secs(30);

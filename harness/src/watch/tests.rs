@@ -81,15 +81,15 @@ async fn a_sweep_that_hangs_does_not_stop_the_heartbeat() {
         .unwrap();
     let beats = async {
         let first = heartbeat(dir).unwrap().map(|beat| beat.beat_at);
-        crate::wait::poll_until(
+        engine::wait::poll_until(
             Deadline::after(Duration::from_secs(60)),
             Duration::from_millis(5),
             || async {
                 let now = heartbeat(dir).unwrap().map(|beat| beat.beat_at);
                 Ok::<_, std::convert::Infallible>(if now.is_some() && now != first {
-                    crate::wait::Poll::Ready(())
+                    engine::wait::Poll::Ready(())
                 } else {
-                    crate::wait::Poll::NotYet(String::new())
+                    engine::wait::Poll::NotYet(String::new())
                 })
             },
         )

@@ -6,10 +6,10 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{Fault, Part, Room, SqliteFiles, source};
-use crate::hash::HashWriter;
-use crate::host_file;
-use crate::swarm::holder::HeldPath;
-use crate::swarm::{Engine, EngineError};
+use engine::hash::HashWriter;
+use engine::swarm::holder::HeldPath;
+use engine::swarm::{Engine, EngineError};
+use ground::host_file;
 
 /// How often a part is read whose archive is broken: a file that shrinks while the engine packs it breaks it off.
 const READINGS: u32 = 3;

@@ -1,22 +1,30 @@
 use serde_json::json;
 
 use super::*;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::resolve::Deployment;
+use recipe::compose::Project;
+use recipe::compose::resolve::Deployment;
 
 fn resolved() -> (Resolved, StackName) {
+    resolved_with("", "")
+}
+
+/// `more` is a line of the service, `of_check` of its healthcheck.
+fn resolved_with(more: &str, of_check: &str) -> (Resolved, StackName) {
     let dir = tempfile::tempdir().unwrap();
-    let text = "version: '3.8'\nservices:\n  app:\n    image: docker.io/library/a\n    environment: {PW: secret, GONE: null}\n    \
+    let text = "version: '3.13'\nservices:\n  app:\n    image: docker.io/library/a\n    environment: {PW: secret, GONE: null}\n    \
                 user: '1000'\n    command: sh -c 'run it'\n    networks: {inner: {aliases: [web]}}\n    \
                 ports: ['53:53/udp']\n    volumes: ['data:/d:ro']\n    healthcheck: {test: 'true', interval: 1m30s, retries: 2}\n    secrets: [s]\n    configs: [{source: c, target: /c}]\n    \
                 deploy: {labels: {l: m}, resources: {limits: {memory: 1g, cpus: '0.5'}}}\nvolumes: {data: }\nnetworks: {inner: }\n\
                 secrets: {s: {external: true, name: z_s_v1}}\nconfigs: {c: {file: f}}\n";
+    let text = text
+        .replace("    user:", &format!("{more}    user:"))
+        .replace("retries: 2", &format!("retries: 2{of_check}"));
     std::fs::write(dir.path().join("compose.yml"), text).unwrap();
     std::fs::write(dir.path().join("f"), "content").unwrap();
     let files = ["compose.yml".to_owned()];
     let mut project = Project::load(dir.path(), &files, &BTreeMap::new()).unwrap();
     project.read_contents(dir.path()).unwrap();
-    let stack = crate::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
+    let stack = ground::name::Domain::parse("note-012345.z", &"z".parse().unwrap())
         .unwrap()
         .stack();
     let deployment = Deployment {
@@ -221,12 +229,9 @@ fn every_difference_between_plan_and_engine_is_named_and_no_value_of_a_variable(
 
 #[test]
 fn what_an_older_client_passes_over_is_no_difference_and_what_nobody_planned_is() {
-    let (mut resolved, stack) = resolved();
-    let same = there(&resolved, &stack);
-    resolved.edit(|document| {
-        document["services"]["app"]["oom_score_adj"] = 100.into();
-        document["services"]["app"]["healthcheck"]["start_interval"] = "1s".into();
-    });
+    let (plain, stack) = resolved();
+    let same = there(&plain, &stack);
+    let (resolved, _) = resolved_with("    oom_score_adj: 100\n", ", start_interval: 1s");
     assert_eq!(difference(&resolved, &stack, &same, Deployer::Docker), None);
     let mut other = same;
     for spec in other.services.values_mut() {

@@ -4,8 +4,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::*;
-use crate::process::Identity;
-use crate::wait::Deadline;
+use engine::process::Identity;
+use engine::wait::Deadline;
 
 struct Place {
     _root: tempfile::TempDir,
@@ -159,9 +159,9 @@ async fn of_a_dead_run_daemons_and_working_files_go_and_the_record_stays() {
     place.assert_left_alone(&run, &mut plain).await;
     let name = format!("/proc/{}/comm", plain.0.id());
     let limit = Deadline::after(Duration::from_secs(60));
-    while crate::host_file::text(&name).unwrap() != "sleep\n" {
+    while ground::host_file::text(&name).unwrap() != "sleep\n" {
         assert!(!limit.passed(), "it is still the shell");
-        crate::wait::pause(Duration::from_millis(5)).await;
+        engine::wait::pause(Duration::from_millis(5)).await;
     }
     run.kill();
 
@@ -190,7 +190,7 @@ async fn of_a_dead_run_daemons_and_working_files_go_and_the_record_stays() {
     let gone = ["backups", "abra", "tests", "bin", "base", "state"];
     assert_eq!(dead.removed, gone);
     assert_eq!(dead.removed, dry[0].removed);
-    let mut names: Vec<_> = crate::host_file::entries(&run.dirs.root)
+    let mut names: Vec<_> = ground::host_file::entries(&run.dirs.root)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -240,7 +240,7 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
         RunDirs::live_lock(&run.dirs.root),
         RunDirs::mark(&run.dirs.root),
     );
-    let whole = crate::host_file::bytes(&mark).unwrap();
+    let whole = ground::host_file::bytes(&mark).unwrap();
     let worker = identity(&run.worker);
 
     // A worker that lives, though its lock can be had: somebody replaced the file.
@@ -250,7 +250,7 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
 
     // A dead worker whose lock somebody holds.
     run.kill();
-    let held = crate::lock::SectionLock::try_acquire(&lock)
+    let held = engine::lock::SectionLock::try_acquire(&lock)
         .unwrap()
         .unwrap();
     place.assert_left_alone(&run, &mut daemon).await;
@@ -278,7 +278,7 @@ async fn less_than_the_whole_proof_leaves_a_run_alone() {
 
     // Another janitor is at it.
     std::fs::write(&lock, "").unwrap();
-    let other = crate::host_file::open(&run.dirs.root).map(file::try_exclusive);
+    let other = ground::host_file::open(&run.dirs.root).map(file::try_exclusive);
     place.assert_left_alone(&run, &mut daemon).await;
     drop(other);
     assert_eq!(place.sweep(false).await.0.len(), 1);
@@ -293,7 +293,10 @@ async fn of_a_run_whose_garbled_mark_is_older_than_this_boot_the_working_files_g
     let mark = RunDirs::mark(&run.dirs.root);
     let write = |text: &str, old: bool| {
         std::fs::write(&mark, text).unwrap();
-        let file = crate::host_file::options().write(true).open(&mark).unwrap();
+        let file = ground::host_file::options()
+            .write(true)
+            .open(&mark)
+            .unwrap();
         if old {
             file.set_modified(std::time::SystemTime::UNIX_EPOCH)
                 .unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::process::write_program;
+use engine::process::write_program;
 
 fn plan() -> Plan {
     Plan {
@@ -214,7 +214,7 @@ fn a_file_is_replaced_only_while_it_is_ours() {
     assert_eq!(how(&later, false), [Written::Unchanged, Written::Updated]);
 
     // A person's change to the second file keeps the first as it was, too.
-    let changed = crate::host_file::text(&timer)
+    let changed = ground::host_file::text(&timer)
         .unwrap()
         .replace("60s", "61s");
     fs::write(&timer, &changed).unwrap();
@@ -224,7 +224,7 @@ fn a_file_is_replaced_only_while_it_is_ours() {
         matches!(&error, UnitsError::Changed { path } if *path == timer),
         "{error}"
     );
-    assert_eq!(crate::host_file::text(&timer).unwrap(), changed);
+    assert_eq!(ground::host_file::text(&timer).unwrap(), changed);
     assert!(!service.exists());
     assert_eq!(how(&units, true), [Written::Created, Written::Updated]);
 
@@ -239,7 +239,7 @@ fn a_file_is_replaced_only_while_it_is_ours() {
         .collect();
     fs::write(&timer, stolen).unwrap();
     assert!(write(&units, dir.path(), false).is_err());
-    let names: Vec<_> = crate::host_file::entries(dir.path())
+    let names: Vec<_> = ground::host_file::entries(dir.path())
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name())
@@ -264,7 +264,7 @@ async fn systemctl_is_called_where_systemd_runs_and_only_there() {
     let found = systemctl(&processes, dir.path()).unwrap();
     enable(&processes, &found).await.unwrap();
     assert_eq!(
-        crate::host_file::text(&told).unwrap(),
+        ground::host_file::text(&told).unwrap(),
         format!("daemon-reload\nenable --now {TIMER}\n")
     );
     write_program(

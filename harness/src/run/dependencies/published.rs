@@ -1,25 +1,25 @@
 //! A dependency as it was published: fetched, read, and what is said of it before it is deployed.
 
 use super::Named;
-use crate::dirs::RunDirs;
 use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
-use crate::git::checkout;
-use crate::name::RecipeName;
-use crate::outcome::Stage;
 use crate::overlay::{self, OverlayError, Places};
-use crate::policy::{Judged, Terms, Violation};
-use crate::recipe::compose::shared::SharedNetwork;
-use crate::recipe::release::{Release, ReleaseError};
-use crate::recipe::secret::SecretError;
-use crate::recipe::version::TagList;
 use crate::run::error::{AnyError, RunError, usage};
 use crate::run::plan::{self, Checkout, Plan, Subject, trusted};
 use crate::run::settings::{Origin, Settings};
 use crate::run::{network, ownership, resolved};
-use crate::source_tree::SourceFileError;
-use crate::swarm::pins::Pins;
-use crate::trust::{Level, Trust};
+use engine::dirs::RunDirs;
+use ground::git::checkout;
+use ground::name::RecipeName;
+use ground::outcome::Stage;
+use ground::pins::Pins;
+use ground::source_tree::SourceFileError;
+use recipe::compose::shared::SharedNetwork;
+use recipe::policy::{Judged, Terms, Violation};
+use recipe::release::{Release, ReleaseError};
+use recipe::secret::SecretError;
+use recipe::trust::{Level, Trust};
+use recipe::version::TagList;
 
 /// A dependency that was read.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
                 || error.is::<SourceFileError>()
                 || (error.is::<OverlayError>() && ships_nonsense(&theirs, &checkout, &dirs)) =>
         {
-            Err(crate::error::chain(&*error))
+            Err(ground::error::chain(&*error))
         }
         Err(error) => return Err(error),
     };
@@ -328,9 +328,9 @@ impl Dependency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::fetch::FetchError;
-    use crate::git::http::TransportError;
     use crate::run::retry::Transient as _;
+    use ground::git::fetch::FetchError;
+    use ground::git::http::TransportError;
 
     #[test]
     fn a_forge_that_stumbles_is_asked_again_for_a_dependency_too() {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::outcome::Residual;
 use crate::run::teardown::TornDown;
+use ground::outcome::Residual;
 use scribe::{Hang, Script, run, steps};
 
 mod scribe;

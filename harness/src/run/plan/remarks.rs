@@ -1,12 +1,12 @@
 //! What is said of a plan beside what it does.
 
 use super::super::settings::Settings;
-use crate::declared::Declared;
-use crate::outcome::Stage;
-use crate::recipe::backup::BackupPlan;
-use crate::recipe::backup::database::live_copies;
-use crate::recipe::release::Release;
 use crate::tier;
+use ground::outcome::Stage;
+use recipe::backup::BackupPlan;
+use recipe::backup::database::live_copies;
+use recipe::declared::Declared;
+use recipe::release::Release;
 
 /// Returns what is passed over in the head, and what of its backup will not pass.
 pub(super) fn of(

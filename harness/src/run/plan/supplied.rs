@@ -1,13 +1,13 @@
 //! Secrets that the operator supplies, and which sources get them.
 
 use super::Base;
-use crate::policy::{self, Violation};
-use crate::recipe::release::Release;
-use crate::recipe::secret::{self, SecretSource, SecretSpec};
 use crate::run::RunError;
 use crate::run::settings::Settings;
-use crate::trust::Trust;
-use crate::trust::grant::secret_key;
+use recipe::policy::{self, Violation};
+use recipe::release::Release;
+use recipe::secret::{self, SecretSource, SecretSpec};
+use recipe::trust::Trust;
+use recipe::trust::grant::secret_key;
 
 fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
     secret::plan(&head.project, &head.env, &head.vars).map_err(|error| {

@@ -1,11 +1,11 @@
 //! How far the source of a run is trusted, once its commit is here.
 
 use super::Checkout;
-use crate::git::checkout;
-use crate::git::source::{RemoteUrl, Source};
-use crate::recipe::release::Tree;
 use crate::run::settings::{Origin, Settings};
-use crate::trust::{Level, SourceKey, Subject, Trust, decide};
+use ground::git::checkout;
+use ground::git::source::{RemoteUrl, Source};
+use recipe::release::Tree;
+use recipe::trust::{Level, SourceKey, Subject, Trust, decide};
 
 /// The ref under test, as the source has it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,8 +1,8 @@
 //! Which heads may become a recipe's canonical.
 
-use crate::outcome::Stage;
-use crate::recipe::release::Tree;
 use crate::run::settings::Keep;
+use ground::outcome::Stage;
+use recipe::release::Tree;
 
 /// What decides whether a head becomes the canonical once it is green.
 #[derive(Debug, Clone)]

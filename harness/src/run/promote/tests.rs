@@ -1,7 +1,7 @@
 use super::*;
 use crate::run::testing::{HEAD, Scene};
-use crate::trust::Grant;
-use crate::trust::grant::Bind;
+use recipe::trust::Grant;
+use recipe::trust::grant::Bind;
 
 #[test]
 fn an_older_release_never_replaces_a_newer_one() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::run::testing::Scene;
-use crate::trust::Grant;
-use crate::trust::grant::Bind;
+use recipe::trust::Grant;
+use recipe::trust::grant::Bind;
 
 #[test]
 fn a_canonical_that_no_grant_covers_is_not_run_over_by_the_heads_grant() {

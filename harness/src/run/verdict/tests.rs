@@ -1,6 +1,6 @@
 use super::*;
-use crate::outcome::{Residual, Stage, TierOutcome};
 use crate::run::error::usage;
+use ground::outcome::{Residual, Stage, TierOutcome};
 use std::time::Duration;
 
 fn tier(stage: Stage, status: Status, blames_recipe: bool) -> TierOutcome {

@@ -4,11 +4,11 @@ use futures_util::future::try_join_all;
 
 use super::{Candidate, Databases, Seeded, Unseeded, candidates, known};
 use crate::data::{Answer, Database, Kind, Known, Question, Said, Wish, ask};
-use crate::declared::file::Data;
-use crate::recipe::backup::{BackupPaths, BackupPlan, ServiceHooks};
-use crate::swarm::EngineError;
-use crate::swarm::service::StackState;
 use crate::tier::{Bench, Tally, TierError, app_fault};
+use engine::swarm::EngineError;
+use engine::swarm::service::StackState;
+use recipe::backup::{BackupPaths, BackupPlan, ServiceHooks};
+use recipe::declared::file::Data;
 
 /// What is asked of one container: what is declared of it, or whatever runs there.
 struct Wanted<'a> {

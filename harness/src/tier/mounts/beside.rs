@@ -1,12 +1,12 @@
 //! Two servers on the files of one database.
 
 use super::{Bench, Seen};
-use crate::recipe::backup::database::Server;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::model::Service;
-use crate::swarm::EngineError;
-use crate::swarm::mounts::{Container, What};
-use crate::swarm::service::StackState;
+use engine::swarm::EngineError;
+use engine::swarm::mounts::{Container, What};
+use engine::swarm::service::StackState;
+use recipe::backup::database::Server;
+use recipe::compose::Project;
+use recipe::compose::model::Service;
 
 impl Bench {
     /// Returns where two containers of one database server ran on the same files at once, or are going to: an update
@@ -84,7 +84,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::swarm::mounts::Mounted;
+    use engine::swarm::mounts::Mounted;
 
     #[test]
     fn a_database_that_starts_first_from_now_on_is_said_before_it_does() {

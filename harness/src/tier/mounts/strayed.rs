@@ -10,9 +10,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Bench;
-use crate::recipe::compose::Project;
-use crate::recipe::compose::model::{MountKind, Service};
-use crate::swarm::EngineError;
+use engine::swarm::EngineError;
+use recipe::compose::Project;
+use recipe::compose::model::{MountKind, Service};
 
 /// Directories that most images have, so that one of them says nothing of what a program looks at.
 const COMMON: [&str; 13] = [

@@ -1,7 +1,7 @@
 //! One look at an app: what it answers, directly and through the gateway, and what that means.
 
-use crate::declared::Statuses;
-use crate::http::{Answer, Ended, Gateway, Http, HttpError, Question, Way};
+use engine::http::{Answer, Ended, Gateway, Http, HttpError, Question, Way};
+use recipe::declared::Statuses;
 
 /// What is the same for two redirects to a page that is not there.
 const NO_PAGE: &str = "redirect to 404";

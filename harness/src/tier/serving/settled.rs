@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::look::Seen;
-use crate::wait::{Poll, Stopwatch};
+use engine::wait::{Poll, Stopwatch};
 
 /// How long an answer has to stay the same to be one.
 const WINDOW: Duration = Duration::from_secs(15);

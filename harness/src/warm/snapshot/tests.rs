@@ -2,7 +2,7 @@ use super::*;
 use std::collections::BTreeMap;
 
 fn snapshot(dir: &Path) -> (Place, Canonical) {
-    let recipe: crate::name::RecipeName = "notes".parse().unwrap();
+    let recipe: ground::name::RecipeName = "notes".parse().unwrap();
     let place = Place {
         dir: dir.join("notes"),
         recipe: recipe.clone(),

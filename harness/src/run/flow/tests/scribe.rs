@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::lifetime::worker::EndSignal;
-use crate::outcome::{Stage, Status, TierOutcome};
 use crate::run::context::Held;
 use crate::run::error::RunError;
 use crate::run::flow::{self, Flow};
@@ -18,7 +17,8 @@ use crate::run::teardown::TornDown;
 use crate::run::verdict::{Decision, Ending};
 use crate::run::work::{Frame, Steps, Tiers};
 use crate::tier::without;
-use crate::wait::Deadline;
+use engine::wait::Deadline;
+use ground::outcome::{Stage, Status, TierOutcome};
 
 /// What happens in a run, beyond that everything ends well.
 #[derive(Default)]

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::event::Events;
-use crate::outcome::{Stage, Status};
-use crate::recipe::backup::{VolumeBackup, VolumeMount};
-use crate::swarm::service::{Task, samples};
+use engine::swarm::service::{Task, samples};
+use ground::outcome::{Stage, Status};
+use recipe::backup::{VolumeBackup, VolumeMount};
 
 fn database(kind: Kind, directory: &str) -> Database {
     Database {

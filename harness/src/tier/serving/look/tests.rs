@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::http::testing::{OF_ANOTHER, page, serve};
-use crate::name::Domain;
+use engine::http::testing::{OF_ANOTHER, page, serve};
+use ground::name::Domain;
 
 fn domain() -> Domain {
     let zone = "ci.localhost".parse().unwrap();

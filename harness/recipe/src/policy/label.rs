@@ -1,0 +1,599 @@
+//! Labels, which programs beside the Swarm obey.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::route::Hosts;
+use super::rules::{
+    BACKUP, DOCKER_LABEL, GATEWAY, NAME, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME, SIZE,
+};
+use super::{Case, route, scalar};
+use crate::compose::resolve::Resolved;
+use crate::release::COPY_PREFIX;
+use crate::traefik::{self, Group, Key, Protocol, is_own};
+use crate::trust::{Grant, Level};
+
+/// Namespaces of labels that are deployed without a word of the operator: those of the catalogue and its gateway, and
+/// those that only describe. By any other label a program that operators run beside the Swarm may route hosts, or run
+/// commands elsewhere.
+const KNOWN: [&str; 5] = [
+    "traefik",
+    "coop-cloud",
+    "backupbot",
+    "org.opencontainers",
+    "org.label-schema",
+];
+
+/// What a stranger's labels below `coop-cloud` say. By `autoupdate` kadabra deploys what the catalogue has next over the
+/// app: nothing that was judged, with the variables of the stranger.
+const CATALOGUE: [&str; 5] = ["version", "timeout", "recipe", "chaos", "chaos-version"];
+
+/// The most labels of one place that are named where they are left out.
+const NAMED: usize = 5;
+
+/// How much text the labels of one object may be, and a label that Traefik reads. Traefik compiles the regular expressions of
+/// rules: 1 MB of `\pL` in one took 2.3 GB of its memory.
+const LABELS: usize = 32 << 10;
+const TRAEFIK_LABEL: usize = 4 << 10;
+
+/// Middlewares that act on their own router and ask no other machine.
+const MIDDLEWARES: [&str; 23] = [
+    "addprefix",
+    "basicauth",
+    "buffering",
+    "chain",
+    "circuitbreaker",
+    "compress",
+    "contenttype",
+    "digestauth",
+    "grpcweb",
+    "headers",
+    "ipallowlist",
+    "ipwhitelist",
+    "inflightreq",
+    "inflightconn",
+    "ratelimit",
+    "redirectregex",
+    "redirectscheme",
+    "replacepath",
+    "replacepathregex",
+    "retry",
+    "stripprefix",
+    "stripprefixregex",
+    "passtlsclientcert",
+];
+
+/// Options of a router that stay within it.
+const ROUTER: [&str; 7] = [
+    "entrypoints",
+    "middlewares",
+    "tls",
+    "observability",
+    "rulesyntax",
+    "rule",
+    "service",
+];
+
+/// Options of a service's load balancer that stay with its own containers.
+const BALANCER: [&str; 8] = [
+    "healthcheck",
+    "passhostheader",
+    "sticky",
+    "responseforwarding",
+    "serverstransport",
+    "strategy",
+    "terminationdelay",
+    "proxyprotocol",
+];
+
+pub(super) fn check(case: &mut Case<'_>) {
+    gateways_share(case);
+    for (name, service) in case.section("services") {
+        let path = format!("services.{name}");
+        labels(case, &format!("{path}.labels"), service.get("labels"));
+        let deploy = service.pointer("/deploy/labels");
+        labels(case, &format!("{path}.deploy.labels"), deploy);
+        environment(case, &path, service);
+    }
+    for section in SECTIONS {
+        for (key, entry) in case.section(section) {
+            labels(
+                case,
+                &format!("{section}.{key}.labels"),
+                entry.get("labels"),
+            );
+        }
+    }
+}
+
+/// Bounds what Traefik is given to read of a whole app.
+fn gateways_share(case: &mut Case<'_>) {
+    let services = case.section("services");
+    let size: usize = services
+        .flat_map(|(_, service)| {
+            let both = [service.get("labels"), service.pointer("/deploy/labels")];
+            both.into_iter().flat_map(pairs).collect::<Vec<_>>()
+        })
+        .filter(|(label, _)| traefik::key(label).is_some())
+        .map(|(label, value)| label.len() + text_of(&value).len())
+        .sum();
+    if size > LABELS {
+        let message = format!("{size} bytes of Traefik's labels are more than {LABELS}");
+        case.find(&SIZE, "services", &size.into(), message, None);
+    }
+}
+
+/// Returns labels as pairs; those of networks and the like may still be a list.
+fn pairs(labels: Option<&Value>) -> Vec<(String, Value)> {
+    match labels {
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        Some(Value::Array(items)) => {
+            let text = items.iter().filter_map(Value::as_str);
+            text.map(|item| item.split_once('=').unwrap_or((item, "")))
+                .map(|(key, value)| (key.to_owned(), Value::from(value)))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns whether a label is in a namespace: its name, or what follows it behind one of `ends`.
+fn in_space(label: &str, space: &str, ends: &[char]) -> bool {
+    let label = label.trim().to_ascii_lowercase();
+    label
+        .strip_prefix(&space.to_ascii_lowercase())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(ends))
+}
+
+/// Returns whether a label is deployed for a source of this trust.
+fn is_deployed(label: &str, level: &Level) -> bool {
+    let within = |space: &str| in_space(label, space, &['.']);
+    let granted = |grant: &Grant| {
+        let mut spaces = grant.labels.iter();
+        spaces.any(|space| in_space(label, space, &['.', '_', '-']))
+    };
+    let last = label.trim().rsplit('.').next().unwrap_or_default();
+    let is_known = |space: &str| {
+        space != "coop-cloud" || CATALOGUE.iter().any(|one| one.eq_ignore_ascii_case(last))
+    };
+    KNOWN.iter().any(|space| within(space) && is_known(space))
+        || match level {
+            Level::ByHand => true,
+            Level::Granted(grant) => granted(grant),
+            Level::Stranger => false,
+        }
+}
+
+/// Where labels may stand in a service, as keys.
+const OF_SERVICES: [&str; 2] = ["labels", "deploy.labels"];
+
+/// The other sections that have labels.
+const SECTIONS: [&str; 4] = ["networks", "volumes", "secrets", "configs"];
+
+/// Takes out every label that no table and no grant knows, unless the operator's overlay sets it.
+pub(super) fn leave_out(resolved: &mut Resolved, level: &Level) {
+    let mut places: Vec<(String, String, Vec<String>)> = Vec::new();
+    let document = resolved.document();
+    let entries = |section: &str| {
+        let section = document.get(section).and_then(Value::as_object);
+        section.into_iter().flatten()
+    };
+    let mut note =
+        |pointer: String, path: &str, shown: String, labels: Option<&Value>, plain: bool| {
+            let theirs = |label: &str| {
+                let place = resolved.project.exact_location(&format!("{path}.{label}"));
+                plain && place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
+            };
+            let left_out = pairs(labels).into_iter().map(|(label, _)| label);
+            let left_out = left_out.filter(|label| !is_deployed(label, level) && !theirs(label));
+            let left_out: Vec<String> = left_out.collect();
+            if !left_out.is_empty() {
+                places.push((pointer, shown, left_out));
+            }
+        };
+    for (name, service) in entries("services") {
+        for key in OF_SERVICES {
+            let below = key.replace('.', "/");
+            let path = format!("services.{name}.{key}");
+            let labels = service.pointer(&format!("/{below}"));
+            // Keys of a service with a dot in its name could be read as those of another.
+            let plain = !name.contains('.');
+            note(
+                format!("/services/{name}/{below}"),
+                &path,
+                name.clone(),
+                labels,
+                plain,
+            );
+        }
+    }
+    for section in SECTIONS {
+        for (key, entry) in entries(section) {
+            let path = format!("{section}.{key}.labels");
+            let shown = format!("{section}.{key}");
+            note(
+                format!("/{section}/{key}/labels"),
+                &path,
+                shown,
+                entry.get("labels"),
+                false,
+            );
+        }
+    }
+    if places.is_empty() {
+        return;
+    }
+    resolved.edit(|document| {
+        for (pointer, _, left_out) in &places {
+            let is_out = |label: &str| left_out.iter().any(|out| out == label);
+            match document.pointer_mut(pointer) {
+                Some(Value::Object(map)) => map.retain(|label, _| !is_out(label)),
+                Some(Value::Array(items)) => items.retain(|item| {
+                    let text = item.as_str().unwrap_or_default();
+                    !is_out(text.split_once('=').map_or(text, |(label, _)| label))
+                }),
+                _ => {}
+            }
+        }
+    });
+    let shown = places.iter().map(|(_, place, left_out)| {
+        let named = left_out.iter().take(NAMED);
+        let named: Vec<String> = named
+            .map(|label| format!("`{}`", super::shortened(label)))
+            .collect();
+        let more = match left_out.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more} of `{place}`", named.join(", "))
+    });
+    let shown: Vec<String> = shown.collect();
+    resolved.deviations.push(format!(
+        "labels are not deployed, because no grant lists them: {}",
+        shown.join("; ")
+    ));
+}
+
+fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
+    let pairs = pairs(labels);
+    let beside: BTreeMap<String, String> = pairs
+        .iter()
+        .map(|(label, value)| (label.trim().to_ascii_lowercase(), text_of(value)))
+        .collect();
+    let deployed = pairs
+        .iter()
+        .filter(|(label, _)| is_deployed(label, &case.terms.level));
+    let size: usize = deployed
+        .map(|(label, value)| label.len() + text_of(value).len())
+        .sum();
+    if size > LABELS {
+        let message = format!("{size} bytes of labels are more than {LABELS}");
+        case.find(&SIZE, path, &size.into(), message, None);
+        return;
+    }
+    for (label, value) in pairs {
+        let at = format!("{path}.{label}");
+        if in_space(&label, "com.docker", &['.', '_', '-']) {
+            let message =
+                format!("the label `{label}` says whose something is, to the engine and its tools");
+            case.find(&DOCKER_LABEL, &at, &value, message, None);
+        } else if is_saved_path(&label) && leads_out(&text_of(&value)) {
+            let message = "the path leads out of the volume, to other files of the host";
+            case.find(&BACKUP, &at, &value, message, None);
+        } else if let Some(key) = traefik::key(&label) {
+            if text_of(&value).len() > TRAEFIK_LABEL {
+                let message = format!("a label of Traefik's has at most {TRAEFIK_LABEL} bytes");
+                case.find(&SIZE, &at, &value, message, None);
+            }
+            traefik(case, &at, &key, &value, &beside);
+        } else if case.terms.level == Level::ByHand && !is_deployed(&label, &Level::Stranger) {
+            let message = "a program that an operator runs may obey this label";
+            let space = label.split('.').next().unwrap_or_default();
+            let grant = Some(format!("labels: [{}]", scalar(space)));
+            case.find(&OTHERS_LABEL, &at, &value, message, grant);
+        }
+    }
+}
+
+/// Returns whether a label names what of a volume is saved.
+fn is_saved_path(label: &str) -> bool {
+    let label = label.trim().to_ascii_lowercase();
+    label.starts_with("backupbot.backup.volumes.") && label.ends_with(".path")
+}
+
+/// Returns whether one of a list of paths, joined to a directory, is not below it.
+fn leads_out(paths: &str) -> bool {
+    paths
+        .split(',')
+        .map(str::trim)
+        .any(|path| path.starts_with('/') || path.split('/').any(|part| part.trim() == ".."))
+}
+
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Judges variables by which a proxy beside the Swarm routes hosts to the container, or has certificates made.
+fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
+    let environment = service.get("environment").and_then(Value::as_object);
+    for (name, value) in environment.into_iter().flatten() {
+        if name.contains('=') {
+            // The container gets `A=b` of a name `A=b` without a value: every check of `A` would miss it.
+            let message = format!("`{name}` is a name and a value");
+            let at = format!("{path}.environment.{name}");
+            case.find(&NAME, &at, &Value::from(name.as_str()), message, None);
+        }
+        let routes = name.starts_with("VIRTUAL_HOST")
+            || name.starts_with("LETSENCRYPT_") && name.ends_with("HOST");
+        if !routes || value.is_null() {
+            continue;
+        }
+        let hosts = Hosts::of(case);
+        let text = text_of(value);
+        let mut named = text
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty());
+        if let Some(host) = named.find(|host| !hosts.have(host)) {
+            let message =
+                format!("a proxy that obeys `{name}` would send visitors of `{host}` to the app");
+            let grant = super::keys::is_name(host)
+                .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+            case.find(
+                &ROUTE,
+                &format!("{path}.environment.{name}"),
+                value,
+                message,
+                grant,
+            );
+        }
+    }
+}
+
+/// Judges a label that Traefik reads. It takes names in any case.
+fn traefik(
+    case: &mut Case<'_>,
+    at: &str,
+    key: &Key<'_>,
+    value: &Value,
+    beside: &BTreeMap<String, String>,
+) {
+    let text = text_of(value);
+    match key {
+        Key::Enable | Key::Network | Key::Whole => {}
+        Key::Part {
+            protocol,
+            group,
+            name,
+            option,
+        } => {
+            let what = group.name().trim_end_matches('s');
+            named(case, at, name, value, &format!("the {what} `{name}`"));
+            let option: Vec<&str> = option.iter().map(String::as_str).collect();
+            let entries = Entries::of(beside, *protocol, name);
+            if *protocol == Protocol::Udp {
+                return udp(case, at, (*group, &option), value, &entries);
+            }
+            let [option, ref rest @ ..] = option[..] else {
+                return;
+            };
+            match group {
+                Group::Routers => router(case, at, (*protocol, &entries), option, rest, &text),
+                Group::Services => service(case, at, option, rest, value),
+                Group::Middlewares => middleware(case, at, option, rest, &text),
+            }
+        }
+        Key::Other => beyond(
+            case,
+            at,
+            value,
+            "it is no option of the app's own routers, services and middlewares",
+        ),
+    }
+}
+
+/// Judges a UDP router, which takes every packet of its entry points, and its service.
+fn udp(
+    case: &mut Case<'_>,
+    at: &str,
+    (group, option): (Group, &[&str]),
+    value: &Value,
+    entries: &Entries,
+) {
+    let text = text_of(value);
+    match (group, option) {
+        (Group::Routers, ["entrypoints"]) => {
+            if !entries.are_granted(case) {
+                let message = "every packet of an entry point would go to the app";
+                case.find(&ROUTE, at, value, message, entries.grant());
+            }
+        }
+        // Without entry points it would take all of the gateway's.
+        (Group::Routers, ["service"]) if !entries.0.is_empty() => {
+            named(case, at, &text, value, &format!("the service `{text}`"));
+        }
+        (Group::Services, ["loadbalancer", "server", "port"])
+            if text.bytes().all(|b| b.is_ascii_digit()) => {}
+        _ => {
+            let message = "it is no option of a UDP router with entry points of its own";
+            beyond(case, at, value, message);
+        }
+    }
+}
+
+fn beyond(case: &mut Case<'_>, at: &str, value: &Value, message: &str) {
+    case.find(&GATEWAY, at, value, message, None);
+}
+
+fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
+    let listed = |grant: &Grant| {
+        grant
+            .routers
+            .names
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(name))
+    };
+    if is_own(case.stack, name) || case.granted(listed) {
+        return;
+    }
+    let message = format!("{what} of the gateway does not begin with `{}`", case.stack);
+    let grant = Some(format!("routers: {{names: [{}]}}", scalar(name)));
+    case.find(&ROUTE_NAME, at, value, message, grant);
+}
+
+/// The entry points that a router names, all of whose TCP connections or UDP packets it may take where that is granted.
+struct Entries(Vec<String>);
+
+impl Entries {
+    fn of(beside: &BTreeMap<String, String>, protocol: Protocol, router: &str) -> Self {
+        let label = format!("traefik.{}.routers.{router}.entrypoints", protocol.name());
+        let names = beside.get(&label.to_ascii_lowercase());
+        let names = names.map_or("", String::as_str).split(',').map(str::trim);
+        Self(
+            names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    fn are_granted(&self, case: &Case<'_>) -> bool {
+        let listed = |grant: &Grant, name: &String| grant.routers.entrypoints.contains(name);
+        let all = |grant: &Grant| self.0.iter().all(|name| listed(grant, name));
+        !self.0.is_empty() && case.granted(all)
+    }
+
+    /// Returns the grant that would let a router take all of them.
+    fn grant(&self) -> Option<String> {
+        let plain = !self.0.is_empty() && self.0.iter().all(|name| super::keys::is_name(name));
+        let names: Vec<String> = self.0.iter().map(|name| scalar(name)).collect();
+        plain.then(|| format!("routers: {{entrypoints: [{}]}}", names.join(", ")))
+    }
+}
+
+fn router(
+    case: &mut Case<'_>,
+    at: &str,
+    (protocol, entries): (Protocol, &Entries),
+    option: &str,
+    rest: &[&str],
+    text: &str,
+) {
+    let value = Value::from(text);
+    match (option, rest) {
+        ("rule", []) => {
+            let hosts = Hosts::of(case);
+            if let Err(mut reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
+                // Without TLS a connection names no host, so such a router can only have an entry point to itself.
+                if protocol == Protocol::Tcp && reason.host.as_deref() == Some("*") {
+                    if entries.are_granted(case) {
+                        return;
+                    }
+                    reason.message = match entries.0.is_empty() {
+                        true => "the rule takes every TCP connection of the gateway: name an entry point of its own".to_owned(),
+                        false => "the rule takes every connection of its entry points".to_owned(),
+                    };
+                    case.find(&ROUTE, at, &value, reason.message, entries.grant());
+                    return;
+                }
+                let grant = reason
+                    .host
+                    .as_deref()
+                    .filter(|host| super::keys::is_name(host));
+                let grant = grant.map(|host| format!("routers: {{hosts: [{}]}}", scalar(host)));
+                case.find(&ROUTE, at, &value, reason.message, grant);
+            }
+        }
+        ("priority", []) => {
+            if !text.is_empty() && !case.granted(|grant| grant.routers.priority) {
+                let message = "a priority can go before other apps' routers";
+                let grant = Some("routers: {priority: true}".to_owned());
+                case.find(&PRIORITY, at, &value, message, grant);
+            }
+        }
+        ("service", []) => named(case, at, text, &value, &format!("the service `{text}`")),
+        ("tls", ["certresolver"]) => {
+            if !text.is_empty() {
+                beyond(
+                    case,
+                    at,
+                    &value,
+                    "the gateway would ask for a certificate in the operator's name",
+                );
+            }
+        }
+        ("tls", [domains, ..]) if domains.starts_with("domains") => {
+            let hosts = Hosts::of(case);
+            let other = text
+                .split(',')
+                .map(str::trim)
+                .find(|host| !host.is_empty() && !hosts.have(host));
+            if let Some(host) = other {
+                let message = format!("the gateway would ask for a certificate of `{host}`");
+                let name = host.strip_prefix("*.").unwrap_or(host);
+                let grant = super::keys::is_name(name)
+                    .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+                case.find(&ROUTE, at, &value, message, grant);
+            }
+        }
+        (option, _) if ROUTER.contains(&option) => {}
+        _ => beyond(
+            case,
+            at,
+            &value,
+            "this option of a router is not known here",
+        ),
+    }
+}
+
+fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
+    let text = text_of(value);
+    // The gateway puts the address together as text, and joins a path as a browser joins a link.
+    let fine = option == "loadbalancer"
+        && match rest {
+            ["server" | "servers[0]" | "healthcheck", "port"] => {
+                text.bytes().all(|b| b.is_ascii_digit())
+            }
+            ["server" | "servers[0]" | "healthcheck", "scheme"] => {
+                matches!(text.as_str(), "" | "http" | "https" | "h2c")
+            }
+            ["server" | "servers[0]", "weight" | "tls" | "preservepath"] => true,
+            ["healthcheck", "path"] => {
+                text.is_empty()
+                    || text.starts_with('/') && !text.starts_with("//") && !text.contains('\\')
+            }
+            [option, ..] => BALANCER.contains(option),
+            [] => false,
+        };
+    if !fine {
+        beyond(
+            case,
+            at,
+            value,
+            "the gateway would ask other machines than the app's own containers",
+        );
+    }
+}
+
+fn middleware(case: &mut Case<'_>, at: &str, kind: &str, rest: &[&str], text: &str) {
+    let value = Value::from(text);
+    let last = rest.last().copied().unwrap_or_default();
+    let reaches = last == "usersfile" || rest.contains(&"redis");
+    if kind == "errors" {
+        // It serves another service's page.
+        if last == "service" {
+            named(case, at, text, &value, &format!("the service `{text}`"));
+        }
+    } else if !MIDDLEWARES.contains(&kind) || reaches {
+        let message = format!(
+            "the middleware `{kind}` makes the gateway read its files or ask other machines"
+        );
+        beyond(case, at, &value, &message);
+    }
+}
