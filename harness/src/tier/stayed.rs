@@ -27,6 +27,9 @@ const LIMIT: usize = 2;
 /// restarted it just now.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long Swarm may take until the task is there that follows one that ended: it hears of the end, and then makes it.
+const SOON: Duration = Duration::from_secs(2);
+
 /// The stack as it was when it had converged, and since when its tasks are up.
 #[derive(Debug, Default)]
 pub struct Converged {
@@ -38,6 +41,8 @@ pub struct Converged {
     before: BTreeSet<String>,
     /// When each task was first seen up, by this process's clock. The engine's times are those of other clocks.
     up: BTreeMap<String, Stopwatch>,
+    /// When each task was first seen to have crashed.
+    fell: BTreeMap<String, Stopwatch>,
 }
 
 impl Converged {
@@ -68,8 +73,18 @@ impl Converged {
         self.before = services.map(|service| service.name.clone()).collect();
     }
 
-    /// Notes which tasks are up now.
+    /// Notes which tasks are up now, and which have crashed.
     fn see(&mut self, state: &StackState) {
+        for service in state.services.values() {
+            for task in state
+                .tasks_of(service)
+                .filter(|task| service.has_crashed(task))
+            {
+                self.fell
+                    .entry(task.id.clone())
+                    .or_insert_with(Stopwatch::start);
+            }
+        }
         let up: Vec<&Task> = state.tasks.iter().filter(|task| task.is_up()).collect();
         self.up.retain(|id, _| up.iter().any(|task| task.id == *id));
         for task in up {
@@ -89,6 +104,25 @@ impl Converged {
             .unwrap_or_default()
     }
 
+    /// Returns whether Swarm is about to start the task that follows one that has crashed: a look at the end of a tier
+    /// may come in the seconds between the two, and the verdict must not hang on that.
+    fn is_followed(&self, state: &StackState, service: &Service) -> bool {
+        let is_coming = |task: &Task| {
+            matches!(task.desired.as_str(), "ready" | "running")
+                && !task.has_failed()
+                && !matches!(
+                    task.state.as_str(),
+                    "running" | "complete" | "shutdown" | "remove"
+                )
+        };
+        let has_just_crashed = |task: &Task| {
+            let since = self.fell.get(&task.id);
+            !self.failed.contains(&task.id) && since.is_some_and(|since| since.elapsed() < SOON)
+        };
+        let mut tasks = state.tasks_of(service);
+        tasks.any(|task| is_coming(task) || has_just_crashed(task))
+    }
+
     /// Returns how long the youngest task of `service` must still stay up where one has crashed since convergence: an app
     /// that dies every few seconds is up at nearly every look.
     fn unsteady(&self, state: &StackState, service: &Service) -> Duration {
@@ -97,10 +131,14 @@ impl Converged {
             return Duration::ZERO;
         }
         let up = state.tasks_of(service).filter(|task| task.is_up());
-        up.filter_map(|task| self.up.get(&task.id))
+        let left = up
+            .filter_map(|task| self.up.get(&task.id))
             .map(|since| LEAST.saturating_sub(since.elapsed()))
-            .max()
-            .unwrap_or_default()
+            .max();
+        left.unwrap_or_else(|| match self.is_followed(state, service) {
+            true => LEAST,
+            false => Duration::ZERO,
+        })
     }
 }
 
@@ -182,7 +220,7 @@ async fn killed(bench: &Bench, service: &str) -> Result<Option<String>, TierErro
 async fn watch(bench: &Bench) -> Result<Found, TierError> {
     let stack = bench.lock.domain().stack();
     let mut watch = Watch::new(bench.engine(), &stack);
-    let mut deadline = None;
+    let mut deadline: Option<Deadline> = None;
     loop {
         let state = bench.state().await?;
         let mut untested = Vec::new();
@@ -191,11 +229,12 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
                 untested.push(service);
             }
         }
+        let is_over = deadline.is_some_and(Deadline::passed);
         let found = {
             let mut converged = bench.converged.borrow_mut();
             converged.see(&state);
             Found {
-                died: died(&state, &converged),
+                died: died(&state, &converged, is_over),
                 ended: ended(&state, &converged),
                 left: untested
                     .iter()
@@ -211,11 +250,10 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
             }
         };
         let longest = untested.iter().map(|service| service.monitor).max();
-        let deadline =
-            deadline.get_or_insert_with(|| Deadline::after(longest.unwrap_or_default() + PATIENCE));
-        if found.died.is_some() || found.left.is_zero() || deadline.passed() {
+        if found.died.is_some() || found.left.is_zero() || is_over {
             return Ok(found);
         }
+        deadline.get_or_insert_with(|| Deadline::after(longest.unwrap_or_default() + PATIENCE));
         watch.changed(found.left).await;
     }
 }
@@ -255,10 +293,11 @@ fn ended(state: &StackState, converged: &Converged) -> Vec<String> {
         .collect()
 }
 
-/// Returns the service that died, and how: two of its tasks failed, or one did and nothing of it is up.
+/// Returns the service that died, and how: two of its tasks failed, or one did, nothing of it is up, and no other follows,
+/// or none has until the wait `is_over`.
 ///
 /// Without a failed task nothing being up proves nothing: a test may update or scale a service.
-fn died(state: &StackState, converged: &Converged) -> Option<(String, String)> {
+fn died(state: &StackState, converged: &Converged, is_over: bool) -> Option<(String, String)> {
     state.services.values().find_map(|service| {
         let is_new =
             |task: &&Task| service.has_crashed(task) && !converged.failed.contains(&task.id);
@@ -268,7 +307,8 @@ fn died(state: &StackState, converged: &Converged) -> Option<(String, String)> {
             || state
                 .tasks_of(service)
                 .any(|task| task.is_up() || service.is_done(task));
-        if failed.len() < LIMIT && holds {
+        let is_followed = !is_over && converged.is_followed(state, service);
+        if failed.len() < LIMIT && (holds || is_followed) {
             return None;
         }
         let count = failed.len();
@@ -337,12 +377,12 @@ mod tests {
         // It is started again: that is a crash, and `died` counts it.
         let again = state(true, &[("2", "running"), ("1", "complete")]);
         assert_eq!(ended(&again, &converged(&running)), [""; 0]);
-        assert_eq!(died(&again, &converged(&running)), None);
+        assert_eq!(died(&again, &converged(&running), false), None);
         let twice = state(
             true,
             &[("3", "running"), ("2", "complete"), ("1", "complete")],
         );
-        assert!(died(&twice, &converged(&state(true, &[("0", "running")]))).is_some());
+        assert!(died(&twice, &converged(&state(true, &[("0", "running")])), false).is_some());
     }
 
     #[test]
@@ -371,10 +411,31 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_died_once_is_not_judged_between_two_tasks() {
+        let mut converged = converged(&state(true, &[("1", "running")]));
+        // Swarm waits for its delay, and a moment earlier it has not made the next task.
+        let waiting = state(true, &[("2", "ready"), ("1", "failed")]);
+        let just_now = state(true, &[("1", "failed")]);
+        converged.see(&just_now);
+        for between in [&waiting, &just_now] {
+            assert_eq!(died(between, &converged, false), None);
+            let worker = &between.services["worker"];
+            assert_eq!(converged.unsteady(between, worker), LEAST);
+            assert!(died(between, &converged, true).is_some(), "it never came");
+        }
+        converged.fell.clear();
+        let left = converged.unsteady(&just_now, &just_now.services["worker"]);
+        assert_eq!(left, Duration::ZERO);
+        assert!(died(&just_now, &converged, false).is_some());
+        let next_failed = state(true, &[("2", "rejected"), ("1", "failed")]);
+        assert!(died(&next_failed, &converged, false).is_some());
+    }
+
+    #[test]
     fn a_service_that_died_twice_or_is_down_is_named() {
         let converged = converged(&state(true, &[("2", "running"), ("1", "failed")]));
         let reason = |restarts, tasks: &[(&str, &str)]| {
-            died(&state(restarts, tasks), &converged).map(|(_, reason)| reason)
+            died(&state(restarts, tasks), &converged, false).map(|(_, reason)| reason)
         };
         let old = ("1", "failed");
         assert_eq!(reason(true, &[("2", "running"), old]), None);
@@ -387,7 +448,7 @@ mod tests {
             "service `worker` ended 2 times since it had converged, last exit code 7 (task: non-zero exit (7))"
         );
         assert_eq!(
-            reason(true, &[("3", "ready"), ("2", "failed"), old]).unwrap(),
+            reason(true, &[("2", "failed"), old]).unwrap(),
             "service `worker` ended 1 time since it had converged and is not up, last exit code 7 \
              (task: non-zero exit (7))"
         );
@@ -396,6 +457,8 @@ mod tests {
             reason(true, &[("3", "starting"), ("2", "shutdown"), old]),
             None
         );
+        // And one with a second failure, whatever follows.
+        assert!(reason(true, &[("4", "ready"), ("3", "failed"), ("2", "failed")]).is_some());
         assert_eq!(
             reason(false, &[("3", "complete"), ("2", "failed"), old]),
             None
