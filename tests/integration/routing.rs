@@ -204,6 +204,17 @@ fn a_run_is_red_for_what_a_new_app_would_miss() {
         env.run(["run", recipe.to_str().unwrap(), "--dry-run"])
             .expect(0);
     }
+    // What the server of a new app is made with; one that is upgraded has it.
+    let env = env();
+    let recipe = env.recipe_of("tests/real/recipes", "wordpress");
+    let line = "      - MYSQL_DATABASE=wordpress\n";
+    env.edit(&recipe.join("compose.yml"), line, "");
+    env.run(["run", recipe.to_str().unwrap()]).expect(1);
+    let results = env.results();
+    let reason = results["tiers"][0]["reason"].as_str().unwrap();
+    let said = "new app: C032: compose.yml:44:7: `MYSQL_DATABASE` of service `db` is gone";
+    assert!(reason.starts_with(said), "{reason}");
+    env.assert_quiet();
 }
 
 /// A published fault is repaired by the proposal.

@@ -1,6 +1,6 @@
 //! What an upgrade takes from an app and from those who reach it: ports of the host, TLS at the gateway, services that
-//! run, secrets and configs that the head declares and has no service read, the files of secrets that variables name, and
-//! volumes that the backup saved.
+//! run, secrets and configs that the head declares and has no service read, the files of secrets that variables name,
+//! volumes that the backup saved, and what database servers take at their first start.
 //!
 //! A run asks the app itself, on an address of its own, so it never meets the ways in that an operator's users have, and
 //! it does not know what a secret is for. What is lost is seen by holding the compose files of the two versions against
@@ -16,6 +16,8 @@ use super::traefik::faults::Fault;
 use super::traefik::rule::Rule;
 use super::traefik::{Enabled, Group, Labels, Protocol};
 use ground::source_tree::SourceTree;
+
+mod first_start;
 
 /// The rule about published ports.
 pub const PORTS: &str = "C026";
@@ -35,6 +37,9 @@ pub const BACKUPS: &str = "C030";
 /// The rule about variables that name the file of a secret.
 pub const FILES: &str = "C031";
 
+/// The rule about variables that a database server takes at its first start.
+pub const FIRST_START: &str = "C032";
+
 /// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
 /// says. What cannot be read tells them nothing.
 #[must_use]
@@ -47,7 +52,7 @@ pub fn notes(head: &SourceTree, version: Option<&str>) -> String {
 }
 
 /// Returns what an upgrade from `base` to `head` takes away, both with the base's variables. A port, and a service, secret,
-/// config or volume in backticks, that the release `notes` name is announced: operators are told.
+/// config, volume or variable in backticks, that the release `notes` name is announced: operators are told.
 #[must_use]
 pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -> Vec<Fault> {
     let mut lost = lost_ports(base, head, notes);
@@ -56,6 +61,7 @@ pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -
     lost.extend(stopped(base, head, notes));
     lost.extend(no_longer_saved(base, head, notes));
     lost.extend(lost_files(base, head, notes));
+    lost.extend(first_start::lost(base, head, notes));
     lost
 }
 

@@ -120,7 +120,9 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
                 Stage::Upgrade,
                 "the upgrade would end the backup of what operators have",
             ),
-            sample::RULE => (Stage::Install, "a new app would miss a variable"),
+            sample::RULE | reach::FIRST_START => {
+                (Stage::Install, "a new app would miss a variable")
+            }
             _ => (Stage::Install, "no operator's gateway could route to it"),
         })
         .min_by_key(|(stage, _)| *stage)
@@ -128,7 +130,7 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
     let said = faults.iter().map(|fault| {
         let place = fault.place.as_deref().unwrap_or("recipe");
         let what = match fault.rule {
-            sample::RULE => "new app",
+            sample::RULE | reach::FIRST_START => "new app",
             reach::OBJECTS | reach::SERVICES | reach::BACKUPS | reach::FILES => "compose files",
             _ => "routing",
         };

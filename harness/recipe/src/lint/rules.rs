@@ -240,6 +240,10 @@ rules! {
         "an upgrade keeps the files of secrets that variables name",
         "the app finds no file, and some go on with no password or a default one",
         "give the secret to the service, or correct the name";
+    "C032" Error Practice |view| upgrade::lost(view, reach::FIRST_START),
+        "a new app's database is made as that of the version before",
+        "a server takes user, database and passwords at its first start alone: an upgrade goes on without, and a new app does not work",
+        "put the variable back, or name it in backticks in `release/next` if new apps need none";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

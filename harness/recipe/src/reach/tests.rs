@@ -443,3 +443,92 @@ fn release_notes_are_those_of_the_next_version_and_of_the_head() {
     assert_eq!(notes(&tree, Some("../four")), "one");
     assert_eq!(notes(&tree, None), "one");
 }
+
+const SERVER: &str = r#"services:
+  db:
+    image: IMAGE
+    environment: [VARIABLES]
+  web: {image: nginx, environment: [POSTGRES_USER=app]}
+"#;
+
+/// Returns the variables that a new app lacks where those of a server were `before` and are `now`.
+fn lacking(image: &str, before: &str, now: &str, notes: &str) -> Vec<String> {
+    let of = |variables: &str| {
+        let text = SERVER.replace("IMAGE", image);
+        project(&text.replace("VARIABLES", variables))
+    };
+    let lost = lost(&of(before), &of(now), None, notes);
+    let variable = |fault: &Fault| {
+        assert_eq!(fault.rule, FIRST_START, "{}", fault.message);
+        let mut words = fault.message.split('`');
+        words.nth(1).unwrap_or_default().to_owned()
+    };
+    lost.iter().map(variable).collect()
+}
+
+#[test]
+fn what_a_server_takes_at_its_first_start_is_missed_by_a_new_app_alone() {
+    const MARIA: &str =
+        "MYSQL_DATABASE=x, MYSQL_USER=x, MYSQL_PASSWORD_FILE=/run/y, MYSQL_ROOT_PASSWORD=z";
+    let all = [
+        "MYSQL_DATABASE",
+        "MYSQL_USER",
+        "MYSQL_PASSWORD_FILE",
+        "MYSQL_ROOT_PASSWORD",
+    ];
+    for variable in all {
+        let kept: Vec<&str> = MARIA
+            .split(", ")
+            .filter(|one| !one.starts_with(variable))
+            .collect();
+        assert_eq!(
+            lacking("mariadb:10.11", MARIA, &kept.join(", "), ""),
+            [variable]
+        );
+        // Operators are told.
+        let notes = format!("`{variable}` is set by hand.");
+        assert_eq!(
+            lacking("mariadb:10.11", MARIA, &kept.join(", "), &notes),
+            [""; 0]
+        );
+        // The same text of what is no server.
+        assert_eq!(
+            lacking("phpmyadmin:5", MARIA, &kept.join(", "), ""),
+            [""; 0]
+        );
+    }
+    assert_eq!(
+        lacking("mariadb", MARIA, "MYSQL_USER=", ""),
+        all.map(str::to_owned)
+    );
+    let other_names = "MARIADB_DATABASE_FILE=/x, MARIADB_USER=x, MARIADB_PASSWORD_HASH=h, MARIADB_RANDOM_ROOT_PASSWORD=1";
+    assert_eq!(lacking("mariadb", MARIA, other_names, ""), [""; 0]);
+
+    const POSTGRES: &str = "POSTGRES_USER=x, POSTGRES_DB=x, POSTGRES_PASSWORD_FILE=/run/y";
+    for (now, expected) in [
+        // Without a name of its own the database is called as its user is.
+        ("POSTGRES_USER=x, POSTGRES_PASSWORD=z", &[][..]),
+        ("POSTGRES_USER=y, POSTGRES_PASSWORD=z", &["POSTGRES_DB"]),
+        ("POSTGRES_DB=x, POSTGRES_PASSWORD=z", &["POSTGRES_USER"]),
+        ("POSTGRES_PASSWORD=z", &["POSTGRES_USER", "POSTGRES_DB"]),
+        ("POSTGRES_USER=x, POSTGRES_HOST_AUTH_METHOD=trust", &[]),
+        ("POSTGRES_USER=x", &["POSTGRES_PASSWORD_FILE"]),
+    ] {
+        assert_eq!(lacking("postgres:15", POSTGRES, now, ""), expected, "{now}");
+    }
+    assert_eq!(
+        lacking(
+            "postgres",
+            "POSTGRES_USER=postgres, POSTGRES_DB=postgres",
+            "X=y",
+            ""
+        ),
+        [""; 0]
+    );
+    let mongo =
+        "MONGO_INITDB_ROOT_USERNAME=x, MONGO_INITDB_ROOT_PASSWORD=y, MONGO_INITDB_DATABASE=z";
+    assert_eq!(
+        lacking("mongo:4.4", mongo, "MONGO_INITDB_ROOT_USERNAME=x", ""),
+        ["MONGO_INITDB_ROOT_PASSWORD"]
+    );
+}
