@@ -18,6 +18,9 @@ use super::traefik::{Enabled, Group, Labels, Protocol};
 use ground::source_tree::SourceTree;
 
 mod first_start;
+mod variables;
+
+pub use variables::dropped;
 
 /// The rule about published ports.
 pub const PORTS: &str = "C026";
@@ -39,6 +42,9 @@ pub const FILES: &str = "C031";
 
 /// The rule about variables that a database server takes at its first start.
 pub const FIRST_START: &str = "C032";
+
+/// The rule about variables that services had.
+pub const DROPPED: &str = "C033";
 
 /// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
 /// says. What cannot be read tells them nothing.

@@ -244,6 +244,10 @@ rules! {
         "a new app's database is made as that of the version before",
         "a server takes user, database and passwords at its first start alone: an upgrade goes on without, and a new app does not work",
         "put the variable back, or name it in backticks in `release/next` if new apps need none";
+    "C033" Warning Practice |view| upgrade::lost(view, reach::DROPPED),
+        "an upgrade keeps the variables of services",
+        "a run upgrades an app that was made with the variable, and asks for a page or two: what a new app, or a link, lacks it does not see",
+        "put the variable back, or name it in backticks in `release/next`, so that operators are told";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

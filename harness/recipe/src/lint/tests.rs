@@ -261,7 +261,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 HOST,
                 "      - X=y\n  old:\n    healthcheck:\n      test: [\"CMD\", \"ask\"]\n",
             )],
-            &["R011 compose.extra.yml:7"],
+            &["R011 compose.extra.yml:7", "C033 compose.extra.yml:6"],
         ),
         (&[("abra.sh", "ENTRY", "OTHER")], &["R012 compose.yml:39"]),
         (&[("abra.sh", "", "")], &["R012 compose.yml:39"]),
@@ -309,7 +309,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 HOST,
                 "      - X=y\n    deploy:\n      labels: {x: y}\n  side:\n    image: a:1.2\n    healthcheck:\n      test: x\n    deploy:\n      labels:\n        backupbot.backup: \"true\"\n",
             )],
-            &["C006 compose.extra.yml:15"],
+            &["C033 compose.extra.yml:6", "C006 compose.extra.yml:15"],
         ),
         (
             &[(C, "    volumes:\n      - data:/data\n", "")],
@@ -406,7 +406,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
                 HOST,
                 "      - X=y\n    deploy:\n      labels:\n        x$Y: z\n",
             )],
-            &["C016 compose.extra.yml:9"],
+            &["C033 compose.extra.yml:6", "C016 compose.extra.yml:9"],
         ),
     ];
     let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
@@ -437,7 +437,8 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     // Those of tags, of what commits lack and of the last version have their own tests; the others are never checked.
     seen.extend(
         [
-            "R014", "C012", "C025", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "T011",
+            "R014", "C012", "C025", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "C033",
+            "T011",
         ]
         .map(str::to_owned),
     );
@@ -480,7 +481,8 @@ fn a_directory_without_history_has_no_verdict_on_it() {
     let lint = lint(dir.path(), None).unwrap();
     assert_eq!(found(&lint), [""; 0]);
     let expected = [
-        "R014", "C002", "C012", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "T011",
+        "R014", "C002", "C012", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "C033",
+        "T011",
     ];
     assert_eq!(skipped(&lint), expected);
 }

@@ -49,12 +49,15 @@ pub(super) fn compare(view: &View, head: &Path) -> Result<Published, String> {
     let optional = optional.filter(|file| !default.contains(file));
     let notes = reach::notes(&view.tree, label.as_deref());
     let domain = now.get("DOMAIN").map(String::as_str);
+    let env_file = &now;
     let mut lost: Vec<(&'static str, Hit)> = Vec::new();
     // Without an optional file, and with each that both versions have.
     for more in std::iter::once(None).chain(optional.map(Some)) {
         match (load(&root, &then, more), load(head, &now, more)) {
             (Ok(then), Ok(now)) => {
-                for fault in reach::lost(&then, &now, domain, &notes) {
+                let mut faults = reach::lost(&then, &now, domain, &notes);
+                faults.extend(reach::dropped(&then, &now, env_file, &notes));
+                for fault in faults {
                     // The same service is part of several deploys.
                     if lost.iter().any(|(_, hit)| hit.message == fault.message) {
                         continue;

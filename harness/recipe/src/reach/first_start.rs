@@ -4,11 +4,11 @@
 //! run, which installs the version before and upgrades it, never sees that a new app of the head would be given a server
 //! without its database, or none that starts.
 
+use super::{FIRST_START, tells_of};
 use crate::compose::Project;
 use crate::compose::model::Service;
 use crate::database::{Kind, kind_of_image};
 use crate::traefik::faults::Fault;
-use super::{FIRST_START, tells_of};
 
 /// A setting, by the names that the images have for it; each may end with `_FILE`. The first ones say it, the others that
 /// it is not needed.
@@ -95,6 +95,14 @@ fn settings_of(kind: Kind) -> &'static [Setting] {
         Kind::MongoDb => &MONGODB,
         Kind::Redis | Kind::Sqlite => &[],
     }
+}
+
+/// Returns whether a variable is one of those of a server of this image.
+pub(super) fn is_setting(image: &str, variable: &str) -> bool {
+    let name = variable.strip_suffix("_FILE").unwrap_or(variable);
+    let settings = kind_of_image(image).map_or(&[][..], settings_of);
+    let mut names = settings.iter().flat_map(|setting| setting.names);
+    names.any(|one| *one == name)
 }
 
 /// Returns the variable of a service that says one of `names`, and its value.

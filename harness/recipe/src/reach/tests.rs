@@ -532,3 +532,55 @@ fn what_a_server_takes_at_its_first_start_is_missed_by_a_new_app_alone() {
         ["MONGO_INITDB_ROOT_PASSWORD"]
     );
 }
+
+#[test]
+fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_announced() {
+    const TEXT: &str = r#"services:
+  app: {image: "hub:5000/feeds:1", environment: [ADMIN=x, BASE_URL=https://x, NONE=, DOMAIN=y]}
+  db: {image: "postgres:15", environment: [POSTGRES_USER=x]}
+"#;
+    let said = |from: &str, to: &str, notes: &str| {
+        assert!(TEXT.contains(from), "no `{from}`");
+        let vars = [("DOMAIN".to_owned(), "y".to_owned())].into();
+        let found = dropped(
+            &project(TEXT),
+            &project(&TEXT.replace(from, to)),
+            &vars,
+            notes,
+        );
+        let said = |fault: &Fault| {
+            let names = fault.message.split('`').skip(3).step_by(2);
+            let names = names.take_while(|name| *name != "release/next");
+            format!("{} {}", fault.path, names.collect::<Vec<_>>().join(" "))
+        };
+        found.iter().map(said).collect::<Vec<String>>()
+    };
+    const APP: &str = "services.app.environment";
+    assert_eq!(said("ADMIN=x, ", "", ""), [format!("{APP} ADMIN")]);
+    assert_eq!(
+        said("[ADMIN=x, BASE_URL=https://x, NONE=, ", "[", ""),
+        [format!("{APP} ADMIN BASE_URL")]
+    );
+    assert_eq!(
+        said(
+            "feeds:1\", environment: [ADMIN=x, ",
+            "feeds:2\", environment: [",
+            ""
+        ),
+        [format!("{APP} ADMIN")]
+    );
+    for (from, to, notes) in [
+        ("ADMIN=x, ", "", "`ADMIN` is set by hand."),
+        ("ADMIN=x, ", "USERNAME=x, ", ""),
+        ("NONE=, ", "", ""),
+        (", DOMAIN=y", "", ""),
+        ("[POSTGRES_USER=x]", "[]", ""),
+        (
+            "feeds:1\", environment: [ADMIN=x, ",
+            "other:1\", environment: [",
+            "",
+        ),
+    ] {
+        assert_eq!(said(from, to, notes), [""; 0], "{from} {to}");
+    }
+}
