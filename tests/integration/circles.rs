@@ -73,7 +73,10 @@ fn read(name: &str, root: &Path, dir: &Path, files: &mut BTreeMap<Module, String
         let parts = module.iter().map(|part| part.to_str().unwrap());
         let module: Module = [name].into_iter().chain(parts).map(str::to_owned).collect();
         let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-        if !is_rust || module[1..] == ["lib"] || module.iter().any(|part| OF_TESTS.contains(&&**part)) {
+        if !is_rust
+            || module[1..] == ["lib"]
+            || module.iter().any(|part| OF_TESTS.contains(&&**part))
+        {
             continue;
         }
         let text = harness::host_file::text(&path).unwrap();

@@ -67,13 +67,15 @@ fn a_refused_proposal_makes_nothing_and_what_it_names_stays_as_it_is() {
 fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
-    let facts = env.root.join("facts");
+    let [facts, bounding] = ["facts", "bounding"].map(|name| env.root.join(name));
     env.overlay(
         "notes",
         "custom/test_limits.sh",
         &format!(
-            "#!/bin/sh\nset -e\ndocker service inspect \"$(echo $CCCI_APP_DOMAIN | tr . _)_app\" >'{}'\n",
-            facts.display()
+            "#!/bin/sh\nset -e\ndocker service inspect \"$(echo $CCCI_APP_DOMAIN | tr . _)_app\" >'{}'\n\
+             recipe-ci app exec -- sed -n 's/^CapBnd://p' /proc/self/status >'{}'\n",
+            facts.display(),
+            bounding.display()
         ),
     );
     env.set("STAGES", "install,custom");
@@ -101,6 +103,11 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
     assert_eq!(limits["NanoCPUs"], 1_000_000_000, "{task:#}");
     assert_eq!(limits["Pids"], 512, "{task:#}");
     assert_eq!(task["LogDriver"]["Options"]["max-size"], "5m", "{task:#}");
+    let dropped = task["ContainerSpec"]["CapabilityDrop"].to_string();
+    assert!(dropped.contains("CAP_NET_RAW"), "{task:#}");
+    let bounding = host_file::text(&bounding).unwrap();
+    let bounding = u64::from_str_radix(bounding.trim(), 16).unwrap();
+    assert_eq!(bounding & 1 << 13, 0, "{bounding:x}: CAP_NET_RAW is bit 13");
     let check = &task["ContainerSpec"]["Healthcheck"];
     assert_eq!(check["Interval"], 1_000_000_000, "{task:#}");
     // Nor is it on the network of the host's gateway, which the recipe names.
@@ -116,6 +123,7 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
         "cpus 1",
         "512 processes",
         "log of 10m",
+        "has no raw sockets",
         "network `proxy` of the host is replaced",
         "is checked for health once a second at most",
     ] {

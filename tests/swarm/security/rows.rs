@@ -270,6 +270,18 @@ pub(crate) const ROWS: &[Row] = &[
         ..always("a7-capability", Works("spec SYS_ADMIN"))
     },
     Row {
+        app: r#""cap_add": ["NET_RAW"]"#,
+        grant: r#""capabilities": ["NET_RAW"]"#,
+        near: r#""capabilities": ["NET_ADMIN"]"#,
+        stranger: Refused("P014"),
+        ..always(
+            "a7-raw-sockets",
+            Works(
+                "[ $((0x$(inside 'sed -n s/^CapBnd:[[:space:]]*//p /proc/self/status') >> 13 & 1)) = 1 ]",
+            ),
+        )
+    },
+    Row {
         app: r#""sysctls": {"net.core.somaxconn": "77"}"#,
         grant: r#""keys": ["sysctls"]"#,
         near: r#""keys": ["ulimits"]"#,

@@ -71,8 +71,8 @@ rules! {
     PORTS = "P013", "`ports`", "not published; tests reach the task itself", Some("ports"),
         "A published port belongs to the whole host.",
         "serve through the gateway", false;
-    CAPABILITIES = "P014", "`cap_add`", "what Docker gives every container", Some("capabilities"),
-        "Capabilities beyond Docker's own set reach the host's network, devices and kernel.",
+    CAPABILITIES = "P014", "`cap_add`", "what Docker gives every container but `NET_RAW`, which is taken away", Some("capabilities"),
+        "Capabilities beyond Docker's own set reach the host's network, devices and kernel; with `NET_RAW` a container gets its neighbours' traffic by ARP.",
         "leave it out", true;
     SYSCTLS = "P015", "`sysctls`", "no", Some("keys: sysctls"),
         "They change the kernel's settings.", "leave it out", true;

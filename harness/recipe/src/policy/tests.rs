@@ -266,6 +266,45 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
     );
 }
 
+/// With raw sockets a container took its neighbours' addresses on `docker_gwbridge`.
+#[test]
+fn no_service_has_raw_sockets_unless_the_operator_gives_them() {
+    let text = "services:\n  app: {image: a}\n  bare: {image: a, cap_drop: [all], cap_add: [CHOWN]}\n  \
+                named: {image: a, cap_drop: [cap_net_raw, KILL]}\n  other: {image: a, cap_drop: [KILL]}\n  \
+                empty: {image: a, cap_drop: []}\n";
+    let deployed = |level, files: &[(&str, &str)]| {
+        let judged = judged(level, files).unwrap();
+        let services = judged.resolved().document()["services"].clone();
+        let drops = |name: &str| services[name]["cap_drop"].to_string();
+        let drops = ["app", "bare", "named", "other", "empty"].map(drops);
+        let deviations = judged.resolved().deviations.clone();
+        let said = deviations.into_iter().find(|line| line.contains("NET_RAW"));
+        (drops.join(" "), said.unwrap_or_default())
+    };
+    let without = (
+        r#"["NET_RAW"] ["all"] ["cap_net_raw","KILL"] ["KILL","NET_RAW"] ["NET_RAW"]"#.to_owned(),
+        "has no raw sockets (NET_RAW): `app`, `other`, `empty`".to_owned(),
+    );
+    let recipes = [("compose.yml", text)];
+    assert_eq!(deployed(Level::Stranger, &recipes), without);
+    let other = granted("capabilities: [NET_ADMIN]");
+    assert_eq!(deployed(other, &recipes), without);
+    let as_it_is = r#"null ["all"] ["cap_net_raw","KILL"] ["KILL"] []"#;
+    for level in [
+        granted("capabilities: [NET_RAW]"),
+        granted("capabilities: [ALL]"),
+        Level::ByHand,
+    ] {
+        let (drops, said) = deployed(level, &recipes);
+        assert_eq!((&*drops, &*said), (as_it_is, ""));
+    }
+    let overlay = "services:\n  app: {cap_add: [NET_RAW]}\n";
+    let overlaid = [("compose.yml", text), ("ccci.compose-host.yml", overlay)];
+    let (drops, said) = deployed(Level::Stranger, &overlaid);
+    assert!(drops.starts_with("null "), "{drops}");
+    assert_eq!(said, "has no raw sockets (NET_RAW): `other`, `empty`");
+}
+
 #[test]
 fn labels_of_other_programs_are_not_deployed_unless_a_grant_lists_them() {
     let text = "services:\n  app:\n    image: a\n    labels: {caddy: cloud.example.org, swag: enable, org.opencontainers.image.title: x}\n    deploy:\n      labels:\n        - homepage.href=http://x\n        - backupbot.backup=true\n        - traefik.enable=true\n        - Caddy_1.reverse_proxy=x\n        - coop-cloud.${STACK_NAME}.version=1.0.0+1\n        - coop-cloud.${STACK_NAME}.autoupdate=true\nvolumes: {v: {labels: [ofelia.enabled=true, org.label-schema.name=v]}}\n";

@@ -272,6 +272,12 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "P014",
+            "cap_add: [Cap_Net_Raw]",
+            "capabilities: [NET_RAW]",
+            "cap_add: [net_bind_service]",
+        ),
+        row(
+            "P014",
             "cap_add: [ALL]",
             "capabilities: [ALL]",
             "cap_drop: [ALL]",
