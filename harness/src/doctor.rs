@@ -2,7 +2,7 @@
 //!
 //! What hangs on a precondition that fails is left out instead of failing too: without an engine there is
 //! one finding, not five. [`apply`] does only what cannot hurt: it makes directories, a swarm where there is
-//! none, and the `proxy` network. Packages and daemons are [`crate::host::set_up`]'s.
+//! none, the `proxy` network, and the rules that close overlay networks to containers. Packages and daemons are [`crate::host::set_up`]'s.
 
 mod dirs;
 mod docker;
@@ -192,6 +192,7 @@ pub async fn apply(subject: &Subject, checks: &[Check]) -> Vec<Applied> {
         let result = match check.id {
             "swarm" => docker::init_swarm(subject).await,
             "proxy" => docker::create_proxy(subject).await,
+            "overlay_port" => docker::close_overlay_port(subject).await,
             id => dirs::make(&subject.dirs, id),
         };
         applied.push(Applied {

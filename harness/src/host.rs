@@ -3,6 +3,7 @@
 //! Nothing here judges; `doctor` does. Nothing here changes the host; `set_up` does.
 
 mod ipvs;
+pub mod overlay_port;
 pub mod set_up;
 
 use std::path::Path;

@@ -123,6 +123,7 @@ in
       pkgs.gawk
       pkgs.gnutar
       pkgs.gzip
+      pkgs.iptables
       pkgs.curl
       pkgs.jq
       # Drone's clone step.

@@ -46,6 +46,9 @@ const DEFAULT_ZONE: &str = "ci.localhost";
 /// The hard deadline when none is given.
 const DEFAULT_DEADLINE: &str = "60m";
 
+/// What to do about a CCCI_ACCEPT_SHARED_ENGINE that is neither.
+const ACCEPT_HINT: &str = "set CCCI_ACCEPT_SHARED_ENGINE to 1 or 0, or leave it out";
+
 /// What to do about a CCCI_AS_SHIPPED that is neither.
 const AS_SHIPPED_HINT: &str =
     "set it to 1 to leave the recipe's health checks as they are, or leave it unset";
@@ -326,6 +329,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,
         supplied_secrets: env::supplied_secrets(),
+        accept_shared_engine: args.accept_shared_engine
+            || flag("CCCI_ACCEPT_SHARED_ENGINE", ACCEPT_HINT)?,
         local_images: env::local_images(),
         retries: args.retries,
         as_shipped: args.as_shipped || flag("CCCI_AS_SHIPPED", AS_SHIPPED_HINT)?,

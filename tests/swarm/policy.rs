@@ -247,3 +247,72 @@ pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
     std::fs::write(&compose, plain).unwrap();
     git(&scene.recipe, &["commit", "-q", "-am", "as it was"]);
 }
+
+/// Returns how many packets the rule that closes overlay networks to containers has dropped.
+fn dropped() -> u64 {
+    let listed = command("iptables")
+        .args(["-w", "-vnxL", "INPUT"])
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let rule = listed
+        .lines()
+        .find(|line| line.contains("docker_gwbridge") && line.contains("udp dpt:4789"));
+    let rule = rule.unwrap_or_else(|| panic!("no such rule in\n{listed}"));
+    rule.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A breaker's app spoke VXLAN to the host, and so to the database of another app in a network of its own.
+#[test]
+fn what_a_container_sends_into_overlay_networks_is_dropped() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install,custom");
+    // Of busybox only `tftp` sends to a UDP port of choice; it gets no answer, and would ask for long.
+    env.overlay(
+        "notes",
+        "custom/test_overlay.sh",
+        "#!/bin/sh\nset -e\n\
+         host=$(recipe-ci app exec -- ip route | sed -n 's/^default via \\([0-9.]*\\) .*/\\1/p')\n\
+         [ -n \"$host\" ]\n\
+         recipe-ci app exec -- timeout 2 tftp -g -r x -l /tmp/x \"$host\" 4789 || true\n",
+    );
+    // Where the run of another test closed it first, this counts from there.
+    let before = dropped();
+    env.run(["run", "--src", recipe.to_str().unwrap()])
+        .expect(0);
+    assert!(dropped() > before, "nothing was dropped");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_stranger_is_not_deployed_where_overlay_networks_stay_open() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install");
+    env.write(
+        "denied/iptables",
+        "#!/bin/sh\necho 'Permission denied (you must be root)' >&2\nexit 4\n",
+    );
+    let denied = env.root.join("denied");
+    env.prepend_path(&denied);
+    let path = recipe.to_str().unwrap();
+    let done = env.run(["run", "--src", path]);
+    done.expect(3);
+    for word in [
+        "may reach all of its overlay networks through UDP 4789",
+        "you must be root",
+        "iptables -w -I INPUT -i docker_gwbridge -p udp --dport 4789 -j DROP",
+        "--accept-shared-engine",
+    ] {
+        assert!(
+            done.stderr.contains(word),
+            "no `{word}` in\n{}",
+            done.stderr
+        );
+    }
+    env.assert_nothing_left();
+    env.run(["run", path]).expect(0);
+    env.set("CCCI_ACCEPT_SHARED_ENGINE", "1");
+    env.run(["run", "--src", path]).expect(0);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Check, Status, Subject, in_full};
+use crate::host::overlay_port::{self, OverlayPort};
 use crate::host::{parse_version, set_up};
 use engine::swarm::host::{HostFacts, Membership, Socket, probe};
 use engine::swarm::{Engine, EngineError};
@@ -48,6 +49,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
             if deploys {
                 checks.push(nodes(&engine).await);
                 checks.push(proxy(&engine).await);
+                checks.push(overlay_port(subject, &engine).await);
                 checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
             checks.push(clock(Some(&facts.time), now));
@@ -113,6 +115,47 @@ fn version(facts: &HostFacts, host: &str) -> Check {
             format!("{found}: it does not say which API it speaks"),
         ),
     }
+}
+
+/// Returns whether containers reach the host's overlay networks from outside them.
+async fn overlay_port(subject: &Subject, engine: &Engine) -> Check {
+    let check =
+        |status, found: String| Check::new("overlay_port", "overlay networks", status, found);
+    let port = match engine.data_path_port().await {
+        Ok(port) => port,
+        Err(error) => {
+            return check(Status::Warn, format!("not known: {}", in_full(&error)))
+                .by_hand("docker info");
+        }
+    };
+    match overlay_port::look(&subject.processes, port).await {
+        OverlayPort::Closed => check(Status::Ok, format!("UDP {port} is closed to containers")),
+        OverlayPort::Open => check(
+            Status::Warn,
+            format!("containers reach all of them through UDP {port}, until a run of a stranger closes it"),
+        )
+        .safely(overlay_port::command(port)),
+        OverlayPort::Unknown(reason) => check(
+            Status::Warn,
+            format!("not known whether containers reach all of them through UDP {port}: {reason}; runs of strangers end with exit 3"),
+        )
+        .by_hand(format!("{}   # as root", overlay_port::command(port))),
+    }
+}
+
+/// Closes the host's overlay networks to containers.
+///
+/// # Errors
+/// Why it could not be done.
+pub(super) async fn close_overlay_port(subject: &Subject) -> Result<(), String> {
+    let engine = Engine::connect(&subject.docker_host).map_err(|error| in_full(&error))?;
+    let port = engine
+        .data_path_port()
+        .await
+        .map_err(|error| in_full(&error))?;
+    overlay_port::close(&subject.processes, port)
+        .await
+        .map(drop)
 }
 
 /// Returns whether there is a swarm, and whether this node may deploy in it.

@@ -150,6 +150,7 @@ pub async fn set_up(set_up: &SetUp, progress: &mut dyn FnMut(Step)) -> Result<()
     docker::client(set_up, progress).await?;
     swarm(&engine, progress).await?;
     network(&engine, progress).await?;
+    overlay_port(set_up, &engine, progress).await?;
     images(set_up, &engine, progress).await
 }
 
@@ -188,6 +189,29 @@ async fn network(engine: &Engine, progress: &mut dyn FnMut(Step)) -> Result<(), 
             Ok(())
         }
     }
+}
+
+/// Closes overlay networks to containers, where that can be done: what runs by hand goes on without it.
+async fn overlay_port(
+    set_up: &SetUp,
+    engine: &Engine,
+    progress: &mut dyn FnMut(Step),
+) -> Result<(), SetUpError> {
+    let port = engine.data_path_port().await?;
+    progress(
+        match super::overlay_port::close(&set_up.processes, port).await {
+            Ok(true) => Step::Done(format!(
+                "closed UDP {port}, the way into overlay networks, to containers"
+            )),
+            Ok(false) => Step::Found(format!(
+                "UDP {port}, the way into overlay networks, is closed to containers"
+            )),
+            Err(reason) => Step::Found(format!(
+                "UDP {port}, the way into overlay networks, is not known to be closed to containers: {reason}"
+            )),
+        },
+    );
+    Ok(())
 }
 
 async fn images(

@@ -13,11 +13,13 @@ use super::{images, lint, network, plan_view, red, refusal, retry, routing, site
 use crate::driver::Chosen;
 use crate::driver::stack::Means;
 use crate::event::Event;
+use crate::host::overlay_port;
 use crate::tier::{TierError, timed};
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
 use recipe::lint::Lint;
+use recipe::trust::Level;
 
 /// What a run is going to do: everything was judged, and nothing is made.
 pub(super) struct Ready<'a> {
@@ -178,6 +180,43 @@ impl<'a> Ready<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Closes the host's overlay networks to the app's containers, unless who runs it answers for what is in them.
+    ///
+    /// # Errors
+    /// [`RunError::Infra`] where that cannot be done, and the operator has not accepted it.
+    pub(super) async fn close_overlay_port(&self, engine: &Engine) -> Result<(), RunError> {
+        let settings = &self.context.settings;
+        if self.plan.trust.level == Level::ByHand || settings.accept_shared_engine {
+            return Ok(());
+        }
+        let port = engine.data_path_port().await?;
+        match overlay_port::close(&self.context.processes, port).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let said = format!(
+                    "containers of this host reach its overlay networks no more: made the rules `{}`",
+                    overlay_port::command(port)
+                );
+                self.context.events.warn(said);
+            }
+            Err(reason) => {
+                return Err(RunError::Infra {
+                    error: format!(
+                        "containers of this host may reach all of its overlay networks through UDP {port}, and that \
+                         cannot be closed here: {reason}"
+                    )
+                    .into(),
+                    hints: vec![
+                        format!("as root, on the engine's host: {}", overlay_port::command(port)),
+                        "--accept-shared-engine (CCCI_ACCEPT_SHARED_ENGINE=1) once it is closed otherwise, or nothing \
+                         else runs there".to_owned(),
+                    ],
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure, without a change to anything, that the engine has what is deployed on, and that images which lie there

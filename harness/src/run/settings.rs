@@ -107,6 +107,8 @@ pub struct Settings {
     pub published: Published,
     /// What the operator grants to which source.
     pub grants: Arc<Grants>,
+    /// Whether apps of strangers run where they may reach the overlay networks of others.
+    pub accept_shared_engine: bool,
     /// Images that every source may use, wherever they come from: prefixes of repositories.
     pub local_images: Vec<String>,
     /// The ref under test; without one the work tree or the default branch.

@@ -50,6 +50,8 @@ pub(super) enum Step {
     Recover,
     /// With the locks: remove what dead runs of the same apps left.
     Leftovers,
+    /// Close the host's way into overlay networks to the containers that are going to be made.
+    OverlayPort,
     /// Refuse names that are taken, and write down what is going to be made.
     Claim,
     /// Make sure that every image is there.

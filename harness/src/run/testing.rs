@@ -105,6 +105,7 @@ impl Scene {
             origin: Origin::Repository(source),
             published,
             grants: Arc::new(grants),
+            accept_shared_engine: false,
             local_images: Vec::new(),
             reference: None,
             pr: None,

@@ -149,6 +149,22 @@ impl Engine {
         })
     }
 
+    /// Returns the UDP port at which this node takes the packets of overlay networks.
+    ///
+    /// # Errors
+    /// [`EngineError`] when this engine manages no swarm.
+    pub async fn data_path_port(&self) -> Result<u16, EngineError> {
+        /// What an engine means that says 0: `getDataPathPort` in moby's `daemon/cluster/noderunner.go`.
+        const DEFAULT: u16 = 4789;
+        let swarm = self.docker.inspect_swarm().await;
+        let swarm = swarm.map_err(|error| self.failed("inspect the swarm", error))?;
+        let port = swarm.data_path_port.unwrap_or_default();
+        Ok(u16::try_from(port)
+            .ok()
+            .filter(|port| *port != 0)
+            .unwrap_or(DEFAULT))
+    }
+
     /// Makes the engine the only node of a new swarm that cannot be reached from outside this host.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ fn a_cold_run_makes_nothing_before_it_has_judged_everything() {
             "Lock(New)",
             "Lock(Dependency)",
             "Leftovers",
+            "OverlayPort",
             "Claim",
             "Images",
             "Network",
@@ -219,6 +220,8 @@ fn no_step_comes_before_what_it_needs() {
             Step::Recover => vec![Step::Lock(Role::Warm)],
             Step::Sweep => vec![Step::Engine],
             Step::Images | Step::ImagesAndData => vec![Step::Claim, Step::Host],
+            // A promotion follows a run that closed it.
+            Step::Up(_) if flow.name != "promotion" => vec![images, Step::OverlayPort],
             Step::Up(_) => vec![images],
             Step::Network | Step::Candidate => vec![Step::Judge, images],
             Step::Promote => vec![Step::Up(Role::Warm)],
