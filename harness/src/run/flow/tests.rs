@@ -94,6 +94,7 @@ fn a_quick_run_is_judged_before_the_engine_is_asked_and_again_where_the_canonica
         "Lock(Warm)",
         "Recover",
         "Announce",
+        "OverlayPort",
         "Claim",
         "ImagesAndData",
         "Up(Warm)",
