@@ -283,7 +283,9 @@ fn what_the_policy_accepts_of_a_stranger_touches_nothing_but_the_runs_own() {
     );
     assert_eq!(tally.lent.get(), 0);
     // Not by chance: which proposals the gateway can serve is decided by all of their labels.
-    let text = "version: \"3.8\"\nservices: {app: {image: nginx:1.27.0, networks: [proxy]}}\n\
+    let text = "version: \"3.8\"\nservices: {app: {image: nginx:1.27.0, networks: [proxy], deploy: {labels: \
+                [traefik.enable=true, \"traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)\", \
+                \"traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80\"]}}}\n\
                 networks: {proxy: {external: true}}\n";
     for (place, joined) in [
         (Place::Gateway, (1, 0)),

@@ -40,6 +40,7 @@ let
       "gnused"
       "gnutar"
       "gzip"
+      "iptables"
       "hello"
       "jq"
       "openssl"
