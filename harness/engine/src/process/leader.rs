@@ -82,17 +82,31 @@ mod tests {
     use std::process::Stdio;
     use std::time::Duration;
 
+    use nix::sys::signal::kill;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+    use tokio::process::ChildStdout;
+
     use super::*;
     use crate::process::identity::proc_text;
     use crate::wait::{Deadline, pause};
 
-    fn state(pid: i32) -> Option<char> {
-        let stat = proc_text(pid, "stat").ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
+    /// What never happens is said before whatever runs the tests gives them up.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A process of the leader's group that outlives the leader, and goes with the test.
+    struct Follower {
+        pid: i32,
+        /// What it holds the other end of.
+        out: BufReader<ChildStdout>,
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_group_is_signalled_while_its_leader_waits_to_be_reaped_and_not_after() {
+    impl Drop for Follower {
+        fn drop(&mut self) {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+
+    async fn pair() -> (Leader, Follower) {
         #[expect(clippy::disallowed_methods, reason = "this module is behind the door")]
         let mut command = tokio::process::Command::new("/bin/sh");
         command
@@ -100,25 +114,60 @@ mod tests {
             .stdout(Stdio::piped())
             .process_group(0);
         let mut leader = Leader::new(command.spawn().unwrap()).unwrap();
+        let mut out = BufReader::new(leader.child().stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).await.unwrap();
+        let pid = line.trim().parse().unwrap();
+        (leader, Follower { pid, out })
+    }
+
+    fn state(pid: i32) -> Option<char> {
+        let stat = proc_text(pid, "stat").ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        let limit = Deadline::after(LONG);
+        while !holds() {
+            assert!(!limit.passed(), "not within {LONG:?}: {what}");
+            pause(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_group_is_killed_while_its_leader_waits_to_be_reaped() {
+        let (mut leader, mut follower) = pair().await;
         let pid = leader.pid().unwrap().as_raw();
         leader.ended().await.unwrap();
         // Its number is its own still.
         assert_eq!(state(pid), Some('Z'));
         assert_eq!(leader.pid().map(Pid::as_raw), Some(pid));
 
-        let mut said = leader.child().stdout.take().unwrap();
         assert!(leader.reap().await.unwrap().success());
         assert_eq!((state(pid), leader.pid()), (None, None));
-        let mut text = String::new();
-        // Its other end is closed with the grandchild, which was killed with the group.
-        tokio::io::AsyncReadExt::read_to_string(&mut said, &mut text)
-            .await
-            .unwrap();
-        let limit = Deadline::after(Duration::from_secs(60));
-        while state(text.trim().parse().unwrap()).is_some_and(|state| state != 'Z') {
-            assert!(!limit.passed(), "the grandchild lives");
-            pause(Duration::from_millis(5)).await;
-        }
-        leader.signal(Signal::SIGKILL);
+        // Its other end is closed with the follower. One that was not killed would hold it for ten minutes.
+        let mut rest = String::new();
+        let end = tokio::time::timeout(LONG, follower.out.read_to_string(&mut rest)).await;
+        assert!(end.is_ok_and(|end| end.is_ok()), "the follower lives");
+        let has_ended = || state(follower.pid).is_none_or(|state| state == 'Z');
+        until("the follower has ended", has_ended).await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_group_is_not_signalled_once_its_leader_was_reaped() {
+        let (mut leader, follower) = pair().await;
+        assert!(leader.child().wait().await.unwrap().success());
+        assert_eq!(leader.pid(), None);
+        // Of who stands still a signal that came is seen, and that none came.
+        kill(Pid::from_raw(follower.pid), Signal::SIGSTOP).unwrap();
+        until("the follower stands still", || {
+            state(follower.pid) == Some('T')
+        })
+        .await;
+        leader.signal(Signal::SIGTERM);
+        let status = proc_text(follower.pid, "status").unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        let pending = u64::from_str_radix(pending.unwrap().trim(), 16).unwrap();
+        assert_eq!(pending, 0, "{status}");
     }
 }
