@@ -65,6 +65,8 @@ fn a_refused_proposal_makes_nothing_and_what_it_names_stays_as_it_is() {
 /// Finding A11: a task of a stranger had no limit at all.
 #[test]
 fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
+    // It goes after what is made of it.
+    let image;
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     let [facts, bounding] = ["facts", "bounding"].map(|name| env.root.join(name));
@@ -80,21 +82,20 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
     );
     env.set("STAGES", "install,custom");
     // An image asks for health checks without a line in any compose file.
-    let image = format!("recipe-ci/hasty-{}", env.zone.split('.').next().unwrap());
+    image = Outside::of(&env, "image", "recipe-ci/hasty");
     let from = docker(&["create", "recipe-ci/notes:2"]);
     let check = "HEALTHCHECK --interval=1ms --retries=1000 CMD wget -q -O /dev/null http://127.0.0.1:8080/cgi-bin/notes";
-    docker(&["commit", "--change", check, &from, &image]);
+    docker(&["commit", "--change", check, &from, &image.name]);
     docker(&["rm", &from]);
     let compose = recipe.join("compose.yml");
     env.edit(
         &compose,
         "image: recipe-ci/notes:2",
-        &format!("image: {image}"),
+        &format!("image: {}", image.name),
     );
     env.edit(&compose, "      interval: 1s\n", "");
     git(&recipe, &["commit", "-qam", "hasty"]);
     let done = env.run(["run", "--src", recipe.to_str().unwrap()]);
-    docker(&["rmi", &image]);
     done.expect(0);
     let spec: Value = serde_json::from_str(&host_file::text(&facts).unwrap()).unwrap();
     let task = &spec[0]["Spec"]["TaskTemplate"];
@@ -130,6 +131,7 @@ fn a_strangers_tasks_run_within_the_ceilings_and_the_report_says_so() {
         assert!(deviations.contains(word), "no `{word}` in {deviations}");
     }
     env.assert_nothing_left();
+    image.end();
 }
 
 /// A private image on the host was any proposal's by its name.
@@ -167,32 +169,48 @@ fn a_strangers_backup_ends_at_a_ceiling_and_the_tier_says_so() {
     done.expect(1);
     let results = env.results();
     let tiers = results["tiers"].to_string();
-    assert!(tiers.contains("is too much to save"), "{tiers}");
+    let said = format!(
+        "is too much to save: this host keeps at most {} bytes",
+        1024 * MIB
+    );
+    assert!(tiers.contains(&said), "{tiers}");
     let memory = results["resources"]["peak_rss_bytes"].as_u64().unwrap();
     assert!(memory < 200 * MIB, "{memory}");
     env.assert_nothing_left();
 }
 
-/// A config of somebody else's, which goes with this, whatever the test comes to.
-struct Config(String);
+/// What is outside of the test's zone, which the test's own end sweeps: it goes with this, whatever the test comes to.
+struct Outside {
+    kind: &'static str,
+    name: String,
+}
 
-impl Config {
-    /// Makes one outside of the test's zone, which the test's own end sweeps.
-    fn create(env: &SwarmEnv, content: &str) -> Self {
-        let name = format!("victim-{}", env.zone.split('.').next().unwrap());
-        let file = env.write("victim", content).display().to_string();
-        docker(&["config", "create", &name, &file]);
-        Self(name)
+impl Outside {
+    /// Takes a name for what is going to be made.
+    fn of(env: &SwarmEnv, kind: &'static str, name: &str) -> Self {
+        let zone = env.zone.split('.').next().unwrap();
+        let name = format!("{name}-{zone}");
+        Self { kind, name }
     }
 
     fn inspect(&self) -> String {
-        docker(&["config", "inspect", &self.0])
+        docker(&[self.kind, "inspect", &self.name])
+    }
+
+    /// Removes it, and asserts that it is gone: nobody else looks for it.
+    #[track_caller]
+    fn end(self) {
+        let (kind, name) = (self.kind, self.name.clone());
+        drop(self);
+        let left = command("docker").args([kind, "inspect", &name]).output();
+        assert!(!left.unwrap().status.success(), "{kind} {name} is left");
     }
 }
 
-impl Drop for Config {
+impl Drop for Outside {
     fn drop(&mut self) {
-        drop(command("docker").args(["config", "rm", &self.0]).output());
+        let mut remove = command("docker");
+        drop(remove.args([self.kind, "rm", &self.name]).output());
     }
 }
 
@@ -202,8 +220,10 @@ pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
     let env = &scene.env;
     let good = scene.good();
     // Of the test's zone only the kept app is there.
-    let config = Config::create(env, "victim-canary");
-    let (victim, before) = (&config.0, config.inspect());
+    let config = Outside::of(env, "config", "victim");
+    let file = env.write("victim", "victim-canary").display().to_string();
+    docker(&["config", "create", &config.name, &file]);
+    let (victim, before) = (&config.name, config.inspect());
     let compose = scene.recipe.join("compose.yml");
     let plain = host_file::text(&compose).unwrap();
     let path = scene.recipe.to_str().unwrap();
@@ -246,6 +266,7 @@ pub(crate) fn assert_refused_over_a_canonical(scene: &crate::quick::Scene) {
     }
     std::fs::write(&compose, plain).unwrap();
     git(&scene.recipe, &["commit", "-q", "-am", "as it was"]);
+    config.end();
 }
 
 /// Returns how many packets the rule that closes overlay networks to containers has dropped.
