@@ -102,6 +102,7 @@ fn the_gateway_serves_a_strangers_app_and_nothing_of_it_answers_to_somebody_else
     let mut env = SwarmEnv::new();
     let name = |what: &str| format!("{what}_{}", env.zone.replace('.', "_"));
     let (gateway, db, app) = (name("gateway"), name("victim_db"), name("victim_app"));
+    let absent = name("absent");
     let port = free_port();
     let publish = format!("mode=host,published={port},target=80");
     let serve = ["nc", "-ll", "-p", "80", "-e", "sh", "-c", SERVE];
@@ -129,7 +130,7 @@ cd ROOT
 stack=$(echo "$CCCI_APP_DOMAIN" | tr . _)
 of() { docker ps -q --filter label=com.docker.swarm.service.name="$1"; }
 recipe-ci app http /cgi-bin/notes >served
-for name in db ${stack}_db app ${stack}_app VICTIM gateway; do
+for name in db ${stack}_db app ${stack}_app VICTIM OTHER gateway ABSENT; do
     recipe-ci app exec -- nslookup $name >"app-$name" || :
     docker exec "$(of VICTIM)" nslookup $name >"victim-$name" || :
     docker exec "$(of GATEWAY)" nslookup $name >"gateway-$name" || :
@@ -139,12 +140,15 @@ echo "$stack" >stack
 "#;
     let look = look
         .replace("ROOT", &root)
+        .replace("OTHER", &app)
+        .replace("ABSENT", &absent)
         .replace("VICTIM", &db)
         .replace("GATEWAY", &gateway);
     env.overlay("notes", "custom/test_look.sh", &look);
     // The names of what is on the gateway's network: a service, and the gateway itself.
     let taken = [db.as_str(), "gateway"];
-    let recipe = recipe(&env, "notes", &taken);
+    // And of one that is down now.
+    let recipe = recipe(&env, "notes", &[&taken[..], &[&absent]].concat());
     let compose = recipe.join("compose.yml");
     let own = harness::host_file::text(&compose).unwrap();
     // Nor are requests for another domain led to it.
@@ -176,6 +180,7 @@ echo "$stack" >stack
     assert_eq!(seen("app", "db").len(), 1, "{}", text("app-db"));
     assert_eq!(seen("app", "db"), seen("app", &own_db));
     assert_eq!(seen("app", "app"), seen("app", &own_app));
+    assert!(seen("app", &app).is_empty() && !seen("victim", &app).is_empty());
     // The others find theirs, and nothing of the run. Other tests have apps there, too.
     let ours = seen("gateway", &own_app);
     assert_eq!(ours.len(), 1, "{}", text(&format!("gateway-{own_app}")));
@@ -203,6 +208,8 @@ echo "$stack" >stack
         assert!(theirs.is_disjoint(&ours), "{name}: {theirs:?}");
         assert!(theirs.is_disjoint(&seen("app", name)), "{name}: {theirs:?}");
     }
+    assert_eq!(seen("app", &absent).len(), 1, "{absent}");
+    assert!(seen("victim", &absent).is_empty() && seen("gateway", &absent).is_empty());
     assert!(seen("victim", &own_db).is_empty() && seen("victim", &own_app).is_empty());
     assert!(seen("gateway", &own_db).is_empty());
     let joined = format!("{stack}_recipe-ci-gateway");
