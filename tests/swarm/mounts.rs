@@ -109,6 +109,32 @@ fn an_upgrade_that_leaves_the_data_on_an_anonymous_volume_and_one_that_runs_two_
     }
 }
 
+/// The engine cleans a path, and what was compared as it is written was on no volume: nothing was seeded there.
+#[test]
+fn data_that_an_upgrade_removes_is_missed_however_its_path_is_written() {
+    let mut env = SwarmEnv::new();
+    let base = web("recipe-ci/notes:1", "data:/www/../srv/.//", "");
+    let head = base.replace(
+        "mkdir -p /www;",
+        "rm -rf /srv/* /srv/.[!.]*; mkdir -p /www;",
+    );
+    let (done, results) = run(&mut env, "install,upgrade", &[base, head]);
+    done.expect(1);
+    let said = message(&results, "generic: data survived", "fail");
+    assert!(said.contains("volume `data` lost it"), "{said}");
+}
+
+#[test]
+fn a_volume_that_the_head_mounts_to_read_only_is_looked_into() {
+    let mut env = SwarmEnv::new();
+    let base = web("recipe-ci/notes:1", "data:/srv", "");
+    let head = base.replace("data:/srv", "data:/srv:ro");
+    let (done, results) = run(&mut env, "install,upgrade", &[base, head]);
+    assert_eq!(done.code, Some(0), "{results:#}");
+    let said = message(&results, "generic: data survived", "pass");
+    assert!(said.contains("markers in data"), "{said}");
+}
+
 #[test]
 fn a_live_copy_of_a_database_is_red() {
     let mut env = SwarmEnv::new();

@@ -80,6 +80,13 @@ pub enum Mounted {
     Nowhere,
 }
 
+/// What a container is asked for with a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
 /// What became of a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -186,7 +193,7 @@ impl Bench {
     pub async fn find_markers(&self) -> Result<BTreeMap<Place, Found>, EngineError> {
         let mut found = BTreeMap::new();
         for (place, said) in &self.seeds.markers {
-            let what = match self.mounted(&place.volume).await? {
+            let what = match self.mounted(&place.volume, Access::Read).await? {
                 None => Found::Unmounted,
                 Some((container, target)) => {
                     let path = format!("{target}/{}", place.marker());
@@ -225,7 +232,7 @@ impl Bench {
     /// # Errors
     /// [`EngineError`].
     pub async fn own_mount(&self, volume: &str) -> Result<Mounted, EngineError> {
-        let Some((container, target)) = self.mounted(volume).await? else {
+        let Some((container, target)) = self.mounted(volume, Access::Write).await? else {
             return Ok(Mounted::Nowhere);
         };
         let app = self.belongings()?;
@@ -237,25 +244,42 @@ impl Bench {
         }
     }
 
-    /// Returns a running container that mounts `volume` and may write to it, and where; `None` when there
-    /// is none.
+    /// Returns a running container that mounts `volume` and may do that with it, and where; `None` when there
+    /// is none. For reading, one that may write is preferred.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn mounted(&self, volume: &str) -> Result<Option<(String, String)>, EngineError> {
+    pub async fn mounted(
+        &self,
+        volume: &str,
+        access: Access,
+    ) -> Result<Option<(String, String)>, EngineError> {
         let state = self.state().await?;
-        for service in &self.current.project.services {
-            let mount = service.volumes.iter().find(|mount| {
-                mount.kind == MountKind::Volume
-                    && !mount.read_only
-                    && mount.source.as_deref() == Some(volume)
+        let mounts = self.current.project.services.iter().flat_map(|service| {
+            let of_volume = service.volumes.iter().filter(|mount| {
+                mount.kind == MountKind::Volume && mount.source.as_deref() == Some(volume)
             });
-            if let (Some(mount), Some(container)) = (mount, state.container_of(&service.name)) {
-                let target = mount.target.trim_end_matches('/').to_owned();
-                return Ok(Some((container.to_owned(), target)));
+            of_volume.map(|mount| (service.name.as_str(), mount))
+        });
+        let mut found = None;
+        for (service, mount) in mounts {
+            let Some(container) = state.container_of(service) else {
+                continue;
+            };
+            let at = || {
+                (
+                    container.to_owned(),
+                    mount.target.trim_end_matches('/').to_owned(),
+                )
+            };
+            if !mount.read_only {
+                return Ok(Some(at()));
+            }
+            if access == Access::Read && found.is_none() {
+                found = Some(at());
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 

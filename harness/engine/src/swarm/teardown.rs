@@ -74,6 +74,7 @@ pub async fn remove_all_but(
     let mut empty_listings = 0;
     let mut answered = Stopwatch::start();
     let mut emptied = Emptied::default();
+    let mut too_deep = BTreeMap::new();
     loop {
         // Asked before the look: what is left is what is there after the deadline.
         let is_last = deadline.passed();
@@ -115,8 +116,9 @@ pub async fn remove_all_but(
         if !is_last {
             emptied.empty(engine, &mut objects, &tasks).await;
         }
-        let complaints = pass(engine, &objects).await;
-        if is_last {
+        let complaints = pass(engine, &objects, &mut too_deep).await;
+        let goes = |object: &Object| !too_deep.contains_key(&object.id);
+        if is_last || !objects.iter().any(goes) {
             return Ok(Removal {
                 residual: residual(&objects),
                 complaints,
@@ -182,8 +184,18 @@ impl Emptied {
     }
 }
 
-/// Asks for the removal of every object that can go now; returns what the engine objected to.
-async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
+/// What the engine says when it removes directories that are deeper than it has descriptors: `os.RemoveAll` of Go opens
+/// each one below its parent, which stays open (`removeall_at.go`). Each try takes all that the engine has from everybody
+/// else, so there is one.
+const TOO_DEEP: &str = "too many open files";
+
+/// Asks for the removal of every object that can go now; returns what the engine objected to. What is `too_deep`, with
+/// what was said of it, is not asked for again.
+async fn pass(
+    engine: &Engine,
+    objects: &[Object],
+    too_deep: &mut BTreeMap<String, String>,
+) -> Vec<String> {
     if objects.iter().any(|object| object.kind == Kind::Service) {
         // One that cannot be killed is not running, or is removed by force below.
         let containers = objects
@@ -200,14 +212,25 @@ async fn pass(engine: &Engine, objects: &[Object]) -> Vec<String> {
     ] {
         let removals = objects
             .iter()
-            .filter(|object| kinds.contains(&object.kind))
-            .map(|object| engine.remove(object));
-        for result in join_all(removals).await {
-            if let Err(error) = result {
-                complaints.push(describe(&error));
+            .filter(|object| kinds.contains(&object.kind) && !too_deep.contains_key(&object.id))
+            .map(async |object| (object, engine.remove(object).await));
+        for (object, result) in join_all(removals).await {
+            let Err(error) = result else {
+                continue;
+            };
+            let said = describe(&error);
+            if said.contains(TOO_DEEP) {
+                let told = format!(
+                    "{said}: its directories are deeper than the engine can open; as root on its host: `rm -rf` what \
+                     `docker inspect` shows as its place, then `recipe-ci janitor`"
+                );
+                too_deep.insert(object.id.clone(), told);
+            } else {
+                complaints.push(said);
             }
         }
     }
+    complaints.extend(too_deep.values().cloned());
     tracing::debug!(?complaints, "one pass");
     complaints
 }
@@ -239,6 +262,43 @@ mod tests {
             removed.load(Ordering::SeqCst),
             "it came after two empty listings"
         );
+    }
+
+    /// A breaker's app made directories in directories. Each try to remove them took all descriptors of the engine.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_deeper_than_the_engine_can_open_is_asked_for_once_and_said() {
+        let root = tempfile::tempdir().unwrap();
+        let domain = ground::name::Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
+        let stack = domain.stack();
+        let listed = format!(
+            r#"{{"Volumes": [{{"Name": "{stack}_data", "Driver": "local", "Mountpoint": "/v", "Scope": "local",
+                "Options": {{}}, "Labels": {{"{}": "{stack}"}}}}]}}"#,
+            ground::label::NAMESPACE
+        );
+        let (said, heard) = std::sync::mpsc::channel();
+        let engine = engine(root.path(), move |request| {
+            if request.starts_with("DELETE ") {
+                said.send(()).unwrap();
+                let reason = "openfdat /v/d/d: too many open files";
+                (500, format!(r#"{{"message": "{reason}"}}"#))
+            } else if request.contains("/volumes") {
+                (200, listed.clone())
+            } else {
+                nothing(request)
+            }
+        });
+        let limit = Deadline::after(Duration::from_secs(600));
+        let app = Belongings::of(stack);
+        let removal = remove_stack(&engine, &app, Maker::Done, limit)
+            .await
+            .unwrap();
+        assert!(!removal.residual.is_empty());
+        let complaints = removal.complaints.join("; ");
+        assert!(
+            complaints.contains("deeper than the engine can open"),
+            "{complaints}"
+        );
+        assert_eq!(heard.try_iter().count(), 1);
     }
 
     /// See [`Emptied`]. The fake asserts the order; on a real engine it is a race of the engine's.

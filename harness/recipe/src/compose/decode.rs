@@ -180,6 +180,24 @@ fn port(at: &At<'_>) -> Result<Port, Fault> {
     })
 }
 
+/// Returns a path as the engine has it: `path.Clean` of a mount's destination, in `ParseMountSpec` of moby's
+/// `volume/mounts/linux_parser.go`. A target `/srv/../data` that was compared as it is written was found on no volume,
+/// and an upgrade that lost all data there was green.
+fn cleaned(target: &str) -> String {
+    if !target.starts_with('/') {
+        return target.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 fn mount(at: &At<'_>) -> Result<Mount, Fault> {
     Ok(Mount {
         kind: match at.text("type")?.as_deref() {
@@ -189,7 +207,7 @@ fn mount(at: &At<'_>) -> Result<Mount, Fault> {
             Some(other) => MountKind::Other(other.to_owned()),
         },
         source: at.text("source")?,
-        target: at.required("target")?,
+        target: cleaned(&at.required("target")?),
         read_only: at.flag("read_only")?,
     })
 }

@@ -105,7 +105,7 @@ pub struct Mount {
     pub kind: MountKind,
     /// The key of the volume, or the path on the host; `None` for an anonymous volume and a tmpfs.
     pub source: Option<String>,
-    /// The path in the container.
+    /// The path in the container, as the engine has it: without `..` and without a slash at its end.
     pub target: String,
     /// Whether the container cannot write to it.
     pub read_only: bool,

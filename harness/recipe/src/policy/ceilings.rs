@@ -34,10 +34,14 @@ const RESTART: Duration = Duration::from_secs(5);
 /// one container took 13 % of a core.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the tasks of a run may use together, an upgrade that starts the new ones first included, in bytes and in billionths of a CPU, where no grant gives a task more. With
-/// 40 tasks of 1 GiB a run could take the memory of everything else on the host.
+/// What the tasks of a run may use together, an upgrade that starts the new ones first included, in bytes and in
+/// billionths of a CPU, where no grant gives a task more. With 40 tasks of 1 GiB a run could take the memory of everything
+/// else on the host.
 const RUN_MEMORY: u64 = 8 << 30;
 const RUN_CPUS: u64 = 8_000_000_000;
+
+/// And how many processes: `kernel.pid_max` may be 32,768 for all that the host runs.
+const RUN_PIDS: u64 = 4096;
 
 /// What one app may use.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +78,7 @@ impl Limits {
             cpus: granted
                 .cpus
                 .unwrap_or_else(|| share(1_000_000_000, RUN_CPUS, 1_000_000)),
-            pids: granted.pids.unwrap_or(512),
+            pids: granted.pids.unwrap_or_else(|| share(512, RUN_PIDS, 1)),
             log_size: granted.log_size.unwrap_or(10 << 20),
         }
     }

@@ -94,7 +94,7 @@ fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not
 }
 
 #[test]
-fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
+fn the_tasks_of_an_app_share_memory_processors_and_processes() {
     let limits = |level: Level, count: usize| {
         let all: String = (0..count)
             .map(|at| format!("  s{at}: {{image: a}}\n"))
@@ -126,6 +126,17 @@ fn the_tasks_of_an_app_share_eight_gib_and_eight_cpus() {
     assert_eq!(memory, Some(&Value::from("910m")));
     let more = granted("ceilings: {memory: 2g, cpus: 3}");
     assert_eq!(limits(more, 15), ["2g", "3", "64m"]);
+    let pids = |level, replicas| {
+        let text = format!(
+            "services: {{a: {{image: a, deploy: {{replicas: {replicas}}}}}, b: {{image: b, deploy: {{replicas: 3}}}}, c: {{image: c, deploy: {{replicas: 3}}}}}}"
+        );
+        let judged = judged(level, &[("compose.yml", &text)]).unwrap();
+        at(&judged, "/services/b/deploy/resources/limits/pids").cloned()
+    };
+    assert_eq!(pids(Level::Stranger, 2), Some(512.into()), "eight tasks");
+    assert_eq!(pids(Level::Stranger, 3), Some(455.into()), "nine tasks");
+    let more = granted("ceilings: {pids: 600}");
+    assert_eq!(pids(more, 3), Some(600.into()));
 }
 
 #[test]
