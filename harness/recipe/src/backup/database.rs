@@ -160,6 +160,22 @@ pub struct LiveCopy {
 /// a dump, or has the server hold still.
 #[must_use]
 pub fn live_copies(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
+    let mut copies = live_files(project, plan);
+    copies.retain(|copy| !is_dumped(plan, &copy.service));
+    copies
+}
+
+/// Returns where `plan` saves the files of a running database server though a hook before it says that it makes a dump.
+#[must_use]
+pub fn files_beside_a_dump(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
+    let says_so = |hooks: &ServiceHooks| hooks.backup_pre.as_deref().is_some_and(makes_a_dump);
+    match plan.services.iter().any(says_so) {
+        true => live_files(project, plan),
+        false => Vec::new(),
+    }
+}
+
+fn live_files(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
     let mut found = Vec::new();
     for volume in &plan.volumes {
         for mount in volume.mounts.iter().filter(|mount| !mount.read_only) {
@@ -183,14 +199,12 @@ pub fn live_copies(project: &Project, plan: &BackupPlan) -> Vec<LiveCopy> {
             let Some(path) = saved.iter().find(|path| server.is_in(path, target)) else {
                 continue;
             };
-            if !is_dumped(plan, &service.name) {
-                found.push(LiveCopy {
-                    volume: volume.volume.clone(),
-                    service: service.name.clone(),
-                    kind: server.kind,
-                    path: path.clone(),
-                });
-            }
+            found.push(LiveCopy {
+                volume: volume.volume.clone(),
+                service: service.name.clone(),
+                kind: server.kind,
+                path: path.clone(),
+            });
         }
     }
     found

@@ -4,7 +4,7 @@ use super::finding::Severity;
 use super::finding::{Checked, Hit};
 use super::view::{Member, View};
 use crate::backup::BackupPlan;
-use crate::backup::database::{Server, live_copies, makes_a_dump};
+use crate::backup::database::{Server, files_beside_a_dump, live_copies, makes_a_dump};
 use crate::compose::model::{MountKind, PortMode};
 
 const START_FIRST: &str = "start-first";
@@ -52,6 +52,26 @@ pub(super) fn live_copy(view: &View) -> Checked {
         for copy in live_copies(project, &BackupPlan::from_project(project)) {
             let path = format!("services.{}.volumes", copy.service);
             add(&mut hits, view.hit(&path, copy.to_string()));
+        }
+    }
+    Ok(hits)
+}
+
+pub(super) fn dump_alone_is_saved(view: &View) -> Checked {
+    let mut hits = Vec::new();
+    for project in &view.deploys {
+        let plan = BackupPlan::from_project(project);
+        for copy in files_beside_a_dump(project, &plan) {
+            let message = format!(
+                "volume `{volume}` has the files of the {kind} of service `{service}`, and they are saved though a hook \
+                 dumps the database: a restore changes them beneath a running server; save only the dump \
+                 (`backupbot.backup.volumes.{volume}.path`)",
+                volume = copy.volume,
+                kind = copy.kind,
+                service = copy.service,
+            );
+            let path = format!("services.{}.volumes", copy.service);
+            add(&mut hits, view.hit(&path, message));
         }
     }
     Ok(hits)

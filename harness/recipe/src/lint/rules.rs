@@ -248,6 +248,10 @@ rules! {
         "an upgrade keeps the variables of services",
         "a run upgrades an app that was made with the variable, and asks for a page or two: what a new app, or a link, lacks it does not see",
         "put the variable back, or name it in backticks in `release/next`, so that operators are told";
+    "C034" Warning Practice data::dump_alone_is_saved,
+        "a backup that dumps a database saves the dump alone",
+        "a restore puts the server's files back beneath it while it runs, before the dump is loaded",
+        "name the dump in `backupbot.backup.volumes.<volume>.path`, or stop the server in the hooks";
     "T001" Error Practice |view| routing::of(view, "T001"),
         "Traefik can read the labels of a service",
         "one label that it cannot read makes it pass over all of the service",

@@ -357,6 +357,17 @@ fn every_rule_finds_its_own_fault_at_its_place() {
         (
             &[
                 (C, "data:/data", "data:/var/lib/mysql"),
+                (
+                    C,
+                    "backup=true\"\n",
+                    "backup=true\"\n        - \"backupbot.backup.pre-hook=dump\"\n        - \"backupbot.restore.post-hook=load\"\n",
+                ),
+            ],
+            &["C034 compose.yml:11"],
+        ),
+        (
+            &[
+                (C, "data:/data", "data:/var/lib/mysql"),
                 (C, "stop-first", "start-first"),
                 (C, "rollback", "pause"),
                 (C, "\"backupbot.backup=true\"", "\"backupbot.backup=false\""),
