@@ -26,7 +26,7 @@ pub enum Opinion {
 }
 
 /// Docker does not take the recipe's compose files.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}docker refuses the compose files: {reason}", place(.location.as_ref()))]
 pub struct RefusedByDocker {
     /// Where, as far as the client's words name a key.

@@ -5,12 +5,14 @@ pub(super) mod supplied;
 pub(super) mod trusted;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::base::{self, BaseKind, Chosen, Wanted};
 use super::error::{RunError, usage};
 use super::routing::Told;
 use super::settings::{Origin, Settings};
 use super::{advice, incomplete, overlaid};
+use crate::driver::opinion::Opinion;
 use crate::driver::stack::Stamp;
 use crate::overlay::{self, Found, Places};
 use crate::suite::Suite;
@@ -29,6 +31,8 @@ use recipe::trust::{Trust, list};
 pub struct Plan {
     /// The head as a new app of it would be deployed.
     pub head: Release,
+    /// What Docker's own client says of the head, where it was asked while the rest was planned.
+    pub opinion: Option<Arc<Opinion>>,
     /// The head's version label, if it has one.
     pub head_version: Option<String>,
     /// The base, with its tag; absent when the head is deployed at once.
@@ -340,6 +344,7 @@ pub(super) fn make(
     let mut customization = overlaid::departures(settings);
     customization.extend(manifest);
     Ok(Plan {
+        opinion: None,
         head,
         head_version,
         base,

@@ -1,5 +1,9 @@
 //! What a run is going to do: planned, judged and said, before anything is made.
 
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
 use super::blocking::blocking;
 use super::context::Context;
 use super::dependencies::{self, Dependency, Named};
@@ -10,8 +14,8 @@ use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
 use super::{images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered};
-use crate::driver::Chosen;
 use crate::driver::stack::Means;
+use crate::driver::{Chosen, opinion};
 use crate::event::Event;
 use crate::host::overlay_port;
 use crate::tier::{TierError, timed};
@@ -19,6 +23,7 @@ use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
 use recipe::lint::Lint;
+use recipe::release::Release;
 use recipe::trust::Level;
 
 /// What a run is going to do: everything was judged, and nothing is made.
@@ -260,21 +265,36 @@ async fn plan_once(
 ) -> Result<Plan, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
-    let (means, subject) = (means.clone(), context.subject.clone());
-    let plan = timed(
-        &context.events,
-        Phase::Plan,
-        "",
-        blocking(move || {
-            let judge = |head: &_| resolved::judge_alone(head, &settings, means, &checkout.trust);
-            plan::make(&settings, &dirs, &checkout, &subject, judge)
-        }),
-    )
-    .await
-    .map_err(|error| match error {
-        RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
-        error => refusal::of(context, error, &trust, &commit),
-    })?;
+    let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
+    let (read, head) = oneshot::channel();
+    let plan = blocking(move || {
+        let judge = |head: &Release| {
+            resolved::judge_alone(head, &settings, means, &checkout.trust)?;
+            drop(read.send(head.clone()));
+            Ok(())
+        };
+        plan::make(&settings, &dirs, &checkout, &subject, judge)
+    });
+    // Docker's client reads the head while we read the base: each takes about as long.
+    let opinion = async {
+        let head = match head.await {
+            Ok(head) => head,
+            Err(_) => return Ok(None),
+        };
+        let opinion = opinion::of(&context.processes, traits, &context.dirs.state, &head);
+        Ok(Some(Arc::new(opinion.await)))
+    };
+    let both = async {
+        let (mut plan, opinion) = futures_util::try_join!(plan, opinion)?;
+        plan.opinion = opinion;
+        Ok(plan)
+    };
+    let plan = timed(&context.events, Phase::Plan, "", both)
+        .await
+        .map_err(|error| match error {
+            RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
+            error => refusal::of(context, error, &trust, &commit),
+        })?;
     for secret in &plan.secrets {
         context.redactor.add(secret);
     }

@@ -1,5 +1,7 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
+use std::sync::Arc;
+
 use super::context::Context;
 use super::dependencies::Dependency;
 use super::error::{RunError, usage};
@@ -156,13 +158,18 @@ pub(super) async fn taken_by_docker(
         .as_ref()
         .and_then(|base| base.upgraded.as_ref().ok());
     let upgraded = upgraded.filter(|upgraded| upgraded.vars != plan.head.vars);
-    let ask = |release| {
-        let dir = &context.dirs.state;
-        opinion::of(&context.processes, means.traits, dir, release)
+    // What is known already is that of the head.
+    let asked = match &plan.opinion {
+        Some(_) => None,
+        None => Some(&plan.head),
     };
-    let asked = std::iter::once(&plan.head).chain(upgraded).map(ask);
-    for opinion in futures_util::future::join_all(asked).await {
-        match opinion {
+    let asked = asked.into_iter().chain(upgraded).map(async |release| {
+        let dir = &context.dirs.state;
+        Arc::new(opinion::of(&context.processes, means.traits, dir, release).await)
+    });
+    let asked = futures_util::future::join_all(asked).await;
+    for opinion in plan.opinion.iter().chain(&asked) {
+        match &**opinion {
             Opinion::Takes => {}
             Opinion::Refuses(refused) => {
                 let commit = &plan.head.commit;
@@ -170,7 +177,7 @@ pub(super) async fn taken_by_docker(
                     "correct the file; `docker stack config` reads it the same way".to_owned(),
                 ];
                 let wrong = RunError::Usage {
-                    error: refused.into(),
+                    error: refused.clone().into(),
                     hints,
                 };
                 return Err(refusal::of(context, wrong, &plan.trust, commit));
