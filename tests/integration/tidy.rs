@@ -319,6 +319,91 @@ fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
     assert!(symbols > 30, "the index of symbols is not where it was");
 }
 
+/// What the page on architecture says stays true, a test, the compiler or clippy holds.
+#[test]
+fn every_invariant_names_what_holds_it() {
+    let page = read(&repository().join("docs/architecture.md"));
+    let (_, section) = page.split_once("\n## Invariants\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = table_rows(section);
+    assert!(rows.len() > 30, "the table is not where it was");
+    let sources = sources();
+    for row in rows.iter().skip(2) {
+        let tests = quoted(row[1]).into_iter();
+        let tests: Vec<&str> = tests.filter(|word| word.matches('_').count() > 2).collect();
+        for test in &tests {
+            assert!(defines(&sources, test), "there is no test `{test}`");
+        }
+        let by_compiler = ["A type", "clippy", "unsafe_code"];
+        assert!(
+            !tests.is_empty() || by_compiler.iter().any(|word| row[1].contains(word)),
+            "nothing holds: {}",
+            row[0]
+        );
+    }
+}
+
+/// Returns the files of the library, but tests, in which a line has one of `words`; `of` says which files are meant.
+fn users(words: &[&str], of: &str) -> Vec<String> {
+    let root = repository().join("harness");
+    let paths = files("harness", "rs").into_iter();
+    let paths =
+        paths.filter(|path| !path.ends_with("tests.rs") && path.to_string_lossy().contains(of));
+    let uses = paths.filter(|path| {
+        let text = read(path);
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let mut lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        lines.any(|line| words.iter().any(|word| line.contains(word)))
+    });
+    let uses = uses.map(|path| path.strip_prefix(&root).unwrap().display().to_string());
+    let mut uses: Vec<String> = uses.collect();
+    uses.sort();
+    uses
+}
+
+#[test]
+fn only_those_who_undo_remove_an_app() {
+    let undo = [
+        "src/janitor.rs",
+        "src/run/locks.rs",
+        "src/run/teardown.rs",
+        "src/warm.rs",
+    ];
+    assert_eq!(users(&["app::remove("], "/src/"), undo);
+}
+
+#[test]
+fn only_copies_are_checked_out_after_the_fetch() {
+    let of_copies = ["src/driver/abra.rs", "src/run/dependencies/published.rs"];
+    assert_eq!(users(&["checkout::checkout("], "/src/"), of_copies);
+}
+
+/// A lock that nobody holds is the only sign of a dead run: what is old may be at work.
+#[test]
+fn no_age_decides_what_is_removed() {
+    let ages = [
+        ".modified()",
+        ".created()",
+        ".accessed()",
+        "SystemTime",
+        "Timestamp::now",
+    ];
+    // These say times, of sweeps and of how long a lock has been held.
+    let known = [
+        "src/janitor.rs",
+        "src/janitor/record.rs",
+        "src/janitor/units.rs",
+    ];
+    let found = users(&ages, "/src/janitor");
+    let found: Vec<&String> = found
+        .iter()
+        .filter(|file| !known.contains(&&***file))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// What differs between drivers is methods and data of `driver`; whoever asks which one it is has to be found and
 /// changed for the next one.
 #[test]

@@ -10,6 +10,7 @@ mod keys;
 mod label;
 mod mount;
 mod object;
+mod raw;
 mod route;
 pub mod rules;
 mod service;

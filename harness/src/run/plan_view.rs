@@ -225,5 +225,35 @@ pub(super) fn view(
             .as_ref()
             .map(|base| base.resolved().document()),
     };
-    serde_json::to_string_pretty(&view).expect("a plan of strings and numbers is valid JSON")
+    let text = serde_json::to_string_pretty(&view);
+    unprintable_escaped(&text.expect("a plan of strings and numbers is valid JSON"))
+}
+
+/// Returns JSON in which what a terminal takes for a command is escaped: serde_json leaves C1 controls and marks of
+/// direction, which are valid in texts only, as they are.
+fn unprintable_escaped(json: &str) -> String {
+    let is_unprintable = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unprintable(c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_takes_for_a_command_is_escaped_and_means_the_same() {
+        let said = "a\u{202e}b\u{9b}31m\u{7f}é";
+        let json = serde_json::to_string(said).unwrap();
+        let escaped = unprintable_escaped(&json);
+        assert_eq!(escaped, r#""a\u202eb\u009b31m\u007fé""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), said);
+    }
 }

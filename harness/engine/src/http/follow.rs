@@ -14,7 +14,7 @@ pub enum Next {
     Ask(Box<Question>),
     /// To another host, or another port; its address without the query.
     Elsewhere(String),
-    /// To what is no address.
+    /// To what is no address of a page: none at all, or of another scheme than those of the web.
     Nowhere(String),
 }
 
@@ -29,6 +29,8 @@ pub enum Ended {
     InACircle,
     /// After too many redirects.
     TooLong,
+    /// At what is no address of a page.
+    Nowhere,
 }
 
 /// Where a redirect led.
@@ -72,7 +74,9 @@ impl Http {
         };
         let location = answer.location()?;
         let here = Url::parse(&format!("https://{host}{}", question.path)).ok()?;
-        let Ok(mut target) = here.join(location) else {
+        let target = here.join(location).ok();
+        let is_page = |target: &Url| matches!(target.scheme(), "http" | "https");
+        let Some(mut target) = target.filter(is_page) else {
             return Some(Next::Nowhere(location.to_owned()));
         };
         let own = target.host_str() == Some(host)
@@ -117,7 +121,11 @@ impl Http {
         let mut hops = Vec::new();
         let ended = loop {
             match self.next(way, &asked, &answer) {
-                None | Some(Next::Nowhere(_)) => break Ended::Here,
+                None => break Ended::Here,
+                Some(Next::Nowhere(shown)) => {
+                    hops.push(shown);
+                    break Ended::Nowhere;
+                }
                 Some(Next::Elsewhere(shown)) => {
                     hops.push(shown);
                     break Ended::Elsewhere;
@@ -198,7 +206,9 @@ mod tests {
         for to in ["https://evil.example/", "//other/x", "http://127.0.0.1/"] {
             assert_eq!(follow(None, 302, to), "elsewhere", "{to}");
         }
-        assert_eq!(follow(None, 302, "https://"), "nowhere");
+        for to in ["https://", "javascript:alert(1)", "file:///etc/passwd"] {
+            assert_eq!(follow(None, 302, to), "nowhere", "{to}");
+        }
         assert_eq!(follow(None, 200, "/y"), "no redirect");
         // An app that is asked by another name answers by it.
         assert_eq!(

@@ -588,20 +588,3 @@ fn a_long_way_of_extends_ends() {
     let error = Project::load(dir.path(), &["compose.yml".to_owned()], &BTreeMap::new());
     assert!(matches!(error, Err(ComposeError::Extends { .. })));
 }
-
-#[test]
-fn a_mounts_target_is_the_path_that_the_engine_makes_of_it() {
-    for (written, target) in [
-        ("/srv/../data", "/data"),
-        ("//data/./files//", "/data/files"),
-        ("/../../data", "/data"),
-        ("/", "/"),
-    ] {
-        let text = format!(
-            "services:\n  app:\n    image: a\n    volumes: ['data:{written}', {{type: tmpfs, target: '{written}'}}]\nvolumes: {{data: }}\n"
-        );
-        for mount in &one(&text).services[0].volumes {
-            assert_eq!(mount.target, target, "{written}");
-        }
-    }
-}

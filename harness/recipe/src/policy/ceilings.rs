@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::raw;
 use super::rules::SIZE;
-use super::service::{RAW, capability};
 use super::{Case, Terms};
 use crate::compose::resolve::{Resolved, is_older};
 use crate::release::COPY_PREFIX;
@@ -192,7 +192,7 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
         .fold(0, u64::saturating_add);
     let limits = Limits::of(&terms.level, tasks);
     let operators = operators(resolved);
-    let raw = with_raw(resolved, &terms.level);
+    let with_raw = raw::with(resolved, &terms.level);
     let has_pids = !is_older(&terms.schema, PIDS_SCHEMA);
     let has_start = !is_older(&terms.schema, START_SCHEMA);
     super::object::lend(resolved, &terms.level);
@@ -206,8 +206,8 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
             resources(service, name, limits, has_pids, &theirs, &mut notes);
             log(service, name, limits, &theirs, &mut notes);
             tmpfs(service, name, limits, &mut notes);
-            if !raw.contains(name) {
-                without_raw(service, name, &mut notes);
+            if !with_raw.contains(name) && raw::take(service) {
+                notes.add(format!("has no raw sockets ({})", raw::RAW), name);
             }
             times(service, name, &theirs, &mut notes);
             let image = service.get("image").and_then(Value::as_str);
@@ -226,54 +226,6 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
         }
     });
     resolved.deviations.extend(notes.lines());
-}
-
-/// Returns the services that may have [`RAW`], because the operator says so: in a grant or in the overlay.
-fn with_raw(resolved: &Resolved, level: &Level) -> std::collections::BTreeSet<String> {
-    let all = |name: &str| matches!(name, RAW | "ALL");
-    let granted = match level {
-        Level::Granted(grant) => grant.capabilities.iter().any(|name| all(name)),
-        Level::Stranger | Level::ByHand => false,
-    };
-    let adds = |name: &str, service: &Value| {
-        let added = service.get("cap_add").and_then(Value::as_array);
-        added
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .any(|(index, item)| {
-                let path = format!("services.{name}.cap_add[{index}]");
-                let place = resolved.project.exact_location(&path);
-                all(&capability(item.as_str().unwrap_or_default()))
-                    && place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
-            })
-    };
-    let services = resolved
-        .document()
-        .get("services")
-        .and_then(Value::as_object);
-    let services = services.into_iter().flatten();
-    let services = services.filter(|(name, service)| granted || adds(name, service));
-    services.map(|(name, _)| name.clone()).collect()
-}
-
-/// Takes [`RAW`] away.
-fn without_raw(service: &mut Value, name: &str, notes: &mut Notes) {
-    let Some(map) = service.as_object_mut() else {
-        return;
-    };
-    let dropped = map.entry("cap_drop").or_insert_with(|| json!([]));
-    if dropped.is_null() {
-        *dropped = json!([]);
-    }
-    let Some(dropped) = dropped.as_array_mut() else {
-        return;
-    };
-    let names = dropped.iter().filter_map(Value::as_str).map(capability);
-    if names.into_iter().all(|name| !matches!(&*name, RAW | "ALL")) {
-        dropped.push(RAW.into());
-        notes.add(format!("has no raw sockets ({RAW})"), name);
-    }
 }
 
 /// Returns the keys of services that the operator's overlay sets.

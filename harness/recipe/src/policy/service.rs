@@ -10,12 +10,7 @@ use super::{Case, scalar};
 use crate::trust::Level;
 use crate::trust::grant::Key;
 
-/// The capability with which a process writes frames of its own. All containers of a host that reach anything share the
-/// bridge `docker_gwbridge`, which keeps their packets apart and not their ARP: with two lines of it one took the place
-/// of a neighbour and got the requests that were his, passwords included.
-pub(super) const RAW: &str = "NET_RAW";
-
-/// What Docker gives every container, but [`RAW`]; the Pod Security "baseline" has the same list, with it. Adding one of
+/// What Docker gives every container, but [`RAW`](super::raw::RAW); the Pod Security "baseline" has the same list, with it. Adding one of
 /// them gives back at most what `cap_drop` took.
 const DOCKERS_OWN: [&str; 13] = [
     "AUDIT_WRITE",

@@ -176,12 +176,17 @@ impl Asked<'_> {
                 return Seen::NotYet(said("", text));
             }
         };
-        let to = format!("{status} at {path} → {}", end.hops.join(" → "));
+        let hops: Vec<String> = end.hops.iter().map(|hop| one_line(hop)).collect();
+        let to = format!("{status} at {path} → {}", hops.join(" → "));
         match end.ended {
             Ended::Elsewhere => Seen::Serves(said("", format!("{to} in {millis} ms"))),
             Ended::InACircle => {
                 Seen::Final(said("circle", format!("it redirects in a circle: {to}")))
             }
+            Ended::Nowhere => Seen::Final(said(
+                "nowhere",
+                format!("it redirects to what is no address of a page: {to}"),
+            )),
             Ended::TooLong => {
                 Seen::Final(said("endless", format!("it redirects without end: {to}")))
             }

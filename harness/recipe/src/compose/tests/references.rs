@@ -77,3 +77,20 @@ fn a_file_that_comes_later_may_declare_it_or_name_it() {
     let elsewhere = |section: &str, name: &str| (section, name) == ("volumes", "media");
     assert!(project.unwrap().check_deployable(elsewhere).is_ok());
 }
+
+#[test]
+fn a_mounts_target_is_the_path_that_the_engine_makes_of_it() {
+    for (written, target) in [
+        ("/srv/../data", "/data"),
+        ("//data/./files//", "/data/files"),
+        ("/../../data", "/data"),
+        ("/", "/"),
+    ] {
+        let text = format!(
+            "services:\n  app:\n    image: a\n    volumes: ['data:{written}', {{type: tmpfs, target: '{written}'}}]\nvolumes: {{data: }}\n"
+        );
+        for mount in &one(&text).services[0].volumes {
+            assert_eq!(mount.target, target, "{written}");
+        }
+    }
+}

@@ -197,6 +197,13 @@ async fn a_redirect_serves_where_it_leads_somewhere() {
             "final",
             "it redirects without end",
         ),
+        (
+            302,
+            "Location: javascript:alert(1)\r\n",
+            true,
+            "final",
+            "it redirects to what is no address of a page: 302 at / → javascript:alert(1)",
+        ),
     ] {
         let seen = looked(at(front(status, headers), false), None, alone).await;
         is(&seen, expected, words);
