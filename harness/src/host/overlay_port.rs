@@ -85,7 +85,7 @@ pub async fn close(processes: &Processes, port: u16) -> Result<bool, String> {
     }
 }
 
-/// Returns the chains that lack the rule.
+/// Returns the chains that lack the rule, or have it behind one that may let such a packet pass.
 async fn open(processes: &Processes, port: u16) -> Result<Vec<&'static str>, String> {
     let mut open = Vec::new();
     for chain in CHAINS {
@@ -105,11 +105,35 @@ async fn open(processes: &Processes, port: u16) -> Result<Vec<&'static str>, Str
                 brought.into_iter().flatten().chain([word])
             }))
         };
-        if !String::from_utf8_lossy(&done.stdout).lines().any(is_ours) {
+        let listed = String::from_utf8_lossy(&done.stdout);
+        let mut deciding = listed
+            .lines()
+            .filter(|line| is_ours(line) || may_let_pass(line));
+        if !deciding.next().is_some_and(is_ours) {
             open.push(chain);
         }
     }
     Ok(open)
+}
+
+/// Returns whether a rule, as `iptables` lists it, may end the way through its chain of a packet that ours drops, and
+/// not by dropping it. What no word of it speaks against it may do.
+fn may_let_pass(rule: &str) -> bool {
+    const HARMLESS: [&str; 6] = ["DROP", "REJECT", "LOG", "NFLOG", "MARK", "CONNMARK"];
+    let words: Vec<&str> = rule.split_whitespace().collect();
+    let after = |flag: &str| {
+        let at = words.iter().position(|word| *word == flag)?;
+        let is_negated = at > 0 && words[at - 1] == "!";
+        words.get(at + 1).copied().filter(|_| !is_negated)
+    };
+    let is_of_another = |interface: &str| match interface.strip_suffix('+') {
+        Some(start) => !BRIDGE.starts_with(start),
+        None => interface != BRIDGE,
+    };
+    let target = after("-j").or(after("-g"));
+    target.is_some_and(|target| !HARMLESS.contains(&target))
+        && !after("-i").is_some_and(is_of_another)
+        && after("-p").is_none_or(|protocol| protocol == "udp")
 }
 
 fn said(done: &Finished) -> String {
@@ -184,6 +208,33 @@ mod tests {
             (looked, closed, &*rules),
             (OverlayPort::Closed, Ok(false), "")
         );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_rule_behind_one_that_lets_packets_pass_closes_nothing() {
+        let behind = async |before: &str| {
+            let text = format!(
+                "echo \"-A $3 {before}\"; echo \"-A $3 -i docker_gwbridge -p udp -m udp --dport 4789 -j DROP\""
+            );
+            with(&text).await.0
+        };
+        for passes in [
+            "-i docker_gwbridge -j ACCEPT",
+            "-i docker+ -j ACCEPT",
+            "! -i eth0 -j RETURN",
+            "-p udp -j ufw-before-input",
+            "! -p tcp -g own",
+        ] {
+            assert_eq!(behind(passes).await, OverlayPort::Open, "{passes}");
+        }
+        for does_not in [
+            "-i lo -j ACCEPT",
+            "-p tcp -m multiport --dports 22 -j f2b-sshd",
+            "-j LOG --log-prefix x",
+            "-s 10.0.0.0/8",
+        ] {
+            assert_eq!(behind(does_not).await, OverlayPort::Closed, "{does_not}");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]
