@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::context::Context;
 use super::error::RunError;
-use super::fetch::{self, Fetched};
+use super::fetch;
+use super::fetched::Fetched;
 use super::prepare::Ready;
 use super::quick::{self, Over};
 use super::settings::{Lane, Settings};
@@ -12,7 +13,7 @@ use super::standing::Standing;
 use super::step::{Again, End, Holds, Role, Step, Up};
 use super::work::{Steps, Tiers};
 use super::{
-    dependencies, gateway, images, locks, network, ownership, promote, red, remake, repeat, site,
+    dependencies, gateway, images, locks, network, ownership, pace, promote, red, remake, site,
     sweep,
 };
 use crate::driver::Driver;
@@ -197,7 +198,7 @@ impl<'a> Body<'a> {
             }
         };
         let pace = ready.means.pace.clone();
-        let pace = repeat::with_images(context, engine, &ready.plan, &ready.needed, pace).await?;
+        let pace = pace::with_images(context, engine, &ready.plan, &ready.needed, pace).await?;
         let recipe = &context.settings.recipe;
         let (means, gateway) = (ready.means.clone(), self.gateway.clone());
         let site = site::site(context, engine.clone(), means, gateway);

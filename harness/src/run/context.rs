@@ -4,22 +4,34 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::app::App;
+use super::audit::Audit;
+use super::candidate::Candidate;
 use super::error::RunError;
-use super::plan::Subject;
+use super::fetched::Subject;
 use super::settings::Settings;
 use super::step::Role;
-use super::{ownership, promote, warm};
 use crate::driver::Chosen;
 use crate::event::{Event, Events};
 use crate::lifetime::worker::Notes;
 use crate::report::redact::Redactor;
 use crate::tier::TierError;
+use crate::warm::WarmApp;
+use crate::warm::canonical::Canonical;
 use engine::dirs::RunDirs;
 use engine::lock::DomainLock;
 use engine::process::Processes;
 use engine::swarm::Engine;
 use ground::name::Domain;
 use ground::outcome::TierOutcome;
+
+/// The warm app while a run is at it.
+#[derive(Debug, Clone)]
+pub(super) struct AtWork {
+    /// The app.
+    pub(super) app: WarmApp,
+    /// Its record, whose snapshot is what it goes back to.
+    pub(super) canonical: Canonical,
+}
 
 /// What a run holds beyond its body's life.
 #[derive(Default)]
@@ -36,17 +48,17 @@ pub(super) struct Held {
     /// How often an app was deployed, as the report has it.
     pub(super) deploys: u32,
     /// What was there before the run made anything, once that is known.
-    pub(super) audit: Option<ownership::Audit>,
+    pub(super) audit: Option<Audit>,
     /// The tiers that ended.
     pub(super) tiers: Vec<TierOutcome>,
     /// Whether the tiers are repeated with the recipe's health checks as shipped.
     pub(super) as_shipped: bool,
     /// The warm app that a quick run is at; it is brought to rest instead of being removed.
-    pub(super) warm: Option<warm::AtWork>,
+    pub(super) warm: Option<AtWork>,
     /// Locks of warm apps that are at rest again; they are kept until the process ends, too.
     pub(super) rested: Vec<Rc<DomainLock>>,
     /// What becomes the recipe's canonical if the run is green.
-    pub(super) candidate: Option<promote::Candidate>,
+    pub(super) candidate: Option<Candidate>,
     /// The first required dependency that is missing.
     pub(super) missing: Option<Missing>,
     /// Whether any dependency did not come up.

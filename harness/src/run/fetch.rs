@@ -3,7 +3,8 @@
 use super::blocking::blocking;
 use super::context::Context;
 use super::error::RunError;
-use super::plan::{self, Checkout};
+use super::fetched::Fetched;
+use super::plan;
 use super::retry;
 use super::settings::Settings;
 use crate::driver::stack::HostTraits;
@@ -12,14 +13,6 @@ use crate::event::Event;
 use crate::host;
 use crate::tier::timed;
 use ground::outcome::Phase;
-
-/// What is known of the recipe and the host before anything is planned.
-#[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    pub(super) checkout: Checkout,
-    pub(super) traits: HostTraits,
-    pub(super) chosen: Chosen,
-}
 
 /// Fetches the recipe, and sees what the host can do and which driver deploys it.
 ///

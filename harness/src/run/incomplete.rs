@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::advice;
 use super::base::Chosen;
 use super::error::RunError;
-use super::plan::Checkout;
+use super::fetched::Checkout;
 use super::settings::{Origin, Settings};
 use ground::git::content::ContentError;
 use ground::git::fetch::FetchError;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::context::Context;
 use super::error::RunError;
 use super::plan::Plan;
-use super::resolved::Releases;
 use super::settings::{GatewayService, Settings};
 use crate::driver::stack::Means;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
@@ -160,10 +159,11 @@ pub(super) async fn make(
 ///
 /// # Errors
 /// [`RunError::Infra`] with the command that makes it.
-pub(super) async fn proxy_is_there(engine: &Engine, releases: &Releases) -> Result<(), RunError> {
-    if !releases.all().any(|release| wants_proxy(&release.project))
-        || engine.network_driver(PROXY).await?.is_some()
-    {
+pub(super) async fn proxy_is_there(
+    engine: &Engine,
+    mut projects: impl Iterator<Item = &Project>,
+) -> Result<(), RunError> {
+    if !projects.any(wants_proxy) || engine.network_driver(PROXY).await?.is_some() {
         return Ok(());
     }
     Err(RunError::Infra {

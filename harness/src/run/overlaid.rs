@@ -1,8 +1,9 @@
 //! What is laid over a recipe, as the plan needs it: copies beside compose files, judged before they count.
 
 use super::advice;
+use super::base::Base;
 use super::error::RunError;
-use super::plan::{Base, Checkout};
+use super::fetched::Checkout;
 use super::settings::{Origin, Settings};
 use crate::overlay::environment::{Judged, put_beside};
 use crate::overlay::{Found, OverlayError};

@@ -2,16 +2,17 @@
 
 mod remarks;
 pub(super) mod supplied;
-pub(super) mod trusted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::base::{self, BaseKind, Chosen, Wanted};
+use super::base::choice::{self, Wanted};
+use super::base::{Base, BaseKind, Chosen, NoBase};
 use super::error::{RunError, usage};
-use super::routing::Told;
+use super::fetched::{Checkout, Subject};
 use super::settings::{Origin, Settings};
-use super::{advice, incomplete, overlaid};
+use super::told::Told;
+use super::{advice, incomplete, overlaid, trusted};
 use crate::driver::opinion::Opinion;
 use crate::driver::stack::Stamp;
 use crate::overlay::{self, Found, Places};
@@ -57,73 +58,11 @@ pub struct Plan {
     pub trust: Trust,
 }
 
-/// The version that the upgrade starts from.
-#[derive(Debug, Clone)]
-pub struct Base {
-    /// Its tag, or the branch that it is the tip of with its commit.
-    pub version: String,
-    /// Its version: the tag, or the version label of a commit that has no tag.
-    pub label: Option<String>,
-    /// How it was chosen.
-    pub kind: BaseKind,
-    /// Its release.
-    pub release: Release,
-    /// The head as an operator's upgrade from it would be deployed: with the base's env file. Otherwise why no
-    /// operator's app could be upgraded to it, which is the head's fault and not the base's.
-    pub upgraded: Result<Release, String>,
-    /// The variables that only the upgrade gets.
-    pub upgrade_env: BTreeMap<String, String>,
-    /// How far its own commit is trusted.
-    pub trust: Trust,
-}
-
-/// Why there is nothing to upgrade from.
-#[derive(Debug, Clone)]
-pub enum NoBase {
-    /// There is no older version: the upgrade does not apply.
-    Structural(String),
-    /// There is one and it is unusable, which is not the head's fault.
-    Broken(String),
-}
-
-/// What a plan is made for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    /// The head as a new app, and as an upgrade of one that is new as well.
-    Proposal,
-    /// The head as an upgrade of an app that has this env file.
-    Upgrade {
-        /// Its text.
-        env: String,
-    },
-    /// A recipe that the one under test needs.
-    Dependency,
-}
-
-/// The recipe's repository, fetched.
-#[derive(Debug, Clone)]
-pub struct Checkout {
-    /// The head's tree, which does not move any more.
-    pub tree: Tree,
-    /// The names of all tags with their commits.
-    pub tags: Vec<(String, String)>,
-    /// Whether its history is cut off, so that tags may be missing, too.
-    pub shallow: bool,
-    /// The commit of the source's default branch, if it has one.
-    pub tip: Option<String>,
-    /// Remarks about the fetch, for the report.
-    pub remarks: Vec<String>,
-    /// How far the source is trusted at this commit.
-    pub trust: Trust,
-    /// Why nothing is upgraded from the base that it has, once that is known.
-    pub barred: Option<String>,
-}
-
 /// Fetches the recipe into the run's own directory. Blocking: it is run beside the worker's thread.
 ///
 /// # Errors
 /// [`RunError::Usage`] when the source or the ref does not exist, [`RunError::Infra`] when it cannot be had.
-pub fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> {
+pub(super) fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, RunError> {
     let destination = dirs.recipe(settings.recipe.as_str());
     match &settings.origin {
         Origin::Repository(source) => {
@@ -265,7 +204,7 @@ pub(super) fn make(
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
-        match base::choose(
+        match choice::choose(
             (settings, subject),
             wanted,
             checkout,

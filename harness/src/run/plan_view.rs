@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::base::BaseKind;
+use super::base::NoBase;
 use super::context::Context;
 use super::dependencies::{Named, NamedView};
 use super::needs;
-use super::plan::{self, NoBase, Plan};
+use super::plan::{self, Plan};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
 use super::settings::{Lane, Settings};

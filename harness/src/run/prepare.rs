@@ -8,8 +8,9 @@ use super::blocking::blocking;
 use super::context::Context;
 use super::dependencies::{self, Dependency, Named};
 use super::error::RunError;
-use super::fetch::Fetched;
-use super::plan::{self, Checkout, Plan};
+use super::fetched::Checkout;
+use super::fetched::Fetched;
+use super::plan::{self, Plan};
 use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
@@ -230,7 +231,8 @@ impl<'a> Ready<'a> {
     /// # Errors
     /// [`RunError`] with what the host lacks.
     pub(super) async fn host(&self, engine: &Engine) -> Result<Option<Gateway>, RunError> {
-        network::proxy_is_there(engine, &self.resolved).await?;
+        let projects = self.resolved.all().map(|release| &release.project);
+        network::proxy_is_there(engine, projects).await?;
         let gateway = network::gateway(engine, &self.context.settings, &self.means).await?;
         images::judge(&self.context, engine, &self.plan, &self.means).await?;
         Ok(gateway)

@@ -8,12 +8,14 @@ mod prospect;
 
 use std::rc::Rc;
 
+use super::base::NoBase;
 use super::bench::{Parts, bench};
+use super::candidate::Candidate;
 use super::context::Context;
 use super::error::{AnyError, RunError};
-use super::fetch::Fetched;
+use super::fetched::Fetched;
 use super::flow::{self, PROMOTION};
-use super::plan::{NoBase, Plan};
+use super::plan::Plan;
 use super::step::{End, Holds, Role, Step};
 use super::warm::{self, Kept, embedded};
 use super::work::{Frame, Steps};
@@ -37,15 +39,6 @@ use prospect::{Head, Prospect, prospect};
 use recipe::policy::Refused;
 use recipe::release::Release;
 use recipe::version::Version;
-
-/// A release that may become the canonical.
-#[derive(Debug, Clone)]
-pub(super) struct Candidate {
-    /// Its tag.
-    version: String,
-    /// Its repository, at the tag's commit.
-    fetched: Fetched,
-}
 
 /// Returns the head as a candidate, if it is the release of an enrolled recipe in a whole cold run.
 pub(super) fn candidate(

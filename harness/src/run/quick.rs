@@ -7,15 +7,18 @@
 use std::rc::Rc;
 
 use super::app::App;
+use super::base::{NoBase, choice};
+use super::context::AtWork;
 use super::context::Context;
 use super::error::RunError;
-use super::fetch::Fetched;
-use super::plan::{Checkout, NoBase, Plan};
+use super::fetched::Checkout;
+use super::fetched::Fetched;
+use super::plan::Plan;
 use super::prepare::{self, Ready};
 use super::settings::Settings;
 use super::step::{End, Role};
-use super::warm::{AtWork, Kept, embedded};
-use super::{base, ownership, resolved, site, warm};
+use super::warm::{Kept, embedded};
+use super::{ownership, resolved, site, warm};
 use crate::event::Event;
 use crate::tier::timed;
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
@@ -319,7 +322,7 @@ fn unfit(
             canonical.domain, canonical.server, settings.server
         ));
     }
-    match base::last_green(version, &canonical.commit, checkout, None) {
+    match choice::last_green(version, &canonical.commit, checkout, None) {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!("the canonical {version} is the head itself")),
         Err(remark) => Some(remark),

@@ -6,15 +6,14 @@
 use serde::Serialize;
 
 use super::context::Context;
-use super::plan::{Base, Plan};
+use super::plan::Plan;
 use super::red;
 use super::settings::Settings;
 use ground::outcome::Stage;
-use ground::source_tree::SourceTree;
 use recipe::compose::Project;
 use recipe::reach;
 use recipe::release::Release;
-use recipe::sample::{self, Lost};
+use recipe::sample;
 use recipe::traefik::faults;
 
 /// A fault of the recipe's routing.
@@ -26,29 +25,6 @@ pub(super) struct RoutingFault {
     pub place: Option<String>,
     /// What is wrong.
     pub message: String,
-}
-
-/// What of the files beside the compose files matters to who uses an app. They are read with the plan, beside the
-/// worker's thread.
-#[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// What the head's release notes tell operators before they upgrade.
-    pub notes: String,
-    /// What the base's `.env.sample` has and a new app of the head would miss.
-    pub missed: Vec<Lost>,
-}
-
-impl Told {
-    /// Reads them. Blocking.
-    pub(super) fn of(head: &Release, base: Option<&Base>, version: Option<&str>) -> Self {
-        let tree = SourceTree::open(&head.root).ok();
-        Self {
-            notes: tree.map_or_else(String::new, |tree| reach::notes(&tree, version)),
-            missed: base.map_or_else(Vec::new, |base| {
-                sample::lost(&base.release.root, &head.root, &head.vars)
-            }),
-        }
-    }
 }
 
 /// Returns the faults of the head, as a new app and as an upgrade of the base, and what such an upgrade takes.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::base::{Base, NoBase};
 use super::bench::{Parts, bench};
 use super::context::Context;
 use super::error::RunError;
-use super::plan::{Base, NoBase, Plan};
+use super::plan::Plan;
 use super::step::Up;
 use super::{red, repeat, warm};
 use crate::driver::Driver;

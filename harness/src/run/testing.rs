@@ -11,8 +11,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::context::Context;
-use super::fetch::Fetched;
-use super::plan::{Checkout, Subject};
+use super::fetched::Fetched;
+use super::fetched::{Checkout, Subject};
 use super::settings::{Keep, Lane, Origin, Published, Settings};
 use super::warm::embedded;
 use crate::driver::Choice;

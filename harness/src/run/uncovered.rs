@@ -6,9 +6,10 @@
 //! where the grant has no part in either deploy. Otherwise there is no base, for that reason: the upgrade is `unver`, which is
 //! neither the head's fault nor a pass.
 
+use super::base::Base;
 use super::context::Context;
 use super::network::no_way_through;
-use super::plan::{Base, Plan, supplied};
+use super::plan::{Plan, supplied};
 use super::resolved;
 use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::context::Context;
 use super::error::RunError;
+use super::fetched::Subject;
 use super::locks::wait_for_lock;
-use super::plan::Subject;
 use super::settings::Settings;
 use crate::driver::Chosen;
 use crate::lifetime::Note;
@@ -17,15 +17,6 @@ use engine::swarm::Engine;
 use ground::name::Domain;
 use ground::outcome::Stage;
 use recipe::secret::{self, SecretSpec};
-
-/// The warm app while a run is at it.
-#[derive(Debug, Clone)]
-pub(super) struct AtWork {
-    /// The app.
-    pub(super) app: WarmApp,
-    /// Its record, whose snapshot is what it goes back to.
-    pub(super) canonical: Canonical,
-}
 
 /// A canonical with what its app has.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Secrets that the operator supplies, and which sources get them.
 
-use super::Base;
 use crate::run::RunError;
+use crate::run::base::Base;
 use crate::run::settings::Settings;
 use recipe::policy::{self, Violation};
 use recipe::release::Release;

@@ -1,6 +1,6 @@
 //! How far the source of a run is trusted, once its commit is here.
 
-use super::Checkout;
+use super::fetched::Checkout;
 use crate::run::settings::{Origin, Settings};
 use ground::git::checkout;
 use ground::git::source::{RemoteUrl, Source};
