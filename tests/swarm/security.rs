@@ -79,6 +79,7 @@ fn assert_refused(scene: &Scene, what: &str, word: &str, done: &Done) {
         let results = read_results(scene.env.run_dirs().last().unwrap());
         assert_eq!(results["deploy_count"], 0, "{what}: {results:#}");
     }
+    assert_eq!(scene.changes(), [""; 0], "{what}");
     scene.assert_silent(what, done);
 }
 
@@ -157,6 +158,9 @@ fn together(who: Who) -> (Scene, Value) {
     let shown = harness::host_file::text(scene.env.root.join("shown")).unwrap();
     let wanted: Vec<String> = rows.iter().map(|row| format!("ok {}", row.name)).collect();
     assert_eq!(shown.lines().collect::<Vec<_>>(), wanted, "{}", done.stderr);
+    let changes = scene.changes();
+    let seen = changes.iter().any(|head| head.contains("/services/create"));
+    assert!(seen, "the engine was asked elsewhere: {changes:?}");
     scene.assert_silent("all that works", &done);
     scene.assert_unharmed();
     for dir in ["stand-in", "stand-in-w"] {

@@ -1,5 +1,6 @@
 //! Somebody else's stack, which every hostile recipe of the tests wants something of.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,9 @@ pub(crate) const CANARY: &str = "canary-b7f3e1";
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// What it has of each kind that was made by hand: it bears no label, as most of what recipes call external.
+const PLAIN: [&str; 3] = ["secret", "config", "volume"];
+
 /// A stack with objects in use and objects that nothing uses, on the network of the gateway as every app is.
 pub(crate) struct Victim {
     pub(crate) stack: String,
@@ -25,6 +29,8 @@ pub(crate) struct Victim {
 #[derive(Debug, PartialEq)]
 struct Facts {
     objects: Vec<Value>,
+    /// Which containers, and since when they run: Swarm replaces one that was killed, and changes nothing else.
+    containers: String,
     files: String,
     answers: String,
 }
@@ -51,6 +57,12 @@ impl Victim {
         );
         let compose = env.write("victim/compose.json", &text);
         docker(&["stack", "deploy", "-c", compose.to_str().unwrap(), &stack]);
+        let plain = format!("{stack}_plain");
+        for kind in PLAIN {
+            let from = canary.to_str().filter(|_| kind != "volume");
+            let args = [kind, "create", plain.as_str()].into_iter().chain(from);
+            docker(&args.collect::<Vec<_>>());
+        }
         let name = format!("{stack}-beside");
         let mounts = lookalikes
             .iter()
@@ -72,6 +84,7 @@ impl Victim {
             lookalikes,
             before: Facts {
                 objects: Vec::new(),
+                containers: String::new(),
                 files: String::new(),
                 answers: String::new(),
             },
@@ -120,11 +133,12 @@ impl Victim {
     fn facts(&self) -> Facts {
         let mut objects = Vec::new();
         let of = |names: &[&str]| names.iter().map(|name| self.object(name)).collect();
-        let volumes = self.lookalikes.iter().cloned().chain([self.object("data")]);
+        let volumes = ["data", "plain"].map(|name| self.object(name));
+        let volumes = self.lookalikes.iter().cloned().chain(volumes);
         let all: [(&str, Vec<String>); 5] = [
             ("service", of(&["db"])),
-            ("secret", of(&["used", "unused"])),
-            ("config", of(&["used", "unused"])),
+            ("secret", of(&["used", "unused", "plain"])),
+            ("config", of(&["used", "unused", "plain"])),
             ("network", of(&["inner"])),
             ("volume", volumes.collect()),
         ];
@@ -144,11 +158,31 @@ impl Victim {
                 }
             }
         }
+        let label = format!("label=com.docker.stack.namespace={}", self.stack);
+        let tasks = docker(&["ps", "-aq", "--filter", &label]);
+        let beside = format!("{}-beside", self.stack);
+        let format = "{{.Id}} {{.State.StartedAt}}";
+        let containers = tasks.lines().chain([beside.as_str()]);
+        let args: Vec<&str> = ["inspect", "--format", format]
+            .into_iter()
+            .chain(containers)
+            .collect();
         Facts {
             objects,
+            containers: docker(&args),
             files: self.files(),
             answers: self.answers(),
         }
+    }
+
+    /// Returns ids and names of its objects, as requests have them.
+    pub(crate) fn keys(&self) -> BTreeSet<&str> {
+        let objects = self.before.objects.iter();
+        let keys = objects.flat_map(|object| {
+            let name = object.pointer("/Spec/Name").or(object.get("Name"));
+            [object.get("ID"), object.get("Id"), name]
+        });
+        keys.flatten().filter_map(Value::as_str).collect()
     }
 
     /// Asserts that it has what it had: ids, versions, labels and contents.
@@ -170,7 +204,9 @@ impl Victim {
             }
             objects
         };
-        assert_eq!(objects(&self.before), objects(&self.facts()));
+        let now = self.facts();
+        assert_eq!(objects(&self.before), objects(&now));
+        assert_eq!(self.before.containers, now.containers);
         assert!(self.files().contains(CANARY), "{}", self.files());
     }
 }
@@ -183,6 +219,9 @@ impl Drop for Victim {
         };
         run(&["stack", "rm", &self.stack]);
         run(&["rm", "-f", &format!("{}-beside", self.stack)]);
+        for kind in PLAIN {
+            run(&[kind, "rm", &self.object("plain")]);
+        }
         // They go once their containers have; with `-f` the client calls it done before.
         for name in self.lookalikes.iter().chain([&self.object("data")]) {
             wait_for(LONG, || run(&["volume", "rm", name]).then_some(()));

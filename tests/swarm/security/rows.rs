@@ -172,6 +172,35 @@ pub(crate) const ROWS: &[Row] = &[
         granted: Works("task app | grep -q VICTIM_inner"),
         ..always("a4-named-network", UPDATES)
     },
+    // What bears no label, as an operator makes it: nothing but the record tells that it is not the run's.
+    Row {
+        app: r#""secrets": ["a4ps"]"#,
+        top: r#""secrets": {"a4ps": {"external": true, "name": "VICTIM_plain"}}"#,
+        grant: r#""foreign": {"secrets": ["VICTIM_plain"]}"#,
+        near: r#""foreign": {"configs": ["VICTIM_plain"]}"#,
+        stranger: Refused("P007"),
+        ..always(
+            "a4-plain-secret",
+            Works("inside \"grep -q $canary /run/secrets/a4ps\""),
+        )
+    },
+    Row {
+        app: r#""configs": ["a4pc"]"#,
+        top: r#""configs": {"a4pc": {"file": "./file", "name": "VICTIM_plain"}}"#,
+        grant: r#""foreign": {"configs": ["VICTIM_plain"]}"#,
+        near: r#""foreign": {"secrets": ["VICTIM_plain"]}"#,
+        stranger: Refused("P008"),
+        granted: Works("inside \"grep -q $canary /a4pc\""),
+        ..always("a4-plain-config", UPDATES)
+    },
+    Row {
+        app: r#""volumes": ["a4pv:/a4pv"]"#,
+        top: r#""volumes": {"a4pv": {"external": true, "name": "VICTIM_plain"}}"#,
+        grant: r#""foreign": {"volumes": ["VICTIM_plain"]}"#,
+        near: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
+        stranger: Refused("P006"),
+        ..always("a4-plain-volume", Works("task app | grep -q VICTIM_plain"))
+    },
     // A5: what the operator supplies.
     Row {
         app: r#""secrets": ["smtp_password"]"#,

@@ -2,13 +2,15 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
 use crate::engine::{SwarmEnv, docker, objects_of};
 use crate::forge::Forge;
+use crate::hold::Proxy;
 use crate::rows::{Row, Way};
-use crate::support::{Done, command, git};
+use crate::support::{Done, command, git, locked};
 use crate::victim::{CANARY, Victim};
 
 /// What the operator gives to whom he grants it.
@@ -39,6 +41,8 @@ pub(crate) struct Scene {
     pub(crate) forge: Forge,
     pub(crate) env: SwarmEnv,
     port: u16,
+    /// The first lines of requests by which the run that was the last asked the engine to change something.
+    changes: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scene {
@@ -60,11 +64,23 @@ impl Scene {
         // One that nothing listens on now; nothing here is published before the tests ask for it.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
+        let changes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = Arc::clone(&changes);
+        let engine = Proxy::through(env.root.join("engine.sock"), move |request| {
+            let text = String::from_utf8_lossy(request);
+            let heads = text.lines().filter(|line| line.ends_with(" HTTP/1.1"));
+            let changing =
+                heads.filter(|head| !head.starts_with("GET ") && !head.starts_with("HEAD "));
+            locked(&noted).extend(changing.map(str::to_owned));
+            true
+        });
+        env.set("DOCKER_HOST", engine.address());
         Self {
             victim: Some(victim),
             forge,
             env,
             port,
+            changes,
         }
     }
 
@@ -155,6 +171,7 @@ impl Scene {
         for (name, value) in &vars {
             self.env.set(name, value);
         }
+        locked(&self.changes).clear();
         let done = if who == Who::ByHand {
             self.env.run(["run".as_ref(), dir.as_os_str()])
         } else {
@@ -179,7 +196,20 @@ impl Scene {
         {
             self.env.set(name, "");
         }
+        // What an engine refuses changes nothing, and was tried all the same.
+        let victims = self.victim().keys();
+        let tried = |head: &String| {
+            head.split(['/', '?', ' '])
+                .any(|part| victims.contains(part))
+        };
+        let tried: Vec<String> = self.changes().into_iter().filter(tried).collect();
+        assert_eq!(tried, [""; 0], "{name} {who:?}");
         done
+    }
+
+    /// Returns what the last run asked the engine to change.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        locked(&self.changes).clone()
     }
 
     /// Returns the grants that `rows` need, as one.
