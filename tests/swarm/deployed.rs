@@ -9,7 +9,7 @@ use crate::quick::Scene;
 use crate::support::command;
 
 /// Puts a `docker` before the real one that does `script` with the compose file `$file` before it deploys.
-fn client(env: &mut SwarmEnv, script: &str) {
+pub(crate) fn client(env: &mut SwarmEnv, script: &str) {
     let script = format!(
         "for argument; do case $argument in */compose-*.json) file=$argument\n{script}\n;; esac; done"
     );

@@ -342,6 +342,9 @@ fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
         "name: ${STACK_NAME}_app_notes_",
         &format!("name: own_{part}_notes_"),
     );
+    let root = env.root.display();
+    let copy = format!("/bin/cp -r {root}/state/made {root}/at-the-deploy");
+    crate::deployed::client(&mut env, &copy);
     let reached = env.hold("notes", "test_install.sh");
     let run = env.start(["run".as_ref(), recipe.as_os_str()]);
     wait_until(LONG, "the run holds", || reached.exists().then_some(()));
@@ -353,6 +356,11 @@ fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
     };
     assert_eq!(own(&env).len(), 2, "{:?}", objects_of(&env.zone));
     let [record] = records(&env).try_into().unwrap();
+    // A run that is killed while it deploys leaves the record, too.
+    let before = harness::host_file::text(env.root.join("at-the-deploy").join(&record)).unwrap();
+    for name in [format!("own_{part}_data"), format!("own_{part}_notes_")] {
+        assert!(before.contains(&name), "{before}");
+    }
 
     // A record that cannot be read is said, and what is not known is not touched.
     let file = env.root.join("state/made").join(&record);
