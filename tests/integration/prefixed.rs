@@ -4,10 +4,11 @@
 //! request, with an object of somebody else in it.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness::trust::grant::{Bind, Foreign, Routers, VolumeOptions};
 use harness::trust::{Grant, Level};
+use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 
@@ -376,4 +377,98 @@ fn what_a_person_deploys_by_hand_may_touch_what_is_foreign_and_is_seen() {
     assert_eq!(said, None);
     let found = foreign(&requests, proposal.place, &Grant::default());
     assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// What is set or left out of a stranger's service, and the words by which a report says so.
+const DEVIATIONS: [(&str, &str); 14] = [
+    ("deploy/resources/limits/memory", "limited to memory "),
+    ("deploy/resources/limits/cpus", "limited to cpus "),
+    ("deploy/resources/limits/pids", " processes a task"),
+    (
+        "deploy/resources/reservations/memory",
+        "reserves no more memory",
+    ),
+    (
+        "deploy/resources/reservations/cpus",
+        "reserves no more cpus",
+    ),
+    ("deploy/restart_policy/delay", "started again after "),
+    ("deploy/labels", "labels are not deployed"),
+    ("labels", "labels are not deployed"),
+    ("logging", "limited to a log of "),
+    ("volumes", "a tmpfs is limited to "),
+    ("cap_drop", "has no raw sockets"),
+    ("healthcheck", "checked for health once a second"),
+    ("ports", "ports are not published"),
+    ("stop_grace_period", "stopped within "),
+];
+
+/// Returns the paths at which two documents differ; a list is one value.
+fn differing(path: &str, one: &Value, other: &Value) -> Vec<String> {
+    let (nothing, null) = (serde_json::Map::new(), Value::Null);
+    let map = |value: &Value| match value {
+        Value::Object(map) => Some(map.clone()),
+        Value::Null => Some(nothing.clone()),
+        _ => None,
+    };
+    if one == other {
+        return Vec::new();
+    }
+    let (Some(mine), Some(theirs)) = (map(one), map(other)) else {
+        return vec![path.to_owned()];
+    };
+    let keys: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+    let of =
+        |map: &serde_json::Map<String, Value>, key: &str| map.get(key).unwrap_or(&null).clone();
+    let below = keys.into_iter().flat_map(|key| {
+        let path = format!("{path}/{key}");
+        differing(&path, &of(&mine, key), &of(&theirs, key))
+    });
+    below.collect()
+}
+
+/// What is not listed as a deviation is deployed as the recipe's files say, which is what `deployed.rs` holds against
+/// Docker.
+#[test]
+fn what_is_deployed_of_a_stranger_otherwise_than_by_hand_is_listed_as_a_deviation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut runner, strategy) = (TestRunner::deterministic(), proposals(VICTIM));
+    let mut seen = BTreeSet::new();
+    for _ in 0..PROPOSALS {
+        let mut proposal = strategy.new_tree(&mut runner).unwrap().current();
+        proposal.place = Place::Direct;
+        let judged = |level| proposal.judged(dir.path(), STACK, level, "3.13");
+        let (Some(stranger), Some(by_hand)) = (judged(Level::Stranger), judged(Level::ByHand))
+        else {
+            continue;
+        };
+        let (deployed, as_it_is) = (stranger.resolved(), by_hand.resolved());
+        let lines = || {
+            deployed
+                .deviations
+                .iter()
+                .filter(|line| !as_it_is.deviations.contains(line))
+        };
+        for path in differing("", as_it_is.document(), deployed.document()) {
+            let parts: Vec<&str> = path.splitn(4, '/').collect();
+            let (name, words) = match parts[..] {
+                // So that the client takes what is filled in.
+                ["", "version"] => continue,
+                ["", "services", name, key] => {
+                    let known = DEVIATIONS.iter().find(|(at, _)| key.starts_with(at));
+                    let (_, words) = known.unwrap_or_else(|| panic!("{path} of {proposal:?}"));
+                    (format!("`{name}`"), *words)
+                }
+                ["", section, name, key] if key.starts_with("labels") => {
+                    (format!("`{section}.{name}`"), "labels are not deployed")
+                }
+                _ => panic!("{path} of {proposal:?}"),
+            };
+            let said = lines().any(|line| line.contains(words) && line.contains(&name));
+            assert!(said, "{path}: {:?} of {proposal:?}", deployed.deviations);
+            seen.insert(words);
+        }
+    }
+    let all: BTreeSet<&str> = DEVIATIONS.iter().map(|(_, words)| *words).collect();
+    assert_eq!(seen, all, "the proposals ask for too little");
 }

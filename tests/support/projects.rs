@@ -434,6 +434,15 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
             json!({"deploy": {"resources": {
                 "limits": {"memory": "64m", "cpus": "0.5", "pids": 20}, "reservations": {"memory": "16m"},
             }}}),
+            // Beyond the ceilings.
+            json!({"stop_grace_period": "1h", "healthcheck": {"test": "true", "interval": "1ms"}}),
+            json!({"volumes": [{"type": "tmpfs", "target": "/u"}]}),
+            json!({"logging": {"options": {"max-size": "1g"}}, "deploy": {
+                "restart_policy": {"delay": "0s"},
+                "resources": {
+                    "limits": {"memory": "64m", "cpus": "0.2"}, "reservations": {"memory": "96m", "cpus": "0.3"},
+                },
+            }}),
             json!({"deploy": {"placement": {"constraints": ["node.role == manager"], "max_replicas_per_node": 2}}}),
             json!({"deploy": {"labels": {
                 "traefik.enable": "true", "backupbot.backup": "true", "backupbot.backup.path": "/data",
@@ -490,20 +499,25 @@ fn service(whole: bool) -> BoxedStrategy<Value> {
         others,
         image,
     )
-        .prop_map(move |(mounts, networks, s, t, configs, others, image)| {
-            let mut service = json!({"volumes": mounts, "networks": networks, "configs": configs});
-            let secrets = [s, t].into_iter().flat_map(|list| match list {
-                Value::Array(items) => items,
-                _ => Vec::new(),
-            });
-            service["secrets"] = secrets.collect();
-            if let (Value::Object(service), Value::Object(others)) = (&mut service, others) {
-                service.extend(others);
-            }
-            if whole {
-                service["image"] = image;
-            }
-            service
-        })
+        .prop_map(
+            move |(mut mounts, networks, s, t, configs, others, image)| {
+                // No engine takes two mounts at one place.
+                mounts.dedup();
+                let mut service =
+                    json!({"volumes": mounts, "networks": networks, "configs": configs});
+                let secrets = [s, t].into_iter().flat_map(|list| match list {
+                    Value::Array(items) => items,
+                    _ => Vec::new(),
+                });
+                service["secrets"] = secrets.collect();
+                if let (Value::Object(service), Value::Object(others)) = (&mut service, others) {
+                    service.extend(others);
+                }
+                if whole {
+                    service["image"] = image;
+                }
+                service
+            },
+        )
         .boxed()
 }
