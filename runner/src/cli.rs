@@ -108,7 +108,8 @@ pub(crate) struct RunArgs {
           value_parser = parse_retries)]
     pub(crate) retries: u32,
     /// How the app is deployed.
-    #[arg(long, env = "CCCI_DRIVER", default_value = "auto", value_parser = parse_driver)]
+    #[arg(long, env = "CCCI_DRIVER", value_name = "auto|stack|abra", default_value = "auto",
+          value_parser = parse_driver)]
     pub(crate) driver: DriverChoice,
     /// The zone of the run apps' domains [default: ci.localhost].
     #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
@@ -142,7 +143,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
     pub(crate) deadline: Option<String>,
     /// When to leave the app standing, for a look at it.
-    #[arg(long, env = "CCCI_KEEP", default_value = "never", value_parser = parse_keep)]
+    #[arg(long, env = "CCCI_KEEP", value_name = "never|failed|always", default_value = "never",
+          value_parser = parse_keep)]
     pub(crate) keep: KeepChoice,
     /// The run's id [default: the build's number, else manual-PID].
     #[arg(long, value_name = "ID")]

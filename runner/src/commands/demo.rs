@@ -20,8 +20,8 @@ use crate::ui;
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
     /// Prepare this host first: as root install and start a Docker engine where there is none (Debian's
-    /// docker.io), make it a swarm of one, create the `proxy` network and the demo's images. What is there
-    /// already is left as it is.
+    /// docker.io), make it a swarm of one, create the `proxy` network and the demo's images, close overlay networks
+    /// to containers with two `iptables` rules. What is there already is left as it is.
     #[arg(long)]
     setup: bool,
 }

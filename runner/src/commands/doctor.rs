@@ -15,7 +15,8 @@ use crate::ui;
 /// The arguments of `recipe-ci doctor`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// Do what can be done safely: missing directories, a swarm where there is none, the `proxy` network.
+    /// Do what can be done safely: missing directories, a swarm where there is none, the `proxy` network,
+    /// the `iptables` rules that close overlay networks to containers.
     #[arg(long)]
     fix: bool,
     /// Print JSON.
@@ -82,6 +83,12 @@ fn contract_table(assumptions: &[Assumption]) -> String {
             "Nothing that the abra driver assumes is broken; {unknown} are not known. \
              `--driver auto` takes this abra from now on."
         ),
+        // Without its version nothing else is looked at.
+        1 if assumptions.len() == 1 => {
+            "There is no abra to ask, so `--driver auto` takes the embedded driver. Put abra on PATH for the other; \
+             please report this line if it is there."
+                .to_owned()
+        }
         broken => format!(
             "{} broken: `--driver auto` does not take this abra. Please report this list.",
             if broken == 1 {
