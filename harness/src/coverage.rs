@@ -78,6 +78,14 @@ impl Coverage {
             .find_map(|sweep| Some((sweep, age(sweep)?)))
     }
 
+    /// Returns the newest sweep that was not a run's, and how long ago it was: what [`Self::gap`] goes by.
+    #[must_use]
+    pub fn newest_between_runs(&self) -> Option<(&SweepRecord, Duration)> {
+        let between = self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run);
+        let mut known = between.filter_map(|sweep| Some((sweep, age(sweep)?)));
+        known.next()
+    }
+
     /// Returns what is missing when nothing sweeps this zone, in words: `no timer, no watcher, …`.
     ///
     /// A sweep by hand counts for as long as one by a timer: what keeps the host clean is that it happens. Not so where

@@ -174,7 +174,7 @@ fn sweeping(subject: &Subject) -> Check {
         .by_hand("recipe-ci janitor install, or recipe-ci janitor arm"),
         None => check(
             Status::Ok,
-            coverage.newest().map_or_else(
+            coverage.newest_between_runs().map_or_else(
                 || "a watcher lives".to_owned(),
                 |(sweep, age)| format!("last swept {} ago by {}", human(age), sweep.by.name()),
             ),

@@ -20,7 +20,7 @@ use recipe::declared::error::DeclaredError;
 use recipe::declared::file::DeclaredFile;
 use recipe::declared::read::{self, Read};
 use recipe::declared::{self, Declared};
-use recipe::trust::Trust;
+use recipe::trust::{Level, Trust};
 
 /// Why an overlay cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -358,9 +358,13 @@ impl Found {
             .map(|line| format!("{line} (not run: {NOT_GRANTED})"));
         self.manifest.extend(files);
         if left_out > 0 {
+            let why = &places.trust.why;
+            let why = match places.trust.level {
+                Level::Granted(_) => format!(", though {why}"),
+                Level::Stranger | Level::ByHand => format!(": {why}"),
+            };
             self.warnings.push(format!(
-                "what the recipe ships in `tests/` was not run or applied, checks aside, because its source is not granted `run_code`: {}",
-                places.trust.why
+                "what the recipe ships in `tests/` was not run or applied, checks aside, because {NOT_GRANTED}{why}"
             ));
         }
         Ok(())

@@ -21,7 +21,9 @@ pub use layer::Layer;
 pub use needs::Needs;
 
 use again::repeated;
-use execute::{can_start, executable, is_the_files, run_executable, run_pytest, unstartable};
+use execute::{
+    can_start, executable, how_it_failed, is_the_files, run_executable, run_pytest, unstartable,
+};
 use layer::files_in;
 
 /// The hooks that are not of a tier.
@@ -327,7 +329,7 @@ impl Suite {
                     }
                     Ok(finished) => HookFailure {
                         name: shown,
-                        how: finished.how(),
+                        how: how_it_failed(&finished),
                         tail: finished.tail,
                     },
                     Err(ProcessError::TimedOut { limit, tail, .. }) => HookFailure {

@@ -91,7 +91,7 @@ pub fn decide(
     if !is_listed {
         return stranger(match grants.file {
             Some(_) => format!("{} grants it nothing", grants.file_in_words()),
-            None => "this host has no grants.yml".to_owned(),
+            None => "this host has no grants.yml, such as /etc/recipe-ci/grants.yml".to_owned(),
         });
     }
     let list = "the list of approved recipes";

@@ -124,7 +124,7 @@ pub(super) async fn run_executable(
             }
         }
         Ok(finished) => Ran {
-            outcome: outcome(Status::Fail, Some(finished.how())),
+            outcome: outcome(Status::Fail, Some(how_it_failed(&finished))),
             tail: finished.tail,
         },
         Err(ProcessError::TimedOut { limit, tail, .. }) => Ran {
@@ -141,6 +141,14 @@ pub(super) async fn run_executable(
         },
         Err(error) => return Err(error.into()),
     })
+}
+
+/// Returns how a file failed. One that wrote nothing is said to have, or its reader would look for what is not there.
+pub(super) fn how_it_failed(finished: &Finished) -> String {
+    match last_line(finished) {
+        Some(_) => finished.how(),
+        None => format!("{}, and it wrote nothing", finished.how()),
+    }
 }
 
 fn last_line(finished: &Finished) -> Option<String> {

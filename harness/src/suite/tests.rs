@@ -47,6 +47,7 @@ async fn exit_codes_are_pass_skip_and_fail() {
         ("custom/test_a.sh", "exit 0"),
         ("custom/test_b.sh", "echo 'needs a camera'; exit 77"),
         ("custom/test_c.sh", "echo boom; exit 3"),
+        ("custom/test_d.sh", "exit 4"),
         ("custom/test_install.sh", "exit 1"),
         ("custom/helper.sh", "exit 1"),
     ]);
@@ -73,6 +74,11 @@ async fn exit_codes_are_pass_skip_and_fail() {
             ("custom/test_a.sh", Status::Pass, None),
             ("custom/test_b.sh", Status::Skip, Some("needs a camera")),
             ("custom/test_c.sh", Status::Fail, Some("exit code 3")),
+            (
+                "custom/test_d.sh",
+                Status::Fail,
+                Some("exit code 4, and it wrote nothing")
+            ),
         ]
     );
     assert_eq!(ran[2].tail, ["boom"]);

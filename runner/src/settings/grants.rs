@@ -38,7 +38,7 @@ pub(crate) fn grants(named: Option<&Path>, overlays: Option<&Path>) -> Result<Gr
 
 /// Returns the refusal of a file.
 pub(crate) fn unusable(error: &GrantsError) -> UsageError {
-    wrong(chain(error), error.advice())
+    wrong(chain(error), &error.advice())
 }
 
 /// Returns the file that the environment names, and the operator's directory of overlays there.

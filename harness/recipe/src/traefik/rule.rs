@@ -236,7 +236,7 @@ impl<'a> Parser<'a> {
     fn text(&mut self) -> Result<Argument<'a>, RuleError> {
         self.space();
         let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '`' | '"')) else {
-            return fail("an argument of the rule is no text");
+            return fail("an argument of the rule is no text: write it in backticks");
         };
         let body = &self.rest[1..];
         let mut escaped = false;

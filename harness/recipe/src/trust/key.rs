@@ -79,7 +79,7 @@ impl FromStr for SourceKey {
             })
         };
         if text.contains("://") {
-            return refuse("leave `https://` out");
+            return refuse("leave out what is up to `://`");
         }
         if text.contains(['*', '%', '?', '#', '@', '\\'])
             || text.contains(|c: char| c.is_whitespace() || c.is_control())

@@ -131,13 +131,16 @@ pub enum GrantsError {
 impl GrantsError {
     /// Returns what to do about it.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
-        match self {
+    pub fn advice(&self) -> String {
+        let advice = match self {
             Self::Read { .. } => {
                 "make it a readable text in UTF-8 of at most 1 MiB, or name another with `--grants` (CCCI_GRANTS)"
             }
-            Self::Owner { .. } => {
-                "it belongs to root or to the user that runs recipe-ci, and nobody else may write it: `chmod go-w`"
+            Self::Owner { path, .. } => {
+                return format!(
+                    "it belongs to root or to the user that runs recipe-ci, and nobody else may write it: `chmod go-w {}`",
+                    path.display()
+                );
             }
             Self::Wrong(DeclaredError::UnknownKey { .. }) => {
                 "`recipe-ci grants schema` lists every key, for an editor as well"
@@ -145,7 +148,8 @@ impl GrantsError {
             Self::Wrong(_) => {
                 "change the file at that place; `recipe-ci grants check` reads it the same way"
             }
-        }
+        };
+        advice.to_owned()
     }
 }
 
