@@ -49,13 +49,17 @@ pub fn decide(
     of: Subject<'_>,
     in_history: impl Fn(Option<&str>) -> bool,
 ) -> Trust {
-    let stranger = |why: String| Trust::stranger(of.key.as_str(), why);
+    let grant = grants.sources.get(of.key);
+    let stranger = |why: String| Trust {
+        has_entry: grant.is_some(),
+        ..Trust::stranger(of.key.as_str(), why)
+    };
     let granted = |grant: Grant, why: String| Trust {
         level: Level::Granted(Box::new(grant)),
         source: of.key.to_string(),
         why,
+        has_entry: true,
     };
-    let grant = grants.sources.get(of.key);
     let is_listed = grants.approved.contains(of.recipe);
     if of.dirty && (grant.is_some() || is_listed) {
         return stranger("something that is not committed lies over its commit".to_owned());
@@ -167,6 +171,8 @@ pub struct Trust {
     pub source: String,
     /// Why, in a sentence without a full stop.
     pub why: String,
+    /// Whether `grants.yml` has an entry for the source, whether or not that holds here.
+    pub has_entry: bool,
 }
 
 impl Trust {
@@ -177,6 +183,7 @@ impl Trust {
             level: Level::Stranger,
             source: source.into(),
             why: why.into(),
+            has_entry: false,
         }
     }
 
@@ -187,6 +194,7 @@ impl Trust {
             level: Level::ByHand,
             source: source.into(),
             why: "its path was typed on the command line".to_owned(),
+            has_entry: false,
         }
     }
 

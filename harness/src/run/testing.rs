@@ -93,6 +93,7 @@ impl Scene {
             level: Level::Granted(Box::new(grant.clone())),
             source: key.to_string(),
             why: "its commit is granted".to_owned(),
+            has_entry: true,
         };
         let grants = Grants {
             sources: BTreeMap::from([(key, grant)]),

@@ -27,6 +27,13 @@ impl Trust {
             ),
             None => ("who trusts it", "branches: [main]".to_owned()),
         };
+        if self.has_entry {
+            // One key has one entry, so what is added to it has all that it gives.
+            return format!(
+                "an operator {who} adds to the entry of `{}` in grants.yml, all of which holds for it then: `{place}, {values}`",
+                self.source
+            );
+        }
         format!(
             "an operator {who} adds to grants.yml: `sources: {{\"{}\": {{{place}, {values}}}}}`",
             self.source
@@ -106,6 +113,17 @@ mod tests {
             )
         );
         read::parse(lines(&hint), "hint").unwrap();
+    }
+
+    #[test]
+    fn of_a_source_with_an_entry_the_hint_says_that_all_of_it_holds() {
+        let trust = Trust {
+            has_entry: true,
+            ..Trust::stranger("h/team/app", "why")
+        };
+        let hint = trust.how_to_grant(Some(COMMIT), &["keys: [dns]"]);
+        assert!(hint.contains("the entry of `h/team/app`") && hint.contains("all of which holds"));
+        assert!(hint.ends_with(&format!("`commits: [\"{COMMIT}\"], keys: [dns]`")));
     }
 
     #[test]

@@ -222,7 +222,13 @@ fn a_grant_gives_what_it_says_and_a_hand_gives_all() {
     let hand = Trust::by_hand("/srv/notes");
     assert!(hand.may_run_code() && hand.may_have_secret("any"));
     assert!(hand.grant().is_none());
-    // What a hint says to add is a file that can be read.
-    let hint = trust(&grants, &CASE).how_to_grant(None, &["secrets: [smtp]"]);
-    read::parse(hint.split('`').nth(1).unwrap(), "hint").unwrap();
+    // What a hint says to add is a file that can be read, or is added to the entry that there is.
+    for (grants, file) in [
+        (Grants::default(), ["", ""]),
+        (grants, ["sources: {h/team/gitea: {", "}}"]),
+    ] {
+        let hint = trust(&grants, &CASE).how_to_grant(None, &["secrets: [smtp]"]);
+        let lines = hint.split('`').nth_back(1).unwrap();
+        read::parse(&format!("{}{lines}{}", file[0], file[1]), "hint").unwrap();
+    }
 }
