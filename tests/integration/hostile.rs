@@ -1,11 +1,17 @@
 //! Repositories that were made to harm: each is refused with exit 2 before anything is made, soon, and shows nothing of
 //! this host.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
 
 use crate::support::{TestEnv, command, git};
+use crate::wait::wait_until;
+
+const LONG: Duration = Duration::from_secs(60);
 
 /// What another app keeps secret; no output and no file of a run may have it.
 const CANARY: &str = "canary-of-another-app";
@@ -139,6 +145,34 @@ fn a_pipe_does_not_hold_the_lint_up() {
         place.refused(&["lint"], &words);
         std::fs::remove_file(&path).unwrap();
         git(&place.recipe, &["checkout", "-q", "."]);
+    }
+}
+
+/// Finding A10: the worker read on the thread that obeys signals, and neither SIGTERM nor the deadline ended it.
+#[test]
+fn a_repository_that_never_answers_holds_no_cancel_up() {
+    for file in [".git/config", ".git/packed-refs", ".git/index"] {
+        let place = Place::new();
+        let path = place.recipe.join(file);
+        drop(std::fs::remove_file(&path));
+        let made = command("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let run = place.env.start(["run".as_ref(), place.recipe.as_os_str()]);
+        // There is a reader, which waits for as long as this is open.
+        let writer = wait_until(LONG, file, || {
+            let mut options = harness::host_file::options();
+            options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+            options.open(&path).ok()
+        });
+        kill(run.pid, Signal::SIGTERM).unwrap();
+        let done = run.finish_within(LONG);
+        done.expect(143);
+        drop(writer);
+        let args = ["run".as_ref(), place.recipe.as_os_str()];
+        let late = ["--deadline".as_ref(), "1s".as_ref()];
+        let run = place.env.start(args.iter().chain(&late));
+        run.finish_within(LONG).expect(142);
+        place.env.assert_quiet();
     }
 }
 
