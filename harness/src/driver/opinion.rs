@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
+
 use super::stack::HostTraits;
 use engine::process::{Cmd, Processes};
 use recipe::compose::Location;
@@ -25,8 +27,11 @@ pub enum Opinion {
     Unknown(String),
 }
 
+/// A question that goes on; nothing comes of one that was not asked.
+pub type Asked = LocalBoxFuture<'static, Option<Opinion>>;
+
 /// Docker does not take the recipe's compose files.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{}docker refuses the compose files: {reason}", place(.location.as_ref()))]
 pub struct RefusedByDocker {
     /// Where, as far as the client's words name a key.

@@ -112,8 +112,8 @@ impl<'a> Body<'a> {
             },
             None => {
                 let fetched = self.fetched.as_ref().expect("the flow fetches first");
-                let plan = super::prepare::make_plan(run, fetched).await?;
-                Ready::of(run, fetched, plan).await?
+                let draft = super::prepare::make_plan(run, fetched).await?;
+                Ready::of(run, fetched, draft).await?
             }
         };
         self.ready = Some(ready);

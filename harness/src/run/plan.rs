@@ -4,7 +4,6 @@ mod remarks;
 pub(super) mod supplied;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::base::choice::{self, Wanted};
 use super::base::{Base, BaseKind, Chosen, NoBase};
@@ -13,7 +12,6 @@ use super::fetched::{Checkout, Subject};
 use super::settings::{Origin, Settings};
 use super::told::Told;
 use super::{advice, incomplete, overlaid, trusted};
-use crate::driver::opinion::Opinion;
 use crate::driver::stack::Stamp;
 use crate::overlay::{self, Found, Places};
 use crate::suite::Suite;
@@ -32,8 +30,6 @@ use recipe::trust::{Trust, list};
 pub struct Plan {
     /// The head as a new app of it would be deployed.
     pub head: Release,
-    /// What Docker's own client says of the head, where it was asked while the rest was planned.
-    pub opinion: Option<Arc<Opinion>>,
     /// The head's version label, if it has one.
     pub head_version: Option<String>,
     /// The base, with its tag; absent when the head is deployed at once.
@@ -283,7 +279,6 @@ pub(super) fn make(
     let mut customization = overlaid::departures(settings);
     customization.extend(manifest);
     Ok(Plan {
-        opinion: None,
         head,
         head_version,
         base,

@@ -1,7 +1,5 @@
 //! What a run is going to do: planned, judged and said, before anything is made.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 
 use super::blocking::blocking;
@@ -15,8 +13,9 @@ use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
 use super::{images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered};
+use crate::driver::Chosen;
+use crate::driver::opinion::{self, Asked};
 use crate::driver::stack::Means;
-use crate::driver::{Chosen, opinion};
 use crate::event::Event;
 use crate::host::overlay_port;
 use crate::tier::{TierError, timed};
@@ -52,8 +51,9 @@ impl<'a> Ready<'a> {
     pub(super) async fn of(
         context: &Context<'a>,
         fetched: &Fetched,
-        mut plan: Plan,
+        draft: Draft,
     ) -> Result<Self, RunError> {
+        let Draft { mut plan, asked } = draft;
         let chosen = fetched.chosen.clone();
         let direct = match chosen.deploys_what_was_judged() {
             true => network::without_gateway(context, &plan),
@@ -76,7 +76,7 @@ impl<'a> Ready<'a> {
                 false => read_dependencies(&context, &named).await,
             }
         };
-        let taken = resolved::taken_by_docker(&context, &plan, &means);
+        let taken = resolved::taken_by_docker(&context, &plan, &means, asked);
         let ((), needed) = futures_util::try_join!(taken, needed)?;
         let names = named.iter().map(|one| &one.recipe);
         let there: Vec<_> = names.chain([&settings.recipe]).collect();
@@ -239,17 +239,24 @@ impl<'a> Ready<'a> {
     }
 }
 
+/// A plan, with what is still asked about it.
+pub(super) struct Draft {
+    pub(super) plan: Plan,
+    /// What Docker says of the head; it is asked while we resolve and judge it ourselves.
+    pub(super) asked: Asked,
+}
+
 /// Makes the plan of the context's app: without a base that needs a grant and has none.
-pub(super) async fn make_plan(context: &Context<'_>, fetched: &Fetched) -> Result<Plan, RunError> {
+pub(super) async fn make_plan(context: &Context<'_>, fetched: &Fetched) -> Result<Draft, RunError> {
     let Fetched {
         checkout,
         traits,
         chosen,
     } = fetched;
     let means = site::means(context, &checkout.trust, *traits, chosen);
-    let plan = plan_once(context, checkout.clone(), &means).await?;
-    let Some(reason) = uncovered::reason(context, &plan, &means, chosen) else {
-        return Ok(plan);
+    let draft = plan_once(context, checkout.clone(), &means).await?;
+    let Some(reason) = uncovered::reason(context, &draft.plan, &means, chosen) else {
+        return Ok(draft);
     };
     // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
     forget(context)?;
@@ -264,7 +271,7 @@ async fn plan_once(
     context: &Context<'_>,
     checkout: Checkout,
     means: &Means,
-) -> Result<Plan, RunError> {
+) -> Result<Draft, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
     let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
@@ -277,30 +284,37 @@ async fn plan_once(
         };
         plan::make(&settings, &dirs, &checkout, &subject, judge)
     });
-    // Docker's client reads the head while we read the base: each takes about as long.
-    let opinion = async {
-        let head = match head.await {
-            Ok(head) => head,
-            Err(_) => return Ok(None),
-        };
-        let opinion = opinion::of(&context.processes, traits, &context.dirs.state, &head);
-        Ok(Some(Arc::new(opinion.await)))
-    };
+    let (processes, state) = (context.processes.clone(), context.dirs.state.clone());
+    let mut asked: Asked = Box::pin(async move {
+        let head = head.await.ok()?;
+        Some(opinion::of(&processes, traits, &state, &head).await)
+    });
     let both = async {
-        let (mut plan, opinion) = futures_util::try_join!(plan, opinion)?;
-        plan.opinion = opinion;
-        Ok(plan)
+        tokio::pin!(plan);
+        let mut said = None;
+        loop {
+            tokio::select! {
+                biased;
+                plan = &mut plan => break plan.map(|plan| (plan, said)),
+                opinion = &mut asked, if said.is_none() => said = Some(opinion),
+            }
+        }
     };
-    let plan = timed(&context.events, Phase::Plan, "", both)
+    let planned = timed(&context.events, Phase::Plan, "", both)
         .await
         .map_err(|error| match error {
             RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
             error => refusal::of(context, error, &trust, &commit),
         })?;
+    let (plan, said) = planned;
     for secret in &plan.secrets {
         context.redactor.add(secret);
     }
-    Ok(plan)
+    let asked = match said {
+        Some(opinion) => Box::pin(std::future::ready(opinion)),
+        None => asked,
+    };
+    Ok(Draft { plan, asked })
 }
 
 /// Removes what a plan wrote into the run's directory, so that another can be made.

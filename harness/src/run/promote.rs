@@ -279,7 +279,7 @@ impl<'a, 'p> Promoting<'a, 'p> {
         let (run, fetched) = (self.run, &self.candidate.fetched);
         let context = warm::context(run, &self.domain, vec![stage], over.as_ref());
         prepare::forget(run)?;
-        let mut plan = prepare::make_plan(&context, fetched).await?;
+        let mut plan = prepare::make_plan(&context, fetched).await?.plan;
         // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
         if let Some(reason) = plan.masks.take() {
             return Err(RunError::infra(reason));

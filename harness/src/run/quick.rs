@@ -14,7 +14,7 @@ use super::error::RunError;
 use super::fetched::Checkout;
 use super::fetched::Fetched;
 use super::plan::Plan;
-use super::prepare::{self, Ready};
+use super::prepare::{self, Draft, Ready};
 use super::settings::Settings;
 use super::step::{End, Role};
 use super::warm::{Kept, embedded};
@@ -131,10 +131,10 @@ impl Over {
     }
 
     async fn as_new(&self, run: &Context<'_>) -> Result<(), RunError> {
-        let plan = prepare::make_plan(run, &self.fetched).await?;
+        let Draft { plan, asked } = prepare::make_plan(run, &self.fetched).await?;
         let means = site::means(run, &plan.trust, self.fetched.traits, &self.fetched.chosen);
         let judged = match resolved::refuse(run, &plan, &means) {
-            Ok(()) => resolved::taken_by_docker(run, &plan, &means).await,
+            Ok(()) => resolved::taken_by_docker(run, &plan, &means, asked).await,
             refused => refused,
         };
         // Another plan is made next, whatever this one came to.
@@ -159,18 +159,18 @@ impl Over {
         let (asked, ours) = (&run.settings.stages, [Stage::Upgrade, Stage::Custom]);
         let stages = ours.into_iter().filter(|stage| asked.contains(stage));
         let context = warm::context(run, &self.domain, stages.collect(), Some(&kept));
-        let plan = prepare::make_plan(&context, &self.fetched).await;
-        let plan = plan.inspect_err(|error| {
+        let draft = prepare::make_plan(&context, &self.fetched).await;
+        let draft = draft.inspect_err(|error| {
             // What is refused before its base is read was a quick run all the same.
             if matches!(error, RunError::Refused { .. }) {
                 moved(&context, true);
             }
         })?;
-        if let Some(reason) = unfit_plan(&plan, &kept.canonical.version) {
+        if let Some(reason) = unfit_plan(&draft.plan, &kept.canonical.version) {
             return Ok(Err(reason));
         }
         moved(&context, true);
-        let ready = Ready::of(&context, &self.fetched, plan).await?;
+        let ready = Ready::of(&context, &self.fetched, draft).await?;
         std::mem::replace(&mut self.as_new, Ok(())).inspect_err(|_| moved(run, false))?;
         self.judged = Some(kept);
         Ok(Ok(ready))

@@ -1,6 +1,6 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
-use std::sync::Arc;
+use futures_util::future::OptionFuture;
 
 use super::context::Context;
 use super::dependencies::Dependency;
@@ -10,7 +10,7 @@ use super::network::no_way_through;
 use super::plan::Plan;
 use super::refusal;
 use super::settings::Settings;
-use crate::driver::opinion::{self, Opinion};
+use crate::driver::opinion::{self, Asked, Opinion};
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use crate::event::Event;
 use engine::swarm::EngineError;
@@ -152,24 +152,27 @@ pub(super) async fn taken_by_docker(
     context: &Context<'_>,
     plan: &Plan,
     means: &Means,
+    asked: Asked,
 ) -> Result<(), RunError> {
     let upgraded = plan
         .base
         .as_ref()
         .and_then(|base| base.upgraded.as_ref().ok());
     let upgraded = upgraded.filter(|upgraded| upgraded.vars != plan.head.vars);
-    // What is known already is that of the head.
-    let asked = match &plan.opinion {
-        Some(_) => None,
-        None => Some(&plan.head),
-    };
-    let asked = asked.into_iter().chain(upgraded).map(async |release| {
+    let ask = |release| {
         let dir = &context.dirs.state;
-        Arc::new(opinion::of(&context.processes, means.traits, dir, release).await)
-    });
-    let asked = futures_util::future::join_all(asked).await;
-    for opinion in plan.opinion.iter().chain(&asked) {
-        match &**opinion {
+        opinion::of(&context.processes, means.traits, dir, release)
+    };
+    let of_head = async {
+        match asked.await {
+            Some(opinion) => opinion,
+            None => ask(&plan.head).await,
+        }
+    };
+    let of_upgraded = OptionFuture::from(upgraded.map(ask));
+    let (of_head, of_upgraded) = futures_util::join!(of_head, of_upgraded);
+    for opinion in std::iter::once(of_head).chain(of_upgraded) {
+        match opinion {
             Opinion::Takes => {}
             Opinion::Refuses(refused) => {
                 let commit = &plan.head.commit;
@@ -177,7 +180,7 @@ pub(super) async fn taken_by_docker(
                     "correct the file; `docker stack config` reads it the same way".to_owned(),
                 ];
                 let wrong = RunError::Usage {
-                    error: refused.clone().into(),
+                    error: refused.into(),
                     hints,
                 };
                 return Err(refusal::of(context, wrong, &plan.trust, commit));
