@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::abra::AbraError;
+use crate::report::redact::Redactor;
 use backup::{Fault, Room, Snapshot};
 pub use choice::{Choice, Chosen, NotGranted, choose};
 use engine::dirs::{HostDirs, RunDirs};
@@ -114,6 +115,8 @@ pub struct Site {
     pub gateway: Option<Gateway>,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
+    /// Hides what nobody may see in all that the run says.
+    pub redactor: Redactor,
     /// Values of the secrets that were made for the app, by their name.
     pub values: Rc<RefCell<BTreeMap<String, String>>>,
     /// How often a deploy of the app was asked for, to be held against what the run meant to do.
@@ -139,7 +142,10 @@ impl Site {
         write_private(path, content).map_err(failed)
     }
 
+    /// Keeps the value of a secret out of all that the run says, and for those who have to know it. It comes before
+    /// anything can print it.
     fn note_value(&self, secret: &str, value: &str) {
+        self.redactor.add(value);
         let mut values = self.values.borrow_mut();
         values.insert(secret.replace('-', "_"), value.to_owned());
     }
@@ -240,11 +246,10 @@ impl Driver {
         lock: &DomainLock,
         release: &Release,
         have: &[SecretSpec],
-        keep: &mut dyn FnMut(&str),
     ) -> Result<Vec<SecretSpec>, DriverError> {
         match self {
-            Self::Stack(driver) => driver.make_secrets(lock, release, have, keep).await,
-            Self::Abra(driver) => driver.make_secrets(lock, release, have, keep).await,
+            Self::Stack(driver) => driver.make_secrets(lock, release, have).await,
+            Self::Abra(driver) => driver.make_secrets(lock, release, have).await,
         }
     }
 

@@ -332,10 +332,22 @@ fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
     let recipe = env.recipe("notes");
     let part = part(&env);
     let compose = compose_of(&recipe);
+    // Beside them somebody else's, which bears no label and which the recipe mounts: the record alone tells them apart.
+    let theirs = format!("theirs_{part}");
+    docker(&["volume", "create", &theirs]);
+    let inspect = || docker(&["volume", "inspect", &theirs]);
+    let as_it_was = inspect();
     env.edit(
         &compose,
         "volumes:\n  data:\n",
-        &format!("volumes:\n  data: {{name: own_{part}_data}}\n"),
+        &format!(
+            "volumes:\n  data: {{name: own_{part}_data}}\n  theirs: {{external: true, name: {theirs}}}\n"
+        ),
+    );
+    env.edit(
+        &compose,
+        "      - data:/data\n",
+        "      - data:/data\n      - theirs:/theirs\n",
     );
     env.edit(
         &compose,
@@ -379,6 +391,8 @@ fn objects_with_names_of_their_own_of_a_killed_run_are_swept_by_its_record() {
         swept.stdout
     );
     assert_eq!((records(&env), lock_files(&env)), (Vec::new(), Vec::new()));
+    assert_eq!(inspect(), as_it_was);
+    docker(&["volume", "rm", &theirs]);
     env.assert_nothing_left();
 }
 

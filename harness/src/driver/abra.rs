@@ -117,7 +117,6 @@ impl AbraDriver {
         lock: &DomainLock,
         release: &Release,
         have: &[SecretSpec],
-        keep: &mut dyn FnMut(&str),
     ) -> Result<Vec<SecretSpec>, DriverError> {
         self.prepare(lock, release).await?;
         let domain = lock.domain().as_str();
@@ -140,7 +139,7 @@ impl AbraDriver {
         for spec in missing {
             match &spec.source {
                 SecretSource::Generated { .. } => generated.push(spec),
-                SecretSource::Supplied => self.insert(lock, spec, keep).await?,
+                SecretSource::Supplied => self.insert(lock, spec).await?,
             }
         }
         let mut made = Vec::new();
@@ -160,12 +159,12 @@ impl AbraDriver {
             }
         }
         for secret in &made {
-            keep(&secret.value);
             let spec = generated
                 .iter()
                 .find(|spec| names_match(&secret.name, spec));
-            if let Some(spec) = spec {
-                self.site.note_value(&spec.name, &secret.value);
+            match spec {
+                Some(spec) => self.site.note_value(&spec.name, &secret.value),
+                None => self.site.redactor.add(&secret.value),
             }
         }
         for spec in &generated {
@@ -182,19 +181,13 @@ impl AbraDriver {
         Ok(wanted)
     }
 
-    async fn insert(
-        &self,
-        lock: &DomainLock,
-        spec: &SecretSpec,
-        keep: &mut dyn FnMut(&str),
-    ) -> Result<(), DriverError> {
+    async fn insert(&self, lock: &DomainLock, spec: &SecretSpec) -> Result<(), DriverError> {
         use std::io::Write as _;
         let Some(value) = self.site.supplied.get(&spec.name.replace('-', "_")) else {
             return Err(DriverError::NotSupplied {
                 secret: spec.name.clone(),
             });
         };
-        keep(value);
         self.site.note_value(&spec.name, value);
         let failed = |source| DriverError::Write {
             path: self.site.dirs.state.clone(),

@@ -149,7 +149,6 @@ impl StackDriver {
         lock: &DomainLock,
         release: &Release,
         have: &[SecretSpec],
-        keep: &mut dyn FnMut(&str),
     ) -> Result<Vec<SecretSpec>, DriverError> {
         let stack = lock.domain().stack();
         let wanted = secret::plan(&release.project, &release.env, &release.vars)?;
@@ -168,8 +167,6 @@ impl StackDriver {
                     secret: spec.name.clone(),
                 });
             };
-            // The redactor must know it before anything can print it.
-            keep(&value);
             self.site.note_value(&spec.name, &value);
             self.site
                 .engine

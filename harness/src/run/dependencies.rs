@@ -235,9 +235,7 @@ async fn deploy(
     };
     let mut bench = bench(context, &plan, parts, plan.head.clone())?;
     context.count_deploy(&named.domain)?;
-    let redactor = context.redactor.clone();
-    let mut keep = |value: &str| redactor.add(value);
-    let mut up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+    let mut up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new()).await?;
     if up.is_err()
         && let Some(reason) = repeat::because_of_pace(&bench).await?
     {
@@ -247,7 +245,7 @@ async fn deploy(
         remake::make_room(context, &bench.driver, &bench.lock, next).await?;
         bench.driver.set_pace(Pace::AsShipped);
         context.count_deploy(&named.domain)?;
-        up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new(), &mut keep).await?;
+        up = tier::install::bring_up(&mut bench, &stamp, &mut Vec::new()).await?;
     }
     if let Err(not_up) = up {
         return Ok(Err(format!("{}: {}", not_up.what, not_up.reason)));
@@ -263,7 +261,9 @@ async fn deploy(
             return Ok(Err(format!("{}: {}", failure.name, failure.how)));
         }
     };
-    hide(&provided, named.domain.as_str(), &mut keep);
+    for secret in secrets_in(&provided, named.domain.as_str()) {
+        context.redactor.add(secret);
+    }
     Ok(Ok(Entry {
         domain: named.domain.to_string(),
         url: format!("https://{}", named.domain),
@@ -308,28 +308,30 @@ fn public_env(release: &Release) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Hands every text that may be a secret to `keep`: all but those that name the domain under a harmless key.
+/// Returns every text that may be a secret: all but those that name the domain under a harmless key.
 /// An address with a password or a query is none of these.
-fn hide(provided: &serde_json::Map<String, Value>, domain: &str, keep: &mut dyn FnMut(&str)) {
-    fn walk(key: &str, value: &Value, domain: &str, keep: &mut dyn FnMut(&str)) {
+fn secrets_in<'a>(provided: &'a serde_json::Map<String, Value>, domain: &str) -> Vec<&'a str> {
+    fn walk<'a>(key: &str, value: &'a Value, domain: &str, found: &mut Vec<&'a str>) {
         match value {
             Value::String(text) => {
                 let address = text.contains(domain) && !text.contains(['@', '?']);
                 if !address || looks_secret(key) {
-                    keep(text);
+                    found.push(text);
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| walk(key, item, domain, keep)),
+            Value::Array(items) => items.iter().for_each(|item| walk(key, item, domain, found)),
             Value::Object(map) => map
                 .iter()
-                .for_each(|(key, item)| walk(key, item, domain, keep)),
+                .for_each(|(key, item)| walk(key, item, domain, found)),
             // Numbers and flags are too short to be told from any other.
             _ => {}
         }
     }
-    provided
-        .iter()
-        .for_each(|(key, value)| walk(key, value, domain, keep));
+    let mut found = Vec::new();
+    for (key, value) in provided {
+        walk(key, value, domain, &mut found);
+    }
+    found
 }
 
 /// Writes a file that only its owner may read; it is removed with the run's state.
@@ -370,11 +372,8 @@ mod tests {
         }) else {
             unreachable!()
         };
-        let mut hidden = Vec::new();
-        hide(&provided, "key.test", &mut |text| {
-            hidden.push(text.to_owned());
-        });
-        hidden.sort();
+        let mut hidden = secrets_in(&provided, "key.test");
+        hidden.sort_unstable();
         assert_eq!(
             hidden,
             [

@@ -379,26 +379,25 @@ impl<'a, 'p> Promoting<'a, 'p> {
         let lock = Rc::clone(&self.app().lock);
         let parts = Parts::of_app(context, driver, lock, Needs::default())?;
         let mut bench = bench(context, plan, parts, release.clone())?;
-        let supplied: Vec<&String> = context.settings.supplied_secrets.values().collect();
-        let redactor = self.run.redactor.clone();
-        let mut made = Vec::new();
-        let mut keep = |value: &str| {
-            redactor.add(value);
-            if !supplied.iter().any(|supplied| *supplied == value) {
-                made.push(value.to_owned());
-            }
-        };
+        let supplied: Vec<String> = context
+            .settings
+            .supplied_secrets
+            .values()
+            .cloned()
+            .collect();
         let up = match &self.before {
             Some((_, snapshot)) => {
                 let mut secrets = warm::kept_secrets(&bench, snapshot);
-                install::reattach(&mut bench, stamp, &mut secrets, &mut keep).await?
+                install::reattach(&mut bench, stamp, &mut secrets).await?
             }
             None => {
                 let mut secrets = Vec::new();
-                install::bring_up(&mut bench, stamp, &mut secrets, &mut keep).await?
+                install::bring_up(&mut bench, stamp, &mut secrets).await?
             }
         };
-        self.values.extend(made);
+        let made = bench.driver.site().made_values().into_values();
+        self.values
+            .extend(made.filter(|value| !supplied.contains(value)));
         match up {
             Ok(_) => Ok(()),
             Err(down) => Err(RunError::infra(format!("{}: {}", down.what, down.reason))),

@@ -59,6 +59,7 @@ pub(super) fn site(
         means,
         gateway,
         supplied: settings.supplied_secrets.clone(),
+        redactor: context.redactor.clone(),
         values: Rc::default(),
         deploys: Rc::default(),
     }

@@ -85,12 +85,10 @@ impl<'a> Standing<'a> {
             None => &self.head_stamp,
         };
         let (bench, secrets) = (&mut self.bench, &mut self.secrets);
-        let redactor = self.context.redactor.clone();
-        let mut keep = |value: &str| redactor.add(value);
         let watch = Stopwatch::start();
         let up = match self.is_warm {
-            true => install::reattach(bench, stamp, secrets, &mut keep).await?,
-            false => install::bring_up(bench, stamp, secrets, &mut keep).await?,
+            true => install::reattach(bench, stamp, secrets).await?,
+            false => install::bring_up(bench, stamp, secrets).await?,
         };
         let took = watch.elapsed();
         bench.note_state()?;
@@ -178,10 +176,8 @@ impl<'a> Standing<'a> {
         let domain = self.bench.lock.domain();
         self.context.held.borrow_mut().mean_deploy(domain);
         let backups = Some(self.backups()).filter(BackupPlan::is_backup_capable);
-        let redactor = self.context.redactor.clone();
-        let mut keep = |value: &str| redactor.add(value);
         let (bench, secrets) = (&mut self.bench, &mut self.secrets);
-        let run = tier::upgrade::run(bench, target, backups.as_ref(), secrets, &mut keep);
+        let run = tier::upgrade::run(bench, target, backups.as_ref(), secrets);
         let outcome = timed(&self.context.events, Phase::Upgrade, "", run).await?;
         self.bench.note_state()?;
         Ok(outcome)

@@ -51,7 +51,6 @@ pub async fn bring_up(
     bench: &mut Bench,
     stamp: &Stamp,
     secrets: &mut Vec<SecretSpec>,
-    keep_secret: &mut dyn FnMut(&str),
 ) -> Result<Result<Option<String>, NotUp>, TierError> {
     let release = bench.current.clone();
     let deployed = bench
@@ -62,7 +61,7 @@ pub async fn bring_up(
                 stamp.version.as_deref().unwrap_or("the head")
             ),
             async {
-                make_app(bench, &release, stamp, secrets, keep_secret).await?;
+                make_app(bench, &release, stamp, secrets).await?;
                 bench.note_state().map_err(Stop::Tier)?;
                 install_steps(bench).await?;
                 if let Some(remark) = bench.driver.deploy(&bench.lock, &release, stamp).await? {
@@ -101,13 +100,12 @@ pub async fn reattach(
     bench: &mut Bench,
     stamp: &Stamp,
     secrets: &mut Vec<SecretSpec>,
-    keep_secret: &mut dyn FnMut(&str),
 ) -> Result<Result<Option<String>, NotUp>, TierError> {
     let release = bench.current.clone();
     let version = stamp.version.as_deref().unwrap_or_default();
     let deployed = bench
         .phase(Phase::Deploy, format!("reattaching {version}"), async {
-            make_app(bench, &release, stamp, secrets, keep_secret).await?;
+            make_app(bench, &release, stamp, secrets).await?;
             bench.driver.deploy(&bench.lock, &release, stamp).await
         })
         .await;
@@ -124,13 +122,10 @@ async fn make_app(
     release: &Release,
     stamp: &Stamp,
     secrets: &mut Vec<SecretSpec>,
-    keep_secret: &mut dyn FnMut(&str),
 ) -> Result<(), DriverError> {
     let (driver, lock) = (&bench.driver, &bench.lock);
     driver.new_app(lock, release, stamp).await?;
-    *secrets = driver
-        .make_secrets(lock, release, secrets, keep_secret)
-        .await?;
+    *secrets = driver.make_secrets(lock, release, secrets).await?;
     Ok(())
 }
 

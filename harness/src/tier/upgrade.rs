@@ -36,7 +36,6 @@ pub async fn run(
     target: Target,
     plan: Option<&BackupPlan>,
     secrets: &mut Vec<SecretSpec>,
-    keep_secret: &mut dyn FnMut(&str),
 ) -> Result<TierOutcome, TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Upgrade);
@@ -70,7 +69,7 @@ pub async fn run(
     let deployed = async {
         *secrets = bench
             .driver
-            .make_secrets(&bench.lock, &release, secrets, keep_secret)
+            .make_secrets(&bench.lock, &release, secrets)
             .await?;
         if let Some(remark) = bench.driver.deploy(&bench.lock, &release, &stamp).await? {
             bench.events.warn(remark);
