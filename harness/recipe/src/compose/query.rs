@@ -38,13 +38,35 @@ pub struct RecipeLabel<'a> {
 pub enum ObjectKind {
     /// A service.
     Service,
+    /// A network.
+    Network,
     /// A secret.
     Secret,
     /// A config.
     Config,
 }
 
-/// A name that the engine refuses because of its length.
+impl ObjectKind {
+    fn limit(self) -> usize {
+        match self {
+            Self::Service | Self::Network => SERVICE_NAME_LIMIT,
+            Self::Secret | Self::Config => OBJECT_NAME_LIMIT,
+        }
+    }
+
+    /// Returns whether Swarm takes a name of that form: `isValidDNSName` and `isValidConfigOrSecretName` in swarmkit's
+    /// `manager/controlapi/common.go`. Docker's loader takes more.
+    fn takes(self, name: &str) -> bool {
+        let inner = |c: char| {
+            let dots = matches!(self, Self::Secret | Self::Config) && c == '.';
+            c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || dots
+        };
+        let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        name.chars().all(inner) && outer(name.chars().next()) && outer(name.chars().next_back())
+    }
+}
+
+/// A name that the engine refuses because of its length or its form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameProblem {
     /// What it names.
@@ -65,6 +87,7 @@ impl NameProblem {
     pub fn path(&self) -> String {
         let section = match self.kind {
             ObjectKind::Service => "services",
+            ObjectKind::Network => "networks",
             ObjectKind::Secret => "secrets",
             ObjectKind::Config => "configs",
         };
@@ -75,7 +98,7 @@ impl NameProblem {
     #[must_use]
     pub fn would_fit(&self, stack: &str, length: usize) -> bool {
         let rest = self.name.strip_prefix(stack);
-        rest.is_some_and(|rest| rest.len() + length <= self.limit)
+        self.kind.takes(&self.name) && rest.is_some_and(|rest| rest.len() + length <= self.limit)
     }
 }
 
@@ -85,10 +108,21 @@ impl fmt::Display for NameProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             ObjectKind::Service => "service",
+            ObjectKind::Network => "network",
             ObjectKind::Secret => "secret",
             ObjectKind::Config => "config",
         };
         let (name, limit) = (&self.name, self.limit);
+        if !self.kind.takes(name) {
+            let dots = match self.kind {
+                ObjectKind::Service | ObjectKind::Network => "",
+                ObjectKind::Secret | ObjectKind::Config => ", dots",
+            };
+            return write!(
+                f,
+                "{kind} `{name}` is no name that Swarm takes: letters, digits, hyphens and underscores{dots}, with a letter or a digit at either end"
+            );
+        }
         write!(
             f,
             "{kind} `{name}` has {} bytes; docker allows {limit}",
@@ -215,43 +249,37 @@ impl Project {
         })
     }
 
-    /// Returns the names of services, secrets and configs that are too long for the engine.
+    /// Returns the names of services, networks, secrets and configs that the engine refuses.
     #[must_use]
     pub fn object_name_problems(&self, stack: &str) -> Vec<NameProblem> {
-        let services = self.services.iter().map(|s| {
-            (
-                ObjectKind::Service,
-                &s.name,
-                s.full_name(stack),
-                SERVICE_NAME_LIMIT,
-            )
+        let services = self.services.iter();
+        let services = services.map(|s| (ObjectKind::Service, &s.name, s.full_name(stack), true));
+        // Docker makes the networks that a service is on, and no other.
+        let made = self.networks.iter().filter(|network| {
+            let mut services = self.services.iter();
+            !network.external && services.any(|service| service.networks.contains(&network.key))
         });
-        let secrets = self.secrets.iter().map(|s| {
-            (
-                ObjectKind::Secret,
-                &s.key,
-                s.full_name(stack),
-                OBJECT_NAME_LIMIT,
-            )
-        });
-        let configs = self.configs.iter().map(|c| {
-            (
-                ObjectKind::Config,
-                &c.key,
-                c.full_name(stack),
-                OBJECT_NAME_LIMIT,
-            )
-        });
+        let networks = made.map(|n| (ObjectKind::Network, &n.key, n.full_name(stack), true));
+        let secrets = self.secrets.iter();
+        let secrets =
+            secrets.map(|s| (ObjectKind::Secret, &s.key, s.full_name(stack), !s.external));
+        let configs = self.configs.iter();
+        let configs =
+            configs.map(|c| (ObjectKind::Config, &c.key, c.full_name(stack), !c.external));
         services
+            .chain(networks)
             .chain(secrets)
             .chain(configs)
-            .filter(|(_, _, name, limit)| name.len() > *limit)
-            .map(|(kind, key, name, limit)| {
+            // What exists already has a name that Swarm took; what is wrong with one that does not is said of it.
+            .filter(|(kind, _, name, is_made)| {
+                name.len() > kind.limit() || (*is_made && !kind.takes(name))
+            })
+            .map(|(kind, key, name, _)| {
                 let mut problem = NameProblem {
                     kind,
                     key: key.clone(),
                     name,
-                    limit,
+                    limit: kind.limit(),
                     place: None,
                 };
                 problem.place = self.location(&problem.path()).cloned();

@@ -125,9 +125,9 @@ rules! {
         "Docker refuses to change a config in place, so every operator's upgrade fails",
         "count the config's version up in abra.sh";
     "C003" Error Practice repository::name_limits,
-        "names of services, secrets and configs fit Docker's limits under a run's domain",
-        "Docker refuses longer ones in the middle of a deploy",
-        "shorten the name";
+        "names of services, networks, secrets and configs are such as Swarm takes under a run's domain",
+        "Docker refuses longer ones, and dots or a hyphen at the end, in the middle of a deploy",
+        "shorten the name, or write it in letters, digits, hyphens and underscores";
     "C004" Error Practice service::durations,
         "durations do not come from variables",
         "abra checks durations before it fills in variables, so the deploy fails",

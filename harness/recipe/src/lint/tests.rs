@@ -264,8 +264,14 @@ fn every_rule_finds_its_own_fault_at_its_place() {
             )],
             &["R011 compose.extra.yml:7", "C033 compose.extra.yml:6"],
         ),
-        (&[("abra.sh", "ENTRY", "OTHER")], &["R012 compose.yml:39"]),
-        (&[("abra.sh", "", "")], &["R012 compose.yml:39"]),
+        (
+            &[("abra.sh", "ENTRY", "OTHER")],
+            &["R012 compose.yml:39", "C003 compose.yml:38"],
+        ),
+        (
+            &[("abra.sh", "", "")],
+            &["R012 compose.yml:39", "C003 compose.yml:38"],
+        ),
         (&[(C, "_${ENTRY_VERSION}", "")], &["R012 compose.yml:39"]),
         (
             &[

@@ -79,6 +79,33 @@ fn a_file_that_comes_later_may_declare_it_or_name_it() {
 }
 
 #[test]
+fn names_that_swarm_refuses_are_found_and_those_that_it_takes_are_not() {
+    let project = one(
+        "services:\n  a.b: {image: a}\n  C-_d: {image: a, networks: [n., 'm-']}\n  e_: {image: a}\nnetworks: {n.: , m-: , x.y: }\n\
+         secrets: {s.t: {file: x}, u: {file: x, name: u-}, o: {external: true, name: o_}}\nconfigs: {v: {file: x, name: .w}}\nvolumes: {k.: }\n",
+    );
+    let problems = project.object_name_problems(STACK);
+    let found: Vec<String> = problems.iter().map(|one| one.path()).collect();
+    assert_eq!(
+        found,
+        [
+            "services.a.b",
+            "services.e_",
+            "networks.n.",
+            "networks.m-",
+            "secrets.u",
+            "configs.v"
+        ]
+    );
+    let said = problems[5].to_string();
+    assert!(
+        said.starts_with("config `.w` is no name that Swarm takes"),
+        "{said}"
+    );
+    assert!(problems.iter().all(|one| !one.would_fit(STACK, 1)));
+}
+
+#[test]
 fn a_mounts_target_is_the_path_that_the_engine_makes_of_it() {
     for (written, target) in [
         ("/srv/../data", "/data"),
