@@ -184,10 +184,13 @@ impl Emptied {
     }
 }
 
-/// What the engine says when it removes directories that are deeper than it has descriptors: `os.RemoveAll` of Go opens
-/// each one below its parent, which stays open (`removeall_at.go`). Each try takes all that the engine has from everybody
-/// else, so there is one.
-const TOO_DEEP: &str = "too many open files";
+/// Returns whether the engine says that it removes directories that are deeper than it has descriptors: `os.RemoveAll`
+/// of Go opens each one below its parent, which stays open (`openfdat` in `removeall_at.go`). Each try takes all that the
+/// engine has from everybody else, so there is one. Whoever else meets that shortage, such as another run's app that is
+/// removed meanwhile, is asked for again.
+fn is_too_deep(said: &str) -> bool {
+    said.contains("openfdat ") && said.contains("too many open files")
+}
 
 /// Asks for the removal of every object that can go now; returns what the engine objected to. What is `too_deep`, with
 /// what was said of it, is not asked for again.
@@ -219,7 +222,7 @@ async fn pass(
                 continue;
             };
             let said = describe(&error);
-            if said.contains(TOO_DEEP) {
+            if is_too_deep(&said) {
                 let told = format!(
                     "{said}: its directories are deeper than the engine can open; as root on its host: `rm -rf` what \
                      `docker inspect` shows as its place, then `recipe-ci janitor`"
@@ -246,7 +249,7 @@ fn describe(error: &EngineError) -> String {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use super::super::testing::{engine, late, nothing};
+    use super::super::testing::{engine, late, nothing, with_volume};
     use super::*;
 
     #[tokio::test(flavor = "current_thread")]
@@ -267,38 +270,50 @@ mod tests {
     /// A breaker's app made directories in directories. Each try to remove them took all descriptors of the engine.
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_deeper_than_the_engine_can_open_is_asked_for_once_and_said() {
-        let root = tempfile::tempdir().unwrap();
-        let domain = ground::name::Domain::parse("note-0a1b2c.z", &"z".parse().unwrap()).unwrap();
-        let stack = domain.stack();
-        let listed = format!(
-            r#"{{"Volumes": [{{"Name": "{stack}_data", "Driver": "local", "Mountpoint": "/v", "Scope": "local",
-                "Options": {{}}, "Labels": {{"{}": "{stack}"}}}}]}}"#,
-            ground::label::NAMESPACE
-        );
-        let (said, heard) = std::sync::mpsc::channel();
-        let engine = engine(root.path(), move |request| {
-            if request.starts_with("DELETE ") {
-                said.send(()).unwrap();
-                let reason = "openfdat /v/d/d: too many open files";
-                (500, format!(r#"{{"message": "{reason}"}}"#))
-            } else if request.contains("/volumes") {
-                (200, listed.clone())
-            } else {
-                nothing(request)
-            }
-        });
-        let limit = Deadline::after(Duration::from_secs(600));
-        let app = Belongings::of(stack);
-        let removal = remove_stack(&engine, &app, Maker::Done, limit)
-            .await
-            .unwrap();
+        let (removal, asked) = removal_of_volume(|_| (500, "openfdat /v/d/d: too many open files"));
+        let removal = removal.await;
         assert!(!removal.residual.is_empty());
         let complaints = removal.complaints.join("; ");
         assert!(
             complaints.contains("deeper than the engine can open"),
             "{complaints}"
         );
-        assert_eq!(heard.try_iter().count(), 1);
+        assert_eq!(asked.try_iter().count(), 1);
+    }
+
+    /// While it tries that, others meet its shortage for a moment: what is theirs is not given up.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_the_engine_has_no_descriptor_for_at_the_moment_is_asked_for_again() {
+        let (removal, asked) = removal_of_volume(|count| match count {
+            0..3 => (500, "open /v: too many open files"),
+            _ => (204, ""),
+        });
+        assert!(removal.await.residual.is_empty());
+        assert_eq!(asked.try_iter().count(), 4);
+    }
+
+    /// Removes a stack of one volume from an engine that gives `answer` to the requests for that, which are counted from
+    /// 0; returns what that comes to, and one word for each request.
+    fn removal_of_volume(
+        answer: fn(u32) -> (u16, &'static str),
+    ) -> (impl Future<Output = Removal>, std::sync::mpsc::Receiver<()>) {
+        let (said, heard) = std::sync::mpsc::channel();
+        let removal = async move {
+            let root = tempfile::tempdir().unwrap();
+            let zone = "z".parse().unwrap();
+            let domain = ground::name::Domain::parse("note-0a1b2c.z", &zone).unwrap();
+            let mut count = 0;
+            let engine = with_volume(root.path(), domain.stack(), move || {
+                said.send(()).unwrap();
+                count += 1;
+                answer(count - 1)
+            });
+            let limit = Deadline::after(Duration::from_secs(600));
+            let app = Belongings::of(domain.stack());
+            let removal = remove_stack(&engine, &app, Maker::Done, limit);
+            removal.await.unwrap()
+        };
+        (removal, heard)
     }
 
     /// See [`Emptied`]. The fake asserts the order; on a real engine it is a race of the engine's.

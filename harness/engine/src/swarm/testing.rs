@@ -96,14 +96,26 @@ pub fn late(dir: &Path, stack: StackName) -> (Engine, Arc<AtomicBool>) {
 
 /// Returns an engine in which a volume of `stack` is in use for ever.
 pub fn stuck(dir: &Path, stack: StackName) -> Engine {
+    with_volume(dir, stack, || (409, "volume is in use"))
+}
+
+/// Returns an engine that has a volume of `stack` until `removal` says 204; otherwise it says why it refuses.
+pub(super) fn with_volume(
+    dir: &Path,
+    stack: StackName,
+    mut removal: impl FnMut() -> (u16, &'static str) + Send + 'static,
+) -> Engine {
     let volume = format!(
         r#"{{"Volumes": [{{"Name": "{stack}_data", "Driver": "local", "Mountpoint": "/v", "Scope": "local",
             "Options": {{}}, "Labels": {{"{NAMESPACE}": "{stack}"}}}}]}}"#
     );
+    let mut there = true;
     engine(dir, move |request| {
         if request.starts_with("DELETE ") {
-            (409, r#"{"message": "volume is in use"}"#.to_owned())
-        } else if request.contains("/volumes") {
+            let (status, reason) = removal();
+            there = status != 204;
+            (status, format!(r#"{{"message": "{reason}"}}"#))
+        } else if request.contains("/volumes") && there {
             (200, volume.clone())
         } else {
             nothing(request)
