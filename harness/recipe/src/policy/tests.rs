@@ -538,3 +538,14 @@ fn an_image_that_no_engine_takes_is_refused_for_everybody() {
     assert!(judged(Level::Stranger, &[("compose.yml", &text)]).is_err());
     assert!(judged(Level::ByHand, &[("compose.yml", &text)]).is_ok());
 }
+
+/// Lists of several files are one list: what stands in the place of the operator's word may be the recipe's.
+#[test]
+fn a_capability_of_the_recipe_is_not_the_operators_because_the_overlay_adds_another() {
+    let overlay = "services:\n  app: {cap_add: [CHOWN]}\n";
+    for capability in ["SYS_ADMIN", "NET_RAW", "ALL", "AAA", "ZZZ"] {
+        let text = format!("services:\n  app: {{image: a, cap_add: [{capability}]}}\n");
+        let files = [("compose.yml", &*text), ("ccci.compose-host.yml", overlay)];
+        assert!(judged(Level::Stranger, &files).is_err(), "{capability}");
+    }
+}
