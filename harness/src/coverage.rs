@@ -81,9 +81,12 @@ impl Coverage {
     /// Returns the newest sweep that was not a run's, and how long ago it was: what [`Self::gap`] goes by.
     #[must_use]
     pub fn newest_between_runs(&self) -> Option<(&SweepRecord, Duration)> {
-        let between = self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run);
-        let mut known = between.filter_map(|sweep| Some((sweep, age(sweep)?)));
-        known.next()
+        let mut between = self.between_runs();
+        between.find_map(|sweep| Some((sweep, age(sweep)?)))
+    }
+
+    fn between_runs(&self) -> impl Iterator<Item = &SweepRecord> {
+        self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run)
     }
 
     /// Returns what is missing when nothing sweeps this zone, in words: `no timer, no watcher, …`.
@@ -95,21 +98,20 @@ impl Coverage {
         if matches!(&self.watcher, State::Healthy(beat) if !beat.failed) {
             return None;
         }
-        let cared = || self.sweeps.iter().filter(|sweep| sweep.by != Sweeper::Run);
         let again = |sweep: &&SweepRecord| match &self.watcher {
             State::Died(_) => self.timer && sweep.by == Sweeper::Janitor,
             _ => true,
         };
-        if matches!(cared().filter(again).find_map(age), Some(age) if age <= TOO_OLD) {
+        if matches!(self.between_runs().filter(again).find_map(age), Some(age) if age <= TOO_OLD) {
             return None;
         }
-        let swept = match cared().find_map(age) {
+        let swept = match self.between_runs().find_map(age) {
             Some(age) => format!("the janitor last swept {} ago", human(age)),
             // What cannot be read may be its record.
             None if !self.unreadable.is_empty() => {
                 "when the janitor last swept is not known".to_owned()
             }
-            None if cared().any(|sweep| sweep.ended().is_some()) => {
+            None if self.between_runs().any(|sweep| sweep.ended().is_some()) => {
                 "the janitor's last sweep is recorded for a time to come (by a clock that was ahead)"
                     .to_owned()
             }

@@ -2,7 +2,8 @@
 //!
 //! What hangs on a precondition that fails is left out instead of failing too: without an engine there is
 //! one finding, not five. [`apply`] does only what cannot hurt: it makes directories, a swarm where there is
-//! none, the `proxy` network, and the rules that close overlay networks to containers. Packages and daemons are [`crate::host::set_up`]'s.
+//! none, the `proxy` network, and the rules that close overlay networks to containers. Packages and daemons are
+//! [`crate::host::set_up`]'s.
 
 mod dirs;
 mod docker;

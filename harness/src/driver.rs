@@ -115,7 +115,7 @@ pub struct Site {
     pub gateway: Option<Gateway>,
     /// Values of secrets that may not be generated, by their name.
     pub supplied: BTreeMap<String, String>,
-    /// Hides what nobody may see in all that the run says.
+    /// Replaces secrets in everything that the run writes.
     pub redactor: Redactor,
     /// Values of the secrets that were made for the app, by their name.
     pub values: Rc<RefCell<BTreeMap<String, String>>>,

@@ -1,9 +1,10 @@
-//! In whose name an image is had, and what each image of a run is deployed as: the content that was judged, and not what its name leads to later.
+//! In whose name an image is pulled, and what each image of a run is deployed as: the content that was judged, and not
+//! what its name leads to later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// In whose name images are had.
+/// In whose name images are pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Puller {
     /// The operator's: with this host's logins, and what lies on the engine is taken as it is.

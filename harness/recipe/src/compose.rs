@@ -40,6 +40,10 @@ use super::interpolate::InterpolateError;
 use ground::source_tree::SourceFileError;
 use model::{Config, Network, Secret, Service, Volume};
 
+/// What the copies beside a recipe's own compose files are called: their names begin so. Not with `compose`: abra
+/// lints every `compose*.yml` of the version that it deploys, and a copy has no images.
+pub const COPY_PREFIX: &str = "ccci.compose-";
+
 /// A place in a compose file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -49,6 +53,14 @@ pub struct Location {
     pub line: u64,
     /// The column, from 1.
     pub column: u64,
+}
+
+impl Location {
+    /// Returns whether it is in what the operator laid over the recipe.
+    #[must_use]
+    pub fn is_of_overlay(&self) -> bool {
+        self.file.starts_with(COPY_PREFIX)
+    }
 }
 
 impl fmt::Display for Location {

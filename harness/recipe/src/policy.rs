@@ -21,7 +21,6 @@ use serde_json::Value;
 
 use crate::compose::Location;
 use crate::compose::resolve::Resolved;
-use crate::release::COPY_PREFIX;
 use crate::trust::{Grant, Level};
 use ground::pins::Pins;
 pub use image::{is_public_registry, not_public};
@@ -231,10 +230,7 @@ impl<'a> Case<'a> {
         if !self.has("services", name) {
             return false;
         }
-        let set = |path: &str| {
-            let place = self.resolved.project.exact_location(path);
-            place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
-        };
+        let set = |path: &str| self.resolved.project.is_overlaid(path);
         if !set(path) {
             return false;
         }

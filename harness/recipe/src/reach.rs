@@ -46,6 +46,14 @@ pub const FIRST_START: &str = "C032";
 /// The rule about variables that services had.
 pub const DROPPED: &str = "C033";
 
+/// Returns the path of the variables of a service, or of the service where it has none.
+fn variables_of(service: &Service) -> String {
+    match service.environment.is_empty() {
+        true => format!("services.{}", service.name),
+        false => format!("services.{}.environment", service.name),
+    }
+}
+
 /// Returns what `head` tells operators before they upgrade: `release/next`, and the notes of the version that its label
 /// says. What cannot be read tells them nothing.
 #[must_use]

@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::compose::{ComposeError, Project, compose_files};
+use super::compose::{COPY_PREFIX, ComposeError, Project, compose_files};
 use super::env::{EnvError, EnvFile, abra_sh};
 use ground::name::{Domain, RecipeName};
 use ground::source_tree::{SourceFileError, SourceTree};
-
-/// What the copies beside a recipe's own compose files are called: their names begin so. Not with `compose`: abra
-/// lints every `compose*.yml` of the version that it deploys, and a copy has no images.
-pub const COPY_PREFIX: &str = "ccci.compose-";
 
 /// Why a version of a recipe cannot be read. All of it is the recipe's text, so all of it is usage.
 #[derive(Debug, thiserror::Error)]

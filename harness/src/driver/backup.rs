@@ -378,7 +378,7 @@ fn saved_paths(volume: &VolumeBackup, state: &StackState) -> Vec<(String, String
     let Some(mount) = mount else {
         return Vec::new();
     };
-    let target = mount.target.trim_end_matches('/').to_owned();
+    let target = mount.target.clone();
     match &volume.paths {
         BackupPaths::Whole => vec![(mount.service.clone(), target.clone(), target)],
         BackupPaths::Named(paths) => paths

@@ -13,9 +13,9 @@ use super::OverlayError;
 use crate::suite::Origin;
 use ground::host_file;
 use ground::source_tree::SourceTree;
+use recipe::compose::COPY_PREFIX;
 use recipe::compose::model::Service;
 use recipe::compose::{Location, Project, locate, yaml};
-use recipe::release::COPY_PREFIX;
 
 /// The name of the file.
 pub const FILE_NAME: &str = "compose.ccci.yml";

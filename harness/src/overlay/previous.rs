@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::environment::{FILE_NAME, rendered, services_of};
 use super::{OverlayError, shown, text};
 use crate::suite::{Layer, Origin};
+use recipe::compose::COPY_PREFIX;
 use recipe::compose::Project;
-use recipe::release::COPY_PREFIX;
 
 /// The name of the directory.
 pub const DIR_NAME: &str = "previous";

@@ -69,11 +69,8 @@ fn names_of(project: &Project, stack: &StackName, level: &Level) -> BTreeSet<Nam
     for config in &project.configs {
         add(Kind::Config, config.full_name(text), config.external);
     }
-    for network in &project.networks {
-        let mut services = project.services.iter();
-        if services.any(|service| service.networks.contains(&network.key)) {
-            add(Kind::Network, network.full_name(text), network.external);
-        }
+    for network in project.used_networks() {
+        add(Kind::Network, network.full_name(text), network.external);
     }
     for volume in &project.volumes {
         let mounts = project.services.iter().flat_map(|service| &service.volumes);

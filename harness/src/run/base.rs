@@ -64,6 +64,14 @@ impl BaseKind {
             Self::Ref => "ref",
         }
     }
+
+    /// Returns what messages call a base of this version.
+    fn in_words(self, version: &str) -> String {
+        match self {
+            Self::Ref => format!("the {version}"),
+            Self::Declared | Self::Canonical | Self::Tag => format!("published version {version}"),
+        }
+    }
 }
 
 /// A version that was chosen.
@@ -80,10 +88,7 @@ pub(super) struct Chosen {
 impl Chosen {
     /// Returns what messages call it.
     pub(super) fn in_words(&self) -> String {
-        match self.kind {
-            BaseKind::Ref => format!("the {}", self.version),
-            _ => format!("published version {}", self.version),
-        }
+        self.kind.in_words(&self.version)
     }
 }
 
@@ -96,9 +101,6 @@ impl Base {
     /// Returns what messages call it.
     #[must_use]
     pub fn in_words(&self) -> String {
-        match self.kind {
-            BaseKind::Ref => format!("the {}", self.version),
-            _ => format!("published version {}", self.version),
-        }
+        self.kind.in_words(&self.version)
     }
 }

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::base::BaseKind;
-use super::base::NoBase;
+use super::base::{BaseKind, NoBase};
 use super::context::Context;
 use super::dependencies::{Named, NamedView};
 use super::needs;
@@ -16,6 +15,7 @@ use crate::event::{Event, Planned};
 use crate::tier;
 use ground::outcome::Stage;
 use recipe::backup::BackupPlan;
+use recipe::compose::resolve::escaped;
 use recipe::policy::Violation;
 use recipe::trust::TrustView;
 
@@ -234,15 +234,7 @@ pub(super) fn view(
 /// direction, which are valid in texts only, as they are.
 fn unprintable_escaped(json: &str) -> String {
     let is_unprintable = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_unprintable(c) {
-            text.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            text.push(c);
-        }
-    }
-    text
+    escaped(json, is_unprintable)
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use recipe::compose::query::NameProblem;
 use recipe::compose::{ComposeError, Location};
 use recipe::interpolate::InterpolateError;
 use recipe::policy::{self, Violation};
-use recipe::release::COPY_PREFIX;
 use recipe::release::ReleaseError;
 use recipe::secret::SecretError;
 use recipe::trust::{Trust, TrustView};
@@ -154,7 +153,7 @@ fn line(rule: &str, error: &(dyn std::error::Error + 'static)) -> Violation {
 fn compose(error: &ComposeError) -> Option<Violation> {
     let place = error.location();
     // What the operator laid over the recipe is the operator's to mend.
-    if place.is_some_and(|place| place.file.starts_with(COPY_PREFIX)) {
+    if place.is_some_and(Location::is_of_overlay) {
         return None;
     }
     let key = match error {

@@ -249,7 +249,7 @@ pub fn unsaved(seen: &Seen, project: &Project, plan: &BackupPlan) -> Unsaved {
                 let mounts = saved.mounts.iter();
                 let here = mounts.filter(|at| at.service == *service);
                 name.ends_with(&saved.volume)
-                    && here.into_iter().any(|at| at.target.trim_end_matches('/') == mount.place)
+                    && here.into_iter().any(|at| at.target == mount.place)
             }))
         };
         let takes_part = plan.services.iter().any(|hooks| hooks.service == *service);

@@ -266,12 +266,7 @@ impl Bench {
             let Some(container) = state.container_of(service) else {
                 continue;
             };
-            let at = || {
-                (
-                    container.to_owned(),
-                    mount.target.trim_end_matches('/').to_owned(),
-                )
-            };
+            let at = || (container.to_owned(), mount.target.clone());
             if !mount.read_only {
                 return Ok(Some(at()));
             }

@@ -3,11 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that calls this fails with it")]
 
 use std::fs;
-use std::path::Path;
-#[cfg(test)]
-use std::path::PathBuf;
-#[cfg(test)]
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
 
 use git2::{IndexAddOption, Oid, Repository, RepositoryInitOptions, Signature};
 use tempfile::TempDir;
@@ -19,10 +15,6 @@ pub(super) mod server;
 
 /// A repository with a work tree, in a directory that goes with it.
 pub struct Fixture {
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "it lives as long as the repository")
-    )]
     directory: TempDir,
     pub(super) repo: Repository,
 }
@@ -52,15 +44,8 @@ impl Fixture {
     }
 
     /// A path beside the repository.
-    #[cfg(test)]
-    pub(super) fn outside(&self, name: &str) -> PathBuf {
+    pub fn outside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
-    }
-
-    /// The directory that a server serves: the repository is `notes` in it.
-    #[cfg(test)]
-    pub(super) fn served(&self) -> PathBuf {
-        self.outside("served")
     }
 
     pub fn write(&self, path: &str, content: &str) {
@@ -95,20 +80,6 @@ impl Fixture {
             .unwrap()
     }
 
-    /// A commit that no ref leads to, with one file.
-    #[cfg(test)]
-    pub(super) fn stray_commit(&self, content: &str, parent: Oid) -> Oid {
-        let blob = self.repo.blob(content.as_bytes()).unwrap();
-        let mut tree = self.repo.treebuilder(None).unwrap();
-        tree.insert("stray", blob, 0o100_644).unwrap();
-        let tree = self.repo.find_tree(tree.write().unwrap()).unwrap();
-        let me = Signature::now("test", "test@example.org").unwrap();
-        let parent = self.repo.find_commit(parent).unwrap();
-        self.repo
-            .commit(None, &me, &me, "a stray", &tree, &[&parent])
-            .unwrap()
-    }
-
     pub(super) fn reference(&self, name: &str, target: Oid) {
         self.repo.reference(name, target, true, "").unwrap();
     }
@@ -123,34 +94,5 @@ impl Fixture {
         self.repo
             .tag(name, &object, &me, "a version", false)
             .unwrap();
-    }
-
-    /// What changes when someone touches the index.
-    #[cfg(test)]
-    pub(super) fn index_state(&self) -> (Vec<u8>, SystemTime) {
-        let index = self.path().join(".git/index");
-        (
-            crate::host_file::bytes(&index).unwrap(),
-            fs::metadata(&index).unwrap().modified().unwrap(),
-        )
-    }
-
-    /// Every file below the repository with its time and size.
-    #[cfg(test)]
-    pub(super) fn everything(&self) -> Vec<(PathBuf, SystemTime, u64)> {
-        let entries = walkdir::WalkDir::new(self.path())
-            .sort_by_file_name()
-            .into_iter()
-            .map(Result::unwrap);
-        entries
-            .map(|entry| {
-                let meta = entry.metadata().unwrap();
-                (
-                    entry.path().to_owned(),
-                    meta.modified().unwrap(),
-                    meta.len(),
-                )
-            })
-            .collect()
     }
 }

@@ -115,6 +115,13 @@ impl Project {
         self.locations.get(path)
     }
 
+    /// Returns whether a value stands as it is in what the operator laid over the recipe.
+    #[must_use]
+    pub fn is_overlaid(&self, path: &str) -> bool {
+        self.exact_location(path)
+            .is_some_and(Location::is_of_overlay)
+    }
+
     /// Returns the names of the variables that the files refer to, sorted.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(String::as_str)

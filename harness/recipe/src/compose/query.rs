@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::model::Service;
+use super::model::{Network, Service};
 use super::{Location, Project};
 use crate::compose::yaml::join;
 use crate::traefik::{Enabled, Group, Labels, Protocol};
@@ -47,6 +47,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// Returns how many bytes the engine allows.
     fn limit(self) -> usize {
         match self {
             Self::Service | Self::Network => SERVICE_NAME_LIMIT,
@@ -75,8 +76,6 @@ pub struct NameProblem {
     pub key: String,
     /// The full name.
     pub name: String,
-    /// How many bytes the engine allows.
-    pub limit: usize,
     /// Where the object is declared.
     pub place: Option<Location>,
 }
@@ -98,7 +97,8 @@ impl NameProblem {
     #[must_use]
     pub fn would_fit(&self, stack: &str, length: usize) -> bool {
         let rest = self.name.strip_prefix(stack);
-        self.kind.takes(&self.name) && rest.is_some_and(|rest| rest.len() + length <= self.limit)
+        self.kind.takes(&self.name)
+            && rest.is_some_and(|rest| rest.len() + length <= self.kind.limit())
     }
 }
 
@@ -112,7 +112,7 @@ impl fmt::Display for NameProblem {
             ObjectKind::Secret => "secret",
             ObjectKind::Config => "config",
         };
-        let (name, limit) = (&self.name, self.limit);
+        let (name, limit) = (&self.name, self.kind.limit());
         if !self.kind.takes(name) {
             let dots = match self.kind {
                 ObjectKind::Service | ObjectKind::Network => "",
@@ -249,16 +249,20 @@ impl Project {
         })
     }
 
+    /// Returns the networks that a service is on: Docker makes these, and no other.
+    pub fn used_networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.iter().filter(|network| {
+            let mut services = self.services.iter();
+            services.any(|service| service.networks.contains(&network.key))
+        })
+    }
+
     /// Returns the names of services, networks, secrets and configs that the engine refuses.
     #[must_use]
     pub fn object_name_problems(&self, stack: &str) -> Vec<NameProblem> {
         let services = self.services.iter();
         let services = services.map(|s| (ObjectKind::Service, &s.name, s.full_name(stack), true));
-        // Docker makes the networks that a service is on, and no other.
-        let made = self.networks.iter().filter(|network| {
-            let mut services = self.services.iter();
-            !network.external && services.any(|service| service.networks.contains(&network.key))
-        });
+        let made = self.used_networks().filter(|network| !network.external);
         let networks = made.map(|n| (ObjectKind::Network, &n.key, n.full_name(stack), true));
         let secrets = self.secrets.iter();
         let secrets =
@@ -279,7 +283,6 @@ impl Project {
                     kind,
                     key: key.clone(),
                     name,
-                    limit: kind.limit(),
                     place: None,
                 };
                 problem.place = self.location(&problem.path()).cloned();

@@ -163,11 +163,16 @@ impl Resolved {
 /// Docker's, and others are breaks of lines, of which it makes a space.
 #[must_use]
 pub fn as_yaml(document: &Value) -> String {
-    let json = document.to_string();
+    let odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}');
+    escaped(&document.to_string(), odd)
+}
+
+/// Returns JSON of the same meaning without what is `odd`: characters up to U+FFFF, which are valid in texts only.
+#[must_use]
+pub fn escaped(json: &str, odd: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        let odd = matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}');
-        if odd {
+        if odd(c) {
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             out.push(c);

@@ -8,7 +8,6 @@ use super::raw;
 use super::rules::SIZE;
 use super::{Case, Terms};
 use crate::compose::resolve::{Resolved, is_older};
-use crate::release::COPY_PREFIX;
 use crate::trust::grant::Ceilings;
 use crate::trust::{Level, size};
 use ground::pins::ImageCheck;
@@ -249,10 +248,7 @@ fn operators(resolved: &Resolved) -> std::collections::BTreeSet<String> {
     names
         .filter(|name| !name.contains('.'))
         .flat_map(|name| KEYS.map(|key| format!("services.{name}.{key}")))
-        .filter(|path| {
-            let place = resolved.project.exact_location(path);
-            place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
-        })
+        .filter(|path| resolved.project.is_overlaid(path))
         .collect()
 }
 

@@ -10,7 +10,6 @@ use super::rules::{
 };
 use super::{Case, route, scalar};
 use crate::compose::resolve::Resolved;
-use crate::release::COPY_PREFIX;
 use crate::traefik::{self, Group, Key, Protocol, is_own};
 use crate::trust::{Grant, Level};
 
@@ -184,10 +183,8 @@ pub(super) fn leave_out(resolved: &mut Resolved, level: &Level) {
     };
     let mut note =
         |pointer: String, path: &str, shown: String, labels: Option<&Value>, plain: bool| {
-            let theirs = |label: &str| {
-                let place = resolved.project.exact_location(&format!("{path}.{label}"));
-                plain && place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
-            };
+            let theirs =
+                |label: &str| plain && resolved.project.is_overlaid(&format!("{path}.{label}"));
             let left_out = pairs(labels).into_iter().map(|(label, _)| label);
             let left_out = left_out.filter(|label| !is_deployed(label, level) && !theirs(label));
             let left_out: Vec<String> = left_out.collect();

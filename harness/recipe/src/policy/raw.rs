@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::service::capability;
 use crate::compose::resolve::Resolved;
-use crate::release::COPY_PREFIX;
 use crate::trust::Level;
 
 /// The capability with which a process writes frames of its own. All containers of a host that reach anything share the
@@ -16,30 +15,25 @@ pub(super) const RAW: &str = "NET_RAW";
 
 /// Returns the services that may have [`RAW`], because the operator says so: in a grant or in the overlay.
 pub(super) fn with(resolved: &Resolved, level: &Level) -> BTreeSet<String> {
-    let all = |name: &str| matches!(name, RAW | "ALL");
+    let gives = |name: &str| matches!(name, RAW | "ALL");
     let granted = match level {
-        Level::Granted(grant) => grant.capabilities.iter().any(|name| all(name)),
+        Level::Granted(grant) => grant.capabilities.iter().any(|name| gives(name)),
         Level::Stranger | Level::ByHand => false,
     };
-    let adds = |name: &str, service: &Value| {
+    let is_added = |name: &str, service: &Value| {
         let added = service.get("cap_add").and_then(Value::as_array);
-        added
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .any(|(index, item)| {
-                let path = format!("services.{name}.cap_add[{index}]");
-                let place = resolved.project.exact_location(&path);
-                all(&capability(item.as_str().unwrap_or_default()))
-                    && place.is_some_and(|place| place.file.starts_with(COPY_PREFIX))
-            })
+        let mut added = added.into_iter().flatten().enumerate();
+        added.any(|(index, item)| {
+            gives(&capability(item.as_str().unwrap_or_default()))
+                && (resolved.project).is_overlaid(&format!("services.{name}.cap_add[{index}]"))
+        })
     };
     let services = resolved
         .document()
         .get("services")
         .and_then(Value::as_object);
     let services = services.into_iter().flatten();
-    let services = services.filter(|(name, service)| granted || adds(name, service));
+    let services = services.filter(|(name, service)| granted || is_added(name, service));
     services.map(|(name, _)| name.clone()).collect()
 }
 
@@ -55,11 +49,13 @@ pub(super) fn take(service: &mut Value) -> bool {
     let Some(dropped) = dropped.as_array_mut() else {
         return false;
     };
-    let mut names = dropped.iter().filter_map(Value::as_str).map(capability);
-    if names.any(|name| matches!(&*name, RAW | "ALL")) {
+    let is_gone = |item: &Value| {
+        let name = item.as_str().map(capability);
+        matches!(name.as_deref(), Some(RAW | "ALL"))
+    };
+    if dropped.iter().any(is_gone) {
         return false;
     }
-    drop(names);
     dropped.push(RAW.into());
     true
 }

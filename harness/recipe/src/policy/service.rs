@@ -10,8 +10,8 @@ use super::{Case, scalar};
 use crate::trust::Level;
 use crate::trust::grant::Key;
 
-/// What Docker gives every container, but [`RAW`](super::raw::RAW); the Pod Security "baseline" has the same list, with it. Adding one of
-/// them gives back at most what `cap_drop` took.
+/// What Docker gives every container except [`RAW`](super::raw::RAW). The Pod Security "baseline" has the same list, and
+/// `NET_RAW` in it. Adding one of them gives back at most what `cap_drop` took.
 const DOCKERS_OWN: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",

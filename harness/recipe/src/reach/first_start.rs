@@ -4,7 +4,7 @@
 //! run, which installs the version before and upgrades it, never sees that a new app of the head would be given a server
 //! without its database, or none that starts.
 
-use super::{FIRST_START, tells_of};
+use super::{FIRST_START, tells_of, variables_of};
 use crate::compose::Project;
 use crate::compose::model::Service;
 use crate::database::{Kind, kind_of_image};
@@ -150,13 +150,9 @@ pub(super) fn lost(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
             {
                 continue;
             }
-            let path = match now.environment.is_empty() {
-                true => format!("services.{}", now.name),
-                false => format!("services.{}.environment", now.name),
-            };
             faults.push(Fault {
                 rule: FIRST_START,
-                path,
+                path: variables_of(now),
                 message: format!(
                     "`{variable}` of service `{}` is gone, which the version before has: {kind} takes it at its first start alone, so an app that is upgraded goes on, and a new one lacks it. Put it back, or name `{variable}` in backticks in `release/next` if new apps need none",
                     now.name,

@@ -1,11 +1,11 @@
 //! Variables that a service had and has not now.
 //!
-//! Whether a program misses one nobody can tell from the text: many have a default, some are read by a new app alone, and
-//! one of an address is missed only by those who follow a link. So it is said, and nothing is red for it.
+//! The text does not say whether a program needs one: many have a default, some are read by a new app alone, and a wrong
+//! address shows only in the links that are made of it. So this is a warning, and nothing is red for it.
 
 use std::collections::BTreeMap;
 
-use super::{DROPPED, first_start, tells_of};
+use super::{DROPPED, first_start, tells_of, variables_of};
 use crate::compose::Project;
 use crate::compose::query::MAIN_SERVICE;
 use crate::traefik::faults::Fault;
@@ -55,10 +55,7 @@ pub fn dropped(
         }
         faults.push(Fault {
             rule: DROPPED,
-            path: match now.environment.is_empty() {
-                true => format!("services.{}", now.name),
-                false => format!("services.{}.environment", now.name),
-            },
+            path: variables_of(now),
             message: format!(
                 "service `{}` has no {} any more, which the version before gives it: a new app may need it though one that is upgraded goes on. Put it back, or name it in backticks in `release/next`",
                 now.name,

@@ -130,7 +130,7 @@ fn mounts(service: &Service) -> impl Iterator<Item = (&str, &str)> {
     service.volumes.iter().filter_map(|mount| {
         let is_volume = mount.kind == MountKind::Volume;
         let source = mount.source.as_deref().filter(|_| is_volume)?;
-        Some((source, mount.target.trim_end_matches('/')))
+        Some((source, mount.target.as_str()))
     })
 }
 

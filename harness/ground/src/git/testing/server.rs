@@ -1,14 +1,67 @@
-//! A git server on the loopback.
+//! For the tests of this module: a git server on the loopback, and what it serves.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use git2::{Oid, Signature};
+
+use super::Fixture;
+
+/// What only the tests of this module ask of a repository.
+impl Fixture {
+    /// The directory that a server serves: the repository is `notes` in it.
+    pub(in super::super) fn served(&self) -> PathBuf {
+        self.outside("served")
+    }
+
+    /// A commit that no ref leads to, with one file.
+    pub(in super::super) fn stray_commit(&self, content: &str, parent: Oid) -> Oid {
+        let blob = self.repo.blob(content.as_bytes()).unwrap();
+        let mut tree = self.repo.treebuilder(None).unwrap();
+        tree.insert("stray", blob, 0o100_644).unwrap();
+        let tree = self.repo.find_tree(tree.write().unwrap()).unwrap();
+        let me = Signature::now("test", "test@example.org").unwrap();
+        let parent = self.repo.find_commit(parent).unwrap();
+        self.repo
+            .commit(None, &me, &me, "a stray", &tree, &[&parent])
+            .unwrap()
+    }
+
+    /// What changes when someone touches the index.
+    pub(in super::super) fn index_state(&self) -> (Vec<u8>, SystemTime) {
+        let index = self.path().join(".git/index");
+        (
+            crate::host_file::bytes(&index).unwrap(),
+            fs::metadata(&index).unwrap().modified().unwrap(),
+        )
+    }
+
+    /// Every file below the repository with its time and size.
+    pub(in super::super) fn everything(&self) -> Vec<(PathBuf, SystemTime, u64)> {
+        let entries = walkdir::WalkDir::new(self.path())
+            .sort_by_file_name()
+            .into_iter()
+            .map(Result::unwrap);
+        entries
+            .map(|entry| {
+                let meta = entry.metadata().unwrap();
+                (
+                    entry.path().to_owned(),
+                    meta.modified().unwrap(),
+                    meta.len(),
+                )
+            })
+            .collect()
+    }
+}
 
 /// How the server behaves besides serving.
 #[derive(Default, Clone)]
