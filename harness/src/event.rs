@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use engine::process::Usage;
 use ground::finding::Finding;
+use ground::git::commit::CommitId;
 use ground::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
@@ -99,8 +100,8 @@ pub enum Event {
         /// The lines, oldest first.
         lines: Vec<String>,
     },
-    /// The recipe was fetched; this commit is under test, 40 hex digits.
-    HeadFetched(String),
+    /// The recipe was fetched; this commit is under test.
+    HeadFetched(CommitId),
     /// Teardown began; from here on signals are only noted.
     TeardownStarted {
         /// Why the run ends: `finished`, `SIGTERM received (cancel / parent death)`, …
@@ -156,10 +157,11 @@ pub struct RunStarted {
 }
 
 /// The facts known once the plan is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(Default))]
 pub struct Planned {
-    /// The commit under test, 40 hex digits.
-    pub head_commit: String,
+    /// The commit under test.
+    pub head_commit: CommitId,
     /// Its version label, if it has one; `+U` is appended for a work tree with uncommitted changes.
     pub head_version: Option<String>,
     /// The version that the upgrade starts from.

@@ -424,6 +424,7 @@ mod tests {
     use super::*;
     use canonical::SnapshotRef;
     use engine::swarm::testing::late;
+    use ground::git::commit::CommitId;
 
     #[tokio::test(flavor = "current_thread")]
     async fn an_unfinished_warm_app_of_another_zone_is_left_to_its_janitor() {
@@ -434,7 +435,8 @@ mod tests {
         let place = Place::of(&host, &recipe);
         let record = |domain: &str| {
             // It is `making`.
-            let canonical = Canonical::new(&recipe, "0.1.0+1", "abc", domain, "default");
+            let canonical =
+                Canonical::new(&recipe, "0.1.0+1", CommitId::sample('a'), domain, "default");
             place.write(&canonical).unwrap();
         };
         let ours: Zone = "ci.ours".parse().unwrap();
@@ -472,7 +474,13 @@ mod tests {
         let (recipe, zone): (RecipeName, Zone) = ("notes".parse().unwrap(), "z".parse().unwrap());
         let domain = Domain::warm(&recipe, &zone).unwrap();
         let place = Place::of(&host, &recipe);
-        let canonical = Canonical::new(&recipe, "0.1.0+1", "abc", domain.as_str(), "default");
+        let canonical = Canonical::new(
+            &recipe,
+            "0.1.0+1",
+            CommitId::sample('a'),
+            domain.as_str(),
+            "default",
+        );
         place.write(&canonical).unwrap();
         let run = "7".parse().unwrap();
         let recover = async |dry_run| recover(&engine, &host, &zone, &recipe, &run, dry_run).await;
@@ -500,8 +508,13 @@ mod tests {
             let run = "7".parse().unwrap();
             let lock = DomainLock::acquire(&host, &domain, &run).await.unwrap();
             let app = WarmApp::new(&engine, &host, &recipe, Rc::new(lock));
-            let mut canonical =
-                Canonical::new(&recipe, "0.1.0+1", "abc", domain.as_str(), "default");
+            let mut canonical = Canonical::new(
+                &recipe,
+                "0.1.0+1",
+                CommitId::sample('a'),
+                domain.as_str(),
+                "default",
+            );
             canonical.status = Status::Busy;
             app.place.make().unwrap();
             canonical.snapshot = Some(SnapshotRef {

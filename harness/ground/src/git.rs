@@ -6,6 +6,7 @@
 //! one that this module made itself.
 
 pub mod checkout;
+pub mod commit;
 pub mod content;
 pub mod fetch;
 pub mod files;

@@ -30,6 +30,7 @@ use crate::compose::ComposeError;
 use crate::env::EnvError;
 use crate::policy;
 pub use finding::{Finding, Lint, Severity, Skipped};
+use ground::git::commit::CommitId;
 use ground::git::{GitError, checkout, snapshot, worktree};
 use ground::outcome::Status;
 use ground::source_tree::SourceFileError;
@@ -58,8 +59,8 @@ pub struct Subject<'a> {
 pub struct Repository<'a> {
     /// Where it is.
     pub path: &'a Path,
-    /// The commit of the tree, 40 hex digits.
-    pub commit: &'a str,
+    /// The commit of the tree.
+    pub commit: CommitId,
     /// Whether the tree has uncommitted changes over that commit.
     pub dirty: bool,
 }
@@ -193,7 +194,7 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
             true => checkout::commit_of(path, "HEAD").ok(),
             false => None,
         };
-        let repository = match &commit {
+        let repository = match commit {
             Some(commit) => Some(Repository {
                 path,
                 commit,
@@ -211,12 +212,12 @@ pub fn lint(path: &Path, reference: Option<&str>) -> Result<Lint, LintError> {
     let commit = checkout::commit_of(path, reference)?;
     let unpacked = tempfile::tempdir().map_err(|source| LintError::Unpack { source })?;
     let root = unpacked.path().join("recipe");
-    snapshot::export(path, &commit, &root)?;
+    snapshot::export(path, commit, &root)?;
     check(&Subject {
         root: &root,
         repository: Some(Repository {
             path,
-            commit: &commit,
+            commit,
             dirty: false,
         }),
         stack: NOMINAL_STACK,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::compose::{COPY_PREFIX, ComposeError, Project, compose_files};
 use super::env::{EnvError, EnvFile, abra_sh};
+use ground::git::commit::CommitId;
 use ground::name::{Domain, RecipeName};
 use ground::source_tree::{SourceFileError, SourceTree};
 
@@ -31,8 +32,8 @@ const RUNS_OWN: [&str; 4] = ["DOMAIN", "STACK_NAME", "TYPE", "LETS_ENCRYPT_ENV"]
 pub struct Release {
     /// Its work tree, which does not move while the run lasts.
     pub root: PathBuf,
-    /// Its commit, 40 hex digits.
-    pub commit: String,
+    /// Its commit.
+    pub commit: CommitId,
     /// Whether the work tree has uncommitted changes over that commit.
     pub dirty: bool,
     /// The app's environment as it would be for a new app of this version.
@@ -68,8 +69,8 @@ pub struct Additions {
 pub struct Tree {
     /// The directory.
     pub root: PathBuf,
-    /// The commit, 40 hex digits.
-    pub commit: String,
+    /// The commit.
+    pub commit: CommitId,
     /// Whether there are uncommitted changes.
     pub dirty: bool,
 }
@@ -166,7 +167,7 @@ impl Release {
         }));
         Ok(Self {
             root: tree.root.clone(),
-            commit: tree.commit.clone(),
+            commit: tree.commit,
             dirty: tree.dirty,
             env,
             vars,
@@ -187,17 +188,17 @@ impl Release {
     #[must_use]
     pub fn is_chaos_version(&self, label: &str) -> bool {
         let digits = label.split('+').next().unwrap_or_default();
-        digits.len() >= 7 && self.commit.starts_with(digits)
+        self.commit.begins_with(digits)
     }
 
     /// Returns what identifies the commit in labels: eight digits, with `+U` for uncommitted changes.
     #[must_use]
     pub fn chaos_version(&self) -> String {
-        let short = self.commit.get(..8).unwrap_or(&self.commit);
+        let short = self.commit.short();
         if self.dirty {
             format!("{short}+U")
         } else {
-            short.to_owned()
+            short
         }
     }
 }

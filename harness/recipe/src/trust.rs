@@ -14,6 +14,7 @@ pub(crate) mod size;
 use serde::{Deserialize, Serialize};
 
 pub use grant::Grant;
+use ground::git::commit::CommitId;
 use ground::name::RecipeName;
 pub use key::SourceKey;
 pub use read::Grants;
@@ -25,8 +26,8 @@ pub struct Subject<'a> {
     pub recipe: &'a RecipeName,
     /// Its source.
     pub key: &'a SourceKey,
-    /// The full id of the commit.
-    pub commit: &'a str,
+    /// The commit.
+    pub commit: CommitId,
     /// Whether something that is not committed lies over it.
     pub dirty: bool,
     /// The branches of the source that the ref names, and whose tip the commit is.
@@ -66,7 +67,7 @@ pub fn decide(
     }
     if let Some(grant) = grant {
         let file = grants.file_in_words();
-        if grant.commits.iter().any(|commit| commit == of.commit) {
+        if grant.commits.contains(&of.commit.to_string()) {
             return granted(grant.clone(), format!("{file} grants its commit"));
         }
         if let Some(branch) = of.branches.iter().find(|one| grant.branches.contains(one)) {

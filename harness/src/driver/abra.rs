@@ -15,6 +15,7 @@ use engine::lock::DomainLock;
 use engine::made::Made;
 use engine::swarm::object::{Belongings, Kind};
 use engine::swarm::service::{StackState, UpdateState};
+use ground::git::commit::CommitId;
 use ground::git::{GitError, checkout, snapshot, tags};
 use ground::host_file;
 use ground::name::{RecipeName, StackName};
@@ -440,7 +441,7 @@ impl AbraDriver {
 
     /// Makes abra's checkout exactly what `release` is: the head with everything uncommitted, or a commit.
     async fn place(&self, release: &Release) -> Result<(), DriverError> {
-        let commit = (release.root != self.repository).then(|| release.commit.clone());
+        let commit = (release.root != self.repository).then_some(release.commit);
         place(&self.abra.dir, &self.recipe, &self.repository, commit).await
     }
 
@@ -487,7 +488,7 @@ pub(super) async fn place(
     dir: &Path,
     recipe: &RecipeName,
     repository: &Path,
-    commit: Option<String>,
+    commit: Option<CommitId>,
 ) -> Result<(), DriverError> {
     let copy = dir.join("recipes").join(recipe.as_str());
     let repository = repository.to_owned();
@@ -500,7 +501,7 @@ pub(super) async fn place(
         }
         snapshot::copy_tree(&repository, &copy)?;
         if let Some(commit) = commit {
-            checkout::checkout(&copy, &commit)?;
+            checkout::checkout(&copy, &commit.to_string())?;
         }
         Ok(())
     };
@@ -551,10 +552,10 @@ fn check_version(
             .map_or("", String::as_str)
     };
     let (name, wanted, holds) = match version {
-        Some(version) => ("version", version, label("version") == version),
+        Some(version) => ("version", version.to_owned(), label("version") == version),
         None => (
             "chaos-version",
-            release.commit.get(..8).unwrap_or_default(),
+            release.commit.short(),
             release.is_chaos_version(label("chaos-version")),
         ),
     };

@@ -346,7 +346,7 @@ mod tests {
         }
         let tree = Tree {
             root: dir.path().to_owned(),
-            commit: "0123456789".repeat(4),
+            commit: "0123456789".repeat(4).parse().unwrap(),
             dirty: true,
         };
         let recipe: RecipeName = "x".parse().unwrap();

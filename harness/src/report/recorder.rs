@@ -128,7 +128,7 @@ impl Results {
                 return false;
             }
             Event::HeadFetched(commit) => {
-                self.head_commit = Some(commit.clone());
+                self.head_commit = Some(*commit);
                 return false;
             }
             Event::DeployCounted(count) => {
@@ -168,7 +168,7 @@ impl Results {
     }
 
     fn plan(&mut self, planned: &Planned) {
-        self.head_commit = Some(planned.head_commit.clone());
+        self.head_commit = Some(planned.head_commit);
         self.head_version.clone_from(&planned.head_version);
         self.base_version.clone_from(&planned.base_version);
         self.base_kind.clone_from(&planned.base_kind);
@@ -219,7 +219,7 @@ mod tests {
 
     fn planned() -> Event {
         Event::Planned(Box::new(Planned {
-            head_commit: "1a2b3c4d".repeat(5),
+            head_commit: "1a2b3c4d".repeat(5).parse().unwrap(),
             driver: "stack".to_owned(),
             stages: vec![Stage::Install, Stage::Custom],
             ..Planned::default()

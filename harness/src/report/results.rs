@@ -12,6 +12,7 @@ use super::level::Rungs;
 use super::redact::Redactor;
 use engine::process::Usage;
 use ground::finding::Finding;
+use ground::git::commit::CommitId;
 use ground::outcome::{
     DependencyOutcome, Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict,
 };
@@ -49,7 +50,7 @@ pub struct Results {
     #[serde(default)]
     pub trust: Option<TrustView>,
     /// The commit under test; null until the plan is made.
-    pub head_commit: Option<String>,
+    pub head_commit: Option<CommitId>,
     /// Its version label, `+U` appended for uncommitted changes; null when it has none.
     pub head_version: Option<String>,
     /// The version that the upgrade started from; null when there was none.

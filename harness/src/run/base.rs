@@ -2,6 +2,7 @@
 
 pub(super) mod choice;
 
+use ground::git::commit::CommitId;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -80,7 +81,7 @@ pub(super) struct Chosen {
     /// Its tag; of a commit without one `default branch (1a2b3c4d)`.
     pub(super) version: String,
     /// Its commit.
-    pub(super) commit: String,
+    pub(super) commit: CommitId,
     /// How it was chosen.
     pub(super) kind: BaseKind,
 }

@@ -34,14 +34,14 @@ pub(super) async fn fetch(context: &Context<'_>) -> Result<Fetched, RunError> {
     let (checkout, traits, chosen) =
         futures_util::join!(fetch, host_traits(context), choose(context));
     let checkout = checkout?;
-    let head = checkout.tree.commit.clone();
+    let head = checkout.tree.commit;
     context.events.emit(&Event::HeadFetched(head));
     context
         .events
         .emit(&Event::Trusted(Box::new((&checkout.trust).into())));
     let chosen = chosen?.for_source(context.settings.driver, &checkout.trust);
     let chosen = chosen.map_err(|error| {
-        let commit = Some(checkout.tree.commit.as_str());
+        let commit = Some(checkout.tree.commit);
         let grant = checkout.trust.how_to_grant(commit, &["driver: abra"]);
         RunError::Usage {
             error: error.into(),

@@ -2,6 +2,7 @@
 
 use crate::driver::Chosen;
 use crate::driver::stack::HostTraits;
+use ground::git::commit::CommitId;
 use recipe::release::Tree;
 use recipe::trust::Trust;
 
@@ -25,11 +26,11 @@ pub(super) struct Checkout {
     /// The head's tree, which does not move any more.
     pub tree: Tree,
     /// The names of all tags with their commits.
-    pub tags: Vec<(String, String)>,
+    pub tags: Vec<(String, CommitId)>,
     /// Whether its history is cut off, so that tags may be missing, too.
     pub shallow: bool,
     /// The commit of the source's default branch, if it has one.
-    pub tip: Option<String>,
+    pub tip: Option<CommitId>,
     /// Remarks about the fetch, for the report.
     pub remarks: Vec<String>,
     /// How far the source is trusted at this commit.

@@ -85,7 +85,7 @@ pub(super) fn holds_the_base(
     checkout: &Checkout,
     chosen: &Chosen,
 ) -> Result<(), RunError> {
-    match CommitFiles::open(&checkout.tree.root, &chosen.commit) {
+    match CommitFiles::open(&checkout.tree.root, chosen.commit) {
         Err(GitError::Content(ContentError::Missing { path, .. })) => Err(RunError::Usage {
             error: format!(
                 "`{}` is a partial clone: it lacks the content of `{path}` in {}, the base of the upgrade",

@@ -15,14 +15,14 @@ use recipe::lint::{self, Lint, LintError};
 /// # Errors
 /// [`RunError::Usage`] for a file that is there and is none that a recipe may have.
 pub(super) async fn found(context: &Context<'_>, plan: &Plan) -> Result<Lint, RunError> {
-    let (root, commit) = (plan.head.root.clone(), plan.head.commit.clone());
+    let (root, commit) = (plan.head.root.clone(), plan.head.commit);
     let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());
     let check = move || {
         Ok(lint::check(&lint::Subject {
             root: &root,
             repository: Some(lint::Repository {
                 path: &root,
-                commit: &commit,
+                commit,
                 dirty,
             }),
             stack: stack.as_str(),
@@ -37,7 +37,7 @@ pub(super) async fn found(context: &Context<'_>, plan: &Plan) -> Result<Lint, Ru
                 error: error.into(),
                 hints,
             };
-            let commit = &plan.head.commit;
+            let commit = plan.head.commit;
             return Err(refusal::of(context, wrong, &plan.trust, commit));
         }
         Ok::<_, RunError>(checked.unwrap_or_else(|error| {

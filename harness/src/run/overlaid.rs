@@ -166,7 +166,7 @@ pub(super) fn lay(
     }
     let tree = Tree {
         root: base.release.root.clone(),
-        commit: base.release.commit.clone(),
+        commit: base.release.commit,
         dirty: false,
     };
     // It was read with a new app's env file, or with the one that the app has.

@@ -17,6 +17,7 @@ use crate::overlay::{self, Found, Places};
 use crate::suite::Suite;
 use engine::dirs::RunDirs;
 use ground::error::chain;
+use ground::git::commit::CommitId;
 use ground::git::{checkout, fetch, snapshot, tags, worktree};
 use ground::outcome::Stage;
 use recipe::backup::BackupPlan;
@@ -129,9 +130,9 @@ pub(super) fn fetch(settings: &Settings, dirs: &RunDirs) -> Result<Checkout, Run
 
 /// Returns the tip of the branch that the head would be merged into, if there is one to which the head is
 /// something new: from a tip that has the head in its history it would be a downgrade.
-fn tip_of(head: &Tree) -> Result<Option<String>, RunError> {
+fn tip_of(head: &Tree) -> Result<Option<CommitId>, RunError> {
     let is_merged =
-        |tip: &checkout::Tip| checkout::is_ancestor(&head.root, &head.commit, &tip.commit);
+        |tip: &checkout::Tip| checkout::is_ancestor(&head.root, head.commit, tip.commit);
     let tip = checkout::target_branch_tip(&head.root).map_err(RunError::infra)?;
     match tip {
         Some(tip) if is_merged(&tip).map_err(RunError::infra)? => Ok(None),
@@ -325,11 +326,11 @@ fn read_base(
     (additions, upgrade_env): (&Additions, BTreeMap<String, String>),
 ) -> Result<Base, String> {
     let root = dirs.root.join("base").join(settings.recipe.as_str());
-    snapshot::export(&checkout.tree.root, &chosen.commit, &root)
+    snapshot::export(&checkout.tree.root, chosen.commit, &root)
         .map_err(|error| error.to_string())?;
     let tree = Tree {
         root,
-        commit: chosen.commit.clone(),
+        commit: chosen.commit,
         dirty: false,
     };
     let release = match subject {
@@ -365,7 +366,7 @@ fn read_base(
         release,
         upgraded,
         upgrade_env: more.env,
-        trust: trusted::of_base(settings, checkout, &chosen.commit, is_tag),
+        trust: trusted::of_base(settings, checkout, chosen.commit, is_tag),
     })
 }
 

@@ -13,6 +13,7 @@ use super::settings::{Lane, Settings};
 use crate::driver::Chosen;
 use crate::event::{Event, Planned};
 use crate::tier;
+use ground::git::commit::CommitId;
 use ground::outcome::Stage;
 use recipe::backup::BackupPlan;
 use recipe::compose::resolve::escaped;
@@ -27,7 +28,7 @@ struct PlanView<'a> {
     /// How far its source is trusted.
     trust: TrustView,
     /// The commit under test.
-    head_commit: &'a str,
+    head_commit: CommitId,
     /// Whether uncommitted changes lie over it.
     uncommitted_changes: bool,
     /// Its version label.
@@ -141,7 +142,7 @@ pub(super) fn announce(
 ) {
     let settings = &context.settings;
     context.events.emit(&Event::Planned(Box::new(Planned {
-        head_commit: plan.head.commit.clone(),
+        head_commit: plan.head.commit,
         head_version: plan.shown_version(),
         base_version: plan.base.as_ref().map(|base| base.version.clone()),
         base_kind: plan.base.as_ref().map(|base| base.kind.name().to_owned()),
@@ -186,7 +187,7 @@ pub(super) fn view(
     let view = PlanView {
         recipe: settings.recipe.as_str(),
         trust: (&plan.trust).into(),
-        head_commit: &plan.head.commit,
+        head_commit: plan.head.commit,
         uncommitted_changes: plan.head.dirty,
         head_version: plan.shown_version(),
         base_version: plan.base.as_ref().map(|base| base.version.as_str()),

@@ -273,7 +273,7 @@ async fn plan_once(
     means: &Means,
 ) -> Result<Draft, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit.clone());
+    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit);
     let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
     let (read, head) = oneshot::channel();
     let plan = blocking(move || {
@@ -303,8 +303,8 @@ async fn plan_once(
     let planned = timed(&context.events, Phase::Plan, "", both)
         .await
         .map_err(|error| match error {
-            RunError::Refused { found, .. } => resolved::refused(context, (&trust, &commit), found),
-            error => refusal::of(context, error, &trust, &commit),
+            RunError::Refused { found, .. } => resolved::refused(context, (&trust, commit), found),
+            error => refusal::of(context, error, &trust, commit),
         })?;
     let (plan, said) = planned;
     for secret in &plan.secrets {

@@ -33,6 +33,7 @@ use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use engine::wait::Deadline;
 use ground::error::chain;
+use ground::git::commit::CommitId;
 use ground::name::Domain;
 use ground::outcome::{Phase, Stage, Status, TierOutcome};
 use prospect::{Head, Prospect, prospect};
@@ -195,7 +196,7 @@ impl<'a, 'p> Promoting<'a, 'p> {
     ) -> Result<Self, RunError> {
         let settings = &run.settings;
         let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
-        let commit = &candidate.fetched.checkout.tree.commit;
+        let commit = candidate.fetched.checkout.tree.commit;
         Ok(Self {
             canonical: Canonical::new(
                 &settings.recipe,
@@ -232,7 +233,7 @@ impl<'a, 'p> Promoting<'a, 'p> {
     }
 
     fn not_newer(&self, canonical: &Canonical) -> Option<String> {
-        let commit = &self.candidate.fetched.checkout.tree.commit;
+        let commit = self.candidate.fetched.checkout.tree.commit;
         not_newer(&self.candidate.version, canonical, commit)
     }
 
@@ -504,7 +505,7 @@ async fn before(
 }
 
 /// Returns why `version` does not replace `canonical`, if it does not.
-fn not_newer(version: &str, canonical: &Canonical, commit: &str) -> Option<String> {
+fn not_newer(version: &str, canonical: &Canonical, commit: CommitId) -> Option<String> {
     if canonical.commit == commit && canonical.version == version {
         return Some(format!("{version} is the canonical already"));
     }

@@ -322,7 +322,7 @@ fn unfit(
             canonical.domain, canonical.server, settings.server
         ));
     }
-    match choice::last_green(version, &canonical.commit, checkout, None) {
+    match choice::last_green(version, canonical.commit, checkout, None) {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!("the canonical {version} is the head itself")),
         Err(remark) => Some(remark),

@@ -11,6 +11,7 @@ use crate::driver::opinion::RefusedByDocker;
 use crate::overlay::OverlayError;
 use crate::suite::SuiteError;
 use ground::error::chain;
+use ground::git::commit::CommitId;
 use ground::outcome::Verdict;
 use ground::source_tree::SourceFileError;
 use recipe::compose::query::NameProblem;
@@ -32,7 +33,12 @@ const SAMPLE: &str = "R008";
 
 /// Returns `error` as a refusal where it is the recipe's text that is wrong; any other stays as it is. `trust` is the
 /// source's, at `commit`.
-pub(super) fn of(context: &Context<'_>, error: RunError, trust: &Trust, commit: &str) -> RunError {
+pub(super) fn of(
+    context: &Context<'_>,
+    error: RunError,
+    trust: &Trust,
+    commit: CommitId,
+) -> RunError {
     let RunError::Usage { error, hints } = error else {
         return error;
     };
@@ -49,7 +55,7 @@ pub(super) fn refused(
     context: &Context<'_>,
     found: Vec<Violation>,
     hints: Vec<String>,
-    (trust, commit): (&Trust, &str),
+    (trust, commit): (&Trust, CommitId),
 ) -> RunError {
     let settings = &context.settings;
     let view = settings.dry_run.then(|| {

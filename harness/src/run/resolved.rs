@@ -1,6 +1,7 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
 use futures_util::future::OptionFuture;
+use ground::git::commit::CommitId;
 
 use super::context::Context;
 use super::dependencies::Dependency;
@@ -128,7 +129,7 @@ pub(super) fn judged(
             Ok(releases)
         }
         Err(RunError::Refused { found, .. }) => Err(refused(context, source_of(plan), found)),
-        Err(other) => Err(refusal::of(context, other, &plan.trust, &plan.head.commit)),
+        Err(other) => Err(refusal::of(context, other, &plan.trust, plan.head.commit)),
     }
 }
 
@@ -175,7 +176,7 @@ pub(super) async fn taken_by_docker(
         match opinion {
             Opinion::Takes => {}
             Opinion::Refuses(refused) => {
-                let commit = &plan.head.commit;
+                let commit = plan.head.commit;
                 let hints = vec![
                     "correct the file; `docker stack config` reads it the same way".to_owned(),
                 ];
@@ -191,14 +192,14 @@ pub(super) async fn taken_by_docker(
     Ok(())
 }
 
-fn source_of(plan: &Plan) -> (&Trust, &str) {
-    (&plan.trust, &plan.head.commit)
+fn source_of(plan: &Plan) -> (&Trust, CommitId) {
+    (&plan.trust, plan.head.commit)
 }
 
 /// Returns the refusal of a run of a source of this trust at a commit, with what would allow it.
 pub(super) fn refused(
     context: &Context<'_>,
-    source: (&Trust, &str),
+    source: (&Trust, CommitId),
     found: Vec<Violation>,
 ) -> RunError {
     let hints = ways_out(&found, source.0, source.1);
@@ -207,7 +208,7 @@ pub(super) fn refused(
 
 /// Returns what to do about what is refused, for people: what would allow it to the source of this trust at `commit`,
 /// and what the recipe can do instead.
-pub(super) fn ways_out(found: &[Violation], trust: &Trust, commit: &str) -> Vec<String> {
+pub(super) fn ways_out(found: &[Violation], trust: &Trust, commit: CommitId) -> Vec<String> {
     let grants = found.iter().filter(|found| found.refused);
     let grants: Vec<&str> = grants.filter_map(|found| found.grant.as_deref()).collect();
     let mut hints = Vec::new();

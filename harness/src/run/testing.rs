@@ -86,7 +86,7 @@ impl Scene {
         let key = SourceKey::of_url(url);
         let head = ground::git::checkout::commit_of(recipe.path(), "HEAD").unwrap();
         let grant = Grant {
-            commits: vec![head],
+            commits: vec![head.to_string()],
             ..grant
         };
         let trust = Trust {

@@ -3,6 +3,7 @@
 use super::fetched::Checkout;
 use crate::run::settings::{Origin, Settings};
 use ground::git::checkout;
+use ground::git::commit::CommitId;
 use ground::git::source::{RemoteUrl, Source};
 use recipe::release::Tree;
 use recipe::trust::{Level, SourceKey, Subject, Trust, decide};
@@ -21,7 +22,7 @@ pub(super) fn of_fetched(
     settings: &Settings,
     source: &Source,
     tree: &Tree,
-    tags: &[(String, String)],
+    tags: &[(String, CommitId)],
     branch: Option<&str>,
 ) -> Trust {
     let key = SourceKey::of(source);
@@ -38,7 +39,7 @@ pub(super) fn of_fetched(
     let named = Named {
         branches: &branches,
         is_default: branch.is_some()
-            && (reference.is_none() || tip(tree, None).as_ref() == Some(&tree.commit)),
+            && (reference.is_none() || tip(tree, None) == Some(tree.commit)),
         is_tag,
         chosen: false,
     };
@@ -58,7 +59,7 @@ pub(super) fn of_fetched(
 pub(super) fn of_staged(
     settings: &Settings,
     tree: &Tree,
-    tags: &[(String, String)],
+    tags: &[(String, CommitId)],
     chosen: bool,
 ) -> Trust {
     let origin = checkout::remote_url(&tree.root).ok().flatten();
@@ -81,10 +82,10 @@ pub(super) fn of_staged(
     }
     let grant = settings.grants.sources.get(&key);
     let mut branches = grant.map_or_else(Vec::new, |grant| grant.branches.clone());
-    branches.retain(|branch| tip(tree, Some(branch)).as_ref() == Some(&tree.commit));
+    branches.retain(|branch| tip(tree, Some(branch)) == Some(tree.commit));
     let named = Named {
         branches: &branches,
-        is_default: tip(tree, None).as_ref() == Some(&tree.commit),
+        is_default: tip(tree, None) == Some(tree.commit),
         is_tag: tags.iter().any(|(_, commit)| *commit == tree.commit),
         chosen,
     };
@@ -99,7 +100,11 @@ pub(super) fn of_staged(
 
 /// Returns the trust in a published version that the harness itself chose of a source that was fetched; `fetched` is
 /// the commit of its default branch.
-pub(in crate::run) fn of_version(settings: &Settings, checkout: &Checkout, fetched: &str) -> Trust {
+pub(in crate::run) fn of_version(
+    settings: &Settings,
+    checkout: &Checkout,
+    fetched: CommitId,
+) -> Trust {
     let tree = &checkout.tree;
     let Ok(Source::Forge { url, .. }) = settings.published.source(&settings.recipe) else {
         return checkout.trust.clone();
@@ -124,7 +129,7 @@ pub(in crate::run) fn of_version(settings: &Settings, checkout: &Checkout, fetch
 pub(in crate::run) fn of_base(
     settings: &Settings,
     checkout: &Checkout,
-    commit: &str,
+    commit: CommitId,
     is_tag: bool,
 ) -> Trust {
     let head = &checkout.trust;
@@ -133,7 +138,7 @@ pub(in crate::run) fn of_base(
     };
     let tree = Tree {
         root: checkout.tree.root.clone(),
-        commit: commit.to_owned(),
+        commit,
         dirty: false,
     };
     let staged;
@@ -150,10 +155,10 @@ pub(in crate::run) fn of_base(
         return Trust::stranger(&head.source, "it is on no forge");
     };
     let mut branches = grant.branches.clone();
-    branches.retain(|branch| tip(&tree, Some(branch)).as_deref() == Some(commit));
+    branches.retain(|branch| tip(&tree, Some(branch)) == Some(commit));
     let named = Named {
         branches: &branches,
-        is_default: tip(&tree, None).as_deref() == Some(commit),
+        is_default: tip(&tree, None) == Some(commit),
         is_tag,
         chosen: true,
     };
@@ -168,7 +173,7 @@ fn of_a_path(key: &SourceKey) -> Trust {
     )
 }
 
-fn is_tag(name: &str, tags: &[(String, String)], tree: &Tree) -> bool {
+fn is_tag(name: &str, tags: &[(String, CommitId)], tree: &Tree) -> bool {
     let name = name.strip_prefix("refs/").unwrap_or(name);
     let name = name.strip_prefix("tags/").unwrap_or(name);
     tags.iter()
@@ -176,14 +181,14 @@ fn is_tag(name: &str, tags: &[(String, String)], tree: &Tree) -> bool {
 }
 
 /// Returns the tip of a branch of the source; without a name, of its default one.
-fn tip(tree: &Tree, branch: Option<&str>) -> Option<String> {
+fn tip(tree: &Tree, branch: Option<&str>) -> Option<CommitId> {
     let name = format!("refs/remotes/origin/{}", branch.unwrap_or("HEAD"));
     checkout::commit_of(&tree.root, &name).ok()
 }
 
 /// Returns whether the tree's commit is in the history of `commit`. What cannot be read is not.
-fn is_in(tree: &Tree, commit: &str) -> bool {
-    checkout::is_ancestor(&tree.root, &tree.commit, commit).unwrap_or(false)
+fn is_in(tree: &Tree, commit: CommitId) -> bool {
+    checkout::is_ancestor(&tree.root, tree.commit, commit).unwrap_or(false)
 }
 
 fn weigh(
@@ -196,7 +201,7 @@ fn weigh(
     let of = Subject {
         recipe: &settings.recipe,
         key,
-        commit: &tree.commit,
+        commit: tree.commit,
         dirty: tree.dirty,
         branches: named.branches,
         is_default: named.is_default,
@@ -205,6 +210,6 @@ fn weigh(
         published,
     };
     decide(&settings.grants, of, |branch| {
-        tip(tree, branch).is_some_and(|tip| is_in(tree, &tip))
+        tip(tree, branch).is_some_and(|tip| is_in(tree, tip))
     })
 }

@@ -45,7 +45,7 @@ impl Kept {
             let Canonical {
                 version, commit, ..
             } = &kept.canonical;
-            (version.clone(), commit.clone(), kept.env.clone())
+            (version.clone(), *commit, kept.env.clone())
         };
         key(self) == key(other)
     }

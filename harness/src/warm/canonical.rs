@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::WarmError;
 use engine::dirs::HostDirs;
 use engine::record::{Durability, replace};
+use ground::git::commit::CommitId;
 use ground::host_file;
 use ground::name::RecipeName;
 
@@ -58,7 +59,7 @@ pub struct Canonical {
     /// The release that it is.
     pub version: String,
     /// The commit of that release's tag.
-    pub commit: String,
+    pub commit: CommitId,
     /// What is being done to it.
     pub status: Status,
     /// When the version was promoted, `YYYYMMDDTHHMMSSZ` in UTC.
@@ -77,7 +78,7 @@ impl Canonical {
     pub fn new(
         recipe: &RecipeName,
         version: &str,
-        commit: &str,
+        commit: CommitId,
         domain: &str,
         server: &str,
     ) -> Self {
@@ -85,7 +86,7 @@ impl Canonical {
             schema: SCHEMA,
             recipe: recipe.to_string(),
             version: version.to_owned(),
-            commit: commit.to_owned(),
+            commit,
             status: Status::Making,
             ts: jiff::Timestamp::now()
                 .strftime("%Y%m%dT%H%M%SZ")
@@ -294,7 +295,13 @@ mod tests {
                 dir: dir.to_owned(),
                 sha256: "00".to_owned(),
             }),
-            ..Canonical::new(&recipe, "0.1.0+1", "abc", "warm-notes.z", "default")
+            ..Canonical::new(
+                &recipe,
+                "0.1.0+1",
+                CommitId::sample('a'),
+                "warm-notes.z",
+                "default",
+            )
         }
     }
 

@@ -207,7 +207,7 @@ impl Renderer {
             }
         });
         let head = plan.head_version.as_deref().unwrap_or("without a version");
-        let commit: String = plan.head_commit.chars().take(8).collect();
+        let commit = plan.head_commit.short();
         let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
         let mut text = String::new();
         let mut entry = |label: &str, said: &str| {

@@ -1,11 +1,11 @@
 //! The work tree of a fetched repository: setting it to a commit, and reading what commits hold.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::build::CheckoutBuilder;
 use git2::{Oid, Repository};
 
+use super::commit::CommitId;
 use super::content::{self, ContentError};
 use super::reference::{self, Resolved, Unresolved};
 use super::{GitError, open};
@@ -18,8 +18,8 @@ const NAMESPACES: [&str; 4] = ["refs/tags/", "refs/remotes/origin/", "refs/heads
 pub struct Tip {
     /// The branch, without `origin/`.
     pub name: String,
-    /// The full id of its commit.
-    pub commit: String,
+    /// Its commit.
+    pub commit: CommitId,
 }
 
 /// Sets the work tree to exactly what a commit or tag holds, with `HEAD` detached there; returns the commit.
@@ -29,11 +29,11 @@ pub struct Tip {
 ///
 /// # Errors
 /// [`GitError`] when the name is unknown or the tree cannot be written.
-pub fn checkout(repo_dir: &Path, commit_or_tag: &str) -> Result<String, GitError> {
+pub fn checkout(repo_dir: &Path, commit_or_tag: &str) -> Result<CommitId, GitError> {
     let repo = open(repo_dir)?;
     let commit = find(&repo, repo_dir, commit_or_tag)?;
     force(&repo, commit)?;
-    Ok(commit.to_string())
+    Ok(commit.into())
 }
 
 pub(super) fn force(repo: &Repository, commit: Oid) -> Result<(), ContentError> {
@@ -48,12 +48,12 @@ pub(super) fn force(repo: &Repository, commit: Oid) -> Result<(), ContentError> 
     write().map_err(|source| ContentError::of(commit, source))
 }
 
-/// Returns the full id of the commit that a tag, branch, `refs/…` or (abbreviated) id names.
+/// Returns the commit that a tag, branch, `refs/…` or (abbreviated) id names.
 ///
 /// # Errors
 /// [`GitError`] when it names none.
-pub fn commit_of(repo_dir: &Path, name: &str) -> Result<String, GitError> {
-    find(&open(repo_dir)?, repo_dir, name).map(|commit| commit.to_string())
+pub fn commit_of(repo_dir: &Path, name: &str) -> Result<CommitId, GitError> {
+    find(&open(repo_dir)?, repo_dir, name).map(CommitId::from)
 }
 
 /// Returns whether the repository's history ends before its beginning.
@@ -96,7 +96,7 @@ pub fn target_branch_tip(repo_dir: &Path) -> Result<Option<Tip>, GitError> {
                 let name = pointed.unwrap_or_else(|| name.to_owned());
                 return Ok(Some(Tip {
                     name,
-                    commit: commit.to_string(),
+                    commit: commit.into(),
                 }));
             }
             Err(Unresolved::Git(e)) => {
@@ -112,11 +112,15 @@ pub fn target_branch_tip(repo_dir: &Path) -> Result<Option<Tip>, GitError> {
 ///
 /// # Errors
 /// [`GitError`] when a commit is unknown or cannot be read.
-pub fn is_ancestor(repo_dir: &Path, ancestor: &str, commit: &str) -> Result<bool, GitError> {
+pub fn is_ancestor(
+    repo_dir: &Path,
+    ancestor: CommitId,
+    commit: CommitId,
+) -> Result<bool, GitError> {
     let repo = open(repo_dir)?;
     let (ancestor, commit) = (
-        find(&repo, repo_dir, ancestor)?,
-        find(&repo, repo_dir, commit)?,
+        present(&repo, repo_dir, ancestor)?,
+        present(&repo, repo_dir, commit)?,
     );
     if ancestor == commit {
         return Ok(true);
@@ -125,31 +129,13 @@ pub fn is_ancestor(repo_dir: &Path, ancestor: &str, commit: &str) -> Result<bool
         .map_err(GitError::git("follow the history of a commit", repo_dir))
 }
 
-/// Returns the paths that differ between two commits; of a moved file, both its old and its new one.
-///
-/// # Errors
-/// [`GitError`] when a commit is unknown or cannot be read.
-pub fn changed_files(repo_dir: &Path, from: &str, to: &str) -> Result<Vec<PathBuf>, GitError> {
-    let repo = open(repo_dir)?;
-    let (from, to) = (find(&repo, repo_dir, from)?, find(&repo, repo_dir, to)?);
-    for commit in [from, to] {
-        content::check(&repo, commit)?;
-    }
-    let compare = || {
-        let (from, to) = (
-            repo.find_commit(from)?.tree()?,
-            repo.find_commit(to)?.tree()?,
-        );
-        let diff = repo.diff_tree_to_tree(Some(&from), Some(&to), None)?;
-        let paths: BTreeSet<PathBuf> = diff
-            .deltas()
-            .flat_map(|delta| [delta.old_file().path(), delta.new_file().path()])
-            .flatten()
-            .map(Path::to_owned)
-            .collect();
-        Ok(paths.into_iter().collect())
-    };
-    compare().map_err(GitError::git("compare two commits", repo_dir))
+/// Returns a commit that the repository has: a shallow or partial clone lacks some that are known.
+pub(super) fn present(
+    repo: &Repository,
+    repo_dir: &Path,
+    commit: CommitId,
+) -> Result<Oid, GitError> {
+    find(repo, repo_dir, &commit.to_string())
 }
 
 pub(super) fn find(repo: &Repository, repo_dir: &Path, name: &str) -> Result<Oid, GitError> {
@@ -164,8 +150,6 @@ pub(super) fn find(repo: &Repository, repo_dir: &Path, name: &str) -> Result<Oid
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::testing::Fixture;
     use super::*;
 
@@ -183,7 +167,7 @@ mod tests {
         fixture.write("a", "changed");
         assert_eq!(
             checkout(fixture.path(), &second.to_string()[..8]).unwrap(),
-            second.to_string()
+            second.into()
         );
         assert_eq!(fixture.read("compose.ccci.yml"), "of the recipe");
         assert_eq!(fixture.read("a"), "2");
@@ -220,7 +204,7 @@ mod tests {
         ] {
             assert_eq!(
                 commit_of(fixture.path(), name).unwrap(),
-                first.to_string(),
+                first.into(),
                 "{name}"
             );
         }
@@ -254,7 +238,7 @@ mod tests {
             target_branch_tip(fixture.path()).unwrap(),
             Some(Tip {
                 name: "main".into(),
-                commit: tip.to_string()
+                commit: tip.into()
             })
         );
         set("trunk");
@@ -273,35 +257,11 @@ mod tests {
     #[test]
     fn a_commit_is_an_ancestor_of_what_is_on_top_of_it_and_of_itself() {
         let fixture = Fixture::new();
-        let first = fixture.commit(&[("a", "1")]).to_string();
-        let second = fixture.commit(&[("a", "2")]).to_string();
-        let is = |one: &str, other: &str| is_ancestor(fixture.path(), one, other).unwrap();
-        assert!(is(&first, &second) && is(&first, &first));
-        assert!(!is(&second, &first));
-        assert!(is_ancestor(fixture.path(), &"0".repeat(40), &first).is_err());
-    }
-
-    #[test]
-    fn changed_files_are_listed_in_both_directions() {
-        let fixture = Fixture::new();
-        let first = fixture.commit(&[("a", "1"), ("b", "1"), ("gone", "1")]);
-        fs::remove_file(fixture.path().join("gone")).unwrap();
-        let second = fixture.commit(&[("a", "2"), ("new/c", "1")]);
-        let expected: Vec<PathBuf> = ["a", "gone", "new/c"].map(PathBuf::from).into();
-        let (first, second) = (first.to_string(), second.to_string());
-        assert_eq!(
-            changed_files(fixture.path(), &first, &second).unwrap(),
-            expected
-        );
-        assert!(changed_files(fixture.path(), &second, "nope").is_err());
-        assert_eq!(
-            changed_files(fixture.path(), &second, &first).unwrap(),
-            expected
-        );
-        assert!(
-            changed_files(fixture.path(), &first, &first)
-                .unwrap()
-                .is_empty()
-        );
+        let first = CommitId::from(fixture.commit(&[("a", "1")]));
+        let second = CommitId::from(fixture.commit(&[("a", "2")]));
+        let is = |one: CommitId, other: CommitId| is_ancestor(fixture.path(), one, other).unwrap();
+        assert!(is(first, second) && is(first, first));
+        assert!(!is(second, first));
+        assert!(is_ancestor(fixture.path(), Oid::ZERO_SHA1.into(), first).is_err());
     }
 }

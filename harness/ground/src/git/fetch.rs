@@ -6,8 +6,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use git2::{DescribeFormatOptions, DescribeOptions, Oid, Repository, RepositoryInitOptions};
+use git2::{Repository, RepositoryInitOptions};
 
+use super::commit::CommitId;
 use super::local::{self, Extent};
 use super::source::Source;
 use super::tags::{self, Tag};
@@ -36,16 +37,12 @@ pub struct FetchRequest {
 pub struct Fetched {
     /// Where it is.
     pub destination: PathBuf,
-    /// The full id of the commit that is checked out.
-    pub commit: String,
-    /// Its first eight digits.
-    pub short: String,
+    /// The commit that is checked out.
+    pub commit: CommitId,
     /// Whether uncommitted changes of the source lie over the commit.
     pub dirty: bool,
     /// The branch that led to the commit, if one did.
     pub branch: Option<String>,
-    /// What `git describe --tags` says: the tag, or the last one before with distance and commit.
-    pub described: Option<String>,
     /// Whether the history ends before its beginning, so that tags may be missing, too.
     pub shallow: bool,
     /// All tags of the source.
@@ -128,14 +125,11 @@ fn fill(request: &FetchRequest) -> Result<Fetched, FetchError> {
             source,
         })?;
     }
-    let commit = landing.commit.to_string();
     Ok(Fetched {
         destination: destination.clone(),
-        short: commit[..8].to_owned(),
-        commit,
+        commit: landing.commit.into(),
         dirty: landing.overlay.is_some(),
         branch: landing.branch,
-        described: describe(&repo, landing.commit),
         shallow: repo.is_shallow(),
         tags: tags::list(&repo).map_err(failed("list the tags of"))?,
         remarks: landing.remarks,
@@ -157,14 +151,4 @@ fn create(destination: &Path) -> Result<Repository, git2::Error> {
         .open_level(git2::ConfigLevel::Local)?
         .set_bool("core.autocrlf", false)?;
     Ok(repo)
-}
-
-fn describe(repo: &Repository, commit: Oid) -> Option<String> {
-    let object = repo.find_object(commit, None).ok()?;
-    let described = object
-        .describe(DescribeOptions::new().describe_tags())
-        .ok()?;
-    described
-        .format(Some(DescribeFormatOptions::new().abbreviated_size(8)))
-        .ok()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 
+use super::commit::CommitId;
 use super::{GitError, checkout, content, open};
 use crate::source_tree::TEXT_CEILING;
 
@@ -21,13 +22,13 @@ impl std::fmt::Debug for CommitFiles {
 }
 
 impl CommitFiles {
-    /// Returns the files of the commit (or tag) of the repository at `repo_dir`.
+    /// Returns the files of a commit of the repository at `repo_dir`.
     ///
     /// # Errors
     /// [`GitError`] when there is no such repository or commit, or the commit holds more than a recipe may have.
-    pub fn open(repo_dir: &Path, commit: &str) -> Result<Self, GitError> {
+    pub fn open(repo_dir: &Path, commit: CommitId) -> Result<Self, GitError> {
         let repo = open(repo_dir)?;
-        let commit = checkout::find(&repo, repo_dir, commit)?;
+        let commit = checkout::present(&repo, repo_dir, commit)?;
         content::check(&repo, commit)?;
         let path = repo_dir.to_owned();
         Ok(Self { repo, commit, path })
@@ -91,14 +92,13 @@ mod tests {
     fn a_commit_is_read_whatever_the_work_tree_holds() {
         let fixture = Fixture::new();
         let first = fixture.commit(&[("a", "1"), ("dir/b", "2")]);
-        fixture.tag("0.1.0+1.0.0", first);
         fixture.commit(&[("a", "3")]);
         fixture.write("a", "4");
-        let files = CommitFiles::open(fixture.path(), "0.1.0+1.0.0").unwrap();
+        let files = CommitFiles::open(fixture.path(), first.into()).unwrap();
         assert_eq!(files.paths().unwrap(), ["a", "dir/b"]);
         assert_eq!(files.read("a").unwrap().as_deref(), Some(&b"1"[..]));
         assert_eq!(files.read("dir").unwrap(), None);
         assert_eq!(files.read("none").unwrap(), None);
-        assert!(CommitFiles::open(fixture.path(), "9.9.9").is_err());
+        assert!(CommitFiles::open(fixture.path(), git2::Oid::ZERO_SHA1.into()).is_err());
     }
 }

@@ -8,18 +8,19 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use walkdir::WalkDir;
 
+use super::commit::CommitId;
 use super::content::{self, ContentError};
 use super::{GitError, checkout, open};
 
-/// Writes the files of a commit (or tag) into the directory `destination`, which must not exist yet.
+/// Writes the files of a commit into the directory `destination`, which must not exist yet.
 ///
 /// The repository's own work tree, index and `HEAD` stay as they are.
 ///
 /// # Errors
 /// [`GitError`] when the commit is unknown or a file cannot be written.
-pub fn export(repo_dir: &Path, commit: &str, destination: &Path) -> Result<(), GitError> {
+pub fn export(repo_dir: &Path, commit: CommitId, destination: &Path) -> Result<(), GitError> {
     let repo = open(repo_dir)?;
-    let commit = checkout::find(&repo, repo_dir, commit)?;
+    let commit = checkout::present(&repo, repo_dir, commit)?;
     content::check(&repo, commit)?;
     create_new(destination)?;
     let mut options = CheckoutBuilder::new();
@@ -136,12 +137,11 @@ mod tests {
         .unwrap();
         symlink("run.sh", fixture.path().join("link")).unwrap();
         let first = fixture.commit(&[("a", "1"), ("same", "x")]);
-        fixture.tag("1.0.0", first);
         fixture.commit(&[("a", "2"), ("only-new", "")]);
         fixture.write("a", "changed, uncommitted");
         let index = fixture.index_state();
         let to = fixture.outside("base/tree");
-        export(fixture.path(), "1.0.0", &to).unwrap();
+        export(fixture.path(), first.into(), &to).unwrap();
         assert_eq!(crate::host_file::text(to.join("a")).unwrap(), "1");
         assert_eq!(crate::host_file::text(to.join("same")).unwrap(), "x");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("run.sh"));
@@ -157,11 +157,15 @@ mod tests {
         assert_eq!(fixture.read("a"), "changed, uncommitted");
         assert_eq!(fixture.index_state(), index);
         assert!(matches!(
-            export(fixture.path(), "1.0.0", &to),
+            export(fixture.path(), first.into(), &to),
             Err(GitError::Exists { .. })
         ));
         assert!(matches!(
-            export(fixture.path(), "9", &fixture.outside("n")),
+            export(
+                fixture.path(),
+                git2::Oid::ZERO_SHA1.into(),
+                &fixture.outside("n")
+            ),
             Err(GitError::UnknownRef { .. })
         ));
         assert!(!fixture.outside("n").exists());
@@ -196,7 +200,7 @@ mod tests {
             0o500
         );
         assert!(!to.join("socket").exists());
-        assert_eq!(checkout::commit_of(&to, "HEAD").unwrap(), head.to_string());
+        assert_eq!(checkout::commit_of(&to, "HEAD").unwrap(), head.into());
         assert!(matches!(
             copy_tree(fixture.path(), &to),
             Err(GitError::Exists { .. })

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use git2::Repository;
 
+use super::commit::CommitId;
 use super::{GitError, open};
 
 const NAMESPACE: &str = "refs/tags/";
@@ -13,8 +14,8 @@ const NAMESPACE: &str = "refs/tags/";
 pub struct Tag {
     /// The name without `refs/tags/`.
     pub name: String,
-    /// The full id of the commit, also where the tag is an object of its own.
-    pub commit: String,
+    /// The commit, also where the tag is an object of its own.
+    pub commit: CommitId,
     /// Whether the tag is an object of its own, with author and message.
     pub annotated: bool,
 }
@@ -38,7 +39,7 @@ pub(super) fn list(repo: &Repository) -> Result<Vec<Tag>, git2::Error> {
         };
         tags.push(Tag {
             name: name.strip_prefix(NAMESPACE).unwrap_or(name).to_owned(),
-            commit: commit.id().to_string(),
+            commit: commit.id().into(),
             annotated: reference.target() != Some(commit.id()),
         });
     }
@@ -66,7 +67,7 @@ mod tests {
         let expected = [("0.1.0+1.0.0", first, false), ("0.2.0+1.0.0", second, true)].map(
             |(name, commit, annotated)| Tag {
                 name: name.into(),
-                commit: commit.to_string(),
+                commit: commit.into(),
                 annotated,
             },
         );

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{LintError, Subject};
 use crate::version::Version;
+use ground::git::commit::CommitId;
 use ground::git::files::CommitFiles;
 use ground::git::snapshot;
 use ground::git::stand_in::{self, StandIns};
@@ -23,7 +24,7 @@ pub(super) struct History {
     /// What its work tree has in the place of files; empty where the tree under test is another.
     pub(super) stand_ins: StandIns,
     /// The commit under test.
-    pub(super) commit: String,
+    pub(super) commit: CommitId,
     /// Whether the tree has uncommitted changes over it.
     pub(super) dirty: bool,
 }
@@ -41,7 +42,7 @@ impl History {
                 true => stand_in::stand_ins(repository.path)?,
                 false => StandIns::default(),
             },
-            commit: repository.commit.to_owned(),
+            commit: repository.commit,
             dirty: repository.dirty,
         }))
     }
@@ -91,12 +92,12 @@ impl History {
     }
 
     pub(super) fn files(&self, tag: &Tag) -> Result<CommitFiles, GitError> {
-        CommitFiles::open(&self.path, &tag.commit)
+        CommitFiles::open(&self.path, tag.commit)
     }
 
     /// Writes the files of a version into `directory`, which is not there yet.
     pub(super) fn export(&self, tag: &Tag, directory: &Path) -> Result<(), GitError> {
-        snapshot::export(&self.path, &tag.commit, directory)
+        snapshot::export(&self.path, tag.commit, directory)
     }
 }
 

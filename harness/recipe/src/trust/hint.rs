@@ -1,12 +1,13 @@
 //! What an operator would write into `grants.yml`, as a hint says it.
 
 use super::{Level, Trust};
+use ground::git::commit::CommitId;
 
 impl Trust {
     /// Returns the hint how the operator would give its source what `values` say: lines of its entry in `grants.yml`.
     /// Without a `commit` the entry is for the branch `main`.
     #[must_use]
-    pub fn how_to_grant(&self, commit: Option<&str>, values: &[&str]) -> String {
+    pub fn how_to_grant(&self, commit: Option<CommitId>, values: &[&str]) -> String {
         let values = merged(values);
         if let Level::Granted(_) = &self.level {
             return format!(
@@ -103,7 +104,7 @@ mod tests {
             "binds: [{path: /srv/a}]",
             "binds: [{path: /srv/b, write: true}]",
         ];
-        let hint = Trust::stranger("h/alice/app", "why").how_to_grant(Some(COMMIT), &values);
+        let hint = Trust::stranger("h/alice/app", "why").how_to_grant(COMMIT.parse().ok(), &values);
         assert_eq!(
             lines(&hint),
             format!(
@@ -121,14 +122,15 @@ mod tests {
             has_entry: true,
             ..Trust::stranger("h/team/app", "why")
         };
-        let hint = trust.how_to_grant(Some(COMMIT), &["keys: [dns]"]);
+        let hint = trust.how_to_grant(COMMIT.parse().ok(), &["keys: [dns]"]);
         assert!(hint.contains("the entry of `h/team/app`") && hint.contains("all of which holds"));
         assert!(hint.ends_with(&format!("`commits: [\"{COMMIT}\"], keys: [dns]`")));
     }
 
     #[test]
     fn of_a_path_the_hint_says_that_nothing_grants_it() {
-        let hint = Trust::stranger("/srv/app", "why").how_to_grant(Some(COMMIT), &["keys: [dns]"]);
+        let hint =
+            Trust::stranger("/srv/app", "why").how_to_grant(COMMIT.parse().ok(), &["keys: [dns]"]);
         assert!(hint.contains("grants nothing to a path") && !hint.contains("sources:"));
     }
 }

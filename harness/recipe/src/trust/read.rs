@@ -10,6 +10,7 @@ use super::key::SourceKey;
 use crate::compose::Location;
 use crate::declared::error::DeclaredError;
 use crate::declared::typed::{self, Typed, Words, place};
+use ground::git::commit::CommitId;
 use ground::git::source::RemoteUrl;
 use ground::host_file;
 use ground::name::{GitRef, RecipeName};
@@ -272,9 +273,9 @@ fn fault(grant: &Grant) -> Option<(String, String)> {
         text.parse::<GitRef>().err().map(|error| error.to_string())
     };
     let commit = |text: &String| {
-        let is_one =
-            text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        (!is_one).then(|| format!("`{text}` is no commit; give all 40 digits, in lower case"))
+        text.parse::<CommitId>()
+            .err()
+            .map(|error| error.to_string())
     };
     let alias = |text: &String| {
         text.parse::<RecipeName>()

@@ -41,7 +41,7 @@ fn trust(grants: &Grants, case: &Case) -> Trust {
     let of = Subject {
         recipe: &"gitea".parse().unwrap(),
         key: &key,
-        commit: case.commit,
+        commit: case.commit.parse().unwrap(),
         dirty: case.dirty,
         branches: &branches,
         is_default: case.default,

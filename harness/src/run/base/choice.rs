@@ -17,6 +17,7 @@ use crate::run::settings::Settings;
 use crate::run::{incomplete, trusted};
 use crate::warm::canonical::Place;
 use ground::error::chain;
+use ground::git::commit::CommitId;
 use recipe::declared::Declared;
 use recipe::version::{TagList, Version};
 
@@ -72,7 +73,7 @@ pub(in crate::run) fn choose(
         }
         None => None,
     };
-    let covered = |commit: &str, is_tag| {
+    let covered = |commit: CommitId, is_tag| {
         let trust = trusted::of_base(settings, checkout, commit, is_tag);
         trust.level == checkout.trust.level
     };
@@ -90,11 +91,11 @@ pub(in crate::run) fn choose(
     if let Some(canonical) = canonical {
         match last_green(
             &canonical.version,
-            &canonical.commit,
+            canonical.commit,
             checkout,
             head.as_ref(),
         ) {
-            Ok(Some(chosen)) if covered(&chosen.commit, true) => return Ok(Ok(chosen)),
+            Ok(Some(chosen)) if covered(chosen.commit, true) => return Ok(Ok(chosen)),
             Ok(Some(chosen)) => warnings.push(passed_over(&chosen.version, checkout)),
             // It is the head, or newer: one steps back to the newest release before it.
             Ok(None) => {}
@@ -105,7 +106,7 @@ pub(in crate::run) fn choose(
     let others = checkout
         .tags
         .iter()
-        .filter(|(_, commit)| !is_head(checkout, commit));
+        .filter(|(_, commit)| !is_head(checkout, *commit));
     let list = TagList::from_names(others.map(|(name, _)| name.as_str()));
     if !list.ignored.is_empty() {
         warnings.push(format!(
@@ -135,8 +136,8 @@ pub(in crate::run) fn choose(
         commit.expect("a version of the list is the name of a tag")
     };
     let mut newest_first = tags.iter().rev();
-    let tip = checkout.tip.as_ref();
-    let best = newest_first.find(|tag| covered(&commit(tag), true));
+    let tip = checkout.tip;
+    let best = newest_first.find(|tag| covered(commit(tag), true));
     let best = match (best, tip) {
         (None, Some(tip)) if !checkout.shallow && covered(tip, false) => None,
         (best, _) => best.or(tags.last()),
@@ -165,8 +166,8 @@ pub(in crate::run) fn choose(
     }
     match tip {
         Some(tip) => Ok(Ok(Chosen {
-            version: format!("default branch ({})", tip.get(..8).unwrap_or(tip)),
-            commit: tip.clone(),
+            version: format!("default branch ({})", tip.short()),
+            commit: tip,
             kind: BaseKind::Ref,
         })),
         None => Ok(Err(reason)),
@@ -190,7 +191,7 @@ fn named(
         place,
     } = wanted;
     match commit_of(checkout, wanted) {
-        Some(commit) if is_head(checkout, &commit) => Ok(Err(format!(
+        Some(commit) if is_head(checkout, commit) => Ok(Err(format!(
             "the base {wanted} is the head itself: that would be no upgrade"
         ))),
         Some(commit) => Ok(Ok(Chosen {
@@ -228,7 +229,7 @@ fn named(
 /// A remark for the report when its tag is not what it was.
 pub(in crate::run) fn last_green(
     version: &str,
-    commit: &str,
+    commit: CommitId,
     checkout: &Checkout,
     head: Option<&Version>,
 ) -> Result<Option<Chosen>, String> {
@@ -252,20 +253,20 @@ pub(in crate::run) fn last_green(
     };
     Ok((!is_newer && !is_head(checkout, commit)).then(|| Chosen {
         version: version.to_owned(),
-        commit: commit.to_owned(),
+        commit,
         kind: BaseKind::Canonical,
     }))
 }
 
-fn commit_of(checkout: &Checkout, name: &str) -> Option<String> {
+fn commit_of(checkout: &Checkout, name: &str) -> Option<CommitId> {
     checkout
         .tags
         .iter()
         .find(|(tag, _)| tag == name)
-        .map(|(_, commit)| commit.clone())
+        .map(|(_, commit)| *commit)
 }
 
-fn is_head(checkout: &Checkout, commit: &str) -> bool {
+fn is_head(checkout: &Checkout, commit: CommitId) -> bool {
     !checkout.tree.dirty && checkout.tree.commit == commit
 }
 
@@ -274,16 +275,16 @@ mod tests {
     use super::*;
     use recipe::release::Tree;
 
-    fn checkout(head: &str, tags: &[(&str, &str)]) -> Checkout {
+    fn checkout(head: char, tags: &[(&str, char)]) -> Checkout {
         Checkout {
             tree: Tree {
                 root: "/nowhere".into(),
-                commit: head.to_owned(),
+                commit: CommitId::sample(head),
                 dirty: false,
             },
             tags: tags
                 .iter()
-                .map(|(name, commit)| ((*name).to_owned(), (*commit).to_owned()))
+                .map(|(name, commit)| ((*name).to_owned(), CommitId::sample(*commit)))
                 .collect(),
             trust: recipe::trust::Trust::by_hand("/notes"),
             remarks: Vec::new(),
@@ -293,12 +294,12 @@ mod tests {
         }
     }
 
-    fn green(head: &str, version: &str, canonical: (&str, &str)) -> Result<Option<String>, String> {
-        let tags = [("1.0.0+1", "a"), ("1.1.0+1", "b"), ("1.2.0+1", "c")];
+    fn green(head: char, version: &str, canonical: (&str, char)) -> Result<Option<String>, String> {
+        let tags = [("1.0.0+1", 'a'), ("1.1.0+1", 'b'), ("1.2.0+1", 'c')];
         let head_version = version.parse().ok();
         last_green(
             canonical.0,
-            canonical.1,
+            CommitId::sample(canonical.1),
             &checkout(head, &tags),
             head_version.as_ref(),
         )
@@ -308,31 +309,31 @@ mod tests {
     #[test]
     fn the_canonical_is_the_base_unless_it_is_the_head_or_newer() {
         assert_eq!(
-            green("h", "1.3.0+1", ("1.1.0+1", "b")).unwrap().as_deref(),
+            green('d', "1.3.0+1", ("1.1.0+1", 'b')).unwrap().as_deref(),
             Some("1.1.0+1")
         );
         // 8.8: promoted, and swept again.
-        assert_eq!(green("c", "1.2.0+1", ("1.2.0+1", "c")).unwrap(), None);
+        assert_eq!(green('c', "1.2.0+1", ("1.2.0+1", 'c')).unwrap(), None);
         // A pull request carries the label of the newest release.
         assert_eq!(
-            green("h", "1.2.0+1", ("1.2.0+1", "c")).unwrap().as_deref(),
+            green('d', "1.2.0+1", ("1.2.0+1", 'c')).unwrap().as_deref(),
             Some("1.2.0+1")
         );
-        assert_eq!(green("h", "1.1.0+2", ("1.2.0+1", "c")).unwrap(), None);
+        assert_eq!(green('d', "1.1.0+2", ("1.2.0+1", 'c')).unwrap(), None);
         // No label says what the head is.
-        assert_eq!(green("c", "none", ("1.2.0+1", "c")).unwrap(), None);
-        assert!(green("h", "none", ("1.2.0+1", "c")).unwrap().is_some());
+        assert_eq!(green('c', "none", ("1.2.0+1", 'c')).unwrap(), None);
+        assert!(green('d', "none", ("1.2.0+1", 'c')).unwrap().is_some());
     }
 
     #[test]
     fn a_tag_that_moved_or_went_is_said() {
         assert!(
-            green("h", "1.3.0+1", ("1.1.0+1", "x"))
+            green('d', "1.3.0+1", ("1.1.0+1", 'f'))
                 .unwrap_err()
                 .contains("moved")
         );
         assert!(
-            green("h", "1.3.0+1", ("0.9.0+1", "x"))
+            green('d', "1.3.0+1", ("0.9.0+1", 'f'))
                 .unwrap_err()
                 .contains("no such tag")
         );

@@ -134,10 +134,10 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
     if let Some(version) = &version {
         let tree = &mut checkout.tree;
         let tag = format!("refs/tags/{version}");
-        let fetched = std::mem::take(&mut tree.commit);
+        let fetched = tree.commit;
         tree.commit = checkout::checkout(&tree.root, &tag).map_err(RunError::infra)?;
         tree.dirty = false;
-        checkout.trust = trusted::of_version(&theirs, &checkout, &fetched);
+        checkout.trust = trusted::of_version(&theirs, &checkout, fetched);
     }
     let plan = match plan::make(&theirs, &dirs, &checkout, &Subject::Dependency, |_| Ok(())) {
         Ok(plan) => Ok(Box::new(plan)),
@@ -228,7 +228,7 @@ impl Dependency {
             Err(NotDeployable::Compose(error)) => Err(usage(error)),
             Err(NotDeployable::Policy(refused)) => {
                 let found = self.as_its_own(&refused.violations);
-                let hints = resolved::ways_out(&found, &plan.trust, &plan.head.commit);
+                let hints = resolved::ways_out(&found, &plan.trust, plan.head.commit);
                 Err(RunError::Refused {
                     found,
                     hints,

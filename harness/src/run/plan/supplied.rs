@@ -66,7 +66,7 @@ fn lacking(
         let (what, hint, grant) = if !trust.may_have_secret(&key) {
             // Whether it was supplied is not for a stranger to know.
             let grant = format!("secrets: [{key}]");
-            let hint = trust.how_to_grant(Some(&release.commit), &[&grant]);
+            let hint = trust.how_to_grant(Some(release.commit), &[&grant]);
             ("this source is not granted it", hint, Some(grant))
         } else if settings.supplied_secrets.contains_key(&key) {
             continue;
@@ -102,7 +102,7 @@ pub(super) fn check(settings: &Settings, trust: &Trust, head: &Release) -> Resul
             .iter()
             .filter_map(|one| one.grant.as_deref())
             .collect();
-        let hints = vec![trust.how_to_grant(Some(&head.commit), &grants)];
+        let hints = vec![trust.how_to_grant(Some(head.commit), &grants)];
         let error = Withheld(withheld).into();
         return Err(RunError::Usage { error, hints });
     }

@@ -1,6 +1,7 @@
 //! Which heads may become a recipe's canonical.
 
 use crate::run::settings::Keep;
+use ground::git::commit::CommitId;
 use ground::outcome::Stage;
 use recipe::release::Tree;
 
@@ -16,7 +17,7 @@ pub(super) struct Head<'a> {
     /// Its version label.
     pub(super) version: Option<&'a str>,
     /// All tags with their commits.
-    pub(super) tags: &'a [(String, String)],
+    pub(super) tags: &'a [(String, CommitId)],
     pub(super) tree: &'a Tree,
     /// Whether it came from where the published recipe is, or from a path that a person gave.
     pub(super) is_published: bool,
@@ -58,7 +59,7 @@ pub(super) fn prospect(head: &Head<'_>) -> Prospect {
     };
     // The tag's commit is recorded, so it must be what was tested: 8.28 recorded a branch's.
     let is_its_tag =
-        |(name, commit): &(String, String)| *name == version && *commit == head.tree.commit;
+        |(name, commit): &(String, CommitId)| *name == version && *commit == head.tree.commit;
     if !head.tags.iter().any(is_its_tag) {
         return Prospect::Nothing;
     }
@@ -77,11 +78,11 @@ mod tests {
     {
         let tree = Tree {
             root: "/recipe".into(),
-            commit: "c".to_owned(),
+            commit: CommitId::sample('c'),
             dirty: false,
         };
-        let tag = |name: &str, commit: &str| (name.to_owned(), commit.to_owned());
-        let tags = [tag("0.8.0+1", "b"), tag("0.9.0+1", "c"), tag("newest", "c")];
+        let tag = |name: &str, commit| (name.to_owned(), CommitId::sample(commit));
+        let tags = [tag("0.8.0+1", 'b'), tag("0.9.0+1", 'c'), tag("newest", 'c')];
         let head = Head {
             enrolled: Ok(true),
             has_dependencies: false,
@@ -122,7 +123,7 @@ mod tests {
             };
             assert_eq!(prospect(&head), Prospect::Nothing, "without {left_out:?}");
         }
-        let moved = [tag("0.9.0+1", "b"), tag("0.8.0+1", "c")];
+        let moved = [tag("0.9.0+1", 'b'), tag("0.8.0+1", 'c')];
         let dirty = Tree {
             dirty: true,
             ..tree.clone()

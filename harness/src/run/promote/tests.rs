@@ -6,12 +6,18 @@ use recipe::trust::grant::Bind;
 #[test]
 fn an_older_release_never_replaces_a_newer_one() {
     let recipe = "notes".parse().unwrap();
-    let canonical = Canonical::new(&recipe, "0.9.0+1", "c", "warm-notes.z", "default");
-    assert!(not_newer("0.10.0+1", &canonical, "d").is_none());
-    assert!(not_newer("0.8.0+1", &canonical, "b").is_some());
-    assert!(not_newer("0.9.0+1", &canonical, "c").is_some());
+    let canonical = Canonical::new(
+        &recipe,
+        "0.9.0+1",
+        CommitId::sample('c'),
+        "warm-notes.z",
+        "default",
+    );
+    assert!(not_newer("0.10.0+1", &canonical, CommitId::sample('d')).is_none());
+    assert!(not_newer("0.8.0+1", &canonical, CommitId::sample('b')).is_some());
+    assert!(not_newer("0.9.0+1", &canonical, CommitId::sample('c')).is_some());
     // The tag was moved, and what it names now is green.
-    assert!(not_newer("0.9.0+1", &canonical, "e").is_none());
+    assert!(not_newer("0.9.0+1", &canonical, CommitId::sample('e')).is_none());
 }
 
 #[test]

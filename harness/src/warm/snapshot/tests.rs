@@ -1,4 +1,5 @@
 use super::*;
+use ground::git::commit::CommitId;
 use std::collections::BTreeMap;
 
 fn snapshot(dir: &Path) -> (Place, Canonical) {
@@ -34,7 +35,13 @@ fn snapshot(dir: &Path) -> (Place, Canonical) {
     let sha256 = hex::encode(Sha256::digest(&text));
     let canonical = Canonical {
         snapshot: Some(SnapshotRef { dir: name, sha256 }),
-        ..Canonical::new(&recipe, "0.1.0+1", "abc", "warm-notes.z", "default")
+        ..Canonical::new(
+            &recipe,
+            "0.1.0+1",
+            CommitId::sample('a'),
+            "warm-notes.z",
+            "default",
+        )
     };
     (place, canonical)
 }

@@ -18,7 +18,7 @@ fn started() -> Event {
 
 fn planned() -> Event {
     Event::Planned(Box::new(Planned {
-        head_commit: "1a2b3c4d".repeat(5),
+        head_commit: "1a2b3c4d".repeat(5).parse().unwrap(),
         head_version: Some("0.2.0+1.1.0".to_owned()),
         base_version: Some("0.1.0+1.0.0".to_owned()),
         base_kind: Some("tag".to_owned()),

@@ -108,7 +108,7 @@ fn every_kind_of_name_is_fetched() {
         let to = fixture.outside(&format!("copy{place}"));
         let fetched = fetch(&request(&url, name, &to)).unwrap();
         assert_eq!(
-            (&fetched.commit, fetched.branch.as_deref()),
+            (&fetched.commit.to_string(), fetched.branch.as_deref()),
             (commit, branch),
             "{name:?}"
         );
@@ -120,8 +120,11 @@ fn every_kind_of_name_is_fetched() {
         assert_eq!(tags, [("1.0.0+2", true), ("light", false)]);
         let copy = Repository::open(&to).unwrap();
         assert!(copy.head_detached().unwrap() && copy.statuses(None).unwrap().is_empty());
-        assert_eq!(target_branch_tip(&to).unwrap().unwrap().commit, head);
-        assert_eq!(checkout(&to, "1.0.0+2").unwrap(), first);
+        assert_eq!(
+            target_branch_tip(&to).unwrap().unwrap().commit.to_string(),
+            head
+        );
+        assert_eq!(checkout(&to, "1.0.0+2").unwrap().to_string(), first);
         assert_eq!(crate::host_file::text(to.join("a")).unwrap(), "1");
     }
 }
@@ -180,7 +183,7 @@ fn a_commit_is_asked_for_by_its_id_where_the_server_allows_it() {
         &to,
     ))
     .unwrap();
-    assert_eq!(fetched.commit, stray);
+    assert_eq!(fetched.commit.to_string(), stray);
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn a_detached_head_of_the_server_is_fetched() {
         &fixture.outside("copy"),
     ))
     .unwrap();
-    assert_eq!(fetched.commit, stray.to_string());
+    assert_eq!(fetched.commit, stray.into());
 }
 
 #[test]
@@ -252,7 +255,7 @@ fn a_private_repository_wants_the_token_and_keeps_no_trace_of_it() {
 
     request.token = Some(Token::new(&server.url(), SECRET).unwrap());
     assert!(!format!("{request:?}").contains(SECRET));
-    assert_eq!(fetch(&request).unwrap().commit, pull.to_string());
+    assert_eq!(fetch(&request).unwrap().commit, pull.into());
     let sent = server.seen().last().unwrap().authorization.clone().unwrap();
     assert_nowhere(&to, SECRET);
     assert_nowhere(&to, sent.strip_prefix("Basic ").unwrap());
@@ -316,7 +319,7 @@ fn a_redirect_within_the_host_is_followed_with_the_token() {
         token,
     })
     .unwrap();
-    assert_eq!(fetched.commit, head.to_string());
+    assert_eq!(fetched.commit, head.into());
     let targets: Vec<_> = server.seen().into_iter().map(|seen| seen.target).collect();
     assert!(
         targets[0].starts_with("/old/notes.git/info/refs?"),
@@ -508,7 +511,7 @@ fn a_name_that_a_branch_and_a_tag_have_is_the_branch_and_that_is_said() {
     {
         let to = fixture.outside(&format!("copy{place}"));
         let fetched = fetch(&request(&url, Some(name), &to)).unwrap();
-        assert_eq!(fetched.commit, commit.to_string(), "{name}");
+        assert_eq!(fetched.commit, commit.into(), "{name}");
         let remarks = fetched.remarks;
         assert_eq!(!remarks.is_empty(), said, "{name}: {remarks:?}");
         assert!(remarks.iter().all(|said| said.contains("`refs/tags/both`")));
