@@ -100,7 +100,8 @@ pub(crate) struct RunArgs {
     /// Leave the intervals of health checks as the recipe has them (CCCI_AS_SHIPPED=1), instead of 2 s at most.
     #[arg(long)]
     pub(crate) as_shipped: bool,
-    /// Run apps of strangers although they may reach the overlay networks of others here (CCCI_ACCEPT_SHARED_ENGINE=1).
+    /// Run apps of strangers although they may reach what listens on this host, or the overlay networks of others
+    /// (CCCI_ACCEPT_SHARED_ENGINE=1).
     #[arg(long)]
     pub(crate) accept_shared_engine: bool,
     /// Run a test that failed again, at most so often; one that passes then is `flaky`.

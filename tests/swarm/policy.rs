@@ -342,3 +342,42 @@ fn a_stranger_is_not_deployed_where_overlay_networks_stay_open() {
     env.set("CCCI_ACCEPT_SHARED_ENGINE", "1");
     env.run(["run", "--src", path]).expect(0);
 }
+
+/// Writes an `iptables` that lists INPUT without what closes the host's addresses, and is the real one otherwise.
+fn open_addresses(env: &mut SwarmEnv) {
+    env.write(
+        "open/iptables",
+        "#!/bin/sh\n[ \"$*\" != '-w -S INPUT' ] || { echo '-P INPUT ACCEPT'; \
+         echo '-A INPUT -i docker_gwbridge -p udp -m udp --dport 4789 -j DROP'; exit; }\n\
+         PATH=/usr/sbin:/sbin exec iptables \"$@\"\n",
+    );
+    let open = env.root.join("open");
+    env.prepend_path(&open);
+}
+
+#[test]
+fn a_stranger_is_not_deployed_where_the_hosts_addresses_are_open() {
+    let mut env = SwarmEnv::new();
+    let recipe = env.recipe("notes");
+    env.set("STAGES", "install");
+    open_addresses(&mut env);
+    let path = recipe.to_str().unwrap();
+    let done = env.run(["run", "--src", path]);
+    done.expect(3);
+    for word in [
+        "containers of this host reach whatever listens at its own addresses",
+        "iptables -w -I INPUT -i docker_gwbridge -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP",
+        "--accept-shared-engine",
+    ] {
+        assert!(
+            done.stderr.contains(word),
+            "no `{word}` in\n{}",
+            done.stderr
+        );
+    }
+    env.assert_nothing_left();
+    env.run(["run", path]).expect(0);
+    env.set("CCCI_ACCEPT_SHARED_ENGINE", "1");
+    env.run(["run", "--src", path]).expect(0);
+    env.assert_nothing_left();
+}

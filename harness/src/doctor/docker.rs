@@ -6,8 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Check, Status, Subject, in_full};
-use crate::host::overlay_port::{self, OverlayPort};
-use crate::host::{parse_version, set_up};
+use crate::host::{Way, addresses, overlay_port, parse_version, set_up};
 use engine::swarm::host::{HostFacts, Membership, Socket, probe};
 use engine::swarm::{Engine, EngineError};
 
@@ -50,6 +49,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
                 checks.push(nodes(&engine).await);
                 checks.push(proxy(&engine).await);
                 checks.push(overlay_port(subject, &engine).await);
+                checks.push(host_addresses(subject).await);
                 checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
             checks.push(clock(Some(&facts.time), now));
@@ -129,17 +129,40 @@ async fn overlay_port(subject: &Subject, engine: &Engine) -> Check {
         }
     };
     match overlay_port::look(&subject.processes, port).await {
-        OverlayPort::Closed => check(Status::Ok, format!("UDP {port} is closed to containers")),
-        OverlayPort::Open => check(
+        Way::Closed => check(Status::Ok, format!("UDP {port} is closed to containers")),
+        Way::Open => check(
             Status::Warn,
             format!("containers reach all of them through UDP {port}, until a run of a stranger closes it"),
         )
         .safely(overlay_port::command(port)),
-        OverlayPort::Unknown(reason) => check(
+        Way::Unknown(reason) => check(
             Status::Warn,
             format!("not known whether containers reach all of them through UDP {port}: {reason}; runs of strangers end with exit 3"),
         )
         .by_hand(format!("{}   # as root", overlay_port::command(port))),
+    }
+}
+
+/// Returns whether containers reach what listens at the host's own addresses.
+async fn host_addresses(subject: &Subject) -> Check {
+    let check =
+        |status, found: String| Check::new("host_addresses", "host's addresses", status, found);
+    let refused = "runs of strangers end with exit 3 without `--accept-shared-engine`";
+    match addresses::look(&subject.processes).await {
+        Way::Closed => check(Status::Ok, "closed to containers".to_owned()),
+        Way::Open => check(
+            Status::Warn,
+            format!("containers reach whatever listens there; {refused}"),
+        )
+        .by_hand(format!(
+            "{}   # as root; exceptions: docs/security.md",
+            addresses::command()
+        )),
+        Way::Unknown(reason) => check(
+            Status::Warn,
+            format!("not known whether containers reach what listens there: {reason}; {refused}"),
+        )
+        .by_hand(format!("{}   # as root", addresses::command())),
     }
 }
 

@@ -6,62 +6,34 @@
 //! app, in a network that it had never joined, without any capability. Between nodes no such packet comes over that
 //! bridge.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use engine::process::Processes;
 
-use engine::process::{Cmd, Finished, Processes};
-
-/// The bridge by which every task of Swarm reaches what is outside its networks.
-const BRIDGE: &str = "docker_gwbridge";
+use super::firewall::{BRIDGE, Chain, Rule, Way};
 
 /// The way to this host, and the way to others. Docker leaves the second to its user, and asks it first:
 /// <https://docs.docker.com/engine/network/packet-filtering-firewalls/>.
-const CHAINS: [&str; 2] = ["INPUT", "DOCKER-USER"];
+const CHAINS: [Chain; 2] = [Chain::Input, Chain::DockerUser];
 
-/// How long one change of a table may take, in which one waits for another.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// How the port stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OverlayPort {
-    /// What containers send there is dropped.
-    Closed,
-    /// It is delivered.
-    Open,
-    /// It cannot be told, for this reason.
-    Unknown(String),
-}
-
-/// Returns the rule as it is written, but for the action and its chain.
+/// Returns the rule as it is written, but for its chain.
 fn rule(port: u16) -> [String; 8] {
-    [
-        "-i",
-        BRIDGE,
-        "-p",
-        "udp",
-        "--dport",
-        &port.to_string(),
-        "-j",
-        "DROP",
-    ]
-    .map(str::to_owned)
+    let port = port.to_string();
+    ["-i", BRIDGE, "-p", "udp", "--dport", &port, "-j", "DROP"].map(str::to_owned)
 }
 
 /// Returns what a person types to close `port`.
 #[must_use]
 pub fn command(port: u16) -> String {
-    let rule = rule(port).join(" ");
     CHAINS
-        .map(|chain| format!("iptables -w -I {chain} {rule}"))
+        .map(|chain| chain.insertion(&rule(port)))
         .join(" && ")
 }
 
 /// Looks whether `port` is closed to containers, without changing anything.
-pub async fn look(processes: &Processes, port: u16) -> OverlayPort {
+pub async fn look(processes: &Processes, port: u16) -> Way {
     match open(processes, port).await {
-        Err(reason) => OverlayPort::Unknown(reason),
-        Ok(chains) if chains.is_empty() => OverlayPort::Closed,
-        Ok(_) => OverlayPort::Open,
+        Err(reason) => Way::Unknown(reason),
+        Ok(chains) if chains.is_empty() => Way::Closed,
+        Ok(_) => Way::Open,
     }
 }
 
@@ -75,119 +47,57 @@ pub async fn close(processes: &Processes, port: u16) -> Result<bool, String> {
         return Ok(false);
     }
     for chain in chains {
-        let [action, chain] = ["-I", chain].map(str::to_owned);
-        let words = [action, chain].into_iter().chain(rule(port));
-        let done = ask(processes, words).await?;
-        if !done.status.success() {
-            return Err(said(&done));
-        }
+        chain.insert(processes, &rule(port)).await?;
     }
     match open(processes, port).await?.first() {
         None => Ok(true),
-        Some(chain) => Err(format!("the rule was made in {chain} and is not there")),
+        Some(chain) => Err(format!(
+            "the rule was made in {} and is not there",
+            chain.name()
+        )),
     }
 }
 
 /// Returns the chains that lack the rule, or have it behind one that may let such a packet pass.
-async fn open(processes: &Processes, port: u16) -> Result<Vec<&'static str>, String> {
+async fn open(processes: &Processes, port: u16) -> Result<Vec<Chain>, String> {
     let mut open = Vec::new();
     for chain in CHAINS {
-        let done = ask(processes, ["-S", chain].map(str::to_owned)).await?;
-        if !done.status.success() {
-            // With `"iptables": false` dockerd makes no chain of its own, and filters no container.
-            if chain != "INPUT" && said(&done).contains("No chain") {
-                continue;
-            }
-            return Err(said(&done));
-        }
-        let is_ours = |line: &str| {
-            let words = line.split_whitespace().skip(2);
-            // `iptables` names the match that `--dport` brings.
-            words.eq(rule(port).iter().map(String::as_str).flat_map(|word| {
-                let brought = (word == "--dport").then_some(["-m", "udp"]);
-                brought.into_iter().flatten().chain([word])
-            }))
+        // Without a chain of Docker's own (`"iptables": false`) nothing is filtered between containers.
+        let Some(listed) = chain.list(processes).await? else {
+            continue;
         };
-        let listed = String::from_utf8_lossy(&done.stdout);
-        let mut deciding = listed
-            .lines()
-            .filter(|line| is_ours(line) || may_let_pass(line));
-        if !deciding.next().is_some_and(is_ours) {
+        let is_ours = |listed: &Rule<'_>| {
+            // `iptables` names the match that `--dport` brings.
+            listed
+                .words()
+                .eq(rule(port).iter().map(String::as_str).flat_map(|word| {
+                    let brought = (word == "--dport").then_some(["-m", "udp"]);
+                    brought.into_iter().flatten().chain([word])
+                }))
+        };
+        let mut deciding = Rule::all(&listed).filter(|listed| {
+            is_ours(listed) || listed.may_let_pass() && listed.may_be_about("udp")
+        });
+        if !deciding.next().is_some_and(|first| is_ours(&first)) {
             open.push(chain);
         }
     }
     Ok(open)
 }
 
-/// Returns whether a rule, as `iptables` lists it, may end the way through its chain of a packet that ours drops, and
-/// not by dropping it. What no word of it speaks against it may do.
-fn may_let_pass(rule: &str) -> bool {
-    const HARMLESS: [&str; 6] = ["DROP", "REJECT", "LOG", "NFLOG", "MARK", "CONNMARK"];
-    let words: Vec<&str> = rule.split_whitespace().collect();
-    let after = |flag: &str| {
-        let at = words.iter().position(|word| *word == flag)?;
-        let is_negated = at > 0 && words[at - 1] == "!";
-        words.get(at + 1).copied().filter(|_| !is_negated)
-    };
-    let is_of_another = |interface: &str| match interface.strip_suffix('+') {
-        Some(start) => !BRIDGE.starts_with(start),
-        None => interface != BRIDGE,
-    };
-    let target = after("-j").or(after("-g"));
-    target.is_some_and(|target| !HARMLESS.contains(&target))
-        && !after("-i").is_some_and(is_of_another)
-        && after("-p").is_none_or(|protocol| protocol == "udp")
-}
-
-fn said(done: &Finished) -> String {
-    done.tail.join("; ")
-}
-
-async fn ask(
-    processes: &Processes,
-    words: impl IntoIterator<Item = String>,
-) -> Result<Finished, String> {
-    let Some(program) = program(processes) else {
-        return Err("there is no `iptables`".to_owned());
-    };
-    let mut cmd = Cmd::new(program, Path::new("/")).arg("-w");
-    for word in words {
-        cmd = cmd.arg(word);
-    }
-    let done = processes.run(&cmd, LIMIT).await;
-    done.map_err(|error| ground::error::chain(&error))
-}
-
-/// Finds the program, which dockerd has too; the `PATH` of a pipeline's step often has no `sbin`.
-fn program(processes: &Processes) -> Option<PathBuf> {
-    let found = processes.which("iptables");
-    found.or_else(|| {
-        let usual = ["/usr/sbin/iptables", "/sbin/iptables"].map(PathBuf::from);
-        usual.into_iter().find(|path| path.is_file())
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use engine::process::write_program;
-
+    use super::super::firewall::testing::iptables;
     use super::*;
 
     /// Runs `look` and `close` with an `iptables` that keeps its rules in a file.
-    async fn with(body: &str) -> (OverlayPort, Result<bool, String>, String) {
+    async fn with(body: &str) -> (Way, Result<bool, String>, String) {
         let dir = tempfile::tempdir().unwrap();
-        let rules = dir.path().join("rules");
-        engine::record::write_private(&rules, b"").unwrap();
-        let text = format!("#!/bin/sh\nrules={}\n{body}\n", rules.display());
-        write_program(&dir.path().join("iptables"), &text);
-        let path = format!("{}:/usr/bin:/bin", dir.path().display());
-        let vars = BTreeMap::from([("PATH".into(), path.into())]);
-        let processes = Processes::new(vars);
+        let processes = iptables(dir.path(), body);
         let looked = look(&processes, 4789).await;
         let closed = close(&processes, 4789).await;
-        (looked, closed, ground::host_file::text(&rules).unwrap())
+        let rules = ground::host_file::text(dir.path().join("rules"));
+        (looked, closed, rules.unwrap())
     }
 
     const KEEPS: &str = r#"shift; action=$1; shift
@@ -199,7 +109,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn an_open_port_is_closed_once() {
         let (looked, closed, rules) = with(KEEPS).await;
-        assert_eq!((looked, closed), (OverlayPort::Open, Ok(true)));
+        assert_eq!((looked, closed), (Way::Open, Ok(true)));
         assert_eq!(
             rules,
             "-A INPUT -i docker_gwbridge -p udp --dport 4789 -j DROP\n\
@@ -207,10 +117,7 @@ mod tests {
         );
         let there = "echo \"-A $3 -i docker_gwbridge -p udp -m udp --dport 4789 -j DROP\"";
         let (looked, closed, rules) = with(there).await;
-        assert_eq!(
-            (looked, closed, &*rules),
-            (OverlayPort::Closed, Ok(false), "")
-        );
+        assert_eq!((looked, closed, &*rules), (Way::Closed, Ok(false), ""));
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -228,7 +135,7 @@ mod tests {
             "-p udp -j ufw-before-input",
             "! -p tcp -g own",
         ] {
-            assert_eq!(behind(passes).await, OverlayPort::Open, "{passes}");
+            assert_eq!(behind(passes).await, Way::Open, "{passes}");
         }
         for does_not in [
             "-i lo -j ACCEPT",
@@ -236,7 +143,7 @@ mod tests {
             "-j LOG --log-prefix x",
             "-s 10.0.0.0/8",
         ] {
-            assert_eq!(behind(does_not).await, OverlayPort::Closed, "{does_not}");
+            assert_eq!(behind(does_not).await, Way::Closed, "{does_not}");
         }
     }
 
@@ -258,7 +165,7 @@ mod tests {
         let denied = "echo 'Fatal: can'\"'\"'t open lock file: Permission denied' >&2; exit 4";
         let (looked, closed, _) = with(denied).await;
         assert!(
-            matches!(&looked, OverlayPort::Unknown(why) if why.contains("Permission denied")),
+            matches!(&looked, Way::Unknown(why) if why.contains("Permission denied")),
             "{looked:?}"
         );
         assert!(closed.unwrap_err().contains("Permission denied"));
@@ -266,7 +173,7 @@ mod tests {
         let lie = "the rule was made in INPUT and is not there";
         assert_eq!(closed, Err(lie.to_owned()));
         let another = "echo \"-A $3 -i docker_gwbridge -p udp -m udp --dport 4790 -j DROP\"";
-        assert_eq!(with(another).await.0, OverlayPort::Open);
+        assert_eq!(with(another).await.0, Way::Open);
     }
 
     #[test]

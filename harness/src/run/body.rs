@@ -274,7 +274,7 @@ impl Steps for Body<'_> {
             Step::Lock(role) => self.lock_apps(role).await?,
             Step::Recover => return over_mut(&mut self.over).recover(&self.run).await,
             Step::Leftovers => self.leftovers().await?,
-            Step::OverlayPort => self.ready().close_overlay_port(self.engine()).await?,
+            Step::Firewall => self.ready().close_the_host(self.engine()).await?,
             Step::Claim => self.claim().await?,
             Step::Images => return self.images().await,
             Step::Data => self.over().begin(&self.run).await?,

@@ -17,7 +17,7 @@ use crate::driver::Chosen;
 use crate::driver::opinion::{self, Asked};
 use crate::driver::stack::Means;
 use crate::event::Event;
-use crate::host::overlay_port;
+use crate::host::{Way, addresses, overlay_port};
 use crate::tier::{TierError, timed};
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
@@ -188,41 +188,53 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Closes the host's overlay networks to the app's containers, unless who runs it answers for what is in them.
+    /// Closes the host's overlay networks to the app's containers and makes sure that its own addresses are closed to
+    /// them, unless a person runs the recipe by hand.
     ///
     /// # Errors
-    /// [`RunError::Infra`] where that cannot be done, and the operator has not accepted it.
-    pub(super) async fn close_overlay_port(&self, engine: &Engine) -> Result<(), RunError> {
-        let settings = &self.context.settings;
-        if self.plan.trust.level == Level::ByHand || settings.accept_shared_engine {
+    /// [`RunError::Infra`] for what is open and cannot be closed, unless the operator has accepted it.
+    pub(super) async fn close_the_host(&self, engine: &Engine) -> Result<(), RunError> {
+        if self.plan.trust.level == Level::ByHand {
             return Ok(());
         }
+        let processes = &self.context.processes;
         let port = engine.data_path_port().await?;
-        match overlay_port::close(&self.context.processes, port).await {
-            Ok(false) => {}
-            Ok(true) => {
-                let said = format!(
-                    "containers of this host reach its overlay networks no more: made the rules `{}`",
-                    overlay_port::command(port)
-                );
-                self.context.events.warn(said);
-            }
-            Err(reason) => {
-                return Err(RunError::Infra {
-                    error: format!(
-                        "containers of this host may reach all of its overlay networks through UDP {port}, and that \
-                         cannot be closed here: {reason}"
-                    )
-                    .into(),
-                    hints: vec![
-                        format!("as root, on the engine's host: {}", overlay_port::command(port)),
-                        "--accept-shared-engine (CCCI_ACCEPT_SHARED_ENGINE=1) once it is closed otherwise, or nothing \
-                         else runs there".to_owned(),
-                    ],
-                });
-            }
+        let closed = overlay_port::close(processes, port).await;
+        if closed == Ok(true) {
+            self.context.events.warn(format!(
+                "containers of this host reach its overlay networks no more: made the rules `{}`",
+                overlay_port::command(port)
+            ));
         }
-        Ok(())
+        if self.context.settings.accept_shared_engine {
+            return Ok(());
+        }
+        if let Err(reason) = closed {
+            return Err(open_way(
+                format!(
+                    "containers of this host may reach all of its overlay networks through UDP {port}, and that cannot be \
+                     closed here: {reason}"
+                ),
+                format!(
+                    "as root, on the engine's host: {}",
+                    overlay_port::command(port)
+                ),
+            ));
+        }
+        let how = match addresses::look(processes).await {
+            Way::Closed => return Ok(()),
+            Way::Open => "reach".to_owned(),
+            Way::Unknown(reason) => format!("may reach (it cannot be told: {reason})"),
+        };
+        Err(open_way(
+            format!(
+                "containers of this host {how} whatever listens at its own addresses, and a stranger's app would, too"
+            ),
+            format!(
+                "as root, on the engine's host, with exceptions for ports that apps need (docs/security.md): {}",
+                addresses::command()
+            ),
+        ))
     }
 
     /// Makes sure, without a change to anything, that the engine has what is deployed on, and that images which lie there
@@ -360,4 +372,17 @@ async fn read_dependencies(
         all.push(dependency);
     }
     Ok(all)
+}
+
+/// Returns why an app of a stranger is not deployed on a host that is open to it.
+fn open_way(error: String, fix: String) -> RunError {
+    RunError::Infra {
+        error: error.into(),
+        hints: vec![
+            fix,
+            "--accept-shared-engine (CCCI_ACCEPT_SHARED_ENGINE=1) where that is closed otherwise, or nothing that has to \
+             be kept from strangers is there"
+                .to_owned(),
+        ],
+    }
 }

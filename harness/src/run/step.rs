@@ -50,8 +50,9 @@ pub(super) enum Step {
     Recover,
     /// With the locks: remove what dead runs of the same apps left.
     Leftovers,
-    /// Close the host's way into overlay networks to the containers that are going to be made.
-    OverlayPort,
+    /// Make sure that the containers that are going to be made reach neither overlay networks of others nor what listens
+    /// at the host's own addresses.
+    Firewall,
     /// Refuse names that are taken, and write down what is going to be made.
     Claim,
     /// Make sure that every image is there.

@@ -1,6 +1,7 @@
 //! What once harmed the host, as data: part A of the findings of commit dc17309, and what of the policy's table is like
 //! it. `VICTIM` stands for the victim's stack, `ROOT` for the test's directory, `FRESH` for a volume that is not there,
-//! `LOOKALIKE` for one that is called like a run app's, `PORT` for a free port.
+//! `LOOKALIKE` for one that is called like a run app's, `PORT` for a free port, `LISTENER` for the port of a program on the
+//! host that greets who connects.
 
 /// What comes of a row when it is run in one of the three ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -364,9 +365,13 @@ pub(crate) const ROWS: &[Row] = &[
             Not("there is no such registry; `a7-image` goes the same way"),
         )
     },
+    // What listens on the host answers the host alone; `tests/setup` made the rule that a stranger's run asks for.
     always(
         "a7-egress",
-        Not("a container reaches what the host reaches: docs/security.md says what closes it"),
+        Works(
+            "busybox nc 127.0.0.1 LISTENER </dev/null | grep -q . && \
+             ! inside 'set -- $(ip route | grep ^default); timeout 2 nc $3 LISTENER </dev/null' | grep .",
+        ),
     ),
     // A8: what only is called like a run app's. Every sweep went through them; each run has one.
     always("a8-lookalike", Works("docker volume inspect LOOKALIKE")),

@@ -41,6 +41,7 @@ pub(crate) struct Scene {
     pub(crate) forge: Forge,
     pub(crate) env: SwarmEnv,
     port: u16,
+    listener: Greeter,
     /// The first lines of requests by which the run that was the last asked the engine to change something.
     changes: Arc<Mutex<Vec<String>>>,
 }
@@ -80,6 +81,7 @@ impl Scene {
             forge,
             env,
             port,
+            listener: Greeter::start(),
             changes,
         }
     }
@@ -105,6 +107,7 @@ impl Scene {
                 "FRESH",
                 &format!("fresh_{}", self.env.zone.replace('.', "_")),
             )
+            .replace("LISTENER", &self.listener.port.to_string())
             .replace("PORT", &self.port.to_string())
     }
 
@@ -323,5 +326,38 @@ fn assert_no_canary(dir: &Path) {
                 );
             }
         }
+    }
+}
+
+/// A program on the host that listens at all of its addresses, and greets who connects.
+struct Greeter {
+    port: u16,
+    socket: std::net::TcpListener,
+}
+
+impl Greeter {
+    fn start() -> Self {
+        let socket = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let accepting = socket.try_clone().unwrap();
+        std::thread::spawn(move || {
+            for connection in accepting.incoming() {
+                let Ok(mut connection) = connection else {
+                    return;
+                };
+                drop(std::io::Write::write_all(
+                    &mut connection,
+                    CANARY.as_bytes(),
+                ));
+            }
+        });
+        Self { port, socket }
+    }
+}
+
+impl Drop for Greeter {
+    fn drop(&mut self) {
+        // `accept` of the other thread ends with it.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 }
