@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ground::name::image::Reference;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,8 @@ pub fn kind_of_image(image: &str) -> Option<Kind> {
     if is_beside(image) {
         return None;
     }
-    let last = last_part(image);
+    let image = Reference::parse(image).ok()?;
+    let last = image.last_part();
     // The most special name wins: `percona-server-mongodb` is no MySQL.
     let named = IMAGES.iter().filter(|(word, _)| last.contains(word));
     named
@@ -122,16 +124,8 @@ pub fn kind_of_image(image: &str) -> Option<Kind> {
 /// Returns whether an image is of a program that only has to do with a database.
 #[must_use]
 pub fn is_beside(image: &str) -> bool {
-    let last = last_part(image);
-    BESIDE.iter().any(|word| last.contains(word))
-}
-
-/// Returns the last part of an image's name, without tag and digest, in small letters.
-fn last_part(image: &str) -> String {
-    let image = image.split('@').next().unwrap_or_default();
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let name = name.split(':').next().unwrap_or_default();
-    name.to_ascii_lowercase()
+    let is_one = |image: Reference<'_>| BESIDE.iter().any(|word| image.last_part().contains(word));
+    Reference::parse(image).is_ok_and(is_one)
 }
 
 #[cfg(test)]
@@ -165,7 +159,10 @@ mod tests {
             ("mongo:4.4", Some(Kind::MongoDb)),
             ("bitnami/mongodb:5.0", Some(Kind::MongoDb)),
             ("ghcr.io/ferretdb/ferretdb:1.24", Some(Kind::MongoDb)),
-            ("redis:7-alpine@sha256:00ff", Some(Kind::Redis)),
+            (
+                "redis:7-alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                Some(Kind::Redis),
+            ),
             ("valkey/valkey:8", Some(Kind::Redis)),
             ("bitnami/redis:7", Some(Kind::Redis)),
             ("redis/redis-stack-server:latest", Some(Kind::Redis)),

@@ -4,6 +4,7 @@ use super::{Check, Status, in_full};
 use engine::http::{Gateway, Http};
 use engine::swarm::Engine;
 use engine::swarm::host::HostFacts;
+use ground::name::image::Reference;
 use ground::name::{Domain, Zone};
 
 /// The first engine that no longer answers clients of the old API.
@@ -51,13 +52,11 @@ fn is_too_old(engine: &str, image: &str) -> bool {
     if major.is_none_or(|major: u32| major < STRICT_ENGINE) {
         return false;
     }
-    let name = image.split('@').next().unwrap_or_default();
-    let Some((repository, tag)) = name.rsplit_once(':') else {
+    let image = Reference::parse(image).ok();
+    let image = image.filter(|image| image.last_part() == "traefik");
+    let Some(tag) = image.and_then(|image| image.tag()) else {
         return false;
     };
-    if repository.rsplit('/').next() != Some("traefik") {
-        return false;
-    }
     let plain = tag.trim_start_matches('v');
     let plain = plain.split('-').next().unwrap_or_default();
     let numbers: Option<Vec<u32>> = plain.split('.').map(|text| text.parse().ok()).collect();
@@ -114,7 +113,11 @@ mod tests {
     fn a_traefik_that_a_new_engine_does_not_answer_is_known_by_its_tag() {
         for (engine, image, old) in [
             ("29.0.0", "traefik:v3.6.0", true),
-            ("29.1.3", "docker.io/library/traefik:v3.3.6@sha256:ab", true),
+            (
+                "29.1.3",
+                "docker.io/library/traefik:v3.3.6@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                true,
+            ),
             ("30.0.0", "traefik:2.11.30-alpine", true),
             ("29.0.0", "traefik:v1.7.34", true),
             ("29.0.0", "traefik:v3.6.1", false),

@@ -10,7 +10,7 @@ use super::{Engine, EngineError};
 use crate::dirs::HostDirs;
 use crate::once::{self, TaskId};
 use crate::process::{Cmd, Processes};
-use ground::name::image;
+use ground::name::image::is_same_repository;
 use ground::pins::{ImageCheck, Pinned, Puller};
 
 /// How long one image may take to arrive; the run's deadline ends it sooner.
@@ -271,12 +271,8 @@ impl Engine {
 /// Returns those of an image's digests that are of the repository that its name leads to: an image of one name may have
 /// come from a repository of another.
 fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<String> {
-    let repository = |name: &str| image::repository_of(name).ok().map(|(_, name)| name);
-    let Some(wanted) = repository(image) else {
-        return Vec::new();
-    };
     let mut digests = digests.unwrap_or_default();
-    digests.retain(|name| repository(name).as_ref() == Some(&wanted));
+    digests.retain(|name| is_same_repository(name, image));
     digests
 }
 

@@ -11,6 +11,7 @@ use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuil
 use super::{Engine, EngineError, filters};
 use ground::label::NAMESPACE;
 use ground::name::StackName;
+use ground::name::image::Reference;
 
 /// What a service reserves, or a node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -314,25 +315,13 @@ fn read_task(task: bollard::models::Task) -> Task {
 /// The rules are those of `reference.FamiliarString(reference.TagNameOnly(…))` in github.com/distribution/reference.
 #[must_use]
 pub fn familiar_image(image: &str) -> String {
-    let (name, has_digest) = match image.split_once('@') {
-        Some((name, _)) => (name, true),
-        None => (image, false),
+    let Ok(image) = Reference::parse(image) else {
+        return image.to_owned();
     };
-    let hub = ["docker.io/", "index.docker.io/"]
-        .iter()
-        .find_map(|domain| name.strip_prefix(domain));
-    let short = hub.unwrap_or(name);
-    // Only of two parts: `library/a/b` is a repository of that name.
-    let short = match short.strip_prefix("library/") {
-        Some(rest) if !rest.contains('/') => rest,
-        _ => short,
-    };
-    // A colon before the last slash belongs to the port of a registry.
-    let last = short.rsplit('/').next().unwrap_or(short);
-    if has_digest || last.is_empty() || last.contains(':') {
-        short.to_owned()
-    } else {
-        format!("{short}:latest")
+    match (image.tag(), image.digest()) {
+        (Some(tag), _) => format!("{}:{tag}", image.familiar()),
+        (None, Some(_)) => image.familiar(),
+        (None, None) => format!("{}:latest", image.familiar()),
     }
 }
 
@@ -422,9 +411,18 @@ mod tests {
             ("host:5000/foo:2", "host:5000/foo:2"),
             // Another registry's `library` is its own matter.
             ("quay.io/library/redis:7", "quay.io/library/redis:7"),
-            ("redis:7@sha256:00ff", "redis:7"),
-            ("docker.io/library/redis:7@sha256:00ff", "redis:7"),
-            ("docker.io/library/redis@sha256:00ff", "redis"),
+            (
+                "redis:7@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                "redis:7",
+            ),
+            (
+                "docker.io/library/redis:7@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                "redis:7",
+            ),
+            (
+                "docker.io/library/redis@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                "redis",
+            ),
             ("", ""),
         ] {
             assert_eq!(familiar_image(written), spec, "{written}");

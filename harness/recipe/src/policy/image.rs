@@ -6,7 +6,7 @@ use super::rules::IMAGE;
 use super::{Case, Violation, scalar};
 use crate::compose::Project;
 use crate::compose::resolve::Resolved;
-use ground::name::image::{self, NoReference};
+use ground::name::image::{Reference, may_be_an_id};
 use ground::pins::Pins;
 use ground::pins::Puller;
 
@@ -41,42 +41,32 @@ pub fn is_public_registry(registry: &str) -> bool {
     PUBLIC.contains(&registry)
 }
 
-/// Returns the registry and the repository of a reference; see [`image::repository_of`].
+/// Returns the registry and the repository of a reference that a stranger may give.
 ///
 /// # Errors
-/// A sentence when it is no reference to an image.
+/// A sentence when it is none: no reference, what may be an id, a digest other than SHA-256's, and a registry by an IPv6
+/// address.
 fn repository_of(reference: &str) -> Result<(String, String), String> {
-    image::repository_of(reference).map_err(|error| {
-        let shown = super::shortened(reference);
-        match error {
-            NoReference::Malformed => format!("`{shown}` is no reference to an image"),
-            NoReference::MayBeAnId => {
-                format!(
-                    "`{shown}` may be the id of an image on this host, and names none of a registry"
-                )
-            }
-        }
-    })
+    let shown = super::shortened(reference);
+    if may_be_an_id(reference) {
+        return Err(format!(
+            "`{shown}` may be the id of an image on this host, and names none of a registry"
+        ));
+    }
+    let image = Reference::parse(reference).ok().filter(|image| {
+        image
+            .digest()
+            .is_none_or(|digest| digest.starts_with("sha256:"))
+            && !image.registry().starts_with('[')
+    });
+    let image = image.ok_or_else(|| format!("`{shown}` is no reference to an image"))?;
+    Ok((image.registry(), image.repository()))
 }
 
-/// Returns whether Docker takes a text for a reference to an image, as far as can be told without it: also ids, other
-/// digests than those of SHA-256, and registries by an IPv6 address, which only runs by hand may use.
-/// `https://github.com/distribution/reference/blob/main/regexp.go`
+/// Returns whether Docker takes a text for a reference to an image: also ids, other digests than those of SHA-256, and
+/// registries by an IPv6 address, which only runs by hand may use.
 fn is_docker_s(reference: &str) -> bool {
-    let (name, digest) = match reference.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (reference, None),
-    };
-    let is_digest = |digest: &str| {
-        digest.split_once(':').is_some_and(|(algorithm, hex)| {
-            algorithm.starts_with(|c: char| c.is_ascii_alphabetic())
-                && hex.len() >= 32
-                && hex.bytes().all(|b| b.is_ascii_hexdigit())
-        })
-    };
-    let id = name.strip_prefix("sha256:").unwrap_or(name);
-    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    digest.is_none_or(is_digest) && (name.starts_with('[') || is_id || repository_of(name).is_ok())
+    may_be_an_id(reference) || Reference::parse(reference).is_ok()
 }
 
 /// Returns whether a prefix of the operator's covers a repository. Both may leave `docker.io/` out.

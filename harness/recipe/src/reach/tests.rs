@@ -536,7 +536,7 @@ fn what_a_server_takes_at_its_first_start_is_missed_by_a_new_app_alone() {
 #[test]
 fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_announced() {
     const TEXT: &str = r#"services:
-  app: {image: "hub:5000/feeds:1", environment: [ADMIN=x, BASE_URL=https://x, NONE=, DOMAIN=y]}
+  app: {image: "docker.io/team/feeds:1", environment: [ADMIN=x, BASE_URL=https://x, NONE=, DOMAIN=y]}
   db: {image: "postgres:15", environment: [POSTGRES_USER=x]}
 "#;
     let said = |from: &str, to: &str, notes: &str| {
@@ -563,8 +563,8 @@ fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_a
     );
     assert_eq!(
         said(
-            "feeds:1\", environment: [ADMIN=x, ",
-            "feeds:2\", environment: [",
+            "docker.io/team/feeds:1\", environment: [ADMIN=x, ",
+            "team/feeds:2\", environment: [",
             ""
         ),
         [format!("{APP} ADMIN")]
@@ -576,8 +576,8 @@ fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_a
         (", DOMAIN=y", "", ""),
         ("[POSTGRES_USER=x]", "[]", ""),
         (
-            "feeds:1\", environment: [ADMIN=x, ",
-            "other:1\", environment: [",
+            "team/feeds:1\", environment: [ADMIN=x, ",
+            "team/other:1\", environment: [",
             "",
         ),
     ] {

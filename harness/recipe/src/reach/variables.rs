@@ -9,6 +9,7 @@ use super::{DROPPED, first_start, tells_of, variables_of};
 use crate::compose::Project;
 use crate::compose::query::MAIN_SERVICE;
 use crate::traefik::faults::Fault;
+use ground::name::image::is_same_repository;
 
 /// Returns the services of the same software that had variables which they have not now, unless the release `notes` name
 /// them in backticks. `vars` is the operator's env file, of which the service `app` is given all.
@@ -27,7 +28,7 @@ pub fn dropped(
         let (Some(image), Some(image_then)) = (&now.image, &then.image) else {
             continue;
         };
-        if software(image) != software(image_then) {
+        if !is_same_repository(image, image_then) {
             continue;
         }
         // One that has the value is the same by another name.
@@ -64,14 +65,4 @@ pub fn dropped(
         });
     }
     faults
-}
-
-/// Returns an image's name without tag and digest.
-fn software(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or_default();
-    match name.rsplit_once(':') {
-        // A colon before a slash is that of a registry's port.
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    }
 }
