@@ -21,7 +21,7 @@ pub(super) enum Otherwise {
 }
 
 /// A kind of run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub(super) name: &'static str,
     /// The apps, in the order in which they are brought up.

@@ -399,7 +399,7 @@ mod tests {
             ("valkey/valkey:8", "docker.io/valkey/valkey:8"),
             ("foo:latest", "foo"),
             ("host:5000/foo:latest", "host:5000/foo"),
-            ("redis:7", "redis:7@sha256:00ff"),
+            ("redis:7", &format!("redis:7@sha256:{}", "0".repeat(64))),
         ] {
             assert_eq!(judge(spec, written), Ok(()), "{written}");
         }

@@ -259,7 +259,7 @@ fn four_things_of_what_abra_deploys_are_not_compared_and_everything_else_is() {
         ("/TaskTemplate/ContainerSpec/Env", json!(["TYPE=x"])),
         (
             "/TaskTemplate/ContainerSpec/Image",
-            json!("a:latest@sha256:00"),
+            json!(format!("a:latest@sha256:{}", "0".repeat(64))),
         ),
         (
             "/TaskTemplate/Placement",

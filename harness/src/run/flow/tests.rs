@@ -3,6 +3,7 @@ use crate::run::teardown::TornDown;
 use ground::outcome::Residual;
 use scribe::{Hang, Script, run, steps};
 
+mod rows;
 mod scribe;
 
 /// Returns what follows the line `from`, which is left out.
