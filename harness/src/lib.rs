@@ -5,7 +5,7 @@
 //! that touches an app takes the app's [`lock::DomainLock`] as proof that it may. `docs/architecture.md`
 //! has the map.
 
-pub use engine::{app, dirs, http, lock, made, once, process, swarm, wait};
+pub use engine::{app, dirs, http, lock, made, once, process, room, swarm, wait};
 pub use ground::{error, finding, git, host_file, label, name, outcome, pins, source_tree};
 pub use recipe::{self, declared, lint, policy, trust};
 

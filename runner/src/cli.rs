@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::engine::EngineCommand;
 use crate::commands::grants::GrantsCommand;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::lint::LintArgs;
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once; or see to it that something does.
     Janitor(JanitorArgs),
+    /// Keep an engine for CI alone, beside the one that this host's own apps run on.
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Run the newest release of every enrolled recipe that is not its canonical yet.
     Sweep(ReleasesArgs),
     /// List the runs that are alive on this host, who waits for whom, and what dead runs left.

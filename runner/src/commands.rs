@@ -3,6 +3,7 @@
 mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod engine;
 pub(crate) mod grants;
 pub(crate) mod janitor;
 pub(crate) mod lint;
@@ -60,6 +61,7 @@ pub(crate) fn dispatch() -> ExitCode {
         },
         Command::Lint(args) => lint::lint(&args).into(),
         Command::Janitor(args) => block_on(janitor::janitor(args)).into(),
+        Command::Engine(command) => block_on(engine::engine(&command)).into(),
         Command::Sweep(args) => block_on(sweep::sweep(&args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::Once(args) => block_on(once::once(args)),
@@ -103,7 +105,11 @@ fn manual_of(words: &[String]) -> Result<clap_mangen::Man, settings::UsageError>
 fn goes_on_alone(command: &Command) -> bool {
     matches!(
         command,
-        Command::Run(_) | Command::Demo(_) | Command::Sweep(_) | Command::Janitor(_)
+        Command::Run(_)
+            | Command::Demo(_)
+            | Command::Sweep(_)
+            | Command::Janitor(_)
+            | Command::Engine(_)
     )
 }
 

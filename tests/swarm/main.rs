@@ -39,6 +39,7 @@ mod quick;
 #[path = "../real/main.rs"]
 mod real;
 mod registry;
+mod room;
 #[path = "security/rows.rs"]
 mod rows;
 #[path = "security/scene.rs"]

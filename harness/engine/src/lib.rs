@@ -11,6 +11,7 @@ pub mod made;
 pub mod once;
 pub mod process;
 pub mod record;
+pub mod room;
 pub mod swarm;
 pub mod sys;
 pub mod wait;

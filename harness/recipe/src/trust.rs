@@ -9,7 +9,7 @@ mod hint;
 pub mod key;
 pub mod list;
 pub mod read;
-pub(crate) mod size;
+pub mod size;
 
 use serde::{Deserialize, Serialize};
 

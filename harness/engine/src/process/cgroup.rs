@@ -225,6 +225,34 @@ impl OfWorker {
 }
 
 impl Group {
+    /// Returns where a group `name` is that is not below its maker's: directly below the root of the tree that ends
+    /// processes, so that whoever asks means the same one. Its path there is what others know it by.
+    ///
+    /// # Errors
+    /// What the system says, and when no such tree is mounted here.
+    pub fn at_root(name: &str) -> io::Result<(PathBuf, Option<Self>)> {
+        let below = Path::new(HOME).join(name);
+        let mounts = host_file::text("/proc/self/mountinfo")?;
+        let tree = ["", "freezer"]
+            .iter()
+            .find_map(|controller| mount_of(&mounts, controller));
+        let Some((_, mount)) = tree else {
+            let what = "no control groups are mounted here";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        };
+        let path = Path::new(mount).join(&below);
+        let group = match path.metadata() {
+            Ok(meta) => Some(Self {
+                path,
+                inode: meta.ino(),
+                boot: Identity::own()?.boot,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok((below, group))
+    }
+
     /// Returns what is in it, as `sleep (pid 12)`; nothing once it is gone.
     pub fn members(&self) -> Vec<String> {
         let members = if self.is_there() {
@@ -319,9 +347,9 @@ fn tree(controller: &str) -> io::Result<PathBuf> {
     })
 }
 
-/// See `proc_pid_mountinfo(5)` and `cgroups(7)`.
-fn find(mounts: &str, groups: &str, controller: &str) -> Option<PathBuf> {
-    let (root, mount) = mounts.lines().find_map(|line| {
+/// Returns the part of a tree that is mounted, and where.
+fn mount_of<'a>(mounts: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
+    mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         let mut right = right.split(' ');
         let (kind, options) = (right.next()?, right.nth(1)?);
@@ -331,7 +359,12 @@ fn find(mounts: &str, groups: &str, controller: &str) -> Option<PathBuf> {
         };
         let mut left = left.split(' ').skip(3);
         is_it.then_some((left.next()?, left.next()?))
-    })?;
+    })
+}
+
+/// See `proc_pid_mountinfo(5)` and `cgroups(7)`.
+fn find(mounts: &str, groups: &str, controller: &str) -> Option<PathBuf> {
+    let (root, mount) = mount_of(mounts, controller)?;
     let path = groups.lines().find_map(|line| {
         let (names, path) = line.split_once(':')?.1.split_once(':')?;
         names

@@ -18,7 +18,7 @@ use crate::wait::{Deadline, Poll, WaitError, poll_until};
 
 /// The bridge that every container of an overlay network has a leg on; the host reaches it there, without
 /// DNS, gateway or IPVS.
-const GATEWAY_BRIDGE: &str = "docker_gwbridge";
+pub(super) const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 /// How much of a command's standard output is kept, in bytes.
 const CAPTURE_LIMIT: usize = 4 << 20;

@@ -5,14 +5,15 @@ use std::io;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, LocalNodeState, NetworkCreateRequest, SwarmInitRequest,
+    ContainerCreateBody, Ipam, IpamConfig, LocalNodeState, NetworkCreateRequest, SwarmInitRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptionsBuilder, InspectNetworkOptions,
-    ListContainersOptions, RemoveContainerOptionsBuilder,
+    LeaveSwarmOptionsBuilder, ListContainersOptions, RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 
+use super::container::GATEWAY_BRIDGE;
 use super::{Engine, EngineError};
 use ground::label::NAMESPACE;
 use ground::name::StackName;
@@ -180,6 +181,78 @@ impl Engine {
             .await
             .map(drop)
             .map_err(|error| self.failed("make this engine a swarm", error))
+    }
+
+    /// Takes the engine out of its swarm, which ends with it.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn leave_swarm(&self) -> Result<(), EngineError> {
+        let force = LeaveSwarmOptionsBuilder::new().force(true).build();
+        let left = self.docker.leave_swarm(Some(force)).await;
+        left.map_err(|error| self.failed("leave the swarm", error))
+    }
+
+    /// Returns whether the bridge by which tasks of a swarm are reached is there and has the network `subnet`.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn gateway_bridge_is(&self, subnet: &str) -> Result<bool, EngineError> {
+        let found = self.docker.inspect_network(GATEWAY_BRIDGE, None).await;
+        let found =
+            found.map_err(|error| self.failed(format!("inspect `{GATEWAY_BRIDGE}`"), error));
+        match found {
+            Ok(network) => Ok(network
+                .ipam
+                .and_then(|ipam| ipam.config)
+                .is_some_and(|parts| {
+                    parts
+                        .iter()
+                        .any(|part| part.subnet.as_deref() == Some(subnet))
+                })),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the bridge by which tasks of a swarm are reached, with the network `subnet`, in the place of any other. For
+    /// an engine that is in no swarm.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn make_gateway_bridge(&self, subnet: &str) -> Result<(), EngineError> {
+        let removed = self.docker.remove_network(GATEWAY_BRIDGE).await;
+        let removed =
+            removed.map_err(|error| self.failed(format!("remove `{GATEWAY_BRIDGE}`"), error));
+        match removed {
+            Err(error) if !error.is_gone() => return Err(error),
+            _ => {}
+        }
+        // As an engine makes it (`daemon/cluster/executor/container/executor.go`), but for the last one: since Docker 28
+        // a container is not reached from another link than its bridge.
+        let options = [
+            ("com.docker.network.bridge.name", GATEWAY_BRIDGE),
+            ("com.docker.network.bridge.enable_icc", "false"),
+            ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "eth0"),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let request = NetworkCreateRequest {
+            name: GATEWAY_BRIDGE.to_owned(),
+            driver: Some("bridge".to_owned()),
+            options: Some(HashMap::from(options)),
+            ipam: Some(Ipam {
+                config: Some(vec![IpamConfig {
+                    subnet: Some(subnet.to_owned()),
+                    ..IpamConfig::default()
+                }]),
+                ..Ipam::default()
+            }),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.docker.create_network(request).await;
+        made.map(drop)
+            .map_err(|error| self.failed(format!("make `{GATEWAY_BRIDGE}`"), error))
     }
 
     /// Returns the driver of network `name`, or `None` when there is no such network.

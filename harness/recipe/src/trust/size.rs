@@ -6,7 +6,7 @@ use serde::Serializer;
 ///
 /// # Errors
 /// A sentence when it means none, or zero.
-pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size; write it as Docker does: `512m`, `2g`");
     let lower = text.trim().to_ascii_lowercase();
     let split = lower.find(|c: char| !(c.is_ascii_digit() || c == '.'));
@@ -28,7 +28,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// A sentence when it means none, or zero.
-pub(crate) fn nano_cpus(text: &str) -> Result<u64, String> {
+pub fn nano_cpus(text: &str) -> Result<u64, String> {
     scaled(text.trim(), 1_000_000_000)
         .ok_or_else(|| format!("`{text}` is not a number of CPUs; write it as Docker does: `1.5`"))
 }
@@ -57,7 +57,7 @@ pub(super) fn shown_cpus<S: Serializer>(nano: &Option<u64>, to: S) -> Result<S::
 }
 
 /// Returns bytes as Docker writes them: `512m`.
-pub(crate) fn in_words(bytes: u64) -> String {
+pub fn in_words(bytes: u64) -> String {
     let unit = [(40, 't'), (30, 'g'), (20, 'm'), (10, 'k')]
         .into_iter()
         .find(|(shift, _)| bytes != 0 && bytes.is_multiple_of(1_u64 << shift));
