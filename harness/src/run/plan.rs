@@ -272,7 +272,7 @@ pub(super) fn make(
     }));
     if let (Some(reason), Some(web)) = (&declared.health().none, head.project.web()) {
         warnings.push(format!(
-            "`health.none` says \"{reason}\", and service `{}` has a web port: nobody asks it ({})",
+            "`health.none` says \"{reason}\", and service `{}` has a web port, which is not checked ({})",
             web.service,
             declared.place("health.none")
         ));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::run::testing::{HEAD, Scene};
+use ground::outcome::Status;
 use recipe::trust::Grant;
 use recipe::trust::grant::Bind;
 

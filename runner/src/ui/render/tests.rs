@@ -1,6 +1,8 @@
 //! Whole runs as they look.
 
+use harness::event::RunFinished;
 use harness::lint::Finding;
+use harness::outcome::Verdict;
 
 use super::*;
 
