@@ -197,7 +197,7 @@ pub(super) fn make(
         let reason = format!("declared not applicable: {reason}");
         (None, Some(NoBase::Structural(reason)))
     } else if let Some(reason) = &checkout.barred {
-        (None, Some(NoBase::Broken(reason.clone())))
+        (None, Some(NoBase::Withheld(reason.clone())))
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
@@ -232,11 +232,16 @@ pub(super) fn make(
         no_base = Some(NoBase::Broken(reason));
     }
     if let Some(reason) = base.as_ref().and_then(|base| {
-        let reason = supplied::withheld_from_base(settings, &checkout.trust, base)?;
-        Some(format!("{}: {reason}", base.in_words()))
+        let lacks = supplied::withheld_from_base(settings, &checkout.trust, base)?;
+        Some(format!(
+            "{}: {}; {}",
+            base.in_words(),
+            lacks.error,
+            lacks.hint
+        ))
     }) {
         base = None;
-        no_base = Some(NoBase::Broken(reason));
+        no_base = Some(NoBase::Withheld(reason));
     }
     if settings.stages.contains(&Stage::Upgrade) {
         warnings.extend(laid.stale);

@@ -239,10 +239,8 @@ impl<'a, 'p> Promoting<'a, 'p> {
             (Some(_), Some(base)) => base.upgraded.map_err(RunError::infra)?,
             (Some(kept), None) => {
                 let canonical = &kept.canonical.version;
-                let why = match &plan.no_base {
-                    Some(NoBase::Broken(why)) => format!(": {why}"),
-                    _ => String::new(),
-                };
+                let why = plan.no_base.as_ref().and_then(NoBase::unusable);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 let reason = format!("the canonical {canonical} cannot be upgraded to it{why}");
                 return Err(RunError::infra(reason));
             }
