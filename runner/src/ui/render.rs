@@ -46,6 +46,8 @@ pub(crate) struct Renderer {
     residual: Residual,
     /// What was said of the recipe already.
     findings: Vec<Finding>,
+    /// Whether the source is a path, to which `grants.yml` grants nothing.
+    is_path: bool,
     last_line: Duration,
 }
 
@@ -71,6 +73,7 @@ impl Renderer {
             lint: Status::Unver,
             residual: Residual::default(),
             findings: Vec::new(),
+            is_path: false,
             last_line: Duration::ZERO,
         }
     }
@@ -182,7 +185,8 @@ impl Renderer {
         )
     }
 
-    fn trusted(&self, trust: &TrustView) -> String {
+    fn trusted(&mut self, trust: &TrustView) -> String {
+        self.is_path = trust.source.starts_with('/');
         let said = format!("{}: {}, {}", trust.level, trust.source, trust.why);
         format!("  {:10} {}\n", "trust", self.clean(&said))
     }
