@@ -17,6 +17,7 @@ use ground::outcome::{
 use recipe::lint::Lint;
 use recipe::policy::Violation;
 use recipe::trust::TrustView;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -178,8 +179,29 @@ pub struct Planned {
     pub customization: Vec<String>,
     /// The apps that are deployed before the recipe's own, in that order.
     pub dependencies: Vec<PlannedDependency>,
+    /// The fresh install of the head, in a run that upgrades a base.
+    pub fresh: Option<PlannedFresh>,
     /// How many deploys the run should count.
     pub deploys_expected: u32,
+}
+
+/// A fresh install of the head in a run that upgrades a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFresh {
+    /// The domain of the app.
+    pub domain: String,
+    /// `parallel`: an app of its own beside the base; `serial`: before it, under the same domain.
+    pub how: String,
+    /// Why it is `serial`.
+    pub why: Option<String>,
+}
+
+impl std::fmt::Display for PlannedFresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { domain, how, why } = self;
+        write!(f, "install of the head as {domain}, {how} to the base")?;
+        why.iter().try_for_each(|why| write!(f, ": {why}"))
+    }
 }
 
 /// An app that is deployed before the recipe's own.

@@ -55,6 +55,10 @@ pub struct LiveRun {
     /// The apps that it deploys before its own, in that order. Records of older versions have none.
     #[serde(default)]
     pub dependencies: Vec<LiveDependency>,
+    /// The domain of the app in which it installs the head afresh, where that is another one. Records of older versions
+    /// have none.
+    #[serde(default)]
+    pub fresh: Option<String>,
 }
 
 /// An app that a run deploys before its own.
@@ -91,7 +95,8 @@ impl LiveRun {
             return Vec::new();
         }
         let all = self.dependencies.iter().map(|one| one.domain.as_str());
-        let all = std::iter::once(self.domain.as_str()).chain(all);
+        let own = std::iter::once(self.domain.as_str()).chain(self.fresh.as_deref());
+        let all = own.chain(all);
         all.filter(|domain| Some(*domain) != waits_for).collect()
     }
 }
@@ -174,6 +179,8 @@ fn note(record: &mut LiveRun, event: &Event) -> bool {
                 status: None,
             };
             record.dependencies = plan.dependencies.iter().map(dependency).collect();
+            let fresh = plan.fresh.as_ref().map(|fresh| fresh.domain.clone());
+            record.fresh = fresh.filter(|domain| *domain != record.domain);
             return true;
         }
         Event::DependencyFinished(outcome) => {
@@ -212,6 +219,7 @@ fn begin(started: &RunStarted, deadline: Duration) -> Option<LiveRun> {
         deadline_at: now.saturating_add(deadline).unwrap_or(now).to_string(),
         waiting_for: None,
         dependencies: Vec::new(),
+        fresh: None,
     })
 }
 

@@ -20,6 +20,7 @@ mod error;
 mod fetch;
 mod fetched;
 mod flow;
+mod fresh;
 mod gateway;
 mod images;
 mod incomplete;

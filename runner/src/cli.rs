@@ -98,6 +98,10 @@ pub(crate) struct RunArgs {
     /// The published version to upgrade from [default: the canonical, else the newest one that is not newer than the head].
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,
+    /// When the head is installed afresh besides being an upgrade: at once with the base, before it, or not at all.
+    #[arg(long, env = "CCCI_FRESH", value_name = "parallel|serial|never", default_value = "parallel",
+          value_parser = parse_fresh)]
+    pub(crate) fresh: FreshChoice,
     /// Deploy the head over the recipe's warm app instead of a new one (CCCI_QUICK=1): upgrade and custom only.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -183,6 +187,16 @@ pub(crate) enum KeepChoice {
     Failed,
     /// Always.
     Always,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FreshChoice {
+    /// At the same time as the base, where both fit.
+    Parallel,
+    /// Before the base.
+    Serial,
+    /// Not at all.
+    Never,
 }
 
 #[derive(Debug, Args)]
@@ -442,6 +456,10 @@ fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
 }
 
 fn parse_driver(text: &str) -> Result<DriverChoice, String> {
+    choice(text)
+}
+
+fn parse_fresh(text: &str) -> Result<FreshChoice, String> {
     choice(text)
 }
 

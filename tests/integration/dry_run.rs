@@ -61,7 +61,13 @@ fn notes() {
         json!(["recipe-ci/notes:1", "recipe-ci/notes:2"])
     );
     assert_eq!(plan["backed_up_volumes"], json!(["data"]));
-    assert_eq!(plan["deploy_count"], 1);
+    assert_eq!(plan["deploy_count"], 2);
+    let fresh = plan["fresh"]["domain"].as_str().unwrap();
+    assert!(
+        fresh.starts_with("note-") && plan["domain"] != fresh,
+        "{fresh}"
+    );
+    assert_eq!(plan["fresh"]["how"], "parallel");
     assert_eq!(plan["deploy_timeout_s"], 60);
     assert_eq!(plan["uncommitted_changes"], false);
     let secrets = plan["secrets"].to_string();
@@ -74,6 +80,93 @@ fn notes() {
     for tier in ["install", "upgrade", "backup", "restore", "custom"] {
         assert_eq!(will(&plan, tier), "run", "{tier}");
     }
+}
+
+/// Both apps at once would take each other's place on the host, or its last memory; so the head comes first.
+#[test]
+fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
+    let changed = |from: &str, to: &str, more: &[&str]| {
+        let env = env();
+        let recipe = env.recipe("notes");
+        env.edit(&recipe.join("compose.yml"), from, to);
+        plan(&env, &recipe, more)
+    };
+    let total = harness::host_file::text("/proc/meminfo").unwrap();
+    let total = total.lines().next().unwrap().split_whitespace().nth(1);
+    let much = total.unwrap().parse::<u64>().unwrap() / 10 * 6;
+    let networks = "    networks:\n      - proxy\n";
+    let ports = format!("    ports: ['4711:8080']\n{networks}");
+    let policy = "    deploy:\n";
+    let memory = format!("{policy}      resources: {{reservations: {{memory: {much}k}}}}\n");
+    let cpus = format!("{policy}      resources: {{reservations: {{cpus: '9999'}}}}\n");
+    let data = "      - data:/data\n";
+    let bind = format!("{data}      - /srv/notes:/srv/notes\n");
+    let read = format!("{data}      - /srv/notes:/srv/notes:ro\n");
+    let volume = "volumes:\n  data:\n";
+    let named = "volumes:\n  data: {name: notes_of_all}\n";
+    for (from, to, why) in [
+        (networks, ports.as_str(), "both apps publish port 4711/tcp"),
+        (policy, &memory, "MiB are available"),
+        (
+            policy,
+            &cpus,
+            "both apps reserve more processors than there are",
+        ),
+        (data, &bind, "both apps write to `/srv/notes` of the host"),
+        (
+            volume,
+            named,
+            "both apps have `notes_of_all` among their volumes",
+        ),
+    ] {
+        let plan = changed(from, to, &[]);
+        let fresh = &plan["fresh"];
+        assert_eq!(
+            (&fresh["how"], &fresh["domain"]),
+            (&json!("serial"), &plan["domain"])
+        );
+        let said = fresh["why"].as_str().unwrap();
+        assert!(said.ends_with(why), "{said} lacks {why}");
+    }
+    for (from, to) in [(data, read.as_str()), (data, data)] {
+        let plan = changed(from, to, &[]);
+        assert_eq!(plan["fresh"]["how"], "parallel", "{to}: {}", plan["fresh"]);
+    }
+    let asked = changed(data, data, &["--fresh", "serial"]);
+    assert_eq!(asked["fresh"]["why"], "asked for");
+}
+
+#[test]
+fn there_is_a_fresh_install_where_an_upgrade_would_be_the_only_proof() {
+    let mut env = env();
+    let recipe = env.recipe("notes");
+    for more in [
+        ["--fresh", "never"],
+        ["--stages", "install"],
+        ["--stages", "upgrade"],
+    ] {
+        let plan = plan(&env, &recipe, &more);
+        assert_eq!(
+            (&plan["fresh"], &plan["deploy_count"]),
+            (&Value::Null, &json!(1)),
+            "{more:?}"
+        );
+    }
+    env.set("CCCI_FRESH", "serial");
+    assert_eq!(plan(&env, &recipe, &[])["fresh"]["how"], "serial");
+    env.set("CCCI_FRESH", "");
+    assert_eq!(plan(&env, &recipe, &[])["fresh"]["how"], "parallel");
+    let alone = plan(&env, &env.recipe("no-upgrade-base"), &[]);
+    assert_eq!(alone["fresh"], Value::Null);
+    env.set("CCCI_FRESH", "now");
+    let done = env.run(["run".as_ref(), recipe.as_os_str(), "--dry-run".as_ref()]);
+    done.expect(2);
+    assert!(
+        done.stderr
+            .contains("choose one of `parallel`, `serial`, `never`"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]

@@ -103,7 +103,9 @@ fn what_is_declared_is_in_the_plan() {
     assert_eq!(plan["deploy_timeout_s"], 1234);
     assert_eq!(plan["base_version"], "0.1.0+1.0.0");
     // Two apps of this run; nothing was fetched to know it.
-    assert_eq!(plan["deploy_count"], 2);
+    assert_eq!(plan["deploy_count"], 3);
+    let why = plan["fresh"]["why"].as_str().unwrap();
+    assert!(why.starts_with("dependency `"), "{why}");
     let dependency = &plan["dependencies"][0];
     assert_eq!(dependency["recipe"], "keycloak");
     assert_eq!(dependency["required"], false);

@@ -139,6 +139,9 @@ fixtures! {
     base_cannot_deploy: "base-cannot-deploy",
     crash_loop: "crash-loop",
     extends_cycle: "extends-cycle",
+    fresh_first_boot_fails: "fresh-first-boot-fails",
+    fresh_secret_too_short: "fresh-secret-too-short",
+    fresh_variable_dropped: "fresh-variable-dropped",
     never_healthy: "never-healthy",
     never_starts: "never-starts",
     no_backup: "no-backup",
@@ -174,8 +177,8 @@ fixtures! {
 fn whole(name: &'static str, base: &str, services: &str, rows: &[(&str, &str)]) {
     let results = judge(name);
     assert_eq!(results["base_version"], base);
-    // The upgrade is no deploy of its own.
-    assert_eq!(results["deploy_count"], 1);
+    // The base and a fresh install of the head; the upgrade is no deploy of its own.
+    assert_eq!(results["deploy_count"], 2);
     for phase in [
         "fetch", "plan", "prepull", "deploy", "converge", "upgrade", "backup", "restore", "custom",
         "teardown",

@@ -310,7 +310,19 @@ impl RunDirs {
     /// # Errors
     /// [`DirsError`] when they cannot be made.
     pub fn of_dependency(&self, recipe: &RecipeName) -> Result<Self, DirsError> {
-        let below = |dir: &Path| dir.join("dependencies").join(recipe.as_str());
+        self.below(Path::new("dependencies").join(recipe.as_str()))
+    }
+
+    /// Returns the run's places for the app that is a fresh install of the head: its own state, tests and backups.
+    ///
+    /// # Errors
+    /// [`DirsError`] when they cannot be made.
+    pub fn of_fresh(&self) -> Result<Self, DirsError> {
+        self.below("fresh")
+    }
+
+    fn below(&self, name: impl AsRef<Path>) -> Result<Self, DirsError> {
+        let below = |dir: &Path| dir.join(&name);
         let dirs = Self {
             state: below(&self.state),
             tests: below(&self.tests),

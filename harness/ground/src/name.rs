@@ -323,6 +323,12 @@ impl Domain {
         Self::for_run(recipe, "dependency", of.as_str(), zone)
     }
 
+    /// Returns the domain of the app of `recipe` that a run installs afresh beside the app `of`: a run app's as well.
+    #[must_use]
+    pub fn for_fresh(recipe: &RecipeName, of: &Self, zone: &Zone) -> Self {
+        Self::for_run(recipe, "fresh", of.as_str(), zone)
+    }
+
     /// Returns `text` as a domain when it is a run app of `zone`.
     ///
     /// # Errors

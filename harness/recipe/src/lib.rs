@@ -12,6 +12,7 @@ pub mod lint;
 pub mod policy;
 pub mod reach;
 pub mod release;
+pub mod room;
 pub mod sample;
 pub mod secret;
 pub mod traefik;

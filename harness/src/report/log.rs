@@ -92,6 +92,9 @@ fn lines(event: &Event) -> String {
                 stages.join(","),
                 plan.deploys_expected,
             );
+            if let Some(fresh) = &plan.fresh {
+                write!(text, "\nfresh {fresh}").expect("writing to a string succeeds");
+            }
             for item in &plan.customization {
                 write!(text, "\ncustomization {item}").expect("writing to a string succeeds");
             }

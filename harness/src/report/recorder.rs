@@ -172,6 +172,7 @@ impl Results {
         self.head_version.clone_from(&planned.head_version);
         self.base_version.clone_from(&planned.base_version);
         self.base_kind.clone_from(&planned.base_kind);
+        self.fresh.clone_from(&planned.fresh);
         self.driver = Some(planned.driver.clone());
         self.driver_reason = Some(planned.driver_reason.clone());
         self.customization.clone_from(&planned.customization);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
 use super::redact::Redactor;
+use crate::event::PlannedFresh;
 use engine::process::Usage;
 use ground::finding::Finding;
 use ground::git::commit::CommitId;
@@ -67,6 +68,9 @@ pub struct Results {
     pub promotion: Option<String>,
     /// The app's domain.
     pub domain: String,
+    /// The fresh install of the head in a run that upgrades a base; null where there is none.
+    #[serde(default)]
+    pub fresh: Option<PlannedFresh>,
     /// The driver; null until the plan is made.
     pub driver: Option<String>,
     /// Why that driver.
@@ -245,6 +249,7 @@ impl Default for Results {
             lint: Lint::default(),
             tiers: Vec::new(),
             attempts: Vec::new(),
+            fresh: None,
             dependencies: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
@@ -339,6 +344,8 @@ impl Results {
             text(&mut found.message);
             text(&mut found.fix);
         }
+        let why = clean.fresh.as_mut().and_then(|fresh| fresh.why.as_mut());
+        why.into_iter().for_each(text);
         for dependency in &mut clean.dependencies {
             dependency.reason.iter_mut().for_each(text);
         }
@@ -500,6 +507,11 @@ mod tests {
             status: Status::Pass,
             reason: None,
         });
+        results.fresh = Some(PlannedFresh {
+            domain: String::new(),
+            how: String::new(),
+            why: None,
+        });
         results.trust = Some(TrustView {
             level: "stranger".to_owned(),
             source: String::new(),
@@ -510,7 +522,7 @@ mod tests {
         keys(&value, "", &mut all);
         assert_eq!(
             all.join(" "),
-            "schema run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain driver driver_reason \
+            "schema run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.domain fresh.how fresh.why driver driver_reason \
              verdict exit_code reason hints level \
              rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
              lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \

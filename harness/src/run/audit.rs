@@ -86,6 +86,24 @@ fn names_of(project: &Project, stack: &StackName, level: &Level) -> BTreeSet<Nam
     names
 }
 
+/// Returns what two apps would both make, or both write to, each with the stack that it is: nobody could tell whose it is.
+pub(super) fn in_common(
+    one: (&Project, &StackName),
+    other: (&Project, &StackName),
+) -> Option<String> {
+    let names = |(project, stack)| names_of(project, stack, &Level::ByHand);
+    let theirs = names(other);
+    let is_theirs = |named: &&Named| {
+        let same = |other: &&Named| other.kind == named.kind && other.name == named.name;
+        let found = theirs.iter().find(same);
+        // A network, a secret and a config that are there already are for any number of apps.
+        found.is_some_and(|found| named.kind == Kind::Volume || !(named.external && found.external))
+    };
+    let mine = names(one);
+    let named = mine.iter().find(is_theirs)?;
+    Some(format!("`{}` among their {}", named.name, named.kind))
+}
+
 /// What was there before a run made anything, and what its apps name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Audit {

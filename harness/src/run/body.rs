@@ -1,6 +1,9 @@
 //! What each step of a cold or a quick run does; in which order they are done is decided in [`super::flow`].
 
+use std::pin::pin;
 use std::rc::Rc;
+
+use futures_util::future::{Either, select};
 
 use super::context::Context;
 use super::error::RunError;
@@ -10,11 +13,11 @@ use super::prepare::Ready;
 use super::quick::{self, Over};
 use super::settings::{Lane, Settings};
 use super::standing::Standing;
-use super::step::{Again, End, Holds, Role, Step, Up};
+use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
 use super::work::{Steps, Tiers};
 use super::{
-    dependencies, gateway, images, locks, network, ownership, pace, promote, red, remake, site,
-    sweep,
+    dependencies, fresh, gateway, images, locks, network, ownership, pace, promote, red, remake,
+    site, sweep, teardown,
 };
 use crate::driver::Driver;
 use crate::event::Event;
@@ -25,6 +28,7 @@ use engine::swarm::gateway::Gateway;
 use ground::outcome::{Stage, TierOutcome};
 use ground::pins::Pins;
 use recipe::compose::pace::Pace;
+use recipe::release::Release;
 
 /// A cold or a quick run: what its steps found out for those that follow.
 pub(super) struct Body<'a> {
@@ -39,6 +43,10 @@ pub(super) struct Body<'a> {
     driver: Option<Driver>,
     needs: Needs,
     standing: Option<Standing<'a>>,
+    /// The app that is a fresh install of the head, until nothing more comes of it.
+    fresh: Option<Standing<'a>>,
+    /// Whether there is no base any more, because it did not come up.
+    is_baseless: bool,
 }
 
 impl<'a> Body<'a> {
@@ -54,6 +62,8 @@ impl<'a> Body<'a> {
             driver: None,
             needs: Needs::default(),
             standing: None,
+            fresh: None,
+            is_baseless: false,
         }
     }
 
@@ -81,8 +91,74 @@ impl<'a> Body<'a> {
         self.driver.as_ref().expect("the flow has the images first")
     }
 
-    fn standing(&self) -> &Standing<'a> {
-        self.standing.as_ref().expect("the flow brings it up first")
+    /// Returns the app that a tier judges: the install the fresh one, unless something else was deployed than was planned.
+    fn judged(&mut self, stage: Stage) -> &mut Standing<'a> {
+        let (standing, fresh) = (self.standing.as_mut(), self.fresh.as_mut());
+        let is_another = standing.as_ref().is_some_and(|one| one.is_another());
+        let judged = match stage == Stage::Install && !is_another {
+            true => fresh.or(standing),
+            false => standing.or(fresh),
+        };
+        judged.expect("the flow brings it up first")
+    }
+
+    /// Returns the fresh install of the run, as long as there is a base.
+    fn install(&self) -> Option<&fresh::Install<'a>> {
+        let ready = self.ready.as_ref()?;
+        ready.fresh.as_ref().filter(|_| !self.is_baseless)
+    }
+
+    /// Makes the app of this role, of which nothing is deployed.
+    fn make(&mut self, role: Role) -> Result<(), RunError> {
+        let ready = self.ready();
+        let (driver, needs) = (self.driver().clone(), self.needs.clone());
+        if role != Role::Fresh {
+            if self.standing.is_none() {
+                let app = (driver, self.lock(role));
+                let kept = self.over.as_ref().map(Over::snapshot);
+                let standing = Standing::new(&ready.context, &ready.plan, app, needs, kept)?;
+                self.standing = Some(standing);
+            }
+            return Ok(());
+        }
+        let install = ready.fresh.as_ref().expect("the flow asked for it");
+        let app = match install.is_beside() {
+            true => {
+                let (recipe, dirs) = (&install.context.settings.recipe, &install.context.dirs);
+                let means = install.means(&driver.site().means);
+                let driver = driver.for_app(recipe, dirs, means);
+                let lock = self.lock(role);
+                let told = &driver.site().deploys;
+                self.run.held.borrow_mut().count_with(lock.domain(), told);
+                (driver, lock)
+            }
+            false => (driver, self.lock(Role::New)),
+        };
+        let fresh = Standing::new(&install.context, &install.plan, app, needs, None)?;
+        self.fresh = Some(fresh);
+        Ok(())
+    }
+
+    /// Removes the app under test, and claims what comes in its place.
+    async fn make_room(&self, releases: Vec<&Release>) -> Result<(), RunError> {
+        let ready = self.ready();
+        let (lock, level) = (self.lock(Role::New), ready.plan.trust.level.clone());
+        remake::make_room(&ready.context, self.driver(), &lock, (releases, level)).await
+    }
+
+    /// Removes the fresh app beside the one under test, where there is one.
+    async fn remove_fresh(&mut self) -> Result<(), RunError> {
+        let fresh = self.fresh.take();
+        let (Some(fresh), Some(install)) = (&fresh, &self.ready().fresh) else {
+            return Ok(());
+        };
+        if !install.is_beside() {
+            return Ok(());
+        }
+        let (driver, lock) = fresh.app();
+        let level = self.ready().plan.trust.level.clone();
+        let next = (vec![&install.plan.head], level);
+        remake::make_room(&install.context, driver, lock, next).await
     }
 
     fn locks_of(&self, role: Role) -> Vec<Rc<DomainLock>> {
@@ -131,6 +207,14 @@ impl<'a> Body<'a> {
     async fn lock_apps(&mut self, role: Role) -> Result<(), RunError> {
         match role {
             Role::New => locks::acquire(&self.run, &self.run.settings.domain, role).await,
+            Role::Fresh => {
+                let install = self.install().filter(|install| install.is_beside());
+                let domain = install.map(|install| &install.context.settings.domain);
+                match domain {
+                    Some(domain) => locks::acquire(&self.run, domain, role).await,
+                    None => Ok(()),
+                }
+            }
             Role::Dependency => {
                 for named in &self.ready().named {
                     locks::acquire(&self.run, &named.domain, role).await?;
@@ -145,7 +229,8 @@ impl<'a> Body<'a> {
     }
 
     async fn leftovers(&self) -> Result<(), RunError> {
-        let locks = [Role::New, Role::Dependency].map(|role| self.locks_of(role));
+        let roles = [Role::New, Role::Fresh, Role::Dependency];
+        let locks = roles.map(|role| self.locks_of(role));
         locks::remove_leftovers(&self.run, self.engine(), locks.iter().flatten()).await
     }
 
@@ -156,7 +241,15 @@ impl<'a> Body<'a> {
         }
         let (lock, theirs) = (self.lock(Role::New), self.locks_of(Role::Dependency));
         let level = ready.plan.trust.level.clone();
-        let mut apps = vec![(&*lock, ownership::releases(&ready.plan), level)];
+        let mut apps = vec![(&*lock, ownership::releases(&ready.plan), level.clone())];
+        let fresh = self.locks_of(Role::Fresh);
+        apps.extend(
+            ready
+                .fresh
+                .iter()
+                .zip(&fresh)
+                .map(|(install, lock)| (&**lock, vec![&install.plan.head], level.clone())),
+        );
         apps.extend(ready.needed.iter().zip(&theirs).map(|(dependency, lock)| {
             let level = dependency.terms(&ready.means).level;
             (&**lock, dependency.releases(), level)
@@ -303,39 +396,77 @@ impl Steps for Body<'_> {
 
 impl Tiers for Body<'_> {
     async fn bring_up(&mut self, role: Role) -> Result<Up, RunError> {
-        if self.standing.is_none() {
-            let app = (self.driver().clone(), self.lock(role));
-            let kept = self.over.as_ref().map(Over::snapshot);
-            let (ready, needs) = (self.ready(), self.needs.clone());
-            let standing = Standing::new(&ready.context, &ready.plan, app, needs, kept)?;
-            self.standing = Some(standing);
+        self.make(role)?;
+        let is_proven_elsewhere = self.install().is_some();
+        match (role, &mut self.fresh, &mut self.standing) {
+            (Role::Fresh, Some(fresh), _) => fresh.bring_up().await,
+            (_, _, Some(standing)) if is_proven_elsewhere => standing.bring_up_base().await,
+            (_, _, Some(standing)) => standing.bring_up().await,
+            _ => unreachable!("it was just made"),
         }
-        let standing = self.standing.as_mut().expect("it was just made");
-        standing.bring_up().await
+    }
+
+    fn fresh(&self) -> Option<Fresh> {
+        self.install().map(|install| install.how)
+    }
+
+    async fn bring_up_both(&mut self, role: Role) -> Result<(Option<Up>, Up), RunError> {
+        self.make(role)?;
+        self.make(Role::Fresh)?;
+        let (Some(standing), Some(fresh)) = (&mut self.standing, &mut self.fresh) else {
+            unreachable!("both were just made");
+        };
+        let (base, fresh) = (pin!(standing.bring_up_base()), pin!(fresh.bring_up()));
+        Ok(match select(base, fresh).await {
+            Either::Left((up, fresh)) => (Some(up?), fresh.await?),
+            Either::Right((fresh, base)) => match fresh? {
+                Up::Serves => (Some(base.await?), Up::Serves),
+                red => (None, red),
+            },
+        })
+    }
+
+    async fn make_way(&mut self) -> Result<(), RunError> {
+        self.make_room(ownership::releases(&self.ready().plan))
+            .await?;
+        self.fresh = None;
+        Ok(())
+    }
+
+    async fn adopt(&mut self, reason: String) -> Result<(), RunError> {
+        self.run.events.warn(format!(
+            "base-broken: {reason}; going on with the new app of the head"
+        ));
+        self.make_room(Vec::new()).await?;
+        self.is_baseless = true;
+        self.standing = self.fresh.take();
+        self.judged(Stage::Upgrade).lacks_base(reason);
+        Ok(())
     }
 
     fn is_asked(&self, stage: Stage) -> bool {
         self.ready().context.settings.stages.contains(&stage)
     }
 
-    fn spared(&self, stage: Stage) -> Option<String> {
-        self.standing().spared(stage)
+    fn spared(&mut self, stage: Stage) -> Option<String> {
+        self.judged(stage).spared(stage)
     }
 
     async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError> {
-        let standing = self.standing.as_mut();
-        standing
-            .expect("the flow brings it up first")
-            .tier(stage)
-            .await
+        self.judged(stage).tier(stage).await
     }
 
     fn record(&mut self, outcome: TierOutcome) {
-        self.standing().record(outcome);
+        self.judged(outcome.stage).record(outcome);
     }
 
     async fn because_of_pace(&mut self) -> Result<Option<String>, RunError> {
-        self.standing().because_of_pace().await
+        for app in self.standing.iter().chain(&self.fresh) {
+            if let Some(reason) = app.because_of_pace().await? {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
     }
 
     fn as_shipped(&mut self, reason: &str) {
@@ -347,23 +478,34 @@ impl Tiers for Body<'_> {
     }
 
     async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
-        let ready = self.ready();
-        let (plan, level) = (&ready.plan, ready.plan.trust.level.clone());
-        let lock = self.lock(Role::New);
-        let releases = match &why {
+        let plan = &self.ready().plan;
+        match &why {
             Again::WithoutBase(reason) => {
                 self.run.events.warn(format!(
                     "base-broken: {reason}; going on with a new app of the head"
                 ));
-                vec![&plan.head]
+                // It is judged once more, of the app that stays.
+                self.run.held.borrow_mut().tiers.clear();
+                self.make_room(vec![&plan.head]).await?;
             }
-            Again::AsShipped(_) => ownership::releases(plan),
-        };
-        remake::make_room(&ready.context, self.driver(), &lock, (releases, level)).await?;
+            Again::AsShipped(_) => {
+                // One of the apps may still be on its way up.
+                drop(self.run.processes.end_all(teardown::GRACE).await);
+                self.make_room(ownership::releases(plan)).await?;
+                // It may have taken the place of the one whose base did not come up.
+                let adopted = self.standing.take().filter(|_| self.is_baseless);
+                self.fresh = self.fresh.take().or(adopted);
+                self.remove_fresh().await?;
+            }
+        }
         match (why, &mut self.standing) {
-            (Again::WithoutBase(reason), Some(standing)) => standing.without_base(reason),
+            (Again::WithoutBase(reason), Some(standing)) => {
+                standing.without_base(reason);
+                self.is_baseless = true;
+            }
             _ => {
                 self.standing = None;
+                self.is_baseless = false;
                 if let Some(driver) = &mut self.driver {
                     driver.set_pace(Pace::AsShipped);
                 }

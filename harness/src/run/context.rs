@@ -98,6 +98,12 @@ impl Held {
         apps.find(|app| app.lock.domain() == domain)
     }
 
+    /// Returns how often the fresh app beside the one under test was deployed.
+    fn of_fresh(&self) -> u32 {
+        let fresh = self.apps.iter().filter(|app| app.role == Role::Fresh);
+        fresh.map(|app| app.meant).sum()
+    }
+
     /// Counts the deploys of the app at `domain` with `told` from now on.
     pub(super) fn count_with(&mut self, domain: &Domain, told: &Rc<Cell<u32>>) {
         if let Some(app) = self.app_at(domain) {
@@ -114,18 +120,24 @@ impl Held {
 }
 
 impl Context<'_> {
-    /// Counts the deploy of the app at `domain` where tests can read it; the report has the total.
+    /// Counts the deploy of the app at `domain` where its tests can read it: a fresh app beside the one under test has a
+    /// count of its own. The report has the total.
     ///
     /// # Errors
     /// [`RunError::Infra`] when the file cannot be written.
     pub(super) fn count_deploy(&self, domain: &Domain) -> Result<(), RunError> {
-        let deploys = {
+        let (all, deploys) = {
             let mut held = self.held.borrow_mut();
             held.mean_deploy(domain);
             held.deploys += 1;
-            held.deploys
+            let app = held.app_at(domain);
+            let fresh = app
+                .filter(|app| app.role == Role::Fresh)
+                .map(|app| app.meant);
+            let others = held.deploys - held.of_fresh();
+            (held.deploys, fresh.unwrap_or(others))
         };
-        self.events.emit(&Event::DeployCounted(deploys));
+        self.events.emit(&Event::DeployCounted(all));
         let path = self.dirs.state_file("deploy-count");
         std::fs::write(&path, format!("{deploys}\n"))
             .map_err(|source| RunError::infra(TierError::State { path, source }))

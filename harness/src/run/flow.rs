@@ -5,7 +5,7 @@
 
 use super::error::RunError;
 use super::settings::Lane;
-use super::step::{Again, End, Holds, Role, Step, Up};
+use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
 use super::verdict::{self, Decision, Ending, Stopped};
 use super::work::{Frame, Steps, Tiers};
 use crate::tier::without;
@@ -43,22 +43,32 @@ pub(super) struct Flow {
     pub(super) otherwise: Otherwise,
 }
 
-/// The work on the app under test.
-const fn work_on(app: Role) -> [Step; 6] {
-    [
-        Step::Up(app),
-        Step::Tier(Stage::Install),
-        Step::Tier(Stage::Upgrade),
-        Step::Tier(Stage::Backup),
-        Step::Tier(Stage::Restore),
-        Step::Tier(Stage::Custom),
-    ]
-}
+/// The work on a new app.
+static ON_NEW: [Step; 7] = [
+    // Where the run has a fresh one: before the other, or at once with it.
+    Step::Up(Role::Fresh),
+    Step::Up(Role::New),
+    Step::Tier(Stage::Install),
+    Step::Tier(Stage::Upgrade),
+    Step::Tier(Stage::Backup),
+    Step::Tier(Stage::Restore),
+    Step::Tier(Stage::Custom),
+];
+
+/// The work on the warm app.
+static ON_WARM: [Step; 6] = [
+    Step::Up(Role::Warm),
+    Step::Tier(Stage::Install),
+    Step::Tier(Stage::Upgrade),
+    Step::Tier(Stage::Backup),
+    Step::Tier(Stage::Restore),
+    Step::Tier(Stage::Custom),
+];
 
 /// A run over a new app.
 pub(super) static COLD: Flow = Flow {
     name: "cold",
-    apps: &[Role::Dependency, Role::New],
+    apps: &[Role::Dependency, Role::Fresh, Role::New],
     opening: &[Step::Fetch],
     steps: &[
         // Wrong input ends here, on a host without an engine too.
@@ -74,6 +84,7 @@ pub(super) static COLD: Flow = Flow {
         Step::Sweep,
         // Nothing was made so far.
         Step::Lock(Role::New),
+        Step::Lock(Role::Fresh),
         Step::Lock(Role::Dependency),
         Step::Leftovers,
         Step::Firewall,
@@ -82,7 +93,7 @@ pub(super) static COLD: Flow = Flow {
         Step::Network,
         Step::Up(Role::Dependency),
     ],
-    work: &work_on(Role::New),
+    work: &ON_NEW,
     closing: &[Step::Deploys, Step::Candidate],
     tiers: &Stage::ALL,
     left_out: "not asked for",
@@ -124,7 +135,7 @@ pub(super) static QUICK: Flow = Flow {
         Step::Claim,
         Step::ImagesAndData,
     ],
-    work: &work_on(Role::Warm),
+    work: &ON_WARM,
     closing: &[Step::Deploys],
     tiers: &[Stage::Upgrade, Stage::Custom],
     left_out: "quick",
@@ -274,51 +285,133 @@ async fn on_app(flow: &'static Flow, work: &mut impl Tiers) -> Result<End, RunEr
     Ok(End::Done)
 }
 
+/// What the work on the app has come to.
+#[derive(Default)]
+struct Course {
+    /// Whether what the install judges is up.
+    is_up: bool,
+    /// Whether the install is judged.
+    is_installed: bool,
+    /// The first tier that is red.
+    red: Option<Stage>,
+    /// The first that is red and without which no other makes sense.
+    failed: Option<Stage>,
+}
+
 /// Does the work on the app; returns why it is to be done again.
 async fn once(flow: &'static Flow, work: &mut impl Tiers) -> Result<Option<Again>, RunError> {
-    let mut is_up = false;
-    // The first that is red, and the first without which no other makes sense.
-    let (mut red, mut failed) = (None, None);
+    let mut course = Course::default();
     for step in flow.work {
-        let stage = match step {
-            Step::Up(role) => {
-                let up = work.bring_up(*role).await?;
-                if up != Up::Serves
-                    && let Some(reason) = work.because_of_pace().await?
-                {
-                    return Ok(Some(Again::AsShipped(format!("install: {reason}"))));
-                }
-                if let Up::BrokenBase(reason) = up {
-                    return Ok(Some(Again::WithoutBase(reason)));
-                }
-                is_up = up == Up::Serves;
-                continue;
+        let again = match step {
+            Step::Up(Role::Fresh) if work.fresh() == Some(Fresh::First) => {
+                first(flow, work, &mut course).await?
             }
-            Step::Tier(stage) => *stage,
+            Step::Up(Role::Fresh) => None,
+            Step::Up(role) => up(work, *role, &mut course).await?,
+            Step::Tier(stage) => tier(flow, work, *stage, &mut course).await?,
             other => unreachable!("{other:?} is no work on an app"),
         };
-        let runs = flow.tiers.contains(&stage) && work.is_asked(stage);
-        let outcome = if !runs && (is_up || stage != Stage::Install) {
-            without(stage, Status::Unver, flow.left_out)
-        } else if let Some(reason) = work.spared(stage) {
-            without(stage, Status::Skip, reason)
-        } else if let Some(failed) = failed {
-            without(stage, Status::Unver, format!("the {failed} failed"))
-        } else {
-            work.tier(stage).await?
-        };
-        if outcome.status == Status::Fail {
-            red = red.or(Some(stage));
-            if matches!(stage, Stage::Install | Stage::Upgrade) {
-                failed = failed.or(Some(stage));
-            }
+        if again.is_some() {
+            return Ok(again);
         }
-        work.record(outcome);
-        if let Some(red) = red
-            && let Some(reason) = work.because_of_pace().await?
-        {
-            return Ok(Some(Again::AsShipped(format!("{red}: {reason}"))));
+    }
+    Ok(None)
+}
+
+/// Installs the head before the base comes in its place.
+async fn first(
+    flow: &'static Flow,
+    work: &mut impl Tiers,
+    course: &mut Course,
+) -> Result<Option<Again>, RunError> {
+    course.is_up = work.bring_up(Role::Fresh).await? == Up::Serves;
+    if !course.is_up
+        && let Some(again) = install_because_of_pace(work).await?
+    {
+        return Ok(Some(again));
+    }
+    if let Some(again) = tier(flow, work, Stage::Install, course).await? {
+        return Ok(Some(again));
+    }
+    course.is_installed = true;
+    if course.failed.is_none() {
+        work.make_way().await?;
+    }
+    Ok(None)
+}
+
+/// Deploys the app, and the fresh one beside it.
+async fn up(
+    work: &mut impl Tiers,
+    role: Role,
+    course: &mut Course,
+) -> Result<Option<Again>, RunError> {
+    // There is nothing to upgrade to.
+    if course.failed.is_some() {
+        return Ok(None);
+    }
+    let (up, fresh) = match work.fresh() {
+        Some(Fresh::Beside) => {
+            let (up, fresh) = work.bring_up_both(role).await?;
+            (up, Some(fresh))
         }
+        _ => (Some(work.bring_up(role).await?), None),
+    };
+    let serves = |up: &Option<Up>| up.as_ref() == Some(&Up::Serves);
+    if !(serves(&up) && fresh.as_ref().is_none_or(|fresh| *fresh == Up::Serves))
+        && let Some(again) = install_because_of_pace(work).await?
+    {
+        return Ok(Some(again));
+    }
+    course.is_up = serves(if fresh.is_some() { &fresh } else { &up });
+    match up {
+        Some(Up::BrokenBase(reason)) if fresh.is_none() => {
+            return Ok(Some(Again::WithoutBase(reason)));
+        }
+        Some(Up::BrokenBase(reason)) if course.is_up => work.adopt(reason).await?,
+        // What was deployed is not what was planned: no install is proven, of whatever it was.
+        Some(Up::Red) => (course.is_up, course.is_installed) = (false, false),
+        _ => {}
+    }
+    Ok(None)
+}
+
+async fn install_because_of_pace(work: &mut impl Tiers) -> Result<Option<Again>, RunError> {
+    let reason = work.because_of_pace().await?;
+    Ok(reason.map(|reason| Again::AsShipped(format!("install: {reason}"))))
+}
+
+/// Runs a tier, where it is to run.
+async fn tier(
+    flow: &'static Flow,
+    work: &mut impl Tiers,
+    stage: Stage,
+    course: &mut Course,
+) -> Result<Option<Again>, RunError> {
+    if stage == Stage::Install && course.is_installed {
+        return Ok(None);
+    }
+    let runs = flow.tiers.contains(&stage) && work.is_asked(stage);
+    let outcome = if !runs && (course.is_up || stage != Stage::Install) {
+        without(stage, Status::Unver, flow.left_out)
+    } else if let Some(reason) = work.spared(stage) {
+        without(stage, Status::Skip, reason)
+    } else if let Some(failed) = course.failed {
+        without(stage, Status::Unver, format!("the {failed} failed"))
+    } else {
+        work.tier(stage).await?
+    };
+    if outcome.status == Status::Fail {
+        course.red = course.red.or(Some(stage));
+        if matches!(stage, Stage::Install | Stage::Upgrade) {
+            course.failed = course.failed.or(Some(stage));
+        }
+    }
+    work.record(outcome);
+    if let Some(red) = course.red
+        && let Some(reason) = work.because_of_pace().await?
+    {
+        return Ok(Some(Again::AsShipped(format!("{red}: {reason}"))));
     }
     Ok(None)
 }

@@ -16,6 +16,8 @@ use recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 pub(super) struct Laid {
     /// Why an overlay makes the run red.
     pub(super) masks: Option<String>,
+    /// The compose files that are laid over the head.
+    pub(super) beside_head: Vec<String>,
     /// Why the base cannot be read with its overlays.
     pub(super) base_broken: Option<String>,
     /// Repairs that were not applied.
@@ -151,6 +153,7 @@ pub(super) fn lay(
         env: additions.env.clone(),
         compose: beside(head).map_err(wrong)?,
     };
+    laid.beside_head.clone_from(&for_head.compose);
     *head = Release::read(&checkout.tree, app, &for_head).map_err(unreadable)?;
     let Some(base) = base.as_mut() else {
         return Ok(laid);
@@ -192,7 +195,8 @@ pub(super) fn lay(
     Ok(laid)
 }
 
-fn unreadable(error: ReleaseError) -> RunError {
+/// Returns the run's error for a head that cannot be read.
+pub(super) fn unreadable(error: ReleaseError) -> RunError {
     let hints = vec![advice::on_release(&error).to_owned()];
     RunError::Usage {
         error: error.into(),

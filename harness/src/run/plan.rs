@@ -31,6 +31,8 @@ use recipe::trust::{Trust, list};
 pub struct Plan {
     /// The head as a new app of it would be deployed.
     pub head: Release,
+    /// The head as another new app, where the run may install it afresh under a domain of its own.
+    pub fresh: Option<Release>,
     /// The head's version label, if it has one.
     pub head_version: Option<String>,
     /// The base, with its tag; absent when the head is deployed at once.
@@ -197,7 +199,7 @@ pub(super) fn make(
         let reason = format!("declared not applicable: {reason}");
         (None, Some(NoBase::Structural(reason)))
     } else if let Some(reason) = &checkout.barred {
-        (None, Some(NoBase::Withheld(reason.clone())))
+        (None, Some(NoBase::Broken(reason.clone())))
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
@@ -232,17 +234,27 @@ pub(super) fn make(
         no_base = Some(NoBase::Broken(reason));
     }
     if let Some(reason) = base.as_ref().and_then(|base| {
-        let lacks = supplied::withheld_from_base(settings, &checkout.trust, base)?;
-        Some(format!(
-            "{}: {}; {}",
-            base.in_words(),
-            lacks.error,
-            lacks.hint
-        ))
+        let reason = supplied::withheld_from_base(settings, &checkout.trust, base)?;
+        Some(format!("{}: {reason}", base.in_words()))
     }) {
         base = None;
-        no_base = Some(NoBase::Withheld(reason));
+        no_base = Some(NoBase::Broken(reason));
     }
+    let fresh = match settings.fresh_domain() {
+        Some(domain) if proposal && base.is_some() => {
+            let app = AppName {
+                domain: &domain,
+                ..app
+            };
+            let additions = Additions {
+                env: found.declared.env(&settings.recipe, &domain),
+                compose: laid.beside_head,
+            };
+            let release = Release::read(&checkout.tree, app, &additions);
+            Some(release.map_err(overlaid::unreadable)?)
+        }
+        _ => None,
+    };
     if settings.stages.contains(&Stage::Upgrade) {
         warnings.extend(laid.stale);
     }
@@ -277,7 +289,7 @@ pub(super) fn make(
     }));
     if let (Some(reason), Some(web)) = (&declared.health().none, head.project.web()) {
         warnings.push(format!(
-            "`health.none` says \"{reason}\", and service `{}` has a web port, which is not checked ({})",
+            "`health.none` says \"{reason}\", and service `{}` has a web port: nobody asks it ({})",
             web.service,
             declared.place("health.none")
         ));
@@ -286,6 +298,7 @@ pub(super) fn make(
     customization.extend(manifest);
     Ok(Plan {
         head,
+        fresh,
         head_version,
         base,
         no_base,

@@ -5,13 +5,14 @@ use serde::Serialize;
 use super::base::{BaseKind, NoBase};
 use super::context::Context;
 use super::dependencies::{Named, NamedView};
+use super::fresh::Install;
 use super::needs;
 use super::plan::{self, Plan};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
 use super::settings::{Lane, Settings};
 use crate::driver::Chosen;
-use crate::event::{Event, Planned};
+use crate::event::{Event, Planned, PlannedFresh};
 use crate::tier;
 use ground::git::commit::CommitId;
 use ground::outcome::Stage;
@@ -63,6 +64,8 @@ struct PlanView<'a> {
     customization: &'a [String],
     /// Recipes that are deployed before it.
     dependencies: Vec<NamedView>,
+    /// The fresh install of the head beside an upgrade.
+    fresh: Option<PlannedFresh>,
     /// Whether a green run is kept as the warm canonical.
     canonical: bool,
     /// Departures from the recipe that this host forces.
@@ -111,8 +114,11 @@ impl Plan {
                     return view(stage, "unver", Some(why.to_owned()));
                 }
                 match (stage, &self.no_base) {
-                    (Stage::Upgrade, Some(none)) => {
-                        view(stage, none.status().name(), Some(none.to_string()))
+                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => {
+                        view(stage, "skip", Some(reason.clone()))
+                    }
+                    (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
+                        view(stage, "unver", Some(format!("base-broken: {reason}")))
                     }
                     (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
                         view(stage, "skip", no_backup.clone())
@@ -133,7 +139,7 @@ impl Plan {
 pub(super) fn announce(
     context: &Context<'_>,
     plan: &Plan,
-    dependencies: &[Named],
+    (dependencies, fresh): (&[Named], Option<&Install<'_>>),
     chosen: &Chosen,
     deviations: &[String],
 ) {
@@ -148,7 +154,8 @@ pub(super) fn announce(
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
         dependencies: dependencies.iter().map(Into::into).collect(),
-        deploys_expected: deploy_count(dependencies.len()),
+        fresh: fresh.map(Install::planned),
+        deploys_expected: deploy_count(dependencies.len(), fresh.is_some()),
     })));
     for line in deviations {
         context.events.emit(&Event::Deviation(line.clone()));
@@ -159,8 +166,8 @@ pub(super) fn announce(
 }
 
 /// Each app is deployed once.
-fn deploy_count(dependencies: usize) -> u32 {
-    1 + u32::try_from(dependencies).unwrap_or(u32::MAX - 1)
+fn deploy_count(dependencies: usize, has_fresh: bool) -> u32 {
+    1 + u32::from(has_fresh) + u32::try_from(dependencies).unwrap_or(u32::MAX - 2)
 }
 
 /// Returns the plan as `--dry-run` prints it.
@@ -168,7 +175,7 @@ pub(super) fn view(
     context: &Context<'_>,
     plan: &Plan,
     resolved: &Releases,
-    named: &[Named],
+    (named, fresh): (&[Named], Option<&Install<'_>>),
     chosen: &Chosen,
     deviations: Vec<String>,
     routing: &[RoutingFault],
@@ -177,7 +184,10 @@ pub(super) fn view(
     let secrets = recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
     let backups = BackupPlan::from_project(&plan.head.project);
-    let no_base = plan.no_base.as_ref().map(NoBase::to_string);
+    let no_base = plan.no_base.as_ref().map(|reason| match reason {
+        NoBase::Structural(reason) => reason.clone(),
+        NoBase::Broken(reason) => format!("base-broken: {reason}"),
+    });
     let view = PlanView {
         recipe: settings.recipe.as_str(),
         trust: (&plan.trust).into(),
@@ -205,6 +215,7 @@ pub(super) fn view(
         deviations,
         warnings: &plan.warnings,
         dependencies: named.iter().map(Into::into).collect(),
+        fresh: fresh.map(Install::planned),
         canonical: plan.declared.canonical(),
         host_needs: needs::of_host(resolved.head.resolved().document()),
         deploy_timeout_s: plan
@@ -212,7 +223,7 @@ pub(super) fn view(
             .deploy_timeout()
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
-        deploy_count: deploy_count(named.len()),
+        deploy_count: deploy_count(named.len(), fresh.is_some()),
         policy: resolved.warnings(),
         routing,
         project: resolved.head.resolved().document(),

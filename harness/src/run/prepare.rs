@@ -12,7 +12,9 @@ use super::plan::{self, Plan};
 use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
-use super::{images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered};
+use super::{
+    fresh, images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered,
+};
 use crate::driver::Chosen;
 use crate::driver::opinion::{self, Asked};
 use crate::driver::stack::Means;
@@ -36,6 +38,8 @@ pub(super) struct Ready<'a> {
     pub(super) named: Vec<Named>,
     /// The dependencies, as they were read; a dry run reads none.
     pub(super) needed: Vec<Dependency>,
+    /// The fresh install of the head, where there is one.
+    pub(super) fresh: Option<fresh::Install<'a>>,
     resolved: Releases,
     deviations: Vec<String>,
     /// What the lint found, until it is said.
@@ -65,6 +69,7 @@ impl<'a> Ready<'a> {
         let means = site::means(&context, &plan.trust, fetched.traits, &chosen);
         let resolved = resolved::judged(&context, &plan, &means)?;
         plan.warnings.extend(resolved.changed_volumes());
+        let fresh = fresh::Install::of(&context, &plan, (&resolved, &means), (&chosen, &named))?;
         let repository = context.dirs.recipe(settings.recipe.as_str());
         let pinned = plan.base.as_ref().map(|_| repository.as_path());
         let head = (&plan.head, &plan.trust.level);
@@ -93,6 +98,7 @@ impl<'a> Ready<'a> {
             chosen,
             named,
             needed,
+            fresh,
             resolved,
             deviations,
             lint: None,
@@ -108,7 +114,7 @@ impl<'a> Ready<'a> {
         plan_view::announce(
             &self.context,
             &self.plan,
-            &self.named,
+            (&self.named, self.fresh.as_ref()),
             &self.chosen,
             &self.deviations,
         );
@@ -126,7 +132,7 @@ impl<'a> Ready<'a> {
             &self.context,
             &self.plan,
             &self.resolved,
-            &self.named,
+            (&self.named, self.fresh.as_ref()),
             &self.chosen,
             self.deviations.clone(),
             &faults,

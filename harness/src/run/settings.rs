@@ -84,6 +84,30 @@ pub enum Lane {
     Quick,
 }
 
+/// When the head is installed afresh in a run that upgrades a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fresh {
+    /// At the same time as the base, where that can be done.
+    #[default]
+    Parallel,
+    /// Before the base.
+    Serial,
+    /// Not at all: the install judges the base.
+    Never,
+}
+
+impl Fresh {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parallel => "parallel",
+            Self::Serial => "serial",
+            Self::Never => "never",
+        }
+    }
+}
+
 /// When the app is left standing after the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
@@ -121,6 +145,8 @@ pub struct Settings {
     pub lane: Lane,
     /// The version that the upgrade starts from, instead of the canonical or the newest release.
     pub base: Option<String>,
+    /// When the head is installed afresh, too.
+    pub fresh: Fresh,
     /// The zone of run apps.
     pub zone: Zone,
     /// The app's domain.
@@ -177,6 +203,14 @@ impl Settings {
             }
             Origin::Staged => false,
         }
+    }
+
+    /// Returns the domain of the app in which the head is installed afresh, if that is asked for at all.
+    pub(super) fn fresh_domain(&self) -> Option<Domain> {
+        let is_asked = self.lane == Lane::Cold
+            && self.fresh != Fresh::Never
+            && self.stages.contains(&Stage::Install);
+        is_asked.then(|| Domain::for_fresh(&self.recipe, &self.domain, &self.zone))
     }
 
     /// Returns the token for a source: of the operator's published recipe, or of one that is granted it. Everybody

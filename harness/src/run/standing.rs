@@ -108,6 +108,37 @@ impl<'a> Standing<'a> {
         Ok(came)
     }
 
+    /// Deploys a base that is there to be upgraded and judged no further; once it serves it is prepared and has to stay up.
+    ///
+    /// # Errors
+    /// [`RunError`] when the host fails.
+    pub(super) async fn bring_up_base(&mut self) -> Result<Up, RunError> {
+        let up = self.bring_up().await?;
+        let Some((base, _)) = self.base.as_ref().filter(|_| up == Up::Serves) else {
+            return Ok(up);
+        };
+        Ok(match install::prepare(&self.bench).await? {
+            Ok(()) => Up::Serves,
+            Err(reason) => Up::BrokenBase(format!("{} did not stay up: {reason}", base.in_words())),
+        })
+    }
+
+    /// Returns whether something else was deployed than was planned.
+    pub(super) fn is_another(&self) -> bool {
+        let up = self.up.as_ref().map(|(up, _)| up);
+        up.is_some_and(|up| up.as_ref().is_err_and(|not_up| !not_up.is_of_the_release()))
+    }
+
+    /// Returns the driver and the lock of the app.
+    pub(super) fn app(&self) -> (&Driver, &DomainLock) {
+        (&self.bench.driver, &self.bench.lock)
+    }
+
+    /// Says that there was a base that did not come up, of another app.
+    pub(super) fn lacks_base(&mut self, reason: String) {
+        self.no_base = Some(NoBase::Broken(reason));
+    }
+
     /// Goes on without the base, whose app is gone: the head is deployed as a new app.
     pub(super) fn without_base(&mut self, reason: String) {
         self.no_base = Some(NoBase::Broken(reason));
@@ -156,7 +187,11 @@ impl<'a> Standing<'a> {
     async fn upgrade(&mut self) -> Result<TierOutcome, RunError> {
         let Some((base, _)) = self.base.take() else {
             return Ok(match self.no_base.take() {
-                Some(none) => without(Stage::Upgrade, none.status(), none.to_string()),
+                Some(NoBase::Broken(reason)) => {
+                    let reason = format!("base-broken: {reason}");
+                    without(Stage::Upgrade, Status::Unver, reason)
+                }
+                Some(NoBase::Structural(reason)) => without(Stage::Upgrade, Status::Skip, reason),
                 None => without(Stage::Upgrade, Status::Skip, "there is no base"),
             });
         };

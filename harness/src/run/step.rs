@@ -9,6 +9,8 @@ use ground::outcome::Stage;
 pub(super) enum Role {
     /// The new app that is tested; of the base first, where there is one.
     New,
+    /// Another new app, of the head, where the first one is of the base.
+    Fresh,
     /// Every app that the one under test needs.
     Dependency,
     /// The recipe's warm app.
@@ -106,6 +108,15 @@ pub(super) enum Up {
     Red,
     /// It is a base, which is not the head's fault.
     BrokenBase(String),
+}
+
+/// How the head is installed afresh in a run that upgrades a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fresh {
+    /// As an app of its own, at the same time as the base.
+    Beside,
+    /// First, as the app that is then removed and made again of the base.
+    First,
 }
 
 /// Why the work on the app begins again.

@@ -267,6 +267,9 @@ fn clean_record(context: &Context<'_>) {
             .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
         {
             drop(std::fs::remove_file(entry.path()));
+        } else if entry.metadata().is_ok_and(|meta| meta.is_dir()) {
+            // One in which something is stays.
+            drop(std::fs::remove_dir(entry.path()));
         }
     }
     if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {

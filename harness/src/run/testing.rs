@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::context::Context;
 use super::fetched::Fetched;
 use super::fetched::{Checkout, Subject};
-use super::settings::{Keep, Lane, Origin, Published, Settings};
+use super::settings::{Fresh, Keep, Lane, Origin, Published, Settings};
 use super::warm::embedded;
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
@@ -113,6 +113,7 @@ impl Scene {
             stages: Stage::ALL.to_vec(),
             lane: Lane::Cold,
             base: None,
+            fresh: Fresh::default(),
             zone,
             driver: Choice::Stack,
             server: "default".to_owned(),

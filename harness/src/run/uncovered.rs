@@ -15,6 +15,7 @@ use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use recipe::policy::Terms;
 use recipe::release::Release;
+use recipe::trust::Trust;
 
 /// Returns why nothing is upgraded from the base of `plan`, where it needs the head's grant and is not covered by it.
 /// `means` is how the head is deployed.
@@ -29,17 +30,12 @@ pub(super) fn reason(
         return None;
     }
     let needs = needed(context, plan, base, means, chosen)?;
-    let commit = base.release.commit;
-    // A list of approved recipes, which is no entry, grants this.
-    let values: &[&str] = if base.trust.has_entry {
-        &[]
-    } else {
-        &["run_code: true"]
-    };
+    let Trust { source, .. } = &plan.trust;
     Some(format!(
-        "{}: no grant in grants.yml covers its commit {commit}, and without one {needs}; {}",
+        "{}: grants.yml does not cover its commit {}, and without a grant {needs}; an operator who has read it adds the \
+         commit to `commits` of `{source}`",
         base.in_words(),
-        base.trust.how_to_grant(Some(commit), values)
+        base.release.commit
     ))
 }
 
@@ -54,8 +50,8 @@ fn needed(
     if let Some(reason) = chosen.not_for(&base.trust) {
         return Some(reason);
     }
-    if let Some(lacks) = supplied::withheld_from_base(settings, &base.trust, base) {
-        return Some(format!("it is refused: {}", lacks.error));
+    if let Some(reason) = supplied::withheld_from_base(settings, &base.trust, base) {
+        return Some(format!("it is refused: {reason}"));
     }
     let upgraded = base.upgraded.as_ref().ok();
     let releases = || std::iter::once(&base.release).chain(upgraded);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::context::Held;
 use super::error::RunError;
-use super::step::{Again, End, Holds, Role, Step, Up};
+use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
 use super::teardown::TornDown;
 use super::verdict::{Decision, Ending};
 use crate::lifetime::worker::EndSignal;
@@ -28,11 +28,24 @@ pub(super) trait Tiers: Steps {
     /// Deploys the app, and waits until it serves.
     async fn bring_up(&mut self, role: Role) -> Result<Up, RunError>;
 
+    /// Returns how the head is installed afresh, where the run does that.
+    fn fresh(&self) -> Option<Fresh>;
+
+    /// Deploys the app and the fresh one at once, and waits until both serve. Without the fresh one nothing makes sense,
+    /// so nothing is waited for, and nothing returned of the other, once that is red.
+    async fn bring_up_both(&mut self, role: Role) -> Result<(Option<Up>, Up), RunError>;
+
+    /// Removes the fresh app, which has passed and in whose place the base comes.
+    async fn make_way(&mut self) -> Result<(), RunError>;
+
+    /// Goes on with the fresh app in place of the one whose base did not come up, for this reason.
+    async fn adopt(&mut self, reason: String) -> Result<(), RunError>;
+
     /// Returns whether a tier was asked for.
     fn is_asked(&self, stage: Stage) -> bool;
 
     /// Returns why a tier does not apply, whatever came of those before it.
-    fn spared(&self, stage: Stage) -> Option<String>;
+    fn spared(&mut self, stage: Stage) -> Option<String>;
 
     /// Runs a tier.
     async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError>;

@@ -1,9 +1,11 @@
 //! The install tier: the app converges and serves.
 
+use std::path::PathBuf;
+
 use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
 use crate::driver::DriverError;
 use crate::driver::stack::Stamp;
-use crate::suite::HookFailure;
+use crate::suite::{HookFailure, Means};
 use engine::swarm::converge::NotConverged;
 use engine::swarm::crash::Crashes;
 use engine::wait::Deadline;
@@ -171,10 +173,29 @@ impl From<DriverError> for Stop {
     }
 }
 
+/// Returns where the hooks of the install log what they write. Those of a base log elsewhere, because the same ones may
+/// run for a fresh app of the head at that moment.
+fn logs(bench: &Bench) -> Result<PathBuf, TierError> {
+    let logs = &bench.dirs().logs;
+    if bench.is_on_head() {
+        return Ok(logs.clone());
+    }
+    let path = logs.join("base");
+    match std::fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(TierError::State { path, source }),
+    }
+}
+
 /// Runs `install_steps.sh`, after the app's env file and secrets are made and before its deploy.
 async fn install_steps(bench: &Bench) -> Result<(), Stop> {
     let env = bench.env_for(Stage::Install);
-    let hook = bench.suite.hook("install_steps", bench.means(&env)).await;
+    let logs = logs(bench).map_err(Stop::Tier)?;
+    let means = Means {
+        logs: &logs,
+        ..bench.means(&env)
+    };
+    let hook = bench.suite.hook("install_steps", means).await;
     let hooked = hook.map_err(|error| Stop::Tier(error.into()))?;
     bench.note_hooks(Stage::Install, hooked.said);
     match hooked.failure {
@@ -201,6 +222,36 @@ impl Bench {
         let env = self.env_for(Stage::Install);
         Ok(self.suite.provide(self.means(&env)).await?)
     }
+}
+
+/// Prepares an app that is going to be upgraded and that no install judges: runs `pre_install`, and waits until the app
+/// has been up for long enough. The inner error is why it is not up any more.
+///
+/// What the hook cannot do is said, and costs nothing: the upgrade's own hooks and tests are judged.
+///
+/// # Errors
+/// [`TierError`] when the host fails.
+pub async fn prepare(bench: &Bench) -> Result<Result<(), String>, TierError> {
+    let name = format!("ops/pre_{}", Stage::Install);
+    let env = bench.env_for(Stage::Install);
+    let logs = logs(bench)?;
+    let means = Means {
+        logs: &logs,
+        ..bench.means(&env)
+    };
+    let hooked = bench.suite.hook(&name, means).await?;
+    bench.note_hooks(Stage::Install, hooked.said);
+    if let Some(failure) = hooked.failure {
+        bench.events.warn(format!(
+            "{} does not hold of the base: {}",
+            failure.name, failure.how
+        ));
+        bench.events.emit(&crate::event::Event::FailureOutput {
+            title: failure.name,
+            lines: failure.tail,
+        });
+    }
+    super::stayed::stays(bench).await
 }
 
 /// Judges a first deploy, which took `took`, and runs the install tests.

@@ -158,6 +158,17 @@ struct Found {
 /// # Errors
 /// [`TierError::Engine`].
 pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), TierError> {
+    let stays = stays(bench).await?;
+    tally.check(STAYED, stays.map(|()| None));
+    Ok(())
+}
+
+/// Waits until each service has been up for long enough; the inner error is how one died since the stack converged. Its
+/// logs are shown.
+///
+/// # Errors
+/// [`TierError::Engine`].
+pub(super) async fn stays(bench: &Bench) -> Result<Result<(), String>, TierError> {
     let found = watch(bench).await?;
     let web = bench.web().or_else(|| bench.current.project.web());
     // Of an app without a web port the main service is what an operator installs it for.
@@ -182,15 +193,12 @@ pub(super) async fn look(bench: &Bench, tally: &mut Tally<'_>) -> Result<(), Tie
         }
     }
     match died {
-        None => {
-            tally.check(STAYED, Ok(None));
-        }
+        None => Ok(Ok(())),
         Some((service, reason)) => {
             bench.show_logs(&[service]).await;
-            tally.check(STAYED, Err(reason));
+            Ok(Err(reason))
         }
     }
-    Ok(())
 }
 
 /// Returns how Swarm killed a service that then ended well, because its healthcheck failed.

@@ -12,6 +12,7 @@ use engine::swarm::service::{Service, StackState, Task, UpdateState, familiar_im
 use engine::wait::Deadline;
 use ground::outcome::{Stage, TierOutcome};
 use recipe::backup::BackupPlan;
+use recipe::compose::Project;
 use recipe::release::Release;
 use recipe::secret::SecretSpec;
 
@@ -126,7 +127,8 @@ pub async fn run(
         "generic: dropped services are gone",
         pruned(&after, &release),
     );
-    data_is_in_place(bench, &mut tally, &held, strayed, &after).await?;
+    let before_it = (&base.project, &held);
+    data_is_in_place(bench, &mut tally, before_it, strayed, &after).await?;
     bench.learn_of_upgrade(&base.project, &before).await;
     still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
@@ -136,7 +138,7 @@ pub async fn run(
 async fn data_is_in_place(
     bench: &Bench,
     tally: &mut Tally<'_>,
-    before: &Seen,
+    (base, before): (&Project, &Seen),
     strayed: Vec<String>,
     after: &StackState,
 ) -> Result<(), TierError> {
@@ -154,7 +156,7 @@ async fn data_is_in_place(
     for told in told {
         bench.events.emit(&Event::Found(Box::new(told)));
     }
-    let beside = bench.servers_beside(before, after).await?;
+    let beside = bench.servers_beside(base, before, after).await?;
     if !beside.is_empty() {
         tally.check("generic: one server on its files", found(beside));
     }

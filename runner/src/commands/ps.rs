@@ -183,6 +183,7 @@ impl Look {
                 until(&run.deadline_at).map_or_else(|| "over".to_owned(), |left| span(Some(left))),
                 self.waits_for(run).unwrap_or_else(|| "-".to_owned()),
             ]);
+            rows.extend(run.fresh.iter().map(|domain| fresh_row(run, domain)));
             rows.extend(run.dependencies.iter().map(dependency_row));
         }
         if self.roster.runs.is_empty() {
@@ -192,7 +193,7 @@ impl Look {
         }
         for other in &self.others {
             let who = if other.holder.is_empty() {
-                "an unknown process"
+                "somebody who says nothing of itself"
             } else {
                 &other.holder
             };
@@ -298,6 +299,22 @@ impl Look {
             "sweeping": coverage_json(&self.coverage),
         })
     }
+}
+
+/// Returns the line of the app in which the run above it installs the head afresh.
+fn fresh_row(run: &LiveRun, domain: &str) -> [String; 9] {
+    [
+        "└",
+        &run.recipe,
+        "",
+        "",
+        domain,
+        "fresh install",
+        "",
+        "",
+        "",
+    ]
+    .map(str::to_owned)
 }
 
 /// Returns the line of an app that the run above it needs.

@@ -2,6 +2,13 @@
 
 use super::VALUE_CEILING;
 
+/// A reference that has no value.
+pub(super) struct Reference {
+    pub(super) name: String,
+    /// Whether it stays in the value as text.
+    pub(super) kept: bool,
+}
+
 /// Why a value cannot be expanded.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -19,6 +26,7 @@ pub(super) fn expand(
     text: &str,
     double_quoted: bool,
     lookup: &dyn Fn(&str) -> Option<String>,
+    mut on_unset: impl FnMut(Reference),
 ) -> Result<String, Stop> {
     // What is looked at is no longer than what may come of it.
     if text.len() > VALUE_CEILING {
@@ -27,6 +35,7 @@ pub(super) fn expand(
     Expander {
         double_quoted,
         lookup,
+        on_unset: &mut on_unset,
     }
     .run(text, 0)
 }
@@ -34,10 +43,11 @@ pub(super) fn expand(
 struct Expander<'a> {
     double_quoted: bool,
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    on_unset: &'a mut dyn FnMut(Reference),
 }
 
 impl Expander<'_> {
-    fn run(&self, text: &str, depth: usize) -> Result<String, Stop> {
+    fn run(&mut self, text: &str, depth: usize) -> Result<String, Stop> {
         let mut out = String::with_capacity(text.len());
         let braces = Braces::of(text);
         let mut rest = text;
@@ -87,7 +97,7 @@ impl Expander<'_> {
     /// Appends the value of the reference at the start of `text` and returns its length; none is one. `close` says
     /// how far away its brace closes.
     fn reference(
-        &self,
+        &mut self,
         text: &str,
         close: Option<usize>,
         depth: usize,
@@ -112,15 +122,21 @@ impl Expander<'_> {
         let name = &text[1..=length];
         match (self.lookup)(name) {
             Some(value) => out.push_str(&value),
-            None if name.contains(|c: char| c.is_ascii_lowercase()) => {
-                out.push_str(&text[..=length]);
+            None => {
+                let kept = name.contains(|c: char| c.is_ascii_lowercase());
+                if kept {
+                    out.push_str(&text[..=length]);
+                }
+                (self.on_unset)(Reference {
+                    name: name.to_owned(),
+                    kept,
+                });
             }
-            None => {}
         }
         Ok(Some(length + 1))
     }
 
-    fn braced(&self, name: &str, operator: &str, depth: usize) -> Result<Option<String>, Stop> {
+    fn braced(&mut self, name: &str, operator: &str, depth: usize) -> Result<Option<String>, Stop> {
         let value = (self.lookup)(name);
         let (empty_counts, operator) = match operator.strip_prefix(':') {
             Some(rest) => (false, rest),
@@ -150,7 +166,13 @@ impl Expander<'_> {
         if !operator.is_empty() || !empty_counts {
             return Ok(None);
         }
-        Ok(Some(value.unwrap_or_default()))
+        Ok(Some(value.unwrap_or_else(|| {
+            (self.on_unset)(Reference {
+                name: name.to_owned(),
+                kept: false,
+            });
+            String::new()
+        })))
     }
 }
 

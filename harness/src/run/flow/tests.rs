@@ -3,6 +3,7 @@ use crate::run::teardown::TornDown;
 use ground::outcome::Residual;
 use scribe::{Hang, Script, run, steps};
 
+mod fresh;
 mod rows;
 mod scribe;
 
@@ -49,6 +50,7 @@ fn a_cold_run_makes_nothing_before_it_has_judged_everything() {
             "Host",
             "Sweep",
             "Lock(New)",
+            "Lock(Fresh)",
             "Lock(Dependency)",
             "Leftovers",
             "Firewall",
@@ -456,12 +458,15 @@ fn a_run_that_is_over_before_the_deploy_makes_nothing() {
 fn teardown_and_report_follow_wherever_a_run_ends() {
     for flow in [&COLD, &QUICK] {
         for step in all_steps(flow) {
+            let is_fresh = step == Step::Up(Role::Fresh);
             let hangs = |hang| Script {
                 hangs: Some((step, hang)),
+                fresh: is_fresh.then_some(Fresh::First),
                 ..Script::default()
             };
             let fails = Script {
                 fails: Some(step),
+                fresh: is_fresh.then_some(Fresh::First),
                 ..Script::default()
             };
             for (script, verdict, code) in [

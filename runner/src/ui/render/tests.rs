@@ -1,10 +1,9 @@
 //! Whole runs as they look.
 
-use harness::event::RunFinished;
 use harness::lint::Finding;
-use harness::outcome::Verdict;
 
 use super::*;
+use harness::event::PlannedFresh;
 
 fn started() -> Event {
     Event::RunStarted(Box::new(RunStarted {
@@ -29,7 +28,12 @@ fn planned() -> Event {
         stages: Stage::ALL.to_vec(),
         customization: vec!["tests/test_install.py".to_owned()],
         dependencies: Vec::new(),
-        deploys_expected: 1,
+        fresh: Some(PlannedFresh {
+            domain: "note-0d1e2f.ci.localhost".to_owned(),
+            how: "parallel".to_owned(),
+            why: None,
+        }),
+        deploys_expected: 2,
     }))
 }
 
@@ -280,6 +284,7 @@ fn a_green_run() {
     [   0.8s] fetch      PR head of coop-cloud/notes
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
+      fresh      install of the head as note-0d1e2f.ci.localhost, parallel to the base
       added      tests/test_install.py
     [   2.8s] lint       warning R003 compose.yml:1 image `notes` has no tag
     [   2.8s] lint       ✔ pass — 0 errors, 1 warning; 2 rules passed, 0 skipped
@@ -318,6 +323,7 @@ fn a_green_run_on_a_terminal() {
     [   0.8s] fetch      PR head of coop-cloud/notes (400 ms)
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
+      fresh      install of the head as note-0d1e2f.ci.localhost, parallel to the base
       added      tests/test_install.py
     [   2.4s] lint       warning R003 compose.yml:1 image `notes` has no tag
     [   2.4s] lint       ✔ pass — 0 errors, 1 warning; 2 rules passed, 0 skipped
@@ -333,6 +339,7 @@ fn a_red_run() {
       files      /var/lib/cc-ci-runs/4711
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
+      fresh      install of the head as note-0d1e2f.ci.localhost, parallel to the base
       added      tests/test_install.py
     [   1.2s] deviation  no IPVS: services get endpoint_mode dnsrr
     [   1.6s] warning    variable `SMTP_HOST` is not set
@@ -395,6 +402,7 @@ fn a_cancelled_run() {
       files      /var/lib/cc-ci-runs/4711
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
+      fresh      install of the head as note-0d1e2f.ci.localhost, parallel to the base
       added      tests/test_install.py
     [   1.6s] converge   1 service
     [   2.4s] converge   stopped after 800 ms, while app 0/1 starting
@@ -434,6 +442,7 @@ fn a_run_that_waits_for_a_lock() {
       files      /var/lib/cc-ci-runs/4711
       plan       base 0.1.0+1.0.0 → head 0.2.0+1.1.0 (1a2b3c4d), driver stack (no abra on PATH)
       stages     install, upgrade, backup, restore, custom
+      fresh      install of the head as note-0d1e2f.ci.localhost, parallel to the base
       added      tests/test_install.py
     [  45.0s] lock_wait  run 4710 (pid 312)
     [  60.0s] == app lock: another run of note-0a1b2c.ci.localhost is in flight — waiting ==
@@ -512,34 +521,5 @@ fn a_finding_is_said_once_with_what_to_do_about_it() {
     insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"
     [   0.4s] finding    F001 service `app`: it was killed after 10 s
                fix: start the server with `exec`
-    ");
-}
-
-#[test]
-fn what_is_refused_has_its_grant_and_a_path_has_none() {
-    let trusted = |source: &str| {
-        Event::Trusted(Box::new(TrustView {
-            level: "stranger".to_owned(),
-            source: source.to_owned(),
-            why: "nothing says otherwise".to_owned(),
-        }))
-    };
-    let refused = Event::PolicyFound(Box::new(harness::policy::Violation {
-        grant: Some("keys: [dns]".to_owned()),
-        ..harness::policy::refusal("P021", "services.app.dns", "`dns` needs a grant")
-    }));
-    let said = |source: &str| {
-        let events = [trusted(source), refused.clone()];
-        shown(Mode::Plain, Charset::Unicode, &events, STEP)
-    };
-    insta::assert_snapshot!(said("git.example.org/alice/notes"), @"
-      trust      stranger: git.example.org/alice/notes, nothing says otherwise
-    [   0.8s] refused    P021 recipe: services.app.dns: `dns` needs a grant
-               grants.yml: keys: [dns]
-    ");
-    insta::assert_snapshot!(said("/srv/notes"), @"
-      trust      stranger: /srv/notes, nothing says otherwise
-    [   0.8s] refused    P021 recipe: services.app.dns: `dns` needs a grant
-               grants.yml grants nothing to a path
     ");
 }

@@ -1,4 +1,3 @@
-use super::tree::find;
 use super::*;
 
 const UNIFIED: &str =

@@ -2,11 +2,11 @@
 
 use super::scribe::{Script, run, steps};
 use crate::run::flow::{COLD, Flow, PROMOTION, QUICK};
-use crate::run::step::{Holds, Step};
+use crate::run::step::{Fresh, Holds, Step};
 
 /// Returns these steps with one thing wrong: one is left out, two have changed places, or a block is done when it is not
 /// to be.
-fn broken(steps: &[Step]) -> Vec<Vec<Step>> {
+fn spoilt(steps: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     for (at, step) in steps.iter().enumerate() {
         let mut with = |change: &dyn Fn(&mut Vec<Step>)| {
@@ -26,7 +26,7 @@ fn broken(steps: &[Step]) -> Vec<Vec<Step>> {
                 Holds::Unjudged => Holds::Judged,
             };
             with(&|steps| steps[at] = Step::Where(other, those));
-            for those in broken(those) {
+            for those in spoilt(those) {
                 let those: &'static [Step] = those.leak();
                 with(&|steps| steps[at] = Step::Where(*holds, those));
             }
@@ -53,7 +53,7 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
             .to_vec()
     };
     let right = promotion(PROMOTION.steps);
-    for wrong in broken(PROMOTION.steps) {
+    for wrong in spoilt(PROMOTION.steps) {
         assert_ne!(promotion(&wrong), right, "{wrong:?}");
     }
     let runs = |flow: &'static Flow| match flow.name {
@@ -62,7 +62,15 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
             run(flow, moves()),
             run(flow, unknown()),
         ],
-        _ => vec![run(flow, Script::default())],
+        _ => [None, Some(Fresh::Beside), Some(Fresh::First)]
+            .map(|fresh| {
+                let script = Script {
+                    fresh,
+                    ..Script::default()
+                };
+                run(flow, script)
+            })
+            .to_vec(),
     };
     for flow in [&COLD, &QUICK] {
         let right = runs(flow);
@@ -75,11 +83,11 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
         for part in parts {
             let mut copy = flow.clone();
             let rows = *part(&mut copy);
-            for wrong in broken(rows) {
+            for wrong in spoilt(rows) {
                 let said = format!("{}: {wrong:?}", flow.name);
                 *part(&mut copy) = wrong.leak();
-                let broken: &'static Flow = Box::leak(Box::new(copy.clone()));
-                assert_ne!(runs(broken), right, "{said}");
+                let spoilt: &'static Flow = Box::leak(Box::new(copy.clone()));
+                assert_ne!(runs(spoilt), right, "{said}");
             }
         }
     }

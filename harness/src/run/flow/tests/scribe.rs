@@ -12,7 +12,7 @@ use crate::lifetime::worker::EndSignal;
 use crate::run::context::Held;
 use crate::run::error::RunError;
 use crate::run::flow::{self, Flow};
-use crate::run::step::{Again, End, Holds, Role, Step, Up};
+use crate::run::step::{Again, End, Fresh, Holds, Role, Step, Up};
 use crate::run::teardown::TornDown;
 use crate::run::verdict::{Decision, Ending};
 use crate::run::work::{Frame, Steps, Tiers};
@@ -31,6 +31,10 @@ pub(super) struct Script {
     pub(super) hangs: Option<(Step, Hang)>,
     /// How the deploys of the app end, one after the other.
     pub(super) ups: VecDeque<Up>,
+    /// How the head is installed afresh.
+    pub(super) fresh: Option<Fresh>,
+    /// How that deploy ends, one after the other.
+    pub(super) fresh_ups: VecDeque<Up>,
     /// Tiers that do not pass.
     pub(super) tiers: Vec<(Stage, Status)>,
     /// Tiers that do not apply.
@@ -150,7 +154,11 @@ impl Steps for Scribe {
 
 impl Tiers for Scribe {
     async fn bring_up(&mut self, role: Role) -> Result<Up, RunError> {
-        let up = self.script.ups.pop_front().unwrap_or(Up::Serves);
+        let ups = match role {
+            Role::Fresh => &mut self.script.fresh_ups,
+            _ => &mut self.script.ups,
+        };
+        let up = ups.pop_front().unwrap_or(Up::Serves);
         drop(self.step(Step::Up(role)).await?);
         if up != Up::Serves {
             self.book.write(format!("{up:?}"));
@@ -158,11 +166,39 @@ impl Tiers for Scribe {
         Ok(up)
     }
 
+    fn fresh(&self) -> Option<Fresh> {
+        let lines = self.book.lines.borrow();
+        let is_baseless = lines
+            .iter()
+            .any(|line| line.starts_with("anew: base-broken"));
+        self.script.fresh.filter(|_| !is_baseless)
+    }
+
+    async fn bring_up_both(&mut self, role: Role) -> Result<(Option<Up>, Up), RunError> {
+        self.book.write("both");
+        let fresh = self.bring_up(Role::Fresh).await?;
+        let base = match fresh {
+            Up::Serves => Some(self.bring_up(role).await?),
+            _ => None,
+        };
+        Ok((base, fresh))
+    }
+
+    async fn make_way(&mut self) -> Result<(), RunError> {
+        self.book.write("make way");
+        Ok(())
+    }
+
+    async fn adopt(&mut self, reason: String) -> Result<(), RunError> {
+        self.book.write(format!("adopt: {reason}"));
+        Ok(())
+    }
+
     fn is_asked(&self, stage: Stage) -> bool {
         !self.script.unasked.contains(&stage)
     }
 
-    fn spared(&self, stage: Stage) -> Option<String> {
+    fn spared(&mut self, stage: Stage) -> Option<String> {
         let spared = self.script.spared.contains(&stage);
         spared.then(|| "it does not apply".to_owned())
     }
@@ -204,6 +240,7 @@ impl Tiers for Scribe {
 
     async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
         self.book.write(format!("anew: {why}"));
+        self.book.held.borrow_mut().tiers.clear();
         Ok(())
     }
 

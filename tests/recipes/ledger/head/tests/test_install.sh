@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs on whatever version was deployed first.
+# Runs on a new app.
 set -eu
 . "$(dirname "$0")/ledger.sh"
 

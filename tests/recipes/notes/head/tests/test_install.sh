@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs on whatever version was deployed first, so it asks only for what every version has.
+# Runs on a new app.
 set -eu
 . "$(dirname "$0")/notes.sh"
 
