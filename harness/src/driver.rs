@@ -38,7 +38,7 @@ use stack::{Means, StackDriver, Stamp};
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     /// The recipe was refused.
-    #[error("`{client}` refused the recipe: {reason}")]
+    #[error("`{client}` refused the recipe: {reason}{}", way_out(reason))]
     Refused {
         /// What refused it: `docker stack deploy`, `abra app deploy`.
         client: String,
@@ -94,6 +94,18 @@ pub enum DriverError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Returns what to do about a refusal in whose words that is not said.
+fn way_out(reason: &str) -> &'static str {
+    // `UpdateConfig` and `UpdateSecret` in swarmkit's `manager/controlapi`.
+    match reason.contains("only updates to Labels are allowed") {
+        true => {
+            "; a config or a secret keeps the content that it was made with, so a changed one needs a new name: count its \
+             version up in abra.sh (`recipe-ci explain C002`)"
+        }
+        false => "",
+    }
 }
 
 /// Where an app is deployed, and with what: the same for every driver.
@@ -350,5 +362,30 @@ impl Driver {
             Self::Stack(_) => Ok(()),
             Self::Abra(driver) => abra::undeploy(&driver.abra, lock).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_whose_words_do_not_say_it_says_what_to_do() {
+        let refused = |reason: &str| {
+            let refused = DriverError::Refused {
+                client: "docker stack deploy".to_owned(),
+                reason: reason.to_owned(),
+                tail: Vec::new(),
+            };
+            refused.to_string()
+        };
+        let of_swarm = "failed to update config s_conf_v1: Error response from daemon: rpc error: code = InvalidArgument \
+                        desc = only updates to Labels are allowed";
+        let said = refused(of_swarm);
+        assert!(
+            said.contains(of_swarm) && said.contains("count its version up"),
+            "{said}"
+        );
+        assert!(refused("no such image").ends_with(": no such image"));
     }
 }

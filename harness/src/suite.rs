@@ -14,6 +14,7 @@ use ground::source_tree::SourceFileError;
 mod again;
 mod execute;
 pub(crate) mod layer;
+mod name;
 mod needs;
 mod tree;
 
@@ -25,6 +26,7 @@ use execute::{
     can_start, executable, how_it_failed, is_the_files, run_executable, run_pytest, unstartable,
 };
 use layer::files_in;
+use name::{is_custom_test, is_ignored, is_ops_hook, is_test_of, is_test_of_a_tier, stem};
 
 /// The hooks that are not of a tier.
 const TOP_HOOKS: [&str; 3] = ["install_steps", "setup_custom_tests", "provide"];
@@ -475,36 +477,6 @@ pub struct Ran {
     pub outcome: TestOutcome,
     /// What it wrote last; empty when it passed.
     pub tail: Vec<String>,
-}
-
-fn is_test_of(name: &str, stage: Stage) -> bool {
-    stem(name).strip_prefix("test_") == Some(stage.name())
-}
-
-/// Whether a file beside `custom/` is a test. The custom tier's tests are in `custom/`.
-fn is_test_of_a_tier(name: &str) -> bool {
-    let mut stages = Stage::ALL.iter();
-    stages.any(|stage| *stage != Stage::Custom && is_test_of(name, *stage))
-}
-
-/// Whether a file under `custom/` is a test; a lifecycle test there would run twice.
-fn is_custom_test(name: &str) -> bool {
-    stem(name).starts_with("test_") && !is_test_of_a_tier(name)
-}
-
-/// Whether a file under `ops/` is a hook of a tier.
-fn is_ops_hook(name: &str) -> bool {
-    let (kind, stage) = stem(name).split_once('_').unwrap_or_default();
-    ["pre", "verify"].contains(&kind) && Stage::ALL.iter().any(|known| known.name() == stage)
-}
-
-fn stem(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
-}
-
-/// Whether a file is left out: hidden, or an editor's backup.
-fn is_ignored(name: &str) -> bool {
-    name.starts_with('.') || name.ends_with('~')
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod seed;
 pub mod serving;
 pub mod state;
 pub mod stayed;
+mod tally;
 pub mod upgrade;
 
 use std::cell::RefCell;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::report::redact::Redactor;
-use crate::suite::{Means, Needs, Ran, Suite, SuiteError};
+use crate::suite::{Means, Needs, Suite, SuiteError};
 use engine::dirs::RunDirs;
 use engine::http::{Gateway, Http, HttpError};
 use engine::lock::DomainLock;
@@ -43,12 +44,13 @@ use engine::swarm::{Engine, EngineError};
 use engine::wait::{Deadline, Stopwatch};
 use fault::{app_fault, driver_fault, recipe_fault};
 use ground::name::{Domain, RecipeName, Zone};
-use ground::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
+use ground::outcome::{Phase, Stage};
 use ground::pins::Pins;
 use hooks::{hook, label_hooks};
 use recipe::compose::query::seconds;
 use recipe::declared::Declared;
 use recipe::release::Release;
+pub use tally::{Tally, without};
 
 /// How long a deploy may take to converge and serve when the recipe's label does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -275,181 +277,6 @@ impl Bench {
             .iter()
             .map(|service| service.name.clone())
             .collect()
-    }
-}
-
-/// Collects the assertions of a tier as they are made.
-#[derive(Debug)]
-pub struct Tally<'a> {
-    events: &'a Events,
-    stage: Stage,
-    watch: Stopwatch,
-    lap: Stopwatch,
-    tests: Vec<TestOutcome>,
-}
-
-impl<'a> Tally<'a> {
-    /// Starts the tier.
-    #[must_use]
-    pub fn start(events: &'a Events, stage: Stage) -> Self {
-        events.emit(&Event::TierStarted(stage));
-        Self {
-            events,
-            stage,
-            watch: Stopwatch::start(),
-            lap: Stopwatch::start(),
-            tests: Vec::new(),
-        }
-    }
-
-    /// Notes an assertion: `Ok` with what was seen, `Err` with what did not hold. Returns whether it held.
-    pub fn check(&mut self, name: &str, result: Result<Option<String>, String>) -> bool {
-        let (status, message) = match result {
-            Ok(seen) => (Status::Pass, seen),
-            Err(reason) => (Status::Fail, Some(reason)),
-        };
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status,
-            duration: self.lap.elapsed(),
-            message,
-        });
-        status == Status::Pass
-    }
-
-    /// Notes an assertion that could not be made, and why.
-    pub fn skip(&mut self, name: &str, why: String) {
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status: Status::Skip,
-            duration: self.lap.elapsed(),
-            message: Some(why),
-        });
-    }
-
-    /// Notes an assertion that should have been made and could not be, and why. The tier proves less then.
-    pub fn unver(&mut self, name: &str, why: String) {
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status: Status::Unver,
-            duration: self.lap.elapsed(),
-            message: Some(why),
-        });
-    }
-
-    /// Returns whether an assertion that is called so, or so and of what, held.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        let mut held = self.tests.iter().filter(|test| test.status == Status::Pass);
-        held.any(|test| {
-            let rest = test.name.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" — "))
-        })
-    }
-
-    /// Notes tests of the recipe or the overlay, and shows the output of those that failed.
-    pub fn add(&mut self, ran: Vec<Ran>) {
-        for Ran { outcome, tail } in ran {
-            let failed = outcome.status == Status::Fail;
-            let title = outcome.name.clone();
-            self.note(outcome);
-            if failed && !tail.is_empty() {
-                self.events
-                    .emit(&Event::FailureOutput { title, lines: tail });
-            }
-        }
-    }
-
-    /// Shows output that explains a failure.
-    pub fn show(&self, title: impl Into<String>, lines: Vec<String>) {
-        if !lines.is_empty() {
-            self.events.emit(&Event::FailureOutput {
-                title: title.into(),
-                lines,
-            });
-        }
-    }
-
-    fn note(&mut self, test: TestOutcome) {
-        self.lap = Stopwatch::start();
-        self.events.emit(&Event::TestFinished {
-            stage: self.stage,
-            test: test.clone(),
-        });
-        self.tests.push(test);
-    }
-
-    /// Returns whether an assertion has failed.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.tests.iter().any(|test| test.status == Status::Fail)
-    }
-
-    /// Ends the tier: failed if an assertion failed, else passed.
-    ///
-    /// Skipped tests do not fail a tier; a tier whose own tests were all skipped is judged by its caller.
-    #[must_use]
-    pub fn end(self) -> TierOutcome {
-        let failed = self.tests.iter().find(|test| test.status == Status::Fail);
-        let reason = failed.map(|test| match &test.message {
-            Some(message) => format!(
-                "{}: {}",
-                test.name,
-                message.lines().next().unwrap_or_default()
-            ),
-            None => test.name.clone(),
-        });
-        let unverified: Vec<_> = (self.tests.iter())
-            .filter(|test| test.status == Status::Unver)
-            .collect();
-        let flaky: Vec<&str> = (self.tests.iter())
-            .filter(|test| test.status == Status::Flaky)
-            .map(|test| test.name.as_str())
-            .collect();
-        let (status, reason) = match unverified.first() {
-            _ if failed.is_some() => (Status::Fail, reason),
-            // They should have run. Who is to blame is said where the dependency failed.
-            Some(first) => {
-                let why = first.message.as_deref().unwrap_or("no reason given");
-                let count = unverified.len();
-                (
-                    Status::Unver,
-                    Some(match count {
-                        1 => format!("{}: {why}", first.name),
-                        _ => format!("{count} tests not verified: {why}"),
-                    }),
-                )
-            }
-            None if !flaky.is_empty() => (
-                Status::Flaky,
-                Some(format!(
-                    "`{}` failed and passed when run again",
-                    flaky.join("`, `")
-                )),
-            ),
-            None => (Status::Pass, None),
-        };
-        TierOutcome {
-            stage: self.stage,
-            status,
-            reason,
-            duration: self.watch.elapsed(),
-            tests: self.tests,
-            blames_recipe: status == Status::Fail,
-        }
-    }
-}
-
-/// Returns the outcome of a tier that does not run.
-#[must_use]
-pub fn without(stage: Stage, status: Status, reason: impl Into<String>) -> TierOutcome {
-    TierOutcome {
-        stage,
-        status,
-        reason: Some(reason.into()),
-        duration: Duration::ZERO,
-        tests: Vec::new(),
-        blames_recipe: false,
     }
 }
 

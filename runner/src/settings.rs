@@ -1,38 +1,38 @@
 //! From what was typed and what the environment says to what a run does. Refuses what is wrong before
 //! anything is touched.
 
+mod approved;
 mod gateway;
 mod grants;
 mod places;
 mod releases;
 mod source;
+mod token;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use harness::dirs::HostDirs;
 use harness::doctor::Subject;
 use harness::driver::Choice;
-use harness::git::token::Token;
-use harness::host_file;
-use harness::name::{Domain, GitRef, RecipeName, Zone, legible};
+use harness::name::{Domain, GitRef, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
 use harness::run::settings::{Fresh, GatewayService, Keep, Lane, Settings, TEARDOWN_BUDGET};
-use harness::trust::list::{LIST_NAME, ListError, approved};
 
 use crate::cli::{DriverChoice, FreshChoice, KeepChoice, RunArgs};
 use crate::env;
 
+use approved::{approved_list, names_on};
 use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
 pub(crate) use places::places;
 pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
+use token::token;
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -493,59 +493,6 @@ fn server(name: &str) -> Result<String, UsageError> {
             "give abra's name of it with `--server` (CCCI_SERVER); the local one is `default`",
         ))
     }
-}
-
-fn token(forge: Option<&str>) -> Result<Option<Token>, UsageError> {
-    let secret = match (
-        env::var("CCCI_FORGE_TOKEN"),
-        env::path("CCCI_FORGE_TOKEN_FILE"),
-    ) {
-        (Some(secret), _) => secret,
-        (None, Some(path)) => host_file::text(&path).map_err(|error| {
-            wrong(
-                format!(
-                    "the token file `{}` cannot be read: {error}",
-                    path.display()
-                ),
-                "correct CCCI_FORGE_TOKEN_FILE, or leave it unset for public repositories",
-            )
-        })?,
-        (None, None) => return Ok(None),
-    };
-    let Some(forge) = forge else {
-        return Err(wrong(
-            "a forge token is given without CCCI_FORGE_URL",
-            "set CCCI_FORGE_URL to the forge it is for",
-        ));
-    };
-    Token::new(forge, secret.trim())
-        .map(Some)
-        .map_err(|error| wrong(error, "CCCI_FORGE_URL must be an http(s) URL"))
-}
-
-/// Returns the list of recipes whose own code may run when it did not come from a path given by hand.
-fn approved_list(overlays: Option<&Path>) -> Option<PathBuf> {
-    // Only one that is named has to exist.
-    let beside = |dir: &Path| {
-        let list = dir.join(LIST_NAME);
-        std::fs::symlink_metadata(&list).is_ok().then_some(list)
-    };
-    env::path("CCCI_APPROVED_FILE").or_else(|| overlays.and_then(beside))
-}
-
-/// Returns the names on the list.
-fn names_on(list: &Path) -> Result<BTreeSet<RecipeName>, UsageError> {
-    approved(list).map_err(|error| {
-        let hint = match &error {
-            ListError::Read { .. } => {
-                "an unreadable list approves nothing; repair it or unset CCCI_APPROVED_FILE"
-            }
-            ListError::NotAName { .. } => {
-                "write one recipe's name a line, such as `custom-html`; patterns are not known"
-            }
-        };
-        wrong(harness::error::chain(&error), hint)
-    })
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn ps_watch_looks_again_until_it_is_ended_and_shows_pull_requests_and_locks_of_o
     let row = table.lines().find(|line| line.contains(" notes "));
     let pr = row.and_then(|row| row.split_whitespace().nth(2));
     assert_eq!(pr, Some("12"), "{table}");
-    let line = format!("held: {domain} by somebody who says nothing of itself, for ");
+    let line = format!("held: {domain} by an unknown process, for ");
     assert!(table.contains(&line), "{table}");
 
     kill(run.pid, Signal::SIGTERM).unwrap();

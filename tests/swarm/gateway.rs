@@ -120,6 +120,6 @@ fn a_gateways_own_page_is_never_taken_for_the_app() {
     let recipe = env.recipe("serves-404");
     env.run(["run", recipe.to_str().unwrap()]).expect(1);
     let reason = env.results()["reason"].to_string();
-    assert!(reason.contains("a domain that nobody has"), "{reason}");
+    assert!(reason.contains("a domain that no app has"), "{reason}");
     env.assert_nothing_left();
 }

@@ -11,8 +11,7 @@
 //!   lines before, then to the base variables; a default is itself expanded.
 //! - Every other `$` stands for itself, and so does `$$`: `p$1x` and `pa$$word` stay as they are.
 //! - An unset variable is empty, but a bare `$name` with a lower-case letter stays as it is, because it is
-//!   more likely a piece of a password (abra only knows upper-case names). Both are reported by
-//!   [`EnvFile::unset_references`].
+//!   more likely a piece of a password (abra only knows upper-case names).
 //!
 //! Values may be secrets, so no error prints one.
 
@@ -23,7 +22,7 @@ mod parse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use expand::{Reference, Stop};
+use expand::Stop;
 use parse::{Assignment, Quote, Segment};
 
 /// The longest value, expanded: 64 KiB.
@@ -133,19 +132,6 @@ impl EnvError {
     }
 }
 
-/// A reference to a variable that neither an earlier line nor the base sets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnsetReference {
-    /// The variable that is assigned.
-    pub key: String,
-    /// The variable that has no value.
-    pub variable: String,
-    /// The line where the assignment begins, from 1.
-    pub line: usize,
-    /// Whether the reference was kept as text, rather than replaced by nothing.
-    pub kept: bool,
-}
-
 /// An environment file with every line, comment and space of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvFile {
@@ -221,27 +207,6 @@ impl EnvFile {
         &self,
         base: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, EnvError> {
-        self.walk(base, |_| {})
-    }
-
-    /// Returns the references that [`EnvFile::resolve`] finds no value for.
-    ///
-    /// # Errors
-    /// As [`EnvFile::resolve`].
-    pub fn unset_references(
-        &self,
-        base: &BTreeMap<String, String>,
-    ) -> Result<Vec<UnsetReference>, EnvError> {
-        let mut unset = Vec::new();
-        self.walk(base, |reference| unset.push(reference))?;
-        Ok(unset)
-    }
-
-    fn walk(
-        &self,
-        base: &BTreeMap<String, String>,
-        mut report: impl FnMut(UnsetReference),
-    ) -> Result<BTreeMap<String, String>, EnvError> {
         let mut vars: BTreeMap<String, String> = BTreeMap::new();
         let mut total = 0;
         for (count, assignment) in self.assignments().enumerate() {
@@ -249,15 +214,7 @@ impl EnvFile {
                 Quote::Single => assignment.value.clone(),
                 quote => {
                     let lookup = |name: &str| vars.get(name).or_else(|| base.get(name)).cloned();
-                    let on_unset = |reference: Reference| {
-                        report(UnsetReference {
-                            key: assignment.key.clone(),
-                            variable: reference.name,
-                            line: assignment.line,
-                            kept: reference.kept,
-                        });
-                    };
-                    expand::expand(&assignment.value, quote == Quote::Double, &lookup, on_unset)
+                    expand::expand(&assignment.value, quote == Quote::Double, &lookup)
                         .map_err(|stop| self.wrong(assignment, stop))?
                 }
             };

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::backup::BackupPlan;
+use super::backup::database::Server;
 use super::compose::Project;
 use super::compose::model::{MountKind, Service};
 use super::traefik::faults::Fault;
@@ -28,11 +29,17 @@ pub const PORTS: &str = "C026";
 /// The rule about TLS.
 pub const TLS: &str = "T011";
 
+/// The rule about how Traefik asks a backend in HTTPS.
+pub const TRANSPORT: &str = "T012";
+
 /// The rule about secrets and configs.
 pub const OBJECTS: &str = "C028";
 
 /// The rule about services that run.
 pub const SERVICES: &str = "C029";
+
+/// The rule about database servers whose updates start first.
+pub const START_FIRST: &str = "C019";
 
 /// The rule about volumes that the backup saves.
 pub const BACKUPS: &str = "C030";
@@ -71,8 +78,10 @@ pub fn notes(head: &SourceTree, version: Option<&str>) -> String {
 pub fn lost(base: &Project, head: &Project, domain: Option<&str>, notes: &str) -> Vec<Fault> {
     let mut lost = lost_ports(base, head, notes);
     lost.extend(lost_tls(base, head, domain));
+    lost.extend(lost_transports(base, head, notes));
     lost.extend(lost_objects(base, head, notes));
     lost.extend(stopped(base, head, notes));
+    lost.extend(start_first(base, head));
     lost.extend(no_longer_saved(base, head, notes));
     lost.extend(lost_files(base, head, notes));
     lost.extend(first_start::lost(base, head, notes));
@@ -173,6 +182,36 @@ fn has_file(project: &Project, service: &Service, path: &str) -> bool {
     is_at("secrets", SECRETS)
         || is_at("configs", "/")
         || mounts.any(|mount| Path::new(path).starts_with(&mount.target))
+}
+
+/// Returns the database servers whose updates start first in the head and did not in the base: this upgrade, or the next one
+/// where this one leaves the container alone, runs two servers on the same files.
+fn start_first(base: &Project, head: &Project) -> Vec<Fault> {
+    let first = |service: &Service| service.update.order.as_deref() == Some("start-first");
+    let mut faults = Vec::new();
+    for service in head.services.iter().filter(|service| first(service)) {
+        let Some(server) = Server::of_service(service) else {
+            continue;
+        };
+        let is_new = base.service(&service.name).is_some_and(|then| !first(then));
+        let Some((volume, _)) = server
+            .volumes(service)
+            .into_iter()
+            .next()
+            .filter(|_| is_new)
+        else {
+            continue;
+        };
+        faults.push(Fault {
+            rule: START_FIRST,
+            path: format!("services.{}.deploy.update_config.order", service.name),
+            message: format!(
+                "updates of service `{}` start first now: one starts a second {} on the files of the first, in volume `{volume}`, which destroys them; use `order: stop-first`",
+                service.name, server.kind
+            ),
+        });
+    }
+    faults
 }
 
 /// The label of what starts services by the clock: <https://crazymax.dev/swarm-cronjob/>.
@@ -408,6 +447,57 @@ fn lost_tls(base: &Project, head: &Project, domain: Option<&str>) -> Vec<Fault> 
                 message,
             });
         }
+    }
+    faults
+}
+
+/// Returns the services that Traefik asks in HTTPS by a transport of the operator's in the base, and without one in the head.
+///
+/// A task is asked at its address, for which no authority vouches: without a transport Traefik does not trust its
+/// certificate and answers 500, unless the whole gateway is told to trust any.
+fn lost_transports(base: &Project, head: &Project, notes: &str) -> Vec<Fault> {
+    /// Whether a transport is named where the tasks of the service are asked in HTTPS.
+    fn named<'a>(labels: &Labels<'a>) -> Vec<(&'a str, bool)> {
+        const TRANSPORT: [&str; 2] = ["loadbalancer", "serverstransport"];
+        let http = Protocol::Http;
+        let names = labels.names(http, Group::Services).into_iter();
+        let https = names.filter(|name| {
+            let scheme = labels.server(http, name, "scheme");
+            scheme.is_some_and(|label| label.value.eq_ignore_ascii_case("https"))
+        });
+        let has_one = |name: &str| {
+            let label = labels.option(http, Group::Services, name, &TRANSPORT);
+            label.is_some_and(|label| !label.value.is_empty())
+        };
+        https.map(|name| (name, has_one(name))).collect()
+    }
+    let mut faults = Vec::new();
+    for service in head
+        .running()
+        .filter(|_| !tells_of(notes, "serverstransport"))
+    {
+        let labels = Labels::of(service);
+        let Some(then) = base.service(&service.name) else {
+            continue;
+        };
+        let had_one = named(&Labels::of(then)).iter().any(|(_, has_one)| *has_one);
+        let now = named(&labels);
+        let Some((name, _)) = now
+            .first()
+            .filter(|_| had_one && !now.iter().any(|(_, has)| *has))
+        else {
+            continue;
+        };
+        let scheme = labels.server(Protocol::Http, name, "scheme");
+        let label = scheme.map_or_else(String::new, |label| format!(".{}", label.label));
+        faults.push(Fault {
+            rule: TRANSPORT,
+            path: format!("services.{}.deploy.labels{label}", service.name),
+            message: format!(
+                "Traefik asks service `{}` in HTTPS, and `loadbalancer.serverstransport`, which the version before has, is gone: Traefik does not trust a certificate of the app's own then, and answers 500. Name the transport again, or name `serverstransport` in backticks in `release/next` if none is needed",
+                service.name
+            ),
+        });
     }
     faults
 }

@@ -81,7 +81,7 @@ async fn clean_up(settings: &Settings, notes: &[Note], say: &dyn Fn(&str)) -> Op
             // Another run that waited for this lock removes what it finds, but this process sees nothing of it.
             Decision::Live { holder, .. } => {
                 let holder = if holder.is_empty() {
-                    "somebody"
+                    "an unknown process"
                 } else {
                     &holder
                 };
@@ -142,7 +142,7 @@ async fn rest_warm_app(
         // Another run that waited for its lock does the same, but this process sees nothing of it.
         Recovered::Live => {
             return Err(format!(
-                "the warm app of {recipe} is held by somebody, so it is not known whether it is at rest"
+                "another process holds the lock of the warm app of {recipe}, so it is not known whether it is at rest"
             ));
         }
         Recovered::Failed(error) => {

@@ -106,6 +106,7 @@ mod tests {
             'p' => Status::Pass,
             'f' => Status::Fail,
             's' => Status::Skip,
+            'y' => Status::Flaky,
             _ => Status::Unver,
         }
     }
@@ -137,6 +138,10 @@ mod tests {
             ("sssss", 0),
             ("psuup", 1),
             ("uuuuu", 0),
+            // What passed when it was run again is no clean pass.
+            ("ypppp", 0),
+            ("pypsp", 1),
+            ("pppyp", 3),
         ];
         for (letters, level) in cases {
             assert_eq!(rungs(letters).level(), level, "{letters}");
@@ -156,6 +161,11 @@ mod tests {
             ("sp", 'u'),
             ("pu", 'u'),
             ("us", 'u'),
+            ("py", 'y'),
+            ("yp", 'y'),
+            ("yy", 'y'),
+            ("ys", 'u'),
+            ("yf", 'f'),
         ];
         for (letters, expected) in cases {
             let mut letter = letters.chars().map(status);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use ground::outcome::Status;
 use recipe::backup::BackupPlan;
 use recipe::release::Release;
 use recipe::trust::Trust;
@@ -38,6 +39,37 @@ pub enum NoBase {
     Structural(String),
     /// There is one and it is unusable, which is not the head's fault.
     Broken(String),
+    /// There is one, and the operator has not given it what it needs: a grant for its commit, or a secret.
+    Withheld(String),
+}
+
+impl NoBase {
+    /// Returns what the upgrade comes to.
+    pub(super) fn status(&self) -> Status {
+        match self {
+            Self::Structural(_) => Status::Skip,
+            Self::Broken(_) | Self::Withheld(_) => Status::Unver,
+        }
+    }
+
+    /// Returns why the base that there is cannot be upgraded from, if there is one.
+    pub(super) fn unusable(&self) -> Option<&str> {
+        match self {
+            Self::Structural(_) => None,
+            Self::Broken(reason) | Self::Withheld(reason) => Some(reason),
+        }
+    }
+}
+
+/// As reports say it.
+impl std::fmt::Display for NoBase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Structural(reason) => f.write_str(reason),
+            Self::Broken(reason) => write!(f, "base-broken: {reason}"),
+            Self::Withheld(reason) => write!(f, "base-withheld: {reason}"),
+        }
+    }
 }
 
 /// How a base was chosen.

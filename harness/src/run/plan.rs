@@ -199,7 +199,7 @@ pub(super) fn make(
         let reason = format!("declared not applicable: {reason}");
         (None, Some(NoBase::Structural(reason)))
     } else if let Some(reason) = &checkout.barred {
-        (None, Some(NoBase::Broken(reason.clone())))
+        (None, Some(NoBase::Withheld(reason.clone())))
     } else {
         let wanted = Wanted::of(settings, &found.declared);
         let version = head_version.as_deref();
@@ -234,11 +234,16 @@ pub(super) fn make(
         no_base = Some(NoBase::Broken(reason));
     }
     if let Some(reason) = base.as_ref().and_then(|base| {
-        let reason = supplied::withheld_from_base(settings, &checkout.trust, base)?;
-        Some(format!("{}: {reason}", base.in_words()))
+        let lacks = supplied::withheld_from_base(settings, &checkout.trust, base)?;
+        Some(format!(
+            "{}: {}; {}",
+            base.in_words(),
+            lacks.error,
+            lacks.hint
+        ))
     }) {
         base = None;
-        no_base = Some(NoBase::Broken(reason));
+        no_base = Some(NoBase::Withheld(reason));
     }
     let fresh = match settings.fresh_domain() {
         Some(domain) if proposal && base.is_some() => {
@@ -289,7 +294,7 @@ pub(super) fn make(
     }));
     if let (Some(reason), Some(web)) = (&declared.health().none, head.project.web()) {
         warnings.push(format!(
-            "`health.none` says \"{reason}\", and service `{}` has a web port: nobody asks it ({})",
+            "`health.none` says \"{reason}\", and service `{}` has a web port, which is not checked ({})",
             web.service,
             declared.place("health.none")
         ));

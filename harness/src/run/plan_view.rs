@@ -114,11 +114,8 @@ impl Plan {
                     return view(stage, "unver", Some(why.to_owned()));
                 }
                 match (stage, &self.no_base) {
-                    (Stage::Upgrade, Some(NoBase::Structural(reason))) => {
-                        view(stage, "skip", Some(reason.clone()))
-                    }
-                    (Stage::Upgrade, Some(NoBase::Broken(reason))) => {
-                        view(stage, "unver", Some(format!("base-broken: {reason}")))
+                    (Stage::Upgrade, Some(none)) => {
+                        view(stage, none.status().name(), Some(none.to_string()))
                     }
                     (Stage::Backup | Stage::Restore, _) if no_backup.is_some() => {
                         view(stage, "skip", no_backup.clone())
@@ -184,10 +181,7 @@ pub(super) fn view(
     let secrets = recipe::secret::plan(&plan.head.project, &plan.head.env, &plan.head.vars)
         .unwrap_or_default();
     let backups = BackupPlan::from_project(&plan.head.project);
-    let no_base = plan.no_base.as_ref().map(|reason| match reason {
-        NoBase::Structural(reason) => reason.clone(),
-        NoBase::Broken(reason) => format!("base-broken: {reason}"),
-    });
+    let no_base = plan.no_base.as_ref().map(NoBase::to_string);
     let view = PlanView {
         recipe: settings.recipe.as_str(),
         trust: (&plan.trust).into(),

@@ -13,7 +13,6 @@ use super::bench::{Parts, bench};
 use super::candidate::Candidate;
 use super::context::Context;
 use super::error::{AnyError, RunError};
-use super::fetched::Fetched;
 use super::flow::{self, PROMOTION};
 use super::plan::Plan;
 use super::step::{End, Holds, Role, Step};
@@ -26,7 +25,6 @@ use crate::event::Promotion;
 use crate::suite::Needs;
 use crate::tier::{install, timed};
 use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
-use crate::warm::enrolled::is_enrolled;
 use crate::warm::snapshot::{Snapshot, Take, Verified};
 use crate::warm::{WarmApp, WarmError};
 use engine::swarm::Engine;
@@ -35,60 +33,11 @@ use engine::wait::Deadline;
 use ground::error::chain;
 use ground::git::commit::CommitId;
 use ground::name::Domain;
-use ground::outcome::{Phase, Stage, Status, TierOutcome};
-use prospect::{Head, Prospect, prospect};
+use ground::outcome::{Phase, Stage};
+pub(super) use prospect::{candidate, nothing_left_out};
 use recipe::policy::Refused;
 use recipe::release::Release;
 use recipe::version::Version;
-
-/// Returns the head as a candidate, if it is the release of an enrolled recipe in a whole cold run.
-pub(super) fn candidate(
-    context: &Context<'_>,
-    fetched: &Fetched,
-    plan: &Plan,
-) -> Option<Candidate> {
-    let settings = &context.settings;
-    let enrolled = settings.overlays.as_deref().map_or(Ok(false), |overlays| {
-        is_enrolled(overlays, &settings.recipe).map_err(|error| chain(&error))
-    });
-    let head = Head {
-        enrolled,
-        has_dependencies: !plan.declared.dependencies().is_empty(),
-        stages: &settings.stages,
-        is_proposal: settings.pr.is_some(),
-        keep: settings.keep,
-        version: plan.head_version.as_deref(),
-        tags: &fetched.checkout.tags,
-        tree: &fetched.checkout.tree,
-        is_published: settings.is_published(),
-    };
-    match prospect(&head) {
-        Prospect::Canonical(version) => Some(Candidate {
-            version,
-            fetched: Fetched {
-                chosen: embedded(),
-                ..fetched.clone()
-            },
-        }),
-        Prospect::Nothing => None,
-        Prospect::Warning(what) => {
-            context.events.warn(what);
-            None
-        }
-        Prospect::Skipped(why) => {
-            let event = Event::Promotion(Promotion::Skipped(why));
-            context.events.emit(&event);
-            None
-        }
-    }
-}
-
-/// Returns whether every tier ran, or did not apply.
-pub(super) fn nothing_left_out(tiers: &[TierOutcome]) -> bool {
-    tiers
-        .iter()
-        .all(|tier| matches!(tier.status, Status::Pass | Status::Skip))
-}
 
 /// What is to be undone when a promotion does not end well.
 struct Begun {
@@ -290,10 +239,8 @@ impl<'a, 'p> Promoting<'a, 'p> {
             (Some(_), Some(base)) => base.upgraded.map_err(RunError::infra)?,
             (Some(kept), None) => {
                 let canonical = &kept.canonical.version;
-                let why = match &plan.no_base {
-                    Some(NoBase::Broken(why)) => format!(": {why}"),
-                    _ => String::new(),
-                };
+                let why = plan.no_base.as_ref().and_then(NoBase::unusable);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 let reason = format!("the canonical {canonical} cannot be upgraded to it{why}");
                 return Err(RunError::infra(reason));
             }

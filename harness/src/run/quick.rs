@@ -339,8 +339,8 @@ fn unfit_plan(plan: &Plan, canonical: &str) -> Option<String> {
     if let Some(Err(reason)) = plan.base.as_ref().map(|base| &base.upgraded) {
         return Some(reason.clone());
     }
-    if let Some(NoBase::Broken(reason)) = &plan.no_base {
-        return Some(reason.clone());
+    if let Some(reason) = plan.no_base.as_ref().and_then(NoBase::unusable) {
+        return Some(reason.to_owned());
     }
     let is_upgrade = plan.base.is_some() && !newer(canonical, plan.head_version.as_deref());
     (!is_upgrade).then(|| format!("the head is no upgrade of the canonical {canonical}"))

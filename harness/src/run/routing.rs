@@ -86,12 +86,18 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
     let (stage, why) = faults
         .iter()
         .map(|fault| match fault.rule {
-            reach::PORTS | reach::TLS => (Stage::Upgrade, "the upgrade would cut users off"),
+            reach::PORTS | reach::TLS | reach::TRANSPORT => {
+                (Stage::Upgrade, "the upgrade would cut users off")
+            }
             reach::OBJECTS | reach::FILES => (
                 Stage::Upgrade,
                 "the upgrade would take from the app what it reads",
             ),
             reach::SERVICES => (Stage::Upgrade, "the upgrade would stop what runs"),
+            reach::START_FIRST => (
+                Stage::Upgrade,
+                "the upgrade would run two servers on the files of one",
+            ),
             reach::BACKUPS => (
                 Stage::Upgrade,
                 "the upgrade would end the backup of what operators have",
@@ -107,7 +113,11 @@ pub(super) fn is_red(context: &Context<'_>, faults: &[RoutingFault]) -> bool {
         let place = fault.place.as_deref().unwrap_or("recipe");
         let what = match fault.rule {
             sample::RULE | reach::FIRST_START => "new app",
-            reach::OBJECTS | reach::SERVICES | reach::BACKUPS | reach::FILES => "compose files",
+            reach::OBJECTS
+            | reach::SERVICES
+            | reach::START_FIRST
+            | reach::BACKUPS
+            | reach::FILES => "compose files",
             _ => "routing",
         };
         let reason = format!("{place}: {}", fault.message);

@@ -187,11 +187,7 @@ impl<'a> Standing<'a> {
     async fn upgrade(&mut self) -> Result<TierOutcome, RunError> {
         let Some((base, _)) = self.base.take() else {
             return Ok(match self.no_base.take() {
-                Some(NoBase::Broken(reason)) => {
-                    let reason = format!("base-broken: {reason}");
-                    without(Stage::Upgrade, Status::Unver, reason)
-                }
-                Some(NoBase::Structural(reason)) => without(Stage::Upgrade, Status::Skip, reason),
+                Some(none) => without(Stage::Upgrade, none.status(), none.to_string()),
                 None => without(Stage::Upgrade, Status::Skip, "there is no base"),
             });
         };

@@ -15,7 +15,6 @@ use crate::driver::Chosen;
 use crate::driver::stack::{Means, NotDeployable, Stamp};
 use recipe::policy::Terms;
 use recipe::release::Release;
-use recipe::trust::Trust;
 
 /// Returns why nothing is upgraded from the base of `plan`, where it needs the head's grant and is not covered by it.
 /// `means` is how the head is deployed.
@@ -30,12 +29,17 @@ pub(super) fn reason(
         return None;
     }
     let needs = needed(context, plan, base, means, chosen)?;
-    let Trust { source, .. } = &plan.trust;
+    let commit = base.release.commit;
+    // A list of approved recipes, which is no entry, grants this.
+    let values: &[&str] = if base.trust.has_entry {
+        &[]
+    } else {
+        &["run_code: true"]
+    };
     Some(format!(
-        "{}: grants.yml does not cover its commit {}, and without a grant {needs}; an operator who has read it adds the \
-         commit to `commits` of `{source}`",
+        "{}: no grant in grants.yml covers its commit {commit}, and without one {needs}; {}",
         base.in_words(),
-        base.release.commit
+        base.trust.how_to_grant(Some(commit), values)
     ))
 }
 
@@ -50,8 +54,8 @@ fn needed(
     if let Some(reason) = chosen.not_for(&base.trust) {
         return Some(reason);
     }
-    if let Some(reason) = supplied::withheld_from_base(settings, &base.trust, base) {
-        return Some(format!("it is refused: {reason}"));
+    if let Some(lacks) = supplied::withheld_from_base(settings, &base.trust, base) {
+        return Some(format!("it is refused: {}", lacks.error));
     }
     let upgraded = base.upgraded.as_ref().ok();
     let releases = || std::iter::once(&base.release).chain(upgraded);

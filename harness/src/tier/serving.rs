@@ -128,7 +128,7 @@ impl Bench {
         let health = self.declared.health();
         if let Some(reason) = &health.none {
             return Ok(Ok(Some(format!(
-                "declared to answer nobody ({reason}): every service is running and healthy"
+                "declared not to answer requests ({reason}): every service is running and healthy"
             ))));
         }
         let stack = self.lock.domain().stack();

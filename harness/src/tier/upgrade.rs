@@ -12,7 +12,6 @@ use engine::swarm::service::{Service, StackState, Task, UpdateState, familiar_im
 use engine::wait::Deadline;
 use ground::outcome::{Stage, TierOutcome};
 use recipe::backup::BackupPlan;
-use recipe::compose::Project;
 use recipe::release::Release;
 use recipe::secret::SecretSpec;
 
@@ -127,8 +126,7 @@ pub async fn run(
         "generic: dropped services are gone",
         pruned(&after, &release),
     );
-    let before_it = (&base.project, &held);
-    data_is_in_place(bench, &mut tally, before_it, strayed, &after).await?;
+    data_is_in_place(bench, &mut tally, &held, strayed, &after).await?;
     bench.learn_of_upgrade(&base.project, &before).await;
     still_good(bench, &mut tally, deadline, "generic: data survived").await?;
     Ok(tally.end())
@@ -138,7 +136,7 @@ pub async fn run(
 async fn data_is_in_place(
     bench: &Bench,
     tally: &mut Tally<'_>,
-    (base, before): (&Project, &Seen),
+    before: &Seen,
     strayed: Vec<String>,
     after: &StackState,
 ) -> Result<(), TierError> {
@@ -156,7 +154,7 @@ async fn data_is_in_place(
     for told in told {
         bench.events.emit(&Event::Found(Box::new(told)));
     }
-    let beside = bench.servers_beside(base, before, after).await?;
+    let beside = bench.servers_beside(before, after).await?;
     if !beside.is_empty() {
         tally.check("generic: one server on its files", found(beside));
     }

@@ -4,7 +4,9 @@
 //! started. Every checksum is compared once before it is used, and so before anything is touched, which the type
 //! [`Verified`] sees to; every volume is read again after it was put back.
 
-use std::io::{self, BufReader, Read, Write as _};
+mod pieces;
+
+use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +27,7 @@ use engine::swarm::teardown::Maker;
 use engine::swarm::volume::{MOUNT_POINT, VolumeSpec};
 use engine::wait::{Deadline, Stopwatch, retry_while};
 use ground::host_file;
+use pieces::Pieces;
 
 /// How long the engine may take to let go of the volumes of a container that it lists no more.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -465,26 +468,6 @@ impl WarmApp {
                 source,
             })
         })
-    }
-}
-
-/// Pieces of an archive as a stream that blocks.
-struct Pieces {
-    receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>,
-    piece: bytes::Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let count = buffer.len().min(self.piece.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Ok(count)
     }
 }
 

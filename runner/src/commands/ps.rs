@@ -193,7 +193,7 @@ impl Look {
         }
         for other in &self.others {
             let who = if other.holder.is_empty() {
-                "somebody who says nothing of itself"
+                "an unknown process"
             } else {
                 &other.holder
             };

@@ -1,17 +1,17 @@
 //! What a run looks like: events in, lines out. Nothing here prints or knows the time.
 
 mod recipe;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::event::{Event, Planned, Promotion, RunFinished, RunStarted};
+use harness::event::{Event, Planned, Promotion, RunStarted};
 use harness::finding::Finding;
 use harness::lint::{Lint, Severity};
-use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome, Verdict};
-use harness::report::level::Rungs;
+use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome};
 use harness::report::{as_overwritten, human, printable};
 use harness::trust::TrustView;
 
@@ -46,6 +46,8 @@ pub(crate) struct Renderer {
     residual: Residual,
     /// What was said of the recipe already.
     findings: Vec<Finding>,
+    /// Whether the source is a path, to which `grants.yml` grants nothing.
+    is_path: bool,
     last_line: Duration,
 }
 
@@ -71,6 +73,7 @@ impl Renderer {
             lint: Status::Unver,
             residual: Residual::default(),
             findings: Vec::new(),
+            is_path: false,
             last_line: Duration::ZERO,
         }
     }
@@ -182,7 +185,8 @@ impl Renderer {
         )
     }
 
-    fn trusted(&self, trust: &TrustView) -> String {
+    fn trusted(&mut self, trust: &TrustView) -> String {
+        self.is_path = trust.source.starts_with('/');
         let said = format!("{}: {}, {}", trust.level, trust.source, trust.why);
         format!("  {:10} {}\n", "trust", self.clean(&said))
     }
@@ -424,119 +428,6 @@ impl Renderer {
             .map(|(kind, names)| self.clean(&format!("{kind}: {}", names.join(", "))))
             .collect();
         self.line(at, "teardown", &format!("{sign} left behind")) + &self.quote(&lines)
-    }
-
-    fn finished(&mut self, run: &RunFinished) -> String {
-        self.open.clear();
-        let mut text = self.table();
-        let rungs = Rungs::from_tiers(
-            self.tiers
-                .iter()
-                .filter_map(|(stage, tier)| tier.as_ref().map(|tier| (*stage, tier.status))),
-            self.lint,
-        );
-        let ladder: Vec<String> = rungs
-            .named()
-            .iter()
-            .map(|(name, status)| format!("{name} {status}"))
-            .collect();
-        let mut entry = |label: &str, said: &str| {
-            writeln!(text, "  {label:8} {said}").expect("writing to a string succeeds");
-        };
-        // A run that planned nothing has no ladder to show.
-        if !self.tiers.is_empty() {
-            entry(
-                "level",
-                &format!("{} of 5 ({})", rungs.level(), ladder.join(", ")),
-            );
-        }
-        let status = if run.verdict == Verdict::Passed {
-            Status::Pass
-        } else {
-            Status::Fail
-        };
-        let verdict = paint(
-            style(status),
-            &format!("{} {}", self.charset.sign(status), run.verdict),
-        );
-        let reason = run
-            .reason
-            .as_ref()
-            .map(|reason| format!(" — {}", self.clean(reason)))
-            .unwrap_or_default();
-        entry(
-            "verdict",
-            &format!(
-                "{verdict}, exit code {}, after {}{reason}",
-                run.exit_code,
-                human(run.elapsed)
-            ),
-        );
-        if !self.residual.is_empty() {
-            entry("left", &paint(RED, &self.clean(&self.residual.to_string())));
-        }
-        // A run that never had a directory has no results either.
-        if !self.run_dir.as_os_str().is_empty() {
-            entry(
-                "results",
-                &self.run_dir.join("results.json").display().to_string(),
-            );
-        }
-        for hint in &run.hints {
-            entry("hint", &self.clean(hint));
-        }
-        text
-    }
-
-    /// Returns the closing table, a row for each tier that was planned or decided.
-    fn table(&self) -> String {
-        if self.tiers.is_empty() {
-            return "\n".to_owned();
-        }
-        let head = format!(
-            "  {:8} {:7} {:>11} {:>6}  why",
-            "tier", "status", "time", "passed"
-        );
-        let mut text = format!("\n{}\n", paint(BOLD, &head));
-        for (stage, tier) in &self.tiers {
-            let status = tier.as_ref().map_or(Status::Unver, |tier| tier.status);
-            let mark = paint(
-                style(status),
-                &format!("{} {:5}", self.charset.sign(status), status),
-            );
-            let none = || "-".to_owned();
-            let (time, tests, why) = match tier {
-                Some(tier) => (
-                    if ran(tier) {
-                        human(tier.duration)
-                    } else {
-                        none()
-                    },
-                    if ran(tier) {
-                        format!("{}/{}", passed(tier), tier.tests.len())
-                    } else {
-                        none()
-                    },
-                    tier.reason
-                        .as_deref()
-                        .and_then(|reason| reason.lines().next())
-                        .map(|line| self.clean(line)),
-                ),
-                None if self.running == Some(*stage) => {
-                    (none(), none(), Some("did not get to its end".to_owned()))
-                }
-                None => (none(), none(), Some("did not start".to_owned())),
-            };
-            let row = format!(
-                "  {:8} {mark} {time:>11} {tests:>6}  {}",
-                stage.name(),
-                why.unwrap_or_default()
-            );
-            text.push_str(row.trim_end());
-            text.push('\n');
-        }
-        text.push('\n');
-        text
     }
 
     /// Returns the sign of `status`, with its word unless it passed.

@@ -14,6 +14,8 @@
 //! group can be made, nothing here does anything: a container whose `/sys/fs/cgroup` is read-only, a user without a tree
 //! of his own.
 
+mod tree;
+
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use super::Identity;
 use super::identity::proc_text;
 use crate::wait::{self, Deadline};
 use ground::host_file;
+use tree::{kill_tree, mount_of, tree};
 
 /// What all runs' groups are below.
 const HOME: &str = "recipe-ci";
@@ -330,52 +333,6 @@ fn make(group: &Path) -> io::Result<()> {
             result => return result,
         }
     }
-}
-
-/// Returns where this process is in the tree that ends processes.
-fn kill_tree() -> io::Result<PathBuf> {
-    tree("").or_else(|_| tree("freezer"))
-}
-
-/// Returns where this process is in the tree of a controller of version 1, or with no name in that of version 2.
-fn tree(controller: &str) -> io::Result<PathBuf> {
-    let mounts = host_file::text("/proc/self/mountinfo")?;
-    let groups = host_file::text("/proc/self/cgroup")?;
-    find(&mounts, &groups, controller).ok_or_else(|| {
-        let what = format!("no control groups are mounted here ({controller:?})");
-        io::Error::new(io::ErrorKind::NotFound, what)
-    })
-}
-
-/// Returns the part of a tree that is mounted, and where.
-fn mount_of<'a>(mounts: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
-    mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let (kind, options) = (right.next()?, right.nth(1)?);
-        let is_it = match controller {
-            "" => kind == "cgroup2",
-            name => kind == "cgroup" && options.split(',').any(|option| option == name),
-        };
-        let mut left = left.split(' ').skip(3);
-        is_it.then_some((left.next()?, left.next()?))
-    })
-}
-
-/// See `proc_pid_mountinfo(5)` and `cgroups(7)`.
-fn find(mounts: &str, groups: &str, controller: &str) -> Option<PathBuf> {
-    let (root, mount) = mount_of(mounts, controller)?;
-    let path = groups.lines().find_map(|line| {
-        let (names, path) = line.split_once(':')?.1.split_once(':')?;
-        names
-            .split(',')
-            .any(|name| name == controller)
-            .then_some(path)
-    })?;
-    // What is mounted may be a part of the tree; a process outside of it has no place there.
-    let below = Path::new(path).strip_prefix(root).ok()?;
-    let is_inside = below.components().all(|part| part.as_os_str() != "..");
-    is_inside.then(|| Path::new(mount).join(below))
 }
 
 /// Returns the group in which a run was started that is at `at`: its own one is below that.

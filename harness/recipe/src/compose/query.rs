@@ -220,12 +220,6 @@ impl Project {
         enabled.flat_map(routed_of).collect()
     }
 
-    /// Returns the port of [`Project::web`].
-    #[must_use]
-    pub fn web_port(&self) -> Option<u16> {
-        self.web().map(|web| web.port)
-    }
-
     /// Returns the version label of the stack, from `app` or else from the first service that has one.
     #[must_use]
     pub fn version_label(&self, stack: &str) -> Option<RecipeLabel<'_>> {

@@ -461,6 +461,7 @@ mod tests {
         ] {
             assert_eq!(first_document(text), first);
         }
+        assert!(parse_first("a: 1\n---\nb: [\n", "c.yml").is_ok());
     }
 
     #[test]

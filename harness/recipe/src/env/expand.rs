@@ -2,13 +2,6 @@
 
 use super::VALUE_CEILING;
 
-/// A reference that has no value.
-pub(super) struct Reference {
-    pub(super) name: String,
-    /// Whether it stays in the value as text.
-    pub(super) kept: bool,
-}
-
 /// Why a value cannot be expanded.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -26,7 +19,6 @@ pub(super) fn expand(
     text: &str,
     double_quoted: bool,
     lookup: &dyn Fn(&str) -> Option<String>,
-    mut on_unset: impl FnMut(Reference),
 ) -> Result<String, Stop> {
     // What is looked at is no longer than what may come of it.
     if text.len() > VALUE_CEILING {
@@ -35,7 +27,6 @@ pub(super) fn expand(
     Expander {
         double_quoted,
         lookup,
-        on_unset: &mut on_unset,
     }
     .run(text, 0)
 }
@@ -43,11 +34,10 @@ pub(super) fn expand(
 struct Expander<'a> {
     double_quoted: bool,
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    on_unset: &'a mut dyn FnMut(Reference),
 }
 
 impl Expander<'_> {
-    fn run(&mut self, text: &str, depth: usize) -> Result<String, Stop> {
+    fn run(&self, text: &str, depth: usize) -> Result<String, Stop> {
         let mut out = String::with_capacity(text.len());
         let braces = Braces::of(text);
         let mut rest = text;
@@ -97,7 +87,7 @@ impl Expander<'_> {
     /// Appends the value of the reference at the start of `text` and returns its length; none is one. `close` says
     /// how far away its brace closes.
     fn reference(
-        &mut self,
+        &self,
         text: &str,
         close: Option<usize>,
         depth: usize,
@@ -122,21 +112,15 @@ impl Expander<'_> {
         let name = &text[1..=length];
         match (self.lookup)(name) {
             Some(value) => out.push_str(&value),
-            None => {
-                let kept = name.contains(|c: char| c.is_ascii_lowercase());
-                if kept {
-                    out.push_str(&text[..=length]);
-                }
-                (self.on_unset)(Reference {
-                    name: name.to_owned(),
-                    kept,
-                });
+            None if name.contains(|c: char| c.is_ascii_lowercase()) => {
+                out.push_str(&text[..=length]);
             }
+            None => {}
         }
         Ok(Some(length + 1))
     }
 
-    fn braced(&mut self, name: &str, operator: &str, depth: usize) -> Result<Option<String>, Stop> {
+    fn braced(&self, name: &str, operator: &str, depth: usize) -> Result<Option<String>, Stop> {
         let value = (self.lookup)(name);
         let (empty_counts, operator) = match operator.strip_prefix(':') {
             Some(rest) => (false, rest),
@@ -166,13 +150,7 @@ impl Expander<'_> {
         if !operator.is_empty() || !empty_counts {
             return Ok(None);
         }
-        Ok(Some(value.unwrap_or_else(|| {
-            (self.on_unset)(Reference {
-                name: name.to_owned(),
-                kept: false,
-            });
-            String::new()
-        })))
+        Ok(Some(value.unwrap_or_default()))
     }
 }
 

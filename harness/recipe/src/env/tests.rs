@@ -163,25 +163,6 @@ fn errors_name_file_and_line_and_never_the_value() {
 }
 
 #[test]
-fn unset_references_are_listed() {
-    let unset = file("A=$B\nC=\"pa$word ${D} $STACK_NAME ${E:-}\"\n")
-        .unset_references(&base())
-        .unwrap();
-    let seen: Vec<_> = unset
-        .iter()
-        .map(|u| (u.key.as_str(), u.variable.as_str(), u.line, u.kept))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            ("A", "B", 1, false),
-            ("C", "word", 2, true),
-            ("C", "D", 2, false)
-        ]
-    );
-}
-
-#[test]
 fn comments_and_keys_are_found() {
     let env = file("S=v1 # length=128 charset=hex\nT=v1\nU=\"v1\"# x\nS=v2\n");
     assert_eq!(

@@ -296,6 +296,10 @@ rules! {
         "an upgrade keeps the TLS of a router",
         "a router without TLS takes no HTTPS, unless the gateway's entry point says TLS, which Co-op Cloud's does not",
         "add `traefik.http.routers.${STACK_NAME}.tls.certresolver=${LETS_ENCRYPT_ENV}`";
+    "T012" Error Practice |view| upgrade::lost(view, reach::TRANSPORT),
+        "an upgrade keeps the transport to a backend in HTTPS",
+        "Traefik asks a task at its address, does not trust the certificate of its own making without a transport that says so, and answers 500",
+        "name it again: `traefik.http.services.${STACK_NAME}.loadbalancer.serverstransport=<name>@file`";
 }
 
 #[cfg(test)]

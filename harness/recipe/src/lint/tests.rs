@@ -456,7 +456,7 @@ fn every_rule_finds_its_own_fault_at_its_place() {
     seen.extend(
         [
             "R014", "C012", "C025", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "C033",
-            "T011",
+            "T011", "T012",
         ]
         .map(str::to_owned),
     );
@@ -500,7 +500,7 @@ fn a_directory_without_history_has_no_verdict_on_it() {
     assert_eq!(found(&lint), [""; 0]);
     let expected = [
         "R014", "C002", "C012", "C026", "C027", "C028", "C029", "C030", "C031", "C032", "C033",
-        "T011",
+        "T011", "T012",
     ];
     assert_eq!(skipped(&lint), expected);
 }

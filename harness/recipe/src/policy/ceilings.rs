@@ -1,5 +1,7 @@
 //! How much of the host an app may have, and what is filled in so that it cannot have more.
 
+mod limits;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -8,10 +10,11 @@ use super::raw;
 use super::rules::SIZE;
 use super::{Case, Terms};
 use crate::compose::resolve::{Resolved, is_older};
-use crate::trust::grant::Ceilings;
 use crate::trust::{Level, size};
 use ground::pins::ImageCheck;
 use ground::pins::Pinned;
+pub(super) use limits::Limits;
+use limits::replicas;
 
 /// The schema from which on a task's processes can be limited.
 const PIDS_SCHEMA: &str = "3.9";
@@ -32,78 +35,6 @@ const RESTART: Duration = Duration::from_secs(5);
 /// How often a health check may run. Each is a process that the engine starts, outside the container's limits: at 100 ms
 /// one container took 13 % of a core.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the tasks of a run may use together, an upgrade that starts the new ones first included, in bytes and in
-/// billionths of a CPU, where no grant gives a task more. With 40 tasks of 1 GiB a run could take the memory of everything
-/// else on the host.
-const RUN_MEMORY: u64 = 8 << 30;
-const RUN_CPUS: u64 = 8_000_000_000;
-
-/// And how many processes: `kernel.pid_max` may be 32,768 for all that the host runs.
-const RUN_PIDS: u64 = 4096;
-
-/// What one app may use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    replicas: u64,
-    services: u64,
-    tasks: u64,
-    memory: u64,
-    cpus: u64,
-    pids: u64,
-    log_size: u64,
-}
-
-impl Limits {
-    /// Returns those of a source that is trusted so far, for an app of `tasks` tasks.
-    pub(super) fn of(level: &Level, tasks: u64) -> Self {
-        let none = Ceilings::default();
-        let granted = match level {
-            Level::Granted(grant) => &grant.ceilings,
-            Level::Stranger | Level::ByHand => &none,
-        };
-        // Rounded down to what Docker writes without a fraction: whole MiB, thousandths of a CPU.
-        let share = |most: u64, together: u64, unit: u64| {
-            let part = together / tasks.max(1);
-            most.min(part / unit * unit).max(unit)
-        };
-        Self {
-            replicas: granted.replicas.unwrap_or(3),
-            services: granted.services.unwrap_or(20),
-            tasks: granted.tasks.unwrap_or(40),
-            memory: granted
-                .memory
-                .unwrap_or_else(|| share(1 << 30, RUN_MEMORY, 1 << 20)),
-            cpus: granted
-                .cpus
-                .unwrap_or_else(|| share(1_000_000_000, RUN_CPUS, 1_000_000)),
-            pids: granted.pids.unwrap_or_else(|| share(512, RUN_PIDS, 1)),
-            log_size: granted.log_size.unwrap_or(10 << 20),
-        }
-    }
-}
-
-/// Returns how many tasks of a service there can be at a time.
-fn replicas(service: &Value) -> u64 {
-    let mode = service.pointer("/deploy/mode").and_then(Value::as_str);
-    if matches!(mode, Some("global" | "global-job")) {
-        return 1;
-    }
-    match service.pointer("/deploy/replicas") {
-        None | Some(Value::Null) => 1,
-        // Docker takes `1e3` for a whole number too. What cannot be read is too much.
-        Some(count) => count.as_u64().unwrap_or_else(|| whole(count)),
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a cast of a float stays within the type, and more is too much anyway"
-)]
-fn whole(count: &Value) -> u64 {
-    count.as_f64().map_or(u64::MAX, |count| count as u64)
-}
 
 /// The most mounts of one service, and the most secrets and configs: the engine mounts each of them, too.
 const MOUNTS: usize = 100;

@@ -1,16 +1,16 @@
 //! Labels, which programs beside the Swarm obey.
 
+mod gateway;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::route::Hosts;
-use super::rules::{
-    BACKUP, DOCKER_LABEL, GATEWAY, NAME, OTHERS_LABEL, PRIORITY, ROUTE, ROUTE_NAME, SIZE,
-};
-use super::{Case, route, scalar};
+use super::rules::{BACKUP, DOCKER_LABEL, NAME, OTHERS_LABEL, ROUTE, SIZE};
+use super::{Case, scalar};
 use crate::compose::resolve::Resolved;
-use crate::traefik::{self, Group, Key, Protocol, is_own};
+use crate::traefik::{self};
 use crate::trust::{Grant, Level};
 
 /// Namespaces of labels that are deployed without a word of the operator: those of the catalogue and its gateway, and
@@ -35,56 +35,6 @@ const NAMED: usize = 5;
 /// rules: 1 MB of `\pL` in one took 2.3 GB of its memory.
 const LABELS: usize = 32 << 10;
 const TRAEFIK_LABEL: usize = 4 << 10;
-
-/// Middlewares that act on their own router and ask no other machine.
-const MIDDLEWARES: [&str; 23] = [
-    "addprefix",
-    "basicauth",
-    "buffering",
-    "chain",
-    "circuitbreaker",
-    "compress",
-    "contenttype",
-    "digestauth",
-    "grpcweb",
-    "headers",
-    "ipallowlist",
-    "ipwhitelist",
-    "inflightreq",
-    "inflightconn",
-    "ratelimit",
-    "redirectregex",
-    "redirectscheme",
-    "replacepath",
-    "replacepathregex",
-    "retry",
-    "stripprefix",
-    "stripprefixregex",
-    "passtlsclientcert",
-];
-
-/// Options of a router that stay within it.
-const ROUTER: [&str; 7] = [
-    "entrypoints",
-    "middlewares",
-    "tls",
-    "observability",
-    "rulesyntax",
-    "rule",
-    "service",
-];
-
-/// Options of a service's load balancer that stay with its own containers.
-const BALANCER: [&str; 8] = [
-    "healthcheck",
-    "passhostheader",
-    "sticky",
-    "responseforwarding",
-    "serverstransport",
-    "strategy",
-    "terminationdelay",
-    "proxyprotocol",
-];
 
 pub(super) fn check(case: &mut Case<'_>) {
     gateways_share(case);
@@ -286,7 +236,7 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
                 let message = format!("a label of Traefik's has at most {TRAEFIK_LABEL} bytes");
                 case.find(&SIZE, &at, &value, message, None);
             }
-            traefik(case, &at, &key, &value, &beside);
+            gateway::judge(case, &at, &key, &value, &beside);
         } else if case.terms.level == Level::ByHand && !is_deployed(&label, &Level::Stranger) {
             let message = "a program that an operator runs may obey this label";
             let space = label.split('.').next().unwrap_or_default();
@@ -350,247 +300,5 @@ fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
                 grant,
             );
         }
-    }
-}
-
-/// Judges a label that Traefik reads. It takes names in any case.
-fn traefik(
-    case: &mut Case<'_>,
-    at: &str,
-    key: &Key<'_>,
-    value: &Value,
-    beside: &BTreeMap<String, String>,
-) {
-    let text = text_of(value);
-    match key {
-        Key::Enable | Key::Network | Key::Whole => {}
-        Key::Part {
-            protocol,
-            group,
-            name,
-            option,
-        } => {
-            let what = group.name().trim_end_matches('s');
-            named(case, at, name, value, &format!("the {what} `{name}`"));
-            let option: Vec<&str> = option.iter().map(String::as_str).collect();
-            let entries = Entries::of(beside, *protocol, name);
-            if *protocol == Protocol::Udp {
-                return udp(case, at, (*group, &option), value, &entries);
-            }
-            let [option, ref rest @ ..] = option[..] else {
-                return;
-            };
-            match group {
-                Group::Routers => router(case, at, (*protocol, &entries), option, rest, &text),
-                Group::Services => service(case, at, option, rest, value),
-                Group::Middlewares => middleware(case, at, option, rest, &text),
-            }
-        }
-        Key::Other => beyond(
-            case,
-            at,
-            value,
-            "it is no option of the app's own routers, services and middlewares",
-        ),
-    }
-}
-
-/// Judges a UDP router, which takes every packet of its entry points, and its service.
-fn udp(
-    case: &mut Case<'_>,
-    at: &str,
-    (group, option): (Group, &[&str]),
-    value: &Value,
-    entries: &Entries,
-) {
-    let text = text_of(value);
-    match (group, option) {
-        (Group::Routers, ["entrypoints"]) => {
-            if !entries.are_granted(case) {
-                let message = "every packet of an entry point would go to the app";
-                case.find(&ROUTE, at, value, message, entries.grant());
-            }
-        }
-        // Without entry points it would take all of the gateway's.
-        (Group::Routers, ["service"]) if !entries.0.is_empty() => {
-            named(case, at, &text, value, &format!("the service `{text}`"));
-        }
-        (Group::Services, ["loadbalancer", "server", "port"])
-            if text.bytes().all(|b| b.is_ascii_digit()) => {}
-        _ => {
-            let message = "it is no option of a UDP router with entry points of its own";
-            beyond(case, at, value, message);
-        }
-    }
-}
-
-fn beyond(case: &mut Case<'_>, at: &str, value: &Value, message: &str) {
-    case.find(&GATEWAY, at, value, message, None);
-}
-
-fn named(case: &mut Case<'_>, at: &str, name: &str, value: &Value, what: &str) {
-    let listed = |grant: &Grant| {
-        grant
-            .routers
-            .names
-            .iter()
-            .any(|one| one.eq_ignore_ascii_case(name))
-    };
-    if is_own(case.stack, name) || case.granted(listed) {
-        return;
-    }
-    let message = format!("{what} of the gateway does not begin with `{}`", case.stack);
-    let grant = Some(format!("routers: {{names: [{}]}}", scalar(name)));
-    case.find(&ROUTE_NAME, at, value, message, grant);
-}
-
-/// The entry points that a router names, all of whose TCP connections or UDP packets it may take where that is granted.
-struct Entries(Vec<String>);
-
-impl Entries {
-    fn of(beside: &BTreeMap<String, String>, protocol: Protocol, router: &str) -> Self {
-        let label = format!("traefik.{}.routers.{router}.entrypoints", protocol.name());
-        let names = beside.get(&label.to_ascii_lowercase());
-        let names = names.map_or("", String::as_str).split(',').map(str::trim);
-        Self(
-            names
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
-    }
-
-    fn are_granted(&self, case: &Case<'_>) -> bool {
-        let listed = |grant: &Grant, name: &String| grant.routers.entrypoints.contains(name);
-        let all = |grant: &Grant| self.0.iter().all(|name| listed(grant, name));
-        !self.0.is_empty() && case.granted(all)
-    }
-
-    /// Returns the grant that would let a router take all of them.
-    fn grant(&self) -> Option<String> {
-        let plain = !self.0.is_empty() && self.0.iter().all(|name| super::keys::is_name(name));
-        let names: Vec<String> = self.0.iter().map(|name| scalar(name)).collect();
-        plain.then(|| format!("routers: {{entrypoints: [{}]}}", names.join(", ")))
-    }
-}
-
-fn router(
-    case: &mut Case<'_>,
-    at: &str,
-    (protocol, entries): (Protocol, &Entries),
-    option: &str,
-    rest: &[&str],
-    text: &str,
-) {
-    let value = Value::from(text);
-    match (option, rest) {
-        ("rule", []) => {
-            let hosts = Hosts::of(case);
-            if let Err(mut reason) = route::confined(text, protocol == Protocol::Tcp, &hosts) {
-                // Without TLS a connection names no host, so such a router can only have an entry point to itself.
-                if protocol == Protocol::Tcp && reason.host.as_deref() == Some("*") {
-                    if entries.are_granted(case) {
-                        return;
-                    }
-                    reason.message = match entries.0.is_empty() {
-                        true => "the rule takes every TCP connection of the gateway: name an entry point of its own".to_owned(),
-                        false => "the rule takes every connection of its entry points".to_owned(),
-                    };
-                    case.find(&ROUTE, at, &value, reason.message, entries.grant());
-                    return;
-                }
-                let grant = reason
-                    .host
-                    .as_deref()
-                    .filter(|host| super::keys::is_name(host));
-                let grant = grant.map(|host| format!("routers: {{hosts: [{}]}}", scalar(host)));
-                case.find(&ROUTE, at, &value, reason.message, grant);
-            }
-        }
-        ("priority", []) => {
-            if !text.is_empty() && !case.granted(|grant| grant.routers.priority) {
-                let message = "a priority can go before other apps' routers";
-                let grant = Some("routers: {priority: true}".to_owned());
-                case.find(&PRIORITY, at, &value, message, grant);
-            }
-        }
-        ("service", []) => named(case, at, text, &value, &format!("the service `{text}`")),
-        ("tls", ["certresolver"]) => {
-            if !text.is_empty() {
-                beyond(
-                    case,
-                    at,
-                    &value,
-                    "the gateway would ask for a certificate in the operator's name",
-                );
-            }
-        }
-        ("tls", [domains, ..]) if domains.starts_with("domains") => {
-            let hosts = Hosts::of(case);
-            let other = text
-                .split(',')
-                .map(str::trim)
-                .find(|host| !host.is_empty() && !hosts.have(host));
-            if let Some(host) = other {
-                let message = format!("the gateway would ask for a certificate of `{host}`");
-                let name = host.strip_prefix("*.").unwrap_or(host);
-                let grant = super::keys::is_name(name)
-                    .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
-                case.find(&ROUTE, at, &value, message, grant);
-            }
-        }
-        (option, _) if ROUTER.contains(&option) => {}
-        _ => beyond(
-            case,
-            at,
-            &value,
-            "this option of a router is not known here",
-        ),
-    }
-}
-
-fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
-    let text = text_of(value);
-    // The gateway puts the address together as text, and joins a path as a browser joins a link.
-    let fine = option == "loadbalancer"
-        && match rest {
-            ["server" | "servers[0]" | "healthcheck", "port"] => {
-                text.bytes().all(|b| b.is_ascii_digit())
-            }
-            ["server" | "servers[0]" | "healthcheck", "scheme"] => {
-                matches!(text.as_str(), "" | "http" | "https" | "h2c")
-            }
-            ["server" | "servers[0]", "weight" | "tls" | "preservepath"] => true,
-            ["healthcheck", "path"] => {
-                text.is_empty()
-                    || text.starts_with('/') && !text.starts_with("//") && !text.contains('\\')
-            }
-            [option, ..] => BALANCER.contains(option),
-            [] => false,
-        };
-    if !fine {
-        beyond(
-            case,
-            at,
-            value,
-            "the gateway would ask other machines than the app's own containers",
-        );
-    }
-}
-
-fn middleware(case: &mut Case<'_>, at: &str, kind: &str, rest: &[&str], text: &str) {
-    let value = Value::from(text);
-    let last = rest.last().copied().unwrap_or_default();
-    let reaches = last == "usersfile" || rest.contains(&"redis");
-    if kind == "errors" {
-        // It serves another service's page.
-        if last == "service" {
-            named(case, at, text, &value, &format!("the service `{text}`"));
-        }
-    } else if !MIDDLEWARES.contains(&kind) || reaches {
-        let message = format!(
-            "the middleware `{kind}` makes the gateway read its files or ask other machines"
-        );
-        beyond(case, at, &value, &message);
     }
 }

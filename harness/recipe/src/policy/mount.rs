@@ -17,8 +17,8 @@ pub(super) fn check(case: &mut Case<'_>) {
                 Some("tmpfs") => {}
                 Some("bind") => bind(case, &path, mount),
                 other => {
-                    let kind = other.unwrap_or("no type");
-                    let message = format!("a mount of `{kind}` is none of the run's own volumes");
+                    let kind = other.unwrap_or("none");
+                    let message = format!("a mount of type `{kind}` is not a volume of the run");
                     case.find(&MOUNT, &path, mount, message, None);
                 }
             }

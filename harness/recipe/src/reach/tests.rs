@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod ways;
+
 const STACK: &str = "talk-0a1b2c_ci_localhost";
 const DOMAIN: &str = "talk-0a1b2c.ci.localhost";
 
@@ -387,46 +389,6 @@ fn a_port_that_is_kept_or_that_operators_are_told_of_is_not_lost() {
     }
     let told_of_another = taken(&[(UDP, "")], "Version 2.0.0 listens on 647380.\n");
     assert_eq!(told_of_another.len(), 1, "{told_of_another:?}");
-}
-
-#[test]
-fn a_router_that_loses_its_tls_is_lost() {
-    const OTHER: &str =
-        "        - \"traefik.http.routers.${STACK_NAME}-web.rule=Host(`${DOMAIN}`)\"\n";
-    let own = "        - \"traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)\"\n        - \"traefik.http.routers.${STACK_NAME}.entrypoints=web-secure\"\n";
-    for (changes, line) in [
-        (&[(RESOLVER, "")][..], 18),
-        (&[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls=false")], 18),
-        // It is renamed, and is for the app's domain all the same.
-        (&[(RESOLVER, ""), (own, OTHER)], 17),
-    ] {
-        let taken = taken(changes, "64738 10000 10009");
-        assert_eq!(taken.len(), 1, "{changes:?}: {taken:?}");
-        assert!(
-            taken[0].starts_with(&format!("T011 {line}: ")),
-            "{changes:?}: {taken:?}"
-        );
-    }
-    for changes in [
-        &[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls=true")][..],
-        &[("tls.certresolver=${LETS_ENCRYPT_ENV}", "tls.options=x@file")],
-        &[("entrypoints=web-secure\"\n", "priority=1\"\n")],
-        &[
-            ("${STACK_NAME}.", "web."),
-            ("rule=Host(`plain", "rule=Host(`flat"),
-        ],
-        // What the base never had is no loss.
-        &[("-plain.rule=Host(`plain", "-plain.rule=Host(`other")],
-        // T002 and T006 have these.
-        &[("enable=true", "enable=false")],
-        &[
-            ("Host(`${DOMAIN}`)", "Host(`elsewhere.org`)"),
-            ("${STACK_NAME}.", "web."),
-        ],
-    ] {
-        let taken = taken(changes, "");
-        assert!(taken.is_empty(), "{changes:?}: {taken:?}");
-    }
 }
 
 #[test]

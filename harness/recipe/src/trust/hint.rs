@@ -28,15 +28,19 @@ impl Trust {
             ),
             None => ("who trusts it", "branches: [main]".to_owned()),
         };
+        let lines = match values.is_empty() {
+            true => place,
+            false => format!("{place}, {values}"),
+        };
         if self.has_entry {
             // One key has one entry, so what is added to it has all that it gives.
             return format!(
-                "an operator {who} adds to the entry of `{}` in grants.yml, all of which holds for it then: `{place}, {values}`",
+                "an operator {who} adds to the entry of `{}` in grants.yml, all of which holds for it then: `{lines}`",
                 self.source
             );
         }
         format!(
-            "an operator {who} adds to grants.yml: `sources: {{\"{}\": {{{place}, {values}}}}}`",
+            "an operator {who} adds to grants.yml: `sources: {{\"{}\": {{{lines}}}}}`",
             self.source
         )
     }

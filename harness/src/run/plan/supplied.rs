@@ -25,9 +25,11 @@ fn planned_secrets(head: &Release) -> Result<Vec<SecretSpec>, RunError> {
 
 /// A secret that may not be generated and that the run cannot have.
 #[derive(Debug)]
-struct Lacking {
-    error: String,
-    hint: String,
+pub(in crate::run) struct Lacking {
+    /// What is lacking.
+    pub(in crate::run) error: String,
+    /// What to do about it.
+    pub(in crate::run) hint: String,
     grant: Option<String>,
     line: Option<usize>,
     secret: String,
@@ -116,16 +118,16 @@ pub(super) fn check(settings: &Settings, trust: &Trust, head: &Release) -> Resul
     }
 }
 
-/// Returns why the base, or the head with the base's env file, would need a secret that its source does not get.
+/// Returns the first secret that the base, or the head with the base's env file, needs and that its source does not get.
 pub(in crate::run) fn withheld_from_base(
     settings: &Settings,
     trust: &Trust,
     base: &Base,
-) -> Option<String> {
+) -> Option<Lacking> {
     let releases = [Some(&base.release), base.upgraded.as_ref().ok()];
     releases.into_iter().flatten().find_map(|release| {
         // What cannot be planned is said elsewhere.
         let all = lacking(settings, trust, release).ok()?;
-        all.into_iter().next().map(|first| first.error)
+        all.into_iter().next()
     })
 }

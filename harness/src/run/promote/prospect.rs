@@ -1,13 +1,70 @@
 //! Which heads may become a recipe's canonical.
 
+use crate::event::{Event, Promotion};
+use crate::run::candidate::Candidate;
+use crate::run::context::Context;
+use crate::run::fetched::Fetched;
+use crate::run::plan::Plan;
 use crate::run::settings::Keep;
+use crate::run::warm::embedded;
+use crate::warm::enrolled::is_enrolled;
+use ground::error::chain;
 use ground::git::commit::CommitId;
-use ground::outcome::Stage;
+use ground::outcome::{Stage, Status, TierOutcome};
 use recipe::release::Tree;
+
+/// Returns the head as a candidate, if it is the release of an enrolled recipe in a whole cold run.
+pub(in crate::run) fn candidate(
+    context: &Context<'_>,
+    fetched: &Fetched,
+    plan: &Plan,
+) -> Option<Candidate> {
+    let settings = &context.settings;
+    let enrolled = settings.overlays.as_deref().map_or(Ok(false), |overlays| {
+        is_enrolled(overlays, &settings.recipe).map_err(|error| chain(&error))
+    });
+    let head = Head {
+        enrolled,
+        has_dependencies: !plan.declared.dependencies().is_empty(),
+        stages: &settings.stages,
+        is_proposal: settings.pr.is_some(),
+        keep: settings.keep,
+        version: plan.head_version.as_deref(),
+        tags: &fetched.checkout.tags,
+        tree: &fetched.checkout.tree,
+        is_published: settings.is_published(),
+    };
+    match prospect(&head) {
+        Prospect::Canonical(version) => Some(Candidate {
+            version,
+            fetched: Fetched {
+                chosen: embedded(),
+                ..fetched.clone()
+            },
+        }),
+        Prospect::Nothing => None,
+        Prospect::Warning(what) => {
+            context.events.warn(what);
+            None
+        }
+        Prospect::Skipped(why) => {
+            let event = Event::Promotion(Promotion::Skipped(why));
+            context.events.emit(&event);
+            None
+        }
+    }
+}
+
+/// Returns whether every tier ran, or did not apply.
+pub(in crate::run) fn nothing_left_out(tiers: &[TierOutcome]) -> bool {
+    tiers
+        .iter()
+        .all(|tier| matches!(tier.status, Status::Pass | Status::Skip))
+}
 
 /// What decides whether a head becomes the canonical once it is green.
 #[derive(Debug, Clone)]
-pub(super) struct Head<'a> {
+struct Head<'a> {
     /// Whether the operator's overlay enrols the recipe, or why that is not known.
     pub(super) enrolled: Result<bool, String>,
     pub(super) has_dependencies: bool,
@@ -25,7 +82,7 @@ pub(super) struct Head<'a> {
 
 /// What a head may become.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Prospect {
+enum Prospect {
     /// The canonical, as this version.
     Canonical(String),
     /// Nothing, and nobody expected more.
@@ -37,7 +94,7 @@ pub(super) enum Prospect {
 }
 
 /// Returns what `head` becomes when it is green.
-pub(super) fn prospect(head: &Head<'_>) -> Prospect {
+fn prospect(head: &Head<'_>) -> Prospect {
     match &head.enrolled {
         Ok(true) => {}
         Ok(false) => return Prospect::Nothing,

@@ -5,18 +5,15 @@ use engine::swarm::EngineError;
 use engine::swarm::mounts::{Container, What};
 use engine::swarm::service::StackState;
 use recipe::backup::database::Server;
-use recipe::compose::Project;
-use recipe::compose::model::Service;
 
 impl Bench {
-    /// Returns where two containers of one database server ran on the same files at once, or are going to: an update
-    /// that left the container alone shows nothing, and the next one starts first where that is new since `base`.
+    /// Returns where two containers of one database server ran on the same files at once. An update that left the container
+    /// alone shows nothing; that updates start first from now on is red before the deploy (C019).
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn servers_beside(
         &self,
-        base: &Project,
         before: &Seen,
         state: &StackState,
     ) -> Result<Vec<String>, EngineError> {
@@ -30,7 +27,6 @@ impl Bench {
             };
             let old = before.get(&service.name).map(|old| old.id.as_str());
             if old.is_some() && old == state.container_of(&service.name) {
-                found.extend(starts_first_now(base, service, &server));
                 continue;
             }
             let containers = self.engine().containers_of(&now.id).await?;
@@ -51,20 +47,6 @@ impl Bench {
     }
 }
 
-/// Returns what the next update of a database does, when `service` starts first and did not in `base`.
-fn starts_first_now(base: &Project, service: &Service, server: &Server) -> Option<String> {
-    let first = |service: &Service| service.update.order.as_deref() == Some("start-first");
-    let was = base.service(&service.name).is_some_and(first);
-    let (volume, _) = *server.volumes(service).first()?;
-    (first(service) && !was).then(|| {
-        format!(
-            "updates of service `{}` start first now: the next one starts a second {} on the files of the first, in \
-             volume `{volume}`, which destroys them; use `order: stop-first` in its `deploy.update_config`",
-            service.name, server.kind
-        )
-    })
-}
-
 /// Returns whether two of `containers` ran at once and could both write to the volume of this name.
 fn two_at_once(containers: &[Container], volume: &str) -> bool {
     let writes = |container: &&Container| {
@@ -81,36 +63,8 @@ fn two_at_once(containers: &[Container], volume: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use engine::swarm::mounts::Mounted;
-
-    #[test]
-    fn a_database_that_starts_first_from_now_on_is_said_before_it_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let project = |order: &str| {
-            let text = format!(
-                "services:\n  db:\n    image: mariadb:11\n    volumes: ['db:/var/lib/mysql']\n    \
-                 deploy: {{update_config: {{order: {order}}}}}\nvolumes: {{db: }}\n"
-            );
-            std::fs::write(dir.path().join("compose.yml"), text).unwrap();
-            let files = ["compose.yml".to_owned()];
-            Project::load(dir.path(), &files, &BTreeMap::new()).unwrap()
-        };
-        let (first, stop) = (project("start-first"), project("stop-first"));
-        for (base, head, is_red) in [
-            (&stop, &first, true),
-            (&first, &first, false),
-            (&stop, &stop, false),
-            (&first, &stop, false),
-        ] {
-            let service = &head.services[0];
-            let server = Server::of_service(service).unwrap();
-            let said = starts_first_now(base, service, &server);
-            assert_eq!(said.is_some(), is_red, "{said:?}");
-        }
-    }
 
     #[test]
     fn two_writers_of_one_volume_are_seen_by_when_they_ran() {

@@ -158,7 +158,7 @@ impl Asked<'_> {
         let status = answer.status;
         if is_gateways(&answer) {
             let text = format!(
-                "status {status}, but the gateway says the same to a domain that nobody has"
+                "status {status}, but the gateway says the same to a domain that no app has"
             );
             return Seen::NotYet(said("", text));
         }

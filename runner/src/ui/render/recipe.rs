@@ -36,6 +36,10 @@ impl Renderer {
         let grant = found.grant.as_ref();
         let grant = grant.map(|grant| format!("grants.yml: {grant}"));
         let hint = match grant {
+            // What runs it all the same is said once, at the end.
+            Some(_) if found.refused && self.is_path => {
+                Some("grants.yml grants nothing to a path".to_owned())
+            }
             grant if found.refused => grant,
             // Who maintains a recipe wants to know what CI will say of a proposal.
             grant if rules::of(&found.rule).is_some_and(|rule| rule.refuses) => {

@@ -1,6 +1,8 @@
 //! Whole runs as they look.
 
+use harness::event::RunFinished;
 use harness::lint::Finding;
+use harness::outcome::Verdict;
 
 use super::*;
 use harness::event::PlannedFresh;
@@ -521,5 +523,34 @@ fn a_finding_is_said_once_with_what_to_do_about_it() {
     insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"
     [   0.4s] finding    F001 service `app`: it was killed after 10 s
                fix: start the server with `exec`
+    ");
+}
+
+#[test]
+fn what_is_refused_has_its_grant_and_a_path_has_none() {
+    let trusted = |source: &str| {
+        Event::Trusted(Box::new(TrustView {
+            level: "stranger".to_owned(),
+            source: source.to_owned(),
+            why: "nothing says otherwise".to_owned(),
+        }))
+    };
+    let refused = Event::PolicyFound(Box::new(harness::policy::Violation {
+        grant: Some("keys: [dns]".to_owned()),
+        ..harness::policy::refusal("P021", "services.app.dns", "`dns` needs a grant")
+    }));
+    let said = |source: &str| {
+        let events = [trusted(source), refused.clone()];
+        shown(Mode::Plain, Charset::Unicode, &events, STEP)
+    };
+    insta::assert_snapshot!(said("git.example.org/alice/notes"), @"
+      trust      stranger: git.example.org/alice/notes, nothing says otherwise
+    [   0.8s] refused    P021 recipe: services.app.dns: `dns` needs a grant
+               grants.yml: keys: [dns]
+    ");
+    insta::assert_snapshot!(said("/srv/notes"), @"
+      trust      stranger: /srv/notes, nothing says otherwise
+    [   0.8s] refused    P021 recipe: services.app.dns: `dns` needs a grant
+               grants.yml grants nothing to a path
     ");
 }

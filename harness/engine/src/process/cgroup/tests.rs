@@ -1,3 +1,4 @@
+use super::tree::find;
 use super::*;
 
 const UNIFIED: &str =

@@ -6,7 +6,7 @@ use crate::run::step::{Fresh, Holds, Step};
 
 /// Returns these steps with one thing wrong: one is left out, two have changed places, or a block is done when it is not
 /// to be.
-fn spoilt(steps: &[Step]) -> Vec<Vec<Step>> {
+fn broken(steps: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     for (at, step) in steps.iter().enumerate() {
         let mut with = |change: &dyn Fn(&mut Vec<Step>)| {
@@ -26,7 +26,7 @@ fn spoilt(steps: &[Step]) -> Vec<Vec<Step>> {
                 Holds::Unjudged => Holds::Judged,
             };
             with(&|steps| steps[at] = Step::Where(other, those));
-            for those in spoilt(those) {
+            for those in broken(those) {
                 let those: &'static [Step] = those.leak();
                 with(&|steps| steps[at] = Step::Where(*holds, those));
             }
@@ -53,7 +53,7 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
             .to_vec()
     };
     let right = promotion(PROMOTION.steps);
-    for wrong in spoilt(PROMOTION.steps) {
+    for wrong in broken(PROMOTION.steps) {
         assert_ne!(promotion(&wrong), right, "{wrong:?}");
     }
     let runs = |flow: &'static Flow| match flow.name {
@@ -83,11 +83,11 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
         for part in parts {
             let mut copy = flow.clone();
             let rows = *part(&mut copy);
-            for wrong in spoilt(rows) {
+            for wrong in broken(rows) {
                 let said = format!("{}: {wrong:?}", flow.name);
                 *part(&mut copy) = wrong.leak();
-                let spoilt: &'static Flow = Box::leak(Box::new(copy.clone()));
-                assert_ne!(runs(spoilt), right, "{said}");
+                let broken: &'static Flow = Box::leak(Box::new(copy.clone()));
+                assert_ne!(runs(broken), right, "{said}");
             }
         }
     }

@@ -334,7 +334,7 @@ async fn an_app_is_asked_both_ways_and_a_difference_is_said() {
             app(),
             gateway(404, own),
             "not routed",
-            "through the gateway: status 404, but the gateway says the same to a domain that nobody has; directly: 200 at /",
+            "through the gateway: status 404, but the gateway says the same to a domain that no app has; directly: 200 at /",
         ),
         (
             app(),
