@@ -19,6 +19,7 @@ use crate::report::human;
 use engine::dirs::HostDirs;
 use engine::http::Gateway;
 use engine::process::{self, Processes};
+use engine::room::Room;
 use ground::name::Zone;
 use recipe::trust;
 
@@ -27,6 +28,10 @@ use recipe::trust;
 pub struct Subject {
     /// The engine's address.
     pub docker_host: String,
+    /// Where CI's own engine is, or would be.
+    pub room: Room,
+    /// Whether that is the engine that is examined.
+    pub on_ci: bool,
     /// The places of this host.
     pub dirs: HostDirs,
     /// The door to programs.
@@ -241,6 +246,8 @@ mod tests {
     fn subject(root: &std::path::Path) -> Subject {
         Subject {
             docker_host: format!("unix://{}/absent.sock", root.display()),
+            room: Room::of(&root.join("state")),
+            on_ci: false,
             dirs: HostDirs::below(root),
             processes: Processes::new(BTreeMap::from([(
                 "PATH".into(),

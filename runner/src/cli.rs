@@ -116,6 +116,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_RETRIES", value_name = "N", default_value = "0",
           value_parser = parse_retries)]
     pub(crate) retries: u32,
+    /// Where the app is deployed: on the host's own engine, or on CI's, which `recipe-ci engine up` starts.
+    #[arg(long, env = "CCCI_ENGINE", value_name = "host|ci", default_value = "host",
+          value_parser = parse_engine)]
+    pub(crate) engine: EngineChoice,
     /// How the app is deployed.
     #[arg(long, env = "CCCI_DRIVER", value_name = "auto|stack|abra", default_value = "auto",
           value_parser = parse_driver)]
@@ -177,6 +181,14 @@ pub(crate) enum DriverChoice {
     Stack,
     /// abra, or an error.
     Abra,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineChoice {
+    /// The host's own, at DOCKER_HOST.
+    Host,
+    /// CI's own, below the state directory.
+    Ci,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -453,6 +465,10 @@ fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
             .collect();
         format!("choose one of {}", names.join(", "))
     })
+}
+
+pub(crate) fn parse_engine(text: &str) -> Result<EngineChoice, String> {
+    choice(text)
 }
 
 fn parse_driver(text: &str) -> Result<DriverChoice, String> {

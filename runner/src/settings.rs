@@ -20,9 +20,14 @@ use harness::name::{Domain, GitRef, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::run::settings::{Fresh, GatewayService, Keep, Lane, Settings, TEARDOWN_BUDGET};
+use harness::room::Room;
+use harness::run::settings::{
+    Fresh, GatewayService, Keep, Lane, OnCi, Settings, TEARDOWN_BUDGET,
+};
 
-use crate::cli::{DriverChoice, FreshChoice, KeepChoice, RunArgs};
+use crate::cli::{
+    DriverChoice, EngineChoice, FreshChoice, KeepChoice, RunArgs, parse_engine,
+};
 use crate::env;
 
 use approved::{approved_list, names_on};
@@ -158,6 +163,9 @@ pub(crate) fn ensure_absolute_places() -> Result<(), UsageError> {
             ));
         }
     }
+    let named = env::var("CCCI_ENGINE").unwrap_or_default();
+    parse_engine(&named)
+        .map_err(|error| wrong(format!("CCCI_ENGINE is `{named}`: {error}"), ""))?;
     Ok(())
 }
 
@@ -173,8 +181,32 @@ fn flag(name: &str, hint: &str) -> Result<bool, UsageError> {
     }
 }
 
-/// Returns the places of this host, all of them absolute: see [`ensure_absolute_places`].
+/// Returns which engine `CCCI_ENGINE` names, for commands without an option of that name. What names none is refused
+/// before any of them begins.
+fn engine() -> EngineChoice {
+    let named = env::var("CCCI_ENGINE").unwrap_or_default();
+    parse_engine(&named).unwrap_or(EngineChoice::Host)
+}
+
+/// Returns the places of this host, as those who work with the engine of `CCCI_ENGINE` have them.
 pub(crate) fn host_dirs() -> HostDirs {
+    host_dirs_of(engine())
+}
+
+fn host_dirs_of(engine: EngineChoice) -> HostDirs {
+    match engine {
+        EngineChoice::Host => operators_dirs(),
+        EngineChoice::Ci => room().places(&operators_dirs()),
+    }
+}
+
+/// Returns where CI's own engine is.
+pub(crate) fn room() -> Room {
+    Room::of(&operators_dirs().state)
+}
+
+/// Returns the places of this host, all of them absolute: see [`ensure_absolute_places`].
+pub(crate) fn operators_dirs() -> HostDirs {
     let root = nix_is_root();
     let home = env::home();
     let xdg = env::path("XDG_STATE_HOME")
@@ -194,7 +226,7 @@ pub(crate) fn host_dirs() -> HostDirs {
 
 /// Returns where background tasks are.
 pub(crate) fn once_dir() -> PathBuf {
-    env::path("CCCI_ONCE_DIR").unwrap_or_else(|| host_dirs().state.join("once"))
+    env::path("CCCI_ONCE_DIR").unwrap_or_else(|| operators_dirs().state.join("once"))
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
@@ -205,8 +237,25 @@ fn nix_is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Returns the engine's address.
+/// Returns the address of the engine of `CCCI_ENGINE`.
 pub(crate) fn docker_host() -> String {
+    docker_host_of(engine())
+}
+
+fn docker_host_of(engine: EngineChoice) -> String {
+    match engine {
+        EngineChoice::Host => operators_engine(),
+        EngineChoice::Ci => room().docker_host(),
+    }
+}
+
+/// Returns whether commands are about CI's own engine.
+pub(crate) fn is_on_ci() -> bool {
+    engine() == EngineChoice::Ci
+}
+
+/// Returns the address of the operator's engine.
+fn operators_engine() -> String {
     env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
 }
 
@@ -222,6 +271,8 @@ pub(crate) fn subject() -> Result<Subject, UsageError> {
     )?;
     Ok(Subject {
         docker_host: docker_host(),
+        room: room(),
+        on_ci: is_on_ci(),
         dirs: host_dirs(),
         processes: Processes::new(env::for_children()),
         zone: zone
@@ -261,7 +312,16 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         })?),
         None => None,
     };
-    let host = host_dirs();
+    let host = host_dirs_of(args.engine);
+    let mut child_env = env::for_children();
+    let on_ci = (args.engine == EngineChoice::Ci).then(|| OnCi {
+        room: room(),
+        operators: operators_engine(),
+    });
+    if on_ci.is_some() {
+        // What hooks and tests ask is the engine of their run.
+        child_env.insert("DOCKER_HOST".into(), docker_host_of(args.engine).into());
+    }
     let forge = env::var("CCCI_FORGE_URL");
     let overlays = overlays(args)?;
     let mut grants = grants(args.grants.as_deref(), overlays.as_deref())?;
@@ -327,9 +387,10 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         run_id: run_id
             .parse()
             .map_err(|error| wrong(error, "give another one with `--run-id` (CCCI_RUN_ID)"))?,
-        docker_host: docker_host(),
+        docker_host: docker_host_of(args.engine),
+        on_ci,
         host,
-        child_env: env::for_children(),
+        child_env,
         token: token(forge.as_deref())?,
         exe: own_program()
             .map_err(|error| wrong(format!("this program cannot find itself: {error}"), ""))?,

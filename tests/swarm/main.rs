@@ -28,6 +28,7 @@ mod lessons;
 mod life;
 mod mounts;
 mod moved;
+mod on_ci;
 mod ownership;
 mod pace;
 mod past;

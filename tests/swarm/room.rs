@@ -58,12 +58,12 @@ impl Rooms {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn supervisor(&self) -> Pid {
+    pub(crate) fn supervisor(&self) -> Pid {
         let pid = self.record()["process"]["pid"].as_i64().unwrap();
         Pid::from_raw(i32::try_from(pid).unwrap())
     }
 
-    fn link(&self) -> String {
+    pub(crate) fn link(&self) -> String {
         format!("rci{}", self.record()["block"])
     }
 

@@ -9,6 +9,7 @@
 //! The supervisor holds a `flock` for its life. As for an app, a held lock is a live owner and a free one a dead owner,
 //! and nothing else decides.
 
+mod closed;
 mod manage;
 mod supervise;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use manage::{Brought, Ended, Up, bring_down, bring_up};
 pub use supervise::{Event, Over, supervise};
 
+use crate::dirs::HostDirs;
 use crate::lock::{LockError, Probe, probe};
 use crate::process::cgroup::Group;
 use crate::process::{Identity, ProcessError};
@@ -157,6 +159,19 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Returns why there is no engine to work with, in words; nothing when it is ready.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Busy { why } => Some(format!("its lock is held, {why}")),
+            Self::Died(left) => Some(format!("it died, and left {}", left.join(", "))),
+            Self::Absent { .. } => Some("it was not brought up".to_owned()),
+        }
+    }
+}
+
 impl Record {
     /// Returns the addresses that are the engine's on this host.
     #[must_use]
@@ -195,6 +210,17 @@ impl Room {
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.dir().join("log")
+    }
+
+    /// Returns the places of this host as runs on this engine have them: what is about an engine's objects is not about
+    /// another's of the same name, and ends with it.
+    #[must_use]
+    pub fn places(&self, host: &HostDirs) -> HostDirs {
+        HostDirs {
+            state: self.dir().join("state"),
+            warm: self.dir().join("warm"),
+            ..host.clone()
+        }
     }
 
     /// Returns the engine's address.

@@ -9,6 +9,7 @@ pub mod container;
 pub mod converge;
 pub mod crash;
 pub mod gateway;
+mod hand_over;
 pub mod holder;
 pub mod host;
 pub mod image;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{Check, Status, Subject, in_full};
 use crate::host::{Way, addresses, overlay_port, parse_version, set_up};
+use engine::room::State;
 use engine::swarm::host::{HostFacts, Membership, Socket, probe};
 use engine::swarm::{Engine, EngineError};
 
@@ -48,14 +49,18 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
             if deploys {
                 checks.push(nodes(&engine).await);
                 checks.push(proxy(&engine).await);
-                checks.push(overlay_port(subject, &engine).await);
-                checks.push(host_addresses(subject).await);
+                if !subject.on_ci {
+                    checks.push(overlay_port(subject, &engine).await);
+                    checks.push(host_addresses(subject).await);
+                }
                 checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
             checks.push(clock(Some(&facts.time), now));
-            root_dir = Some(PathBuf::from(facts.root_dir));
+            // Where CI's own keeps its data is said as it sees it.
+            root_dir = (!subject.on_ci).then(|| PathBuf::from(facts.root_dir));
         }
     }
+    checks.push(of_ci(subject).await);
     Examined { checks, root_dir }
 }
 
@@ -163,6 +168,34 @@ async fn host_addresses(subject: &Subject) -> Check {
             format!("not known whether containers reach what listens there: {reason}; {refused}"),
         )
         .by_hand(format!("{}   # as root", addresses::command())),
+    }
+}
+
+/// Returns how CI's own engine stands: that there is none is fine, unless runs are to be on it.
+async fn of_ci(subject: &Subject) -> Check {
+    let check =
+        |status, found: String| Check::new("ci_engine", "engine of CI's own", status, found);
+    let bad = if subject.on_ci {
+        Status::Fail
+    } else {
+        Status::Warn
+    };
+    let up = "recipe-ci engine up   # as root";
+    match subject.room.state() {
+        Ok(State::Absent { .. }) if !subject.on_ci => check(
+            Status::Ok,
+            "none; `recipe-ci engine up` starts one for recipes of strangers".to_owned(),
+        ),
+        Ok(State::Ready(record)) => match subject.room.closed(&subject.processes).await {
+            Ok(()) => check(
+                Status::Ok,
+                format!("{} at {}", record.version, subject.room.docker_host()),
+            ),
+            Err(why) => check(bad, format!("it may reach this host's addresses: {why}"))
+                .by_hand("recipe-ci engine down --keep-data && recipe-ci engine up   # as root"),
+        },
+        Ok(state) => check(bad, state.why_not_ready().unwrap_or_default()).by_hand(up),
+        Err(error) => check(bad, in_full(&error)).by_hand(up),
     }
 }
 

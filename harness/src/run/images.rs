@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::tier::timed;
 use engine::swarm::{Engine, EngineError};
 use ground::outcome::Phase;
-use ground::pins::{Pinned, Pins};
+use ground::pins::{Pinned, Pins, Puller};
 use recipe::policy::Terms;
 
 /// Refuses images of `plan` that lie on the engine and that not everybody can pull. It changes nothing; images that are
@@ -47,6 +47,12 @@ pub(super) async fn prepull(
         context.events.emit(&Event::Progress(image.clone()));
         let (host, puller) = (&context.settings.host, terms.puller(image));
         let what = format!("pull of image `{image}`");
+        if let Some(on_ci) = &context.settings.on_ci
+            && puller == Puller::Operator
+        {
+            let operators = Engine::connect(&on_ci.operators)?;
+            engine.take_local_image(&operators, image).await?;
+        }
         retry::twice(&context.events, &what, async || {
             let got = engine.ensure_image(host, &context.processes, image, puller);
             got.await

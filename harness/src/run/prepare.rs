@@ -204,6 +204,24 @@ impl<'a> Ready<'a> {
             return Ok(());
         }
         let processes = &self.context.processes;
+        if let Some(on_ci) = &self.context.settings.on_ci {
+            // Nothing of the host's is in reach there, overlay networks have been closed since it began, and its own
+            // rules are the ones that count.
+            return on_ci
+                .room
+                .closed(processes)
+                .await
+                .map_err(|reason| RunError::Infra {
+                    error: format!(
+                        "containers of CI's engine may reach this host's own addresses: {reason}"
+                    )
+                    .into(),
+                    hints: vec![
+                        "as root: recipe-ci engine down --keep-data && recipe-ci engine up"
+                            .to_owned(),
+                    ],
+                });
+        }
         let port = engine.data_path_port().await?;
         let closed = overlay_port::close(processes, port).await;
         if closed == Ok(true) {
@@ -389,6 +407,7 @@ fn open_way(error: String, fix: String) -> RunError {
             "--accept-shared-engine (CCCI_ACCEPT_SHARED_ENGINE=1) where that is closed otherwise, or nothing that has to \
              be kept from strangers is there"
                 .to_owned(),
+            "or an engine of CI's own, from which neither is reached: recipe-ci engine up, then --engine ci".to_owned(),
         ],
     }
 }

@@ -10,6 +10,7 @@ use crate::driver::Choice;
 use crate::report::redact::Redactor;
 use engine::dirs::HostDirs;
 use engine::http::Gateway;
+use engine::room::Room;
 use ground::git::source::{RemoteUrl, Source, SourceError};
 use ground::git::token::Token;
 use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
@@ -120,6 +121,15 @@ pub enum Keep {
     Always,
 }
 
+/// A run on CI's own engine.
+#[derive(Debug, Clone)]
+pub struct OnCi {
+    /// The room that the engine is in.
+    pub room: Room,
+    /// The operator's engine, which has images that no registry has.
+    pub operators: String,
+}
+
 /// Everything that a run was asked to do.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -171,6 +181,8 @@ pub struct Settings {
     pub run_id: RunId,
     /// The engine.
     pub docker_host: String,
+    /// What there is to know of CI's own engine, where that is the one.
+    pub on_ci: Option<OnCi>,
     /// The host's places.
     pub host: HostDirs,
     /// The environment that every child starts from.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::context::Context;
 use super::error::RunError;
 use super::network;
+use super::settings::OnCi;
 use crate::driver::stack::{HostTraits, Means};
 use crate::driver::{Chosen, Site};
 use engine::swarm::Engine;
@@ -70,6 +71,15 @@ pub(super) fn site(
 /// # Errors
 /// [`RunError::Infra`].
 pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
+    if let Some(OnCi { room, .. }) = &context.settings.on_ci {
+        let state = room.state().map_err(RunError::infra)?;
+        if let Some(why) = state.why_not_ready() {
+            return Err(RunError::Infra {
+                error: format!("there is no engine of CI's own to run on: {why}").into(),
+                hints: vec!["as root: recipe-ci engine up".to_owned()],
+            });
+        }
+    }
     let engine = Engine::connect(&context.settings.docker_host)?;
     let info = engine.info().await?;
     if !(info.swarm_active && info.manager) {

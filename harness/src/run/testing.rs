@@ -125,6 +125,7 @@ impl Scene {
             keep: Keep::Never,
             run_id: "test".parse().unwrap(),
             docker_host: engine.host().to_owned(),
+            on_ci: None,
             host: HostDirs {
                 locks: at("locks"),
                 runs: at("runs"),

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{infra, usage};
 use crate::env;
 use crate::exit::Exit;
-use crate::settings::{self, UsageError, host_dirs};
+use crate::settings::{self, UsageError, operators_dirs};
 use crate::ui;
 
 /// How many processes and threads all apps of CI may have, where nothing else is said.
@@ -61,7 +61,7 @@ pub(crate) struct UpArgs {
 
 /// Does what the command says.
 pub(crate) async fn engine(command: &EngineCommand) -> Exit {
-    let room = Room::of(&host_dirs().state);
+    let room = settings::room();
     match command {
         EngineCommand::Up(args) => match ceilings(args) {
             Err(error) => usage(&error),
@@ -128,7 +128,7 @@ async fn up(room: &Room, ceilings: Ceilings) -> Exit {
     if ceilings.cpus != 0 {
         cmd = cmd.args(["--cpus", &in_cpus(ceilings.cpus)]);
     }
-    let cmd = settings::places(&host_dirs())
+    let cmd = settings::places(&operators_dirs())
         .into_iter()
         .fold(cmd, |cmd, (name, value)| cmd.env(name, value));
     let processes = Processes::new(env::for_children());

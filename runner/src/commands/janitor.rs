@@ -9,12 +9,14 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use harness::abra::Abra;
+use harness::dirs::HostDirs;
 use harness::error::chain;
 use harness::janitor::record::{SweepRecord, Sweeper};
 use harness::janitor::{self, DeadRun, Decision, Finding, Sweep};
 use harness::name::{RunId, Zone};
 use harness::process::Processes;
 use harness::report::printable;
+use harness::room::State;
 use harness::swarm::{Engine, EngineError};
 use harness::warm::Recovered;
 use serde_json::json;
@@ -45,17 +47,87 @@ fn own_id() -> RunId {
         .expect("a word and a number are a run id")
 }
 
-/// Sweeps `zone` and keeps the record of it.
+/// Sweeps `zone`, on CI's own engine as well where that runs, and keeps the records of it.
 async fn sweep(zone: &Zone, by: Sweeper, dry_run: bool) -> Result<Sweep, EngineError> {
-    let host = host_dirs();
-    let engine = Engine::connect(&docker_host())?;
+    let sweep = sweep_of(&docker_host(), &host_dirs(), zone, by, dry_run).await?;
+    let ci =
+        on_ci(|address, host| async move { sweep_of(&address, &host, zone, by, dry_run).await });
+    Ok(match ci.await {
+        Some(ci) => with_ci(sweep, ci),
+        None => sweep,
+    })
+}
+
+/// Looks at CI's own engine, too, where it runs and commands are about the operator's.
+pub(crate) async fn on_ci<F: Future<Output = Result<Sweep, EngineError>>>(
+    look: impl FnOnce(String, HostDirs) -> F,
+) -> Option<Result<Sweep, EngineError>> {
+    let room = settings::room();
+    match room.state() {
+        Ok(State::Ready(_)) if !settings::is_on_ci() => {
+            Some(look(room.docker_host(), room.places(&settings::operators_dirs())).await)
+        }
+        Ok(state @ State::Died(_)) => {
+            let why = state.why_not_ready().unwrap_or_default();
+            ui::say(&format!(
+                "!! CI's own engine: {why}; `recipe-ci engine up` brings it back, `engine down` takes it away"
+            ));
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Adds what was found on CI's own engine. An app of which both know is one: its lock and its env file are the host's.
+pub(crate) fn with_ci(mut sweep: Sweep, ci: Result<Sweep, EngineError>) -> Sweep {
+    let ci = match ci {
+        Ok(ci) => ci,
+        Err(error) => {
+            sweep
+                .unreadable
+                .push(format!("CI's own engine: {}", chain(&error)));
+            return sweep;
+        }
+    };
+    for finding in ci.findings {
+        let same = |one: &Finding| one.domain == finding.domain;
+        match sweep.findings.iter_mut().find(|one| same(one)) {
+            // The first look may have ended with what is not about the engine, and this one with its objects.
+            Some(first) if matches!(first.decision, Decision::Live { .. } | Decision::Gone) => {
+                *first = finding;
+            }
+            Some(_) if matches!(finding.decision, Decision::Gone) => {}
+            _ => sweep.findings.push(finding),
+        }
+    }
+    sweep.dead.extend(ci.dead);
+    sweep.tidied += ci.tidied;
+    sweep.warm.extend(ci.warm);
+    sweep.foreign.extend(ci.foreign);
+    for place in ci.unreadable {
+        if !sweep.unreadable.contains(&place) {
+            sweep.unreadable.push(place);
+        }
+    }
+    sweep
+}
+
+/// Sweeps `zone` on the engine at `address` and keeps the record of it.
+async fn sweep_of(
+    address: &str,
+    host: &HostDirs,
+    zone: &Zone,
+    by: Sweeper,
+    dry_run: bool,
+) -> Result<Sweep, EngineError> {
+    let engine = Engine::connect(address)?;
     // What abra lists is one more source, where there is an abra; without it nothing is missed that is there.
     let processes = Processes::new(crate::env::for_children());
-    let abra = Abra::find(&processes, &host.abra, &docker_host()).await;
+    let abra = Abra::find(&processes, &host.abra, address).await;
     let abra = abra.as_ref().ok();
     let mut sweep =
-        janitor::sweep_with(&engine, &host, zone, &own_id(), dry_run, abra, None).await?;
-    janitor::rest_warm_apps(&engine, &host, zone, &own_id(), dry_run, &mut sweep).await;
+        janitor::sweep_with(&engine, host, zone, &own_id(), dry_run, abra, None).await?;
+    janitor::rest_warm_apps(&engine, host, zone, &own_id(), dry_run, &mut sweep).await;
     if !dry_run && let Err(error) = SweepRecord::of(&sweep, by, zone).store(&host.state) {
         ui::say(&format!(
             "!! this sweep could not be recorded in `{}`: {error}; `ps` and `doctor` will miss it",

@@ -19,7 +19,7 @@ use harness::wait::pause;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::janitor::{first_of, watcher_json};
+use super::janitor::{first_of, on_ci, watcher_json, with_ci};
 use super::{infra, usage};
 use crate::cli::PsArgs;
 use crate::exit::Exit;
@@ -84,6 +84,17 @@ async fn look(host: &HostDirs, zone: &Zone, deadline: Duration) -> Look {
     let sweep = match Engine::connect(&docker_host()) {
         Ok(engine) => janitor::sweep(&engine, host, zone, &id, true).await,
         Err(error) => Err(error),
+    };
+    let ci = on_ci(|address, host| {
+        let id = &id;
+        async move {
+            let engine = Engine::connect(&address)?;
+            janitor::sweep(&engine, &host, zone, id, true).await
+        }
+    });
+    let sweep = match (sweep, ci.await) {
+        (Ok(sweep), Some(ci)) => Ok(with_ci(sweep, ci)),
+        (sweep, _) => sweep,
     };
     Look {
         others,

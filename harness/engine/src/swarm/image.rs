@@ -270,7 +270,7 @@ impl Engine {
 
 /// Returns those of an image's digests that are of the repository that its name leads to: an image of one name may have
 /// come from a repository of another.
-fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<String> {
+pub(super) fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<String> {
     let mut digests = digests.unwrap_or_default();
     digests.retain(|name| is_same_repository(name, image));
     digests
