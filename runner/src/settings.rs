@@ -13,27 +13,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::dirs::HostDirs;
 use harness::doctor::Subject;
 use harness::driver::Choice;
 use harness::name::{Domain, GitRef, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::room::Room;
-use harness::run::settings::{
-    Fresh, GatewayService, Keep, Lane, OnCi, Settings, TEARDOWN_BUDGET,
-};
+use harness::run::settings::{Fresh, GatewayService, Keep, Lane, OnCi, Settings, TEARDOWN_BUDGET};
 
-use crate::cli::{
-    DriverChoice, EngineChoice, FreshChoice, KeepChoice, RunArgs, parse_engine,
-};
+use crate::cli::{DriverChoice, EngineChoice, FreshChoice, KeepChoice, RunArgs, parse_engine};
 use crate::env;
 
 use approved::{approved_list, names_on};
 use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
-pub(crate) use places::places;
+pub(crate) use places::{docker_host, host_dirs, is_on_ci, operators_dirs, places, room};
+use places::{docker_host_of, host_dirs_of, operators_engine};
 pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
@@ -181,49 +176,6 @@ fn flag(name: &str, hint: &str) -> Result<bool, UsageError> {
     }
 }
 
-/// Returns which engine `CCCI_ENGINE` names, for commands without an option of that name. What names none is refused
-/// before any of them begins.
-fn engine() -> EngineChoice {
-    let named = env::var("CCCI_ENGINE").unwrap_or_default();
-    parse_engine(&named).unwrap_or(EngineChoice::Host)
-}
-
-/// Returns the places of this host, as those who work with the engine of `CCCI_ENGINE` have them.
-pub(crate) fn host_dirs() -> HostDirs {
-    host_dirs_of(engine())
-}
-
-fn host_dirs_of(engine: EngineChoice) -> HostDirs {
-    match engine {
-        EngineChoice::Host => operators_dirs(),
-        EngineChoice::Ci => room().places(&operators_dirs()),
-    }
-}
-
-/// Returns where CI's own engine is.
-pub(crate) fn room() -> Room {
-    Room::of(&operators_dirs().state)
-}
-
-/// Returns the places of this host, all of them absolute: see [`ensure_absolute_places`].
-pub(crate) fn operators_dirs() -> HostDirs {
-    let root = nix_is_root();
-    let home = env::home();
-    let xdg = env::path("XDG_STATE_HOME")
-        .unwrap_or_else(|| home.join(".local/state"))
-        .join("recipe-ci");
-    let or = |name: &str, system: &str, user: PathBuf| {
-        env::path(name).unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
-    };
-    HostDirs {
-        locks: env::path("CCCI_APP_LOCK_DIR").unwrap_or_else(|| PathBuf::from("/run/lock")),
-        runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
-        warm: or("CCCI_WARM_DIR", "/var/lib/ci-warm", xdg.join("warm")),
-        state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
-        abra: env::path("ABRA_DIR").unwrap_or_else(|| home.join(".abra")),
-    }
-}
-
 /// Returns where background tasks are.
 pub(crate) fn once_dir() -> PathBuf {
     env::path("CCCI_ONCE_DIR").unwrap_or_else(|| operators_dirs().state.join("once"))
@@ -235,28 +187,6 @@ fn absolute(path: PathBuf) -> PathBuf {
 
 fn nix_is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-/// Returns the address of the engine of `CCCI_ENGINE`.
-pub(crate) fn docker_host() -> String {
-    docker_host_of(engine())
-}
-
-fn docker_host_of(engine: EngineChoice) -> String {
-    match engine {
-        EngineChoice::Host => operators_engine(),
-        EngineChoice::Ci => room().docker_host(),
-    }
-}
-
-/// Returns whether commands are about CI's own engine.
-pub(crate) fn is_on_ci() -> bool {
-    engine() == EngineChoice::Ci
-}
-
-/// Returns the address of the operator's engine.
-fn operators_engine() -> String {
-    env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
 }
 
 /// Returns what `doctor` looks at.

@@ -1,11 +1,79 @@
-//! The places of this host, for other processes of this program.
+//! The places of this host and the address of its engine, and both for other processes of this program.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use harness::dirs::HostDirs;
+use harness::room::Room;
 
-use super::docker_host;
+use super::nix_is_root;
+use crate::cli::{EngineChoice, parse_engine};
 use crate::env;
+
+/// Returns which engine `CCCI_ENGINE` names, for commands without an option of that name. What names none is refused
+/// before any of them begins.
+fn engine() -> EngineChoice {
+    let named = env::var("CCCI_ENGINE").unwrap_or_default();
+    parse_engine(&named).unwrap_or(EngineChoice::Host)
+}
+
+/// Returns the places of this host, as those who work with the engine of `CCCI_ENGINE` have them.
+pub(crate) fn host_dirs() -> HostDirs {
+    host_dirs_of(engine())
+}
+
+pub(super) fn host_dirs_of(engine: EngineChoice) -> HostDirs {
+    match engine {
+        EngineChoice::Host => operators_dirs(),
+        EngineChoice::Ci => room().places(&operators_dirs()),
+    }
+}
+
+/// Returns where CI's own engine is.
+pub(crate) fn room() -> Room {
+    Room::of(&operators_dirs().state)
+}
+
+/// Returns the places of this host, all of them absolute: see [`ensure_absolute_places`].
+pub(crate) fn operators_dirs() -> HostDirs {
+    let root = nix_is_root();
+    let home = env::home();
+    let xdg = env::path("XDG_STATE_HOME")
+        .unwrap_or_else(|| home.join(".local/state"))
+        .join("recipe-ci");
+    let or = |name: &str, system: &str, user: PathBuf| {
+        env::path(name).unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
+    };
+    HostDirs {
+        locks: env::path("CCCI_APP_LOCK_DIR").unwrap_or_else(|| PathBuf::from("/run/lock")),
+        runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
+        warm: or("CCCI_WARM_DIR", "/var/lib/ci-warm", xdg.join("warm")),
+        state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
+        abra: env::path("ABRA_DIR").unwrap_or_else(|| home.join(".abra")),
+    }
+}
+
+/// Returns the address of the engine of `CCCI_ENGINE`.
+pub(crate) fn docker_host() -> String {
+    docker_host_of(engine())
+}
+
+pub(super) fn docker_host_of(engine: EngineChoice) -> String {
+    match engine {
+        EngineChoice::Host => operators_engine(),
+        EngineChoice::Ci => room().docker_host(),
+    }
+}
+
+/// Returns whether commands are about CI's own engine.
+pub(crate) fn is_on_ci() -> bool {
+    engine() == EngineChoice::Ci
+}
+
+/// Returns the address of the operator's engine.
+pub(super) fn operators_engine() -> String {
+    env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
 
 /// Returns the variables that make another process of this program mean the same host.
 pub(crate) fn places(host: &HostDirs) -> Vec<(&'static str, OsString)> {
