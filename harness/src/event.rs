@@ -151,6 +151,12 @@ pub struct RunStarted {
     pub reference: Option<String>,
     /// The app's domain.
     pub domain: String,
+    /// The host's name.
+    pub host: String,
+    /// The page of the build that the run is a step of, where the CI says it.
+    pub build_url: Option<String>,
+    /// What makes the same run again, typed into a shell.
+    pub repeat: String,
     /// Where the run's files are.
     pub run_dir: PathBuf,
     /// Wall-clock start, RFC 3339 in UTC.

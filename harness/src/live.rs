@@ -315,6 +315,9 @@ mod tests {
             pr: Some("12".to_owned()),
             reference: None,
             domain: "note-012345.ci.localhost".to_owned(),
+            host: "ci1".to_owned(),
+            build_url: None,
+            repeat: "recipe-ci run notes".to_owned(),
             run_dir: dirs.root.clone(),
             started_at: Timestamp::now().to_string(),
         }))

@@ -5,13 +5,19 @@
 
 use std::time::Duration;
 
+mod badge;
 pub mod file;
+pub mod junit;
 pub mod level;
 pub mod log;
+mod markdown;
+mod page;
+pub mod papers;
 pub mod pytest;
 pub mod recorder;
 pub mod redact;
 pub mod results;
+pub mod sentence;
 
 /// How much of a line is kept, in bytes.
 const LINE_LIMIT: usize = 8 << 10;

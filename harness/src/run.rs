@@ -170,6 +170,12 @@ pub async fn run(
         pr: settings.pr.clone(),
         reference: settings.reference.as_ref().map(ToString::to_string),
         domain: settings.domain.to_string(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        build_url: settings.build_url.clone(),
+        repeat: settings.repeat.clone(),
         run_dir: context.dirs.root.clone(),
         started_at: jiff::Timestamp::now().to_string(),
     })));

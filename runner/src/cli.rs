@@ -13,6 +13,7 @@ use crate::commands::grants::GrantsCommand;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::lint::LintArgs;
 use crate::commands::overlay::OverlayCommand;
+use crate::commands::report::ReportArgs;
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Sweep(ReleasesArgs),
     /// List the runs that are alive on this host, who waits for whom, and what dead runs left.
     Ps(PsArgs),
+    /// Print the report of a run as JUnit XML, a page, Markdown, a badge or SARIF.
+    Report(ReportArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
     Once(OnceArgs),
     /// Check overlays, print the schema of recipe-ci.yml.
@@ -168,6 +171,12 @@ pub(crate) struct RunArgs {
     /// Print the results as JSON at the end.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report as JUnit XML there, too.
+    #[arg(long, env = "CCCI_JUNIT", value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write the report as a page there, too.
+    #[arg(long, env = "CCCI_HTML", value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Run without a parent: the end of the process that started this does not end the run.
     #[arg(long)]
     pub(crate) detached: bool,

@@ -10,6 +10,7 @@ pub(crate) mod lint;
 mod once;
 pub(crate) mod overlay;
 mod ps;
+pub(crate) mod report;
 mod run;
 mod sweep;
 
@@ -64,6 +65,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Engine(command) => block_on(engine::engine(&command)).into(),
         Command::Sweep(args) => block_on(sweep::sweep(&args)).into(),
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
+        Command::Report(args) => report::report(&args).into(),
         Command::Once(args) => block_on(once::once(args)),
         Command::Overlay(command) => overlay::overlay(&command).into(),
         Command::Grants(command) => grants::grants(&command).into(),

@@ -16,6 +16,14 @@ const BUILD_NUMBERS: [&str; 5] = [
     "CCCI_RUN_ID",
 ];
 
+/// Variables that hold the address of a build's page: Drone, Woodpecker and GitLab, Buildkite, Jenkins.
+const BUILD_URLS: [&str; 4] = [
+    "DRONE_BUILD_LINK",
+    "CI_PIPELINE_URL",
+    "BUILDKITE_BUILD_URL",
+    "BUILD_URL",
+];
+
 /// Variables that children inherit; everything else of the step's environment stays here.
 const INHERITED: [&str; 18] = [
     "PATH",
@@ -70,6 +78,20 @@ pub(crate) fn working_dir() -> PathBuf {
 /// Returns the number that the CI runner gave the build, if one did.
 pub(crate) fn build_number() -> Option<String> {
     BUILD_NUMBERS.iter().find_map(|name| var(name))
+}
+
+/// Returns the page of the build, if the CI runner says one: an address of the web, as it is shown as such.
+pub(crate) fn build_url() -> Option<String> {
+    let actions = || {
+        let [server, repository, run] =
+            ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(var);
+        Some(format!("{}/{}/actions/runs/{}", server?, repository?, run?))
+    };
+    let url = BUILD_URLS
+        .iter()
+        .find_map(|name| var(name))
+        .or_else(actions);
+    url.filter(|url| url.starts_with("https://") || url.starts_with("http://"))
 }
 
 /// Returns the home directory.

@@ -2,6 +2,7 @@
 //! anything is touched.
 
 mod approved;
+mod build;
 mod gateway;
 mod grants;
 mod places;
@@ -331,6 +332,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         retries: args.retries,
         as_shipped: args.as_shipped || flag("CCCI_AS_SHIPPED", AS_SHIPPED_HINT)?,
         dry_run: args.dry_run,
+        build_url: env::build_url(),
+        repeat: build::repeat(args),
+        copies: build::copies(args)?,
     })
 }
 

@@ -157,9 +157,22 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
     );
     assert_eq!(
         names(&place.run_dir("dead")),
-        ["logs", "results.json", "run.log"]
+        [
+            "badge.json",
+            "badge.svg",
+            "junit.xml",
+            "logs",
+            "report.html",
+            "results.json",
+            "run.log"
+        ]
     );
-    assert_eq!(read_results(&place.run_dir("dead"))["verdict"], "orphaned");
+    // Nobody else could close it.
+    let closed = read_results(&place.run_dir("dead"));
+    assert_eq!(closed["verdict"], "orphaned");
+    assert!(closed["finished_at"].is_string(), "{closed:#}");
+    let xml = std::fs::read_to_string(place.run_dir("dead").join("junit.xml")).unwrap();
+    assert!(xml.contains("the janitor closed its report"), "{xml}");
 
     assert!(lives(ours), "a living run's daemon was ended");
     assert!(place.run_dir("alive").join("abra").exists());

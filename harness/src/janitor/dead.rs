@@ -16,12 +16,14 @@ use std::path::{Path, PathBuf};
 
 use super::candidates::readable;
 use crate::live::Mark;
+use crate::report::file::{Closing, ResultsError, close_as_orphaned};
 use engine::dirs::{HostDirs, RunDirs};
 use engine::lock::{LockError, Probe, file, probe, refuse_network_file_system};
 use engine::process::cgroup::Group;
 use engine::process::{RUN_MARK, end_marked, search};
 use ground::error::chain;
 use ground::host_file;
+use ground::outcome::Verdict;
 
 /// A run whose processes are dead, and what became of what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,6 +163,25 @@ fn is_no_run(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::libc::ELOOP)
 }
 
+/// Closes the report of a run both processes of which were killed; returns why it could not be.
+fn close_report(root: &Path) -> Option<String> {
+    let closing = Closing {
+        verdict: Verdict::Orphaned,
+        exit_code: 137,
+        reason: "both processes of the run were killed; the janitor closed its report".to_owned(),
+        // Its apps are reaped apart from its files.
+        residual: None,
+        finished_at: jiff::Timestamp::now().to_string(),
+    };
+    match close_as_orphaned(&root.join("results.json"), closing) {
+        Ok(_) => None,
+        // It was killed before it had a report; or what is there is none, and nobody can close it.
+        Err(ResultsError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(ResultsError::Parse { .. }) => None,
+        Err(error) => Some(chain(&error)),
+    }
+}
+
 /// Returns who is in the control group of a run.
 fn members(mark: &Mark) -> Vec<String> {
     mark.group.as_ref().map(Group::members).unwrap_or_default()
@@ -243,6 +264,10 @@ impl Dead {
                 add(&mut dead.left, group.end().await);
             }
             dead.ended.retain(|process| !dead.left.contains(process));
+        }
+        if dead.left.is_empty() {
+            // Without its working files no later sweep looks at it.
+            dead.left.extend(close_report(&here));
         }
         if dead.left.is_empty() {
             let left = RunDirs::remove_working(&here);

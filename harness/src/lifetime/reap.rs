@@ -166,6 +166,11 @@ fn close(settings: &Settings, notes: &[Note], closing: Closing, say: &dyn Fn(&st
                 chain(&error)
             )),
         }
+        for copy in &settings.copies {
+            if let Err(error) = copy.write(root) {
+                say(&format!("!! {}", chain(&error)));
+            }
+        }
         // The dead worker would have done so: its children wrote what they liked.
         if let Err(error) = settings.redactor().sweep_dir(root, &[]) {
             say(&format!(

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::papers;
 use super::redact::Redactor;
 use super::results::Results;
 use engine::record::{Durability, replace};
@@ -44,21 +45,26 @@ pub enum ResultsError {
 }
 
 impl Results {
-    /// Replaces the file at `path` by these results.
+    /// Replaces the file at `path` by these results; of a run that has ended its other forms, too.
     pub(super) fn write(&self, path: &Path, redactor: &Redactor) -> Result<(), ResultsError> {
         let failed = |source| ResultsError::Write {
             path: path.to_owned(),
             source,
         };
-        let mut text =
-            serde_json::to_string_pretty(&self.redacted(redactor)).map_err(|e| failed(e.into()))?;
+        let clean = self.redacted(redactor);
+        let mut text = serde_json::to_string_pretty(&clean).map_err(|e| failed(e.into()))?;
         text.push('\n');
         let durability = if self.finished_at.is_some() {
             Durability::Power
         } else {
             Durability::Kill
         };
-        replace(path, text.as_bytes(), durability).map_err(failed)
+        replace(path, text.as_bytes(), durability).map_err(failed)?;
+        if self.finished_at.is_none() {
+            return Ok(());
+        }
+        let dir = path.parent().unwrap_or(Path::new("."));
+        papers::write(&clean, dir).map_err(|(path, source)| ResultsError::Write { path, source })
     }
 }
 

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::file::ResultsError;
+use super::printable;
 use super::redact::Redactor;
-use super::results::{Attempt, RUNNING, Resources, Results, Test, Tier};
+use super::results::{Attempt, Output, RUNNING, Resources, Results, Tier};
 use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
+
+/// How much output that explains failures a report keeps, in bytes; `run.log` has all of it.
+const OUTPUT_LIMIT: usize = 512 << 10;
 
 /// Folds events into [`Results`] and keeps the file up to date; cheap to clone, all clones are one record.
 ///
@@ -87,13 +91,16 @@ impl Results {
             Event::Promotion(promotion) => self.promotion = Some(promotion.to_string()),
             Event::LintFinished(lint) => self.lint = (**lint).clone(),
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.
-            Event::TierStarted(stage) => self.tier_mut(*stage).reason = Some(RUNNING.to_owned()),
+            Event::TierStarted(stage) => {
+                self.running = Some(*stage);
+                self.tier_mut(*stage).reason = Some(RUNNING.to_owned());
+            }
             Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
             Event::DependencyFinished(dependency) => self.dependencies.push((**dependency).clone()),
             Event::TeardownFinished { residual } => self.teardown = residual.clone().into(),
             Event::RunFinished(finished) => self.finish(finished),
             Event::TestFinished { stage, test } => {
-                self.tier_mut(*stage).tests.push(Test::from(test));
+                self.tier_mut(*stage).add(test);
                 return false;
             }
             Event::PhaseFinished { phase, elapsed } => {
@@ -127,6 +134,10 @@ impl Results {
                 self.policy.push((**found).clone());
                 return false;
             }
+            Event::FailureOutput { title, lines } => {
+                self.show(title, lines);
+                return false;
+            }
             Event::HeadFetched(commit) => {
                 self.head_commit = Some(*commit);
                 return false;
@@ -138,10 +149,26 @@ impl Results {
             Event::Notice(_)
             | Event::PhaseStarted { .. }
             | Event::Progress(_)
-            | Event::FailureOutput { .. }
             | Event::TeardownStarted { .. } => return false,
         }
         true
+    }
+
+    /// Keeps output that explains a failure, as far as there is room for it.
+    fn show(&mut self, title: &str, lines: &[String]) {
+        let kept: usize = self.output.iter().map(Output::size).sum();
+        let mut shown = Output {
+            tier: self.running,
+            title: title.to_owned(),
+            lines: lines.iter().map(|line| printable(line)).collect(),
+        };
+        if kept + shown.size() > OUTPUT_LIMIT {
+            shown.lines = vec!["(there is more in `run.log`)".to_owned()];
+            if self.output.iter().any(|other| other.lines == shown.lines) {
+                return;
+            }
+        }
+        self.output.push(shown);
     }
 
     /// Puts the tiers aside and begins them again.
@@ -150,6 +177,7 @@ impl Results {
         for tier in &tiers {
             self.tier_mut(tier.name);
         }
+        self.running = None;
         self.attempts.push(Attempt {
             what: "all tiers".to_owned(),
             reason: reason.to_owned(),
@@ -158,6 +186,10 @@ impl Results {
     }
 
     fn start(&mut self, started: &RunStarted) {
+        self.version = env!("CARGO_PKG_VERSION").to_owned();
+        self.host.clone_from(&started.host);
+        self.build_url.clone_from(&started.build_url);
+        self.repeat.clone_from(&started.repeat);
         self.run_id.clone_from(&started.run_id);
         self.recipe.clone_from(&started.recipe);
         self.pr.clone_from(&started.pr);
@@ -213,6 +245,9 @@ mod tests {
             pr: Some("7".to_owned()),
             reference: None,
             domain: "note-0a1b2c.ci.localhost".to_owned(),
+            host: "ci1".to_owned(),
+            build_url: None,
+            repeat: "recipe-ci run notes".to_owned(),
             run_dir: dir.to_owned(),
             started_at: "2026-01-02T03:04:05Z".to_owned(),
         }))
@@ -338,10 +373,21 @@ mod tests {
             results.tiers[1].reason.as_deref(),
             Some("had not started when the run ended")
         );
+        let mut names: Vec<_> = ground::host_file::entries(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
         assert_eq!(
-            ground::host_file::entries(dir.path()).unwrap().count(),
-            1,
-            "a temporary file was left"
+            names,
+            [
+                "badge.json",
+                "badge.svg",
+                "junit.xml",
+                "report.html",
+                "results.json"
+            ],
+            "a temporary file was left, or a form of the report is missing"
         );
     }
 

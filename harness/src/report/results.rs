@@ -22,7 +22,7 @@ use recipe::policy::Violation;
 use recipe::trust::TrustView;
 
 /// The version of the file's schema; it changes only when a field changes its meaning or goes away.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The exit code that stands for a killed worker.
 const ORPHANED: u8 = 137;
@@ -38,6 +38,18 @@ pub(super) const RUNNING: &str = "is running";
 pub struct Results {
     /// Always [`SCHEMA`].
     pub schema: u32,
+    /// The version of recipe-ci; empty in a file of schema 1.
+    #[serde(default)]
+    pub version: String,
+    /// The host's name.
+    #[serde(default)]
+    pub host: String,
+    /// The page of the build that the run is a step of, where the CI says it.
+    #[serde(default)]
+    pub build_url: Option<String>,
+    /// What makes the same run again, typed into a shell.
+    #[serde(default)]
+    pub repeat: String,
     /// The run's id.
     pub run_id: String,
     /// The recipe's name.
@@ -95,6 +107,9 @@ pub struct Results {
     /// What failed and was tried again, in the order in which it happened.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// Output that explains what failed, in the order in which it was shown.
+    #[serde(default)]
+    pub output: Vec<Output>,
     /// The dependencies that were brought up or failed, in the order of their deploys.
     #[serde(default)]
     pub dependencies: Vec<DependencyOutcome>,
@@ -124,6 +139,9 @@ pub struct Results {
     pub started_at: String,
     /// Wall-clock end, RFC 3339 in UTC; null until the run has ended.
     pub finished_at: Option<String>,
+    /// The tier that runs, or has run last.
+    #[serde(skip)]
+    pub(super) running: Option<Stage>,
 }
 
 /// A tier in the report.
@@ -135,10 +153,31 @@ pub struct Tier {
     pub status: Status,
     /// Why, whenever it did not simply pass.
     pub reason: Option<String>,
+    /// Whether it is why the run did not pass: it failed, or could not verify what it should.
+    #[serde(default)]
+    pub blames_recipe: bool,
     /// How long operation and assertions took together.
     pub duration_ms: u64,
     /// Its assertions in the order in which they ran.
     pub tests: Vec<Test>,
+}
+
+/// Output that explains what failed: the end of a log, of a healthcheck or of a test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The tier that ran, or had run last; null before the first.
+    pub tier: Option<Stage>,
+    /// Whose it is: ``log of service `app` ``, `custom/test_login.sh`.
+    pub title: String,
+    /// Its lines, oldest first.
+    pub lines: Vec<String>,
+}
+
+impl Output {
+    /// Returns how many bytes it has.
+    pub(super) fn size(&self) -> usize {
+        self.title.len() + self.lines.iter().map(|line| line.len() + 1).sum::<usize>()
+    }
 }
 
 /// Something that failed and was tried again.
@@ -155,6 +194,10 @@ pub struct Attempt {
 /// A test in the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
+    /// What it is called in this run and no other test is: `upgrade/generic: serving`, with `#2` where a tier has two of
+    /// one name.
+    #[serde(default)]
+    pub id: String,
     /// Its name.
     pub name: String,
     /// How it ended.
@@ -226,6 +269,10 @@ impl Default for Results {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            version: String::new(),
+            host: String::new(),
+            build_url: None,
+            repeat: String::new(),
             run_id: String::new(),
             recipe: String::new(),
             pr: None,
@@ -250,6 +297,7 @@ impl Default for Results {
             tiers: Vec::new(),
             attempts: Vec::new(),
             fresh: None,
+            output: Vec::new(),
             dependencies: Vec::new(),
             phases: Phases::default(),
             deploy_count: 0,
@@ -263,6 +311,7 @@ impl Default for Results {
             run_dir: PathBuf::new(),
             started_at: String::new(),
             finished_at: None,
+            running: None,
         }
     }
 }
@@ -316,8 +365,14 @@ impl Results {
             &mut clean.promotion,
             &mut clean.driver_reason,
             &mut clean.reason,
+            &mut clean.build_url,
         ];
         options.into_iter().flatten().for_each(text);
+        text(&mut clean.repeat);
+        for shown in &mut clean.output {
+            text(&mut shown.title);
+            shown.lines.iter_mut().for_each(text);
+        }
         let lists = [
             &mut clean.hints,
             &mut clean.customization,
@@ -357,6 +412,7 @@ impl Results {
         for tier in earlier.chain([&mut clean.tiers]).flatten() {
             tier.reason.iter_mut().for_each(text);
             for test in &mut tier.tests {
+                text(&mut test.id);
                 text(&mut test.name);
                 test.message.iter_mut().for_each(text);
             }
@@ -373,6 +429,7 @@ impl Tier {
             name: stage,
             status: Status::Unver,
             reason,
+            blames_recipe: false,
             duration_ms: 0,
             tests: Vec::new(),
         }
@@ -381,28 +438,60 @@ impl Tier {
 
 impl From<&TierOutcome> for Tier {
     fn from(tier: &TierOutcome) -> Self {
-        Self {
+        let mut new = Self {
             name: tier.stage,
             status: tier.status,
             reason: tier.reason.clone(),
+            blames_recipe: tier.blames_recipe,
             duration_ms: millis(tier.duration),
-            tests: tier.tests.iter().map(Test::from).collect(),
-        }
+            tests: Vec::new(),
+        };
+        tier.tests.iter().for_each(|test| new.add(test));
+        new
     }
 }
 
-impl From<&TestOutcome> for Test {
-    fn from(test: &TestOutcome) -> Self {
-        Self {
+impl Tier {
+    /// Adds a test that has ended.
+    pub(super) fn add(&mut self, test: &TestOutcome) {
+        let twins = self.tests.iter().filter(|other| other.name == test.name);
+        let id = format!("{}/{}", self.name, test.name);
+        let id = match twins.count() {
+            0 => id,
+            twins => format!("{id}#{}", twins + 1),
+        };
+        self.tests.push(Test {
+            id,
             name: test.name.clone(),
             status: test.status,
             duration_ms: millis(test.duration),
             message: test.message.clone(),
-        }
+        });
     }
 }
 
 impl Phases {
+    /// Returns every phase with its name and its milliseconds, in the order of a run.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 14] {
+        [
+            ("fetch", self.fetch_ms),
+            ("plan", self.plan_ms),
+            ("lint", self.lint_ms),
+            ("wait for a lock", self.lock_wait_ms),
+            ("warm app", self.warm_ms),
+            ("images", self.prepull_ms),
+            ("deploy", self.deploy_ms),
+            ("converge", self.converge_ms),
+            ("upgrade", self.upgrade_ms),
+            ("backup", self.backup_ms),
+            ("restore", self.restore_ms),
+            ("custom", self.custom_ms),
+            ("teardown", self.teardown_ms),
+            ("promote", self.promote_ms),
+        ]
+    }
+
     /// Adds `elapsed` to `phase`, because some phases run twice.
     pub fn add(&mut self, phase: Phase, elapsed: Duration) {
         let total = match phase {
@@ -469,6 +558,7 @@ mod tests {
         let mut results = Results::default();
         let message = Some("seen".to_owned());
         let test = Test {
+            id: String::new(),
             name: "generic: serving".to_owned(),
             status: Status::Pass,
             duration_ms: 12,
@@ -497,6 +587,11 @@ mod tests {
             message: String::new(),
             fix: String::new(),
         });
+        results.output.push(Output {
+            tier: None,
+            title: String::new(),
+            lines: Vec::new(),
+        });
         let reason = "offline".to_owned();
         results.lint.skipped.push(Skipped { id: id(), reason });
         results.dependencies.push(DependencyOutcome {
@@ -522,16 +617,17 @@ mod tests {
         keys(&value, "", &mut all);
         assert_eq!(
             all.join(" "),
-            "schema run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.domain fresh.how fresh.why driver driver_reason \
+            "schema version host build_url repeat run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.domain fresh.how fresh.why driver driver_reason \
              verdict exit_code reason hints level \
              rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
              lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
              lint.findings[].title lint.findings[].file lint.findings[].line lint.findings[].message \
              lint.findings[].why lint.findings[].fix lint.skipped lint.skipped[].id lint.skipped[].reason \
              lint.passed \
-             tiers tiers[].name tiers[].status tiers[].reason tiers[].duration_ms \
-             tiers[].tests tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+             tiers tiers[].name tiers[].status tiers[].reason tiers[].blames_recipe tiers[].duration_ms \
+             tiers[].tests tiers[].tests[].id tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
              attempts attempts[].what attempts[].reason attempts[].tiers \
+             output output[].tier output[].title output[].lines \
              dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
              dependencies[].required dependencies[].status dependencies[].reason \
              phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::Choice;
+use crate::report::papers::Copy;
 use crate::report::redact::Redactor;
 use engine::dirs::HostDirs;
 use engine::http::Gateway;
@@ -145,6 +146,12 @@ pub struct Settings {
     pub accept_shared_engine: bool,
     /// Images that every source may use, wherever they come from: prefixes of repositories.
     pub local_images: Vec<String>,
+    /// The page of the build that the run is a step of.
+    pub build_url: Option<String>,
+    /// What makes the same run again, typed into a shell.
+    pub repeat: String,
+    /// Where forms of the report go beside the run's directory.
+    pub copies: Vec<Copy>,
     /// The ref under test; without one the work tree or the default branch.
     pub reference: Option<GitRef>,
     /// The pull request, as the forge numbers it.

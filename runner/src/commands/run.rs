@@ -69,6 +69,7 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
     })
     .await;
     let run_dir = seen.borrow_mut().take();
+    let mut failed_copy = false;
     let end = match ended {
         Ok(end) => end,
         Err(error) if error.is_usage() => {
@@ -85,6 +86,13 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
             );
         }
     };
+    for (copy, dir) in settings.copies.iter().zip(run_dir.iter().cycle()) {
+        if let Err(error) = copy.write(dir) {
+            ui::print_error(&error, &[], &Redactor::default());
+            // A report that was asked for and does not exist must not look like a pass.
+            failed_copy = true;
+        }
+    }
     if let Some(plan) = &end.plan_json {
         drop(ui::print_data(plan));
     } else if args.json
@@ -98,6 +106,9 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
     {
         // A dry run leaves nothing, not even its record; also where it ends red.
         drop(std::fs::remove_dir_all(dir));
+    }
+    if failed_copy && end.exit_code == 0 {
+        return Exit::Infra;
     }
     Exit::from_code(end.exit_code).unwrap_or(Exit::Infra)
 }

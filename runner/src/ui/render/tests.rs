@@ -14,6 +14,9 @@ fn started() -> Event {
         pr: Some("7".to_owned()),
         reference: Some("1a2b3c4d".to_owned()),
         domain: "note-0a1b2c.ci.localhost".to_owned(),
+        host: "ci1".to_owned(),
+        build_url: None,
+        repeat: "recipe-ci run notes".to_owned(),
         run_dir: "/var/lib/cc-ci-runs/4711".into(),
         started_at: "2026-01-02T03:04:05Z".to_owned(),
     }))
