@@ -171,7 +171,7 @@ fn t26_a_daemon_and_the_working_files_of_a_dead_run_go_and_a_living_run_keeps_it
     let closed = read_results(&place.run_dir("dead"));
     assert_eq!(closed["verdict"], "orphaned");
     assert!(closed["finished_at"].is_string(), "{closed:#}");
-    let xml = std::fs::read_to_string(place.run_dir("dead").join("junit.xml")).unwrap();
+    let xml = harness::host_file::text(place.run_dir("dead").join("junit.xml")).unwrap();
     assert!(xml.contains("the janitor closed its report"), "{xml}");
 
     assert!(lives(ours), "a living run's daemon was ended");
