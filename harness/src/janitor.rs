@@ -33,6 +33,9 @@ const REAP_LIMIT: Duration = Duration::from_secs(120);
 /// reason for a run to be late.
 pub const RUN_BUDGET: Duration = Duration::from_secs(20);
 
+/// How long after its time the removal of one orphan is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How much of that one orphan may take, so that one that is stuck does not keep all others.
 const RUN_REAP_LIMIT: Duration = Duration::from_secs(8);
 
@@ -291,7 +294,18 @@ async fn decide_in(
         // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
         // then the file is this probe's own.
         Ok(Attempt::Acquired(lock)) => match exists_or_comes(engine, host, domain).await {
-            Ok(true) => reap_until(Deadline::after(limit), engine, host, lock).await,
+            Ok(true) => {
+                // A removal looks at the time between its requests. One that the engine never answers, because a
+                // container of the app is stuck in it, must not keep others.
+                let reaping = reap_until(Deadline::after(limit), engine, host, lock);
+                let reaped = tokio::time::timeout(limit + SILENCE, reaping).await;
+                reaped.unwrap_or_else(|_| {
+                    Decision::Failed(EngineError::Silent {
+                        host: engine.host().to_owned(),
+                        limit_s: (limit + SILENCE).as_secs(),
+                    })
+                })
+            }
             Ok(false) => match lock.unlink() {
                 Ok(()) => Decision::Gone,
                 Err(error) => Decision::Skipped(error),
@@ -452,6 +466,21 @@ mod tests {
         assert_eq!(left.to_string(), "volumes: note-0a1b2c_z_data");
         let decision = reap(&Engine::gone(tempfile::tempdir().unwrap().path())).await;
         assert!(matches!(decision, Decision::Failed(_)), "{decision:?}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_engine_that_never_answers_a_removal_keeps_no_sweep() {
+        let (root, host, domain) = place();
+        let engine = engine::swarm::testing::silent(root.path(), domain.stack());
+        let run: RunId = "7".parse().unwrap();
+        let decision = decide_in(Duration::ZERO, &engine, &host, &domain, &run, false).await;
+        assert!(
+            matches!(decision, Decision::Failed(EngineError::Silent { .. })),
+            "{decision:?}"
+        );
+        // The next sweep finds it, and may have its lock.
+        assert!(host.lock_file(&domain).exists());
+        assert_eq!(DomainLock::probe(&host, &domain).unwrap(), Probe::Free);
     }
 
     #[tokio::test(flavor = "current_thread")]

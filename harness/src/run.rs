@@ -14,6 +14,7 @@ mod bench;
 mod blocking;
 mod body;
 mod candidate;
+mod closed;
 mod context;
 mod dependencies;
 mod error;

@@ -113,6 +113,14 @@ pub enum EngineError {
         /// How long it had, in seconds.
         limit_s: u64,
     },
+    /// It has not answered in time; others of its answers may come.
+    #[error("the Docker engine at `{host}` has not answered within {limit_s} s")]
+    Silent {
+        /// The host that was asked.
+        host: String,
+        /// How long it had, in seconds.
+        limit_s: u64,
+    },
     /// The engine's answer lacks what it must have.
     #[error("the engine's answer to `{what}` lacks {lacks}")]
     Incomplete {

@@ -32,13 +32,21 @@ pub fn legible(text: &str) -> String {
     const SHOWN: usize = 300;
     let mut shown: String = text
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !is_unseen(*c))
         .take(SHOWN)
         .collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// Returns whether a character is not seen, or changes where others are: controls, joiners, line separators, marks and
+/// overrides of the direction (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>).
+#[must_use]
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A name that was refused, with the reason.

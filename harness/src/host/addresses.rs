@@ -67,7 +67,13 @@ fn closes(listed: &Rule<'_>) -> bool {
             "!",
             "--ctstate" | "--state",
             states,
-        ] => states.split(',').all(|state| state != "NEW"),
+        ] =>
+        // What else it would let pass is no answer: `INVALID`, `UNTRACKED`, `DNAT`.
+        {
+            states
+                .split(',')
+                .all(|state| matches!(state, "RELATED" | "ESTABLISHED"))
+        }
         _ => false,
     }
 }
@@ -116,6 +122,9 @@ mod tests {
             "-i docker_gwbridge -d 10.0.0.1/32 -j DROP",
             "-i docker_gwbridge -m conntrack --ctstate INVALID -j DROP",
             "-i docker_gwbridge -m conntrack ! --ctstate NEW -j DROP",
+            "-i docker_gwbridge -m conntrack ! --ctstate DNAT,RELATED,ESTABLISHED -j DROP",
+            "-i docker_gwbridge -m conntrack ! --ctstate INVALID,UNTRACKED -j DROP",
+            "-m comment --comment \"-i docker_gwbridge -j DROP\" -p tcp -j DROP",
             "! -i docker_gwbridge -j DROP",
             "-i docker_gwbridge -m conntrack --ctstate NEW -j LOG",
         ] {
@@ -142,6 +151,10 @@ mod tests {
             "-m conntrack ! --ctstate ESTABLISHED -j ACCEPT",
             "-p udp -m udp --dport 53 -j ACCEPT",
             "-i docker_gwbridge -p tcp -j ACCEPT",
+            "-i docker_gwbridge -p tcp -m tcp --dport 1:65535 -j ACCEPT",
+            "-i docker_gwbridge -p tcp -m multiport --dports 80,1:65535 -j ACCEPT",
+            "-m comment --comment \"not only -i lo\" -j ACCEPT",
+            "-m comment --comment \"x -j DROP y\" -j ACCEPT",
             "-i docker_gwbridge -p tcp -m tcp ! --dport 53 -j ACCEPT",
             "-i docker_gwbridge -p tcp -m tcp --sport 53 -j ACCEPT",
             "-j ufw-before-input",

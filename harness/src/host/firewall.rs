@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use engine::process::{Cmd, Finished, Processes};
 
-/// The bridge by which every task of Swarm reaches what is outside its networks.
+/// The bridge by which every task of Swarm reaches what is outside its networks, as Docker makes it; `bridge` asks the
+/// engine whether it is so.
 pub(super) const BRIDGE: &str = "docker_gwbridge";
 
 /// How long one change of a table may take, in which one waits for another.
@@ -80,8 +81,7 @@ pub(super) struct Rule<'list>(Vec<&'list str>);
 impl<'list> Rule<'list> {
     /// Returns every line of `list`, the chain's policy among them.
     pub(super) fn all(list: &'list str) -> impl Iterator<Item = Self> {
-        list.lines()
-            .map(|line| Self(line.split_whitespace().collect()))
+        list.lines().map(|line| Self(words(line)))
     }
 
     /// Returns its words after the chain.
@@ -122,10 +122,11 @@ impl<'list> Rule<'list> {
         })
     }
 
-    /// Returns whether it is about some ports for containers, which somebody wrote for them.
+    /// Returns whether it is about some ports for containers, each of which somebody wrote for them.
     pub(super) fn is_for_ports_of_containers(&self) -> bool {
         let ports = self.plain("--dport").or(self.plain("--dports"));
-        ports.is_some() && self.plain("-i") == Some(BRIDGE)
+        let is_one = |port: &str| port.parse::<u16>().is_ok();
+        ports.is_some_and(|ports| ports.split(',').all(is_one)) && self.plain("-i") == Some(BRIDGE)
     }
 
     /// Returns the word after `flag`, unless the match is turned round.
@@ -134,6 +135,27 @@ impl<'list> Rule<'list> {
         let is_negated = at > 0 && self.0[at - 1] == "!";
         self.0.get(at + 1).copied().filter(|_| !is_negated)
     }
+}
+
+/// Returns the words of a rule; what stands in quotes, as a comment does, is one, with its quotes.
+fn words(line: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let (mut start, mut quoted, mut escaped) = (None, false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ' ' | '\t' if !quoted => {
+                words.extend(start.take().map(|start| &line[start..at]));
+                continue;
+            }
+            _ => {}
+        }
+        start.get_or_insert(at);
+    }
+    words.extend(start.map(|start| &line[start..]));
+    words
 }
 
 fn said(done: &Finished) -> String {

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::results::Results;
 use super::sentence::{Blame, blame, sentence};
 use super::{human, printable};
+use ground::name::is_unseen;
 use ground::outcome::Status;
 
 const STYLE: &str = include_str!("../../templates/page.css");
@@ -180,10 +181,4 @@ impl Results {
 /// Returns lines as a terminal would show them.
 fn lines<'a>(all: impl Iterator<Item = &'a str>) -> String {
     all.map(printable).collect::<Vec<_>>().join("\n")
-}
-
-/// Returns whether a character is not seen, or changes the order in which others are.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

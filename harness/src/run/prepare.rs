@@ -13,20 +13,18 @@ use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
 use super::{
-    fresh, images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered,
+    closed, fresh, images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered,
 };
 use crate::driver::Chosen;
 use crate::driver::opinion::{self, Asked};
 use crate::driver::stack::Means;
 use crate::event::Event;
-use crate::host::{Way, addresses, overlay_port};
 use crate::tier::{TierError, timed};
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
 use recipe::lint::Lint;
 use recipe::release::Release;
-use recipe::trust::Level;
 
 /// What a run is going to do: everything was judged, and nothing is made.
 pub(super) struct Ready<'a> {
@@ -194,71 +192,13 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Closes the host's overlay networks to the app's containers and makes sure that its own addresses are closed to
-    /// them, unless a person runs the recipe by hand.
+    /// Makes sure that the host is closed to the app's containers.
     ///
     /// # Errors
-    /// [`RunError::Infra`] for what is open and cannot be closed, unless the operator has accepted it.
+    /// As [`closed::close`].
     pub(super) async fn close_the_host(&self, engine: &Engine) -> Result<(), RunError> {
-        if self.plan.trust.level == Level::ByHand {
-            return Ok(());
-        }
-        let processes = &self.context.processes;
-        if let Some(on_ci) = &self.context.settings.on_ci {
-            // Nothing of the host's is in reach there, overlay networks have been closed since it began, and its own
-            // rules are the ones that count.
-            return on_ci
-                .room
-                .closed(processes)
-                .await
-                .map_err(|reason| RunError::Infra {
-                    error: format!(
-                        "containers of CI's engine may reach this host's own addresses: {reason}"
-                    )
-                    .into(),
-                    hints: vec![
-                        "as root: recipe-ci engine down --keep-data && recipe-ci engine up"
-                            .to_owned(),
-                    ],
-                });
-        }
-        let port = engine.data_path_port().await?;
-        let closed = overlay_port::close(processes, port).await;
-        if closed == Ok(true) {
-            self.context.events.warn(format!(
-                "containers of this host reach its overlay networks no more: made the rules `{}`",
-                overlay_port::command(port)
-            ));
-        }
-        if self.context.settings.accept_shared_engine {
-            return Ok(());
-        }
-        if let Err(reason) = closed {
-            return Err(open_way(
-                format!(
-                    "containers of this host may reach all of its overlay networks through UDP {port}, and that cannot be \
-                     closed here: {reason}"
-                ),
-                format!(
-                    "as root, on the engine's host: {}",
-                    overlay_port::command(port)
-                ),
-            ));
-        }
-        let how = match addresses::look(processes).await {
-            Way::Closed => return Ok(()),
-            Way::Open => "reach".to_owned(),
-            Way::Unknown(reason) => format!("may reach (it cannot be told: {reason})"),
-        };
-        Err(open_way(
-            format!(
-                "containers of this host {how} whatever listens at its own addresses, and a stranger's app would, too"
-            ),
-            format!(
-                "as root, on the engine's host, with exceptions for ports that apps need (docs/security.md): {}",
-                addresses::command()
-            ),
-        ))
+        let projects = self.resolved.all();
+        closed::close(&self.context, &self.plan.trust.level, projects, engine).await
     }
 
     /// Makes sure, without a change to anything, that the engine has what is deployed on, and that images which lie there
@@ -396,18 +336,4 @@ async fn read_dependencies(
         all.push(dependency);
     }
     Ok(all)
-}
-
-/// Returns why an app of a stranger is not deployed on a host that is open to it.
-fn open_way(error: String, fix: String) -> RunError {
-    RunError::Infra {
-        error: error.into(),
-        hints: vec![
-            fix,
-            "--accept-shared-engine (CCCI_ACCEPT_SHARED_ENGINE=1) where that is closed otherwise, or nothing that has to \
-             be kept from strangers is there"
-                .to_owned(),
-            "or an engine of CI's own, from which neither is reached: recipe-ci engine up, then --engine ci".to_owned(),
-        ],
-    }
 }

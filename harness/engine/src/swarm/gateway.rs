@@ -229,7 +229,7 @@ impl Engine {
         }
     }
 
-    async fn network(&self, name: &str) -> Result<Option<NetworkInspect>, EngineError> {
+    pub(super) async fn network(&self, name: &str) -> Result<Option<NetworkInspect>, EngineError> {
         let found = self
             .docker
             .inspect_network(name, None::<InspectNetworkOptions>)

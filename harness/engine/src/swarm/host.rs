@@ -166,6 +166,32 @@ impl Engine {
             .unwrap_or(DEFAULT))
     }
 
+    /// Returns in which way the bridge of Swarm's tasks is not as Docker makes it, if it is not: with a name of its own for
+    /// its interface, for containers that reach each other, or with IPv6
+    /// (<https://docs.docker.com/engine/swarm/networking/#customize-the-docker_gwbridge>).
+    ///
+    /// # Errors
+    /// [`EngineError`] when it cannot be asked for.
+    pub async fn odd_bridge(&self) -> Result<Option<String>, EngineError> {
+        let Some(network) = self.network(GATEWAY_BRIDGE).await? else {
+            return Ok(None);
+        };
+        let options = network.options.unwrap_or_default();
+        let option = |name: &str| options.get(&format!("com.docker.network.bridge.{name}"));
+        let interface = option("name").map(String::as_str);
+        let odd = if interface != Some(GATEWAY_BRIDGE) {
+            let interface = interface.unwrap_or("one of the engine's choice");
+            format!("its interface is {interface}")
+        } else if option("enable_icc").is_none_or(|icc| icc != "false") {
+            "containers reach each other there (`enable_icc`)".to_owned()
+        } else if network.enable_ipv6 == Some(true) {
+            "it has IPv6".to_owned()
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(odd))
+    }
+
     /// Makes the engine the only node of a new swarm that cannot be reached from outside this host.
     ///
     /// # Errors

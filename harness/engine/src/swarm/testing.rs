@@ -99,6 +99,15 @@ pub fn stuck(dir: &Path, stack: StackName) -> Engine {
     with_volume(dir, stack, || (409, "volume is in use"))
 }
 
+/// Returns an engine that has a volume of `stack`, and never answers its removal.
+pub fn silent(dir: &Path, stack: StackName) -> Engine {
+    with_volume(dir, stack, || {
+        loop {
+            std::thread::park();
+        }
+    })
+}
+
 /// Returns an engine that has a volume of `stack` until `removal` says 204; otherwise it says why it refuses.
 pub(super) fn with_volume(
     dir: &Path,

@@ -25,6 +25,15 @@ const START_SCHEMA: &str = "3.12";
 /// How long a task may take to end; what Swarm waits for, the teardown waits for.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// How many files a log may have, and how small one may be, in bytes. The engine renames each file at every rotation,
+/// before it writes the next line: 10 million files of one byte kept it from answering for minutes
+/// (<https://github.com/moby/moby/blob/v20.10.24/daemon/logger/loggerutils/logfile.go>, `rotate`).
+const LOG_FILES: u64 = 10;
+const LOG_FILE: u64 = 64 << 10;
+
+/// How many networks the tasks of an app may be on, all together.
+const ATTACHMENTS: u64 = 100;
+
 /// How many networks an app may have, and as many volumes, secrets and configs each.
 const OBJECTS: usize = 50;
 
@@ -67,6 +76,7 @@ fn parts(case: &mut Case<'_>) {
 /// Refuses more services, tasks and objects than the host gives.
 pub(super) fn check(case: &mut Case<'_>) {
     objects(case);
+    attachments(case);
     parts(case);
     let limits = Limits::of(&case.terms.level, 0);
     let (mut services, mut tasks) = (0_u64, 0_u64);
@@ -90,6 +100,27 @@ pub(super) fn check(case: &mut Case<'_>) {
             let grant = Some(format!("ceilings: {{{what}: {count}}}"));
             case.find(&SIZE, "services", &count.into(), message, grant);
         }
+    }
+}
+
+/// Refuses more attachments of tasks to networks than an app can need: the engine makes each with its locks held.
+fn attachments(case: &mut Case<'_>) {
+    let count = case.section("services").map(|(_, service)| {
+        let networks = service.get("networks");
+        let lists = [
+            networks
+                .and_then(Value::as_object)
+                .map(serde_json::Map::len),
+            networks.and_then(Value::as_array).map(Vec::len),
+        ];
+        let count = lists.into_iter().flatten().next().unwrap_or(0).max(1);
+        replicas(service).saturating_mul(count.try_into().unwrap_or(u64::MAX))
+    });
+    let count = count.fold(0, u64::saturating_add);
+    if count > ATTACHMENTS {
+        let message =
+            format!("{count} attachments of tasks to networks are more than {ATTACHMENTS}");
+        case.find(&SIZE, "services", &count.into(), message, None);
     }
 }
 
@@ -352,7 +383,9 @@ fn log(
         .zip(files)
         // The driver `local` takes no file for one.
         .and_then(|(size, files)| size.checked_mul(files.max(1)));
-    if total.is_none_or(|total| total > limits.log_size) {
+    let renames = files.is_none_or(|files| files > LOG_FILES);
+    let rotates = size.is_none_or(|size| size < LOG_FILE);
+    if renames || rotates || total.is_none_or(|total| total > limits.log_size) {
         map.insert(
             "max-size".to_owned(),
             size::in_words(limits.log_size / 2).into(),

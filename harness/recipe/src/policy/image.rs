@@ -72,6 +72,12 @@ fn is_docker_s(reference: &str) -> bool {
 /// Returns whether a prefix of the operator's covers a repository. Both may leave `docker.io/` out.
 #[must_use]
 pub(super) fn covers(prefix: &str, repository: &str) -> bool {
+    // An image of Docker's own is no namespace: `nginx/…` is somebody else's.
+    let hub = |text: &str| text.strip_prefix("docker.io/").unwrap_or(text).to_owned();
+    if let Some(official) = hub(prefix).strip_prefix("library/") {
+        let repository = hub(repository);
+        return repository.strip_prefix("library/").unwrap_or(&repository) == official;
+    }
     let plain = |text: &str| {
         let text = text.trim_end_matches('/');
         let text = text.strip_prefix("docker.io/").unwrap_or(text);

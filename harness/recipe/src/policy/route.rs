@@ -1,7 +1,7 @@
 //! Whether rules of Traefik's routers match requests for given hosts only.
 
 use super::Case;
-use crate::traefik::rule::{Matcher, Rule, RuleError, is_among};
+use crate::traefik::rule::{Matcher, Rule, RuleError, is_among, is_plain};
 
 /// The hosts whose requests an app may have.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ impl Hosts {
         let mut granted = self.granted.iter();
         is_among(host, &self.own)
             || granted.any(|listed| match listed.strip_prefix('*') {
-                Some(below) => lower.len() > below.len() && lower.ends_with(below),
+                Some(below) => {
+                    is_plain(&lower) && lower.len() > below.len() && lower.ends_with(below)
+                }
                 None => lower == *listed,
             })
     }

@@ -47,7 +47,12 @@ static GRANTED: [(&str, Key, &Rule); 9] = [
 
 /// Options of the log drivers that are read on the host and bounded by their size. `labels-regex` and `env-regex` are not
 /// among them: the engine compiles them, and 30 KB of `\pL` took 70 MB of its memory at each start of a task.
-const LOG_OPTIONS: [&str; 6] = ["max-size", "max-file", "compress", "labels", "env", "tag"];
+///
+/// `env` and `labels` write values of the container into every line, beside the ceiling.
+const LOG_OPTIONS: [&str; 4] = ["max-size", "max-file", "compress", "tag"];
+
+/// How long the tag of a log's lines may be, in bytes: it is in each of them.
+const LOG_TAG: usize = 256;
 
 pub(super) fn check(case: &mut Case<'_>) {
     for (name, service) in case.section("services") {
@@ -165,8 +170,12 @@ fn logging(case: &mut Case<'_>, path: &str, service: &Value) {
     }
     let options = logging.get("options").and_then(Value::as_object);
     for (key, value) in options.into_iter().flatten() {
-        if !LOG_OPTIONS.contains(&key.as_str()) {
-            let message = format!("the log option `{key}` needs a grant");
+        let is_long = key == "tag" && value.to_string().len() > LOG_TAG;
+        if is_long || !LOG_OPTIONS.contains(&key.as_str()) {
+            let message = match is_long {
+                true => format!("a tag of a log has at most {LOG_TAG} bytes: it is in every line"),
+                false => format!("the log option `{key}` needs a grant"),
+            };
             case.find(
                 &LOGGING,
                 &format!("{path}.logging.options.{key}"),

@@ -52,10 +52,22 @@ fn fail<T>(message: impl Into<String>) -> Result<T, RuleError> {
 #[must_use]
 pub fn is_among(host: &str, hosts: &[String]) -> bool {
     let host = host.to_ascii_lowercase();
-    hosts.iter().any(|own| {
-        host.strip_suffix(own.as_str())
-            .is_some_and(|rest| rest.is_empty() || (rest.ends_with('.') && rest.len() > 1))
-    })
+    is_plain(&host)
+        && hosts.iter().any(|own| {
+            host.strip_suffix(own.as_str())
+                .is_some_and(|rest| rest.is_empty() || (rest.ends_with('.') && rest.len() > 1))
+        })
+}
+
+/// Returns whether a text in lower case is a name of a host, or of all below one, and no expression or list that some
+/// program makes more of.
+#[must_use]
+pub fn is_plain(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
 }
 
 impl<'a> Rule<'a> {

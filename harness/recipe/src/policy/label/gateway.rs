@@ -1,6 +1,7 @@
 //! Labels that the gateway reads: what of a router, a service and a middleware stays with its own app.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -37,6 +38,16 @@ const MIDDLEWARES: [&str; 23] = [
     "stripprefixregex",
     "passtlsclientcert",
 ];
+
+/// What a middleware of a stranger may cost the gateway, which serves everybody: how often it tries again, how many bytes
+/// of a request or answer it keeps in memory and on its disk, and the cost of a password's hash.
+const ATTEMPTS: u64 = 10;
+const IN_MEMORY: u64 = 1 << 20;
+const BUFFERED: u64 = 64 << 20;
+const BCRYPT: u32 = 12;
+
+/// How far apart the gateway's health checks are at the least.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Options of a router that stay within it.
 const ROUTER: [&str; 7] = [
@@ -90,8 +101,8 @@ pub(super) fn judge(
             };
             match group {
                 Group::Routers => router(case, at, (*protocol, &entries), option, rest, &text),
-                Group::Services => service(case, at, option, rest, value),
-                Group::Middlewares => middleware(case, at, option, rest, &text),
+                Group::Services => service(case, at, (name, beside), (option, rest), value),
+                Group::Middlewares => middleware(case, at, (name, beside), (option, rest), &text),
             }
         }
         Key::Other => beyond(
@@ -258,8 +269,36 @@ fn router(
     }
 }
 
-fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &Value) {
+/// What is beside a label: the name of its service or middleware, and all labels in lower case.
+type Beside<'a> = (&'a str, &'a BTreeMap<String, String>);
+
+fn service(
+    case: &mut Case<'_>,
+    at: &str,
+    (name, beside): Beside<'_>,
+    (option, rest): (&str, &[&str]),
+    value: &Value,
+) {
     let text = text_of(value);
+    if let ["healthcheck", check] = rest {
+        let label =
+            format!("traefik.http.services.{name}.loadbalancer.healthcheck.followredirects");
+        let stays = beside.get(&label.to_ascii_lowercase());
+        if stays.is_none_or(|follows| !follows.trim().eq_ignore_ascii_case("false")) {
+            let message = "the gateway would follow a redirect of the app to other machines: set `followredirects` of this health check to `false`";
+            beyond(case, at, value, message);
+        }
+        // A number alone is seconds.
+        let span = || match text.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => crate::compose::duration(&text),
+        };
+        let is_hot = || span().is_none_or(|span| span < PATIENCE);
+        if matches!(*check, "interval" | "unhealthyinterval") && !text.is_empty() && is_hot() {
+            let message = "the gateway would ask more often than once a second";
+            beyond(case, at, value, message);
+        }
+    }
     // The gateway puts the address together as text, and joins a path as a browser joins a link.
     let fine = option == "loadbalancer"
         && match rest {
@@ -287,8 +326,51 @@ fn service(case: &mut Case<'_>, at: &str, option: &str, rest: &[&str], value: &V
     }
 }
 
-fn middleware(case: &mut Case<'_>, at: &str, kind: &str, rest: &[&str], text: &str) {
+fn middleware(
+    case: &mut Case<'_>,
+    at: &str,
+    (name, beside): Beside<'_>,
+    (kind, rest): (&str, &[&str]),
+    text: &str,
+) {
     let value = Value::from(text);
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    match (kind, rest) {
+        ("retry", ["attempts"]) if number(text).is_none_or(|attempts| attempts > ATTEMPTS) => {
+            let message = format!("the gateway would try more than {ATTEMPTS} times");
+            beyond(case, at, &value, &message);
+        }
+        ("buffering", ["memrequestbodybytes" | "memresponsebodybytes"])
+            if number(text).is_none_or(|bytes| bytes > IN_MEMORY) =>
+        {
+            let message = format!("the gateway would keep more than {IN_MEMORY} bytes in memory");
+            beyond(case, at, &value, &message);
+        }
+        ("buffering", _) => {
+            // Without them it writes what has no end to its disk.
+            let bounded = ["maxrequestbodybytes", "maxresponsebodybytes"]
+                .iter()
+                .all(|most| {
+                    let label = format!("traefik.http.middlewares.{name}.buffering.{most}");
+                    let bytes = beside
+                        .get(&label.to_ascii_lowercase())
+                        .and_then(|text| number(text));
+                    bytes.is_some_and(|bytes| (1..=BUFFERED).contains(&bytes))
+                });
+            if !bounded {
+                let message = format!(
+                    "the gateway would keep whole requests and answers: set `maxRequestBodyBytes` and `maxResponseBodyBytes` to {BUFFERED} at most"
+                );
+                beyond(case, at, &value, &message);
+            }
+        }
+        ("basicauth", [users, ..]) if users.starts_with("users") && is_costly(text) => {
+            let message =
+                format!("a password's hash costs the gateway more than bcrypt of {BCRYPT}");
+            beyond(case, at, &value, &message);
+        }
+        _ => {}
+    }
     let last = rest.last().copied().unwrap_or_default();
     let reaches = last == "usersfile" || rest.contains(&"redis");
     if kind == "errors" {
@@ -302,4 +384,12 @@ fn middleware(case: &mut Case<'_>, at: &str, kind: &str, rest: &[&str], text: &s
         );
         beyond(case, at, &value, &message);
     }
+}
+
+/// Returns whether text has a hash of bcrypt, `$2y$10$…`, that takes long to compare with: each step doubles it.
+fn is_costly(text: &str) -> bool {
+    text.split("$2").skip(1).any(|hash| {
+        let cost = hash.split('$').nth(1);
+        cost.is_some_and(|cost| cost.parse::<u32>().is_ok_and(|cost| cost > BCRYPT))
+    })
 }

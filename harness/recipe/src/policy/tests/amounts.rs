@@ -75,6 +75,46 @@ fn many_networks_volumes_and_mounts_are_too_many() {
 }
 
 #[test]
+fn tasks_are_on_a_bounded_number_of_networks_together() {
+    let app_on = |count: usize, replicas: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("n{at}: {{}}")).collect();
+        let names = names.join(", ");
+        app(&format!(
+            "    deploy: {{replicas: {replicas}}}\n    networks: {{{names}}}\nnetworks: {{{names}}}"
+        ))
+    };
+    for (count, replicas, fine) in [(33, 3, true), (34, 3, false), (49, 2, true)] {
+        let judged = judged(
+            Level::Stranger,
+            &[("compose.yml", &app_on(count, replicas))],
+        );
+        assert_eq!(
+            judged.is_ok(),
+            fine,
+            "{count} networks, {replicas} replicas"
+        );
+    }
+}
+
+#[test]
+fn a_log_of_many_or_tiny_files_is_not_deployed() {
+    for (size, files, stays) in [
+        ("1", "10000000", false),
+        ("1m", "11", false),
+        ("63k", "2", false),
+        ("64k", "10", true),
+    ] {
+        let file = app(&format!(
+            "    logging: {{driver: json-file, options: {{max-size: '{size}', max-file: '{files}'}}}}"
+        ));
+        let judged = judged(Level::Stranger, &[("compose.yml", &file)]).unwrap();
+        let options = &judged.resolved().document()["services"]["app"]["logging"]["options"];
+        let is_kept = options["max-file"] == files && options["max-size"] == size;
+        assert_eq!(is_kept, stays, "{options}");
+    }
+}
+
+#[test]
 fn of_endless_violations_the_first_are_said_and_a_refusal_behind_warnings_is_not_lost() {
     let labels: Vec<String> = (0..2000).map(|at| format!("com.docker.x{at}: y")).collect();
     let file = app(&format!("    labels: {{{}}}", labels.join(", ")));

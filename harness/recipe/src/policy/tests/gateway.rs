@@ -9,18 +9,66 @@ pub(super) fn label(label: &str) -> String {
 }
 
 /// The rule, the label that it refuses, the grant that allows it, a label that passes.
-pub(super) const LABELS: [(&str, &str, &str, &str); 29] = [
+pub(super) const LABELS: [(&str, &str, &str, &str); 37] = [
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=true",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.interval=1ns\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.interval=1s\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}_m.retry.attempts=11",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}_m.retry.attempts=10",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.maxrequestbodybytes=1000",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.maxRequestBodyBytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxResponseBodyBytes=67108864",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.maxrequestbodybytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxresponsebodybytes=0",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.maxRequestBodyBytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxResponseBodyBytes=1",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.memresponsebodybytes=9000000000000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxrequestbodybytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxresponsebodybytes=1000",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}_m.buffering.memresponsebodybytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxrequestbodybytes=1000\"\n        - \"traefik.http.middlewares.${STACK_NAME}_m.buffering.maxresponsebodybytes=1000",
+    ),
+    (
+        "P031",
+        "traefik.http.middlewares.${STACK_NAME}_m.basicauth.users=x:$$2y$$31$$abc",
+        "",
+        "traefik.http.middlewares.${STACK_NAME}_m.basicauth.users=x:$$2y$$10$$abc",
+    ),
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=http://victim_db:9000/stop",
         "",
-        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/health",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/health\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
     ),
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=//victim_db:9000/stop",
         "",
-        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followRedirects=false",
     ),
     (
         "P031",

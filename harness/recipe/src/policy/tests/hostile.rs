@@ -311,7 +311,20 @@ fn rows() -> Vec<Row> {
             "P017",
             "logging: {options: {env-regex: '\\pL\\pL'}}",
             "keys: [logging]",
+            "logging: {options: {tag: x}}",
+        ),
+        // It is written into every line, beside the ceiling.
+        row(
+            "P017",
             "logging: {options: {env: A}}",
+            "keys: [logging]",
+            "logging: {options: {max-file: '3', max-size: 1m}}",
+        ),
+        row(
+            "P017",
+            "logging: {options: {labels: A}}",
+            "keys: [logging]",
+            "logging: {options: {compress: 'true', max-size: 1m}}",
         ),
         row(
             "P018",
@@ -418,6 +431,25 @@ fn rows() -> Vec<Row> {
             "environment: {VIRTUAL_HOST_MULTIPORTS: '{cloud.example.org: {/: {port: 80}}}'}",
             "",
             "environment: {VHOST: cloud.example.org}",
+        ),
+        // A proxy makes more of these than a name: an expression, YAML, a line of its configuration.
+        row(
+            "P028",
+            "environment: {VIRTUAL_HOST: '~^.*$$|.${DOMAIN}'}",
+            "",
+            "environment: {VIRTUAL_HOST: '*.${DOMAIN}'}",
+        ),
+        row(
+            "P028",
+            "environment: {VIRTUAL_HOST_MULTIPORTS: \"cloud.example.org: {}\\n#.${DOMAIN}\"}",
+            "",
+            "environment: {VIRTUAL_PATH: /x}",
+        ),
+        row(
+            "P028",
+            "environment: {LETSENCRYPT_HOST: 'x.com;}#.${DOMAIN}'}",
+            "",
+            "environment: {LETSENCRYPT_HOST: 'x.${DOMAIN}'}",
         ),
         // SSH of a forge: without TLS a connection names no host.
         row(
