@@ -146,7 +146,7 @@ fn read_only_binds(document: &Value) -> Vec<(&str, &str)> {
 /// Returns a place below `source` at which something is mounted, from a list as `proc_pid_mountinfo(5)` has it.
 fn mounted_below(mountinfo: &str, source: &str) -> Option<String> {
     let real = std::path::Path::new(source).canonicalize();
-    let real = real.map_or_else(|_| source.into(), |real| real);
+    let real = real.unwrap_or_else(|_| source.into());
     mountinfo
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
