@@ -25,9 +25,13 @@ pub(crate) struct Rooms {
 
 impl Drop for Rooms {
     fn drop(&mut self) {
-        // A failed test may fail at this as well; it has said so already.
         let mut down = self.env.program(crate::support::binary());
-        drop(down.args(["engine", "down"]).output());
+        let down = down.args(["engine", "down"]).output().unwrap();
+        // A failed test may fail at this as well; it has said so already.
+        assert!(
+            std::thread::panicking() || down.status.success(),
+            "{down:?}"
+        );
     }
 }
 
@@ -254,6 +258,10 @@ fn of_many_who_want_an_engine_one_starts_it_and_all_get_it() {
     let pid = format!("supervisor pid {},", rooms.supervisor());
     assert!(said.iter().all(|line| line.contains(&pid)), "{said:#?}");
     rooms.engine(&["status"]).expect(0);
+    // None of those that came too late is still there to start one when this ends.
+    let link = rooms.link();
+    rooms.engine(&["down"]).expect(0);
+    rooms.assert_gone(&link);
 }
 
 #[test]

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use super::supervise::{claim, clear};
+use super::supervise::{claim, clear, unready};
 use super::{Record, Room, RoomError, State, system, tail};
 use crate::process::{Cmd, Daemon, Processes, describe};
-use crate::wait::{Deadline, Poll, WaitError, poll_until};
+use crate::wait::{Deadline, Poll, poll_until};
 use ground::host_file;
 
 /// How long a supervisor may take to have its engine ready.
 const UP_LIMIT: Duration = Duration::from_secs(200);
+
+/// How long a supervisor may take to see that there is another.
+const GIVES_WAY: Duration = Duration::from_secs(30);
 
 /// How long a supervisor may take to end, before it is killed.
 const DOWN_GRACE: Duration = Duration::from_secs(60);
@@ -73,13 +76,19 @@ pub async fn bring_up(room: &Room, processes: &Processes, cmd: &Cmd) -> Result<U
         let looked = look(room, &mut daemon, from);
         async { looked }
     });
-    let record = ready.await.map_err(|error| match error {
-        WaitError::Failed(error) => error,
-        WaitError::TimedOut { last, .. } => RoomError::Unready {
-            limit_s: UP_LIMIT.as_secs(),
-            last,
-        },
-    })?;
+    let record = ready.await.map_err(|error| unready(error, UP_LIMIT))?;
+    if record.process.pid != daemon.pid() {
+        // It gives way, and must have: if the other engine is brought down first, it would start one of its own.
+        let gave_way = poll_until(Deadline::after(GIVES_WAY), Duration::from_millis(5), || {
+            let ended = daemon.ended().map_err(system("wait for a supervisor"));
+            let poll = ended.map(|ended| match ended {
+                Some(_) => Poll::Ready(()),
+                None => Poll::NotYet("a second supervisor does not give way".to_owned()),
+            });
+            async { poll }
+        });
+        gave_way.await.map_err(|error| unready(error, GIVES_WAY))?;
+    }
     let brought = match before {
         _ if record.process.pid != daemon.pid() => Brought::Already,
         State::Died(left) => Brought::Back(left),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use super::{Ceilings, Record, Room, RoomError, gateway_bridge, system, tail};
+use super::{Ceilings, Record, Room, RoomError, State, gateway_bridge, system, tail};
 use crate::lock::{SectionLock, refuse_network_file_system};
 use crate::process::{Cmd, Finished, Identity, ProcessError, Processes};
 use crate::record::replace_shared;
@@ -58,7 +58,8 @@ pub enum Over {
     Displaced,
 }
 
-/// Takes the lock of a room, or returns nothing when another process holds it.
+/// Takes the lock of a room, or returns nothing when another process holds it: at once where that is a supervisor whose
+/// engine is ready.
 pub(super) async fn claim(room: &Room) -> Result<Option<SectionLock>, RoomError> {
     let what = format!("make `{}`", room.state.display());
     std::fs::create_dir_all(&room.state).map_err(system(what))?;
@@ -66,7 +67,7 @@ pub(super) async fn claim(room: &Room) -> Result<Option<SectionLock>, RoomError>
     let taken = retry_while(
         Deadline::after(LOOKED_AT),
         Duration::from_millis(7),
-        |taken| matches!(taken, Ok(None)),
+        |taken| matches!(taken, Ok(None)) && !matches!(room.state(), Ok(State::Ready(_))),
         || async { SectionLock::try_acquire(&room.lock_file()) },
     );
     Ok(taken.await?)
@@ -241,7 +242,7 @@ async fn answering(room: &Room) -> Result<(Engine, crate::swarm::host::HostFacts
     answered.await.map_err(|error| unready(error, START_LIMIT))
 }
 
-fn unready(error: WaitError<RoomError>, limit: Duration) -> RoomError {
+pub(super) fn unready(error: WaitError<RoomError>, limit: Duration) -> RoomError {
     match error {
         WaitError::Failed(error) => error,
         WaitError::TimedOut { last, .. } => RoomError::Unready {
