@@ -183,7 +183,9 @@ fn a_sweep_lists_over_http_and_runs_as_many_at_once_as_it_is_told() {
     );
     std::fs::remove_dir_all(scene.env.root.join("overlays/gone")).unwrap();
 
-    // Each stays in its install until it is told to go on; that of the promotion passes.
+    // Each stays in its install until it is told to go on; that of the promotion passes. Two apps of a run would need two
+    // words.
+    scene.env.set("CCCI_FRESH", "never");
     let root = scene.env.root.clone();
     let reached = |recipe: &str| root.join(format!("reached-{recipe}"));
     let go_on = |recipe: &str| root.join(format!("go-on-{recipe}"));
