@@ -172,10 +172,12 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Write the report as JUnit XML there, too.
-    #[arg(long, env = "CCCI_JUNIT", value_name = "FILE")]
+    #[arg(long, env = "CCCI_JUNIT", value_name = "FILE",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) junit: Option<PathBuf>,
     /// Write the report as a page there, too.
-    #[arg(long, env = "CCCI_HTML", value_name = "FILE")]
+    #[arg(long, env = "CCCI_HTML", value_name = "FILE",
+          value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) html: Option<PathBuf>,
     /// Run without a parent: the end of the process that started this does not end the run.
     #[arg(long)]

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::support::repository;
-use crate::tidy::{files, read, variables};
+use crate::tidy::{files, read, sources_of_settings, variables};
 
 /// The runners, each known by keys that only it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,12 +157,9 @@ fn steps(yaml: &str) -> Result<Vec<Step>, String> {
 
 /// Returns what the program reads from the environment.
 fn known_variables() -> BTreeSet<String> {
-    ["cli", "env", "settings"]
+    sources_of_settings()
         .iter()
-        .flat_map(|file| {
-            let source = read(&repository().join(format!("runner/src/{file}.rs")));
-            variables(source.split("#[cfg(test)]").next().unwrap())
-        })
+        .flat_map(|source| variables(source))
         .collect()
 }
 

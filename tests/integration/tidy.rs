@@ -43,6 +43,19 @@ pub(crate) fn variables(source: &str) -> Vec<String> {
         .collect()
 }
 
+/// Returns the sources in which settings are read, without their tests.
+pub(crate) fn sources_of_settings() -> Vec<String> {
+    let mut all: Vec<PathBuf> = files("runner/src/settings", "rs");
+    all.retain(|path| !path.ends_with("tests.rs"));
+    let names = ["cli", "env", "settings"];
+    all.extend(names.map(|name| repository().join(format!("runner/src/{name}.rs"))));
+    let without_tests = |path: &PathBuf| {
+        let source = read(path);
+        source.split("#[cfg(test)]").next().unwrap().to_owned()
+    };
+    all.iter().map(without_tests).collect()
+}
+
 #[test]
 fn every_variable_is_in_the_documentation() {
     let mut pages = read(&repository().join("README.md"));
@@ -51,10 +64,8 @@ fn every_variable_is_in_the_documentation() {
     }
     let mut missing = Vec::new();
     let mut seen = Vec::new();
-    for file in ["cli", "env", "settings"] {
-        let source = read(&repository().join(format!("runner/src/{file}.rs")));
-        let source = source.split("#[cfg(test)]").next().unwrap();
-        let names = variables(source);
+    for source in sources_of_settings() {
+        let names = variables(&source);
         seen.extend(names.clone());
         let names = names.into_iter();
         // Value names of options look the same; a variable is read, or belongs to an option.

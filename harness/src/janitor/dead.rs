@@ -23,7 +23,6 @@ use engine::process::cgroup::Group;
 use engine::process::{RUN_MARK, end_marked, search};
 use ground::error::chain;
 use ground::host_file;
-use ground::outcome::Verdict;
 
 /// A run whose processes are dead, and what became of what it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -165,15 +164,7 @@ fn is_no_run(error: &io::Error) -> bool {
 
 /// Closes the report of a run both processes of which were killed; returns why it could not be.
 fn close_report(root: &Path) -> Option<String> {
-    let closing = Closing {
-        verdict: Verdict::Orphaned,
-        exit_code: 137,
-        reason: "both processes of the run were killed; the janitor closed its report".to_owned(),
-        // Its apps are reaped apart from its files.
-        residual: None,
-        finished_at: jiff::Timestamp::now().to_string(),
-    };
-    match close_as_orphaned(&root.join("results.json"), closing) {
+    match close_as_orphaned(&root.join("results.json"), Closing::by_janitor()) {
         Ok(_) => None,
         // It was killed before it had a report; or what is there is none, and nobody can close it.
         Err(ResultsError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,

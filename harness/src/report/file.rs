@@ -98,6 +98,22 @@ pub struct Closing {
     pub finished_at: String,
 }
 
+impl Closing {
+    /// Returns how a janitor ends the record of a run both processes of which were killed.
+    #[must_use]
+    pub fn by_janitor() -> Self {
+        Self {
+            verdict: Verdict::Orphaned,
+            exit_code: 137,
+            reason: "both processes of the run were killed; the janitor closed its report"
+                .to_owned(),
+            // Its apps are reaped apart from its files.
+            residual: None,
+            finished_at: jiff::Timestamp::now().to_string(),
+        }
+    }
+}
+
 /// Ends the record of a run whose worker was killed, keeping everything that the worker wrote, and returns
 /// it.
 ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::Choice;
-use crate::report::papers::Copy;
+use crate::report::copy::Copy;
 use crate::report::redact::Redactor;
 use engine::dirs::HostDirs;
 use engine::http::Gateway;

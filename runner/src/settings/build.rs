@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 
-use harness::report::papers::{Copy, Form};
+use harness::report::copy::Copy;
+use harness::report::papers::Form;
 
 use super::{UsageError, wrong};
 use crate::cli::RunArgs;

@@ -9,6 +9,7 @@ use crate::compose::shared::SharedNetwork;
 mod amounts;
 mod gateway;
 mod hostile;
+mod rows;
 
 const STACK: &str = "evil-00aa11_ci_localhost";
 const DOMAIN: &str = "evil-00aa11.ci.localhost";
@@ -547,5 +548,22 @@ fn a_capability_of_the_recipe_is_not_the_operators_because_the_overlay_adds_anot
         let text = format!("services:\n  app: {{image: a, cap_add: [{capability}]}}\n");
         let files = [("compose.yml", &*text), ("ccci.compose-host.yml", overlay)];
         assert!(judged(Level::Stranger, &files).is_err(), "{capability}");
+    }
+}
+
+#[test]
+fn a_granted_image_of_dockers_own_is_no_namespace() {
+    for (prefix, repository, covered) in [
+        ("docker.io/library/nginx", "docker.io/library/nginx", true),
+        ("docker.io/library/nginx", "docker.io/nginx/unit", false),
+        ("library/nginx", "docker.io/nginx/unit", false),
+        ("recipe-ci", "docker.io/recipe-ci/notes", true),
+        ("recipe-ci", "docker.io/recipe-cix/notes", false),
+    ] {
+        assert_eq!(
+            image::covers(prefix, repository),
+            covered,
+            "{prefix} {repository}"
+        );
     }
 }
