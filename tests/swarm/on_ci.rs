@@ -175,4 +175,5 @@ fn an_engine_that_there_is_not_is_said_before_anything_is_made() {
         .refused(&["mars"]);
     rooms.env.set("CCCI_ENGINE", "mars");
     rooms.env.run(["janitor"]).refused(&["CCCI_ENGINE", "mars"]);
+    rooms.env.set("CCCI_ENGINE", "");
 }

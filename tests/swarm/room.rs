@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::engine::{SOCKET, SwarmEnv};
-use crate::support::{Done, command};
+use crate::support::{Done, command, is_locked};
 use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -242,6 +242,41 @@ fn an_engine_ends_with_its_supervisor_and_the_next_command_brings_it_back_or_tak
 }
 
 #[test]
+fn what_a_dead_engine_left_is_taken_back_without_those_who_took_its_link_since() {
+    let rooms = Rooms::new();
+    // Not the first one, which any other test may take.
+    rooms.env.write("state/engine/block", "61\n");
+    rooms.up(&[]);
+    let link = rooms.link();
+    assert_eq!(link, "rci61");
+    kill(rooms.supervisor(), Signal::SIGKILL).unwrap();
+    wait_until(LONG, "the kernel takes the link", || {
+        (!Path::new("/sys/class/net").join(&link).exists()).then_some(())
+    });
+    // As another engine of this host: its link, and a rule of its chain.
+    let made = |args: &str| {
+        let done = command("sh").args(["-c", args]).output().unwrap();
+        assert!(done.status.success(), "{args}: {done:?}");
+    };
+    made(&format!(
+        "ip link add {link} type veth peer name {link}x && ip link set {link} alias recipe-ci/engine-other && \
+         {{ iptables -w -t mangle -N {link} || :; }} && iptables -w -t mangle -A {link} -d 192.0.2.77 -j DROP"
+    ));
+    let down = rooms.engine(&["down"]);
+    let rules = command("iptables")
+        .args(["-w", "-t", "mangle", "-S", &link])
+        .output()
+        .unwrap();
+    made(&format!(
+        "while iptables -w -t mangle -D PREROUTING -i {link} -j {link} 2>/dev/null; do :; done
+         iptables -w -t mangle -F {link}; iptables -w -t mangle -X {link}; ip link del {link}"
+    ));
+    down.expect(0);
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(rules.contains("192.0.2.77"), "{rules}");
+}
+
+#[test]
 fn of_many_who_want_an_engine_one_starts_it_and_all_get_it() {
     let rooms = Rooms::new();
     let all: Vec<_> = (0..6).map(|_| rooms.env.start(["engine", "up"])).collect();
@@ -284,6 +319,10 @@ fn a_lock_that_somebody_else_holds_is_not_taken_for_an_engine_and_its_holder_is_
         down.stderr
     );
     kill(holder.pid, None).expect("it lives");
+    killpg(holder.pid, Signal::SIGKILL).unwrap();
+    wait_until(LONG, "the lock is free", || {
+        (!is_locked(&lock)).then_some(())
+    });
 }
 
 /// What a recipe is refused even by hand is granted here: the host's root, the engine's socket, the operator's.

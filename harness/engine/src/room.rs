@@ -308,7 +308,9 @@ impl Room {
         }
         if let Some(block) = self.block() {
             let link = format!("rci{block}");
-            if Path::new("/sys/class/net").join(&link).exists() {
+            // Another engine may have taken the name since.
+            let owner = host_file::text(format!("/sys/class/net/{link}/ifalias"));
+            if owner.is_ok_and(|owner| owner.trim().ends_with(&self.name())) {
                 left.push(format!("the link {link}"));
             }
         }

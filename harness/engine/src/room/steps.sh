@@ -107,7 +107,7 @@ END
 }
 
 enter() {
-    for program in unshare nsenter ip iptables iptables-restore setpriv dockerd; do
+    for program in flock unshare nsenter ip iptables iptables-restore setpriv dockerd; do
         command -v $program >/dev/null || die "\`$program\` is not on PATH"
     done
     leave
@@ -133,7 +133,14 @@ is_free() {
         [ -z "$(on_host ip -4 route show match "$block" | grep -v '^default' || :)" ]
 }
 
+# Links and their rules are made and taken back by one engine at a time: of a name that is free the rules are nobody's.
+lock_links() {
+    exec 8>/run/recipe-ci-links.lock
+    flock 8
+}
+
 connect() {
+    lock_links
     number=$(cat "$ROOM_DIR/block" 2>/dev/null || echo 0)
     tried=0
     # The name of the link is taken by one engine only: the kernel refuses a second one.
@@ -145,10 +152,12 @@ connect() {
     echo "$number" >"$ROOM_DIR/block"
     link=rci$number
     third=$((number * 4))
+    on_host ip link set "$link" alias "$ROOM_GROUP"
     ip link set lo up
     echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || :
     on_host sh -c "echo 1 >/proc/sys/net/ipv6/conf/$link/disable_ipv6" 2>/dev/null || :
     host_rules "$link" "$third" | on_host iptables-restore -n -w
+    exec 8>&-
     ip address add 198.18.$third.2/30 dev eth0
     ip link set eth0 up
     on_host ip address add 198.18.$third.1/30 dev "$link"
@@ -201,6 +210,16 @@ leave() {
     done
     number=$(cat "$ROOM_DIR/block" 2>/dev/null) || return 0
     link=rci$number
+    lock_links
+    # Another engine may have taken the name since; its rules are its own.
+    owner=$(cat "/sys/class/net/$link/ifalias" 2>/dev/null || echo "$ROOM_GROUP")
+    if [ "$owner" = "$ROOM_GROUP" ]; then
+        leave_rules
+    fi
+    exec 8>&-
+}
+
+leave_rules() {
     while iptables -w -t mangle -D PREROUTING -i "$link" -j "$link" 2>/dev/null; do :; done
     iptables -w -t mangle -F "$link" 2>/dev/null || :
     iptables -w -t mangle -X "$link" 2>/dev/null || :
