@@ -111,7 +111,8 @@ fn a_base_an_upgrade_and_an_app_of_abra_that_are_something_else_are_red() {
         drop(std::fs::remove_file(&count));
         match way {
             "base" => client(&mut env, &only(1)),
-            "upgrade" => client(&mut env, &only(2)),
+            // The base, a fresh install of the head, then the upgrade.
+            "upgrade" => client(&mut env, &only(3)),
             _ => {
                 client_with(
                     &mut env,

@@ -469,17 +469,18 @@ fn nothing_of_a_run_is_for_another_user_to_read_while_it_goes_on_and_after() {
             assert!(root.join(part).exists(), "{part}");
         }
         assert_private(&root);
-        let [lock] = lock_files(&env).try_into().unwrap();
-        let domain = lock
-            .strip_prefix("cc-ci-app-")
-            .unwrap()
-            .strip_suffix(".lock")
-            .unwrap();
-        let file = format!("home/.abra/servers/default/{domain}.env");
-        assert_private(&env.root.join(file));
-        // Who looks for runs must be able to open the lock.
-        let lock = env.root.join("locks").join(lock).metadata().unwrap();
-        assert_eq!(lock.permissions().mode() & 0o777, 0o644);
+        let locks = lock_files(&env);
+        // The embedded driver has a fresh install of the head beside the base.
+        assert!(!locks.is_empty());
+        for lock in &locks {
+            let domain = lock.strip_prefix("cc-ci-app-");
+            let domain = domain.and_then(|rest| rest.strip_suffix(".lock"));
+            let file = format!("home/.abra/servers/default/{}.env", domain.unwrap());
+            assert_private(&env.root.join(file));
+            // Who looks for runs must be able to open the lock.
+            let lock = env.root.join("locks").join(lock).metadata().unwrap();
+            assert_eq!(lock.permissions().mode() & 0o777, 0o644);
+        }
         let open = env.release();
         held.finish().expect(0);
         drop(open);
