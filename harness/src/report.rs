@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 mod badge;
+mod clean;
 pub mod copy;
 pub mod file;
 pub mod junit;

@@ -433,6 +433,35 @@ fn a_container_of_cis_engine_sees_nothing_of_the_operators_whatever_it_is_given(
     kill(process.pid, None).expect("the operator's process lives");
 }
 
+/// What the operator's containers send there comes with the host's own address, for which there is a way in.
+#[test]
+fn a_container_of_cis_engine_is_reached_by_the_host_and_by_none_of_the_operators_containers() {
+    let rooms = Rooms::new();
+    rooms.up(&[]);
+    rooms.hand_over("recipe-ci/notes:1");
+    let serve = "mkdir /w && echo hello >/w/index.html && exec httpd -f -p 8080 -h /w";
+    let run = ["run", "-d", "--init", "--network=docker_gwbridge"];
+    let id = rooms.docker(&[&run[..], &["recipe-ci/notes:1", "sh", "-c", serve]].concat());
+    let format = "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = rooms.docker(&["inspect", format, &id]);
+    wait_until(LONG, "the host reaches it", || {
+        std::net::TcpStream::connect((address.as_str(), 8080)).ok()
+    });
+    let ask = format!("timeout 3 nc -w 2 {address} 8080 </dev/null && echo REACHED; :");
+    let sh = ["recipe-ci/notes:1", "sh", "-c", &ask];
+    // The last is the control: a container with the host's own network.
+    for (network, reaches) in [
+        ("bridge", false),
+        ("docker_gwbridge", false),
+        ("host", true),
+    ] {
+        let network = format!("--network={network}");
+        let run = ["run", "--rm", "--init", &network];
+        let reached = crate::engine::docker(&[&run[..], &sh].concat());
+        assert_eq!(reached.contains("REACHED"), reaches, "{network}: {reached}");
+    }
+}
+
 #[test]
 fn what_eats_memory_and_processes_on_cis_engine_meets_its_ceiling() {
     let rooms = Rooms::new();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
-use super::redact::Redactor;
 use crate::event::PlannedFresh;
 use engine::process::Usage;
 use ground::finding::Finding;
@@ -346,78 +345,6 @@ impl Results {
             tier.status = Status::Unver;
             tier.reason = Some(format!("{was} when {when}"));
         }
-    }
-
-    /// Returns a copy whose free text holds no secret; what has a grammar of its own (ids, commits, paths,
-    /// times) is kept as it is, so that the file can always be read again.
-    pub(super) fn redacted(&self, redactor: &Redactor) -> Self {
-        let text = |text: &mut String| {
-            if let std::borrow::Cow::Owned(clean) = redactor.apply(text) {
-                *text = clean;
-            }
-        };
-        let mut clean = self.clone();
-        let options = [
-            &mut clean.pr,
-            &mut clean.reference,
-            &mut clean.head_version,
-            &mut clean.base_version,
-            &mut clean.promotion,
-            &mut clean.driver_reason,
-            &mut clean.reason,
-            &mut clean.build_url,
-        ];
-        options.into_iter().flatten().for_each(text);
-        text(&mut clean.repeat);
-        for shown in &mut clean.output {
-            text(&mut shown.title);
-            shown.lines.iter_mut().for_each(text);
-        }
-        let lists = [
-            &mut clean.hints,
-            &mut clean.customization,
-            &mut clean.deviations,
-            &mut clean.warnings,
-        ];
-        lists.into_iter().flatten().for_each(text);
-        clean
-            .teardown
-            .residual
-            .left
-            .values_mut()
-            .flatten()
-            .for_each(text);
-        if let Some(trust) = &mut clean.trust {
-            text(&mut trust.source);
-            text(&mut trust.why);
-        }
-        clean.lint.reason.iter_mut().for_each(text);
-        for found in &mut clean.lint.findings {
-            text(&mut found.message);
-        }
-        for found in &mut clean.findings {
-            text(&mut found.message);
-            text(&mut found.fix);
-        }
-        let why = clean.fresh.as_mut().and_then(|fresh| fresh.why.as_mut());
-        why.into_iter().for_each(text);
-        for dependency in &mut clean.dependencies {
-            dependency.reason.iter_mut().for_each(text);
-        }
-        for attempt in &mut clean.attempts {
-            text(&mut attempt.what);
-            text(&mut attempt.reason);
-        }
-        let earlier = clean.attempts.iter_mut().map(|attempt| &mut attempt.tiers);
-        for tier in earlier.chain([&mut clean.tiers]).flatten() {
-            tier.reason.iter_mut().for_each(text);
-            for test in &mut tier.tests {
-                text(&mut test.id);
-                text(&mut test.name);
-                test.message.iter_mut().for_each(text);
-            }
-        }
-        clean
     }
 }
 

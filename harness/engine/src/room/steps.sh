@@ -192,6 +192,8 @@ host_rules() {
         echo "-A $1 -d $range -j DROP"
     done
     echo "-I PREROUTING -i $1 -j $1"
+    # Nobody but the host itself begins one to the engine: what Docker's bridges send there bears the host's address.
+    echo "-I FORWARD -o $1 -m conntrack --ctstate NEW -j DROP"
     echo COMMIT
     echo '*filter'
     echo "-I FORWARD -i $1 -j ACCEPT"
@@ -223,6 +225,7 @@ leave_rules() {
     while iptables -w -t mangle -D PREROUTING -i "$link" -j "$link" 2>/dev/null; do :; done
     iptables -w -t mangle -F "$link" 2>/dev/null || :
     iptables -w -t mangle -X "$link" 2>/dev/null || :
+    while iptables -w -t mangle -D FORWARD -o "$link" -m conntrack --ctstate NEW -j DROP 2>/dev/null; do :; done
     while iptables -w -D FORWARD -i "$link" -j ACCEPT 2>/dev/null; do :; done
     while iptables -w -D FORWARD -o "$link" -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT 2>/dev/null; do :; done
     while iptables -w -t nat -D POSTROUTING -s "198.18.$((number * 4)).0/22" ! -o "$link" -j MASQUERADE 2>/dev/null; do
