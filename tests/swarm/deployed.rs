@@ -89,30 +89,36 @@ fn replace(from: &str, to: &str) -> String {
 const SMUGGLE: &str =
     "/bin/sed -i 's/\"environment\":{/\"environment\":{\"SMUGGLED\":\"in\",/' \"$file\"";
 
-/// The same for the base of a run, for its upgrade, and for what abra deploys.
+/// The same for the base of a run, for the head beside it, for its upgrade, and for what abra deploys.
 #[test]
-fn a_base_an_upgrade_and_an_app_of_abra_that_are_something_else_are_red() {
+fn a_base_a_fresh_head_an_upgrade_and_an_app_of_abra_that_are_something_else_are_red() {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     env.set("STAGES", "install,upgrade");
+    let domain = format!("note-0a1b2c.{}", env.zone);
+    let stack = domain.replace('.', "_");
+    env.set("CCCI_APP_DOMAIN", domain);
     let count = env.root.join("count").display().to_string();
-    let only = |number: usize| {
+    // The base and the fresh head are deployed at once, so the stack tells which it is, and of one the count.
+    let only = |is: &str, number: usize| {
         format!(
-            "echo >>{count}; if [ \"$(/usr/bin/wc -l <{count})\" = {number} ]; then {SMUGGLE}; fi"
+            "for deployed; do :; done; if [ $deployed {is} {stack} ]; then echo >>{count}; \
+             if [ \"$(/usr/bin/wc -l <{count})\" = {number} ]; then {SMUGGLE}; fi; fi"
         )
     };
     let extra = "version: '3.8'\nservices: {app: {labels: {SMUGGLED: in}}}\n";
     let extra = env.write("extra.yml", extra).display().to_string();
     for (way, red) in [
         ("base", "install"),
+        ("fresh", "install"),
         ("upgrade", "upgrade"),
         ("abra", "install"),
     ] {
         drop(std::fs::remove_file(&count));
         match way {
-            "base" => client(&mut env, &only(1)),
-            // The base, a fresh install of the head, then the upgrade.
-            "upgrade" => client(&mut env, &only(3)),
+            "base" => client(&mut env, &only("=", 1)),
+            "fresh" => client(&mut env, &only("!=", 1)),
+            "upgrade" => client(&mut env, &only("=", 2)),
             _ => {
                 client_with(
                     &mut env,
