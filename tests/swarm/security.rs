@@ -4,6 +4,8 @@
 //!
 //! What is refused costs a tenth of a second. What runs is wanted by one recipe for all rows of a way.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::rows::{ROWS, Row, Way};
@@ -120,13 +122,14 @@ fn a_grant_allows_nothing_beside_what_it_names() {
     scene.end();
 }
 
-/// Runs all that works in one way, as one recipe, and asserts of each row what shows it.
-fn together(who: Who) -> (Scene, Value) {
+/// Runs all that works in one way, as one recipe, but for what is left out, and asserts of each row what shows it: of the
+/// head that is installed afresh, which is deployed `how`, and of the base that becomes the head.
+fn together(who: Who, how: &str, left_out: &[&str]) -> (Scene, Value) {
     let mut scene = Scene::new();
     let image = scene.private_image();
     let rows: Vec<&Row> = ROWS
         .iter()
-        .filter(|row| matches!(who.way(row), Way::Works(_)))
+        .filter(|row| matches!(who.way(row), Way::Works(_)) && !left_out.contains(&row.name))
         .collect();
     let mut script = format!(
         "#!/bin/sh\ncanary=$(cat '{root}/victim/canary')\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
@@ -138,26 +141,45 @@ fn together(who: Who) -> (Scene, Value) {
         root = scene.env.root.display(),
         victim = scene.victim().stack,
     );
+    let to = scene.env.root.join("shown");
     for row in &rows {
         if let Way::Works(shown) = who.way(row) {
             let (shown, name) = (scene.fill(shown), row.name);
-            let to = scene.env.root.join("shown");
             script += &format!(
-                "if {{ {shown}; }} >/dev/null 2>&1; then echo 'ok {name}'; else echo 'no {name}'; fi >>'{}'\n",
+                "if {{ {shown}; }} >/dev/null 2>&1; then echo 'ok {name}'; else echo 'no {name}'; fi >>'{}'.$CCCI_APP_DOMAIN\n",
                 to.display()
             );
         }
     }
+    // The first meets the head that is installed afresh, the second the base that has become the head.
+    scene.env.overlay("matrix", "test_install.sh", &script);
     scene.env.overlay("matrix", "custom/test_shown.sh", &script);
     scene.env.write("overlays/approved.txt", "matrix\n");
-    scene.env.set("STAGES", "install,backup,restore,custom");
+    scene
+        .env
+        .set("STAGES", "install,upgrade,backup,restore,custom");
     let grant = scene.grant(&rows);
     let done = scene.run(who, &rows, (who == Who::Granted).then_some(&grant));
     drop(image);
     done.expect(0);
-    let shown = harness::host_file::text(scene.env.root.join("shown")).unwrap();
+    let results = scene.env.results();
+    let domain = results["domain"].as_str().unwrap();
+    let fresh = results["fresh"]["domain"].as_str().unwrap();
+    assert_eq!(results["fresh"]["how"], how, "{}", results["fresh"]);
+    assert_eq!(results["rungs"]["upgrade"], "pass", "{results:#}");
     let wanted: Vec<String> = rows.iter().map(|row| format!("ok {}", row.name)).collect();
-    assert_eq!(shown.lines().collect::<Vec<_>>(), wanted, "{}", done.stderr);
+    let times = if fresh == domain { 2 } else { 1 };
+    for app in BTreeSet::from([domain, fresh]) {
+        let shown = format!("{}.{app}", to.display());
+        let shown = harness::host_file::text(shown).unwrap();
+        let shown: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            shown,
+            vec![&wanted[..]; times].concat(),
+            "{app}: {}",
+            done.stderr
+        );
+    }
     let changes = scene.changes();
     let seen = changes.iter().any(|head| head.contains("/services/create"));
     assert!(seen, "the engine was asked elsewhere: {changes:?}");
@@ -168,20 +190,27 @@ fn together(who: Who) -> (Scene, Value) {
         let names = crate::engine::names(&scene.env.root.join(dir));
         assert_eq!(names, ["there"], "{dir}");
     }
-    let results = scene.env.results();
     (scene, results)
 }
 
 #[test]
 fn what_is_contained_of_a_strangers_proposal_runs_and_the_victim_stays() {
-    let (scene, results) = together(Who::Stranger);
+    // A port keeps two apps apart, also one that is left out of what is deployed.
+    let (scene, results) = together(Who::Stranger, "serial", &[]);
+    assert_eq!(results["trust"]["level"], "stranger", "{results:#}");
+    scene.end();
+}
+
+#[test]
+fn what_is_contained_of_a_strangers_two_apps_runs_and_the_victim_stays() {
+    let (scene, results) = together(Who::Stranger, "parallel", &["a7-port"]);
     assert_eq!(results["trust"]["level"], "stranger", "{results:#}");
     scene.end();
 }
 
 #[test]
 fn what_is_granted_works_stays_inside_the_grant_and_the_victim_stays() {
-    let (scene, results) = together(Who::Granted);
+    let (scene, results) = together(Who::Granted, "serial", &[]);
     assert_eq!(results["trust"]["level"], "granted", "{results:#}");
     // The data that it was given is not the run's to seed and restore.
     for stage in ["backup", "restore"] {
@@ -199,7 +228,7 @@ fn what_is_granted_works_stays_inside_the_grant_and_the_victim_stays() {
 
 #[test]
 fn by_hand_it_works_and_is_warned_of_by_the_same_rules_and_the_victim_stays() {
-    let (scene, results) = together(Who::ByHand);
+    let (scene, results) = together(Who::ByHand, "serial", &[]);
     assert_eq!(results["trust"]["level"], "by hand", "{results:#}");
     let found = results["policy"].as_array().unwrap();
     for row in ROWS {

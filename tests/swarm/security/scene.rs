@@ -118,14 +118,24 @@ impl Scene {
         image
     }
 
-    /// Makes the repository of a recipe that wants what all of `rows` want.
+    /// Makes the repository of a recipe that wants what all of `rows` want, over a published version that wants nothing.
     fn repository(&self, name: &str, rows: &[&Row]) -> PathBuf {
         let dir = self.env.root.join("recipes").join(name);
         drop(std::fs::remove_dir_all(&dir));
         let mut compose = json!({"version": "3.8", "services": {"app": {}}});
         let at = format!("recipes/{name}");
-        let mut sample = format!("TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n");
+        let own: String = rows.iter().map(|row| self.fill(row.env)).collect();
+        // An operator upgrades with the env file that he has.
+        let sample = format!("TYPE={name}\nDOMAIN=x\nLETS_ENCRYPT_ENV=\n{own}");
         self.env.write(&format!("{at}/file"), "of the recipe");
+        let base = json!({"version": "3.8", "services": {"app": idle()}});
+        let file = format!("{at}/compose.yml");
+        self.env.write(&file, &format!("{base:#}"));
+        self.env.write(&format!("{at}/.env.sample"), &sample);
+        git(&dir, &["init", "-q", "-b", "main"]);
+        git(&dir, &["add", "-A"]);
+        git(&dir, &["commit", "-q", "-m", "base"]);
+        git(&dir, &["tag", "0.1.0+1.0.0"]);
         for row in rows {
             merge(&mut compose, members(&self.fill(row.top)));
             merge(
@@ -133,7 +143,6 @@ impl Scene {
                 members(&self.fill(row.app)),
             );
             merge(&mut compose["services"], members(&self.fill(row.services)));
-            sample += &self.fill(row.env);
             for (path, text) in row.files {
                 self.env.write(&format!("{at}/{path}"), &self.fill(text));
             }
@@ -144,17 +153,16 @@ impl Scene {
             whole.as_object_mut().unwrap().extend(own);
             *service = whole;
         }
-        self.env
-            .write(&format!("{at}/compose.yml"), &format!("{compose:#}"));
+        self.env.write(&file, &format!("{compose:#}"));
         self.env.write(&format!("{at}/.env.sample"), &sample);
         for (path, to) in rows.iter().flat_map(|row| row.links) {
             let path = dir.join(path);
             drop(std::fs::remove_file(&path));
             symlink(self.fill(to), path).unwrap();
         }
-        git(&dir, &["init", "-q", "-b", "main"]);
         git(&dir, &["add", "-A"]);
-        git(&dir, &["commit", "-q", "-m", "x"]);
+        // Of some rows all is in the variables.
+        git(&dir, &["commit", "-q", "--allow-empty", "-m", "x"]);
         dir
     }
 
