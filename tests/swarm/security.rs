@@ -195,7 +195,7 @@ fn together(who: Who, how: &str, left_out: &[&str]) -> (Scene, Value) {
 
 #[test]
 fn what_is_contained_of_a_strangers_proposal_runs_and_the_victim_stays() {
-    // A port keeps two apps apart, also one that is left out of what is deployed.
+    // `a7-port` keeps two apps apart, though nothing of a stranger is published.
     let (scene, results) = together(Who::Stranger, "serial", &[]);
     assert_eq!(results["trust"]["level"], "stranger", "{results:#}");
     scene.end();
