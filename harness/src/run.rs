@@ -193,7 +193,10 @@ pub async fn run(
         verdict: decision.verdict,
         exit_code: decision.exit_code,
         plan_json: match ending {
-            Ending::Walked(Ok(End::Over(view)) | Err(RunError::Refused { view, .. })) => view,
+            // A refusal repeats what a stranger wrote, with the operator's variables filled in.
+            Ending::Walked(Ok(End::Over(view)) | Err(RunError::Refused { view, .. })) => {
+                view.map(|view| context.redactor.apply(&view).into_owned())
+            }
             _ => None,
         },
     };

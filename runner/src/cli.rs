@@ -1,10 +1,14 @@
 //! The command line, as typed: nothing here has an effect.
 
+mod choice;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use choice::{DriverChoice, EngineChoice, FreshChoice, KeepChoice};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -182,44 +186,6 @@ pub(crate) struct RunArgs {
     /// Run without a parent: the end of the process that started this does not end the run.
     #[arg(long)]
     pub(crate) detached: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DriverChoice {
-    /// abra where it is on PATH and answers, else the embedded driver.
-    Auto,
-    /// The embedded driver, which needs only Docker.
-    Stack,
-    /// abra, or an error.
-    Abra,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineChoice {
-    /// The host's own, at DOCKER_HOST.
-    Host,
-    /// CI's own, below the state directory.
-    Ci,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeepChoice {
-    /// Never.
-    Never,
-    /// When the run did not pass.
-    Failed,
-    /// Always.
-    Always,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FreshChoice {
-    /// At the same time as the base, where both fit.
-    Parallel,
-    /// Before the base.
-    Serial,
-    /// Not at all.
-    Never,
 }
 
 #[derive(Debug, Args)]

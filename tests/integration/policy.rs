@@ -278,3 +278,34 @@ fn a_base_that_asks_for_too_much_is_refused_with_its_version_and_place() {
     let done = as_stranger(&env, &path, &["--dry-run", "--stages", "install"]);
     done.expect(0);
 }
+
+/// What a refusal repeats of a stranger's may name a variable of the operator's overlay.
+#[test]
+fn a_refusal_shows_no_secret_of_the_operators_overlay() {
+    const CANARY: &str = "canary-7d21c0";
+    let mut env = env();
+    let path = recipe(
+        &env,
+        "notes",
+        &app("").replace("nginx:1.27", "${SMTP_PASSWORD}/x:latest@"),
+    );
+    env.write(
+        "overlays/notes/recipe-ci.yml",
+        &format!("env:\n  SMTP_PASSWORD: {CANARY}\n"),
+    );
+    let overlays = env.root.join("overlays").display().to_string();
+    env.set("CCCI_TESTS_DIR", overlays);
+    for more in [&[][..], &["--dry-run"]] {
+        let done = as_stranger(&env, &path, more);
+        done.expect(2);
+        assert!(done.stderr.contains("P002"), "{}", done.stderr);
+        for text in [&done.stdout, &done.stderr] {
+            assert!(!text.contains(CANARY), "{text}");
+        }
+    }
+    let grep = crate::support::command("grep")
+        .args(["-rl", CANARY, env.root.join("runs").to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(grep.stdout.is_empty(), "{grep:?}");
+}

@@ -51,7 +51,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
                 checks.push(proxy(&engine).await);
                 if !subject.on_ci {
                     checks.push(overlay_port(subject, &engine).await);
-                    checks.push(host_addresses(subject).await);
+                    checks.push(host_addresses(subject, &engine).await);
                 }
                 checks.extend(super::gateway::old_traefik(&engine, &facts).await);
             }
@@ -149,10 +149,17 @@ async fn overlay_port(subject: &Subject, engine: &Engine) -> Check {
 }
 
 /// Returns whether containers reach what listens at the host's own addresses.
-async fn host_addresses(subject: &Subject) -> Check {
+async fn host_addresses(subject: &Subject, engine: &Engine) -> Check {
     let check =
         |status, found: String| Check::new("host_addresses", "host's addresses", status, found);
     let refused = "runs of strangers end with exit 3 without `--accept-shared-engine`";
+    if let Ok(Some(odd)) = engine.odd_bridge().await {
+        return check(
+            Status::Warn,
+            format!("`docker_gwbridge` is not as Docker makes it: {odd}; {refused}"),
+        )
+        .by_hand("https://docs.docker.com/engine/swarm/networking/#customize-the-docker_gwbridge");
+    }
     match addresses::look(&subject.processes).await {
         Way::Closed => check(Status::Ok, "closed to containers".to_owned()),
         Way::Open => check(

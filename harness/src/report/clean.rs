@@ -48,10 +48,25 @@ impl Results {
             text(&mut trust.why);
         }
         clean.lint.reason.iter_mut().for_each(text);
+        for skipped in &mut clean.lint.skipped {
+            text(&mut skipped.reason);
+        }
         for found in &mut clean.lint.findings {
+            text(&mut found.title);
             text(&mut found.message);
+            text(&mut found.why);
+            text(&mut found.fix);
+            found.file.iter_mut().for_each(text);
+        }
+        for found in &mut clean.policy {
+            text(&mut found.key);
+            text(&mut found.value);
+            text(&mut found.message);
+            found.grant.iter_mut().for_each(text);
+            found.file.iter_mut().for_each(text);
         }
         for found in &mut clean.findings {
+            found.service.iter_mut().for_each(text);
             text(&mut found.message);
             text(&mut found.fix);
         }
@@ -59,6 +74,7 @@ impl Results {
         why.into_iter().for_each(text);
         for dependency in &mut clean.dependencies {
             dependency.reason.iter_mut().for_each(text);
+            dependency.version.iter_mut().for_each(text);
         }
         for attempt in &mut clean.attempts {
             text(&mut attempt.what);

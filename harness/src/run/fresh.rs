@@ -23,7 +23,7 @@ use ground::host_file;
 use ground::name::Domain;
 use recipe::compose::Project;
 use recipe::compose::model::MountKind;
-use recipe::compose::shared::{Own, SharedNetwork};
+use recipe::compose::shared::{Own, PROXY, SharedNetwork};
 use recipe::release::Release;
 use recipe::room::Room;
 
@@ -76,7 +76,9 @@ impl<'a> Install<'a> {
                 one.recipe
             ))
         } else {
-            in_common(release, &domain, base, settings).or_else(|| no_room(resolved))
+            in_common(release, &domain, base, settings)
+                .or_else(|| named_after_the_app(&release.project, plan))
+                .or_else(|| no_room(resolved))
         };
         if why.is_some() {
             return Ok(Some(Self {
@@ -151,6 +153,9 @@ fn in_common(fresh: &Release, domain: &Domain, base: &Base, settings: &Settings)
         if let Some(object) = audit::in_common((here.0, &here.1), (project, &stack)) {
             return Some(format!("both apps have {object}"));
         }
+        if let Some(network) = network_in_common(&fresh.project, project) {
+            return Some(network);
+        }
         if let Some(port) = ports(&fresh.project).intersection(&ports(project)).next() {
             return Some(format!("both apps publish port {}/{}", port.0, port.1));
         }
@@ -159,6 +164,29 @@ fn in_common(fresh: &Release, domain: &Domain, base: &Base, settings: &Settings)
         }
     }
     None
+}
+
+/// Returns the image that only the fresh app has, because its domain is in the name: what is judged, pulled and pinned are
+/// the images of the app that is upgraded.
+fn named_after_the_app(fresh: &Project, plan: &Plan) -> Option<String> {
+    let known = plan.images();
+    let mut images = fresh.images().into_iter();
+    let image = images.find(|image| !known.contains(image))?;
+    Some(format!("image `{image}` is named after the app"))
+}
+
+/// Returns a network of the host, or of others on it, that both projects are on: there the names and ports of one are the
+/// other's. `proxy` is a network of each app's own in a run.
+fn network_in_common(one: &Project, other: &Project) -> Option<String> {
+    fn names(project: &Project) -> BTreeSet<&str> {
+        let external = project.networks.iter().filter(|network| network.external);
+        external
+            .map(|network| network.name.as_deref().unwrap_or(&network.key))
+            .filter(|name| *name != PROXY)
+            .collect()
+    }
+    let shared = names(one).intersection(&names(other)).next().copied()?;
+    Some(format!("both apps are on network `{shared}`"))
 }
 
 fn ports(project: &Project) -> BTreeSet<(u16, &str)> {

@@ -154,6 +154,7 @@ pub(super) fn make(
     checkout: &Checkout,
     subject: &Subject,
     judge: impl FnOnce(&Release) -> Result<(), RunError>,
+    hide: impl FnOnce(&[String]),
 ) -> Result<Plan, RunError> {
     let app = AppName {
         recipe: &settings.recipe,
@@ -168,6 +169,8 @@ pub(super) fn make(
         tests: &dirs.tests,
     })
     .map_err(overlaid::wrong)?;
+    // A refusal repeats what a stranger wrote, and that may name a variable of the operator's.
+    hide(&found.secrets);
     let additions = Additions {
         env: found.declared.env(&settings.recipe, &settings.domain),
         compose: Vec::new(),

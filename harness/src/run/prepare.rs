@@ -252,13 +252,15 @@ async fn plan_once(
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit);
     let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
     let (read, head) = oneshot::channel();
+    let (hide, hidden) = std::sync::mpsc::channel();
     let plan = blocking(move || {
         let judge = |head: &Release| {
             resolved::judge_alone(head, &settings, means, &checkout.trust)?;
             drop(read.send(head.clone()));
             Ok(())
         };
-        plan::make(&settings, &dirs, &checkout, &subject, judge)
+        let hide = |secrets: &[String]| drop(hide.send(secrets.to_vec()));
+        plan::make(&settings, &dirs, &checkout, &subject, judge, hide)
     });
     let (processes, state) = (context.processes.clone(), context.dirs.state.clone());
     let mut asked: Asked = Box::pin(async move {
@@ -276,16 +278,15 @@ async fn plan_once(
             }
         }
     };
-    let planned = timed(&context.events, Phase::Plan, "", both)
-        .await
-        .map_err(|error| match error {
-            RunError::Refused { found, .. } => resolved::refused(context, (&trust, commit), found),
-            error => refusal::of(context, error, &trust, commit),
-        })?;
-    let (plan, said) = planned;
-    for secret in &plan.secrets {
-        context.redactor.add(secret);
+    let planned = timed(&context.events, Phase::Plan, "", both).await;
+    for secret in hidden.try_iter().flatten() {
+        context.redactor.add(&secret);
     }
+    let planned = planned.map_err(|error| match error {
+        RunError::Refused { found, .. } => resolved::refused(context, (&trust, commit), found),
+        error => refusal::of(context, error, &trust, commit),
+    })?;
+    let (plan, said) = planned;
     let asked = match said {
         Some(opinion) => Box::pin(std::future::ready(opinion)),
         None => asked,

@@ -139,7 +139,14 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         tree.dirty = false;
         checkout.trust = trusted::of_version(&theirs, &checkout, fetched);
     }
-    let plan = match plan::make(&theirs, &dirs, &checkout, &Subject::Dependency, |_| Ok(())) {
+    let plan = match plan::make(
+        &theirs,
+        &dirs,
+        &checkout,
+        &Subject::Dependency,
+        |_| Ok(()),
+        |_| (),
+    ) {
         Ok(plan) => Ok(Box::new(plan)),
         Err(RunError::Usage { error, .. })
             if error.is::<ReleaseError>()
