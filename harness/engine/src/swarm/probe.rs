@@ -235,6 +235,16 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
     };
     let log = health.log.unwrap_or_default().into_iter();
     let mut probes: Vec<Probe> = log.map(probe).collect();
+    // One that begins while its container ends may be taken for one that passed, and begins the count anew.
+    let in_a_row = probes.iter().scan(0, |failed, probe| {
+        *failed = if probe.counts && probe.code != 0 {
+            *failed + 1
+        } else {
+            0
+        };
+        Some(*failed)
+    });
+    let streak = streak.max(in_a_row.max().unwrap_or(0));
     // The one that ran when its container was killed was killed with it, and says nothing.
     if let [.., _, last] = &probes[..]
         && last.code == KILLED
@@ -551,6 +561,14 @@ mod tests {
         assert!(!checked.is_unhealthy);
         inspected["State"]["Health"]["FailingStreak"] = json!(3);
         assert!(read(&inspected).is_unhealthy);
+        // The last one began while the container ended.
+        let mut ended = inspected.clone();
+        ended["State"]["Health"]["FailingStreak"] = json!(0);
+        let log = ended["State"]["Health"]["Log"].as_array_mut().unwrap();
+        let failed = log[1].clone();
+        log.extend([failed.clone(), failed]);
+        log.push(json!({"Start": "2026-01-01T00:00:13Z", "End": "2026-01-01T00:00:13Z", "ExitCode": 0, "Output": ""}));
+        assert!(read(&ended).is_unhealthy);
         inspected["Config"]["Healthcheck"]["Retries"] = json!(45);
         assert!(!read(&inspected).is_unhealthy);
         let probes = checked.probes;
