@@ -124,12 +124,12 @@ fn a_grant_allows_nothing_beside_what_it_names() {
 
 /// Runs all that works in one way, as one recipe, but for what is left out, and asserts of each row what shows it: of the
 /// head that is installed afresh, which is deployed `how`, and of the base that becomes the head.
-fn together(who: Who, how: &str, left_out: &[&str]) -> (Scene, Value) {
+fn together(who: Who, how: &str) -> (Scene, Value) {
     let mut scene = Scene::new();
     let image = scene.private_image();
     let rows: Vec<&Row> = ROWS
         .iter()
-        .filter(|row| matches!(who.way(row), Way::Works(_)) && !left_out.contains(&row.name))
+        .filter(|row| matches!(who.way(row), Way::Works(_)))
         .collect();
     let mut script = format!(
         "#!/bin/sh\ncanary=$(cat '{root}/victim/canary')\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
@@ -195,22 +195,14 @@ fn together(who: Who, how: &str, left_out: &[&str]) -> (Scene, Value) {
 
 #[test]
 fn what_is_contained_of_a_strangers_proposal_runs_and_the_victim_stays() {
-    // `a7-port` keeps two apps apart, though nothing of a stranger is published.
-    let (scene, results) = together(Who::Stranger, "serial", &[]);
-    assert_eq!(results["trust"]["level"], "stranger", "{results:#}");
-    scene.end();
-}
-
-#[test]
-fn what_is_contained_of_a_strangers_two_apps_runs_and_the_victim_stays() {
-    let (scene, results) = together(Who::Stranger, "parallel", &["a7-port"]);
+    let (scene, results) = together(Who::Stranger, "parallel");
     assert_eq!(results["trust"]["level"], "stranger", "{results:#}");
     scene.end();
 }
 
 #[test]
 fn what_is_granted_works_stays_inside_the_grant_and_the_victim_stays() {
-    let (scene, results) = together(Who::Granted, "serial", &[]);
+    let (scene, results) = together(Who::Granted, "serial");
     assert_eq!(results["trust"]["level"], "granted", "{results:#}");
     // The data that it was given is not the run's to seed and restore.
     for stage in ["backup", "restore"] {
@@ -228,7 +220,7 @@ fn what_is_granted_works_stays_inside_the_grant_and_the_victim_stays() {
 
 #[test]
 fn by_hand_it_works_and_is_warned_of_by_the_same_rules_and_the_victim_stays() {
-    let (scene, results) = together(Who::ByHand, "serial", &[]);
+    let (scene, results) = together(Who::ByHand, "serial");
     assert_eq!(results["trust"]["level"], "by hand", "{results:#}");
     let found = results["policy"].as_array().unwrap();
     for row in ROWS {

@@ -26,6 +26,7 @@ use recipe::compose::model::MountKind;
 use recipe::compose::shared::{Own, PROXY, SharedNetwork};
 use recipe::release::Release;
 use recipe::room::Room;
+use recipe::trust::Level;
 
 /// The fresh install of a run.
 pub(super) struct Install<'a> {
@@ -76,7 +77,7 @@ impl<'a> Install<'a> {
                 one.recipe
             ))
         } else {
-            in_common(release, &domain, base, settings)
+            in_common((release, &domain), base, plan, settings)
                 .or_else(|| named_after_the_app(&release.project, plan))
                 .or_else(|| no_room(resolved))
         };
@@ -144,7 +145,14 @@ impl<'a> Install<'a> {
 }
 
 /// Returns what a new app of the head has in common with the app that is upgraded, so that they cannot be up at once.
-fn in_common(fresh: &Release, domain: &Domain, base: &Base, settings: &Settings) -> Option<String> {
+fn in_common(
+    (fresh, domain): (&Release, &Domain),
+    base: &Base,
+    plan: &Plan,
+    settings: &Settings,
+) -> Option<String> {
+    // Of a stranger none is published.
+    let publishes = plan.trust.level != Level::Stranger;
     let upgraded = base.upgraded.as_ref().ok();
     let others = || std::iter::once(&base.release).chain(upgraded);
     let here = (&fresh.project, domain.stack());
@@ -156,7 +164,8 @@ fn in_common(fresh: &Release, domain: &Domain, base: &Base, settings: &Settings)
         if let Some(network) = network_in_common(&fresh.project, project) {
             return Some(network);
         }
-        if let Some(port) = ports(&fresh.project).intersection(&ports(project)).next() {
+        if publishes && let Some(port) = ports(&fresh.project).intersection(&ports(project)).next()
+        {
             return Some(format!("both apps publish port {}/{}", port.0, port.1));
         }
         if let Some(path) = paths(&fresh.project).intersection(&paths(project)).next() {
