@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use crate::abra::AbraError;
 use crate::report::redact::Redactor;
-use backup::{Fault, Room, Snapshot};
+use backup::{AppSnapshot, Fault, Room};
 pub use choice::{Choice, Chosen, NotGranted, choose};
 use engine::dirs::{HostDirs, RunDirs};
 use engine::lock::DomainLock;
@@ -32,7 +32,7 @@ use recipe::compose::ComposeError;
 use recipe::compose::pace::Pace;
 use recipe::release::Release;
 use recipe::secret::{SecretError, SecretSpec};
-use stack::{Means, StackDriver, Stamp};
+use stack::{DeploySetup, StackDriver, Stamp};
 
 /// Why an app could not be made or deployed.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ pub struct Site {
     /// abra's name of the server that apps are filed under.
     pub server: String,
     /// How releases are deployed here.
-    pub means: Means,
+    pub means: DeploySetup,
     /// The gateway whose containers join a network of the app.
     pub gateway: Option<Gateway>,
     /// Values of secrets that may not be generated, by their name.
@@ -212,7 +212,7 @@ impl Driver {
     /// Returns the driver for another app of the same run, that is deployed with `means`: `recipe` at the head of its
     /// checkout in `dirs`.
     #[must_use]
-    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs, means: Means) -> Self {
+    pub fn for_app(&self, recipe: &RecipeName, dirs: &RunDirs, means: DeploySetup) -> Self {
         let mut driver = self.clone();
         let site = match &mut driver {
             Self::Stack(stack) => &mut stack.site,
@@ -325,7 +325,7 @@ impl Driver {
         state: &StackState,
         plan: &BackupPlan,
         own: &OwnVolumes<'_>,
-    ) -> Result<Result<Snapshot, Fault>, DriverError> {
+    ) -> Result<Result<AppSnapshot, Fault>, DriverError> {
         match self {
             Self::Stack(driver) => {
                 let (dir, means) = (&driver.site.dirs.backups, &driver.site.means);
@@ -344,7 +344,7 @@ impl Driver {
         &self,
         lock: &DomainLock,
         state: &StackState,
-        snapshot: &Snapshot,
+        snapshot: &AppSnapshot,
         own: &OwnVolumes<'_>,
     ) -> Result<Result<(), Fault>, DriverError> {
         match self {

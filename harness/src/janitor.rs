@@ -20,7 +20,7 @@ use engine::app;
 use engine::dirs::HostDirs;
 use engine::lock::{Attempt, DomainLock, Left, LockError, Probe};
 use engine::made;
-use engine::swarm::teardown::{IN_FLIGHT, Maker};
+use engine::swarm::teardown::{DeployerState, IN_FLIGHT};
 use engine::swarm::{Engine, EngineError};
 use engine::wait::{Deadline, pause, retry_while};
 use ground::name::{Domain, RunId, Zone};
@@ -358,7 +358,7 @@ async fn reap_until(
     host: &HostDirs,
     lock: DomainLock,
 ) -> Decision {
-    let removal = app::remove(engine, host, &lock, Maker::CutOff, deadline).await;
+    let removal = app::remove(engine, host, &lock, DeployerState::CutOff, deadline).await;
     let left = match &removal {
         Ok(removal) if removal.residual.is_empty() => Left::Nothing,
         _ => Left::Something,

@@ -4,7 +4,7 @@
 //! anything is asked of the engine, so that wrong input is exit 2 even on a host without one.
 //!
 //! The walk is one future. A signal or the deadline drops it wherever it is; what it had begun is known to
-//! [`context::Held`], which outlives it, and is torn down from there.
+//! [`context::Resources`], which outlives it, and is torn down from there.
 
 mod advice;
 mod app;
@@ -71,7 +71,7 @@ use crate::report::log::RunLog;
 use crate::report::recorder::Recorder;
 use crate::report::redact::Redactor;
 use body::Body;
-use context::{Context, Held};
+use context::{Context, Resources};
 use engine::dirs::{DirsError, RunDirs};
 use engine::process::{Processes, Usage, cgroup};
 use engine::wait::{Deadline, Stopwatch};
@@ -226,7 +226,7 @@ struct RunFrame<'a, 'n> {
 }
 
 impl Frame for RunFrame<'_, '_> {
-    fn held(&self) -> &RefCell<Held> {
+    fn held(&self) -> &RefCell<Resources> {
         &self.context.held
     }
 

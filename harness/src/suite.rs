@@ -116,7 +116,7 @@ pub struct Suite {
 
 /// With what tests and hooks are run.
 #[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
+pub struct TestSetup<'a> {
     /// The door that spawns.
     pub processes: &'a Processes,
     /// What they get in their environment.
@@ -250,7 +250,7 @@ impl Suite {
     /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
     pub async fn provide(
         &self,
-        means: Means<'_>,
+        means: TestSetup<'_>,
     ) -> Result<Result<serde_json::Map<String, serde_json::Value>, HookFailure>, SuiteError> {
         let mut provided = serde_json::Map::new();
         for source in &self.sources {
@@ -302,7 +302,7 @@ impl Suite {
     ///
     /// # Errors
     /// [`SuiteError`] when one cannot be run; a hook that fails is returned.
-    pub async fn hook(&self, name: &str, means: Means<'_>) -> Result<Hooked, SuiteError> {
+    pub async fn hook(&self, name: &str, means: TestSetup<'_>) -> Result<Hooked, SuiteError> {
         let mut hooked = Hooked::default();
         for source in &self.sources {
             let (dir, label) = match name.split_once('/') {
@@ -360,7 +360,7 @@ impl Suite {
     ///
     /// # Errors
     /// [`SuiteError`] when one cannot be run; a test that fails is an outcome.
-    pub async fn run(&self, stage: Stage, means: Means<'_>) -> Result<Vec<Ran>, SuiteError> {
+    pub async fn run(&self, stage: Stage, means: TestSetup<'_>) -> Result<Vec<Ran>, SuiteError> {
         let mut ran = Vec::new();
         for source in &self.sources {
             let dir = if stage == Stage::Custom {

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use crate::janitor;
 use crate::lifetime::worker::{EndSignal, Signals};
 use crate::run::settings::{Published, TEARDOWN_BUDGET};
-use crate::warm::canonical::Place;
+use crate::warm::canonical::WarmDir;
 use crate::warm::{Recovered, WarmError};
 use engine::dirs::HostDirs;
 use engine::process::{Cmd, Processes};
@@ -47,7 +47,7 @@ pub struct Releases {
 
 /// What came of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Came {
+pub enum Outcome {
     /// There was nothing to run.
     Skipped(&'static str),
     /// It would be run.
@@ -62,7 +62,7 @@ pub enum Came {
     Infra(String),
 }
 
-impl std::fmt::Display for Came {
+impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Skipped(why) => write!(f, "skip:{why}"),
@@ -85,7 +85,7 @@ pub async fn sweep(
     logs: &Path,
     signals: &mut Signals,
     say: &dyn Fn(&str),
-) -> (Vec<(Row, Came)>, Option<EndSignal>) {
+) -> (Vec<(Row, Outcome)>, Option<EndSignal>) {
     if !releases.dry_run {
         rest_warm_apps(releases, say).await;
     }
@@ -152,7 +152,7 @@ async fn one(
     processes: &Processes,
     logs: &Path,
     say: &dyn Fn(&str),
-) -> (Row, Came) {
+) -> (Row, Outcome) {
     let looked = match releases.published.source(recipe) {
         Ok(source) => {
             let (host, recipe) = (releases.host.clone(), recipe.clone());
@@ -170,10 +170,10 @@ async fn one(
         due: Due::Unknown(reason),
     });
     let came = match row.due.clone() {
-        Due::NoNewVersion => Came::Skipped("no-new-version"),
-        Due::NeverReleased => Came::Skipped("never-released"),
-        Due::Unknown(reason) => Came::Infra(reason),
-        Due::Run(_) if releases.dry_run => Came::WouldRun,
+        Due::NoNewVersion => Outcome::Skipped("no-new-version"),
+        Due::NeverReleased => Outcome::Skipped("never-released"),
+        Due::Unknown(reason) => Outcome::Infra(reason),
+        Due::Run(_) if releases.dry_run => Outcome::WouldRun,
         Due::Run(version) => {
             say(&format!("== {recipe} {version}: run =="));
             let came = run(releases, recipe, &version, processes, logs).await;
@@ -182,8 +182,8 @@ async fn one(
                 Err(error) => say(&format!("!! {}", chain(&error))),
             }
             match came {
-                Came::Passed if row.canonical.as_deref() != Some(version.as_str()) => {
-                    Came::NotPromoted
+                Outcome::Passed if row.canonical.as_deref() != Some(version.as_str()) => {
+                    Outcome::NotPromoted
                 }
                 came => came,
             }
@@ -200,7 +200,7 @@ async fn run(
     version: &str,
     processes: &Processes,
     logs: &Path,
-) -> Came {
+) -> Outcome {
     let log = logs.join(format!("{recipe}.log"));
     let id = format!("sweep-{recipe}-{}", std::process::id());
     let published = &releases.published;
@@ -219,11 +219,11 @@ async fn run(
     let limit = releases.deadline + TEARDOWN_BUDGET + TEARDOWN_BUDGET;
     match processes.run(&cmd, limit).await {
         Ok(finished) => match finished.status.code() {
-            Some(0) => Came::Passed,
-            Some(code @ (1 | 2)) => Came::Failed(u8::try_from(code).unwrap_or(1)),
-            _ => Came::Infra(format!("{}, see `{}`", finished.how(), log.display())),
+            Some(0) => Outcome::Passed,
+            Some(code @ (1 | 2)) => Outcome::Failed(u8::try_from(code).unwrap_or(1)),
+            _ => Outcome::Infra(format!("{}, see `{}`", finished.how(), log.display())),
         },
-        Err(error) => Came::Infra(chain(&error)),
+        Err(error) => Outcome::Infra(chain(&error)),
     }
 }
 
@@ -264,7 +264,7 @@ fn look(host: &HostDirs, recipe: &RecipeName, source: &Source, token: Option<&To
 /// # Errors
 /// [`WarmError`] when its record cannot be read.
 fn canonical_version(host: &HostDirs, recipe: &RecipeName) -> Result<Option<String>, WarmError> {
-    let canonical = Place::of(host, recipe).read()?;
+    let canonical = WarmDir::of(host, recipe).read()?;
     // While the first one is being made there is none.
     Ok(canonical
         .filter(|canonical| canonical.snapshot.is_some())

@@ -31,7 +31,7 @@ use std::time::Duration;
 use crate::driver::{Driver, DriverError};
 use crate::event::{Event, Events};
 use crate::report::redact::Redactor;
-use crate::suite::{Means, Needs, Suite, SuiteError};
+use crate::suite::{Needs, Suite, SuiteError, TestSetup};
 use engine::dirs::RunDirs;
 use engine::http::{Gateway, Http, HttpError};
 use engine::lock::DomainLock;
@@ -324,8 +324,8 @@ impl Bench {
         env
     }
 
-    fn means<'a>(&'a self, env: &'a [(String, String)]) -> Means<'a> {
-        Means {
+    fn means<'a>(&'a self, env: &'a [(String, String)]) -> TestSetup<'a> {
+        TestSetup {
             processes: &self.driver.site().processes,
             env,
             logs: &self.dirs().logs,

@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use canonical::{Canonical, Place, Status};
+use canonical::{Canonical, Status, WarmDir};
 use engine::app;
 use engine::dirs::HostDirs;
 use engine::lock::{Attempt, DomainLock, LockError, Probe};
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use engine::swarm::{Engine, EngineError};
 use engine::wait::Deadline;
 use ground::name::{Domain, NameError, RecipeName, RunId, Zone};
@@ -157,7 +157,7 @@ impl WarmError {
 #[derive(Debug, Clone)]
 pub struct WarmApp {
     /// Its record.
-    pub place: Place,
+    pub place: WarmDir,
     /// Proof that it is ours.
     pub lock: Rc<DomainLock>,
     pub(crate) engine: Engine,
@@ -174,7 +174,7 @@ impl WarmApp {
         lock: Rc<DomainLock>,
     ) -> Self {
         Self {
-            place: Place::of(host, recipe),
+            place: WarmDir::of(host, recipe),
             lock,
             engine: engine.clone(),
             host: host.clone(),
@@ -206,7 +206,7 @@ impl WarmApp {
             }
             Status::Idle | Status::Used => {
                 // It was undeployed before the record said so, and a deploy of it writes `busy` first.
-                let snapshot = self.undeployed(&canonical, Maker::Done).await?;
+                let snapshot = self.undeployed(&canonical, DeployerState::Done).await?;
                 self.place.sweep(Some(&canonical))?;
                 Ok(Some((canonical, snapshot)))
             }
@@ -216,7 +216,11 @@ impl WarmApp {
     /// Undeploys the app while the checksums of its snapshot are compared.
     ///
     /// It is undeployed whatever they are, so that a canonical whose snapshot is corrupt is at rest, too.
-    async fn undeployed(&self, canonical: &Canonical, maker: Maker) -> Result<Verified, WarmError> {
+    async fn undeployed(
+        &self,
+        canonical: &Canonical,
+        maker: DeployerState,
+    ) -> Result<Verified, WarmError> {
         let (undeployed, snapshot) =
             futures_util::join!(self.undeploy(maker), self.verified(canonical));
         // What is deployed would write into what is put back.
@@ -227,7 +231,7 @@ impl WarmApp {
     /// Undeploys the app and puts its last good data back, however its last user ended: what
     /// the engine still makes for them would write into that data.
     async fn restore(&self, canonical: Canonical) -> Result<(Canonical, Verified), WarmError> {
-        let snapshot = self.undeployed(&canonical, Maker::CutOff).await?;
+        let snapshot = self.undeployed(&canonical, DeployerState::CutOff).await?;
         self.put_back(&canonical, &snapshot).await?;
         self.place.sweep(Some(&canonical))?;
         let canonical = self.rest(canonical, Status::Idle)?;
@@ -271,7 +275,7 @@ impl WarmApp {
     ///
     /// # Errors
     /// [`WarmError::Stuck`] when something would not go.
-    pub async fn undeploy(&self, maker: Maker) -> Result<(), WarmError> {
+    pub async fn undeploy(&self, maker: DeployerState) -> Result<(), WarmError> {
         let deadline = Deadline::after(UNDEPLOY_LIMIT);
         let removal = app::undeploy(&self.engine, &self.host, &self.lock, maker, deadline).await?;
         self.none_left(removal.residual)
@@ -296,7 +300,7 @@ impl WarmApp {
     /// [`WarmError`]; the record still says `busy` then.
     pub async fn settle(&self, canonical: Canonical, keep: bool) -> Result<Canonical, WarmError> {
         if keep {
-            self.undeploy(Maker::Done).await?;
+            self.undeploy(DeployerState::Done).await?;
             return self.rest(canonical, Status::Used);
         }
         let (canonical, _) = self.restore(canonical).await?;
@@ -313,7 +317,7 @@ impl WarmApp {
             &self.engine,
             &self.host,
             &self.lock,
-            Maker::CutOff,
+            DeployerState::CutOff,
             deadline,
         )
         .await?;
@@ -353,7 +357,7 @@ pub async fn recover(
 ) -> Recovered {
     let work = async {
         let unfinished = |canonical: &Canonical| canonical.status.is_unfinished();
-        let Some(canonical) = Place::of(host, recipe).read()?.filter(unfinished) else {
+        let Some(canonical) = WarmDir::of(host, recipe).read()?.filter(unfinished) else {
             return Ok(Recovered::AtRest);
         };
         let domain = Domain::warm(recipe, zone)?;
@@ -432,7 +436,7 @@ mod tests {
         let host = HostDirs::with_locks(root.path());
         let engine = Engine::gone(root.path());
         let recipe: RecipeName = "notes".parse().unwrap();
-        let place = Place::of(&host, &recipe);
+        let place = WarmDir::of(&host, &recipe);
         let record = |domain: &str| {
             // It is `making`.
             let canonical =
@@ -473,7 +477,7 @@ mod tests {
         let engine = Engine::gone(root.path());
         let (recipe, zone): (RecipeName, Zone) = ("notes".parse().unwrap(), "z".parse().unwrap());
         let domain = Domain::warm(&recipe, &zone).unwrap();
-        let place = Place::of(&host, &recipe);
+        let place = WarmDir::of(&host, &recipe);
         let canonical = Canonical::new(
             &recipe,
             "0.1.0+1",

@@ -9,7 +9,7 @@ use crate::dirs::HostDirs;
 use crate::lock::DomainLock;
 use crate::made::{self, Made};
 use crate::swarm::object::{Belongings, Kind, Object};
-use crate::swarm::teardown::{IN_FLIGHT, Maker, Removal, remove_all_but};
+use crate::swarm::teardown::{DeployerState, IN_FLIGHT, Removal, remove_all_but};
 use crate::swarm::{Engine, EngineError};
 use crate::wait::{Deadline, pause, retry_while};
 use ground::name::Domain;
@@ -27,7 +27,7 @@ pub async fn remove(
     engine: &Engine,
     host: &HostDirs,
     lock: &DomainLock,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     remove_but(engine, host, lock, None, maker, deadline).await
@@ -42,7 +42,7 @@ pub async fn remove_but(
     host: &HostDirs,
     lock: &DomainLock,
     kept: Option<&str>,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let domain = lock.domain();
@@ -95,7 +95,7 @@ pub async fn undeploy(
     engine: &Engine,
     host: &HostDirs,
     lock: &DomainLock,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let kept = |object: &Object| matches!(object.kind, Kind::Volume | Kind::Secret);
@@ -135,7 +135,7 @@ async fn leave(
     engine: &Engine,
     host: &HostDirs,
     lock: &DomainLock,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> NotLeft {
     let mut not_left = NotLeft::default();
@@ -157,7 +157,7 @@ async fn leave(
         }
     }
     // A request of a process that was killed may have come in between.
-    if maker == Maker::CutOff {
+    if maker == DeployerState::CutOff {
         pause(IN_FLIGHT.min(deadline.left())).await;
         for join in &joined {
             if let Err(error) = engine.leave(&join.container, &join.network).await {

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
-use place::{Inode, Place};
+use place::{Inode, LockPath};
 pub use protocol::Left;
 use protocol::{Acquire, Found, Leave, Patience};
 
@@ -160,7 +160,7 @@ impl DomainLock {
             source,
         };
         refuse_network_file_system(&host.locks)?;
-        match take(&Place::of(&path), Patience::Try).map_err(unusable)? {
+        match take(&LockPath::of(&path), Patience::Try).map_err(unusable)? {
             Taken::Owned(file) => Self::own(file, &path, domain, run)
                 .map(Attempt::Acquired)
                 .map_err(unusable),
@@ -183,7 +183,7 @@ impl DomainLock {
     pub fn try_claim(host: &HostDirs, domain: &Domain) -> Result<Option<Self>, LockError> {
         let path = host.lock_file(domain);
         refuse_network_file_system(&host.locks)?;
-        let claimed = match take(&Place::existing(&path), Patience::Try) {
+        let claimed = match take(&LockPath::existing(&path), Patience::Try) {
             Ok(Taken::Owned(file)) => file.set_len(1).map(|()| Some(file)),
             Ok(Taken::Held(_)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -336,7 +336,7 @@ impl std::ops::Deref for Locked {
 }
 
 /// Carries out the steps to the lock of the file at `place`, on the kernel.
-fn take(place: &Place<'_>, patience: Patience) -> io::Result<Taken> {
+fn take(place: &LockPath<'_>, patience: Patience) -> io::Result<Taken> {
     let (mut file, mut inode) = place.open()?;
     let mut step = Acquire::FIRST.next(Found::Opened);
     loop {
@@ -381,7 +381,7 @@ async fn wait_for(path: &Path) -> io::Result<Locked> {
     std::thread::Builder::new()
         .name("lock-wait".to_owned())
         .stack_size(64 << 10)
-        .spawn(move || drop(sender.send(take(&Place::of(&wanted), Patience::Wait))))?;
+        .spawn(move || drop(sender.send(take(&LockPath::of(&wanted), Patience::Wait))))?;
     match receiver.await {
         Ok(Ok(Taken::Owned(file))) => Ok(file),
         Ok(Ok(Taken::Held(_))) => Err(io::Error::other("the lock was waited for and is held")),
@@ -436,7 +436,7 @@ impl SectionLock {
             source,
         };
         Ok(
-            match take(&Place::of(path), Patience::Try).map_err(unusable)? {
+            match take(&LockPath::of(path), Patience::Try).map_err(unusable)? {
                 Taken::Owned(file) => Some(Self {
                     file,
                     path: path.to_owned(),
@@ -452,7 +452,7 @@ impl SectionLock {
     /// # Errors
     /// What the system says when that cannot be found out.
     pub fn is_current(&self) -> io::Result<bool> {
-        Place::of(&self.path).names(Inode::of(&self.file)?)
+        LockPath::of(&self.path).names(Inode::of(&self.file)?)
     }
 
     /// Returns the device and inode of the locked file, which tell it from every other one.

@@ -128,8 +128,8 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Has the kernel no longer ignore SIGCHLD and SIGTERM on the starter's behalf: with the first nobody can wait for a
-/// child, with the second nobody can cancel.
+/// Resets SIGCHLD and SIGTERM, which the process that started this one may have set to be ignored: with SIGCHLD ignored a
+/// child cannot be waited for, with SIGTERM ignored a run cannot be cancelled.
 ///
 /// # Errors
 /// What the system says.

@@ -80,7 +80,7 @@ pub enum LintError {
         /// Where one was expected.
         root: PathBuf,
     },
-    /// A file of the recipe is none that a recipe may have.
+    /// The recipe has a file that a recipe may not have.
     #[error(transparent)]
     File(#[from] SourceFileError),
     /// The variables are more than a recipe may have.

@@ -12,7 +12,7 @@ use ground::source_tree::{SourceFileError, SourceTree};
 /// Why a version of a recipe cannot be read. All of it is the recipe's text, so all of it is usage.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// A file that is there is none that a recipe may have.
+    /// The recipe has a file that a recipe may not have.
     #[error(transparent)]
     File(#[from] SourceFileError),
     /// `.env.sample` or the app's env file is malformed.

@@ -26,7 +26,7 @@ const APP_PREFIX: usize = 12;
 const NAME_ROOM: usize = 24;
 
 /// A directory of this host that runs need.
-struct Place<'a> {
+struct RequiredDir<'a> {
     id: &'static str,
     title: &'static str,
     path: &'a Path,
@@ -34,27 +34,27 @@ struct Place<'a> {
     maker: Option<&'static str>,
 }
 
-fn places(dirs: &HostDirs) -> [Place<'_>; 4] {
+fn places(dirs: &HostDirs) -> [RequiredDir<'_>; 4] {
     [
-        Place {
+        RequiredDir {
             id: "locks",
             title: "lock directory",
             path: &dirs.locks,
             maker: None,
         },
-        Place {
+        RequiredDir {
             id: "runs",
             title: "runs directory",
             path: &dirs.runs,
             maker: Some("the first run"),
         },
-        Place {
+        RequiredDir {
             id: "state",
             title: "state directory",
             path: &dirs.state,
             maker: Some("the first run"),
         },
-        Place {
+        RequiredDir {
             id: WARM,
             title: "warm directory",
             path: &dirs.warm,
@@ -103,7 +103,7 @@ fn at_most_a_warning(mut check: Check) -> Check {
     check
 }
 
-fn writable(place: &Place<'_>) -> Check {
+fn writable(place: &RequiredDir<'_>) -> Check {
     let check = look(place);
     if place.id == WARM {
         at_most_a_warning(check)
@@ -112,7 +112,7 @@ fn writable(place: &Place<'_>) -> Check {
     }
 }
 
-fn look(place: &Place<'_>) -> Check {
+fn look(place: &RequiredDir<'_>) -> Check {
     let shown = place.path.display();
     let check = |status, found: String| Check::new(place.id, place.title, status, found);
     let take = format!("sudo install -d -o \"$USER\" '{shown}'");
@@ -283,7 +283,7 @@ mod tests {
 
     fn place(path: &Path, made_by_runs: bool) -> Check {
         let maker = made_by_runs.then_some("somebody");
-        writable(&Place {
+        writable(&RequiredDir {
             id: "locks",
             title: "lock directory",
             path,

@@ -8,7 +8,7 @@ mod secrets;
 
 use std::path::{Path, PathBuf};
 
-use super::backup::{self, Fault, Snapshot};
+use super::backup::{self, AppSnapshot, Fault};
 use super::readback::{self, Deployer};
 use super::stack::{HostTraits, Stamp, tag_of};
 use super::{DriverError, Site};
@@ -47,7 +47,7 @@ pub struct AbraDriver {
 ///
 /// # Errors
 /// [`GitError`] when the tags cannot be read.
-pub(super) async fn only_by_chaos(repository: &Path) -> Result<Option<String>, GitError> {
+pub(super) async fn why_chaos_is_needed(repository: &Path) -> Result<Option<String>, GitError> {
     let path = repository.to_owned();
     let listed = match tokio::task::spawn_blocking(move || tags::tags(&path)).await {
         Ok(listed) => listed?,
@@ -90,7 +90,7 @@ pub(super) async fn deviations(
         }
     }
     if let Some(repository) = pinned {
-        lines.extend(only_by_chaos(repository).await?);
+        lines.extend(why_chaos_is_needed(repository).await?);
     }
     Ok(lines)
 }
@@ -134,7 +134,7 @@ impl AbraDriver {
             .is_empty();
         let domain = lock.domain().as_str();
         let pinned = match (&stamp.version, stamp.chaos) {
-            (Some(version), false) if only_by_chaos(&self.repository).await?.is_none() => {
+            (Some(version), false) if why_chaos_is_needed(&self.repository).await?.is_none() => {
                 Some(version.as_str())
             }
             _ => None,
@@ -238,7 +238,7 @@ impl AbraDriver {
         lock: &DomainLock,
         state: &StackState,
         plan: &BackupPlan,
-    ) -> Result<Result<Snapshot, Fault>, DriverError> {
+    ) -> Result<Result<AppSnapshot, Fault>, DriverError> {
         let domain = lock.domain().as_str();
         let failed = |error| DriverError::Abra(error);
         let before = self.abra.backup_snapshots(domain).await.map_err(failed)?;
@@ -263,7 +263,7 @@ impl AbraDriver {
         let archive = match self.abra.backup_download(domain, &id, &dir).await {
             Ok(archive) => archive,
             Err(error) if error.is_not_there() => {
-                return Ok(Ok(Snapshot::sealed(id, error.to_string())));
+                return Ok(Ok(AppSnapshot::sealed(id, error.to_string())));
             }
             Err(error) => return Err(failed(error)),
         };
@@ -274,7 +274,7 @@ impl AbraDriver {
             .map_err(std::io::Error::other)
             .and_then(|parts| parts)
         {
-            Ok(Ok(parts)) => Ok(Ok(Snapshot {
+            Ok(Ok(parts)) => Ok(Ok(AppSnapshot {
                 id,
                 parts,
                 sealed: None,

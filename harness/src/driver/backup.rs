@@ -20,7 +20,7 @@ use recipe::trust::Level;
 
 /// A snapshot of an app.
 #[derive(Debug, Clone, Serialize)]
-pub struct Snapshot {
+pub struct AppSnapshot {
     /// Its id: the first digits of a hash over everything in it.
     pub id: String,
     /// Its parts.
@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub sealed: Option<String>,
 }
 
-impl Snapshot {
+impl AppSnapshot {
     /// Creates a snapshot that cannot be opened.
     #[must_use]
     pub fn sealed(id: String, why: String) -> Self {
@@ -143,7 +143,7 @@ pub(super) async fn save(
     plan: &BackupPlan,
     dir: &Path,
     room: Room,
-) -> Outcome<Snapshot> {
+) -> Outcome<AppSnapshot> {
     let mut parts: Vec<Part> = Vec::new();
     for volume in &plan.volumes {
         for (service, target, path) in saved_paths(volume, state) {
@@ -182,7 +182,7 @@ pub(super) async fn save(
     for part in &parts {
         digest.update(serde_json::to_vec(part).unwrap_or_default());
     }
-    Ok(Ok(Snapshot {
+    Ok(Ok(AppSnapshot {
         id: hex::encode(&digest.finalize()[..8]),
         parts,
         sealed: None,
@@ -197,7 +197,7 @@ pub(super) async fn put_back(
     own: &OwnVolumes<'_>,
     _lock: &DomainLock,
     state: &StackState,
-    snapshot: &Snapshot,
+    snapshot: &AppSnapshot,
 ) -> Outcome<()> {
     let mut places = Vec::new();
     for part in &snapshot.parts {
@@ -281,18 +281,18 @@ fn below(path: &str, target: &str) -> String {
 
 /// A part that an archive of all volumes must have.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct RequiredPart {
     /// The volume's name on the engine.
     full_name: String,
     part: Part,
 }
 
 /// Returns what an archive of `plan` must have.
-pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = Vec::new();
+pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<RequiredPart> {
+    let mut wanted: Vec<RequiredPart> = Vec::new();
     for volume in &plan.volumes {
         for (service, target, path) in saved_paths(volume, state) {
-            wanted.push(Wanted {
+            wanted.push(RequiredPart {
                 full_name: format!("{stack}_{}", volume.volume),
                 part: Part {
                     volume: volume.volume.clone(),
@@ -315,7 +315,7 @@ pub(super) fn wanted(plan: &BackupPlan, state: &StackState, stack: &str) -> Vec<
 pub(super) fn unpack(
     archive: &Path,
     dir: &Path,
-    wanted: Vec<Wanted>,
+    wanted: Vec<RequiredPart>,
 ) -> std::io::Result<Result<Vec<Part>, Fault>> {
     use std::io::{BufReader, Read, Seek as _};
     let mut file = host_file::open(archive)?;
@@ -355,7 +355,7 @@ pub(super) fn unpack(
     let mut parts = Vec::new();
     for (wanted, builder, found) in open {
         drop(builder.into_inner()?);
-        let Wanted { mut part, .. } = wanted;
+        let RequiredPart { mut part, .. } = wanted;
         if found == 0 {
             let what = if part.below.is_empty() {
                 "the snapshot has nothing of it".to_owned()
@@ -377,7 +377,7 @@ pub(super) fn unpack(
 
 /// Returns the name of an entry in the archive of the part that it belongs to: behind the last name of the
 /// part's path, as the engine has it.
-fn name_in_part(path: &Path, wanted: &Wanted) -> Option<PathBuf> {
+fn name_in_part(path: &Path, wanted: &RequiredPart) -> Option<PathBuf> {
     let mut names = path.iter();
     names.find(|name| *name == wanted.full_name.as_str())?;
     let rest = names.as_path();

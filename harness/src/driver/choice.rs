@@ -187,7 +187,10 @@ impl Chosen {
         match (&self.abra, pinned) {
             (None, _) => Ok(judged),
             (Some(_), None) => Ok(Vec::new()),
-            (Some(_), Some(pinned)) => Ok(abra::only_by_chaos(pinned).await?.into_iter().collect()),
+            (Some(_), Some(pinned)) => Ok(abra::why_chaos_is_needed(pinned)
+                .await?
+                .into_iter()
+                .collect()),
         }
     }
 

@@ -38,7 +38,7 @@ pub struct HostTraits {
 
 /// How releases are deployed on this host in this run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Means {
+pub struct DeploySetup {
     /// What the host can do.
     pub traits: HostTraits,
     /// What becomes of the network that recipes share with the gateway.
@@ -69,7 +69,7 @@ impl From<NotDeployable> for DriverError {
     }
 }
 
-impl Means {
+impl DeploySetup {
     /// Returns `release` as it is deployed as `stack` under `stamp`, judged: the value that is shown and deployed.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub(super) struct AtWork {
 
 /// What a run holds beyond its body's life.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct Resources {
     /// The apps that were begun with, each with its lock: that under test, then its dependencies by name, or the warm
     /// one. No lock is released before the process ends.
     pub(super) apps: Vec<App>,
@@ -82,11 +82,11 @@ pub(super) struct Context<'a> {
     pub(super) events: Events,
     pub(super) redactor: Redactor,
     pub(super) processes: Processes,
-    pub(super) held: Rc<RefCell<Held>>,
+    pub(super) held: Rc<RefCell<Resources>>,
     pub(super) notes: Rc<RefCell<&'a mut Notes>>,
 }
 
-impl Held {
+impl Resources {
     /// Returns the locks of the apps of this role.
     pub(super) fn locks_of(&self, role: Role) -> Vec<Rc<DomainLock>> {
         let apps = self.apps.iter().filter(|app| app.role == role);

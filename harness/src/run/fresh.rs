@@ -17,7 +17,7 @@ use super::resolved::{self, Releases};
 use super::settings::{self, Settings};
 use super::step;
 use crate::driver::Chosen;
-use crate::driver::stack::Means;
+use crate::driver::stack::DeploySetup;
 use crate::event::PlannedFresh;
 use ground::host_file;
 use ground::name::Domain;
@@ -48,7 +48,7 @@ impl<'a> Install<'a> {
     pub(super) fn of(
         context: &Context<'a>,
         plan: &Plan,
-        (resolved, means): (&Releases, &Means),
+        (resolved, means): (&Releases, &DeploySetup),
         (chosen, needed): (&Chosen, &[Named]),
     ) -> Result<Option<Self>, RunError> {
         let (Some(base), Some(release)) = (&plan.base, &plan.fresh) else {
@@ -110,7 +110,7 @@ impl<'a> Install<'a> {
     }
 
     /// Returns how it is deployed in a run whose other app is deployed with `means`.
-    pub(super) fn means(&self, means: &Means) -> Means {
+    pub(super) fn means(&self, means: &DeploySetup) -> DeploySetup {
         let mut means = means.clone();
         if self.how == step::Fresh::Beside {
             let domain = &self.context.settings.domain;

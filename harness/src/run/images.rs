@@ -5,7 +5,7 @@ use super::dependencies::{self, Dependency};
 use super::error::RunError;
 use super::plan::Plan;
 use super::{resolved, retry};
-use crate::driver::stack::Means;
+use crate::driver::stack::DeploySetup;
 use crate::event::Event;
 use crate::tier::timed;
 use engine::swarm::{Engine, EngineError};
@@ -19,7 +19,7 @@ pub(super) async fn judge(
     context: &Context<'_>,
     engine: &Engine,
     plan: &Plan,
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<(), RunError> {
     let host = &context.settings.host;
     for image in &plan.images() {
@@ -39,7 +39,7 @@ pub(super) async fn prepull(
     engine: &Engine,
     plan: &Plan,
     needed: &mut [Dependency],
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<Result<Pins, String>, RunError> {
     let images = plan.images();
     let detail = format!("{} images", images.len());

@@ -13,7 +13,7 @@ use recipe::lint::{self, Lint, LintError};
 /// Lints the head; returns what it finds. That changes the level and never the verdict, and so does its own failure.
 ///
 /// # Errors
-/// [`RunError::Usage`] for a file that is there and is none that a recipe may have.
+/// [`RunError::Usage`] for a file that a recipe may not have.
 pub(super) async fn found(context: &Context<'_>, plan: &Plan) -> Result<Lint, RunError> {
     let (root, commit) = (plan.head.root.clone(), plan.head.commit);
     let (dirty, stack) = (plan.head.dirty, context.settings.domain.stack());

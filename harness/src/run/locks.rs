@@ -13,7 +13,7 @@ use engine::app;
 use engine::lock::{Attempt, DomainLock};
 use engine::made;
 use engine::swarm::Engine;
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use engine::wait::{Deadline, Stopwatch};
 use ground::name::Domain;
 use ground::outcome::Phase;
@@ -94,7 +94,14 @@ pub(super) async fn remove_leftovers<'a>(
     }
     let deadline = Deadline::after(settings.teardown_budget);
     let removals = dead.iter().map(|lock| async move {
-        let removal = app::remove(engine, &settings.host, lock, Maker::CutOff, deadline).await;
+        let removal = app::remove(
+            engine,
+            &settings.host,
+            lock,
+            DeployerState::CutOff,
+            deadline,
+        )
+        .await;
         (lock.domain(), removal)
     });
     for (domain, removal) in futures_util::future::join_all(removals).await {

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::RunError;
 use super::plan::Plan;
 use super::settings::{GatewayService, Settings};
-use crate::driver::stack::Means;
+use crate::driver::stack::DeploySetup;
 use crate::host::set_up::{PROXY, PROXY_COMMAND};
 use engine::lock::DomainLock;
 use engine::made::Made;
@@ -69,7 +69,7 @@ pub(super) fn without_gateway<'a>(context: &Context<'a>, plan: &Plan) -> Option<
 pub(super) async fn gateway(
     engine: &Engine,
     settings: &Settings,
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<Option<Gateway>, RunError> {
     let (SharedNetwork::Own(_), Some(address)) = (&means.shared, &settings.gateway) else {
         return Ok(None);
@@ -137,7 +137,7 @@ fn unclear(error: String) -> RunError {
 pub(super) async fn make(
     context: &Context<'_>,
     engine: &Engine,
-    means: &Means,
+    means: &DeploySetup,
     lock: &DomainLock,
     guests: &[Rc<DomainLock>],
 ) -> Result<(), RunError> {

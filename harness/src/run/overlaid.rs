@@ -13,7 +13,7 @@ use recipe::release::{Additions, AppName, Release, ReleaseError, Tree};
 
 /// What laying overlays over the versions came to.
 #[derive(Debug, Default)]
-pub(super) struct Laid {
+pub(super) struct Overlaid {
     /// Why an overlay makes the run red.
     pub(super) masks: Option<String>,
     /// The compose files that are laid over the head.
@@ -113,8 +113,8 @@ pub(super) fn lay(
     mut base: Option<&mut Base>,
     additions: &Additions,
     proposal: bool,
-) -> Result<Laid, RunError> {
-    let mut laid = Laid::default();
+) -> Result<Overlaid, RunError> {
+    let mut laid = Overlaid::default();
     let version = base.as_ref().map(|base| base.version.clone());
     let (repairs, stale): (Vec<_>, Vec<_>) = found
         .repairs

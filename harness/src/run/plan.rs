@@ -5,7 +5,7 @@ pub(super) mod supplied;
 
 use std::collections::BTreeMap;
 
-use super::base::choice::{self, Wanted};
+use super::base::choice::{self, RequestedBase};
 use super::base::{Base, BaseKind, Chosen, NoBase};
 use super::error::{RunError, usage};
 use super::fetched::{Checkout, Subject};
@@ -204,7 +204,7 @@ pub(super) fn make(
     } else if let Some(reason) = &checkout.barred {
         (None, Some(NoBase::Withheld(reason.clone())))
     } else {
-        let wanted = Wanted::of(settings, &found.declared);
+        let wanted = RequestedBase::of(settings, &found.declared);
         let version = head_version.as_deref();
         match choice::choose(
             (settings, subject),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::driver::Chosen;
 use crate::driver::opinion::{self, Asked};
-use crate::driver::stack::Means;
+use crate::driver::stack::DeploySetup;
 use crate::event::Event;
 use crate::tier::{TierError, timed};
 use engine::swarm::Engine;
@@ -31,7 +31,7 @@ pub(super) struct Ready<'a> {
     /// The context of the app under test.
     pub(super) context: Context<'a>,
     pub(super) plan: Plan,
-    pub(super) means: Means,
+    pub(super) means: DeploySetup,
     pub(super) chosen: Chosen,
     pub(super) named: Vec<Named>,
     /// The dependencies, as they were read; a dry run reads none.
@@ -246,7 +246,7 @@ pub(super) async fn make_plan(context: &Context<'_>, fetched: &Fetched) -> Resul
 async fn plan_once(
     context: &Context<'_>,
     checkout: Checkout,
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<Draft, RunError> {
     let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit);

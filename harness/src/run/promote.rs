@@ -19,12 +19,12 @@ use super::step::{End, Holds, Role, Step};
 use super::warm::{self, Kept, embedded};
 use super::work::{Frame, Steps};
 use super::{network, ownership, prepare, site};
-use crate::driver::stack::{Means, Stamp};
+use crate::driver::stack::{DeploySetup, Stamp};
 use crate::event::Event;
 use crate::event::Promotion;
 use crate::suite::Needs;
 use crate::tier::{install, timed};
-use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
+use crate::warm::canonical::{Canonical, Status as WarmStatus, WarmDir};
 use crate::warm::snapshot::{Snapshot, Take, Verified};
 use crate::warm::{WarmApp, WarmError};
 use engine::swarm::Engine;
@@ -112,7 +112,7 @@ struct Promoting<'a, 'p> {
     run: &'p Context<'a>,
     candidate: Candidate,
     domain: Domain,
-    place: Place,
+    place: WarmDir,
     engine: Option<Engine>,
     /// What is promoted over, once it is known and the candidate is due: a canonical, or nothing.
     known: Option<Option<Kept>>,
@@ -132,7 +132,7 @@ struct Judged<'a> {
     context: Context<'a>,
     plan: Plan,
     release: Release,
-    means: Means,
+    means: DeploySetup,
     stamp: Stamp,
     over: Option<Kept>,
 }
@@ -154,7 +154,7 @@ impl<'a, 'p> Promoting<'a, 'p> {
                 domain.as_str(),
                 &settings.server,
             ),
-            place: Place::of(&settings.host, &settings.recipe),
+            place: WarmDir::of(&settings.host, &settings.recipe),
             run,
             candidate,
             domain,

@@ -21,7 +21,7 @@ use super::warm::{Kept, embedded};
 use super::{ownership, resolved, site, warm};
 use crate::event::Event;
 use crate::tier::timed;
-use crate::warm::canonical::{Canonical, Place, Status as WarmStatus};
+use crate::warm::canonical::{Canonical, Status as WarmStatus, WarmDir};
 use crate::warm::snapshot::{Snapshot, Verified};
 use crate::warm::{WarmApp, WarmError};
 use engine::swarm::Engine;
@@ -36,7 +36,7 @@ use recipe::version::Version;
 pub(super) fn check_place(context: &Context<'_>) -> Result<(), RunError> {
     let settings = &context.settings;
     Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
-    let place = Place::of(&settings.host, &settings.recipe);
+    let place = WarmDir::of(&settings.host, &settings.recipe);
     if !settings.dry_run {
         place.ensure_writable()?;
     }
@@ -47,7 +47,7 @@ pub(super) fn check_place(context: &Context<'_>) -> Result<(), RunError> {
 /// The canonical that a quick run is made over.
 pub(super) struct Over {
     domain: Domain,
-    place: Place,
+    place: WarmDir,
     /// What the head is judged with.
     fetched: Fetched,
     /// The canonical, as far as it is known now.
@@ -72,7 +72,7 @@ impl Over {
         fetched: &Fetched,
     ) -> Result<Result<Self, End>, RunError> {
         let settings = &run.settings;
-        let place = Place::of(&settings.host, &settings.recipe);
+        let place = WarmDir::of(&settings.host, &settings.recipe);
         let domain = Domain::warm(&settings.recipe, &settings.zone).map_err(WarmError::from)?;
         let canonical = place.read()?;
         let Some(canonical) = canonical.filter(|canonical| canonical.snapshot.is_some()) else {
@@ -301,7 +301,7 @@ pub(super) async fn give_up(run: &Context<'_>, reason: &str) -> Result<(), RunEr
     Ok(())
 }
 
-fn no_canonical(place: &Place) -> End {
+fn no_canonical(place: &WarmDir) -> End {
     End::Cold(format!(
         "`{}` has no canonical of this recipe",
         place.dir.display()
@@ -329,7 +329,7 @@ fn unfit(
     }
 }
 
-/// Returns why the head's plan is none of a quick run, if it is none.
+/// Returns why the head's plan does not fit a quick run, if it does not.
 fn unfit_plan(plan: &Plan, canonical: &str) -> Option<String> {
     if !plan.declared.dependencies().is_empty() {
         // The canonical's data would hold accounts and secrets of a dependency that is gone.

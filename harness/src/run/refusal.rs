@@ -114,7 +114,7 @@ fn finding(rule: &str, place: Option<&Location>, key: &str, message: String) -> 
     }
 }
 
-/// A file of the repository that is none that a recipe may have.
+/// A file of the repository that a recipe may not have.
 fn file(error: &SourceFileError) -> Violation {
     Violation {
         file: Some(error.path()),

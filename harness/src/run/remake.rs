@@ -7,7 +7,7 @@ use crate::driver::Driver;
 use engine::app;
 use engine::lock::DomainLock;
 use engine::made;
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use engine::wait::Deadline;
 use recipe::compose::shared::SharedNetwork;
 use recipe::release::Release;
@@ -42,7 +42,8 @@ async fn remove(context: &Context<'_>, driver: &Driver, lock: &DomainLock) -> Re
     };
     let kept = kept.filter(|_| guests.is_ok_and(|guests| !guests.is_empty()));
     // Its deploy may have run into its limit and been killed.
-    let removal = app::remove_but(engine, host, lock, kept, Maker::CutOff, deadline).await?;
+    let removal =
+        app::remove_but(engine, host, lock, kept, DeployerState::CutOff, deadline).await?;
     if removal.residual.is_empty() {
         return Ok(());
     }

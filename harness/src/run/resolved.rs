@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::refusal;
 use super::settings::Settings;
 use crate::driver::opinion::{self, Asked, Opinion};
-use crate::driver::stack::{Means, NotDeployable, Stamp};
+use crate::driver::stack::{DeploySetup, NotDeployable, Stamp};
 use crate::event::Event;
 use engine::swarm::EngineError;
 use recipe::compose::resolve::Resolved;
@@ -37,7 +37,7 @@ pub(super) struct Releases {
 /// # Errors
 /// [`RunError::Usage`] for what depends on the place or the person that deploys, [`RunError::Refused`] for what the
 /// policy is against.
-fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunError> {
+fn of(plan: &Plan, settings: &Settings, means: &DeploySetup) -> Result<Releases, RunError> {
     let stack = settings.domain.stack();
     let mut against: Vec<Violation> = Vec::new();
     let mut resolve =
@@ -89,7 +89,7 @@ fn of(plan: &Plan, settings: &Settings, means: &Means) -> Result<Releases, RunEr
 pub(super) fn judge_alone(
     head: &Release,
     settings: &Settings,
-    mut means: Means,
+    mut means: DeploySetup,
     trust: &Trust,
 ) -> Result<(), RunError> {
     if trust.level == Level::ByHand {
@@ -120,7 +120,7 @@ pub(super) fn judge_alone(
 pub(super) fn judged(
     context: &Context<'_>,
     plan: &Plan,
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<Releases, RunError> {
     let settings = &context.settings;
     match of(plan, settings, means) {
@@ -137,7 +137,11 @@ pub(super) fn judged(
 ///
 /// # Errors
 /// As [`judged`].
-pub(super) fn refuse(context: &Context<'_>, plan: &Plan, means: &Means) -> Result<(), RunError> {
+pub(super) fn refuse(
+    context: &Context<'_>,
+    plan: &Plan,
+    means: &DeploySetup,
+) -> Result<(), RunError> {
     let judged = of(plan, &context.settings, means);
     judged.map(drop).map_err(|error| match error {
         RunError::Refused { found, .. } => refused(context, source_of(plan), found),
@@ -152,7 +156,7 @@ pub(super) fn refuse(context: &Context<'_>, plan: &Plan, means: &Means) -> Resul
 pub(super) async fn taken_by_docker(
     context: &Context<'_>,
     plan: &Plan,
-    means: &Means,
+    means: &DeploySetup,
     asked: Asked,
 ) -> Result<(), RunError> {
     let upgraded = plan
@@ -242,7 +246,7 @@ pub(super) fn say(context: &Context<'_>, found: &[Violation]) {
 pub(super) fn judge_dependency(
     context: &Context<'_>,
     dependency: &Dependency,
-    means: &Means,
+    means: &DeploySetup,
 ) -> Result<Vec<String>, RunError> {
     let Some(judged) = dependency.judge(means)? else {
         return Ok(Vec::new());

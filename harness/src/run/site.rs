@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::RunError;
 use super::network;
 use super::settings::OnCi;
-use crate::driver::stack::{HostTraits, Means};
+use crate::driver::stack::{DeploySetup, HostTraits};
 use crate::driver::{Chosen, Site};
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
@@ -22,14 +22,14 @@ pub(super) fn means(
     trust: &Trust,
     traits: HostTraits,
     chosen: &Chosen,
-) -> Means {
+) -> DeploySetup {
     let settings = &context.settings;
     let pace = if settings.as_shipped || context.held.borrow().as_shipped {
         Pace::AsShipped
     } else {
         Pace::Short(BTreeMap::new())
     };
-    Means {
+    DeploySetup {
         traits,
         shared: chosen.network(network::own(settings)),
         pace: chosen.pace(pace),
@@ -47,7 +47,7 @@ pub(super) fn means(
 pub(super) fn site(
     context: &Context<'_>,
     engine: Engine,
-    means: Means,
+    means: DeploySetup,
     gateway: Option<Gateway>,
 ) -> Site {
     let settings = &context.settings;

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::step::Up;
 use super::{red, repeat, warm};
 use crate::driver::Driver;
-use crate::driver::backup::Snapshot;
+use crate::driver::backup::AppSnapshot;
 use crate::driver::stack::Stamp;
 use crate::suite::Needs;
 use crate::tier::install::{self, NotUp};
@@ -42,7 +42,7 @@ pub(super) struct Standing<'a> {
     /// What came of the deploy, and how long it took.
     up: Option<(Result<Option<String>, NotUp>, Duration)>,
     /// What was backed up, or why there is nothing to restore.
-    backed_up: Result<(BackupPlan, Snapshot), String>,
+    backed_up: Result<(BackupPlan, AppSnapshot), String>,
 }
 
 impl<'a> Standing<'a> {

@@ -17,7 +17,7 @@ use engine::app;
 use engine::dirs::RunDirs;
 use engine::lock::DomainLock;
 use engine::swarm::object::Object;
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use engine::wait::Deadline;
 use ground::outcome::{Phase, Residual};
 
@@ -56,7 +56,7 @@ pub(super) async fn tear_down(
     context: &Context<'_>,
     why: &str,
     left: Left,
-    maker: Maker,
+    maker: DeployerState,
     signals: &mut Signals,
 ) -> TornDown {
     let keep = left.app;
@@ -318,7 +318,7 @@ mod tests {
         let engine = stuck(root.path(), domain.stack());
         let deadline = Deadline::after(Duration::from_millis(300));
         let work = async {
-            let removal = app::remove(&engine, &host, &lock, Maker::Done, deadline).await?;
+            let removal = app::remove(&engine, &host, &lock, DeployerState::Done, deadline).await?;
             Ok(removal.residual.to_string())
         };
         // Longer than a busy host may stall.

@@ -12,7 +12,7 @@ use super::network::no_way_through;
 use super::plan::{Plan, supplied};
 use super::resolved;
 use crate::driver::Chosen;
-use crate::driver::stack::{Means, NotDeployable, Stamp};
+use crate::driver::stack::{DeploySetup, NotDeployable, Stamp};
 use recipe::policy::Terms;
 use recipe::release::Release;
 
@@ -21,7 +21,7 @@ use recipe::release::Release;
 pub(super) fn reason(
     context: &Context<'_>,
     plan: &Plan,
-    means: &Means,
+    means: &DeploySetup,
     chosen: &Chosen,
 ) -> Option<String> {
     let base = plan.base.as_ref()?;
@@ -47,7 +47,7 @@ fn needed(
     context: &Context<'_>,
     plan: &Plan,
     base: &Base,
-    means: &Means,
+    means: &DeploySetup,
     chosen: &Chosen,
 ) -> Option<String> {
     let settings = &context.settings;
@@ -65,7 +65,7 @@ fn needed(
     {
         return Some("the gateway may not reach it".to_owned());
     }
-    let lower = Means {
+    let lower = DeploySetup {
         terms: Terms {
             level: base.trust.level.clone(),
             ..means.terms.clone()

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::context::{Held, Missing};
+use super::context::{Missing, Resources};
 use super::error::RunError;
 use super::resolved;
 use super::step::End;
 use super::teardown::TornDown;
 use crate::lifetime::worker::EndSignal;
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use ground::error::chain;
 use ground::outcome::{Status, Verdict};
 
@@ -57,11 +57,11 @@ pub(super) fn why(ending: &Ending, deadline: Duration) -> String {
 
 /// Returns whether every request to the engine was answered. A red run may be one whose `docker stack deploy` ran
 /// into its limit and was killed in the middle of one; so may a green one be that does not need what was deployed.
-pub(super) fn maker(verdict: Verdict, held: &Held) -> Maker {
+pub(super) fn maker(verdict: Verdict, held: &Resources) -> DeployerState {
     if verdict == Verdict::Passed && !held.dependency_failed {
-        Maker::Done
+        DeployerState::Done
     } else {
-        Maker::CutOff
+        DeployerState::CutOff
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Decision {
 }
 
 /// Returns the verdict of a run that ended so and holds this, before its teardown.
-pub(super) fn decide(ending: &Ending, held: &Held) -> Decision {
+pub(super) fn decide(ending: &Ending, held: &Resources) -> Decision {
     let decision = |verdict, exit_code, reason: Option<String>, hints: &[String]| Decision {
         verdict,
         exit_code,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::context::Held;
+use super::context::Resources;
 use super::error::RunError;
 use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
 use super::teardown::TornDown;
@@ -69,7 +69,7 @@ pub(super) trait Tiers: Steps {
 /// Who knows what ends a run from outside, and does what follows its steps, whatever came of them.
 pub(super) trait Frame {
     /// Returns what the run holds.
-    fn held(&self) -> &RefCell<Held>;
+    fn held(&self) -> &RefCell<Resources>;
 
     /// Waits for the next signal that ends a run.
     async fn signal(&mut self) -> EndSignal;

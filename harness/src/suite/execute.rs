@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::needs::{PLUGIN, unverified};
-use super::{Means, Ran, Source, SuiteError, TEST_LIMIT};
+use super::{Ran, Source, SuiteError, TEST_LIMIT, TestSetup};
 use crate::report::pytest;
 use engine::process::{Cmd, Finished, ProcessError};
 use engine::wait::Stopwatch;
@@ -79,7 +79,7 @@ fn extension(file: &Path) -> Option<&str> {
 }
 
 pub(super) async fn run_executable(
-    means: Means<'_>,
+    means: TestSetup<'_>,
     file: &Path,
     source: &Source,
 ) -> Result<Ran, SuiteError> {
@@ -161,7 +161,7 @@ fn last_line(finished: &Finished) -> Option<String> {
 }
 
 pub(super) async fn run_pytest(
-    means: Means<'_>,
+    means: TestSetup<'_>,
     files: &[PathBuf],
     source: &Source,
     stage: Stage,
@@ -302,7 +302,7 @@ pub(super) async fn run_pytest(
 }
 
 /// Whether a row of pytest's report is of this file: `custom.test_x.TestIt::test_one` is of `custom/test_x.py`.
-fn is_of(outcome: &TestOutcome, file: &str, means: Means<'_>) -> bool {
+fn is_of(outcome: &TestOutcome, file: &str, means: TestSetup<'_>) -> bool {
     let module = file.rsplit('/').next().unwrap_or(file);
     let module = means
         .redactor

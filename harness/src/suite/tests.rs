@@ -10,8 +10,8 @@ fn processes() -> Processes {
     )]))
 }
 
-fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -> Means<'a> {
-    Means {
+fn means<'a>(processes: &'a Processes, logs: &'a Path, redactor: &'a Redactor) -> TestSetup<'a> {
+    TestSetup {
         processes,
         env: &[],
         logs,
@@ -171,7 +171,7 @@ async fn what_needs_a_dependency_that_is_not_up_is_unverified_and_the_rest_runs(
     needs.note("gitea", None);
     needs.note("keycloak", Some("no".to_owned()));
     let (processes, redactor) = (with_pytest(), Redactor::default());
-    let means = Means {
+    let means = TestSetup {
         needs: &needs,
         ..means(&processes, root.path(), &redactor)
     };
@@ -443,7 +443,7 @@ async fn a_test_that_fails_and_then_passes_is_flaky_only_where_that_was_asked_fo
     let (processes, redactor) = (with_pytest(), Redactor::default());
     for (retries, once) in [(0, Status::Fail), (1, Status::Flaky)] {
         drop(std::fs::remove_file(&marker));
-        let means = Means {
+        let means = TestSetup {
             retries,
             ..means(&processes, root.path(), &redactor)
         };

@@ -5,9 +5,9 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use super::mounts;
-use super::seed::{Mounted, Place, Seeds, note_left_out};
+use super::seed::{MarkerDir, Mounted, Seeds, note_left_out};
 use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, recipe_tests};
-use crate::driver::backup::{HookKind, Part, Snapshot};
+use crate::driver::backup::{AppSnapshot, HookKind, Part};
 use crate::event::Event;
 use engine::swarm::EngineError;
 use ground::finding::Finding;
@@ -66,7 +66,7 @@ pub async fn run(
     bench: &mut Bench,
     plan: &BackupPlan,
     foreign: &BTreeSet<String>,
-) -> Result<(TierOutcome, Option<Snapshot>), TierError> {
+) -> Result<(TierOutcome, Option<AppSnapshot>), TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Backup);
     if !hook(bench, &mut tally, "pre", Stage::Backup).await? {
@@ -161,7 +161,7 @@ async fn back_up(
     bench: &Bench,
     tally: &mut Tally<'_>,
     plan: &BackupPlan,
-) -> Result<Option<Snapshot>, TierError> {
+) -> Result<Option<AppSnapshot>, TierError> {
     if !label_hooks(bench, tally, plan, HookKind::BackupPre).await? {
         return Ok(None);
     }
@@ -193,7 +193,12 @@ async fn back_up(
 }
 
 /// Says which databases of SQLite a snapshot has as they lay there.
-fn note_live_sqlite(bench: &Bench, tally: &mut Tally<'_>, snapshot: &Snapshot, plan: &BackupPlan) {
+fn note_live_sqlite(
+    bench: &Bench,
+    tally: &mut Tally<'_>,
+    snapshot: &AppSnapshot,
+    plan: &BackupPlan,
+) {
     for (service, found) in live_sqlite(snapshot, plan) {
         if found.unproven {
             tally.unver(SQLITE, found.message.clone());
@@ -219,7 +224,7 @@ struct LiveSqlite {
 
 /// Returns the databases of SQLite in a snapshot that no hook before it has anything to do with, by the service that
 /// has them.
-fn live_sqlite(snapshot: &Snapshot, plan: &BackupPlan) -> Vec<(String, LiveSqlite)> {
+fn live_sqlite(snapshot: &AppSnapshot, plan: &BackupPlan) -> Vec<(String, LiveSqlite)> {
     let mut by_service: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
     for part in snapshot.parts.iter().filter(|part| part.sqlite.count > 0) {
         let volume = plan
@@ -297,7 +302,7 @@ async fn take(
     bench: &Bench,
     tally: &mut Tally<'_>,
     plan: &BackupPlan,
-) -> Result<Result<Snapshot, String>, TierError> {
+) -> Result<Result<AppSnapshot, String>, TierError> {
     // Hooks may have replaced the container.
     let state = bench.state().await?;
     let own = bench.own_volumes()?;
@@ -309,7 +314,7 @@ async fn take(
 async fn named_directories(
     bench: &Bench,
     plan: &BackupPlan,
-) -> Result<BTreeSet<Place>, EngineError> {
+) -> Result<BTreeSet<MarkerDir>, EngineError> {
     let mut found = BTreeSet::new();
     for volume in &plan.volumes {
         let BackupPaths::Named(paths) = &volume.paths else {
@@ -325,7 +330,7 @@ async fn named_directories(
             if let Ok(at) = place
                 && bench.engine().is_directory(&at.container, &at.path).await?
             {
-                found.insert(Place {
+                found.insert(MarkerDir {
                     volume: volume.volume.clone(),
                     dir: path.to_owned(),
                 });
@@ -340,7 +345,7 @@ async fn named_directories(
 /// earlier day. Without one the app wrote the file when it liked, and the restore has to bring it back.
 fn holds_the_seed(
     seeds: &Seeds,
-    snapshot: &Snapshot,
+    snapshot: &AppSnapshot,
     dumps: bool,
 ) -> Result<Option<String>, String> {
     if snapshot.parts.is_empty() {
@@ -348,7 +353,7 @@ fn holds_the_seed(
     }
     let mut proven = BTreeSet::new();
     for part in &snapshot.parts {
-        let place = Place {
+        let place = MarkerDir {
             volume: part.volume.clone(),
             dir: part.below.clone(),
         };
@@ -460,7 +465,7 @@ mod tests {
                 first: "data/a.db".to_owned(),
                 has_wal,
             };
-            Snapshot {
+            AppSnapshot {
                 id: "x".to_owned(),
                 parts: vec![part],
                 sealed: None,
@@ -486,8 +491,8 @@ mod tests {
         assert_eq!(live_sqlite(&of(1, true), &plan(hook)), []);
     }
 
-    fn place(dir: &str) -> Place {
-        Place {
+    fn place(dir: &str) -> MarkerDir {
+        MarkerDir {
             volume: "data".to_owned(),
             dir: dir.to_owned(),
         }
@@ -506,7 +511,7 @@ mod tests {
             .into(),
             at: 100,
         };
-        let of = |parts: Vec<Part>| Snapshot {
+        let of = |parts: Vec<Part>| AppSnapshot {
             id: "x".to_owned(),
             parts,
             sealed: None,

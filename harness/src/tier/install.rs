@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
 use crate::driver::DriverError;
 use crate::driver::stack::Stamp;
-use crate::suite::{HookFailure, Means};
+use crate::suite::{HookFailure, TestSetup};
 use engine::swarm::converge::NotConverged;
 use engine::swarm::crash::Crashes;
 use engine::wait::Deadline;
@@ -191,7 +191,7 @@ fn logs(bench: &Bench) -> Result<PathBuf, TierError> {
 async fn install_steps(bench: &Bench) -> Result<(), Stop> {
     let env = bench.env_for(Stage::Install);
     let logs = logs(bench).map_err(Stop::Tier)?;
-    let means = Means {
+    let means = TestSetup {
         logs: &logs,
         ..bench.means(&env)
     };
@@ -235,7 +235,7 @@ pub async fn prepare(bench: &Bench) -> Result<Result<(), String>, TierError> {
     let name = format!("ops/pre_{}", Stage::Install);
     let env = bench.env_for(Stage::Install);
     let logs = logs(bench)?;
-    let means = Means {
+    let means = TestSetup {
         logs: &logs,
         ..bench.means(&env)
     };

@@ -2,7 +2,7 @@
 
 use super::seed::Found;
 use super::{Bench, Tally, TierError, app_fault, driver_fault, hook, label_hooks, still_good};
-use crate::driver::backup::{HookKind, Part, Snapshot};
+use crate::driver::backup::{AppSnapshot, HookKind, Part};
 use engine::swarm::EngineError;
 use engine::swarm::converge::NotConverged;
 use engine::swarm::crash::Crashes;
@@ -20,7 +20,7 @@ const FILES: &str = "generic: saved files are back";
 pub async fn run(
     bench: &mut Bench,
     plan: &BackupPlan,
-    snapshot: &Snapshot,
+    snapshot: &AppSnapshot,
 ) -> Result<TierOutcome, TierError> {
     let events = bench.events.clone();
     let mut tally = Tally::start(&events, Stage::Restore);
@@ -113,7 +113,7 @@ pub async fn run(
 /// Empties every file that was saved by name, so that only a restore can bring its content back; returns those.
 async fn spoil_files<'a>(
     bench: &Bench,
-    snapshot: &'a Snapshot,
+    snapshot: &'a AppSnapshot,
 ) -> Result<Vec<&'a Part>, EngineError> {
     let state = bench.state().await?;
     let own = bench.own_volumes()?;

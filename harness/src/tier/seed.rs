@@ -23,21 +23,21 @@ const NAME: &str = ".recipe-ci-marker";
 #[derive(Debug, Clone, Default)]
 pub struct Seeds {
     /// What each marker says, by the directory that it is in.
-    pub markers: BTreeMap<Place, String>,
+    pub markers: BTreeMap<MarkerDir, String>,
     /// When the last seeding was, in seconds since the epoch by the host's clock.
     pub at: u64,
 }
 
 /// A directory of a volume that a marker goes into. A volume has one for each directory that is saved by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct MarkerDir {
     /// The volume's compose name.
     pub volume: String,
     /// The directory below the volume's root, empty for the root.
     pub dir: String,
 }
 
-impl Place {
+impl MarkerDir {
     /// Returns the root of `volume`.
     #[must_use]
     pub fn root(volume: &str) -> Self {
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for MarkerDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.volume)?;
         if self.dir.is_empty() {
@@ -105,12 +105,12 @@ pub enum Found {
 /// Before the backup a volume of which only paths are saved gets none in its root, which is in no archive. An upgrade
 /// may lose all of it, whatever a backup takes, so before that it gets one.
 #[must_use]
-pub fn targets(project: &Project, plan: Option<&BackupPlan>, stage: Stage) -> BTreeSet<Place> {
+pub fn targets(project: &Project, plan: Option<&BackupPlan>, stage: Stage) -> BTreeSet<MarkerDir> {
     let Some(plan) = plan else {
         let mounts = project.services.iter().flat_map(|service| &service.volumes);
         return mounts
             .filter(|mount| mount.kind == MountKind::Volume)
-            .filter_map(|mount| mount.source.as_deref().map(Place::root))
+            .filter_map(|mount| mount.source.as_deref().map(MarkerDir::root))
             .collect();
     };
     let mut targets = BTreeSet::new();
@@ -119,7 +119,7 @@ pub fn targets(project: &Project, plan: Option<&BackupPlan>, stage: Stage) -> BT
             // Whether a named path is a directory only the container knows; the backup tier asks.
             BackupPaths::Named(_) if stage == Stage::Backup => {}
             BackupPaths::Whole | BackupPaths::Named(_) => {
-                targets.insert(Place::root(&volume.volume));
+                targets.insert(MarkerDir::root(&volume.volume));
             }
         }
     }
@@ -134,7 +134,7 @@ impl Bench {
     /// [`EngineError`].
     pub async fn seed(
         &mut self,
-        targets: &BTreeSet<Place>,
+        targets: &BTreeSet<MarkerDir>,
         word: &str,
     ) -> Result<BTreeSet<String>, EngineError> {
         let mut markers = BTreeMap::new();
@@ -165,7 +165,7 @@ impl Bench {
         Ok(())
     }
 
-    async fn write_marker(&self, place: &Place, content: &str) -> Result<Mounted, EngineError> {
+    async fn write_marker(&self, place: &MarkerDir, content: &str) -> Result<Mounted, EngineError> {
         let mounted = self.own_mount(&place.volume).await?;
         let Mounted::At(container, target) = &mounted else {
             return Ok(mounted);
@@ -190,7 +190,7 @@ impl Bench {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn find_markers(&self) -> Result<BTreeMap<Place, Found>, EngineError> {
+    pub async fn find_markers(&self) -> Result<BTreeMap<MarkerDir, Found>, EngineError> {
         let mut found = BTreeMap::new();
         for (place, said) in &self.seeds.markers {
             let what = match self.mounted(&place.volume, Access::Read).await? {
@@ -301,7 +301,7 @@ pub(super) fn note_left_out(tally: &mut Tally<'_>, reasons: &BTreeSet<String>) {
 ///
 /// # Errors
 /// What is wrong with which volume, in one line.
-pub fn all_same(found: &BTreeMap<Place, Found>) -> Result<Option<String>, String> {
+pub fn all_same(found: &BTreeMap<MarkerDir, Found>) -> Result<Option<String>, String> {
     let wrong: Vec<String> = found
         .iter()
         .filter_map(|(place, found)| {
@@ -315,7 +315,7 @@ pub fn all_same(found: &BTreeMap<Place, Found>) -> Result<Option<String>, String
         })
         .collect();
     if wrong.is_empty() {
-        let names: Vec<String> = found.keys().map(Place::to_string).collect();
+        let names: Vec<String> = found.keys().map(MarkerDir::to_string).collect();
         return Ok(Some(format!("markers in {}", names.join(", "))));
     }
     Err(format!("data seeded before is gone: {}", wrong.join("; ")))
@@ -340,7 +340,7 @@ mod tests {
         let plan = BackupPlan::from_project(&project);
         let seeded = |plan, stage| -> Vec<String> {
             let places = targets(&project, plan, stage);
-            places.iter().map(Place::to_string).collect()
+            places.iter().map(MarkerDir::to_string).collect()
         };
         assert_eq!(seeded(Some(&plan), Stage::Upgrade), ["data", "db-data"]);
         assert_eq!(seeded(Some(&plan), Stage::Backup), ["data"]);
@@ -367,10 +367,10 @@ mod tests {
 
     #[test]
     fn one_lost_marker_fails_them_all() {
-        let mut found = BTreeMap::from([(Place::root("a"), Found::Same)]);
+        let mut found = BTreeMap::from([(MarkerDir::root("a"), Found::Same)]);
         assert!(all_same(&found).is_ok());
         for wrong in [Found::Different, Found::Missing, Found::Unmounted] {
-            found.insert(Place::root("b"), wrong);
+            found.insert(MarkerDir::root("b"), wrong);
             let reason = all_same(&found).unwrap_err();
             assert!(
                 reason.contains("`b`") && !reason.contains("`a`"),

@@ -100,14 +100,14 @@ impl Canonical {
 
 /// The directory of one recipe's warm app.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct WarmDir {
     /// The directory.
     pub dir: PathBuf,
     /// The recipe.
     pub recipe: RecipeName,
 }
 
-impl Place {
+impl WarmDir {
     /// Returns the place of `recipe` on this host; it need not exist.
     #[must_use]
     pub fn of(host: &HostDirs, recipe: &RecipeName) -> Self {
@@ -278,9 +278,9 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn place() -> (tempfile::TempDir, WarmDir) {
         let root = tempfile::tempdir().unwrap();
-        let place = Place {
+        let place = WarmDir {
             dir: root.path().join("notes"),
             recipe: "notes".parse().unwrap(),
         };
@@ -360,7 +360,7 @@ mod tests {
     fn a_place_that_cannot_be_written_is_named() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("warm"), "").unwrap();
-        let place = Place {
+        let place = WarmDir {
             dir: root.path().join("warm/notes"),
             recipe: "notes".parse().unwrap(),
         };

@@ -16,14 +16,14 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::canonical::{Canonical, Place, SnapshotRef};
+use super::canonical::{Canonical, SnapshotRef, WarmDir};
 use super::{WarmApp, WarmError, tree};
 use engine::hash::HashWriter;
 use engine::made;
 use engine::record::write_private;
 use engine::swarm::EngineError;
 use engine::swarm::object::{Kind, Object};
-use engine::swarm::teardown::Maker;
+use engine::swarm::teardown::DeployerState;
 use engine::swarm::volume::{MOUNT_POINT, VolumeSpec};
 use engine::wait::{Deadline, Stopwatch, retry_while};
 use ground::host_file;
@@ -74,7 +74,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`WarmError::Corrupt`] when it is not what the record names, [`WarmError::Io`] when it cannot be read.
-    pub fn read(place: &Place, canonical: &Canonical) -> Result<Self, WarmError> {
+    pub fn read(place: &WarmDir, canonical: &Canonical) -> Result<Self, WarmError> {
         let Some(reference) = &canonical.snapshot else {
             return Err(WarmError::Corrupt {
                 path: place.dir.clone(),
@@ -228,7 +228,7 @@ impl WarmApp {
         take: Take<'_>,
     ) -> Result<SnapshotRef, WarmError> {
         // The volumes must not change under the archive. Only an app that came up gets here.
-        self.undeploy(Maker::Done).await?;
+        self.undeploy(DeployerState::Done).await?;
         let name = self.place.new_snapshot()?;
         let dir = self.place.snapshot_dir(&name);
         match self.fill(canonical, take, &dir).await {

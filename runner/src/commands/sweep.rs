@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use harness::dirs::ensure_writable;
 use harness::lifetime::worker::{EndSignal, Signals};
 use harness::process::Processes;
-use harness::sweep::{Came, Row};
+use harness::sweep::{Outcome, Row};
 use harness::warm::enrolled::enrolled;
 use serde_json::json;
 
@@ -16,11 +16,11 @@ use crate::exit::Exit;
 use crate::settings;
 use crate::ui;
 
-fn exit_of(came: &Came) -> Exit {
+fn exit_of(came: &Outcome) -> Exit {
     match came {
-        Came::Skipped(_) | Came::WouldRun | Came::Passed => Exit::Passed,
-        Came::Failed(_) => Exit::Failed,
-        Came::NotPromoted | Came::Infra(_) => Exit::Infra,
+        Outcome::Skipped(_) | Outcome::WouldRun | Outcome::Passed => Exit::Passed,
+        Outcome::Failed(_) => Exit::Failed,
+        Outcome::NotPromoted | Outcome::Infra(_) => Exit::Infra,
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn sweep(args: &ReleasesArgs) -> Exit {
 }
 
 /// A red recipe first: it is what a person has to fix.
-fn verdict<'a>(came: impl Iterator<Item = &'a Came>) -> Exit {
+fn verdict<'a>(came: impl Iterator<Item = &'a Outcome>) -> Exit {
     let exits: Vec<Exit> = came.map(exit_of).collect();
     for exit in [Exit::Failed, Exit::Infra] {
         if exits.contains(&exit) {
@@ -92,7 +92,7 @@ fn verdict<'a>(came: impl Iterator<Item = &'a Came>) -> Exit {
     Exit::Passed
 }
 
-fn print(rows: &[(Row, Came)], as_json: bool) {
+fn print(rows: &[(Row, Outcome)], as_json: bool) {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let text = if as_json {
         let rows: Vec<_> = rows
@@ -149,13 +149,16 @@ mod tests {
 
     #[test]
     fn a_red_recipe_decides_then_the_host() {
-        let of = |came: &[Came]| verdict(came.iter());
-        let (skip, infra) = (Came::Skipped("no-new-version"), Came::Infra("x".to_owned()));
-        assert_eq!(of(&[skip.clone(), Came::Passed]), Exit::Passed);
+        let of = |came: &[Outcome]| verdict(came.iter());
+        let (skip, infra) = (
+            Outcome::Skipped("no-new-version"),
+            Outcome::Infra("x".to_owned()),
+        );
+        assert_eq!(of(&[skip.clone(), Outcome::Passed]), Exit::Passed);
         assert_eq!(of(&[skip.clone(), infra.clone()]), Exit::Infra);
-        assert_eq!(of(&[infra, Came::Failed(1)]), Exit::Failed);
+        assert_eq!(of(&[infra, Outcome::Failed(1)]), Exit::Failed);
         // Green runs that never promote would be run again for ever.
-        assert_eq!(of(&[Came::NotPromoted]), Exit::Infra);
+        assert_eq!(of(&[Outcome::NotPromoted]), Exit::Infra);
     }
 
     #[test]

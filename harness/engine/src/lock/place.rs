@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, lstat};
 
 /// The path of a lock file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct LockPath<'a> {
     path: &'a Path,
     /// Whether a missing file is made.
     make: bool,
@@ -34,7 +34,7 @@ impl From<FileStat> for Inode {
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> LockPath<'a> {
     /// The file at `path`, made where it is missing.
     pub(super) fn of(path: &'a Path) -> Self {
         Self { path, make: true }

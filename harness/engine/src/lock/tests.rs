@@ -120,7 +120,7 @@ async fn a_waiter_that_wins_an_unlinked_inode_takes_the_live_path() {
     reaper.unlink().unwrap();
     let lock = waiting.await.unwrap();
     assert!(
-        Place::of(&host.lock_file(&domain))
+        LockPath::of(&host.lock_file(&domain))
             .names(Inode::of(&lock.file).unwrap())
             .unwrap()
     );

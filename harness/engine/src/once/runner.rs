@@ -257,12 +257,12 @@ impl Begun {
         let ended_ms = now_ms();
         let came = match end {
             End::Own(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => Came::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+                (Some(code), _) => TaskEnd::Code(u8::try_from(code).unwrap_or(u8::MAX)),
                 // The mark of a system that is short of memory, and of a crash: no word of the task's.
-                (None, Some(SIGKILL)) if record.number < ATTEMPTS => Came::Lost,
-                (None, number) => {
-                    Came::Signal(u8::try_from(128 + number.unwrap_or_default()).unwrap_or(u8::MAX))
-                }
+                (None, Some(SIGKILL)) if record.number < ATTEMPTS => TaskEnd::Lost,
+                (None, number) => TaskEnd::Signal(
+                    u8::try_from(128 + number.unwrap_or_default()).unwrap_or(u8::MAX),
+                ),
             },
             End::Told => {
                 // It may write while it ends, and must not have to wait for a reader.
@@ -274,7 +274,7 @@ impl Begun {
                     () = task.end() => {}
                     () = reading => {}
                 }
-                Came::Signal(ENDED)
+                TaskEnd::Signal(ENDED)
             }
         };
         copying.catch_up();
@@ -282,7 +282,7 @@ impl Begun {
             // Those who wait get it all the same; those who come later run it again.
             drop(writeln!(log, "once: the result cannot be kept: {error}"));
         }
-        if let Came::Code(code) | Came::Signal(code) = came {
+        if let TaskEnd::Code(code) | TaskEnd::Signal(code) = came {
             for file in [&mut lock, &mut held] {
                 if let Err(error) = answer(file, code) {
                     drop(writeln!(log, "once: the caller cannot be told: {error}"));
@@ -301,7 +301,7 @@ impl Begun {
 }
 
 /// What a task came to.
-enum Came {
+enum TaskEnd {
     /// It exited.
     Code(u8),
     /// It was ended by a signal, whose number is in the code.
@@ -310,7 +310,7 @@ enum Came {
     Lost,
 }
 
-impl Came {
+impl TaskEnd {
     /// Writes the exit file, for those who come later.
     fn keep(&self, dir: &OnceDir, id: &TaskId, held: &mut File, ended_ms: u64) -> io::Result<()> {
         let code = match *self {

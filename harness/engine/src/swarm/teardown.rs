@@ -20,7 +20,7 @@ pub const IN_FLIGHT: Duration = Duration::from_millis(200);
 
 /// How the process that made a stack ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Maker {
+pub enum DeployerState {
     /// It has had the answer to its last request.
     Done,
     /// In the middle of whatever it did: killed, cancelled, past its deadline.
@@ -52,7 +52,7 @@ pub struct Removal {
 pub async fn remove_stack(
     engine: &Engine,
     app: &Belongings,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     remove_all_but(engine, app, |_| false, maker, deadline).await
@@ -66,7 +66,7 @@ pub async fn remove_all_but(
     engine: &Engine,
     app: &Belongings,
     kept: impl Fn(&Object) -> bool,
-    maker: Maker,
+    maker: DeployerState,
     deadline: Deadline,
 ) -> Result<Removal, EngineError> {
     let stack = app.stack();
@@ -106,7 +106,7 @@ pub async fn remove_all_but(
                     ..Removal::default()
                 });
             }
-            if maker == Maker::CutOff {
+            if maker == DeployerState::CutOff {
                 pause(IN_FLIGHT.min(deadline.left())).await;
             }
             continue;
@@ -259,7 +259,7 @@ mod tests {
         let (engine, removed) = late(root.path(), domain.stack());
         let limit = Deadline::after(Duration::from_secs(20));
         let app = Belongings::of(domain.stack());
-        let removal = remove_stack(&engine, &app, Maker::CutOff, limit).await;
+        let removal = remove_stack(&engine, &app, DeployerState::CutOff, limit).await;
         assert!(removal.unwrap().residual.is_empty());
         assert!(
             removed.load(Ordering::SeqCst),
@@ -310,7 +310,7 @@ mod tests {
             });
             let limit = Deadline::after(Duration::from_secs(600));
             let app = Belongings::of(domain.stack());
-            let removal = remove_stack(&engine, &app, Maker::Done, limit);
+            let removal = remove_stack(&engine, &app, DeployerState::Done, limit);
             removal.await.unwrap()
         };
         (removal, heard)
@@ -358,7 +358,7 @@ mod tests {
         });
         let limit = Deadline::after(Duration::from_secs(20));
         let app = Belongings::of(stack);
-        let removal = remove_stack(&engine, &app, Maker::Done, limit).await;
+        let removal = remove_stack(&engine, &app, DeployerState::Done, limit).await;
         assert!(removal.unwrap().residual.is_empty());
         assert_eq!(
             heard.try_iter().last().unwrap(),

@@ -24,7 +24,7 @@ struct Advertised {
 }
 
 /// What has to be found among the refs.
-enum Wanted {
+enum RefQuery {
     Head,
     /// The full name of a ref that is advertised.
     Ref(String),
@@ -74,12 +74,12 @@ pub(super) fn bring(
             .map_err(|e| server.failed("set the head of", e))?;
     }
     let (commit, branch) = match wanted {
-        Wanted::Head => (server.advertised_commit(&refs, "HEAD")?, head),
-        Wanted::Ref(ref name) => (
+        RefQuery::Head => (server.advertised_commit(&refs, "HEAD")?, head),
+        RefQuery::Ref(ref name) => (
             server.advertised_commit(&refs, name)?,
             name.strip_prefix(BRANCHES),
         ),
-        Wanted::Commit(ref id) => (server.commit(&mut remote, &refs, id)?, None),
+        RefQuery::Commit(ref id) => (server.commit(&mut remote, &refs, id)?, None),
     };
     let asked = |branch: &&str| reference.is_some_and(|reference| reference.as_str() == *branch);
     if let Some(branch) = branch.filter(asked)
@@ -122,17 +122,17 @@ fn is_usual(name: &str) -> bool {
 
 /// Returns what to fetch besides branches and tags so that the wanted commit is among it, if that is known yet:
 /// its name there and here.
-fn extra(refs: &[Advertised], wanted: &Wanted) -> Option<(String, String)> {
+fn extra(refs: &[Advertised], wanted: &RefQuery) -> Option<(String, String)> {
     let name = match wanted {
-        Wanted::Ref(name) => name,
-        Wanted::Head => {
+        RefQuery::Ref(name) => name,
+        RefQuery::Head => {
             let head = refs.iter().find(|found| found.name == "HEAD")?;
             let detached = !refs
                 .iter()
                 .any(|found| is_usual(&found.name) && found.target == head.target);
             return detached.then(|| ("HEAD".to_owned(), "refs/fetched/HEAD".to_owned()));
         }
-        Wanted::Commit(id) => {
+        RefQuery::Commit(id) => {
             let mut fitting = refs
                 .iter()
                 .filter(|found| found.target.to_string().starts_with(id.as_str()));
@@ -197,7 +197,11 @@ impl Server<'_> {
         Ok(refs)
     }
 
-    fn pick(&self, refs: &[Advertised], reference: Option<&GitRef>) -> Result<Wanted, FetchError> {
+    fn pick(
+        &self,
+        refs: &[Advertised],
+        reference: Option<&GitRef>,
+    ) -> Result<RefQuery, FetchError> {
         let has = |name: &str| refs.iter().any(|found| found.name == name);
         let no_commit = || FetchError::NoCommit {
             origin: self.origin.clone(),
@@ -205,7 +209,7 @@ impl Server<'_> {
         let text = reference.map_or("HEAD", GitRef::as_str);
         if text == "HEAD" {
             return if has("HEAD") {
-                Ok(Wanted::Head)
+                Ok(RefQuery::Head)
             } else {
                 Err(no_commit())
             };
@@ -214,7 +218,7 @@ impl Server<'_> {
             return Err(no_commit());
         }
         if text.len() == 40 && is_hex(text) {
-            return Ok(Wanted::Commit(text.to_ascii_lowercase()));
+            return Ok(RefQuery::Commit(text.to_ascii_lowercase()));
         }
         // Branches first, as `git checkout` does.
         for name in [
@@ -224,11 +228,11 @@ impl Server<'_> {
             format!("refs/{text}"),
         ] {
             if name.starts_with("refs/") && has(&name) {
-                return Ok(Wanted::Ref(name));
+                return Ok(RefQuery::Ref(name));
             }
         }
         if is_hex(text) {
-            Ok(Wanted::Commit(text.to_ascii_lowercase()))
+            Ok(RefQuery::Commit(text.to_ascii_lowercase()))
         } else {
             Err(self.unknown(refs, text))
         }

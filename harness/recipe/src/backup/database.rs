@@ -12,7 +12,7 @@ use crate::database::{Kind, is_beside, kind_of_image};
 
 /// Where a server keeps its files, and whether such a path alone tells the server.
 ///
-/// These are servers whose files are of one piece: a copy of them while they run is none that they can be started from
+/// These are servers whose files belong together: they may not start from a copy that was made while they ran
 /// for sure, but Redis, which replaces its one file at once.
 const PLACES: [(Kind, &[(&str, bool)]); 4] = [
     (

@@ -70,7 +70,7 @@ fn part(number: &str, unit: i64) -> Option<i64> {
     whole.checked_add((fraction * unit as f64) as i64)
 }
 
-/// Returns whether the text is a duration of nothing; one below zero is none.
+/// Returns whether the text is a duration of zero; a negative one is not.
 pub(super) fn is_zero(text: &str) -> bool {
     parse(text.trim_start_matches('-')) == Some(Duration::ZERO)
 }

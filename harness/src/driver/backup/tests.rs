@@ -1,8 +1,8 @@
 use super::*;
 
-fn want(below: &str) -> Wanted {
+fn want(below: &str) -> RequiredPart {
     let path = format!("/data/{below}").trim_end_matches('/').to_owned();
-    Wanted {
+    RequiredPart {
         full_name: "note_ci_data".to_owned(),
         part: Part {
             volume: "data".to_owned(),

@@ -51,7 +51,7 @@ pub(super) async fn ready(
         });
     }
     if dockerd(&set_up.processes).is_none() {
-        install(set_up, Wanted::Engine, progress).await?;
+        install(set_up, Package::Engine, progress).await?;
         // The package's own script starts the engine where there is an init system.
         drop(wait_for_answer(&set_up.docker_host, PACKAGE_START_LIMIT).await);
     }
@@ -144,14 +144,14 @@ async fn has_client_package(processes: &Processes) -> Result<bool, SetUpError> {
 }
 
 /// What is to be installed.
-enum Wanted {
+enum Package {
     Engine,
     Client,
 }
 
 async fn install(
     set_up: &SetUp,
-    wanted: Wanted,
+    wanted: Package,
     progress: &mut dyn FnMut(Step),
 ) -> Result<(), SetUpError> {
     let apt = apt(&set_up.processes)?;
@@ -163,9 +163,9 @@ async fn install(
     }
     let apart = has_client_package(&set_up.processes).await?;
     let mut packages = match wanted {
-        Wanted::Engine => PACKAGES.to_vec(),
-        Wanted::Client if apart => Vec::new(),
-        Wanted::Client => vec!["docker.io"],
+        Package::Engine => PACKAGES.to_vec(),
+        Package::Client if apart => Vec::new(),
+        Package::Client => vec!["docker.io"],
     };
     if apart {
         packages.push(CLIENT_PACKAGE);
@@ -173,8 +173,8 @@ async fn install(
     if !is_root() {
         return Err(SetUpError::NotRoot {
             what: match wanted {
-                Wanted::Engine => "install a Docker engine",
-                Wanted::Client => "install a Docker client",
+                Package::Engine => "install a Docker engine",
+                Package::Client => "install a Docker client",
             },
             commands: vec!["apt-get update".to_owned(), install_command(&packages)],
         });
@@ -206,7 +206,7 @@ pub(super) async fn client(
     if set_up.processes.which("docker").is_some() {
         return Ok(());
     }
-    install(set_up, Wanted::Client, progress).await
+    install(set_up, Package::Client, progress).await
 }
 
 /// Starts the engine by systemd where that runs this host, else by hand.

@@ -15,20 +15,20 @@ use crate::run::error::RunError;
 use crate::run::fetched::{Checkout, Subject};
 use crate::run::settings::Settings;
 use crate::run::{incomplete, trusted};
-use crate::warm::canonical::Place;
+use crate::warm::canonical::WarmDir;
 use ground::error::chain;
 use ground::git::commit::CommitId;
 use recipe::declared::Declared;
 use recipe::version::{TagList, Version};
 
 /// The version that somebody wants as base.
-pub(in crate::run) struct Wanted<'a> {
+pub(in crate::run) struct RequestedBase<'a> {
     version: &'a str,
     /// Where that is written, for messages; empty for the command line.
     place: String,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> RequestedBase<'a> {
     /// The command line wins over the declared one.
     pub(in crate::run) fn of(settings: &'a Settings, declared: &'a Declared) -> Option<Self> {
         if let Some(version) = settings.base.as_deref() {
@@ -49,7 +49,7 @@ impl<'a> Wanted<'a> {
 /// [`RunError::Usage`] when a version was named that is no tag, or a shallow clone may hide the base.
 pub(in crate::run) fn choose(
     (settings, subject): (&Settings, &Subject),
-    wanted: Option<Wanted<'_>>,
+    wanted: Option<RequestedBase<'_>>,
     checkout: &Checkout,
     head_version: Option<&str>,
     warnings: &mut Vec<String>,
@@ -77,7 +77,7 @@ pub(in crate::run) fn choose(
         let trust = trusted::of_base(settings, checkout, commit, is_tag);
         trust.level == checkout.trust.level
     };
-    let canonical = match Place::of(&settings.host, &settings.recipe).read() {
+    let canonical = match WarmDir::of(&settings.host, &settings.recipe).read() {
         Ok(canonical) => canonical.filter(|canonical| canonical.snapshot.is_some()),
         Err(error) => {
             warnings.push(format!(
@@ -183,10 +183,10 @@ fn passed_over(version: &str, checkout: &Checkout) -> String {
 
 fn named(
     settings: &Settings,
-    wanted: &Wanted<'_>,
+    wanted: &RequestedBase<'_>,
     checkout: &Checkout,
 ) -> Result<Result<Chosen, String>, RunError> {
-    let Wanted {
+    let RequestedBase {
         version: wanted,
         place,
     } = wanted;

@@ -2,7 +2,7 @@
 
 use super::Named;
 use crate::driver::Chosen;
-use crate::driver::stack::{Means, NotDeployable, Stamp};
+use crate::driver::stack::{DeploySetup, NotDeployable, Stamp};
 use crate::overlay::{self, OverlayError, Places};
 use crate::run::error::{AnyError, RunError, usage};
 use crate::run::fetched::{Checkout, Subject};
@@ -41,7 +41,7 @@ pub(in crate::run) struct Dependency {
 }
 
 /// Returns what a dependency is judged by in a run with `means`. What a person runs by hand includes what it needs.
-pub(super) fn terms(named: &Named, trust: &Trust, means: &Means) -> Terms {
+pub(super) fn terms(named: &Named, trust: &Trust, means: &DeploySetup) -> Terms {
     Terms {
         level: match &means.terms.level {
             Level::ByHand => Level::ByHand,
@@ -53,8 +53,8 @@ pub(super) fn terms(named: &Named, trust: &Trust, means: &Means) -> Terms {
 }
 
 /// Returns how a dependency is deployed in a run with `means`: on the network of the app that needs it.
-pub(super) fn means(named: &Named, plan: &Plan, means: &Means) -> Means {
-    let mut theirs = Means {
+pub(super) fn means(named: &Named, plan: &Plan, means: &DeploySetup) -> DeploySetup {
+    let mut theirs = DeploySetup {
         terms: terms(named, &plan.trust, means),
         ..means.clone()
     };
@@ -169,7 +169,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
 }
 
 /// Returns whether what the version itself ships in `tests/` cannot be read, without what the operator laid over
-/// it: that is nobody's input.
+/// it: that is not bad input.
 fn ships_nonsense(theirs: &Settings, checkout: &Checkout, dirs: &RunDirs) -> bool {
     let Ok(copies) = tempfile::tempdir_in(&dirs.state) else {
         return false;
@@ -208,7 +208,7 @@ impl Dependency {
     }
 
     /// Returns what it is judged by in a run with `means`.
-    pub(in crate::run) fn terms(&self, means: &Means) -> Terms {
+    pub(in crate::run) fn terms(&self, means: &DeploySetup) -> Terms {
         match &self.plan {
             Ok(plan) => terms(&self.named, &plan.trust, means),
             Err(_) => means.terms.clone(),
@@ -219,7 +219,7 @@ impl Dependency {
     ///
     /// # Errors
     /// [`RunError::Refused`] for what the policy is against, with the lines that would grant it.
-    pub(in crate::run) fn judge(&self, means: &Means) -> Result<Option<Judged>, RunError> {
+    pub(in crate::run) fn judge(&self, means: &DeploySetup) -> Result<Option<Judged>, RunError> {
         let Ok(plan) = &self.plan else {
             return Ok(None);
         };

@@ -14,10 +14,10 @@ fn tier(stage: Stage, status: Status, blames_recipe: bool) -> TierOutcome {
     }
 }
 
-fn held(tiers: &[TierOutcome]) -> Held {
-    Held {
+fn held(tiers: &[TierOutcome]) -> Resources {
+    Resources {
         tiers: tiers.to_vec(),
-        ..Held::default()
+        ..Resources::default()
     }
 }
 
@@ -62,8 +62,8 @@ fn a_required_dependency_that_is_missing_reddens_a_green_run_alone() {
 
 #[test]
 fn only_a_green_run_is_known_to_have_had_every_answer_of_the_engine() {
-    let mut held = Held::default();
-    assert_eq!(maker(Verdict::Passed, &held), Maker::Done);
+    let mut held = Resources::default();
+    assert_eq!(maker(Verdict::Passed, &held), DeployerState::Done);
     for verdict in [
         Verdict::Failed,
         Verdict::Cancelled,
@@ -71,10 +71,10 @@ fn only_a_green_run_is_known_to_have_had_every_answer_of_the_engine() {
         Verdict::Infra,
         Verdict::Usage,
     ] {
-        assert_eq!(maker(verdict, &held), Maker::CutOff, "{verdict:?}");
+        assert_eq!(maker(verdict, &held), DeployerState::CutOff, "{verdict:?}");
     }
     held.dependency_failed = true;
-    assert_eq!(maker(Verdict::Passed, &held), Maker::CutOff);
+    assert_eq!(maker(Verdict::Passed, &held), DeployerState::CutOff);
 }
 
 #[test]

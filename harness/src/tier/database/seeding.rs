@@ -11,13 +11,13 @@ use recipe::backup::{BackupPaths, BackupPlan, ServiceHooks};
 use recipe::declared::file::Data;
 
 /// What is asked of one container: what is declared of it, or whatever runs there.
-struct Wanted<'a> {
+struct SeedRequest<'a> {
     service: &'a str,
     candidate: Option<Candidate<'a>>,
     declared: Option<&'a Data>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> SeedRequest<'a> {
     fn known(&self) -> Option<Known<'a>> {
         let declared = self.declared?;
         Some(Known {
@@ -240,7 +240,7 @@ impl Bench {
     /// where its files are.
     async fn seed_those_of(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &SeedRequest<'_>,
         table: &str,
         value: &str,
     ) -> Result<(Vec<Answer>, Vec<Unseeded>), EngineError> {
@@ -306,7 +306,7 @@ impl Bench {
 fn wanted<'a>(
     declared: &'a [Data],
     state: &'a StackState,
-) -> (Vec<Wanted<'a>>, Vec<(String, String)>) {
+) -> (Vec<SeedRequest<'a>>, Vec<(String, String)>) {
     let none = |one: &&'a Data| one.none.is_some();
     let not_asked = declared.iter().filter(none).map(|one| {
         let what = match &one.service {
@@ -316,10 +316,10 @@ fn wanted<'a>(
         (what, one.none.clone().unwrap_or_default())
     });
     let named = declared.iter().filter(|one| one.kind.is_some());
-    let mut wanted: Vec<Wanted<'_>> = named
+    let mut wanted: Vec<SeedRequest<'_>> = named
         .map(|one| {
             let service = one.service.as_deref().unwrap_or_default();
-            Wanted {
+            SeedRequest {
                 service,
                 candidate: Candidate::of(state, service),
                 declared: Some(one),
@@ -334,7 +334,7 @@ fn wanted<'a>(
                 .is_none_or(|name| name == candidate.service)
         })
     });
-    wanted.extend(all.map(|candidate| Wanted {
+    wanted.extend(all.map(|candidate| SeedRequest {
         service: candidate.service,
         candidate: Some(candidate),
         declared: None,

@@ -2,9 +2,9 @@ use super::*;
 use ground::git::commit::CommitId;
 use std::collections::BTreeMap;
 
-fn snapshot(dir: &Path) -> (Place, Canonical) {
+fn snapshot(dir: &Path) -> (WarmDir, Canonical) {
     let recipe: ground::name::RecipeName = "notes".parse().unwrap();
-    let place = Place {
+    let place = WarmDir {
         dir: dir.join("notes"),
         recipe: recipe.clone(),
     };

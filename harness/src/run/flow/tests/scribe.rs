@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::lifetime::worker::EndSignal;
-use crate::run::context::Held;
+use crate::run::context::Resources;
 use crate::run::error::RunError;
 use crate::run::flow::{self, Flow};
 use crate::run::step::{Again, End, Fresh, Holds, Role, Step, Up};
@@ -62,7 +62,7 @@ pub(super) enum Hang {
 #[derive(Default, Clone)]
 struct Book {
     lines: Rc<RefCell<Vec<String>>>,
-    held: Rc<RefCell<Held>>,
+    held: Rc<RefCell<Resources>>,
     signal: Rc<Notify>,
 }
 
@@ -251,7 +251,7 @@ impl Tiers for Scribe {
 }
 
 impl Frame for ScribesFrame {
-    fn held(&self) -> &RefCell<Held> {
+    fn held(&self) -> &RefCell<Resources> {
         &self.book.held
     }
 

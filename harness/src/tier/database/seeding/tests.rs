@@ -178,7 +178,7 @@ fn stack() -> StackState {
 fn asked(declared: &str) -> (Vec<String>, Vec<(String, String)>) {
     let (declared, state) = (of_yml(declared), stack());
     let (wanted, not_asked) = wanted(&declared, &state);
-    let of = |one: &Wanted<'_>| match one.known() {
+    let of = |one: &SeedRequest<'_>| match one.known() {
         Some(known) => format!(
             "{} {} {} {}",
             one.service, known.kind, known.name, known.user
