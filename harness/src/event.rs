@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use engine::process::Usage;
+use crate::hold::Hold;
+use engine::process::{Identity, Usage};
 use ground::finding::Finding;
 use ground::git::commit::CommitId;
 use ground::outcome::{
@@ -112,6 +113,13 @@ pub enum Event {
     TeardownFinished {
         /// What is left; empty when clean.
         residual: Residual,
+    },
+    /// The app is held for a look at it, by this process.
+    Held {
+        /// What is held, and how to reach it.
+        hold: Box<Hold>,
+        /// Who holds it.
+        holder: Identity,
     },
     /// The run ended.
     RunFinished(Box<RunFinished>),

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 pub use dead::DeadRun;
 
 use crate::abra::Abra;
+use crate::hold;
 use crate::warm::{self, Recovered};
 use engine::app;
 use engine::dirs::HostDirs;
@@ -27,7 +28,7 @@ use ground::name::{Domain, RunId, Zone};
 use ground::outcome::Residual;
 
 /// How long the removal of one orphan may take.
-const REAP_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const REAP_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long the sweep inside a run may take. What is not gone then is the janitor's: the orphans of others are no
 /// reason for a run to be late.
@@ -79,11 +80,14 @@ impl Finding {
     pub fn long_held(&self, deadline: Duration) -> Option<String> {
         let Decision::Live {
             held_for: Some(held_for),
-            ..
+            holder,
         } = &self.decision
         else {
             return None;
         };
+        if hold::is_meant(holder) {
+            return None;
+        }
         let limit = deadline * 2;
         (*held_for > limit).then(|| {
             let limit = if limit.as_secs().is_multiple_of(60) {
@@ -294,18 +298,7 @@ async fn decide_in(
         // Between the listing and the probe another janitor may have reaped it and unlinked its lock file;
         // then the file is this probe's own.
         Ok(Attempt::Acquired(lock)) => match exists_or_comes(engine, host, domain).await {
-            Ok(true) => {
-                // A removal looks at the time between its requests. One that the engine never answers, because a
-                // container of the app is stuck in it, must not keep others.
-                let reaping = reap_until(Deadline::after(limit), engine, host, lock);
-                let reaped = tokio::time::timeout(limit + SILENCE, reaping).await;
-                reaped.unwrap_or_else(|_| {
-                    Decision::Failed(EngineError::Silent {
-                        host: engine.host().to_owned(),
-                        limit_s: (limit + SILENCE).as_secs(),
-                    })
-                })
-            }
+            Ok(true) => reap_in(limit, engine, host, lock).await,
             Ok(false) => match lock.unlink() {
                 Ok(()) => Decision::Gone,
                 Err(error) => Decision::Skipped(error),
@@ -349,6 +342,24 @@ pub async fn decide_within(
 fn live(holder: String, since: Option<SystemTime>) -> Decision {
     let held_for = since.and_then(|since| SystemTime::now().duration_since(since).ok());
     Decision::Live { holder, held_for }
+}
+
+/// Removes the app behind `lock`, then unlinks the lock file: for a holder whose hold is over.
+pub(crate) async fn reap(engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
+    reap_in(REAP_LIMIT, engine, host, lock).await
+}
+
+/// The same within about `limit`. A removal looks at the time between its requests. One that the engine never answers,
+/// because a container of the app is stuck in it, must not keep others.
+async fn reap_in(limit: Duration, engine: &Engine, host: &HostDirs, lock: DomainLock) -> Decision {
+    let reaping = reap_until(Deadline::after(limit), engine, host, lock);
+    let reaped = tokio::time::timeout(limit + SILENCE, reaping).await;
+    reaped.unwrap_or_else(|_| {
+        Decision::Failed(EngineError::Silent {
+            host: engine.host().to_owned(),
+            limit_s: (limit + SILENCE).as_secs(),
+        })
+    })
 }
 
 /// Removes the app behind `lock` while holding it, then unlinks the lock file.

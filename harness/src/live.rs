@@ -7,6 +7,7 @@ mod mark;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ pub(crate) use mark::Mark;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Consumer, Event, PlannedDependency, RunStarted};
+use crate::hold;
 use engine::dirs::{HostDirs, RunDirs};
 use engine::lock::{DomainLock, LockError, Probe, SectionLock, probe};
 use engine::process::Identity;
@@ -28,7 +30,7 @@ use recipe::trust::TrustView;
 pub struct LiveRun {
     /// The run's id, which is also the name of its directory.
     pub run_id: String,
-    /// Its worker.
+    /// Its worker; or the holder of its app, once that is held.
     pub process: Identity,
     /// The recipe.
     pub recipe: String,
@@ -79,6 +81,12 @@ impl LiveRun {
         self.phase == Phase::LockWait.name()
     }
 
+    /// Returns whether it is over, and its app held for a look at it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.phase == hold::PHASE
+    }
+
     /// Returns the domain whose lock it waits for.
     #[must_use]
     pub fn waits_for(&self) -> Option<&str> {
@@ -110,8 +118,11 @@ pub struct Roster {
     pub unreadable: Vec<String>,
 }
 
+/// The record of a run, among its state files.
+pub(crate) const RECORD: &str = "live.json";
+
 fn record_path(state: &Path) -> PathBuf {
-    state.join("live.json")
+    state.join(RECORD)
 }
 
 /// How long the lock of a run that begins may be held by those who look at it. A look takes microseconds, so only a
@@ -139,9 +150,9 @@ pub(crate) async fn hold(dirs: &RunDirs) -> Result<SectionLock, LockError> {
 
 /// Returns the consumer that keeps the record of a run whose hard deadline is `deadline` after its start.
 ///
-/// It holds `lock` until it is dropped, which is when the process ends. A record that cannot be written is no
+/// It holds `lock` until it is dropped, which is when the process ends, unless the lock is handed on. A record that cannot be written is no
 /// reason to fail a run.
-pub(crate) fn consumer(dirs: &RunDirs, lock: SectionLock, deadline: Duration) -> Consumer {
+pub(crate) fn consumer(dirs: &RunDirs, lock: Rc<SectionLock>, deadline: Duration) -> Consumer {
     let path = record_path(&dirs.state);
     let mut record = None;
     Box::new(move |event| {
@@ -193,6 +204,15 @@ fn note(record: &mut LiveRun, event: &Event) -> bool {
         Event::PhaseStarted { phase, detail } => {
             record.waiting_for = (*phase == Phase::LockWait).then(|| detail.clone());
             phase.name().to_owned()
+        }
+        Event::Held { hold, holder } => {
+            let needs = |one: &LiveDependency| hold.dependencies.contains(&one.domain);
+            record.dependencies.retain(needs);
+            record.domain.clone_from(&hold.domain);
+            record.fresh = None;
+            record.process = holder.clone();
+            record.deadline_at.clone_from(&hold.until);
+            hold::PHASE.to_owned()
         }
         Event::TierStarted(stage) => stage.to_string(),
         Event::TeardownStarted { .. } => Phase::Teardown.name().to_owned(),
@@ -324,7 +344,8 @@ mod tests {
     }
 
     async fn alive(dirs: &RunDirs) -> Consumer {
-        consumer(dirs, hold(dirs).await.unwrap(), Duration::from_secs(3600))
+        let lock = Rc::new(hold(dirs).await.unwrap());
+        consumer(dirs, lock, Duration::from_secs(3600))
     }
 
     #[tokio::test(flavor = "current_thread")]

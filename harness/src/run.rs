@@ -23,6 +23,7 @@ mod fetched;
 mod flow;
 mod fresh;
 mod gateway;
+mod hold;
 mod images;
 mod incomplete;
 mod lint;
@@ -79,7 +80,7 @@ pub use error::{AnyError, RunError};
 use fetched::Subject;
 use ground::error::chain;
 use ground::outcome::Verdict;
-use settings::{Keep, Settings};
+use settings::Settings;
 use step::End;
 use teardown::TornDown;
 use verdict::{Decision, Ending};
@@ -139,8 +140,10 @@ pub async fn run(
         events.add(log.consumer());
     }
     let mut child_env = settings.child_env.clone();
+    let mut alive = None;
     match live::hold(&dirs).await {
         Ok(lock) => {
+            let lock = Rc::new(lock);
             match live::Mark::make(&dirs, own_group(settings), &lock) {
                 Ok(mark) => {
                     let (name, value) = mark.variable();
@@ -149,7 +152,8 @@ pub async fn run(
                 // If all of this run's processes are killed, nobody will know which children were its own.
                 Err(error) => tracing::warn!(%error, "children are not marked"),
             }
-            events.add(live::consumer(&dirs, lock, settings.deadline));
+            events.add(live::consumer(&dirs, Rc::clone(&lock), settings.deadline));
+            alive = Some(lock);
         }
         // `ps` will not list the run; that is no reason to refuse it.
         Err(error) => tracing::warn!(error = %chain(&error), "no live record"),
@@ -161,6 +165,7 @@ pub async fn run(
         processes: Processes::new(child_env),
         held: Rc::default(),
         notes: Rc::new(RefCell::new(notes)),
+        live: alive,
         redactor,
         events,
         dirs,
@@ -250,11 +255,7 @@ impl Frame for RunFrame<'_, '_> {
         }
         let why = verdict::why(ending, context.settings.deadline);
         let left = teardown::Left {
-            app: match context.settings.keep {
-                Keep::Never => false,
-                Keep::Failed => decision.verdict == Verdict::Failed,
-                Keep::Always => matches!(decision.verdict, Verdict::Passed | Verdict::Failed),
-            },
+            hold: context.settings.keep.after(decision.verdict),
             warm_data: decision.verdict == Verdict::Passed,
         };
         let maker = verdict::maker(decision.verdict, &context.held.borrow());
@@ -284,6 +285,10 @@ impl Frame for RunFrame<'_, '_> {
         context.events.emit(&finished);
         // A fetch that was cancelled goes on in its thread until the process ends, and may have written since.
         teardown::remove_working_dirs(context);
+        let heir = context.held.borrow_mut().heir.take();
+        if let Some(heir) = heir {
+            heir.take_over();
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use harness::run::settings::{Keep, KeepError};
 
-pub(crate) use choice::{DriverChoice, EngineChoice, FreshChoice, KeepChoice};
+pub(crate) use choice::{DriverChoice, EngineChoice, FreshChoice};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -17,7 +18,9 @@ use crate::commands::grants::GrantsCommand;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::lint::LintArgs;
 use crate::commands::overlay::OverlayCommand;
+use crate::commands::release::ReleaseArgs;
 use crate::commands::report::ReportArgs;
+use crate::commands::runs::{GcArgs, LogsArgs, RunsArgs, ShowArgs};
 
 /// Proves that a Co-op Cloud recipe really works, on a real Docker Swarm.
 #[derive(Debug, Parser)]
@@ -48,6 +51,14 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Print the report of a run as JUnit XML, a page, Markdown, a badge or SARIF.
     Report(ReportArgs),
+    /// List the runs of this host that left a report, the newest first.
+    Runs(RunsArgs),
+    /// Say what came of a run.
+    Show(ShowArgs),
+    /// Print a log of a run.
+    Logs(LogsArgs),
+    /// Remove the records of old runs.
+    Gc(GcArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
     Once(OnceArgs),
     /// Check overlays, print the schema of recipe-ci.yml.
@@ -56,9 +67,13 @@ pub(crate) enum Command {
     /// Check what the operator grants to which source, print the schema of grants.yml.
     #[command(subcommand)]
     Grants(GrantsCommand),
-    /// Reach the app from a test, inside a run.
-    #[command(subcommand)]
-    App(AppCommand),
+    /// Reach the app of a run: from its tests, or while it is held.
+    App(AppArgs),
+    /// Let go the app that a run holds for a look at it, and wait until it is removed.
+    Release(ReleaseArgs),
+    /// The process that holds an app; started by `run` only.
+    #[command(hide = true)]
+    Holder,
     /// Print a shell's completions.
     Completions {
         /// The shell.
@@ -162,10 +177,11 @@ pub(crate) struct RunArgs {
     /// The hard deadline of the run [default: 60m].
     #[arg(long, env = "CCCI_DEADLINE", value_name = "DURATION")]
     pub(crate) deadline: Option<String>,
-    /// When to leave the app standing, for a look at it.
-    #[arg(long, env = "CCCI_KEEP", value_name = "never|failed|always", default_value = "never",
+    /// When to hold the app after the run for a look at it, and how long: `never`, `failed=2h`, `always=30m`; an hour
+    /// where no time is given.
+    #[arg(long, env = "CCCI_KEEP", value_name = "WHEN[=TIME]", default_value = "never",
           value_parser = parse_keep)]
-    pub(crate) keep: KeepChoice,
+    pub(crate) keep: Keep,
     /// The run's id [default: the build's number, else manual-PID].
     #[arg(long, value_name = "ID")]
     pub(crate) run_id: Option<String>,
@@ -376,6 +392,15 @@ pub(crate) struct RunnerArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AppArgs {
+    /// The run that holds the app [default: the run that this is part of].
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: AppCommand,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppCommand {
     /// Run a command in a container of the app; its output and exit code pass through.
@@ -466,6 +491,9 @@ fn parse_retries(text: &str) -> Result<u32, String> {
     }
 }
 
-fn parse_keep(text: &str) -> Result<KeepChoice, String> {
-    choice(text)
+fn parse_keep(text: &str) -> Result<Keep, String> {
+    match text {
+        "" => Ok(Keep::Never),
+        text => text.parse().map_err(|error: KeepError| error.to_string()),
+    }
 }

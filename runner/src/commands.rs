@@ -5,13 +5,16 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod engine;
 pub(crate) mod grants;
+mod holder;
 pub(crate) mod janitor;
 pub(crate) mod lint;
 mod once;
 pub(crate) mod overlay;
 mod ps;
+pub(crate) mod release;
 pub(crate) mod report;
 mod run;
+pub(crate) mod runs;
 mod sweep;
 
 use std::future::Future;
@@ -69,7 +72,13 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Once(args) => block_on(once::once(args)),
         Command::Overlay(command) => overlay::overlay(&command).into(),
         Command::Grants(command) => grants::grants(&command).into(),
-        Command::App(command) => block_on(app::app(command)),
+        Command::App(args) => block_on(app::app(args)),
+        Command::Runs(args) => runs::runs(&args).into(),
+        Command::Show(args) => runs::show(&args).into(),
+        Command::Logs(args) => runs::logs(&args).into(),
+        Command::Gc(args) => runs::gc(&args).into(),
+        Command::Release(args) => block_on(release::release(&args)).into(),
+        Command::Holder => block_on(holder::holder()).into(),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "recipe-ci", out);
             Ok(())
@@ -112,6 +121,7 @@ fn goes_on_alone(command: &Command) -> bool {
             | Command::Sweep(_)
             | Command::Janitor(_)
             | Command::Engine(_)
+            | Command::Holder
     )
 }
 

@@ -22,7 +22,7 @@ use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
 use harness::run::settings::{Fresh, GatewayService, Keep, Lane, OnCi, Settings, TEARDOWN_BUDGET};
 
-use crate::cli::{DriverChoice, EngineChoice, FreshChoice, KeepChoice, RunArgs, parse_engine};
+use crate::cli::{DriverChoice, EngineChoice, FreshChoice, RunArgs, parse_engine};
 use crate::env;
 
 use approved::{approved_list, names_on};
@@ -310,11 +310,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
             FreshChoice::Serial => Fresh::Serial,
             FreshChoice::Never => Fresh::Never,
         },
-        keep: match args.keep {
-            KeepChoice::Never => Keep::Never,
-            KeepChoice::Failed => Keep::Failed,
-            KeepChoice::Always => Keep::Always,
-        },
+        keep: args.keep,
         run_id: run_id
             .parse()
             .map_err(|error| wrong(error, "give another one with `--run-id` (CCCI_RUN_ID)"))?,
@@ -412,9 +408,9 @@ fn lane(args: &RunArgs, stages: &[Stage]) -> Result<Lane, UsageError> {
             "a quick run starts from the canonical, not from `--base`",
             "leave one of them out",
         ))
-    } else if args.keep != KeepChoice::Never {
+    } else if args.keep != Keep::Never {
         Some((
-            "a quick run never leaves the warm app standing",
+            "a quick run never holds the warm app",
             "leave `--keep` (CCCI_KEEP) or --quick out",
         ))
     } else {

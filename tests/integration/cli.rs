@@ -64,7 +64,7 @@ fn what_does_not_exist_is_refused_with_what_does() {
     for (args, word) in [
         (vec!["rum"], "run"),
         (vec!["run", "x", "--stage", "install"], "--stages"),
-        (vec!["run", "x", "--keep", "sometimes"], "failed"),
+        (vec!["run", "x", "--keep", "sometimes"], "`failed=2h`"),
         (vec!["run", "x", "--driver", "helm"], "stack"),
         (vec!["completions", "basic"], "bash"),
         (vec![], "Usage"),

@@ -43,6 +43,7 @@ mod ps;
 mod recorder;
 mod refusals;
 mod routing;
+mod runs;
 mod sources;
 #[path = "../support/support.rs"]
 mod support;

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::cancel::{child_of, kill_both};
-use crate::engine::{SwarmEnv, docker, objects_of};
+use crate::engine::{SwarmEnv, objects_of};
 use crate::fixtures::{described, judge, judge_repository};
 use crate::support::Run;
 use crate::wait::wait_until;
@@ -261,9 +261,9 @@ fn a_broken_base_leaves_the_app_that_is_up_and_makes_no_third() {
     env.assert_nothing_left();
 }
 
-/// With `--keep` both apps stay, and the janitor finds both.
+/// Of a green run the app that was upgraded is held, and the fresh one goes.
 #[test]
-fn both_apps_are_kept_and_both_are_removed_later() {
+fn the_upgraded_app_of_a_green_run_is_held_and_the_fresh_one_goes() {
     let env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     env.run([
@@ -273,9 +273,10 @@ fn both_apps_are_kept_and_both_are_removed_later() {
         "always".as_ref(),
     ])
     .expect(0);
-    assert_eq!(stacks(&env).len(), 2, "{:?}", objects_of(&env.zone));
-    assert!(!docker(&["service", "ls", "-q"]).is_empty());
-    env.run(["janitor"]).expect(0);
+    let results = env.results();
+    assert_eq!(results["hold"]["domain"], results["domain"]);
+    assert_eq!(stacks(&env).len(), 1, "{:?}", objects_of(&env.zone));
+    env.run(["release"]).expect(0);
     env.assert_nothing_left();
 }
 

@@ -20,6 +20,7 @@ mod fixtures;
 mod forge;
 mod fresh;
 mod gateway;
+mod held;
 mod hold;
 mod infra;
 mod janitor;

@@ -14,7 +14,7 @@ use ground::name::{Domain, RecipeName, RunId, Zone};
 const STATE: &str = "state";
 
 /// Places of this host that all runs share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct HostDirs {
     /// Where the app locks are; the predecessor's place, so that both harnesses see the same locks.
     pub locks: PathBuf,
@@ -364,10 +364,16 @@ impl RunDirs {
     }
 
     /// Removes what [`RunDirs::working`] names; returns what would not go. What is not there is fine.
+    pub fn remove_working(root: &Path) -> Vec<(PathBuf, io::Error)> {
+        Self::remove_working_but(root, &[])
+    }
+
+    /// The same, without the state files of these names. Where there are any, the run goes on in another process, and
+    /// its mark and lock stay as well.
     ///
     /// The mark and then the lock go last, and only when nothing else is left: a process that is killed in the middle
     /// of this leaves a directory that the next janitor still knows for a dead run's.
-    pub fn remove_working(root: &Path) -> Vec<(PathBuf, io::Error)> {
+    pub fn remove_working_but(root: &Path, kept: &[&str]) -> Vec<(PathBuf, io::Error)> {
         let mut left = Vec::new();
         let mut remove = |path: &Path| {
             let removed = match fs::symlink_metadata(path) {
@@ -394,9 +400,10 @@ impl RunDirs {
         // What cannot be listed is kept by the mark, which is then not removed either: `state` does not go.
         for entry in entries.iter().flatten() {
             let path = entry.path();
-            clear &= path == mark || path == lock || remove(&path);
+            let stays = kept.iter().any(|name| entry.file_name() == *name);
+            clear &= stays || path == mark || path == lock || remove(&path);
         }
-        if clear && (entries.is_err() || (remove(&mark) && remove(&lock))) {
+        if clear && kept.is_empty() && (entries.is_err() || (remove(&mark) && remove(&lock))) {
             remove(&state);
         }
         left

@@ -15,10 +15,13 @@ mod protocol;
 mod tests;
 
 pub mod file;
+pub mod heir;
 mod place;
 
+use std::cell::Cell;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -221,6 +224,36 @@ impl DomainLock {
             .map_err(|source| LockError::Unusable { path, source })
     }
 
+    /// Returns the lock of `domain` that another process has handed on, and writes into it who has it now: `says`.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`] when `file` is not the lock of `domain`, or cannot be written.
+    pub fn inherited(
+        file: OwnedFd,
+        host: &HostDirs,
+        domain: &Domain,
+        says: &str,
+    ) -> Result<Self, LockError> {
+        let path = host.lock_file(domain);
+        let inherited = Locked::inherited(file, &path).and_then(|file| {
+            write_holder(&file, says)?;
+            Ok(file)
+        });
+        match inherited {
+            Ok(file) => Ok(Self {
+                file,
+                path,
+                domain: domain.clone(),
+            }),
+            Err(source) => Err(LockError::Unusable { path, source }),
+        }
+    }
+
+    /// Returns the locked file, to hand it on.
+    pub fn locked(&self) -> &Locked {
+        &self.file
+    }
+
     /// Returns the domain that is owned.
     #[must_use]
     pub fn domain(&self) -> &Domain {
@@ -249,11 +282,7 @@ impl DomainLock {
     }
 
     fn own(file: Locked, path: &Path, domain: &Domain, run: &RunId) -> io::Result<Self> {
-        // For messages only; writing sets the modification time. What was longer is cut afterwards: ext4
-        // writes a file through to the disk when it is closed, if it was truncated to nothing before.
-        let text = format!("run {run} (pid {})\n", std::process::id());
-        file.write_all_at(text.as_bytes(), 0)?;
-        file.set_len(text.len() as u64)?;
+        write_holder(&file, &format!("run {run} (pid {})", std::process::id()))?;
         // Who looks at it must be able to open it. One that another user made keeps its mode.
         drop(file.set_permissions(std::fs::Permissions::from_mode(0o644)));
         Ok(Self {
@@ -262,6 +291,14 @@ impl DomainLock {
             domain: domain.clone(),
         })
     }
+}
+
+/// Writes down who holds a lock, for messages only; that sets the modification time. What was longer is cut afterwards:
+/// ext4 writes a file through to the disk when it is closed, if it was truncated to nothing before.
+fn write_holder(file: &File, holder: &str) -> io::Result<()> {
+    let text = format!("{holder}\n");
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 /// Goes through the steps by which a reaper gives a lock up that has seen what is `left` of the app.
@@ -307,6 +344,8 @@ pub struct Locked {
     /// No path leads to it any more, so no new process can find it held; one that waits already may wait for that
     /// child, too.
     is_unlinked: bool,
+    /// Another process has the open file, too: to unlock it would take the lock from that one.
+    is_handed_on: Cell<bool>,
 }
 
 impl Locked {
@@ -314,13 +353,14 @@ impl Locked {
         Self {
             file,
             is_unlinked: false,
+            is_handed_on: Cell::new(false),
         }
     }
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        if !self.is_unlinked {
+        if !self.is_unlinked && !self.is_handed_on.get() {
             // It cannot fail on a file that was locked, and closing it follows.
             drop(self.file.unlock());
         }
@@ -444,6 +484,28 @@ impl SectionLock {
                 Taken::Held(_) => None,
             },
         )
+    }
+
+    /// Returns the lock of the section at `path` that another process has handed on.
+    ///
+    /// # Errors
+    /// [`LockError::Unusable`] when `file` is not that lock.
+    pub fn inherited(file: OwnedFd, path: &Path) -> Result<Self, LockError> {
+        match Locked::inherited(file, path) {
+            Ok(file) => Ok(Self {
+                file,
+                path: path.to_owned(),
+            }),
+            Err(source) => Err(LockError::Unusable {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Returns the locked file, to hand it on.
+    pub fn locked(&self) -> &Locked {
+        &self.file
     }
 
     /// Returns whether the path still names the file that is locked; when it does not, another process may

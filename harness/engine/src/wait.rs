@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+use tokio::net::unix::pipe::Receiver;
 
 /// A point in time by which something must have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +52,42 @@ impl Deadline {
     #[must_use]
     pub fn instant(self) -> tokio::time::Instant {
         self.0.into()
+    }
+}
+
+/// A point in time that comes nearer while the machine sleeps, too (`CLOCK_BOOTTIME` in `clock_gettime(2)`): for what a
+/// person was told the time of day of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry(Timespec);
+
+impl Expiry {
+    /// Returns the one that is `span` from now.
+    #[must_use]
+    pub fn after(span: Duration) -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        let span = Timespec::try_from(span).unwrap_or(Timespec {
+            tv_sec: i64::MAX / 2,
+            tv_nsec: 0,
+        });
+        Self(now.checked_add(span).unwrap_or(span))
+    }
+
+    /// Waits until it has passed.
+    ///
+    /// # Errors
+    /// What the system says when there is no timer to be had.
+    pub async fn passed(self) -> std::io::Result<()> {
+        let timer = timerfd_create(
+            TimerfdClockId::Boottime,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: self.0,
+        };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        // A timer is no pipe, but what tokio does with one is the same: wait until it is readable.
+        Receiver::from_owned_fd_unchecked(timer)?.readable().await
     }
 }
 
@@ -189,6 +230,15 @@ mod tests {
         .await;
         let text = result.unwrap_err().to_string();
         assert!(text.contains("last seen: asked "), "{text}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_expiry_passes_after_its_span_and_not_before() {
+        let watch = Stopwatch::start();
+        let span = Duration::from_millis(50);
+        Expiry::after(span).passed().await.unwrap();
+        assert!(watch.elapsed() >= span, "{:?}", watch.elapsed());
+        Expiry::after(Duration::ZERO).passed().await.unwrap();
     }
 
     #[tokio::test(flavor = "current_thread")]

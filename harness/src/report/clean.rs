@@ -70,6 +70,14 @@ impl Results {
             text(&mut found.message);
             text(&mut found.fix);
         }
+        if let Some(hold) = &mut clean.hold {
+            hold.url.iter_mut().for_each(text);
+            text(&mut hold.shell);
+            text(&mut hold.release);
+            if let Some(ended) = &mut hold.ended {
+                text(&mut ended.why);
+            }
+        }
         let why = clean.fresh.as_mut().and_then(|fresh| fresh.why.as_mut());
         why.into_iter().for_each(text);
         for dependency in &mut clean.dependencies {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::papers;
 use super::redact::Redactor;
-use super::results::Results;
+use super::results::{Results, Teardown};
+use crate::hold::Ended;
 use engine::record::{Durability, replace};
 use ground::host_file;
 use ground::outcome::{Residual, Verdict};
@@ -139,6 +140,28 @@ pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, Resul
     // The supervisor knows no secrets; what is in the file was redacted by the worker.
     results.write(path, &Redactor::default())?;
     Ok(results)
+}
+
+/// Says in the report of a run that ended how the hold of its app ended, and what that left.
+///
+/// # Errors
+/// When the file cannot be read or replaced.
+pub fn close_hold(
+    path: &Path,
+    ended: Ended,
+    is_clean: bool,
+    left: Residual,
+) -> Result<(), ResultsError> {
+    let mut results = read(path)?;
+    if let Some(hold) = &mut results.hold {
+        hold.ended = Some(ended);
+    }
+    results.teardown = Teardown {
+        // What could not be asked about is not known to be gone.
+        clean: (is_clean || !left.is_empty()).then_some(is_clean),
+        residual: left,
+    };
+    results.write(path, &Redactor::default())
 }
 
 #[cfg(test)]

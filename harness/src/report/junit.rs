@@ -138,8 +138,12 @@ impl Results {
             }
             None => {
                 let mut status = TestCaseStatus::skipped();
-                status
-                    .set_message("there was nothing to tear down, or it is not known what is left");
+                status.set_message(match &self.hold {
+                    Some(hold) => format!("the app is held until {}", hold.until),
+                    None => {
+                        "there was nothing to tear down, or it is not known what is left".to_owned()
+                    }
+                });
                 status
             }
         };

@@ -178,6 +178,7 @@ fn lines(event: &Event) -> String {
             "teardown ended, nothing is left".to_owned()
         }
         Event::TeardownFinished { residual } => format!("teardown ended, left behind: {residual}"),
+        Event::Held { hold, .. } => format!("{} is held until {}", hold.domain, hold.until),
         Event::RunFinished(run) => {
             let reason = run
                 .reason

@@ -55,6 +55,10 @@ impl Results {
                 let _ = writeln!(text, "- {}", span(hint));
             }
         }
+        if let Some(hold) = &self.hold {
+            let _ = writeln!(text, "\nThe app is held until {}:", span(&hold.until));
+            fence(&mut text, hold.commands().iter().map(String::as_str));
+        }
         if !self.repeat.is_empty() {
             text += "\nAgain:\n";
             fence(&mut text, [self.repeat.as_str()].into_iter());

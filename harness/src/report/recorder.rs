@@ -98,6 +98,7 @@ impl Results {
             Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
             Event::DependencyFinished(dependency) => self.dependencies.push((**dependency).clone()),
             Event::TeardownFinished { residual } => self.teardown = residual.clone().into(),
+            Event::Held { hold, .. } => self.hold = Some((**hold).clone()),
             Event::RunFinished(finished) => self.finish(finished),
             Event::TestFinished { stage, test } => {
                 self.tier_mut(*stage).add(test);

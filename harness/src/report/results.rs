@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
 use crate::event::PlannedFresh;
+use crate::hold::Hold;
 use engine::process::Usage;
 use ground::finding::Finding;
 use ground::git::commit::CommitId;
@@ -118,6 +119,9 @@ pub struct Results {
     pub deploy_count: u32,
     /// What teardown left.
     pub teardown: Teardown,
+    /// The app that is held for a look at it, or was; null where none is.
+    #[serde(default)]
+    pub hold: Option<Hold>,
     /// Every hook, test and overlay beyond the recipe as shipped.
     pub customization: Vec<String>,
     /// What the host forced the harness to deploy otherwise than the recipe has it.
@@ -301,6 +305,7 @@ impl Default for Results {
             phases: Phases::default(),
             deploy_count: 0,
             teardown: Teardown::default(),
+            hold: None,
             customization: Vec::new(),
             deviations: Vec::new(),
             policy: Vec::new(),

@@ -8,6 +8,7 @@ use super::audit::Audit;
 use super::candidate::Candidate;
 use super::error::RunError;
 use super::fetched::Subject;
+use super::hold::Heir;
 use super::settings::Settings;
 use super::step::Role;
 use crate::driver::Chosen;
@@ -18,11 +19,11 @@ use crate::tier::TierError;
 use crate::warm::WarmApp;
 use crate::warm::canonical::Canonical;
 use engine::dirs::RunDirs;
-use engine::lock::DomainLock;
+use engine::lock::{DomainLock, SectionLock};
 use engine::process::Processes;
 use engine::swarm::Engine;
 use ground::name::Domain;
-use ground::outcome::TierOutcome;
+use ground::outcome::{Stage, TierOutcome};
 
 /// The warm app while a run is at it.
 #[derive(Debug, Clone)]
@@ -63,6 +64,10 @@ pub(super) struct Resources {
     pub(super) missing: Option<Missing>,
     /// Whether any dependency did not come up.
     pub(super) dependency_failed: bool,
+    /// Which app each tier judged.
+    pub(super) judged: Vec<(Stage, Domain)>,
+    /// The process that has the locks of the app that is held, and waits for the end of this run.
+    pub(super) heir: Option<Heir>,
 }
 
 /// A required dependency that did not come up.
@@ -79,6 +84,8 @@ pub(super) struct Context<'a> {
     /// What its plan is made for.
     pub(super) subject: Subject,
     pub(super) dirs: RunDirs,
+    /// Says that the run lives; none where that could not be said.
+    pub(super) live: Option<Rc<SectionLock>>,
     pub(super) events: Events,
     pub(super) redactor: Redactor,
     pub(super) processes: Processes,

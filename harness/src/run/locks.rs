@@ -6,8 +6,10 @@ use super::app::App;
 use super::context::Context;
 use super::error::RunError;
 use super::step::Role;
+use crate::hold::release::release;
 use crate::janitor;
 use crate::lifetime::Note;
+use crate::live::{self, LiveRun};
 use crate::tier::timed;
 use engine::app;
 use engine::lock::{Attempt, DomainLock};
@@ -25,6 +27,7 @@ pub(super) async fn wait_for_lock(
 ) -> Result<DomainLock, RunError> {
     let settings = &context.settings;
     let run = &context.dirs.id;
+    end_hold(context, domain).await;
     let holder =
         match DomainLock::try_acquire(&settings.host, domain, run).map_err(RunError::infra)? {
             Attempt::Acquired(lock) => return Ok(lock),
@@ -44,6 +47,24 @@ pub(super) async fn wait_for_lock(
         watch.elapsed().as_secs_f64()
     ));
     Ok(lock)
+}
+
+/// Ends the hold of this very app, if it is held: this run is the newer question, and a pipeline must not wait for hours
+/// for somebody's look.
+async fn end_hold(context: &Context<'_>, domain: &Domain) {
+    let host = &context.settings.host;
+    let runs = live::list(host).runs;
+    let has = |run: &LiveRun| run.is_held() && run.domains().contains(&domain.as_str());
+    for run in runs.into_iter().filter(has) {
+        let id = &run.run_id;
+        context.events.notice(format!(
+            "== {domain} is held by run {id} for a look at it: this run ends that =="
+        ));
+        // Whatever is left is looked for once the lock is had.
+        if let Err(error) = release(host, &run, &context.dirs.id).await {
+            context.events.warn(ground::error::chain(&error));
+        }
+    }
 }
 
 /// Takes an app's lock before anything of it exists.

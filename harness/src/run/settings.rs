@@ -15,7 +15,7 @@ use engine::room::Room;
 use ground::git::source::{RemoteUrl, Source, SourceError};
 use ground::git::token::Token;
 use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
-use ground::outcome::Stage;
+use ground::outcome::{Stage, Verdict};
 use recipe::trust::{Grants, SourceKey};
 
 /// The hard deadline of a run when none is given; the predecessor's.
@@ -110,16 +110,65 @@ impl Fresh {
     }
 }
 
-/// When the app is left standing after the run.
+/// How long an app is held when nothing is said.
+const HOLD: Duration = Duration::from_secs(60 * 60);
+
+/// How long an app may be held.
+const LONGEST_HOLD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// When the app is held after the run, for a look at it, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
     /// Never.
     #[default]
     Never,
-    /// When the run did not pass, for a look at it.
-    Failed,
-    /// Always.
-    Always,
+    /// When a tier failed.
+    Failed(Duration),
+    /// Also when every tier passed.
+    Always(Duration),
+}
+
+impl Keep {
+    /// Returns how long the app of a run is held that ended so; nothing when it is not.
+    #[must_use]
+    pub fn after(self, verdict: Verdict) -> Option<Duration> {
+        match (self, verdict) {
+            (Self::Failed(span) | Self::Always(span), Verdict::Failed)
+            | (Self::Always(span), Verdict::Passed) => Some(span),
+            _ => None,
+        }
+    }
+}
+
+/// A word for when to hold an app that is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "write `never`, or `failed` or `always` with a time of at most a week: `failed=2h`, `always=30m`"
+)]
+pub struct KeepError;
+
+impl std::str::FromStr for Keep {
+    type Err = KeepError;
+
+    /// Reads `never`, `failed`, `always=30m`. Without a time the app is held for an hour.
+    fn from_str(text: &str) -> Result<Self, KeepError> {
+        let (when, span) = match text.split_once('=') {
+            Some((when, span)) => (when, read_span(span.trim()).ok_or(KeepError)?),
+            None if text == "never" => return Ok(Self::Never),
+            None => (text, HOLD),
+        };
+        match when.trim() {
+            "failed" => Ok(Self::Failed(span)),
+            "always" => Ok(Self::Always(span)),
+            _ => Err(KeepError),
+        }
+    }
+}
+
+fn read_span(text: &str) -> Option<Duration> {
+    let span: jiff::SignedDuration = text.parse().ok()?;
+    let span = Duration::try_from(span).ok()?;
+    (!span.is_zero() && span <= LONGEST_HOLD).then_some(span)
 }
 
 /// A run on CI's own engine.
@@ -182,7 +231,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// How long teardown may take.
     pub teardown_budget: Duration,
-    /// Whether the app is left standing.
+    /// Whether the app is held after the run.
     pub keep: Keep,
     /// The id that the run was given.
     pub run_id: RunId,
@@ -263,6 +312,40 @@ mod tests {
     use super::*;
     use crate::run::testing::Scene;
     use recipe::trust::Grant;
+
+    #[test]
+    fn a_hold_has_a_time_of_its_own_or_an_hour() {
+        let hour = Duration::from_secs(3600);
+        for (text, keep) in [
+            ("never", Keep::Never),
+            ("failed", Keep::Failed(hour)),
+            ("failed=2h", Keep::Failed(2 * hour)),
+            ("always=1h 30m", Keep::Always(hour + hour / 2)),
+            ("always", Keep::Always(hour)),
+        ] {
+            assert_eq!(text.parse::<Keep>().unwrap(), keep, "{text}");
+        }
+        for wrong in [
+            "",
+            "2h",
+            "sometimes",
+            "never=2h",
+            "failed=",
+            "failed=0s",
+            "failed=-1h",
+            "failed=8d",
+            "failed=169h",
+        ] {
+            assert!(wrong.parse::<Keep>().is_err(), "{wrong}");
+        }
+        assert_eq!(Keep::Failed(hour).after(Verdict::Failed), Some(hour));
+        // What was cancelled, or is the host's fault, shows nothing of the recipe.
+        for verdict in [Verdict::Passed, Verdict::Cancelled, Verdict::Infra] {
+            assert_eq!(Keep::Failed(hour).after(verdict), None, "{verdict}");
+        }
+        assert_eq!(Keep::Always(hour).after(Verdict::Passed), Some(hour));
+        assert_eq!(Keep::Always(hour).after(Verdict::Deadline), None);
+    }
 
     #[test]
     fn only_the_published_recipe_and_a_path_given_by_hand_become_canonicals() {

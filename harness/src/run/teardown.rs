@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::context::Context;
 use super::error::AnyError;
+use super::hold;
 use super::step::Role;
 use crate::abra::AbraError;
 use crate::event::Event;
@@ -15,7 +16,6 @@ use crate::tier::timed;
 use crate::warm::WarmError;
 use engine::app;
 use engine::dirs::RunDirs;
-use engine::lock::DomainLock;
 use engine::swarm::object::Object;
 use engine::swarm::teardown::DeployerState;
 use engine::wait::Deadline;
@@ -33,7 +33,7 @@ const LAST_LOOK: Duration = Duration::from_secs(10);
 pub(super) enum TornDown {
     /// Nothing is left.
     Clean,
-    /// The app was left standing on purpose.
+    /// The app is held on purpose, and nothing else is left.
     Kept,
     /// Something would not go.
     Left(Residual),
@@ -44,8 +44,8 @@ pub(super) enum TornDown {
 /// What a run leaves on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Left {
-    /// The app, for a look at it.
-    pub(super) app: bool,
+    /// The app, for a look at it, for so long.
+    pub(super) hold: Option<Duration>,
     /// What a quick run did to the warm app's data; else the snapshot is put back.
     pub(super) warm_data: bool,
 }
@@ -59,8 +59,7 @@ pub(super) async fn tear_down(
     maker: DeployerState,
     signals: &mut Signals,
 ) -> TornDown {
-    let keep = left.app;
-    let (locks, engine, driver, touched, warm, audit) = {
+    let (mut locks, engine, driver, touched, warm, audit) = {
         let mut held = context.held.borrow_mut();
         let warm = held.warm.take();
         held.rested
@@ -104,11 +103,12 @@ pub(super) async fn tear_down(
         let (Some(engine), true) = (engine, touched) else {
             return Ok((residual, Vec::new()));
         };
-        if keep {
-            let kept = |lock: &Rc<DomainLock>| format!("the app {} was kept", lock.domain());
-            return Ok((residual, locks.iter().map(kept).collect()));
+        if let Some(span) = left.hold {
+            hold::hand_over(context, &engine, span, &mut locks).await;
         }
-        let mut audit = audit;
+        // What is held is there now and was not before.
+        let is_held = context.held.borrow().heir.is_some();
+        let mut audit = audit.filter(|_| !is_held);
         let mut failed = None;
         if let Some(audit) = &mut audit
             && let Err(error) = audit.note_mounts(&engine).await
@@ -175,15 +175,13 @@ pub(super) async fn tear_down(
     let done = in_time(work, deadline, LAST_LOOK, signal, noted).await;
     let (residual, torn_down) = match done {
         Ok((residual, remarks)) => {
-            if keep && touched {
-                for remark in &remarks {
-                    context.events.warn(format!(
-                        "{remark}; its lock ends with this run, so the next `recipe-ci janitor` removes it"
-                    ));
-                }
-                (residual, TornDown::Kept)
-            } else if residual.is_empty() {
-                (residual, TornDown::Clean)
+            if residual.is_empty() {
+                let is_held = context.held.borrow().heir.is_some();
+                let torn_down = match is_held {
+                    true => TornDown::Kept,
+                    false => TornDown::Clean,
+                };
+                (residual, torn_down)
             } else {
                 for remark in remarks {
                     context.events.warn(remark);
@@ -246,7 +244,11 @@ pub(super) fn clean_up(context: &Context<'_>) {
 
 /// Removes what is not part of the record: checkouts, snapshots, state.
 pub(super) fn remove_working_dirs(context: &Context<'_>) {
-    for (path, error) in RunDirs::remove_working(&context.dirs.root) {
+    let kept: &[&str] = match context.held.borrow().heir {
+        Some(_) => &hold::KEPT,
+        None => &[],
+    };
+    for (path, error) in RunDirs::remove_working_but(&context.dirs.root, kept) {
         context
             .events
             .warn(format!("failed to remove `{}`: {error}", path.display()));
@@ -272,7 +274,12 @@ fn clean_record(context: &Context<'_>) {
             drop(std::fs::remove_dir(entry.path()));
         }
     }
-    if let Err(error) = context.redactor.sweep_dir(&dirs.root, &[]) {
+    // What is there while the app is held has names and addresses, which some test may have taken for a secret.
+    let alone: &[&str] = match context.held.borrow().heir {
+        Some(_) => &["state"],
+        None => &[],
+    };
+    if let Err(error) = context.redactor.sweep_dir(&dirs.root, alone) {
         context.events.warn(format!(
             "failed to look for secrets in `{}`: {error}",
             dirs.root.display()
@@ -287,6 +294,7 @@ mod tests {
 
     use super::*;
     use engine::dirs::HostDirs;
+    use engine::lock::DomainLock;
     use engine::swarm::testing::stuck;
     use ground::name::Domain;
 

@@ -229,6 +229,7 @@ impl Scene {
         let dirs = RunDirs::create(&self.settings.host, &self.settings.run_id).unwrap();
         let mut notes = Notes::unheard();
         let context = Context {
+            live: None,
             settings: Rc::new(self.settings.clone()),
             subject: Subject::Proposal,
             dirs,

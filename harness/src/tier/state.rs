@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, TierError};
-use engine::http::Gateway;
+use engine::http::{Gateway, Way};
+use engine::swarm::{Engine, EngineError};
 use ground::host_file;
+use ground::name::{Domain, NameError, Zone};
 
 /// The app as its tests see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,7 +62,75 @@ impl Bench {
     }
 }
 
+/// Why there is no way to an app.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWay {
+    /// The recipe says no port.
+    #[error("the recipe tells its gateway no port")]
+    NoPort,
+    /// Nothing of the service runs.
+    #[error("service `{0}` has no running container")]
+    NotRunning(String),
+    /// What runs cannot be reached from this host.
+    #[error("service `{0}` has no address on docker_gwbridge")]
+    NoAddress(String),
+    /// Its domain is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The engine does not say.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
 impl AppState {
+    /// Returns the app's domain.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is none of an app.
+    pub fn app(&self) -> Result<Domain, NameError> {
+        let zone = self.domain.split_once('.').map(|(_, zone)| zone);
+        let zone: Zone = zone.unwrap_or_default().parse()?;
+        Domain::of_app(&self.domain, &zone)
+    }
+
+    /// Returns the way to the app as it runs now.
+    ///
+    /// # Errors
+    /// [`NoWay`].
+    pub async fn way(&self, engine: &Engine) -> Result<Way, NoWay> {
+        if let Some(gateway) = &self.gateway {
+            return Ok(Way::Gateway(gateway.clone()));
+        }
+        let (service, port) = self.web.clone().ok_or(NoWay::NoPort)?;
+        let state = engine.stack_state(&self.app()?.stack()).await?;
+        let Some(container) = state.container_of(&service) else {
+            return Err(NoWay::NotRunning(service));
+        };
+        let address = engine.address_of(container).await?;
+        let address = address.ok_or(NoWay::NoAddress(service))?;
+        let tls = self.tls;
+        Ok(Way::Direct { address, port, tls })
+    }
+
+    /// Returns what a browser of this host asks for the app's front page, where there is a way to it.
+    pub async fn url(&self, engine: &Engine) -> Option<String> {
+        let scheme = |tls| if tls { "https" } else { "http" };
+        Some(match self.way(engine).await.ok()? {
+            Way::Direct { address, port, tls } => {
+                let address = std::net::SocketAddr::new(address, port);
+                format!("{}://{address}/", scheme(tls))
+            }
+            Way::Gateway(gateway) => {
+                let usual = if gateway.tls { 443 } else { 80 };
+                let port = match gateway.address.port() {
+                    port if port == usual => String::new(),
+                    port => format!(":{port}"),
+                };
+                format!("{}://{}{port}/", scheme(gateway.tls), self.domain)
+            }
+        })
+    }
+
     /// Reads the state that the running run wrote.
     ///
     /// # Errors

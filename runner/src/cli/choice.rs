@@ -21,16 +21,6 @@ pub(crate) enum EngineChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeepChoice {
-    /// Never.
-    Never,
-    /// When the run did not pass.
-    Failed,
-    /// Always.
-    Always,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FreshChoice {
     /// At the same time as the base, where both fit.
     Parallel,

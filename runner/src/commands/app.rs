@@ -1,21 +1,25 @@
-//! `recipe-ci app`: how tests reach the app without knowing Swarm.
+//! `recipe-ci app`: how tests reach the app without knowing Swarm, and people one that is held.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use harness::hold::STATE;
 use harness::host_file;
-use harness::http::{Http, Question, Way};
-use harness::name::{Domain, StackName, Zone};
+use harness::http::{Http, Question};
+use harness::live;
+use harness::name::{Domain, StackName};
+use harness::process::Processes;
 use harness::swarm::service::StackState;
 use harness::swarm::{Engine, EngineError};
 use harness::tier::state::AppState;
 
 use super::{infra, usage};
-use crate::cli::AppCommand;
+use crate::cli::{AppArgs, AppCommand};
 use crate::env;
 use crate::exit::Exit;
-use crate::settings::UsageError;
+use crate::settings::{UsageError, host_dirs};
 use crate::ui;
 
 /// How long a command in the app's container may run; the test's own limit ends it sooner.
@@ -28,8 +32,13 @@ struct App {
     stack: StackName,
 }
 
-pub(crate) async fn app(command: AppCommand) -> ExitCode {
-    let app = match App::find() {
+pub(crate) async fn app(args: AppArgs) -> ExitCode {
+    let AppArgs { run, command } = args;
+    let found = match &run {
+        Some(run) => App::of_run(run),
+        None => App::find(),
+    };
+    let app = match found {
         Ok(app) => app,
         Err(error) => return usage(&error).into(),
     };
@@ -70,10 +79,36 @@ pub(crate) async fn app(command: AppCommand) -> ExitCode {
 }
 
 impl App {
-    fn find() -> Result<Self, UsageError> {
-        let outside = |error: String| UsageError {
+    /// Finds the app that a run holds.
+    fn of_run(run: &str) -> Result<Self, UsageError> {
+        let held = |error: String| {
+            UsageError {
             error: error.into(),
-            hints: vec!["`recipe-ci app` works inside a run, for its tests and hooks".to_owned()],
+            hints: vec![
+                "`recipe-ci ps` lists what is held; `recipe-ci run … --keep failed=2h` holds the app of a red run".to_owned(),
+            ],
+        }
+        };
+        let runs = live::list(&host_dirs()).runs;
+        if !runs.iter().any(|one| one.run_id == run && one.is_held()) {
+            return Err(held(format!("run {run} holds no app")));
+        }
+        let path = host_dirs().runs.join(run).join("state").join(STATE);
+        AppState::read(&path)
+            .map_err(|error| error.to_string())
+            .and_then(Self::of)
+            .map_err(|error| held(format!("`{}`: {error}", path.display())))
+    }
+
+    /// Finds the app of the run that this process is part of.
+    fn find() -> Result<Self, UsageError> {
+        let outside = |error: String| {
+            UsageError {
+            error: error.into(),
+            hints: vec![
+                "`recipe-ci app` works inside a run, for its tests and hooks; `--run RUN` is for an app that is held".to_owned(),
+            ],
+        }
         };
         let path = env::path("CCCI_OP_STATE_FILE")
             .ok_or_else(|| outside("this is not inside a run".to_owned()))?;
@@ -83,16 +118,12 @@ impl App {
                 path.display()
             ))
         })?;
-        let engine =
-            Engine::connect(&state.docker_host).map_err(|error| outside(error.to_string()))?;
-        let zone = state
-            .domain
-            .split_once('.')
-            .map(|(_, zone)| zone)
-            .unwrap_or_default();
-        let zone: Zone = zone.parse().map_err(|error| outside(format!("{error}")))?;
-        let domain =
-            Domain::of_app(&state.domain, &zone).map_err(|error| outside(error.to_string()))?;
+        Self::of(state).map_err(outside)
+    }
+
+    fn of(state: AppState) -> Result<Self, String> {
+        let engine = Engine::connect(&state.docker_host).map_err(|error| error.to_string())?;
+        let domain = state.app().map_err(|error| error.to_string())?;
         Ok(Self {
             stack: domain.stack(),
             domain,
@@ -125,6 +156,9 @@ impl App {
             .into();
         };
         let mut input = None;
+        if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            return self.attached(container, command);
+        }
         if !std::io::stdin().is_terminal() {
             let mut bytes = Vec::new();
             if std::io::stdin().read_to_end(&mut bytes).is_ok() && !bytes.is_empty() {
@@ -145,24 +179,15 @@ impl App {
         }
     }
 
-    async fn way(&self) -> Result<Way, Box<dyn std::error::Error>> {
-        if let Some(gateway) = &self.state.gateway {
-            return Ok(Way::Gateway(gateway.clone()));
-        }
-        let (service, port) = self
-            .state
-            .web
-            .clone()
-            .ok_or("the recipe tells its gateway no port")?;
-        let state = self.stack_state().await?;
-        let container = state
-            .container_of(&service)
-            .ok_or_else(|| format!("service `{service}` has no running container"))?;
-        let address = self.engine.address_of(container).await?;
-        let address = address
-            .ok_or_else(|| format!("service `{service}` has no address on docker_gwbridge"))?;
-        let tls = self.state.tls;
-        Ok(Way::Direct { address, port, tls })
+    /// Becomes Docker's client, which knows what a terminal needs: raw mode, its size, and its signals.
+    fn attached(&self, container: &str, command: &[String]) -> ExitCode {
+        let words = ["--host", &self.state.docker_host, "exec", "-it", container];
+        let words = words.into_iter().chain(command.iter().map(String::as_str));
+        let words: Vec<OsString> = words.map(OsString::from).collect();
+        let processes = Processes::new(env::for_children());
+        let docker = processes.which("docker").unwrap_or_else(|| "docker".into());
+        let failed = harness::process::exec(&docker, &words);
+        infra(&failed, &[]).into()
     }
 
     async fn http(&self, question: &Question, expected: Option<u16>) -> Exit {
@@ -170,9 +195,9 @@ impl App {
             Ok(http) => http,
             Err(error) => return infra(&error, &[]),
         };
-        let way = match self.way().await {
+        let way = match self.state.way(&self.engine).await {
             Ok(way) => way,
-            Err(error) => return infra(&*error, &[]),
+            Err(error) => return infra(&error, &[]),
         };
         match http.ask(&way, question).await {
             Ok(answer) => {

@@ -415,7 +415,7 @@ fn span(span: Option<Duration>) -> String {
 }
 
 /// Lays rows out in columns that are as wide as their widest cell.
-fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let clean: Vec<[String; N]> = rows
         .iter()
         .map(|row| row.clone().map(|cell| printable(&cell).to_string()))

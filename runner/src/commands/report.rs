@@ -80,7 +80,7 @@ fn sarif(results: &Results) -> String {
 }
 
 /// Returns the directory of a run.
-fn directory(run: &str) -> Result<PathBuf, UsageError> {
+pub(crate) fn directory(run: &str) -> Result<PathBuf, UsageError> {
     let runs = host_dirs().runs;
     if run == LATEST {
         return latest(&runs);

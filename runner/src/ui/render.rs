@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::event::{Event, Planned, Promotion, RunStarted};
 use harness::finding::Finding;
+use harness::hold::Hold;
 use harness::lint::{Lint, Severity};
 use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome};
 use harness::report::{as_overwritten, human, printable};
@@ -44,6 +45,8 @@ pub(crate) struct Renderer {
     tiers: BTreeMap<Stage, Option<TierOutcome>>,
     lint: Status,
     residual: Residual,
+    /// The app that is held.
+    hold: Option<Hold>,
     /// What was said of the recipe already.
     findings: Vec<Finding>,
     /// Whether the source is a path, to which `grants.yml` grants nothing.
@@ -72,6 +75,7 @@ impl Renderer {
             tiers: BTreeMap::new(),
             lint: Status::Unver,
             residual: Residual::default(),
+            hold: None,
             findings: Vec::new(),
             is_path: false,
             last_line: Duration::ZERO,
@@ -123,6 +127,7 @@ impl Renderer {
             Event::FailureOutput { title, lines } => self.output(title, lines),
             Event::TeardownStarted { why } => self.teardown_started(why, at),
             Event::TeardownFinished { residual } => self.teardown_finished(residual, at),
+            Event::Held { hold, .. } => self.held(hold, at),
             Event::RunFinished(run) => self.finished(run),
         };
         if !text.is_empty() {
@@ -428,6 +433,14 @@ impl Renderer {
             .map(|(kind, names)| self.clean(&format!("{kind}: {}", names.join(", "))))
             .collect();
         self.line(at, "teardown", &format!("{sign} left behind")) + &self.quote(&lines)
+    }
+
+    fn held(&mut self, hold: &Hold, at: Duration) -> String {
+        self.tearing_down = false;
+        self.open.clear();
+        self.hold = Some(hold.clone());
+        let text = format!("{} until {}", hold.domain, hold.until);
+        self.line(at, "held", &paint(YELLOW, &self.clean(&text)))
     }
 
     /// Returns the sign of `status`, with its word unless it passed.

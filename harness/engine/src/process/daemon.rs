@@ -1,11 +1,12 @@
 //! Daemons that are meant to outlive this process, unlike every other child.
 //!
-//! There are three uses: an engine for a host that has none running, the watcher, and the runner of a
-//! background task ([`crate::once`]). A daemon must be started before this process becomes a child subreaper,
-//! for it would come back and be killed as a stray.
+//! There are four uses: an engine for a host that has none running, the watcher, the runner of a background task
+//! ([`crate::once`]), and the holder of an app. A daemon must be started before this process becomes a child subreaper,
+//! for it would come back and be killed as a stray; or, as a holder, after the last time that strays are killed.
 
 use std::fs::File;
 use std::io::PipeReader;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -25,6 +26,15 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap_or(i32::MAX)
+    }
+
+    /// Ends it at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
     }
 
     /// Returns how it ended, or nothing while it lives.
@@ -139,6 +149,23 @@ impl Processes {
     /// # Errors
     /// [`ProcessError::Follow`] when `log` cannot be opened, [`ProcessError::Spawn`].
     pub fn spawn_followed(&self, cmd: &Cmd, log: &Path) -> Result<Daemon, ProcessError> {
+        self.follow(cmd, Stdio::null(), log)
+    }
+
+    /// Starts `cmd` as [`Processes::spawn_followed`] does, with `line` as its standard input.
+    ///
+    /// # Errors
+    /// As [`Processes::spawn_followed`].
+    pub fn spawn_on_line(
+        &self,
+        cmd: &Cmd,
+        line: OwnedFd,
+        log: &Path,
+    ) -> Result<Daemon, ProcessError> {
+        self.follow(cmd, line.into(), log)
+    }
+
+    fn follow(&self, cmd: &Cmd, stdin: Stdio, log: &Path) -> Result<Daemon, ProcessError> {
         let (stdout, stderr) = streams(log).map_err(|source| ProcessError::Follow {
             label: cmd.label.clone(),
             source,
@@ -151,7 +178,7 @@ impl Processes {
             .envs(self.base.iter())
             .envs(&cmd.env)
             .current_dir(&cmd.dir)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr);
         sys::tie(

@@ -51,7 +51,7 @@ impl Process {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) async fn ended(self) -> io::Result<()> {
+    pub async fn ended(self) -> io::Result<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let block = move || {
             while !self.wait(std::time::Duration::from_secs(3600))? {}

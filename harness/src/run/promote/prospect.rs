@@ -128,6 +128,8 @@ fn prospect(head: &Head<'_>) -> Prospect {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -159,8 +161,12 @@ mod tests {
         let nothing: [(&str, Break); 6] = [
             ("not enrolled", |head| head.enrolled = Ok(false)),
             ("a proposal", |head| head.is_proposal = true),
-            ("kept when red", |head| head.keep = Keep::Failed),
-            ("kept", |head| head.keep = Keep::Always),
+            ("kept when red", |head| {
+                head.keep = Keep::Failed(Duration::from_secs(1))
+            }),
+            ("kept", |head| {
+                head.keep = Keep::Always(Duration::from_secs(1))
+            }),
             ("no version", |head| head.version = None),
             ("another version", |head| head.version = Some("0.9.1+1")),
         ];

@@ -60,6 +60,14 @@ impl Renderer {
         if !self.residual.is_empty() {
             entry("left", &paint(RED, &self.clean(&self.residual.to_string())));
         }
+        if let Some(hold) = &self.hold {
+            entry("held", &self.clean(&format!("until {}", hold.until)));
+            if let Some(url) = &hold.url {
+                entry("open", &self.clean(url));
+            }
+            entry("shell", &self.clean(&hold.shell));
+            entry("let go", &self.clean(&hold.release));
+        }
         // A run that never had a directory has no results either.
         if !self.run_dir.as_os_str().is_empty() {
             entry(

@@ -557,3 +557,24 @@ fn what_is_refused_has_its_grant_and_a_path_has_none() {
                grants.yml grants nothing to a path
     ");
 }
+
+#[test]
+fn an_app_that_is_held_is_said_with_what_to_type() {
+    let hold = Hold {
+        domain: "note-0a1b2c.ci.localhost".to_owned(),
+        dependencies: Vec::new(),
+        url: Some("http://172.18.0.7:8080/".to_owned()),
+        shell: "recipe-ci app --run 4711 exec --service app -- sh".to_owned(),
+        release: "recipe-ci release 4711".to_owned(),
+        until: "2026-12-01T15:04:05Z".to_owned(),
+        ended: None,
+    };
+    let events = [
+        Event::Held {
+            hold: Box::new(hold),
+            holder: harness::process::Identity::own().unwrap(),
+        },
+        finished(Verdict::Failed, 1, Some("custom: test_colour"), &[]),
+    ];
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"");
+}

@@ -1,0 +1,176 @@
+//! The app of a run that is over, handed to a process that holds it.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::{Context, Held};
+use super::error::AnyError;
+use super::step::Role;
+use crate::event::Event;
+use crate::hold::{GO, Hold, Orders, READY, STATE, holder};
+use crate::live;
+use crate::tier::state::AppState;
+use engine::lock::heir::{Came, Line};
+use engine::lock::{DomainLock, SectionLock};
+use engine::process::{Cmd, Daemon, Identity, Processes};
+use engine::record::write_private;
+use engine::swarm::Engine;
+use ground::error::chain;
+use ground::name::Domain;
+use ground::outcome::Status;
+
+/// The state files that stay while the app is held.
+pub(super) const KEPT: [&str; 2] = [live::RECORD, STATE];
+
+/// How long a holder may take to say that it has the locks: as long as a busy host starts a program.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// A process that has the locks of the app as well. When this process ends without a word it removes the app.
+#[derive(Debug)]
+pub(super) struct Heir {
+    line: Line,
+    apps: Vec<Rc<DomainLock>>,
+    run: Rc<SectionLock>,
+}
+
+impl Heir {
+    /// Has it hold the app from now on: the run is over.
+    pub(super) fn take_over(self) {
+        for app in &self.apps {
+            app.locked().leave_to_heir();
+        }
+        self.run.locked().leave_to_heir();
+        // If it was killed, the locks are free at the end of this process, and the next sweep removes the app.
+        if let Err(error) = self.line.send(GO, &[]) {
+            tracing::warn!(%error, "the holder is gone");
+        }
+    }
+}
+
+/// Hands over what is to be held, and leaves in `locks` those of the apps that are to be removed. When nothing can be
+/// held, that is said, and all are.
+pub(super) async fn hand_over(
+    context: &Context<'_>,
+    engine: &Engine,
+    span: Duration,
+    locks: &mut Vec<Rc<DomainLock>>,
+) {
+    let Some(domain) = looked_at(&context.held.borrow()) else {
+        return;
+    };
+    match begin(context, engine, span, &domain).await {
+        Ok((hold, holder, heir)) => {
+            let is_held = |lock: &Rc<DomainLock>| heir.apps.iter().any(|one| Rc::ptr_eq(one, lock));
+            locks.retain(|lock| !is_held(lock));
+            context.held.borrow_mut().heir = Some(heir);
+            let hold = Box::new(hold);
+            context.events.emit(&Event::Held { hold, holder });
+        }
+        Err(error) => context
+            .events
+            .warn(format!("the app {domain} is not held: {}", chain(&*error))),
+    }
+}
+
+/// Returns the app to look at: that of which a tier failed, else that which was judged last.
+fn looked_at(held: &Held) -> Option<Domain> {
+    let mut tiers = held.tiers.iter();
+    let red = tiers.find(|tier| tier.blames_recipe && tier.status != Status::Pass);
+    let mut judged = held.judged.iter().rev();
+    let found = match red {
+        Some(red) => judged.find(|(stage, _)| *stage == red.stage),
+        None => judged.next(),
+    };
+    found.map(|(_, domain)| domain.clone())
+}
+
+async fn begin(
+    context: &Context<'_>,
+    engine: &Engine,
+    span: Duration,
+    domain: &Domain,
+) -> Result<(Hold, Identity, Heir), AnyError> {
+    let settings = &context.settings;
+    let run = context
+        .live
+        .clone()
+        .ok_or("the run could not say that it lives")?;
+    let (app, needed) = {
+        let held = context.held.borrow();
+        let mut apps = held.apps.iter();
+        let app = apps.find(|app| app.lock.domain() == domain).cloned();
+        (
+            app.ok_or("its lock is not this run's")?,
+            held.locks_of(Role::Dependency),
+        )
+    };
+    let dirs = match app.role {
+        Role::Fresh => context.dirs.of_fresh()?,
+        _ => context.dirs.clone(),
+    };
+    let state = AppState::read(&dirs.state_file("op-state"))?;
+    let text = serde_json::to_vec_pretty(&state)?;
+    write_private(&context.dirs.state.join(STATE), &text)?;
+
+    let apps: Vec<Rc<DomainLock>> = std::iter::once(app.lock).chain(needed).collect();
+    let names: Vec<String> = apps.iter().map(|lock| lock.domain().to_string()).collect();
+    let until = Timestamp::now().saturating_add(span)?;
+    let until = until.round(jiff::Unit::Second)?.to_string();
+    let orders = Orders {
+        run: context.dirs.id.to_string(),
+        root: context.dirs.root.clone(),
+        host: settings.host.clone(),
+        zone: settings.zone.to_string(),
+        domains: names.clone(),
+        docker_host: settings.docker_host.clone(),
+        span,
+        until: until.clone(),
+    };
+    let (line, far) = Line::pair()?;
+    // Without the mark of this run: it is no part of it.
+    let processes = Processes::new(settings.child_env.clone());
+    let cmd = Cmd::new(&settings.exe, Path::new("/")).arg("holder");
+    let mut daemon = processes.spawn_on_line(&cmd, far, &holder::log(&context.dirs.root))?;
+    let holder = match answer(&line, &orders, (&apps, &run), &daemon).await {
+        Ok(holder) => holder,
+        Err(error) => {
+            // Two must not remove one app.
+            drop(daemon.kill());
+            return Err(error);
+        }
+    };
+    let id = &context.dirs.id;
+    let service = state.main_service.as_deref().unwrap_or("app");
+    let hold = Hold {
+        domain: domain.to_string(),
+        dependencies: names[1..].to_vec(),
+        url: state.url(engine).await,
+        shell: format!("recipe-ci app --run {id} exec --service {service} -- sh"),
+        release: format!("recipe-ci release {id}"),
+        until,
+        ended: None,
+    };
+    Ok((hold, holder, Heir { line, apps, run }))
+}
+
+/// Gives the orders with the locks, and waits for the answer.
+async fn answer(
+    line: &Line,
+    orders: &Orders,
+    (apps, run): (&[Rc<DomainLock>], &SectionLock),
+    daemon: &Daemon,
+) -> Result<Identity, AnyError> {
+    let locks = apps.iter().map(|app| app.locked());
+    let locks: Vec<_> = locks.chain([run.locked()]).collect();
+    line.send(&serde_json::to_string(orders)?, &locks)?;
+    match line.receive_within(READY_LIMIT).await? {
+        Came::Message(text, _) if text == READY => Ok(Identity::of(daemon.pid())?),
+        Came::Message(why, _) => Err(why.into()),
+        Came::End => {
+            Err("its holder ended at once; `hold.log` in the run's directory says why".into())
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The runs of a host that are over: listed, shown, and removed.
+
+use serde_json::Value;
+
+use crate::support::TestEnv;
+
+/// Returns a host that has had two runs which were refused, `first` and `second`.
+fn host() -> TestEnv {
+    let env = TestEnv::new("unix:///nowhere/docker.sock");
+    let recipe = env.recipe("bad-yaml");
+    for id in ["first", "second"] {
+        let words = ["run", &recipe.display().to_string(), "--run-id", id].map(str::to_owned);
+        env.run(words).expect(2);
+    }
+    env
+}
+
+#[test]
+fn past_runs_are_listed_and_shown_with_their_logs() {
+    let env = host();
+    let done = env.run(["runs", "--json"]);
+    done.expect(0);
+    let listed: Value = serde_json::from_str(&done.stdout).unwrap();
+    let ids = listed["runs"].as_array().unwrap().iter();
+    let ids: Vec<&str> = ids.map(|run| run["run_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["second", "first"]);
+    assert_eq!(listed["runs"][0]["verdict"], "refused", "{listed:#}");
+    let table = env.run(["runs", "-n", "1"]).stdout;
+    assert!(table.starts_with("RUN ") && table.contains("second"), "{table}");
+    assert!(!table.contains("first"), "{table}");
+    let none = env.run(["runs", "--recipe", "other"]).stdout;
+    assert!(none.starts_with("no run in "), "{none}");
+
+    let shown = env.run(["show", "first"]);
+    shown.expect(0);
+    assert!(
+        shown.stdout.starts_with("bad-yaml is refused on this host: "),
+        "{}",
+        shown.stdout
+    );
+    assert!(shown.stdout.contains("  again    recipe-ci run "), "{}", shown.stdout);
+    let json = env.run(["show", "latest", "--json"]).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["run_id"], "second");
+
+    let log = env.run(["logs", "first"]);
+    log.expect(0);
+    assert!(log.stdout.contains("bad-yaml"), "{}", log.stdout);
+    env.write("runs/first/logs/custom/test_login.log", "it said this\n");
+    let listed = env.run(["logs", "first", "--list"]).stdout;
+    assert_eq!(listed.trim(), "run.log\ncustom/test_login.log");
+    let log = env.run(["logs", "first", "custom/test_login.log"]).stdout;
+    assert_eq!(log, "it said this\n");
+    env.write("secret", "not a log\n");
+    env.run(["logs", "first", "../../secret"])
+        .refused(&["run first has no log", "--list"]);
+    env.run(["show", "third"]).refused(&["recipe-ci runs"]);
+}
+
+#[test]
+fn old_records_go_when_somebody_says_which_stay() {
+    let mut env = host();
+    env.run(["gc"]).refused(&["nothing says which", "--keep-days"]);
+    env.run(["gc", "--keep-days", "few"])
+        .refused(&["whole number"]);
+    let dry = env.run(["gc", "--keep-runs", "1", "--dry-run"]);
+    dry.expect(0);
+    assert_eq!(dry.stdout, "records: 1 would be removed, 1 kept\n");
+    assert_eq!(env.run_dirs().len(), 2);
+    // Young enough, whatever their number.
+    env.run(["gc", "--keep-runs", "0", "--keep-days", "1"])
+        .expect(0);
+    assert_eq!(env.run_dirs().len(), 2);
+    // What a person keeps beside them.
+    env.write("runs/mine/notes.txt", "look at this\n");
+    env.set("CCCI_KEEP_RUNS", "1");
+    env.set("CCCI_KEEP_DAYS", "");
+    let done = env.run(["gc", "--json"]);
+    done.expect(0);
+    let done: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(done["removed"], serde_json::json!(["first"]));
+    let mut left: Vec<String> = env
+        .run_dirs()
+        .iter()
+        .map(|dir| dir.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["mine", "second"]);
+}
