@@ -5,6 +5,7 @@
 //! time is over or when it is told to ([`release`]); when it is killed, the kernel frees the locks, and the next sweep
 //! does.
 
+pub(crate) mod heir;
 pub mod holder;
 pub mod release;
 

@@ -21,6 +21,7 @@ pub mod host;
 pub mod janitor;
 pub mod lifetime;
 pub mod live;
+pub mod metrics;
 pub mod overlay;
 pub mod report;
 pub mod run;

@@ -70,7 +70,7 @@ impl Retention {
 
 /// What came of a collection.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Collected {
+pub struct Collection {
     /// The ids of the runs whose records went, or would.
     pub removed: Vec<String>,
     /// How many stayed.
@@ -169,11 +169,11 @@ fn clear(dir: &Path) -> io::Result<()> {
 
 /// Removes the records below `dir` that `retention` does not keep at `now`; none in a dry run.
 #[must_use]
-pub fn collect(dir: &Path, retention: Retention, now: Timestamp, dry_run: bool) -> Collected {
+pub fn collect(dir: &Path, retention: Retention, now: Timestamp, dry_run: bool) -> Collection {
     let found = list(dir);
-    let mut collected = Collected {
+    let mut collected = Collection {
         left: found.unreadable,
-        ..Collected::default()
+        ..Collection::default()
     };
     let mut of_recipe: BTreeMap<String, u32> = BTreeMap::new();
     for run in found.runs {
@@ -320,12 +320,12 @@ mod tests {
         let collected = collect(root.path(), at(Some(1), None), now, true);
         assert_eq!(
             (collected, names(root.path()).len()),
-            (Collected::default(), 1)
+            (Collection::default(), 1)
         );
         let collected = collect(root.path(), at(Some(1), None), now, false);
         assert_eq!(
             (collected, names(root.path()).len()),
-            (Collected::default(), 0)
+            (Collection::default(), 0)
         );
     }
 }

@@ -1,5 +1,6 @@
 //! The command line, as typed: nothing here has an effect.
 
+mod app;
 mod choice;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::run::settings::{Keep, KeepError};
 
+pub(crate) use app::{AppArgs, AppCommand};
 pub(crate) use choice::{DriverChoice, EngineChoice, FreshChoice};
 
 use crate::commands::demo::DemoArgs;
@@ -16,6 +18,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::engine::EngineCommand;
 use crate::commands::grants::GrantsCommand;
 use crate::commands::janitor::install::InstallArgs;
+use crate::commands::janitor::upkeep::UpkeepArgs;
 use crate::commands::lint::LintArgs;
 use crate::commands::overlay::OverlayCommand;
 use crate::commands::release::ReleaseArgs;
@@ -227,6 +230,8 @@ pub(crate) struct SweepArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) upkeep: UpkeepArgs,
 }
 
 #[derive(Debug, Args)]
@@ -288,6 +293,8 @@ pub(crate) struct WatchArgs {
     /// How often to say that it lives [default: 10s].
     #[arg(long, value_name = "DURATION")]
     pub(crate) poll: Option<String>,
+    #[command(flatten)]
+    pub(crate) upkeep: UpkeepArgs,
 }
 
 #[derive(Debug, Args)]
@@ -390,59 +397,6 @@ pub(crate) struct RunnerArgs {
     pub(crate) lifetime: Option<u64>,
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AppArgs {
-    /// The run that holds the app [default: the run that this is part of].
-    #[arg(long, value_name = "RUN")]
-    pub(crate) run: Option<String>,
-    #[command(subcommand)]
-    pub(crate) command: AppCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AppCommand {
-    /// Run a command in a container of the app; its output and exit code pass through.
-    Exec {
-        /// The service [default: the main one].
-        #[arg(long)]
-        service: Option<String>,
-        /// The command.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// Ask the app over HTTP and print the body; succeeds on 2xx and 3xx, or on --status.
-    Http {
-        /// The method.
-        #[arg(short = 'X', long = "request", default_value = "GET")]
-        method: String,
-        /// A header, `Name: value`.
-        #[arg(short = 'H', long = "header")]
-        headers: Vec<String>,
-        /// The body.
-        #[arg(short = 'd', long = "data", allow_hyphen_values = true)]
-        data: Option<String>,
-        /// The status to expect.
-        #[arg(long)]
-        status: Option<u16>,
-        /// The path.
-        path: String,
-    },
-    /// Print the last lines that a service wrote.
-    Logs {
-        /// The service [default: the main one].
-        #[arg(long)]
-        service: Option<String>,
-        /// How many lines.
-        #[arg(long, short = 'n', default_value_t = 200)]
-        lines: usize,
-    },
-    /// Print the app's environment, or one variable of it.
-    Env {
-        /// The variable.
-        key: Option<String>,
-    },
 }
 
 /// Parses a choice; an empty text, which pipelines pass for unset variables, is the first value.

@@ -26,7 +26,10 @@ fn past_runs_are_listed_and_shown_with_their_logs() {
     assert_eq!(ids, ["second", "first"]);
     assert_eq!(listed["runs"][0]["verdict"], "refused", "{listed:#}");
     let table = env.run(["runs", "-n", "1"]).stdout;
-    assert!(table.starts_with("RUN ") && table.contains("second"), "{table}");
+    assert!(
+        table.starts_with("RUN ") && table.contains("second"),
+        "{table}"
+    );
     assert!(!table.contains("first"), "{table}");
     let none = env.run(["runs", "--recipe", "other"]).stdout;
     assert!(none.starts_with("no run in "), "{none}");
@@ -34,13 +37,22 @@ fn past_runs_are_listed_and_shown_with_their_logs() {
     let shown = env.run(["show", "first"]);
     shown.expect(0);
     assert!(
-        shown.stdout.starts_with("bad-yaml is refused on this host: "),
+        shown
+            .stdout
+            .starts_with("bad-yaml is refused on this host: "),
         "{}",
         shown.stdout
     );
-    assert!(shown.stdout.contains("  again    recipe-ci run "), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("  again    recipe-ci run "),
+        "{}",
+        shown.stdout
+    );
     let json = env.run(["show", "latest", "--json"]).stdout;
-    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["run_id"], "second");
+    assert_eq!(
+        serde_json::from_str::<Value>(&json).unwrap()["run_id"],
+        "second"
+    );
 
     let log = env.run(["logs", "first"]);
     log.expect(0);
@@ -49,7 +61,7 @@ fn past_runs_are_listed_and_shown_with_their_logs() {
     let listed = env.run(["logs", "first", "--list"]).stdout;
     assert_eq!(listed.trim(), "run.log\ncustom/test_login.log");
     let log = env.run(["logs", "first", "custom/test_login.log"]).stdout;
-    assert_eq!(log, "it said this\n");
+    assert_eq!(log, "it said this");
     env.write("secret", "not a log\n");
     env.run(["logs", "first", "../../secret"])
         .refused(&["run first has no log", "--list"]);
@@ -59,12 +71,13 @@ fn past_runs_are_listed_and_shown_with_their_logs() {
 #[test]
 fn old_records_go_when_somebody_says_which_stay() {
     let mut env = host();
-    env.run(["gc"]).refused(&["nothing says which", "--keep-days"]);
+    env.run(["gc"])
+        .refused(&["nothing says which", "--keep-days"]);
     env.run(["gc", "--keep-days", "few"])
         .refused(&["whole number"]);
     let dry = env.run(["gc", "--keep-runs", "1", "--dry-run"]);
     dry.expect(0);
-    assert_eq!(dry.stdout, "records: 1 would be removed, 1 kept\n");
+    assert_eq!(dry.stdout, "records: 1 would be removed, 1 kept");
     assert_eq!(env.run_dirs().len(), 2);
     // Young enough, whatever their number.
     env.run(["gc", "--keep-runs", "0", "--keep-days", "1"])
@@ -85,4 +98,38 @@ fn old_records_go_when_somebody_says_which_stay() {
         .collect();
     left.sort();
     assert_eq!(left, ["mine", "second"]);
+}
+
+/// Also where the engine does not answer: that is what somebody wants to see.
+#[test]
+fn the_janitor_removes_old_records_and_writes_metrics_where_it_is_told_to() {
+    let mut env = host();
+    let file = env.root.join("recipe_ci.prom");
+    let name = file.display().to_string();
+    let words = ["janitor", "--metrics", &name, "--keep-runs", "1"];
+    let dry = env.run(words.iter().chain(&["--dry-run"]));
+    dry.expect(3);
+    assert!(!file.exists() && env.run_dirs().len() == 2);
+    env.run(words).expect(3);
+    assert_eq!(env.run_dirs().len(), 1);
+    let text = harness::host_file::text(&file).unwrap();
+    assert!(
+        text.contains("recipe_ci_runs{verdict=\"refused\"} 1\n"),
+        "{text}"
+    );
+    // Without a word of it nothing of both is done; an empty variable is none.
+    std::fs::remove_file(&file).unwrap();
+    env.set("CCCI_METRICS", "");
+    env.set("CCCI_KEEP_RUNS", "");
+    env.run(["janitor"]).expect(3);
+    assert!(!file.exists() && env.run_dirs().len() == 1);
+    let nowhere = env.root.join("none/x.prom").display().to_string();
+    env.set("CCCI_METRICS", nowhere);
+    let done = env.run(["janitor"]);
+    done.expect(3);
+    let units = env.run(["janitor", "install", "--print"]).stdout;
+    assert!(
+        units.contains("CCCI_METRICS=") && units.contains("/none"),
+        "{units}"
+    );
 }

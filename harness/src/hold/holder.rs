@@ -15,7 +15,7 @@ use crate::janitor::{self, Decision};
 use crate::lifetime::worker::Signals;
 use crate::report::file::close_hold;
 use engine::dirs::RunDirs;
-use engine::lock::heir::{Came, Line};
+use engine::lock::heir::{Line, Received};
 use engine::lock::{DomainLock, SectionLock};
 use engine::swarm::Engine;
 use engine::wait::Expiry;
@@ -28,14 +28,14 @@ const ORDERS_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a hold ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+enum EndReason {
     Expired,
     Released,
     /// The run was killed before its report was written.
     Orphaned,
 }
 
-impl Over {
+impl EndReason {
     fn in_words(self) -> &'static str {
         match self {
             Self::Expired => "its time was over",
@@ -93,8 +93,8 @@ impl Holding {
     async fn begin(line: &Line) -> Result<Self, String> {
         let came = line.receive_within(ORDERS_LIMIT).await;
         let (orders, mut files) = match came.map_err(|error| error.to_string())? {
-            Came::Message(orders, files) => (orders, files.into_iter()),
-            Came::End => return Err("the run is gone".to_owned()),
+            Received::Message(orders, files) => (orders, files.into_iter()),
+            Received::End => return Err("the run is gone".to_owned()),
         };
         let orders: Orders = serde_json::from_str(&orders).map_err(|error| error.to_string())?;
         let zone: Zone = orders.zone.parse().map_err(|error| format!("{error}"))?;
@@ -124,13 +124,13 @@ impl Holding {
     }
 
     /// Waits until the hold is over.
-    async fn wait(&mut self, line: Line) -> Over {
+    async fn wait(&mut self, line: Line) -> EndReason {
         let mut told = false;
         loop {
             tokio::select! {
                 came = line.receive() => match came {
-                    Ok(Came::Message(..)) => break,
-                    Ok(Came::End) | Err(_) => return Over::Orphaned,
+                    Ok(Received::Message(..)) => break,
+                    Ok(Received::End) | Err(_) => return EndReason::Orphaned,
                 },
                 // The run removes what else it made and writes its report in peace.
                 _ = self.signals.next() => told = true,
@@ -138,17 +138,17 @@ impl Holding {
         }
         drop(line);
         if told {
-            return Over::Released;
+            return EndReason::Released;
         }
         tokio::select! {
-            _ = self.signals.next() => Over::Released,
+            _ = self.signals.next() => EndReason::Released,
             // Without a timer there is no hold.
-            _ = self.expiry.passed() => Over::Expired,
+            _ = self.expiry.passed() => EndReason::Expired,
         }
     }
 
     /// Removes what was held, and says in the run's report how it ended.
-    async fn end(self, over: Over) -> Result<(), String> {
+    async fn end(self, over: EndReason) -> Result<(), String> {
         let Self {
             orders, apps, live, ..
         } = self;
@@ -184,12 +184,12 @@ impl Holding {
             },
         };
         let is_clean = complaints.is_empty();
-        if over != Over::Orphaned
+        if over != EndReason::Orphaned
             && let Err(error) = close_hold(&orders.root.join("results.json"), ended, is_clean, left)
         {
             complaints.push(chain(&error));
         }
-        if over != Over::Orphaned {
+        if over != EndReason::Orphaned {
             for (path, error) in RunDirs::remove_working(&orders.root) {
                 complaints.push(format!("`{}`: {error}", path.display()));
             }
@@ -288,7 +288,7 @@ mod tests {
         } = scene;
         let (ended, ()) = tokio::join!(hold_on(far), async {
             let came = near.receive_within(Duration::from_secs(60)).await.unwrap();
-            assert!(matches!(came, Came::Message(text, _) if text == READY));
+            assert!(matches!(came, Received::Message(text, _) if text == READY));
             match DomainLock::probe(&host, &domain).unwrap() {
                 Probe::Held { holder, .. } => {
                     assert!(holder.starts_with("hold of run 7 until 2026-12-01T15:04:05Z"));
@@ -333,8 +333,8 @@ mod tests {
         let why = hold_on(Line::of(far).unwrap()).await.unwrap_err();
         assert!(why.contains("missing field"), "{why}");
         match near.receive_within(Duration::from_secs(60)).await.unwrap() {
-            Came::Message(said, _) => assert_eq!(said, why),
-            Came::End => panic!("nothing was said"),
+            Received::Message(said, _) => assert_eq!(said, why),
+            Received::End => panic!("nothing was said"),
         }
     }
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::context::{Context, Held};
+use super::context::{Context, Resources};
 use super::error::AnyError;
 use super::step::Role;
 use crate::event::Event;
-use crate::hold::{GO, Hold, Orders, READY, STATE, holder};
+use crate::hold::heir::Heir;
+use crate::hold::{Hold, Orders, READY, STATE, holder};
 use crate::live;
 use crate::tier::state::AppState;
-use engine::lock::heir::{Came, Line};
+use engine::lock::heir::{Line, Received};
 use engine::lock::{DomainLock, SectionLock};
 use engine::process::{Cmd, Daemon, Identity, Processes};
 use engine::record::write_private;
@@ -28,28 +29,6 @@ pub(super) const KEPT: [&str; 2] = [live::RECORD, STATE];
 /// How long a holder may take to say that it has the locks: as long as a busy host starts a program.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// A process that has the locks of the app as well. When this process ends without a word it removes the app.
-#[derive(Debug)]
-pub(super) struct Heir {
-    line: Line,
-    apps: Vec<Rc<DomainLock>>,
-    run: Rc<SectionLock>,
-}
-
-impl Heir {
-    /// Has it hold the app from now on: the run is over.
-    pub(super) fn take_over(self) {
-        for app in &self.apps {
-            app.locked().leave_to_heir();
-        }
-        self.run.locked().leave_to_heir();
-        // If it was killed, the locks are free at the end of this process, and the next sweep removes the app.
-        if let Err(error) = self.line.send(GO, &[]) {
-            tracing::warn!(%error, "the holder is gone");
-        }
-    }
-}
-
 /// Hands over what is to be held, and leaves in `locks` those of the apps that are to be removed. When nothing can be
 /// held, that is said, and all are.
 pub(super) async fn hand_over(
@@ -63,8 +42,7 @@ pub(super) async fn hand_over(
     };
     match begin(context, engine, span, &domain).await {
         Ok((hold, holder, heir)) => {
-            let is_held = |lock: &Rc<DomainLock>| heir.apps.iter().any(|one| Rc::ptr_eq(one, lock));
-            locks.retain(|lock| !is_held(lock));
+            locks.retain(|lock| !heir.has(lock));
             context.held.borrow_mut().heir = Some(heir);
             let hold = Box::new(hold);
             context.events.emit(&Event::Held { hold, holder });
@@ -76,7 +54,7 @@ pub(super) async fn hand_over(
 }
 
 /// Returns the app to look at: that of which a tier failed, else that which was judged last.
-fn looked_at(held: &Held) -> Option<Domain> {
+fn looked_at(held: &Resources) -> Option<Domain> {
     let mut tiers = held.tiers.iter();
     let red = tiers.find(|tier| tier.blames_recipe && tier.status != Status::Pass);
     let mut judged = held.judged.iter().rev();
@@ -153,7 +131,7 @@ async fn begin(
         until,
         ended: None,
     };
-    Ok((hold, holder, Heir { line, apps, run }))
+    Ok((hold, holder, Heir::new(line, apps, run)))
 }
 
 /// Gives the orders with the locks, and waits for the answer.
@@ -167,9 +145,9 @@ async fn answer(
     let locks: Vec<_> = locks.chain([run.locked()]).collect();
     line.send(&serde_json::to_string(orders)?, &locks)?;
     match line.receive_within(READY_LIMIT).await? {
-        Came::Message(text, _) if text == READY => Ok(Identity::of(daemon.pid())?),
-        Came::Message(why, _) => Err(why.into()),
-        Came::End => {
+        Received::Message(text, _) if text == READY => Ok(Identity::of(daemon.pid())?),
+        Received::Message(why, _) => Err(why.into()),
+        Received::End => {
             Err("its holder ended at once; `hold.log` in the run's directory says why".into())
         }
     }

@@ -64,7 +64,7 @@ impl Bench {
 
 /// Why there is no way to an app.
 #[derive(Debug, thiserror::Error)]
-pub enum NoWay {
+pub enum WayError {
     /// The recipe says no port.
     #[error("the recipe tells its gateway no port")]
     NoPort,
@@ -96,18 +96,18 @@ impl AppState {
     /// Returns the way to the app as it runs now.
     ///
     /// # Errors
-    /// [`NoWay`].
-    pub async fn way(&self, engine: &Engine) -> Result<Way, NoWay> {
+    /// [`WayError`].
+    pub async fn way(&self, engine: &Engine) -> Result<Way, WayError> {
         if let Some(gateway) = &self.gateway {
             return Ok(Way::Gateway(gateway.clone()));
         }
-        let (service, port) = self.web.clone().ok_or(NoWay::NoPort)?;
+        let (service, port) = self.web.clone().ok_or(WayError::NoPort)?;
         let state = engine.stack_state(&self.app()?.stack()).await?;
         let Some(container) = state.container_of(&service) else {
-            return Err(NoWay::NotRunning(service));
+            return Err(WayError::NotRunning(service));
         };
         let address = engine.address_of(container).await?;
-        let address = address.ok_or(NoWay::NoAddress(service))?;
+        let address = address.ok_or(WayError::NoAddress(service))?;
         let tls = self.tls;
         Ok(Way::Direct { address, port, tls })
     }

@@ -1,6 +1,7 @@
 //! `recipe-ci janitor`: one sweep, and what sees to it that sweeps happen.
 
 pub(crate) mod install;
+pub(crate) mod upkeep;
 mod watch;
 
 pub(crate) use watch::watcher_json;
@@ -145,13 +146,22 @@ async fn sweep_once(args: &SweepArgs) -> Exit {
         (Ok(zone), Ok(deadline)) => (zone, deadline),
         (Err(error), _) | (_, Err(error)) => return usage(&error),
     };
-    let sweep = match sweep(&zone, Sweeper::Janitor, args.dry_run).await {
+    let swept = sweep(&zone, Sweeper::Janitor, args.dry_run).await;
+    // Also where there was no sweep: the metrics show that as well.
+    let upkeep = args.upkeep.run(args.dry_run);
+    let sweep = match swept {
         Ok(sweep) => sweep,
         Err(error) => {
             return infra(&error, &[error.advice().to_owned()]);
         }
     };
-    let exit = exit_of(&sweep);
+    let exit = match exit_of(&sweep) {
+        Exit::Passed if !upkeep.is_done() => Exit::Leftovers,
+        exit => exit,
+    };
+    for line in upkeep.lines(args.dry_run) {
+        ui::say(&line);
+    }
     let text = if args.json {
         in_json(&sweep, &zone, args.dry_run, deadline, exit)
     } else {

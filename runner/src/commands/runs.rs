@@ -9,7 +9,7 @@ use harness::host_file;
 use harness::report::results::Results;
 use harness::report::sentence::sentence;
 use harness::report::{file, human, printable};
-use harness::runs::{self, Collected, Retention, Run};
+use harness::runs::{self, Collection, Retention, Run};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -67,10 +67,10 @@ pub(crate) struct LogsArgs {
 pub(crate) struct RetentionArgs {
     /// Keep the records of runs that ended within so many days.
     #[arg(long, env = "CCCI_KEEP_DAYS", value_name = "N", value_parser = parse_count)]
-    keep_days: Option<Option<u32>>,
+    keep_days: Option<Count>,
     /// Keep so many of the newest of each recipe.
     #[arg(long, env = "CCCI_KEEP_RUNS", value_name = "N", value_parser = parse_count)]
-    keep_runs: Option<Option<u32>>,
+    keep_runs: Option<Count>,
 }
 
 /// What to remove.
@@ -90,18 +90,23 @@ impl RetentionArgs {
     /// Returns what they say.
     pub(crate) fn retention(self) -> Retention {
         Retention {
-            days: self.keep_days.flatten(),
-            runs: self.keep_runs.flatten(),
+            days: self.keep_days.and_then(|count| count.0),
+            runs: self.keep_runs.and_then(|count| count.0),
         }
     }
 }
 
-/// Parses a number; pipelines pass variables that are not set as empty ones.
-fn parse_count(text: &str) -> Result<Option<u32>, String> {
-    match text.trim() {
+/// A number, or nothing where the text is empty: pipelines pass variables that are not set so.
+#[derive(Debug, Clone, Copy)]
+struct Count(Option<u32>);
+
+fn parse_count(text: &str) -> Result<Count, String> {
+    let number = match text.trim() {
         "" => Ok(None),
-        text => (text.parse().map(Some)).map_err(|_| "give a whole number".to_owned()),
-    }
+        text => text.parse().map(Some),
+    };
+    let number = number.map_err(|_| "give a whole number".to_owned());
+    number.map(Count)
 }
 
 /// Lists the runs that have a report.
@@ -356,7 +361,7 @@ pub(crate) fn gc(args: &GcArgs) -> Exit {
 }
 
 /// Returns a collection for people.
-pub(crate) fn collected_lines(collected: &Collected, dry_run: bool) -> Vec<String> {
+pub(crate) fn collected_lines(collected: &Collection, dry_run: bool) -> Vec<String> {
     let would = if dry_run { "would be " } else { "" };
     let (count, kept) = (collected.removed.len(), collected.kept);
     let mut lines = vec![format!("records: {count} {would}removed, {kept} kept")];

@@ -86,9 +86,15 @@ pub(crate) fn places(host: &HostDirs) -> Vec<(&'static str, OsString)> {
         ("DOCKER_HOST", docker_host().into()),
     ];
     places.extend(
-        ["CCCI_DEADLINE", "RECIPE_CI_LOG"]
-            .into_iter()
-            .filter_map(|name| Some((name, env::var(name)?.into()))),
+        [
+            "CCCI_DEADLINE",
+            "CCCI_KEEP_DAYS",
+            "CCCI_KEEP_RUNS",
+            "CCCI_METRICS",
+            "RECIPE_CI_LOG",
+        ]
+        .into_iter()
+        .filter_map(|name| Some((name, env::var(name)?.into()))),
     );
     places
 }

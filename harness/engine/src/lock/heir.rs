@@ -20,7 +20,7 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use super::place::{Inode, Place};
+use super::place::{Inode, LockPath};
 use super::{Found, Locked, Patience, flock};
 
 /// How many locks one message has room for: those of an app, of its dependencies, and of the run.
@@ -36,7 +36,7 @@ pub struct Line(UnixStream);
 
 /// What came over a [`Line`].
 #[derive(Debug)]
-pub enum Came {
+pub enum Received {
     /// A message, with the files that were sent with it.
     Message(String, Vec<OwnedFd>),
     /// The other end is closed: its process has ended, or wants no more.
@@ -89,7 +89,7 @@ impl Line {
     ///
     /// # Errors
     /// What the system says, and [`io::ErrorKind::TimedOut`].
-    pub async fn receive_within(&self, limit: Duration) -> io::Result<Came> {
+    pub async fn receive_within(&self, limit: Duration) -> io::Result<Received> {
         let received = tokio::time::timeout(limit, self.receive()).await;
         received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -98,12 +98,12 @@ impl Line {
     ///
     /// # Errors
     /// What the system says, and when it is no text, or longer than one may be.
-    pub async fn receive(&self) -> io::Result<Came> {
+    pub async fn receive(&self) -> io::Result<Received> {
         self.0.async_io(Interest::READABLE, || take(&self.0)).await
     }
 }
 
-fn take(end: &UnixStream) -> io::Result<Came> {
+fn take(end: &UnixStream) -> io::Result<Received> {
     let mut text = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -128,11 +128,11 @@ fn take(end: &UnixStream) -> io::Result<Came> {
         return Err(io::Error::other("a message is longer than one may be"));
     }
     if came.bytes == 0 {
-        return Ok(Came::End);
+        return Ok(Received::End);
     }
     text.truncate(came.bytes);
     let text = String::from_utf8(text).map_err(io::Error::other)?;
-    Ok(Came::Message(text, files))
+    Ok(Received::Message(text, files))
 }
 
 impl Locked {
@@ -147,7 +147,7 @@ impl Locked {
     /// What the system says, and when it is the lock of another file, or none.
     pub(super) fn inherited(file: OwnedFd, path: &Path) -> io::Result<Self> {
         let file = File::from(file);
-        if !Place::existing(path).names(Inode::of(&file)?)? {
+        if !LockPath::existing(path).names(Inode::of(&file)?)? {
             return Err(io::Error::other("another file is there"));
         }
         // Of an open file that is locked already this changes nothing.
@@ -174,8 +174,8 @@ mod tests {
 
     async fn message(line: &Line) -> (String, Vec<OwnedFd>) {
         match line.receive_within(Duration::from_secs(60)).await.unwrap() {
-            Came::Message(text, files) => (text, files),
-            Came::End => panic!("the line ended"),
+            Received::Message(text, files) => (text, files),
+            Received::End => panic!("the line ended"),
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
         near.send("go", &[]).unwrap();
         drop(near);
         assert_eq!(message(&far).await.0, "go");
-        assert!(matches!(far.receive().await.unwrap(), Came::End));
+        assert!(matches!(far.receive().await.unwrap(), Received::End));
         assert!(far.send("late", &[]).is_err());
     }
 }

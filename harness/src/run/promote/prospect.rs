@@ -162,10 +162,10 @@ mod tests {
             ("not enrolled", |head| head.enrolled = Ok(false)),
             ("a proposal", |head| head.is_proposal = true),
             ("kept when red", |head| {
-                head.keep = Keep::Failed(Duration::from_secs(1))
+                head.keep = Keep::Failed(Duration::from_secs(1));
             }),
             ("kept", |head| {
-                head.keep = Keep::Always(Duration::from_secs(1))
+                head.keep = Keep::Always(Duration::from_secs(1));
             }),
             ("no version", |head| head.version = None),
             ("another version", |head| head.version = Some("0.9.1+1")),

@@ -133,13 +133,18 @@ fn plan(args: &InstallArgs) -> Result<Plan, UsageError> {
         ("HOME".to_owned(), text(env::home().as_os_str())),
         ("CCCI_ZONE".to_owned(), zone.to_string()),
     ];
+    let metrics = env::path("CCCI_METRICS").filter(|file| file.is_absolute());
+    let metrics = metrics.and_then(|file| file.parent().map(Path::to_owned));
     let places = settings::places(&dirs).into_iter();
     environment.extend(places.map(|(name, value)| (name.to_owned(), text(&value))));
     Ok(Plan {
         exe,
         user: user(),
         environment,
-        writable: vec![dirs.locks, dirs.runs, dirs.state, dirs.warm, dirs.abra],
+        writable: [dirs.locks, dirs.runs, dirs.state, dirs.warm, dirs.abra]
+            .into_iter()
+            .chain(metrics)
+            .collect(),
         every,
     })
 }

@@ -14,6 +14,7 @@ use harness::watch::{self, ArmError, Armed, Ended, Event, Heartbeat, State, Watc
 use serde_json::json;
 
 use super::super::{infra, usage};
+use super::upkeep::UpkeepArgs;
 use super::{summary, sweep};
 use crate::cli::WatchArgs;
 use crate::env;
@@ -27,6 +28,7 @@ struct Request {
     every: Duration,
     poll: Duration,
     deadline: Duration,
+    upkeep: UpkeepArgs,
 }
 
 impl Request {
@@ -36,6 +38,7 @@ impl Request {
             every: settings::duration("--every", &args.every, watch::EVERY)?,
             poll: settings::duration("--poll", &args.poll, watch::POLL)?,
             deadline: settings::deadline_or_default(&env::var("CCCI_DEADLINE"))?,
+            upkeep: args.upkeep.clone(),
         })
     }
 }
@@ -70,10 +73,11 @@ pub(super) async fn watch(args: &WatchArgs) -> Exit {
     let ended = watcher
         .watch(
             || async {
-                summary(
-                    sweep(&request.zone, Sweeper::Watcher, false).await,
-                    request.deadline,
-                )
+                let swept = sweep(&request.zone, Sweeper::Watcher, false).await;
+                for line in request.upkeep.run(false).lines(false) {
+                    say_dated(&line);
+                }
+                summary(swept, request.deadline)
             },
             async {
                 signals.next().await;
@@ -119,6 +123,7 @@ pub(super) async fn arm(args: &WatchArgs, restart: bool) -> Exit {
     // The daemon gets of this environment only what it needs to mean the same host.
     let cmd = settings::places(&host)
         .into_iter()
+        .chain(request.upkeep.variables())
         .fold(cmd, |cmd, (name, value)| cmd.env(name, value));
     let processes = Processes::new(env::for_children());
     match watch::arm(
