@@ -1,4 +1,5 @@
 use super::*;
+use crate::hold::Ended;
 use recipe::lint::{Finding, Severity, Skipped};
 
 /// Appends every key of `value`, as a path, in the order of the file.
@@ -76,6 +77,18 @@ fn full() -> Results {
         how: String::new(),
         why: None,
     });
+    results.hold = Some(Hold {
+        domain: String::new(),
+        dependencies: vec![String::new()],
+        url: None,
+        shell: String::new(),
+        release: String::new(),
+        until: String::new(),
+        ended: Some(Ended {
+            at: String::new(),
+            why: String::new(),
+        }),
+    });
     results.trust = Some(TrustView {
         level: "stranger".to_owned(),
         source: String::new(),
@@ -145,7 +158,8 @@ fn no_text_of_a_report_holds_a_secret() {
     assert_eq!(
         found.join(" "),
         ".version .host .run_id .recipe .trust.level .base_kind .domain .fresh.domain .fresh.how .driver .lint.findings.id \
-         .lint.skipped.id .dependencies.recipe .dependencies.domain .policy.rule .findings.id .run_dir .started_at .finished_at"
+         .lint.skipped.id .dependencies.recipe .dependencies.domain \
+         .hold.domain .hold.dependencies .hold.until .hold.ended.at .policy.rule .findings.id .run_dir .started_at .finished_at"
     );
 }
 
@@ -173,6 +187,7 @@ fn the_file_has_the_documented_fields() {
          phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \
          phases.converge_ms phases.upgrade_ms phases.backup_ms phases.restore_ms phases.custom_ms \
          phases.teardown_ms phases.promote_ms deploy_count teardown teardown.clean teardown.residual \
+         hold hold.domain hold.dependencies hold.url hold.shell hold.release hold.until hold.ended hold.ended.at hold.ended.why \
          customization deviations policy findings findings[].id findings[].service findings[].message \
          findings[].fix warnings resources resources.peak_rss_bytes \
          resources.cpu_ms resources.children_cpu_ms resources.peak_memory_bytes \

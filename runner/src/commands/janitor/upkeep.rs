@@ -62,13 +62,13 @@ impl UpkeepArgs {
             upkeep.collection = Some(collection);
         }
         // After the sweep and the collection, so that it says what there is now.
-        if let Some(file) = self.file().filter(|_| !dry_run) {
-            if let Err(error) = metrics::write(&host_dirs(), &file) {
-                upkeep.error = Some(format!(
-                    "metrics could not be written to `{}`: {error}",
-                    file.display()
-                ));
-            }
+        if let Some(file) = self.file().filter(|_| !dry_run)
+            && let Err(error) = metrics::write(&host_dirs(), &file)
+        {
+            upkeep.error = Some(format!(
+                "metrics could not be written to `{}`: {error}",
+                file.display()
+            ));
         }
         upkeep
     }

@@ -576,5 +576,13 @@ fn an_app_that_is_held_is_said_with_what_to_type() {
         },
         finished(Verdict::Failed, 1, Some("custom: test_colour"), &[]),
     ];
-    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"");
+    insta::assert_snapshot!(shown(Mode::Plain, Charset::Unicode, &events, STEP), @"
+    [   0.4s] held       note-0a1b2c.ci.localhost until 2026-12-01T15:04:05Z
+
+      verdict  ✘ failed, exit code 1, after 24.1 s — custom: test_colour
+      held     until 2026-12-01T15:04:05Z
+      open     http://172.18.0.7:8080/
+      shell    recipe-ci app --run 4711 exec --service app -- sh
+      let go   recipe-ci release 4711
+    ");
 }
