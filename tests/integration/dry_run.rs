@@ -104,6 +104,12 @@ fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
     let read = format!("{data}      - /srv/notes:/srv/notes:ro\n");
     let volume = "volumes:\n  data:\n";
     let named = "volumes:\n  data: {name: notes_of_all}\n";
+    let top = "\nnetworks:\n";
+    let shared = "  other:\n    image: recipe-ci/notes:2\n    networks: [of_all]\n\nnetworks:\n  of_all: {external: true}\n";
+    let enable = "        - \"traefik.enable=true\"\n";
+    let middleware =
+        format!("{enable}        - traefik.http.middlewares.strip.stripprefix.prefixes=/x\n");
+    let port = "http.services.${STACK_NAME}.loadbalancer.server.port";
     for (from, to, why) in [
         (networks, ports.as_str(), "both apps publish port 4711/tcp"),
         (policy, &memory, "MiB are available"),
@@ -118,6 +124,32 @@ fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
             named,
             "both apps have `notes_of_all` among their volumes",
         ),
+        (
+            volume,
+            "volumes:\n  data: {driver_opts: {type: none, o: bind, device: /srv/notes}}\n",
+            "both apps have a volume on `/srv/notes`",
+        ),
+        (top, shared, "both apps are on network `of_all`"),
+        (
+            "recipe-ci/notes:2",
+            "${STACK_NAME}/notes:2",
+            "/notes:2` is named after the app",
+        ),
+        (
+            "http.routers.${STACK_NAME}.",
+            "http.routers.notes.",
+            "both apps have `notes` among the gateway's http routers",
+        ),
+        (
+            port,
+            "http.services.Notes.loadBalancer.server.port",
+            "both apps have `Notes` among the gateway's http services",
+        ),
+        (
+            enable,
+            &middleware,
+            "both apps have `strip` among the gateway's http middlewares",
+        ),
     ] {
         let plan = changed(from, to, &[]);
         let fresh = &plan["fresh"];
@@ -128,7 +160,16 @@ fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
         let said = fresh["why"].as_str().unwrap();
         assert!(said.ends_with(why), "{said} lacks {why}");
     }
-    for (from, to) in [(data, read.as_str()), (data, data)] {
+    // The gateway takes apart what is called after the stack, whatever is behind it.
+    let own = "http.routers.${STACK_NAME}-notes.";
+    let renamed = ("http.routers.${STACK_NAME}.", own);
+    let memory = "volumes:\n  data: {driver_opts: {type: tmpfs, device: tmpfs}}\n";
+    for (from, to) in [
+        (data, read.as_str()),
+        (data, data),
+        (volume, memory),
+        renamed,
+    ] {
         let plan = changed(from, to, &[]);
         assert_eq!(plan["fresh"]["how"], "parallel", "{to}: {}", plan["fresh"]);
     }

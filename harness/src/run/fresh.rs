@@ -26,6 +26,7 @@ use recipe::compose::model::MountKind;
 use recipe::compose::shared::{Own, PROXY, SharedNetwork};
 use recipe::release::Release;
 use recipe::room::Room;
+use recipe::traefik::{self, Group, Key, Protocol};
 use recipe::trust::Level;
 
 /// The fresh install of a run.
@@ -164,12 +165,19 @@ fn in_common(
         if let Some(network) = network_in_common(&fresh.project, project) {
             return Some(network);
         }
+        if let Some(route) = route_in_common(&fresh.project, project) {
+            return Some(route);
+        }
         if publishes && let Some(port) = ports(&fresh.project).intersection(&ports(project)).next()
         {
             return Some(format!("both apps publish port {}/{}", port.0, port.1));
         }
         if let Some(path) = paths(&fresh.project).intersection(&paths(project)).next() {
             return Some(format!("both apps write to `{path}` of the host"));
+        }
+        let device = devices(&fresh.project);
+        if let Some(device) = device.intersection(&devices(project)).next() {
+            return Some(format!("both apps have a volume on `{device}`"));
         }
     }
     None
@@ -198,6 +206,34 @@ fn network_in_common(one: &Project, other: &Project) -> Option<String> {
     Some(format!("both apps are on network `{shared}`"))
 }
 
+/// Returns what of the gateway's configuration both projects have under one name: Traefik drops a router or middleware that
+/// two services define otherwise, and sends the requests for a service to both (`pkg/provider/configuration.go`).
+fn route_in_common(one: &Project, other: &Project) -> Option<String> {
+    fn names(project: &Project) -> BTreeSet<(Protocol, Group, &str)> {
+        let labels = project
+            .services
+            .iter()
+            .flat_map(|service| service.labels.keys());
+        labels
+            .filter_map(|label| match traefik::key(label)? {
+                Key::Part {
+                    protocol,
+                    group,
+                    name,
+                    ..
+                } => Some((protocol, group, name)),
+                _ => None,
+            })
+            .collect()
+    }
+    let shared = names(one).intersection(&names(other)).next().copied();
+    let (protocol, group, name) = shared?;
+    let (protocol, group) = (protocol.name(), group.name());
+    Some(format!(
+        "both apps have `{name}` among the gateway's {protocol} {group}"
+    ))
+}
+
 fn ports(project: &Project) -> BTreeSet<(u16, &str)> {
     let ports = project.services.iter().flat_map(|service| &service.ports);
     let published = ports.filter_map(|port| Some((port.published?, port.protocol.as_str())));
@@ -211,6 +247,16 @@ fn paths(project: &Project) -> BTreeSet<&str> {
     written
         .filter_map(|mount| mount.source.as_deref())
         .collect()
+}
+
+/// Returns what is behind the volumes of a project that are not only the engine's: a directory of the host, a share.
+fn devices(project: &Project) -> BTreeSet<&str> {
+    let devices = project
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.device.as_deref());
+    // What is called so lies in memory, and is each volume's own.
+    devices.filter(|device| *device != "tmpfs").collect()
 }
 
 /// Returns why this host has no room for both apps at once.

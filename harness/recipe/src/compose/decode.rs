@@ -39,6 +39,7 @@ pub(super) fn project(
             name,
             external,
             driver: at.text("driver")?,
+            device: at.child("driver_opts").text("device")?,
         });
     }
     for (key, at) in top.entries("networks")? {

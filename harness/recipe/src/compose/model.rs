@@ -192,6 +192,8 @@ pub struct Volume {
     pub external: bool,
     /// The driver; `None` for the engine's default.
     pub driver: Option<String>,
+    /// `driver_opts.device`: what of the host or its network is behind it.
+    pub device: Option<String>,
 }
 
 /// A network.
