@@ -3,7 +3,6 @@
 //! Nothing here judges; `doctor` does. Nothing here changes the host; `set_up` does.
 
 pub mod addresses;
-mod firewall;
 mod ipvs;
 pub mod overlay_port;
 pub mod set_up;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use engine::process::{Cmd, Processes};
 
-pub use firewall::Way;
+pub use engine::firewall::Way;
 pub use ipvs::{Ipvs, ipvs};
 pub use set_up::{SetUp, SetUpError, Step, set_up};
 

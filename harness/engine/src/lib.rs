@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod dirs;
+pub mod firewall;
 pub mod hash;
 pub mod http;
 pub mod lock;

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub(crate) mod ask;
+pub mod bridge;
 pub mod container;
 pub mod converge;
 pub mod crash;

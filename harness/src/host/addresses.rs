@@ -5,9 +5,9 @@
 //! behind it, and at the bridge a stranger's container looks as everybody's. So the rule is one for all containers of
 //! the host, and only its operator can know whether another app needs such a way: it is looked for, never made.
 
+use engine::firewall::{Chain, Rule, Way};
 use engine::process::Processes;
-
-use super::firewall::{BRIDGE, Chain, Rule, Way};
+use engine::swarm::bridge::GATEWAY_BRIDGE as BRIDGE;
 
 /// Returns the rule as it is written, but for its chain. Answers pass: the harness asks apps at their addresses.
 fn rule() -> [String; 9] {
@@ -29,19 +29,19 @@ fn rule() -> [String; 9] {
 /// Returns what a person types to close them.
 #[must_use]
 pub fn command() -> String {
-    Chain::Input.insertion(&rule())
+    Chain::INPUT.insertion(&rule())
 }
 
 /// Looks whether new connections of containers to the host's own addresses are dropped, but for ports that a rule for
 /// containers names: a gateway that publishes its ports in the mode `host` answers them there.
 pub async fn look(processes: &Processes) -> Way {
-    let listed = match Chain::Input.list(processes).await {
+    let listed = match Chain::INPUT.list(processes).await {
         Ok(listed) => listed.unwrap_or_default(),
         Err(reason) => return Way::Unknown(reason),
     };
     let decides = |rule: &Rule<'_>| {
         closes(rule)
-            || rule.may_let_pass() && !rule.is_for_answers() && !rule.is_for_ports_of_containers()
+            || rule.may_let_pass(BRIDGE) && !rule.is_for_answers() && !rule.is_for_ports_at(BRIDGE)
     };
     let closed = match Rule::all(&listed).find(decides) {
         Some(first) => closes(&first),
@@ -88,7 +88,8 @@ fn strip_reject<'words, 'list>(words: &'words [&'list str]) -> &'words [&'list s
 
 #[cfg(test)]
 mod tests {
-    use super::super::firewall::testing::iptables;
+    use engine::firewall::testing::iptables;
+
     use super::*;
 
     /// Looks at a chain with `policy` and `rules`.

@@ -6,13 +6,13 @@
 //! app, in a network that it had never joined, without any capability. Between nodes no such packet comes over that
 //! bridge.
 
+use engine::firewall::{Chain, Rule, Way};
 use engine::process::Processes;
-
-use super::firewall::{BRIDGE, Chain, Rule, Way};
+use engine::swarm::bridge::GATEWAY_BRIDGE as BRIDGE;
 
 /// The way to this host, and the way to others. Docker leaves the second to its user, and asks it first:
 /// <https://docs.docker.com/engine/network/packet-filtering-firewalls/>.
-const CHAINS: [Chain; 2] = [Chain::Input, Chain::DockerUser];
+const CHAINS: [Chain<'static>; 2] = [Chain::INPUT, Chain::DOCKER_USER];
 
 /// Returns the rule as it is written, but for its chain.
 fn rule(port: u16) -> [String; 8] {
@@ -59,7 +59,7 @@ pub async fn close(processes: &Processes, port: u16) -> Result<bool, String> {
 }
 
 /// Returns the chains that lack the rule, or have it behind one that may let such a packet pass.
-async fn open(processes: &Processes, port: u16) -> Result<Vec<Chain>, String> {
+async fn open(processes: &Processes, port: u16) -> Result<Vec<Chain<'static>>, String> {
     let mut open = Vec::new();
     for chain in CHAINS {
         // Without a chain of Docker's own (`"iptables": false`) nothing is filtered between containers.
@@ -76,7 +76,7 @@ async fn open(processes: &Processes, port: u16) -> Result<Vec<Chain>, String> {
                 }))
         };
         let mut deciding = Rule::all(&listed).filter(|listed| {
-            is_ours(listed) || listed.may_let_pass() && listed.may_be_about("udp")
+            is_ours(listed) || listed.may_let_pass(BRIDGE) && listed.may_be_about("udp")
         });
         if !deciding.next().is_some_and(|first| is_ours(&first)) {
             open.push(chain);
@@ -87,7 +87,8 @@ async fn open(processes: &Processes, port: u16) -> Result<Vec<Chain>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::firewall::testing::iptables;
+    use engine::firewall::testing::iptables;
+
     use super::*;
 
     /// Runs `look` and `close` with an `iptables` that keeps its rules in a file.

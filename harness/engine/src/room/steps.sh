@@ -4,6 +4,7 @@
 # ROOM        this text
 # ROOM_DIR    the engine's directory
 # ROOM_GROUP  its control group, below the root of each tree
+# ROOM_ELSEWHERE   addresses that are not the internet's
 # ROOM_MEMORY, ROOM_PIDS, ROOM_CPUS   ceilings: bytes, processes, hundredths of a core (0: as many as there are)
 set -eu
 BLANKS=$IFS
@@ -11,9 +12,6 @@ BLANKS=$IFS
 # Everything of an engine's lies in a block of 198.18.0.0/16, which is for measurements of networks and routed nowhere
 # (RFC 2544): .0/30 between host and engine, .1.0/24 its bridge, .2.0/23 its docker_gwbridge.
 BLOCKS=64
-# What is not the internet: of the operator's networks none is reached (RFC 6890).
-ELSEWHERE='0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16
-198.18.0.0/15 224.0.0.0/3'
 
 die() {
     echo "room: $*" >&2
@@ -188,7 +186,7 @@ host_rules() {
         echo "-A $1 -p tcp -d $server --dport 53 -j RETURN"
     done
     # Where the host itself is, in whatever range.
-    for range in $ELSEWHERE $(on_host ip -4 route show scope link | cut -d ' ' -f 1); do
+    for range in $ROOM_ELSEWHERE $(on_host ip -4 route show scope link | cut -d ' ' -f 1); do
         echo "-A $1 -d $range -j DROP"
     done
     echo "-I PREROUTING -i $1 -j $1"

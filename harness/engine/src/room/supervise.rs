@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
+use super::closed::ELSEWHERE;
 use super::{Ceilings, Record, Room, RoomError, State, gateway_bridge, system, tail};
 use crate::lock::{SectionLock, refuse_network_file_system};
 use crate::process::{Cmd, Finished, Identity, ProcessError, Processes};
@@ -326,6 +327,7 @@ fn steps(
         .env("ROOM", STEPS)
         .env("ROOM_DIR", room.dir())
         .env("ROOM_GROUP", group)
+        .env("ROOM_ELSEWHERE", ELSEWHERE.join(" "))
         .env("ROOM_MEMORY", ceilings.memory.to_string())
         .env("ROOM_PIDS", ceilings.pids.to_string())
         .env("ROOM_CPUS", ceilings.cpus.to_string()))

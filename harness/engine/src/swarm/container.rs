@@ -12,13 +12,10 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use super::bridge::GATEWAY_BRIDGE;
 use super::{Engine, EngineError, filters};
 use crate::process::{Stream, Tail};
 use crate::wait::{Deadline, Poll, WaitError, poll_until};
-
-/// The bridge that every container of an overlay network has a leg on; the host reaches it there, without
-/// DNS, gateway or IPVS.
-pub(super) const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 /// How much of a command's standard output is kept, in bytes.
 const CAPTURE_LIMIT: usize = 4 << 20;

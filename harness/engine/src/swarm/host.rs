@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, Ipam, IpamConfig, LocalNodeState, NetworkCreateRequest, SwarmInitRequest,
+    ContainerCreateBody, LocalNodeState, NetworkCreateRequest, SwarmInitRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptionsBuilder, InspectNetworkOptions,
@@ -13,7 +13,6 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt as _;
 
-use super::container::GATEWAY_BRIDGE;
 use super::{Engine, EngineError};
 use ground::label::NAMESPACE;
 use ground::name::StackName;
@@ -166,32 +165,6 @@ impl Engine {
             .unwrap_or(DEFAULT))
     }
 
-    /// Returns in which way the bridge of Swarm's tasks is not as Docker makes it, if it is not: with a name of its own for
-    /// its interface, for containers that reach each other, or with IPv6
-    /// (<https://docs.docker.com/engine/swarm/networking/#customize-the-docker_gwbridge>).
-    ///
-    /// # Errors
-    /// [`EngineError`] when it cannot be asked for.
-    pub async fn odd_bridge(&self) -> Result<Option<String>, EngineError> {
-        let Some(network) = self.network(GATEWAY_BRIDGE).await? else {
-            return Ok(None);
-        };
-        let options = network.options.unwrap_or_default();
-        let option = |name: &str| options.get(&format!("com.docker.network.bridge.{name}"));
-        let interface = option("name").map(String::as_str);
-        let odd = if interface != Some(GATEWAY_BRIDGE) {
-            let interface = interface.unwrap_or("one of the engine's choice");
-            format!("its interface is {interface}")
-        } else if option("enable_icc").is_none_or(|icc| icc != "false") {
-            "containers reach each other there (`enable_icc`)".to_owned()
-        } else if network.enable_ipv6 == Some(true) {
-            "it has IPv6".to_owned()
-        } else {
-            return Ok(None);
-        };
-        Ok(Some(odd))
-    }
-
     /// Makes the engine the only node of a new swarm that cannot be reached from outside this host.
     ///
     /// # Errors
@@ -217,68 +190,6 @@ impl Engine {
         let force = LeaveSwarmOptionsBuilder::new().force(true).build();
         let left = self.docker.leave_swarm(Some(force)).await;
         left.map_err(|error| self.failed("leave the swarm", error))
-    }
-
-    /// Returns whether the bridge by which tasks of a swarm are reached is there and has the network `subnet`.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub async fn gateway_bridge_is(&self, subnet: &str) -> Result<bool, EngineError> {
-        let found = self.docker.inspect_network(GATEWAY_BRIDGE, None).await;
-        let found =
-            found.map_err(|error| self.failed(format!("inspect `{GATEWAY_BRIDGE}`"), error));
-        match found {
-            Ok(network) => Ok(network
-                .ipam
-                .and_then(|ipam| ipam.config)
-                .is_some_and(|parts| {
-                    parts
-                        .iter()
-                        .any(|part| part.subnet.as_deref() == Some(subnet))
-                })),
-            Err(error) if error.is_gone() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes the bridge by which tasks of a swarm are reached, with the network `subnet`, in the place of any other. For
-    /// an engine that is in no swarm.
-    ///
-    /// # Errors
-    /// [`EngineError`].
-    pub async fn make_gateway_bridge(&self, subnet: &str) -> Result<(), EngineError> {
-        let removed = self.docker.remove_network(GATEWAY_BRIDGE).await;
-        let removed =
-            removed.map_err(|error| self.failed(format!("remove `{GATEWAY_BRIDGE}`"), error));
-        match removed {
-            Err(error) if !error.is_gone() => return Err(error),
-            _ => {}
-        }
-        // As an engine makes it (`daemon/cluster/executor/container/executor.go`), but for the last one: since Docker 28
-        // a container is not reached from another link than its bridge.
-        let options = [
-            ("com.docker.network.bridge.name", GATEWAY_BRIDGE),
-            ("com.docker.network.bridge.enable_icc", "false"),
-            ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-            ("com.docker.network.bridge.trusted_host_interfaces", "eth0"),
-        ];
-        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let request = NetworkCreateRequest {
-            name: GATEWAY_BRIDGE.to_owned(),
-            driver: Some("bridge".to_owned()),
-            options: Some(HashMap::from(options)),
-            ipam: Some(Ipam {
-                config: Some(vec![IpamConfig {
-                    subnet: Some(subnet.to_owned()),
-                    ..IpamConfig::default()
-                }]),
-                ..Ipam::default()
-            }),
-            ..NetworkCreateRequest::default()
-        };
-        let made = self.docker.create_network(request).await;
-        made.map(drop)
-            .map_err(|error| self.failed(format!("make `{GATEWAY_BRIDGE}`"), error))
     }
 
     /// Returns the driver of network `name`, or `None` when there is no such network.
