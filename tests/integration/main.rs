@@ -42,6 +42,7 @@ mod ps;
 #[path = "../support/recorder.rs"]
 mod recorder;
 mod refusals;
+mod report;
 mod routing;
 mod runs;
 mod sources;

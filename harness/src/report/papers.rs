@@ -21,10 +21,16 @@ pub enum Form {
     Shield,
 }
 
+/// The file of the JUnit XML that every run leaves.
+pub const JUNIT: &str = "junit.xml";
+
+/// The file of the page that every run leaves.
+pub const PAGE: &str = "report.html";
+
 /// The forms that every run leaves, by the name of their file.
 const KEPT: [(&str, Form); 4] = [
-    ("junit.xml", Form::Junit),
-    ("report.html", Form::Html),
+    (JUNIT, Form::Junit),
+    (PAGE, Form::Html),
     ("badge.svg", Form::Badge),
     ("badge.json", Form::Shield),
 ];

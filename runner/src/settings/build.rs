@@ -3,24 +3,24 @@
 use std::io::ErrorKind;
 
 use harness::report::copy::Copy;
-use harness::report::papers::Form;
+use harness::report::papers::{JUNIT, PAGE};
 
 use super::{UsageError, wrong};
 use crate::cli::RunArgs;
 use crate::env;
 
-/// Returns where the forms of the report go beside the run's directory.
+/// Returns where files of the report go beside the run's directory.
 ///
 /// # Errors
 /// [`UsageError`] where a file cannot be written without leaving the working directory. That is a checkout in many
 /// pipelines, and what a stranger's link in it leads to is not to be written.
 pub(super) fn copies(args: &RunArgs) -> Result<Vec<Copy>, UsageError> {
     let asked = [
-        ("--junit", &args.junit, Form::Junit),
-        ("--html", &args.html, Form::Html),
+        ("--junit", &args.junit, JUNIT),
+        ("--html", &args.html, PAGE),
     ];
     let mut copies = Vec::new();
-    for (option, path, form) in asked {
+    for (option, path, file) in asked {
         let Some(path) = path.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
             continue;
         };
@@ -46,7 +46,7 @@ pub(super) fn copies(args: &RunArgs) -> Result<Vec<Copy>, UsageError> {
                 Err(error) => return Err(refuse(format!("`{}`: {error}", at.display()))),
             }
         }
-        copies.push(Copy { form, path });
+        copies.push(Copy { file, path });
     }
     Ok(copies)
 }
