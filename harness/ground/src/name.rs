@@ -41,6 +41,17 @@ pub fn legible(text: &str) -> String {
     shown
 }
 
+/// Returns whether a name is one, and the same, for every program that reads it: no option, path, expression or list.
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 /// Returns whether a character is not seen, or changes where others are: controls, joiners, line separators, marks and
 /// overrides of the direction (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>).
 #[must_use]
@@ -438,6 +449,16 @@ mod tests {
         for good in ["notes", "custom-html", "lasuite_docs", "n8n", "0x.y"] {
             assert!(good.parse::<RecipeName>().is_ok(), "{good:?} was refused");
         }
+    }
+
+    #[test]
+    fn a_plain_name_is_the_same_for_every_program() {
+        for bad in ["", "-x", "a b", "a/b", "a,b", "a\n", "*.a", "ü", "a{b}"] {
+            assert!(!is_plain(bad), "{bad:?}");
+        }
+        assert!(
+            is_plain("Notes_1.a-b") && is_plain(&"a".repeat(255)) && !is_plain(&"a".repeat(256))
+        );
     }
 
     #[test]

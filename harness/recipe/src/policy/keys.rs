@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Case;
 use super::rules::{ISOLATION_LOST, NAME, NO_EFFECT, UNKNOWN};
 use crate::compose::yaml::join;
+use ground::name::is_plain;
 
 /// What may stand at a place.
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +247,7 @@ fn walk(case: &mut Case<'_>, path: &str, value: &Value, node: Node) {
         Node::Named(node) => {
             for (key, value) in value.as_object().into_iter().flatten() {
                 let path = join(path, key);
-                if !is_name(key) {
+                if !is_plain(key) {
                     let message = format!("`{key}` is no plain name");
                     case.find(&NAME, &path, &Value::from(key.as_str()), message, None);
                 }
@@ -300,14 +301,4 @@ fn is_set(value: &Value) -> bool {
         Value::Object(map) => !map.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
     }
-}
-
-/// Returns whether a name is one for every program that reads it.
-pub(super) fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 255
-        && !text.starts_with('-')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }

@@ -12,6 +12,7 @@ use super::{Case, scalar};
 use crate::compose::resolve::Resolved;
 use crate::traefik::{self};
 use crate::trust::{Grant, Level};
+use ground::name::is_plain;
 
 /// Namespaces of labels that are deployed without a word of the operator: those of the catalogue and its gateway, and
 /// those that only describe. By any other label a program that operators run beside the Swarm may route hosts, or run
@@ -290,8 +291,7 @@ fn environment(case: &mut Case<'_>, path: &str, service: &Value) {
         if let Some(host) = named.find(|host| !hosts.have(host)) {
             let message =
                 format!("a proxy that obeys `{name}` would send visitors of `{host}` to the app");
-            let grant = super::keys::is_name(host)
-                .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+            let grant = is_plain(host).then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
             case.find(
                 &ROUTE,
                 &format!("{path}.environment.{name}"),

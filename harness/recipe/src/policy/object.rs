@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::keys::is_name;
 use super::rules::{
     DRIVER, FOREIGN_CONFIG, FOREIGN_NETWORK, FOREIGN_SECRET, FOREIGN_VOLUME, NETWORK_DRIVER,
     NETWORK_OPTIONS, NO_EFFECT, Rule, SHARED_NETWORK, VOLUME_OPTIONS,
@@ -13,6 +12,7 @@ use crate::compose::resolve::Resolved;
 use crate::compose::shared::PROXY;
 use crate::trust::grant::Key;
 use crate::trust::{Grant, Level};
+use ground::name::is_plain;
 
 /// One kind of object.
 struct Kind {
@@ -112,7 +112,8 @@ fn whose(case: &mut Case<'_>, kind: &Kind, path: &str, entry: &Value) {
             case.stack
         ),
     };
-    let grant = is_name(name).then(|| format!("foreign: {{{}: [{}]}}", kind.section, scalar(name)));
+    let grant =
+        is_plain(name).then(|| format!("foreign: {{{}: [{}]}}", kind.section, scalar(name)));
     let at = match entry.get("name") {
         Some(_)
             if case
@@ -154,7 +155,7 @@ pub(super) fn lend(resolved: &mut Resolved, level: &Level) {
 }
 
 fn is_own(stack: &str, name: &str) -> bool {
-    is_name(name)
+    is_plain(name)
         && name
             .strip_prefix(stack)
             .is_some_and(|rest| rest.len() > 1 && rest.starts_with('_'))

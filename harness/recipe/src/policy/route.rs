@@ -1,7 +1,7 @@
 //! Whether rules of Traefik's routers match requests for given hosts only.
 
 use super::Case;
-use crate::traefik::rule::{Matcher, Rule, RuleError, is_among, is_plain};
+use crate::traefik::rule::{Matcher, Rule, RuleError, is_among, is_host};
 
 /// The hosts whose requests an app may have.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Hosts {
         is_among(host, &self.own)
             || granted.any(|listed| match listed.strip_prefix('*') {
                 Some(below) => {
-                    is_plain(&lower) && lower.len() > below.len() && lower.ends_with(below)
+                    is_host(&lower) && lower.len() > below.len() && lower.ends_with(below)
                 }
                 None => lower == *listed,
             })

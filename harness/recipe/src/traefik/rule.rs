@@ -1,5 +1,6 @@
 //! Rules of Traefik's routers, parsed.
 
+use ground::name::is_plain;
 use regex::Regex;
 
 /// How deep parentheses may be nested.
@@ -52,22 +53,18 @@ fn fail<T>(message: impl Into<String>) -> Result<T, RuleError> {
 #[must_use]
 pub fn is_among(host: &str, hosts: &[String]) -> bool {
     let host = host.to_ascii_lowercase();
-    is_plain(&host)
+    is_host(&host)
         && hosts.iter().any(|own| {
             host.strip_suffix(own.as_str())
                 .is_some_and(|rest| rest.is_empty() || (rest.ends_with('.') && rest.len() > 1))
         })
 }
 
-/// Returns whether a text in lower case is a name of a host, or of all below one, and no expression or list that some
-/// program makes more of.
+/// Returns whether a text is a name of a host, or of all below one, and no expression or list that some program makes more
+/// of.
 #[must_use]
-pub fn is_plain(host: &str) -> bool {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+pub fn is_host(text: &str) -> bool {
+    is_plain(text.strip_prefix("*.").unwrap_or(text))
 }
 
 impl<'a> Rule<'a> {

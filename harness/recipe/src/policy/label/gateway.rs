@@ -11,6 +11,7 @@ use crate::policy::rules::{GATEWAY, PRIORITY, ROUTE, ROUTE_NAME};
 use crate::policy::{Case, scalar};
 use crate::traefik::{Group, Key, Protocol, is_own};
 use crate::trust::Grant;
+use ground::name::is_plain;
 
 /// Middlewares that act on their own router and ask no other machine.
 const MIDDLEWARES: [&str; 23] = [
@@ -187,8 +188,7 @@ impl Entries {
 
     /// Returns the grant that would let a router take all of them.
     fn grant(&self) -> Option<String> {
-        let plain =
-            !self.0.is_empty() && self.0.iter().all(|name| crate::policy::keys::is_name(name));
+        let plain = !self.0.is_empty() && self.0.iter().all(|name| is_plain(name));
         let names: Vec<String> = self.0.iter().map(|name| scalar(name)).collect();
         plain.then(|| format!("routers: {{entrypoints: [{}]}}", names.join(", ")))
     }
@@ -219,10 +219,7 @@ fn router(
                     case.find(&ROUTE, at, &value, reason.message, entries.grant());
                     return;
                 }
-                let grant = reason
-                    .host
-                    .as_deref()
-                    .filter(|host| crate::policy::keys::is_name(host));
+                let grant = reason.host.as_deref().filter(|host| is_plain(host));
                 let grant = grant.map(|host| format!("routers: {{hosts: [{}]}}", scalar(host)));
                 case.find(&ROUTE, at, &value, reason.message, grant);
             }
@@ -254,8 +251,8 @@ fn router(
             if let Some(host) = other {
                 let message = format!("the gateway would ask for a certificate of `{host}`");
                 let name = host.strip_prefix("*.").unwrap_or(host);
-                let grant = crate::policy::keys::is_name(name)
-                    .then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
+                let grant =
+                    is_plain(name).then(|| format!("routers: {{hosts: [{}]}}", scalar(host)));
                 case.find(&ROUTE, at, &value, message, grant);
             }
         }
