@@ -242,3 +242,31 @@ fn the_ceilings_of_a_dependency_are_deviations_of_the_run() {
         "{deviations}"
     );
 }
+
+/// What is said of a dependency's own names may have a variable of the operator's in it.
+#[test]
+fn what_is_wrong_with_a_dependency_shows_no_secret_of_its_overlay() {
+    const CANARY: &str = "canary-91be04";
+    let (env, client) = env();
+    let board = published(&env, "board");
+    env.edit(
+        &board.join("compose.yml"),
+        "_app_notes_${APP_NOTES_VERSION}",
+        &format!("_${{SMTP_PASSWORD}}_{}", "x".repeat(60)),
+    );
+    git(&board, &["commit", "-q", "-am", "chore: publish"]);
+    git(&board, &["tag", "-a", "-m", "it", "9.0.0+9.0.0"]);
+    declare(&env, "client", "board");
+    env.write(
+        "overlays/board/recipe-ci.yml",
+        &format!("env:\n  SMTP_PASSWORD: {CANARY}\n"),
+    );
+    let done = run(&env, &client);
+    done.expect(2);
+    assert!(done.stderr.contains("_[redacted]_xxx"), "{}", done.stderr);
+    for text in [&done.stdout, &done.stderr] {
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    let results = env.results().to_string();
+    assert!(!results.contains(CANARY), "{results}");
+}

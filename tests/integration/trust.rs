@@ -488,3 +488,36 @@ fn a_staged_checkout_is_trusted_by_where_it_was_cloned_from_and_what_is_checked_
     );
     assert_eq!(level(&plan(&scene)), "stranger");
 }
+
+/// abra deploys a dependency's own files as well, unjudged: that is not granted with the recipe that needs it.
+#[test]
+fn a_dependency_is_deployed_by_abra_where_that_is_granted_to_its_own_source() {
+    let mut scene = scene();
+    scene.env.with_abra("", "");
+    let recipe = scene.env.root.join("recipes/notes");
+    scene.forge.publish_as("coop-cloud/board", &recipe);
+    let overlays = scene.env.root.join("overlays").display().to_string();
+    scene.env.set("CCCI_TESTS_DIR", overlays);
+    scene
+        .env
+        .write("overlays/notes/recipe-ci.yml", "dependencies: [board]\n");
+    let run = |scene: &Scene, driver| {
+        let args = ["run", "--src", "team/notes", "--ref", "main"];
+        let more = ["--stages", "install", "--driver", driver];
+        scene.env.run(args.iter().chain(&more))
+    };
+    scene.grant("branches: [main], driver: abra, foreign: {networks: [proxy]}");
+    let done = run(&scene, "abra");
+    done.expect(2);
+    for words in ["dependency `board`: abra", "--driver stack", "driver: abra"] {
+        assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+    }
+    // As far as the engine, which does not answer.
+    run(&scene, "stack").expect(3);
+    let host = scene.forge.url().replace("http://", "");
+    let commit = git(&recipe, &["rev-parse", "0.2.0+1.1.0^{}"]);
+    let grants = harness::host_file::text(scene.env.root.join("grants.yml")).unwrap();
+    let own = format!("  {host}/coop-cloud/board: {{commits: ['{commit}'], driver: abra}}\n");
+    scene.env.write("grants.yml", &(grants + &own));
+    run(&scene, "abra").expect(3);
+}

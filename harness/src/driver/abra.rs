@@ -66,7 +66,7 @@ pub(super) async fn why_chaos_is_needed(repository: &Path) -> Result<Option<Stri
 }
 
 /// What a granted source has where abra deploys it, and would not have otherwise.
-pub(super) const WITHOUT_CEILINGS: &str = "abra deploys the recipe's own files: ceilings are not filled in, and ports and labels that no grant lists are not left out";
+pub(super) const WITHOUT_CEILINGS: &str = "abra deploys the recipe's own files: ceilings are not filled in, and ports, labels and raw sockets that no grant lists are not left out";
 
 /// Returns what `release` is deployed with that it does not say itself, as far as it is known before.
 ///

@@ -47,8 +47,6 @@ pub struct Plan {
     pub declared: Declared,
     /// Why an overlay makes the run red before anything is deployed: it hides what the head changed.
     pub masks: Option<String>,
-    /// Values that nobody may see.
-    pub secrets: Vec<String>,
     /// A line for everything that is laid over the recipe.
     pub customization: Vec<String>,
     /// Remarks for the report.
@@ -144,7 +142,8 @@ fn tip_of(head: &Tree) -> Result<Option<CommitId>, RunError> {
 
 /// Makes the plan. Nothing of the app exists afterwards. Blocking, like [`fetch`].
 ///
-/// `judge` has the head that the source alone made, before its base is read: a head that is refused needs none.
+/// `judge` has the head that the source alone made, before its base is read: a head that is refused needs none. `hide` has
+/// the values that nobody may see, before anything is said of them.
 ///
 /// # Errors
 /// [`RunError::Usage`] for everything that is wrong with the recipe's text, and what `judge` returns.
@@ -154,7 +153,7 @@ pub(super) fn make(
     checkout: &Checkout,
     subject: &Subject,
     judge: impl FnOnce(&Release) -> Result<(), RunError>,
-    hide: impl FnOnce(&[String]),
+    hide: &dyn Fn(&[String]),
 ) -> Result<Plan, RunError> {
     let app = AppName {
         recipe: &settings.recipe,
@@ -281,7 +280,6 @@ pub(super) fn make(
         suite,
         manifest,
         warnings: remarks,
-        secrets,
         ..
     } = found;
     warnings.extend(remarks);
@@ -314,7 +312,6 @@ pub(super) fn make(
         suite,
         declared,
         masks: laid.masks,
-        secrets,
         customization,
         warnings,
         trust: checkout.trust.clone(),

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::blocking::blocking;
+use super::blocking::{blocking, hiding};
 use super::context::Context;
 use super::dependencies::{self, Dependency, Named};
 use super::error::RunError;
@@ -24,6 +24,7 @@ use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
 use recipe::lint::Lint;
+use recipe::policy::Judged;
 use recipe::release::Release;
 
 /// What a run is going to do: everything was judged, and nothing is made.
@@ -36,6 +37,8 @@ pub(super) struct Ready<'a> {
     pub(super) named: Vec<Named>,
     /// The dependencies, as they were read; a dry run reads none.
     pub(super) needed: Vec<Dependency>,
+    /// What is deployed of them.
+    beside: Vec<Judged>,
     /// The fresh install of the head, where there is one.
     pub(super) fresh: Option<fresh::Install<'a>>,
     resolved: Releases,
@@ -83,9 +86,14 @@ impl<'a> Ready<'a> {
         let ((), needed) = futures_util::try_join!(taken, needed)?;
         let names = named.iter().map(|one| &one.recipe);
         let there: Vec<_> = names.chain([&settings.recipe]).collect();
+        let mut beside = Vec::new();
         for dependency in &needed {
+            dependency.is_for(&chosen, &means)?;
             let judged = resolved::judge_dependency(&context, dependency, &means)?;
-            deviations.extend(dependency.deviations(&chosen, judged).await?);
+            let lines = judged.iter().flat_map(|one| &one.resolved().deviations);
+            let lines = dependency.deviations(&chosen, lines.cloned().collect());
+            deviations.extend(lines.await?);
+            beside.extend(judged);
             plan.customization.extend(dependency.customization());
             plan.warnings.extend(dependency.warnings(&there));
         }
@@ -96,6 +104,7 @@ impl<'a> Ready<'a> {
             chosen,
             named,
             needed,
+            beside,
             fresh,
             resolved,
             deviations,
@@ -197,7 +206,8 @@ impl<'a> Ready<'a> {
     /// # Errors
     /// As [`closed::close`].
     pub(super) async fn close_the_host(&self, engine: &Engine) -> Result<(), RunError> {
-        let projects = self.resolved.all();
+        let beside = self.beside.iter().map(Judged::resolved);
+        let projects = self.resolved.all().chain(beside);
         closed::close(&self.context, &self.plan.trust.level, projects, engine).await
     }
 
@@ -252,14 +262,12 @@ async fn plan_once(
     let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit);
     let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
     let (read, head) = oneshot::channel();
-    let (hide, hidden) = std::sync::mpsc::channel();
-    let plan = blocking(move || {
+    let plan = hiding(&context.redactor, move |hide| {
         let judge = |head: &Release| {
             resolved::judge_alone(head, &settings, means, &checkout.trust)?;
             drop(read.send(head.clone()));
             Ok(())
         };
-        let hide = |secrets: &[String]| drop(hide.send(secrets.to_vec()));
         plan::make(&settings, &dirs, &checkout, &subject, judge, hide)
     });
     let (processes, state) = (context.processes.clone(), context.dirs.state.clone());
@@ -279,9 +287,6 @@ async fn plan_once(
         }
     };
     let planned = timed(&context.events, Phase::Plan, "", both).await;
-    for secret in hidden.try_iter().flatten() {
-        context.redactor.add(&secret);
-    }
     let planned = planned.map_err(|error| match error {
         RunError::Refused { found, .. } => resolved::refused(context, (&trust, commit), found),
         error => refusal::of(context, error, &trust, commit),
@@ -327,14 +332,13 @@ async fn read_dependencies(
         let read = retry::twice(&context.events, &what, async || {
             let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
             let one = one.clone();
-            blocking(move || dependencies::read(&settings, &dirs, one)).await
+            hiding(&context.redactor, move |hide| {
+                dependencies::read(&settings, &dirs, one, hide)
+            })
+            .await
         });
         let what = one.recipe.to_string();
-        let dependency = timed(&context.events, Phase::Fetch, what, read).await?;
-        for secret in dependency.secrets() {
-            context.redactor.add(secret);
-        }
-        all.push(dependency);
+        all.push(timed(&context.events, Phase::Fetch, what, read).await?);
     }
     Ok(all)
 }

@@ -239,7 +239,8 @@ pub(super) fn say(context: &Context<'_>, found: &[Violation]) {
     }
 }
 
-/// Judges a dependency; returns what is deployed of it otherwise than it says. What the policy has against it is said.
+/// Judges a dependency; returns what is deployed of it, if it can be deployed at all. What the policy has against it is
+/// said.
 ///
 /// # Errors
 /// [`RunError::Refused`].
@@ -247,12 +248,12 @@ pub(super) fn judge_dependency(
     context: &Context<'_>,
     dependency: &Dependency,
     means: &DeploySetup,
-) -> Result<Vec<String>, RunError> {
-    let Some(judged) = dependency.judge(means)? else {
-        return Ok(Vec::new());
-    };
-    say(context, &dependency.as_its_own(judged.warnings()));
-    Ok(judged.resolved().deviations.clone())
+) -> Result<Option<Judged>, RunError> {
+    let judged = dependency.judge(means)?;
+    if let Some(judged) = &judged {
+        say(context, &dependency.as_its_own(judged.warnings()));
+    }
+    Ok(judged)
 }
 
 /// Returns why the images of `plan` cannot be had.

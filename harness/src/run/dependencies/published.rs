@@ -67,7 +67,8 @@ pub(super) fn means(named: &Named, plan: &Plan, means: &DeploySetup) -> DeploySe
     theirs
 }
 
-/// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking.
+/// Fetches and reads a dependency at its newest published version. Nothing of it exists afterwards. Blocking; `hide` has the
+/// values that nobody may see.
 ///
 /// # Errors
 /// [`RunError`] when it cannot be fetched, or what the operator wrote about it is wrong. A published version that
@@ -76,9 +77,10 @@ pub(in crate::run) fn read(
     settings: &Settings,
     dirs: &RunDirs,
     named: Named,
+    hide: &dyn Fn(&[String]),
 ) -> Result<Dependency, RunError> {
     let recipe = &named.recipe;
-    read_it(settings, dirs, &named).map_err(|error| about(recipe, error))
+    read_it(settings, dirs, &named, hide).map_err(|error| about(recipe, error))
 }
 
 /// What went wrong with a dependency; the source says what it was.
@@ -108,7 +110,12 @@ fn about(recipe: &RecipeName, error: RunError) -> RunError {
     }
 }
 
-fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Dependency, RunError> {
+fn read_it(
+    settings: &Settings,
+    dirs: &RunDirs,
+    named: &Named,
+    hide: &dyn Fn(&[String]),
+) -> Result<Dependency, RunError> {
     let recipe = &named.recipe;
     let (origin, otherwise) = if settings.published.staged {
         (Origin::Staged, "its staged checkout")
@@ -145,7 +152,7 @@ fn read_it(settings: &Settings, dirs: &RunDirs, named: &Named) -> Result<Depende
         &checkout,
         &Subject::Dependency,
         |_| Ok(()),
-        |_| (),
+        hide,
     ) {
         Ok(plan) => Ok(Box::new(plan)),
         Err(RunError::Usage { error, .. })
@@ -202,17 +209,38 @@ impl Dependency {
         format!("{} {version}", self.named.recipe)
     }
 
-    /// Returns the values that nobody may see.
-    pub(in crate::run) fn secrets(&self) -> &[String] {
-        self.plan.as_ref().map_or(&[], |plan| &plan.secrets)
-    }
-
     /// Returns what it is judged by in a run with `means`.
     pub(in crate::run) fn terms(&self, means: &DeploySetup) -> Terms {
         match &self.plan {
             Ok(plan) => terms(&self.named, &plan.trust, means),
             Err(_) => means.terms.clone(),
         }
+    }
+
+    /// Makes sure that the driver of a run with `means` may deploy it.
+    ///
+    /// # Errors
+    /// [`RunError::Usage`] for abra, which deploys what was not judged, where it is not granted to its source.
+    pub(in crate::run) fn is_for(
+        &self,
+        chosen: &Chosen,
+        means: &DeploySetup,
+    ) -> Result<(), RunError> {
+        let Ok(plan) = &self.plan else {
+            return Ok(());
+        };
+        let reason = match self.terms(means).level {
+            Level::ByHand => None,
+            Level::Stranger | Level::Granted(_) => chosen.not_for(&plan.trust),
+        };
+        let Some(reason) = reason else {
+            return Ok(());
+        };
+        let grant = (plan.trust).how_to_grant(Some(plan.head.commit), &["driver: abra"]);
+        Err(RunError::Usage {
+            error: format!("dependency `{}`: {reason}", self.named.recipe).into(),
+            hints: vec![format!("choose `--driver stack`; or {grant}")],
+        })
     }
 
     /// Judges it as the run with `means` deploys it; `None` when it cannot be deployed at all.
