@@ -18,6 +18,7 @@ mod first_run;
 mod fixtures;
 #[path = "../support/forge.rs"]
 mod forge;
+mod frames;
 mod fresh;
 mod gateway;
 mod held;

@@ -15,6 +15,16 @@ use crate::wait::wait_until;
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// Returns this host's own addresses of version 4.
+pub(crate) fn addresses() -> Vec<String> {
+    let listed = command("hostname").arg("-I").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let all = listed.split_whitespace();
+    all.filter(|one| !one.contains(':'))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// What the operator's files, processes and sockets are known by.
 const CANARY: &str = "canary-of-the-operator";
 
@@ -399,12 +409,7 @@ fn a_container_of_cis_engine_sees_nothing_of_the_operators_whatever_it_is_given(
     assert!(!knobs.contains("vda") && !knobs.contains("sda"), "{knobs}");
 
     // No address of the host's answers; the harness's own way there, and the reply to it, are another direction.
-    let addresses = command("hostname").arg("-I").output().unwrap();
-    let addresses = String::from_utf8_lossy(&addresses.stdout).into_owned();
-    let addresses = addresses
-        .split_whitespace()
-        .filter(|address| !address.contains(':'));
-    let list: Vec<&str> = addresses.collect();
+    let list = addresses();
     assert!(
         list.iter().any(|one| one.starts_with("198.18.")),
         "{list:?}"

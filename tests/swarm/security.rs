@@ -2,15 +2,17 @@
 //! hand. Whatever the run comes to, the victim's objects, their versions, labels and contents stay, and its canary is
 //! in no output and in no file of the run.
 //!
-//! What is refused costs a tenth of a second. What runs is wanted by one recipe for all rows of a way.
+//! What is refused costs a tenth of a second. What runs is wanted by one recipe for all rows of a way, but for those with
+//! which two apps would meet on the host.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::rows::{ROWS, Row, Way};
 use crate::scene::{Scene, Who, members, merge};
-use crate::support::{Done, read_results};
+use crate::support::{Done, command, read_results};
 
 /// Names of the findings that the table is about.
 const FINDINGS: std::ops::RangeInclusive<u8> = 1..=16;
@@ -122,15 +124,22 @@ fn a_grant_allows_nothing_beside_what_it_names() {
     scene.end();
 }
 
-/// Runs all that works in one way, as one recipe, but for what is left out, and asserts of each row what shows it: of the
-/// head that is installed afresh, which is deployed `how`, and of the base that becomes the head.
+/// Returns what works in one way, and with two apps at once (`parallel`) or with one after the other (`serial`). Of a
+/// stranger's apps nothing meets.
+fn working(who: Who, how: &str) -> Vec<&'static Row> {
+    let serial = |row: &Row| row.meets && who != Who::Stranger;
+    let rows = ROWS.iter();
+    rows.filter(|row| matches!(who.way(row), Way::Works(_)))
+        .filter(|row| serial(row) == (how == "serial"))
+        .collect()
+}
+
+/// Runs all that works in one way, as one recipe, and asserts of each row what shows it: of the head that is installed
+/// afresh, which is deployed `how`, and of the base that becomes the head.
 fn together(who: Who, how: &str) -> (Scene, Value) {
     let mut scene = Scene::new();
     let image = scene.private_image();
-    let rows: Vec<&Row> = ROWS
-        .iter()
-        .filter(|row| matches!(who.way(row), Way::Works(_)))
-        .collect();
+    let rows = working(who, how);
     let mut script = format!(
         "#!/bin/sh\ncanary=$(cat '{root}/victim/canary')\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
          of() {{ docker service inspect \"${{stack}}_$1\"; }}\nspec() {{ of app | grep -qF -- \"$1\"; }}\n\
@@ -212,19 +221,36 @@ fn what_is_granted_works_stays_inside_the_grant_and_the_victim_stays() {
         let reason = tier["reason"].as_str().unwrap();
         assert!(reason.contains("is not this run's"), "{reason}");
     }
+    assert_eq!(scene.forge.authorized(), [""; 0]);
+    scene.end();
+}
+
+#[test]
+fn what_is_granted_and_does_not_meet_works_in_two_apps_at_once() {
+    let (scene, results) = together(Who::Granted, "parallel");
+    assert_eq!(results["trust"]["level"], "granted", "{results:#}");
     let asked = scene.forge.authorized();
     let own = |target: &String| target.starts_with("/private/matrix.git/");
-    assert!(asked.iter().all(own), "{asked:?}");
+    assert!(!asked.is_empty() && asked.iter().all(own), "{asked:?}");
     scene.end();
 }
 
 #[test]
 fn by_hand_it_works_and_is_warned_of_by_the_same_rules_and_the_victim_stays() {
-    let (scene, results) = together(Who::ByHand, "serial");
+    by_hand("serial");
+}
+
+#[test]
+fn by_hand_what_does_not_meet_works_in_two_apps_at_once_and_is_warned_of() {
+    by_hand("parallel");
+}
+
+fn by_hand(how: &str) {
+    let (scene, results) = together(Who::ByHand, how);
     assert_eq!(results["trust"]["level"], "by hand", "{results:#}");
     let found = results["policy"].as_array().unwrap();
-    for row in ROWS {
-        if let (Way::Refused(rule), Way::Works(_)) = (row.stranger, row.by_hand)
+    for row in working(Who::ByHand, how) {
+        if let Way::Refused(rule) = row.stranger
             && rule.starts_with('P')
             // Only a pull says the first, and by hand an image of this host is as good as any; who runs it by hand has
             // set the secret himself.
@@ -257,4 +283,53 @@ fn abra_takes_nothing_over_that_a_grant_lists() {
     );
     scene.assert_unharmed();
     scene.end();
+}
+
+/// Engines before 25 let an app write to what is mounted below a directory that it may read.
+#[test]
+fn a_directory_that_is_granted_to_be_read_is_not_deployed_with_something_mounted_below_it() {
+    let mut scene = Scene::new();
+    scene.env.set("STAGES", "install");
+    let row = ROWS.iter().find(|row| row.name == "a7-bind").unwrap();
+    let grant = scene.grant(&[row]);
+    let mounted = Mounted::at(scene.env.root.join("stand-in/inner"));
+    let done = scene.run(Who::Granted, &[row], Some(&grant));
+    done.expect(3);
+    let place = mounted.0.display();
+    for words in [
+        format!("could write to `{place}`, which is mounted below it"),
+        "grant a directory without mounts below it".to_owned(),
+    ] {
+        assert!(done.stderr.contains(&words), "{words}: {}", done.stderr);
+    }
+    let made = |head: &String| head.contains("/create");
+    let changes = scene.changes();
+    assert!(!changes.iter().any(made), "{changes:?}");
+    scene.assert_unharmed();
+    drop(mounted);
+    let done = scene.run(Who::Granted, &[row], Some(&grant));
+    done.expect(0);
+    scene.assert_unharmed();
+    scene.end();
+}
+
+/// A file system of its own at a directory, until this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(dir: PathBuf) -> Self {
+        std::fs::create_dir(&dir).unwrap();
+        let mounted = command("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(&dir)
+            .status();
+        assert!(mounted.unwrap().success());
+        Self(dir)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(command("umount").arg(&self.0).status());
+    }
 }

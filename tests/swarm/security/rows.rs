@@ -38,6 +38,8 @@ pub(crate) struct Row {
     pub(crate) vars: &'static [(&'static str, &'static str)],
     /// Whether the forge shows its repository only to who has a token.
     pub(crate) private: bool,
+    /// Whether two apps with it would meet on the host, so that they come one after the other.
+    pub(crate) meets: bool,
     /// What allows it, as members of an entry of `grants.yml`.
     pub(crate) grant: &'static str,
     /// What is granted beside it, and does not allow it.
@@ -59,6 +61,7 @@ const ROW: Row = Row {
     links: &[],
     vars: &[],
     private: false,
+    meets: false,
     grant: "",
     near: "",
     stranger: Not(""),
@@ -87,6 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""secrets": ["a1s"]"#,
         top: r#""secrets": {"a1s": {"file": "./file", "name": "VICTIM_unused"}}"#,
+        meets: true,
         grant: r#""foreign": {"secrets": ["VICTIM_unused"]}"#,
         near: r#""foreign": {"secrets": ["VICTIM_used"], "configs": ["VICTIM_unused"]}"#,
         stranger: Refused("P007"),
@@ -96,6 +100,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""configs": ["a1c"]"#,
         top: r#""configs": {"a1c": {"file": "./file", "name": "VICTIM_unused"}}"#,
+        meets: true,
         grant: r#""foreign": {"configs": ["VICTIM_unused"]}"#,
         near: r#""foreign": {"configs": ["VICTIM_used"], "secrets": ["VICTIM_unused"]}"#,
         stranger: Refused("P008"),
@@ -151,6 +156,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a4v:/a4"]"#,
         top: r#""volumes": {"a4v": {"external": true, "name": "VICTIM_data"}}"#,
+        meets: true,
         grant: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
         near: r#""foreign": {"volumes": ["VICTIM_unused"]}"#,
         stranger: Refused("P006"),
@@ -159,6 +165,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""networks": {"a4n": null}"#,
         top: r#""networks": {"a4n": {"external": true, "name": "VICTIM_inner"}}"#,
+        meets: true,
         grant: r#""foreign": {"networks": ["VICTIM_inner"]}"#,
         near: r#""foreign": {"networks": ["proxy"]}"#,
         stranger: Refused("P009"),
@@ -167,6 +174,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""networks": {"a4m": null}"#,
         top: r#""networks": {"a4m": {"name": "VICTIM_inner"}}"#,
+        meets: true,
         grant: r#""foreign": {"networks": ["VICTIM_inner"]}"#,
         near: r#""foreign": {"networks": ["proxy"]}"#,
         stranger: Refused("P009"),
@@ -188,6 +196,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""configs": ["a4pc"]"#,
         top: r#""configs": {"a4pc": {"file": "./file", "name": "VICTIM_plain"}}"#,
+        meets: true,
         grant: r#""foreign": {"configs": ["VICTIM_plain"]}"#,
         near: r#""foreign": {"secrets": ["VICTIM_plain"]}"#,
         stranger: Refused("P008"),
@@ -197,6 +206,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a4pv:/a4pv"]"#,
         top: r#""volumes": {"a4pv": {"external": true, "name": "VICTIM_plain"}}"#,
+        meets: true,
         grant: r#""foreign": {"volumes": ["VICTIM_plain"]}"#,
         near: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
         stranger: Refused("P006"),
@@ -219,6 +229,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a6n:/a6n"], "deploy": {"labels": {"backupbot.backup": "true"}}"#,
         top: r#""volumes": {"a6n": {"name": "VICTIM_data"}}"#,
+        meets: true,
         grant: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
         near: r#""foreign": {"volumes": ["VICTIM_unused"]}"#,
         stranger: Refused("P006"),
@@ -228,6 +239,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a6e:/a6"], "deploy": {"labels": {"backupbot.backup": "true"}}"#,
         top: r#""volumes": {"a6e": {"external": true, "name": "VICTIM_data"}}"#,
+        meets: true,
         grant: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
         near: r#""volume_options": true"#,
         stranger: Refused("P006"),
@@ -239,6 +251,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a6b:/a6b"]"#,
         top: r#""volumes": {"a6b": {"driver_opts": {"type": "none", "o": "bind", "device": "ROOT/stand-in"}}}"#,
+        meets: true,
         grant: r#""volume_options": ["a6b"]"#,
         near: r#""volume_options": ["a6"], "binds": [{"path": "ROOT/stand-in"}]"#,
         stranger: Refused("P005"),
@@ -262,6 +275,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         app: r#""volumes": ["ROOT/stand-in-w:/a7w"]"#,
+        meets: true,
         grant: r#""binds": [{"path": "ROOT/stand-in-w", "write": true}]"#,
         near: r#""binds": [{"path": "ROOT/stand-in-w"}]"#,
         stranger: Refused("P003"),
@@ -276,6 +290,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         app: r#""volumes": ["./file:/a7-file"]"#,
+        meets: true,
         stranger: Refused("P003"),
         granted: Not("it lies in the run's own directory, whose path no operator can list"),
         ..always("a7-relative", Works("inside 'grep -q recipe /a7-file'"))
@@ -324,6 +339,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         services: r#""hosted": {"networks": ["a7h"]}"#,
         top: r#""networks": {"a7h": {"external": true, "name": "host"}}"#,
+        meets: true,
         grant: r#""foreign": {"networks": ["host"]}"#,
         near: r#""foreign": {"networks": ["bridge"]}"#,
         stranger: Refused("P009"),
@@ -341,6 +357,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         app: r#""ports": ["PORT:80"]"#,
+        meets: true,
         grant: r#""ports": ["PORT"]"#,
         stranger: Works("! spec '\"PublishedPort\"'"),
         ..always("a7-port", Works("spec '\"PublishedPort\": PORT'"))
@@ -396,6 +413,7 @@ pub(crate) const ROWS: &[Row] = &[
             ]}
         }"#,
         top: r#""networks": {"proxy": {"external": true}}"#,
+        meets: true,
         grant: r#""routers": {"hosts": ["cloud.example.org"], "names": ["evil"]}"#,
         near: r#""routers": {"hosts": ["other.example.org"], "names": ["evil"], "priority": true}"#,
         stranger: Refused("P028"),
@@ -403,6 +421,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         services: r#""routed": {"deploy": {"labels": ["traefik.http.routers.evil.priority=100000"]}}"#,
+        meets: true,
         grant: r#""routers": {"priority": true, "names": ["evil"]}"#,
         near: r#""routers": {"hosts": ["cloud.example.org"], "names": ["evil"]}"#,
         stranger: Refused("P030"),
@@ -458,6 +477,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         app: r#""volumes": ["a12:/a12"]"#,
         top: r#""volumes": {"a12": {"external": true, "name": "FRESH"}}"#,
+        meets: true,
         grant: r#""foreign": {"volumes": ["FRESH"]}"#,
         near: r#""foreign": {"volumes": ["VICTIM_data"]}"#,
         stranger: Refused("P006"),
