@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::rows::{ROWS, Row, Way};
 use crate::scene::{Scene, Who, members, merge};
-use crate::support::{Done, command, read_results};
+use crate::support::{Done, command, git, read_results};
 
 /// Names of the findings that the table is about.
 const FINDINGS: std::ops::RangeInclusive<u8> = 1..=16;
@@ -294,18 +294,41 @@ fn a_directory_that_is_granted_to_be_read_is_not_deployed_with_something_mounted
     let grant = scene.grant(&[row]);
     let mounted = Mounted::at(scene.env.root.join("stand-in/inner"));
     let done = scene.run(Who::Granted, &[row], Some(&grant));
-    done.expect(3);
-    let place = mounted.0.display();
-    for words in [
-        format!("could write to `{place}`, which is mounted below it"),
-        "grant a directory without mounts below it".to_owned(),
-    ] {
-        assert!(done.stderr.contains(&words), "{words}: {}", done.stderr);
-    }
-    let made = |head: &String| head.contains("/create");
-    let changes = scene.changes();
-    assert!(!changes.iter().any(made), "{changes:?}");
-    scene.assert_unharmed();
+    let assert_ended = |scene: &Scene, done: &Done| {
+        done.expect(3);
+        let place = mounted.0.display();
+        for words in [
+            format!("could write to `{place}`, which is mounted below it"),
+            "grant a directory without mounts below it".to_owned(),
+        ] {
+            assert!(done.stderr.contains(&words), "{words}: {}", done.stderr);
+        }
+        let made = |head: &String| head.contains("/create");
+        let changes = scene.changes();
+        assert!(!changes.iter().any(made), "{changes:?}");
+        scene.assert_unharmed();
+    };
+    assert_ended(&scene, &done);
+
+    // Nor is what a recipe needs, which has a grant of its own.
+    let board = scene.repository("board", &[row]);
+    git(&board, &["tag", "0.2.0+1.0.0"]);
+    scene.forge.publish_as("coop-cloud/board", &board);
+    let mut own = scene.grant(&[row]);
+    merge(
+        &mut own,
+        json!({"commits": [git(&board, &["rev-parse", "HEAD"])]}),
+    );
+    let host = scene.forge.url().replace("http://", "");
+    let grants = json!({"sources": {format!("{host}/coop-cloud/board"): own}});
+    let grants = scene.env.write("grants.yml", &grants.to_string());
+    scene.env.set("CCCI_GRANTS", grants.display().to_string());
+    let plain = ROWS.iter().find(|row| row.name == "a8-lookalike").unwrap();
+    let needs = "dependencies: [board]\n";
+    scene.env.overlay(plain.name, "recipe-ci.yml", needs);
+    let done = scene.run(Who::Stranger, &[plain], None);
+    assert_ended(&scene, &done);
+
     drop(mounted);
     let done = scene.run(Who::Granted, &[row], Some(&grant));
     done.expect(0);

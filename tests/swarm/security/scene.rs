@@ -119,7 +119,7 @@ impl Scene {
     }
 
     /// Makes the repository of a recipe that wants what all of `rows` want, over a published version that wants nothing.
-    fn repository(&self, name: &str, rows: &[&Row]) -> PathBuf {
+    pub(crate) fn repository(&self, name: &str, rows: &[&Row]) -> PathBuf {
         let dir = self.env.root.join("recipes").join(name);
         drop(std::fs::remove_dir_all(&dir));
         let mut compose = json!({"version": "3.8", "services": {"app": {}}});
