@@ -16,6 +16,8 @@ use crate::report::results::Results;
 use engine::dirs::RunDirs;
 use ground::error::chain;
 use ground::host_file;
+use ground::name::RecipeName;
+use ground::outcome::{Stage, Verdict};
 
 /// What a record is called while it is being removed: no run has such an id.
 const GOING: &str = ".going-";
@@ -167,6 +169,38 @@ fn clear(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// What failed in the newest run that judged a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailed {
+    /// The run's id.
+    pub run: String,
+    /// The stages that failed, in the order of a run, with those that they need; none where it passed.
+    pub stages: Vec<Stage>,
+}
+
+/// Returns what failed in the newest run below `dir` that judged `recipe`; nothing where there is none. A run that was
+/// cancelled, or ended for want of the host, judged nothing.
+#[must_use]
+pub fn last_failed(dir: &Path, recipe: &RecipeName) -> Option<LastFailed> {
+    let judged = |run: &Run| {
+        let results = &run.results;
+        results.recipe == recipe.as_str()
+            && results.finished_at.is_some()
+            && matches!(results.verdict, Verdict::Passed | Verdict::Failed)
+    };
+    let results = list(dir).runs.into_iter().find(judged)?.results;
+    let failed = |stage: Stage| {
+        let mut tiers = results.tiers.iter();
+        tiers.any(|tier| tier.name == stage && tier.blames_recipe)
+    };
+    // A run restores what it saved itself.
+    let is_needed = |stage| stage == Stage::Backup && failed(Stage::Restore);
+    let mut stages = Stage::ALL.to_vec();
+    stages.retain(|stage| failed(*stage) || is_needed(*stage));
+    let run = results.run_id;
+    Some(LastFailed { run, stages })
+}
+
 /// Removes the records below `dir` that `retention` does not keep at `now`; none in a dry run.
 #[must_use]
 pub fn collect(dir: &Path, retention: Retention, now: Timestamp, dry_run: bool) -> Collection {
@@ -212,6 +246,8 @@ pub fn collect(dir: &Path, retention: Retention, now: Timestamp, dry_run: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::results::Tier;
+    use ground::outcome::Status;
 
     const NOW: &str = "2026-12-01T12:00:00Z";
 
@@ -310,6 +346,52 @@ mod tests {
         assert!(elsewhere.join("results.json").exists());
         assert_eq!(collected.left.len(), 1, "{:?}", collected.left);
         assert!(collected.left[0].contains("garbled"));
+    }
+
+    #[test]
+    fn what_failed_last_is_known_by_the_newest_run_that_judged_the_recipe() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe: RecipeName = "notes".parse().unwrap();
+        let last = || last_failed(root.path(), &recipe);
+        assert_eq!(last(), None);
+        let judge = |id: &str, days, recipe: &str, verdict, red: &[Stage]| {
+            let at = record(root.path(), id, recipe, days);
+            let mut results = file::read(&at.join("results.json")).unwrap();
+            results.verdict = verdict;
+            results.tiers = Stage::ALL
+                .map(|name| Tier {
+                    name,
+                    status: Status::Unver,
+                    reason: None,
+                    blames_recipe: red.contains(&name),
+                    duration_ms: 0,
+                    tests: Vec::new(),
+                })
+                .to_vec();
+            write(root.path(), id, &results);
+        };
+        let found = |run: &str, stages: &[Stage]| {
+            let run = run.to_owned();
+            let stages = stages.to_vec();
+            Some(LastFailed { run, stages })
+        };
+        judge(
+            "1",
+            9,
+            "notes",
+            Verdict::Failed,
+            &[Stage::Restore, Stage::Custom],
+        );
+        assert_eq!(
+            last(),
+            found("1", &[Stage::Backup, Stage::Restore, Stage::Custom])
+        );
+        // Neither of these says anything of it.
+        judge("2", 8, "ledger", Verdict::Failed, &[Stage::Install]);
+        judge("3", 7, "notes", Verdict::Cancelled, &[Stage::Install]);
+        assert_eq!(last().unwrap().run, "1");
+        judge("4", 6, "notes", Verdict::Passed, &[]);
+        assert_eq!(last(), found("4", &[]));
     }
 
     #[test]

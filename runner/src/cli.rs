@@ -120,6 +120,9 @@ pub(crate) struct RunArgs {
         value_name = "install,upgrade,backup,restore,custom"
     )]
     pub(crate) stages: Option<String>,
+    /// Run the stages that failed in the newest run of this recipe on this host; all where none did.
+    #[arg(long)]
+    pub(crate) last_failed: bool,
     /// The published version to upgrade from [default: the canonical, else the newest one that is not newer than the head].
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,

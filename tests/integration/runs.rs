@@ -100,6 +100,54 @@ fn old_records_go_when_somebody_says_which_stay() {
     assert_eq!(left, ["mine", "second"]);
 }
 
+#[test]
+fn what_failed_last_is_run_again_and_repeated_as_such() {
+    let mut env = host();
+    let recipe = env.recipe("notes").display().to_string();
+    let plan = |env: &TestEnv, said: &str| {
+        let done = env.run(["run", &recipe, "--last-failed", "--dry-run"]);
+        done.expect(0);
+        let said = format!("== last failed: {said} ==");
+        assert!(done.stderr.contains(&said), "{}", done.stderr);
+        let plan: Value = serde_json::from_str(&done.stdout).unwrap();
+        let tiers = plan["tiers"].as_array().unwrap().iter();
+        let asked = tiers.filter(|tier| tier["will"] != "unver");
+        let names = asked.map(|tier| tier["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(plan(&env, "no run judged notes here: all stages").len(), 5);
+    let path = env.root.join("runs/second/results.json");
+    let mut results: Value =
+        serde_json::from_str(&harness::host_file::text(path).unwrap()).unwrap();
+    results["recipe"] = "notes".into();
+    results["verdict"] = "failed".into();
+    results["tiers"] = serde_json::json!([
+        { "name": "install", "status": "pass", "reason": null, "duration_ms": 1, "tests": [] },
+        { "name": "custom", "status": "fail", "reason": "no", "blames_recipe": true, "duration_ms": 1, "tests": [] },
+    ]);
+    env.write("runs/second/results.json", &results.to_string());
+    assert_eq!(plan(&env, "custom, after run second"), ["custom"]);
+    // Another ref of it is red in the same place.
+    let wrong = [
+        "run",
+        &recipe,
+        "--last-failed",
+        "--run-id",
+        "third",
+        "--ref",
+        "no-such-ref",
+    ];
+    assert_ne!(env.run(wrong).code, Some(0));
+    let shown = env.run(["show", "third"]).stdout;
+    assert!(shown.contains("--stages=custom"), "{shown}");
+    env.set("STAGES", "install");
+    env.run(["run", &recipe, "--last-failed"])
+        .refused(&["chooses the stages", "leave one of them out"]);
+    env.set("STAGES", "");
+    env.run(["run", &recipe, "--last-failed", "--dry-run"])
+        .expect(0);
+}
+
 /// Also where the engine does not answer: that is what somebody wants to see.
 #[test]
 fn the_janitor_removes_old_records_and_writes_metrics_where_it_is_told_to() {

@@ -135,6 +135,14 @@ fn the_app_of_a_red_run_is_held_through_sweeps_and_another_run_is_entered_and_re
     assert!(!reached(&["http", "/"]).is_empty());
     assert!(reached(&["env", "DOMAIN"]).contains(hold["domain"].as_str().unwrap()));
     reached(&["logs"]);
+    // With a terminal it has one in the container as well. script(1) of util-linux makes one.
+    let binary = crate::support::binary();
+    let line = format!("{binary} app --run red exec -- sh -c 'test -t 0 && tty && exit 7'");
+    let mut script = env.program("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let done = env.follow(script).finish();
+    done.expect(7);
+    assert!(done.stdout.contains("/dev/pts/"), "{}", done.stdout);
     env.run(["app", "--run", "other", "exec", "true"])
         .refused(&["run other holds no app", "--keep failed=2h"]);
 

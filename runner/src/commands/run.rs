@@ -13,18 +13,23 @@ use harness::lifetime::worker::{Notes, Signals};
 use harness::outcome::Verdict;
 use harness::report::redact::Redactor;
 use harness::run::settings::Settings;
+use harness::runs::{self, LastFailed};
 
 use super::{block_on, infra, usage};
 use crate::cli::RunArgs;
 use crate::env;
 use crate::exit::Exit;
-use crate::settings::{self, resolve};
+use crate::settings::{self, UsageError, resolve};
 use crate::ui::symbols::Charset;
 use crate::ui::{self, Console, Mode};
 
 /// Runs a recipe, as two processes: this one becomes the supervisor of a worker.
 pub(crate) fn run(args: &RunArgs) -> Exit {
-    match resolve(args) {
+    let resolved = match args.last_failed {
+        true => of_last_failed(args),
+        false => resolve(args),
+    };
+    match resolved {
         Ok(settings) => {
             if let Some(note) = settings::taken_for_a_name(args) {
                 ui::say(&note);
@@ -33,6 +38,39 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
         }
         Err(error) => usage(&error),
     }
+}
+
+/// Resolves the arguments of a run of what failed in the last one, and says what that is.
+fn of_last_failed(args: &RunArgs) -> Result<Settings, UsageError> {
+    if args
+        .stages
+        .as_ref()
+        .is_some_and(|stages| !stages.is_empty())
+    {
+        return Err(UsageError {
+            error: "`--last-failed` chooses the stages, and so does `--stages` (STAGES)".into(),
+            hints: vec!["leave one of them out".to_owned()],
+        });
+    }
+    let settings = resolve(args)?;
+    let recipe = &settings.recipe;
+    let (said, stages) = match runs::last_failed(&settings.host.runs, recipe) {
+        None => (format!("no run judged {recipe} here: all stages"), None),
+        Some(LastFailed { run, stages }) if stages.is_empty() => {
+            (format!("nothing failed in run {run}: all stages"), None)
+        }
+        Some(LastFailed { run, stages }) => {
+            let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
+            let said = format!("{}, after run {run}", names.join(", "));
+            (said, Some(names.join(",")))
+        }
+    };
+    ui::say(&format!("== last failed: {said} =="));
+    // As if they had been typed, so that what repeats this run means the same stages.
+    resolve(&RunArgs {
+        stages,
+        ..args.clone()
+    })
 }
 
 async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
