@@ -44,7 +44,7 @@ pub struct Hold {
     pub release: String,
     /// When it ends by itself, RFC 3339 in UTC.
     pub until: String,
-    /// How it ended; null while it lasts, and where the holder was killed.
+    /// How it ended; null while it lasts, and until the next sweep where its holder was killed.
     #[serde(default)]
     pub ended: Option<Ended>,
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::cancel::wait_gone;
+use crate::cancel::{child_of, kill_both, wait_gone};
 use crate::dependencies::Pair;
 use crate::engine::{SwarmEnv, names, objects_of};
 use crate::support::read_results;
@@ -207,7 +207,40 @@ fn what_a_killed_holder_held_goes_with_the_next_sweep_after_a_reboot_too() {
         env.assert_nothing_left();
         let results = read_results(&directory(&env, id));
         assert_eq!(results["verdict"], "passed");
+        assert_eq!(results["hold"]["ended"]["why"], "its holder was killed");
         assert!(!directory(&env, id).join("state").exists());
+    }
+}
+
+/// Between the hand-over and the end of the run its worker removes the other app and writes the report.
+#[test]
+fn a_run_that_is_killed_after_it_handed_its_app_over_leaves_nothing() {
+    let env = SwarmEnv::new();
+    let recipe = env.recipe("notes").display().to_string();
+    for both in [false, true] {
+        let id = if both { "both" } else { "worker" };
+        let run = env.start(["run", &recipe, "--run-id", id, "--keep", "always"]);
+        let live = directory(&env, id).join("state/live.json");
+        wait_until(LONG, "the app is handed over", || {
+            let text = harness::host_file::text(&live).unwrap_or_default();
+            text.contains("\"phase\": \"held\"").then_some(())
+        });
+        if both {
+            kill_both(run);
+            // The holder hears of it, and removes what it has; a sweep does the rest.
+            env.run(["janitor"]).expect(0);
+            wait_until(LONG, "its holder ends", || {
+                env.processes().is_empty().then_some(())
+            });
+            env.run(["janitor"]).expect(0);
+        } else {
+            kill(child_of(run.pid), Signal::SIGKILL).unwrap();
+            run.finish().expect(137);
+        }
+        env.assert_nothing_left();
+        let results = read_results(&directory(&env, id));
+        assert_eq!(results["verdict"], "orphaned", "{results:#}");
+        assert_eq!(results["hold"], Value::Null, "{results:#}");
     }
 }
 

@@ -118,16 +118,26 @@ impl Closing {
 /// Ends the record of a run whose worker was killed, keeping everything that the worker wrote, and returns
 /// it.
 ///
-/// A record that the worker has ended already is returned as it is: the run was over, and the exit code to
-/// use is the one that stands in it.
+/// A record that the worker has ended already is returned as it is, but for a hold that is over: the run was over, and
+/// the exit code to use is the one that stands in it.
 ///
 /// # Errors
 /// When the file cannot be read (a worker killed before its run began leaves none) or replaced.
 pub fn close_as_orphaned(path: &Path, closing: Closing) -> Result<Results, ResultsError> {
     let mut results = read(path)?;
     if results.finished_at.is_some() {
+        // Whoever closes it has found nobody who holds the app.
+        if let Some(hold) = results.hold.as_mut().filter(|hold| hold.ended.is_none()) {
+            hold.ended = Some(Ended {
+                at: closing.finished_at,
+                why: "its holder was killed".to_owned(),
+            });
+            results.write(path, &Redactor::default())?;
+        }
         return Ok(results);
     }
+    // It was to begin with the end of the run.
+    results.hold = None;
     results.verdict = closing.verdict;
     results.exit_code = closing.exit_code;
     results.reason = Some(closing.reason);
