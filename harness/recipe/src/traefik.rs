@@ -81,10 +81,9 @@ pub enum Key<'a> {
     Other,
 }
 
-/// Returns what `label` is about, if it is one of Traefik's.
+/// Returns what `label` is about, if it is one of Traefik's: one with a space before it is not.
 #[must_use]
 pub fn key(label: &str) -> Option<Key<'_>> {
-    let label = label.trim();
     let lower = label.to_ascii_lowercase();
     if lower != "traefik" && !lower.starts_with("traefik.") {
         return None;

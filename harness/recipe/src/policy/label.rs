@@ -2,7 +2,7 @@
 
 mod gateway;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -99,8 +99,12 @@ fn in_space(label: &str, space: &str, ends: &[char]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(ends))
 }
 
-/// Returns whether a label is deployed for a source of this trust.
+/// Returns whether a label is deployed for a source of this trust. One with space around it is in no namespace: the programs
+/// that read labels do not find it, and nothing may rest on it.
 fn is_deployed(label: &str, level: &Level) -> bool {
+    if label.trim() != label && *level != Level::ByHand {
+        return false;
+    }
     let within = |space: &str| in_space(label, space, &['.']);
     let granted = |grant: &Grant| {
         let mut spaces = grant.labels.iter();
@@ -208,10 +212,14 @@ pub(super) fn leave_out(resolved: &mut Resolved, level: &Level) {
 
 fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
     let pairs = pairs(labels);
-    let beside: BTreeMap<String, String> = pairs
-        .iter()
-        .map(|(label, value)| (label.trim().to_ascii_lowercase(), text_of(value)))
-        .collect();
+    let mut beside = BTreeMap::new();
+    let mut spelled_twice = BTreeSet::new();
+    for (label, value) in &pairs {
+        let label = label.to_ascii_lowercase();
+        if beside.insert(label.clone(), text_of(value)).is_some() {
+            spelled_twice.insert(label);
+        }
+    }
     let deployed = pairs
         .iter()
         .filter(|(label, _)| is_deployed(label, &case.terms.level));
@@ -236,6 +244,11 @@ fn labels(case: &mut Case<'_>, path: &str, labels: Option<&Value>) {
             if text_of(&value).len() > TRAEFIK_LABEL {
                 let message = format!("a label of Traefik's has at most {TRAEFIK_LABEL} bytes");
                 case.find(&SIZE, &at, &value, message, None);
+            }
+            // Traefik takes letters for equal as Unicode does, `ſ` for `s`, and has one value for labels that are equal then:
+            // https://github.com/traefik/paerser/blob/master/parser/node.go
+            if !label.is_ascii() || spelled_twice.contains(&label.to_ascii_lowercase()) {
+                gateway::is_ambiguous(case, &at, &value);
             }
             gateway::judge(case, &at, &key, &value, &beside);
         } else if case.terms.level == Level::ByHand && !is_deployed(&label, &Level::Stranger) {

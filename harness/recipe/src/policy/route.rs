@@ -60,11 +60,24 @@ pub(super) fn confined(rule: &str, tcp: bool, hosts: &Hosts) -> Result<(), Refus
     if rule.matchers().iter().any(escaped) {
         return Err(RuleError("a text of the rule has escapes".to_owned()).into());
     }
+    let [own] = &hosts.own;
+    // Traefik looks for TLS options and certificates by every host that stands in a rule, whether a request for it can match
+    // or not: beside another app's router for that host it takes the default options for both, without client certificates.
+    // https://github.com/traefik/traefik/blob/master/pkg/muxer/http/mux.go (`ParseDomains`)
+    let mut named = rule.matchers().into_iter().filter(|one| names_hosts(one));
+    let beside = named.find_map(|matcher| foreign(matcher, hosts));
     let mut other = None;
     if is_confined(&rule, tcp, hosts, &mut other) {
-        return Ok(());
+        let Some(host) = beside else {
+            return Ok(());
+        };
+        return Err(Refusal {
+            message: format!(
+                "the rule names `{host}`, whose TLS options and certificates would be the app's, and the run has `{own}`"
+            ),
+            host: Some(host.to_owned()),
+        });
     }
-    let [own] = &hosts.own;
     Err(match other {
         Some(host) => Refusal {
             message: format!("the rule matches `{host}`, and the run has `{own}`"),
@@ -75,6 +88,17 @@ pub(super) fn confined(rule: &str, tcp: bool, hosts: &Hosts) -> Result<(), Refus
             host: None,
         },
     })
+}
+
+/// Returns whether Traefik takes the arguments for hosts, in HTTP or in TCP.
+fn names_hosts(matcher: &Matcher<'_>) -> bool {
+    matcher.names_hosts() || matcher.name == "hostsni"
+}
+
+/// Returns the first host of a matcher that is not among `hosts`.
+fn foreign<'rule>(matcher: &Matcher<'rule>, hosts: &Hosts) -> Option<&'rule str> {
+    let mut texts = matcher.arguments.iter().map(|argument| argument.text);
+    texts.find(|host| !hosts.have(host))
 }
 
 /// Returns whether a rule is confined to `hosts`; `other` becomes the first host that is not among them.
@@ -101,8 +125,7 @@ fn is_confined(rule: &Rule<'_>, tcp: bool, hosts: &Hosts, other: &mut Option<Str
             if !names_hosts || matcher.arguments.is_empty() {
                 return false;
             }
-            let mut texts = matcher.arguments.iter().map(|argument| argument.text);
-            let foreign = texts.find(|host| !hosts.have(host));
+            let foreign = foreign(matcher, hosts);
             if let Some(host) = foreign {
                 other.get_or_insert_with(|| host.to_owned());
             }

@@ -115,6 +115,12 @@ pub(super) fn judge(
     }
 }
 
+/// Refuses a label of which it cannot be told whether it is the one that Traefik takes.
+pub(super) fn is_ambiguous(case: &mut Case<'_>, at: &str, value: &Value) {
+    let message = "another label has the same name in other letters, or the name has letters beyond ASCII: write it once, in ASCII";
+    beyond(case, at, value, message);
+}
+
 /// Judges a UDP router, which takes every packet of its entry points, and its service.
 fn udp(
     case: &mut Case<'_>,

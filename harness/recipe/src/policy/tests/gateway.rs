@@ -9,7 +9,7 @@ pub(super) fn label(label: &str) -> String {
 }
 
 /// The rule, the label that it refuses, the grant that allows it, a label that passes.
-pub(super) const LABELS: [(&str, &str, &str, &str); 37] = [
+pub(super) const LABELS: [(&str, &str, &str, &str); 42] = [
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/",
@@ -19,6 +19,24 @@ pub(super) const LABELS: [(&str, &str, &str, &str); 37] = [
     (
         "P031",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=true",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \" traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=true\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followRedirects=false",
+        "",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
+    ),
+    (
+        "P031",
+        "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followRedirects=false\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirectſ=true",
         "",
         "traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.path=/\"\n        - \"traefik.http.services.${STACK_NAME}.loadbalancer.healthcheck.followredirects=false",
     ),
@@ -99,6 +117,18 @@ pub(super) const LABELS: [(&str, &str, &str, &str); 37] = [
         "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`, `x.org`)",
         "routers: {hosts: [x.org]}",
         "traefik.http.routers.${STACK_NAME}.rule=(Host(`${DOMAIN}`) && !Path(`/x`))",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && (Host(`${DOMAIN}`) || Host(`x.org`))",
+        "routers: {hosts: [x.org]}",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && (Host(`${DOMAIN}`) || Host(`x.${DOMAIN}`))",
+    ),
+    (
+        "P028",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && !Host(`x.org`)",
+        "routers: {hosts: [x.org]}",
+        "traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`) && !Host(`x.${DOMAIN}`)",
     ),
     (
         "P028",
