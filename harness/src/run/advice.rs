@@ -35,7 +35,9 @@ pub(super) fn on_fetch(error: &FetchError) -> &'static str {
         FetchError::Content(error) if error.is_the_repositorys() => {
             "docs/operating.md says what a recipe's repository may hold"
         }
-        FetchError::Transport(TransportError::TooLarge { .. }) | FetchError::Memory { .. } => {
+        FetchError::Transport(TransportError::TooLarge { .. })
+        | FetchError::Memory { .. }
+        | FetchError::Unpacking { .. } => {
             "docs/operating.md says what a recipe's repository may hold"
         }
         FetchError::Transport(TransportError::Status {

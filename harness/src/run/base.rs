@@ -41,6 +41,8 @@ pub enum NoBase {
     Broken(String),
     /// There is one, and the operator has not given it what it needs: a grant for its commit, or a secret.
     Withheld(String),
+    /// The source has none, and its owner, a stranger, decides which it has.
+    Theirs(String),
 }
 
 impl NoBase {
@@ -48,14 +50,14 @@ impl NoBase {
     pub(super) fn status(&self) -> Status {
         match self {
             Self::Structural(_) => Status::Skip,
-            Self::Broken(_) | Self::Withheld(_) => Status::Unver,
+            Self::Broken(_) | Self::Withheld(_) | Self::Theirs(_) => Status::Unver,
         }
     }
 
     /// Returns why the base that there is cannot be upgraded from, if there is one.
     pub(super) fn unusable(&self) -> Option<&str> {
         match self {
-            Self::Structural(_) => None,
+            Self::Structural(_) | Self::Theirs(_) => None,
             Self::Broken(reason) | Self::Withheld(reason) => Some(reason),
         }
     }
@@ -65,7 +67,7 @@ impl NoBase {
 impl std::fmt::Display for NoBase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Structural(reason) => f.write_str(reason),
+            Self::Structural(reason) | Self::Theirs(reason) => f.write_str(reason),
             Self::Broken(reason) => write!(f, "base-broken: {reason}"),
             Self::Withheld(reason) => write!(f, "base-withheld: {reason}"),
         }

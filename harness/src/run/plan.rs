@@ -195,6 +195,7 @@ pub(super) fn make(
     warnings.extend(head.remarks.iter().cloned());
     overlaid::check_services(&found.declared, &head)?;
 
+    let proposal = *subject != Subject::Dependency;
     let (mut base, mut no_base) = if !settings.stages.contains(&Stage::Upgrade) {
         (None, None)
     } else if let Some(reason) = found.declared.not_applicable(Rung::Upgrade) {
@@ -204,6 +205,11 @@ pub(super) fn make(
         (None, Some(NoBase::Withheld(reason.clone())))
     } else {
         let wanted = RequestedBase::of(settings, &found.declared);
+        let theirs = proposal && settings.has_anothers_versions(&checkout.trust.level);
+        let published = format!(
+            "SRC={}/{} with PR or REF upgrades from the published ones",
+            settings.published.owner, settings.recipe
+        );
         let version = head_version.as_deref();
         match choice::choose(
             (settings, subject),
@@ -213,6 +219,12 @@ pub(super) fn make(
             &mut warnings,
         )? {
             Ok(chosen) => {
+                if theirs {
+                    warnings.push(format!(
+                        "{} is a version of the proposal's own repository, whose owner decides which there are; {published}",
+                        chosen.in_words()
+                    ));
+                }
                 let upgrade_env = found.declared.upgrade_env(app.recipe, app.domain);
                 let kit = (&additions, upgrade_env);
                 match read_base((settings, subject), dirs, checkout, &chosen, app, kit) {
@@ -224,11 +236,16 @@ pub(super) fn make(
                     }
                 }
             }
+            Err(reason) if theirs => {
+                let reason = format!(
+                    "{reason}: it is the proposal's own repository, whose owner decides which versions there are; {published}"
+                );
+                (None, Some(NoBase::Theirs(reason)))
+            }
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     };
     let told = Told::of(&head, base.as_ref(), head_version.as_deref());
-    let proposal = *subject != Subject::Dependency;
     let over = base.as_mut();
     let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
     if let Some(reason) = laid.base_broken {

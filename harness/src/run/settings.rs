@@ -16,7 +16,7 @@ use ground::git::source::{RemoteUrl, Source, SourceError};
 use ground::git::token::Token;
 use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
 use ground::outcome::{Stage, Verdict};
-use recipe::trust::{Grants, SourceKey};
+use recipe::trust::{Grants, Level, SourceKey};
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -271,6 +271,16 @@ impl Settings {
             }
             Origin::Staged => false,
         }
+    }
+
+    /// Returns whether the versions of the recipe are those of a repository which a source of this trust owns: a stranger's
+    /// fork has the tags that its owner leaves it, and an upgrade that loses all data is no upgrade without one.
+    #[must_use]
+    pub(super) fn has_anothers_versions(&self, level: &Level) -> bool {
+        let Origin::Repository(Source::Url(url) | Source::Forge { url, .. }) = &self.origin else {
+            return false;
+        };
+        *level == Level::Stranger && !self.published.has(&self.recipe, url)
     }
 
     /// Returns the domain of the app in which the head is installed afresh, if that is asked for at all.

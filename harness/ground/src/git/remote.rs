@@ -1,8 +1,13 @@
 //! Fetching from a server over HTTP.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
+use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteCallbacks, Repository};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use super::fetch::error::{FetchError, Landing, bounded};
 use super::reference::{self, Resolved, Unresolved, also_a_tag, is_hex};
@@ -32,10 +37,29 @@ enum RefQuery {
     Commit(String),
 }
 
+/// How much processor time the objects of a repository may take to be unpacked. A hundred bytes of a pack can be a hundred
+/// megabytes of zeros that libgit2 hashes, and its progress does not say so: 1 MB took 80 s. Linux's history takes longer
+/// than this; no recipe's does.
+const UNPACKING: Duration = Duration::from_secs(60);
+
 struct Server<'a> {
     repo: &'a Repository,
     session: Arc<Session>,
     origin: String,
+    /// What [`UNPACKING`] says.
+    unpacking: Duration,
+}
+
+/// Returns how long this thread has had a processor. What cannot be told counts as nothing.
+fn processor_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD);
+    let of = |time: nix::sys::time::TimeVal| {
+        let micros = u64::try_from(time.num_microseconds()).unwrap_or_default();
+        Duration::from_micros(micros)
+    };
+    usage.map_or(Duration::ZERO, |usage| {
+        of(usage.user_time()).saturating_add(of(usage.system_time()))
+    })
 }
 
 /// Brings every branch and tag of the server's repository, and whatever the reference needs besides.
@@ -51,6 +75,7 @@ pub(super) fn bring(
         repo: into,
         session,
         origin: url.to_string(),
+        unpacking: UNPACKING,
     };
     let mut remote = server.remote(url)?;
     let refs = server.list(&mut remote)?;
@@ -251,9 +276,28 @@ impl Server<'_> {
         options
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
+        let begun = processor_time();
+        let is_over = Rc::new(Cell::new(false));
+        let over = Rc::clone(&is_over);
+        let most = self.unpacking;
+        let mut callbacks = RemoteCallbacks::new();
+        // Asked after each object, and after each delta that is resolved; an object is bounded by `memory`.
+        callbacks.transfer_progress(move |_| {
+            over.set(processor_time().saturating_sub(begun) > most);
+            !over.get()
+        });
+        options.remote_callbacks(callbacks);
         remote
             .fetch(specs, Some(&mut options), Some("fetch"))
-            .map_err(|e| self.failed("fetch from", e))
+            .map_err(|error| {
+                if is_over.get() {
+                    return FetchError::Unpacking {
+                        place: self.origin.clone(),
+                        most,
+                    };
+                }
+                self.failed("fetch from", error)
+            })
     }
 
     fn advertised_commit(&self, refs: &[Advertised], name: &str) -> Result<Oid, FetchError> {

@@ -152,6 +152,12 @@ impl Resolved {
         (document, files)
     }
 
+    /// Returns how many bytes its secrets and configs have together, of those that have a file.
+    #[must_use]
+    pub fn size_of_contents(&self) -> usize {
+        self.project.contents.values().map(Vec::len).sum()
+    }
+
     /// Returns what the file holds that the secret or config at `path` names: `configs.entrypoint`.
     #[must_use]
     pub fn content(&self, path: &str) -> Option<&[u8]> {

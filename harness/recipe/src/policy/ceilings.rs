@@ -32,6 +32,11 @@ const ATTACHMENTS: u64 = 100;
 /// How many networks an app may have, and as many volumes, secrets and configs each.
 const OBJECTS: usize = 50;
 
+/// How many bytes the secrets and configs of an app may have. The managers of the Swarm keep each in memory several times
+/// over, also after its removal, until they have written the next snapshot of their log: 16 MB in three apps of a run took
+/// 2 GB of dockerd's memory, and whoever lists configs gets the contents of all.
+const CONTENTS: usize = 1 << 20;
+
 /// How long Swarm waits at least before it starts a task again: its own default. Without a floor a container that ends
 /// at once is started again and again, as fast as the engine can.
 const RESTART: Duration = Duration::from_secs(5);
@@ -128,6 +133,11 @@ fn objects(case: &mut Case<'_>) {
             case.find(&SIZE, section, &count.into(), message, None);
         }
     }
+    let size = case.resolved.size_of_contents();
+    if size > CONTENTS {
+        let message = format!("{size} bytes of secrets and configs are more than {CONTENTS}");
+        case.find(&SIZE, "configs", &size.into(), message, None);
+    }
 }
 
 /// Fills the ceilings in, and takes out what is not refused but not deployed.
@@ -159,6 +169,9 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
         for (name, service) in services.into_iter().flatten() {
             let theirs = |key: &str| operators.contains(&format!("services.{name}.{key}"));
             ports(service, name, terms, &mut notes);
+            if terms.level == Level::Stranger {
+                without_reservations(service, name, &mut notes);
+            }
             resources(service, name, limits, has_pids, &theirs, &mut notes);
             log::bound(service, name, limits, &theirs, &mut notes);
             tmpfs(service, name, limits, &mut notes);
@@ -276,6 +289,17 @@ fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Takes out what a stranger's service reserves: Swarm would give no other app on the host a task that fits into the rest
+/// only, though nothing of it is used.
+fn without_reservations(service: &mut Value, name: &str, notes: &mut Notes) {
+    let resources = service.pointer_mut("/deploy/resources");
+    let resources = resources.and_then(Value::as_object_mut);
+    let taken = resources.and_then(|resources| resources.remove("reservations"));
+    if taken.is_some_and(|reserved| !reserved.is_null()) {
+        notes.add("reserves nothing of the host", name);
+    }
 }
 
 fn resources(

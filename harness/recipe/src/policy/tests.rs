@@ -222,7 +222,7 @@ fn ceilings_are_filled_in_and_what_is_lower_stays() {
         ("app/deploy/resources/limits/memory", Value::from("64m")),
         ("app/deploy/resources/limits/cpus", "1".into()),
         ("app/deploy/resources/limits/pids", 512.into()),
-        ("app/deploy/resources/reservations/cpus", "1".into()),
+        ("app/deploy/resources/reservations", Value::Null),
         ("app/stop_grace_period", "120s".into()),
         ("app/healthcheck/interval", "1s".into()),
         ("app/deploy/restart_policy/delay", "5s".into()),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use git2::{ErrorClass, Oid};
 
@@ -106,6 +107,17 @@ pub enum FetchError {
         /// What libgit2 says.
         source: git2::Error,
     },
+    /// Its objects take too long to be unpacked.
+    #[error(
+        "`{place}` takes more than {} s of a processor to be unpacked; is there a file in its history that is nearly all zeros?",
+        .most.as_secs()
+    )]
+    Unpacking {
+        /// The repository.
+        place: String,
+        /// How much it may take.
+        most: Duration,
+    },
     /// Something is where the repository is to be.
     #[error("the destination `{path}` exists already")]
     DestinationExists {
@@ -182,6 +194,7 @@ impl FetchError {
             | Self::Partial { .. }
             | Self::TooManyRefs { .. }
             | Self::Memory { .. }
+            | Self::Unpacking { .. }
             | Self::Transport(TransportError::TooLarge { .. }) => Fault::Usage,
             // A forge hides what a client may not see: GitHub and Gitea answer both alike. The source is wrong, or
             // this host has no token for it; the host itself is well.

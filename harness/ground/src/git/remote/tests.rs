@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use git2::Repository;
 
@@ -14,6 +15,8 @@ use super::super::source::{RemoteUrl, Source};
 use super::super::testing::Fixture;
 use super::super::testing::server::{Rules, Server};
 use super::super::token::Token;
+use super::super::transport::Session;
+use super::{BRANCHES, ORIGIN, UNPACKING};
 
 const SECRET: &str = "s3cret-0123456789";
 
@@ -71,6 +74,37 @@ fn assert_nowhere(directory: &Path, secret: &str) {
             assert!(!found, "the token is in {}", entry.path().display());
         }
     }
+}
+
+#[test]
+fn a_repository_that_takes_too_long_to_unpack_is_at_fault_itself() {
+    let fixture = Fixture::new();
+    fixture.commit(&[("a", "1")]);
+    let server = Server::start(&fixture.served(), Rules::default());
+    let url = format!("{}/notes", server.url());
+    let Source::Url(url) = Source::parse(&url, None, Path::new("/")).unwrap() else {
+        panic!("{url} is no address")
+    };
+    let fetch = |unpacking: Duration| {
+        let repo =
+            Repository::init_bare(fixture.outside(&format!("unpacked-{}", unpacking.as_secs())))
+                .unwrap();
+        let session = Session::new(url.url(), None).unwrap();
+        let _entered = session.enter();
+        let client = super::Server {
+            repo: &repo,
+            session,
+            origin: url.to_string(),
+            unpacking,
+        };
+        let mut remote = client.remote(&url).unwrap();
+        let specs = [format!("+{BRANCHES}*:{ORIGIN}*")];
+        client.fetch(&mut remote, &specs)
+    };
+    let error = fetch(Duration::ZERO).unwrap_err();
+    assert!(matches!(error, FetchError::Unpacking { .. }), "{error:?}");
+    assert_eq!(error.fault(), Fault::Usage);
+    fetch(UNPACKING).unwrap();
 }
 
 #[test]

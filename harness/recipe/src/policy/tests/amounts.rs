@@ -292,3 +292,43 @@ fn a_log_of_no_file_has_a_ceiling_too() {
     let options = at(&judged, "/services/app/logging/options/max-size");
     assert_eq!(options, Some(&Value::from("5m")));
 }
+
+#[test]
+fn secrets_and_configs_have_a_bounded_size_together() {
+    let file = app("    configs: [a, b]\nconfigs: {a: {file: a.txt}, b: {file: b.txt}}");
+    let with = |level: Level, size: usize| {
+        let (half, rest) = ("x".repeat(size / 2), "x".repeat(size - size / 2));
+        let files = [
+            ("compose.yml", file.as_str()),
+            ("a.txt", &half),
+            ("b.txt", &rest),
+        ];
+        judged(level, &files)
+    };
+    let refused = with(Level::Stranger, (900 << 10) + (200 << 10)).unwrap_err();
+    assert_eq!(ids(&refused.violations), ["P026"]);
+    assert!(with(Level::Stranger, 900 << 10).is_ok());
+    assert!(with(Level::ByHand, 1100 << 10).is_ok());
+}
+
+#[test]
+fn a_stranger_reserves_nothing_that_others_would_lack() {
+    let file = app(
+        "    deploy: {resources: {reservations: {cpus: '2', memory: 64m}, limits: {memory: 128m}}}",
+    );
+    let reserved = |level: Level| {
+        let judged = judged(level, &[("compose.yml", &file)]).unwrap();
+        let place = "/services/app/deploy/resources/reservations";
+        let said = judged.resolved().deviations.join(" ");
+        assert_eq!(
+            said.contains("reserves nothing of the host: `app`"),
+            at(&judged, place).is_none(),
+            "{said}"
+        );
+        at(&judged, place).cloned()
+    };
+    assert_eq!(reserved(Level::Stranger), None);
+    let capped = serde_json::json!({"cpus": "1", "memory": "64m"});
+    assert_eq!(reserved(granted("ceilings: {cpus: 1}")), Some(capped));
+    assert!(reserved(Level::ByHand).is_some());
+}
