@@ -241,6 +241,21 @@ fn a_path_in_src_is_taken_from_listed_directories_only_and_is_a_strangers() {
         &run(&env, &elsewhere.join("notes")),
         &["CCCI_SRC_DIRS"],
     );
+    // So does a repository that uses the objects of another.
+    let borrowed = elsewhere.join("borrowed/notes");
+    let words = [
+        "clone",
+        "-q",
+        "--shared",
+        recipe.to_str().unwrap(),
+        borrowed.to_str().unwrap(),
+    ];
+    git(&elsewhere, &words);
+    refused(
+        &env,
+        &run(&env, &borrowed),
+        &["SRC", "objects", "which is in no directory"],
+    );
     // Inside it is taken, and nothing that it ships runs, whatever grants.yml says of the path.
     let text = format!(
         "sources: {{{}: {{branches: [main], run_code: true}}}}\n",

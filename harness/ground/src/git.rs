@@ -8,6 +8,7 @@
 pub mod checkout;
 pub mod commit;
 pub mod content;
+pub mod enclosed;
 pub mod fetch;
 pub mod files;
 pub mod http;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use harness::git::enclosed::way_out;
 use harness::git::source::{RemoteUrl, Source};
 use harness::host_file;
 use harness::name::RecipeName;
@@ -212,12 +213,26 @@ fn inside(path: &Path) -> Result<PathBuf, UsageError> {
             .map_err(|_| refused())?
     } else {
         // A bare repository has none.
-        git.canonicalize().unwrap_or(git)
+        git.canonicalize().unwrap_or_else(|_| real.clone())
     };
-    if is_inside(&real) && is_inside(&repository) {
-        Ok(real)
-    } else {
-        Err(refused())
+    if !is_inside(&real) || !is_inside(&repository) {
+        return Err(refused());
+    }
+    match way_out(&repository, &is_inside) {
+        Ok(None) => Ok(real),
+        Ok(Some(place)) => Err(UsageError {
+            error: format!(
+                "SRC is the path `{}`, whose repository uses `{}`, which is in no directory that this host takes sources from",
+                path.display(),
+                place.display()
+            )
+            .into(),
+            hints: vec!["clone it with `git clone --no-local --dissociate`".to_owned()],
+        }),
+        Err(error) => Err(wrong(
+            format!("the repository of SRC, `{}`, cannot be read: {error}", path.display()),
+            "clone it anew",
+        )),
     }
 }
 
