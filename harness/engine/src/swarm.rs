@@ -81,6 +81,14 @@ pub enum EngineError {
         /// Why it is not known to be public.
         reason: String,
     },
+    /// An image has a healthcheck at which dockerd crashes.
+    #[error(
+        "image `{image}` has a healthcheck without a command, `[CMD]`, at which dockerd crashes"
+    )]
+    CrashesEngine {
+        /// Which image.
+        image: String,
+    },
     /// What was to be written to a file of this host is larger than it may be.
     #[error("`{path}` of a container is larger than {limit} bytes")]
     TooLarge {
@@ -155,13 +163,14 @@ impl EngineError {
         )
     }
 
-    /// Returns whether a registry answered that it has no such image, which no second try changes: the name or the
-    /// tag in the recipe is wrong. The words are those of the registry API (`MANIFEST_UNKNOWN` in
+    /// Returns whether the recipe names an image that cannot be deployed, which no second try changes: a registry answered
+    /// that it has no such image, so the name or the tag is wrong, or dockerd would crash at it. The words are those of the registry API (`MANIFEST_UNKNOWN` in
     /// github.com/distribution/distribution) and of dockerd, which names the manifest.
     #[must_use]
-    pub fn is_unknown_image(&self) -> bool {
-        let Self::Pull { reason, .. } = self else {
-            return false;
+    pub fn is_wrong_image(&self) -> bool {
+        let reason = match self {
+            Self::Pull { reason, .. } => reason,
+            error => return matches!(error, Self::CrashesEngine { .. }),
         };
         reason.contains("manifest unknown")
             || (reason.contains("manifest for ") && reason.contains(" not found"))

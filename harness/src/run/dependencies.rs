@@ -351,9 +351,9 @@ fn write_private(path: &Path, text: &str) -> Result<(), RunError> {
 /// [`RunError`] when the engine fails.
 pub(super) fn missing_image(error: EngineError) -> Result<String, RunError> {
     match error {
-        EngineError::Pull { .. } | EngineError::NotPublic { .. } => {
-            Ok(ground::error::chain(&error))
-        }
+        EngineError::Pull { .. }
+        | EngineError::NotPublic { .. }
+        | EngineError::CrashesEngine { .. } => Ok(ground::error::chain(&error)),
         error => Err(error.into()),
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn prepull(
             match get(&image, &means.terms).await {
                 Ok(pinned) => note(context, &mut pins, image, pinned, &means.terms),
                 Err(error)
-                    if error.is_unknown_image() && plan.head.project.images().contains(&image) =>
+                    if error.is_wrong_image() && plan.head.project.images().contains(&image) =>
                 {
                     return Ok(Err(error.to_string()));
                 }

@@ -66,7 +66,7 @@ impl Transient for EngineError {
                     "authentication required",
                     "invalid reference",
                 ];
-                !self.is_unknown_image() && !refuses.iter().any(|word| reason.contains(word))
+                !self.is_wrong_image() && !refuses.iter().any(|word| reason.contains(word))
             }
             Self::Unreachable { .. } => true,
             _ => false,

@@ -34,6 +34,15 @@ fn check_of(config: Option<ImageConfig>) -> Option<ImageCheck> {
     })
 }
 
+/// Returns whether dockerd crashes at the healthcheck of an image: it takes the word behind `CMD` without a look whether
+/// there is one (`cmdProbe.run` in <https://github.com/moby/moby/blob/v20.10.24/daemon/health.go>). A service with a test
+/// of its own would be well; no image is made so on purpose.
+fn crashes_engine(config: &ImageConfig) -> bool {
+    let check = config.healthcheck.as_ref();
+    let test = check.and_then(|check| check.test.as_deref());
+    matches!(test, Some([only]) if only == "CMD")
+}
+
 impl Engine {
     /// Returns whether `image`, which is on the engine, brings a healthcheck of its own.
     ///
@@ -144,6 +153,11 @@ impl Engine {
         let what = format!("inspect `{image}`");
         let inspected = self.docker.inspect_image(image).await;
         let there = inspected.map_err(|error| self.failed(what, error))?;
+        if there.config.as_ref().is_some_and(crashes_engine) {
+            return Err(EngineError::CrashesEngine {
+                image: image.to_owned(),
+            });
+        }
         let check = check_of(there.config);
         let pinned = |reference: String| Ok(Pinned { reference, check });
         let digests = digests_of(image, there.repo_digests);
@@ -279,6 +293,22 @@ pub(super) fn digests_of(image: &str, digests: Option<Vec<String>>) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_at_whose_healthcheck_dockerd_crashes_is_known() {
+        let with = |test: &[&str]| ImageConfig {
+            healthcheck: Some(bollard::models::HealthConfig {
+                test: Some(test.iter().map(|word| (*word).to_owned()).collect()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        assert!(crashes_engine(&with(&["CMD"])));
+        for well in [&["CMD", "true"][..], &["CMD-SHELL"], &["NONE"], &[]] {
+            assert!(!crashes_engine(&with(well)), "{well:?}");
+        }
+        assert!(!crashes_engine(&ImageConfig::default()));
+    }
 
     #[test]
     fn a_digest_of_another_repository_says_nothing_of_a_name() {

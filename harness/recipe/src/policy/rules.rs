@@ -137,6 +137,9 @@ rules! {
     BACKUP = "P039", "`backupbot.backup.volumes.<volume>.path`", "relative, without `..`", None,
         "The operator's backup program joins it to the volume's directory on the host.",
         "name what is below the volume's root", true;
+    HEALTHCHECK = "P040", "`healthcheck.test`", "a command", None,
+        "At `[CMD]` without a command dockerd crashes, again at each start, and with it all apps of the host.",
+        "write the command, or `disable: true`", true;
 }
 
 /// Returns the rule with this id.

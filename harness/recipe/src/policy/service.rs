@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::rules::{
-    CAPABILITIES, CREDENTIAL_SPEC, DNS, EXTRA_HOSTS, GENERIC_RESOURCES, ISOLATION, LOGGING,
-    PLACEMENT, PORTS, Rule, SYSCTLS, ULIMITS,
+    CAPABILITIES, CREDENTIAL_SPEC, DNS, EXTRA_HOSTS, GENERIC_RESOURCES, HEALTHCHECK, ISOLATION,
+    LOGGING, PLACEMENT, PORTS, Rule, SYSCTLS, ULIMITS,
 };
 use super::{Case, scalar};
 use crate::trust::Level;
@@ -67,6 +67,23 @@ pub(super) fn check(case: &mut Case<'_>) {
         ports(case, &path, service);
         logging(case, &path, service);
         placement(case, &path, service);
+        healthcheck(case, &path, service);
+    }
+}
+
+/// Refuses a healthcheck without its command for everybody: dockerd takes the word behind `CMD` without a look whether
+/// there is one (`cmdProbe.run` in <https://github.com/moby/moby/blob/v20.10.24/daemon/health.go>).
+fn healthcheck(case: &mut Case<'_>, path: &str, service: &Value) {
+    let Some(test) = service.pointer("/healthcheck/test") else {
+        return;
+    };
+    if test
+        .as_array()
+        .is_some_and(|words| matches!(&words[..], [only] if only == "CMD"))
+    {
+        let at = format!("{path}.healthcheck.test");
+        let message = "dockerd crashes at a healthcheck that has no command".to_owned();
+        case.find_for_everybody(&HEALTHCHECK, &at, test, message);
     }
 }
 

@@ -540,6 +540,27 @@ fn an_image_that_no_engine_takes_is_refused_for_everybody() {
     assert!(judged(Level::ByHand, &[("compose.yml", &text)]).is_ok());
 }
 
+#[test]
+fn a_healthcheck_at_which_the_engine_crashes_is_refused_for_everybody() {
+    for level in [Level::Stranger, granted("run_code: true"), Level::ByHand] {
+        let with = |test: &str| {
+            let text = app(&format!("    healthcheck: {{test: {test}}}"));
+            judged(level.clone(), &[("compose.yml", &text)])
+        };
+        let refused = with("[CMD]").unwrap_err();
+        assert_eq!(ids(&refused.violations), ["P040"]);
+        for taken in [
+            "[CMD, 'true']",
+            "CMD",
+            "[CMD-SHELL, 'true']",
+            "[NONE]",
+            "[]",
+        ] {
+            assert!(with(taken).is_ok(), "{taken}");
+        }
+    }
+}
+
 /// Lists of several files are one list: what stands in the place of the operator's word may be the recipe's.
 #[test]
 fn a_capability_of_the_recipe_is_not_the_operators_because_the_overlay_adds_another() {

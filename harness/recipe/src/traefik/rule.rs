@@ -1,13 +1,17 @@
 //! Rules of Traefik's routers, parsed.
 
 use ground::name::is_plain;
-use regex::Regex;
+use regex::RegexBuilder;
 
 /// How deep parentheses may be nested.
 const DEPTH: usize = 32;
 
 /// How much of a rule an error shows, in characters.
 const SHOWN: usize = 80;
+
+/// How many bytes a pattern may be when it is compiled; 4 KiB of `\pL` took 2.7 s of a processor without a limit. A larger
+/// one counts as matching.
+const PATTERN: usize = 256 << 10;
 
 /// A rule: which requests its router takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +147,8 @@ impl Matcher<'_> {
         // In the older syntax patterns stand in braces, which are counts in the newer one.
         self.arguments.iter().any(|argument| {
             let plain = argument.text.replace('\\', "").to_ascii_lowercase();
-            let matches = || Regex::new(&argument.text.to_ascii_lowercase());
+            let text = argument.text.to_ascii_lowercase();
+            let matches = || RegexBuilder::new(&text).size_limit(PATTERN).build();
             plain.contains(host)
                 || argument.text.contains('{')
                 || matches().map_or(true, |pattern| pattern.is_match(host))

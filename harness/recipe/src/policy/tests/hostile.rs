@@ -56,7 +56,7 @@ fn each_rule_refuses_a_stranger_and_is_lifted_by_the_grant_that_it_names() {
     }
     let refusing = rules::RULES
         .iter()
-        .filter(|rule| rule.refuses && !["P037", "P038"].contains(&rule.id))
+        .filter(|rule| rule.refuses && !["P037", "P038", "P040"].contains(&rule.id))
         .map(|rule| rule.id);
     let missing: Vec<&str> = refusing.filter(|id| !seen.contains(id)).collect();
     assert!(missing.is_empty(), "without a row: {missing:?}");
