@@ -89,7 +89,7 @@ mod tests {
             },
             &|git| symlink(theirs.join("refs/heads"), git.join("refs/theirs")).unwrap(),
             &|git| {
-                std::fs::write(git.join("commondir"), format!("{}\n", theirs.display())).unwrap()
+                std::fs::write(git.join("commondir"), format!("{}\n", theirs.display())).unwrap();
             },
         ];
         for change in changes {
