@@ -17,7 +17,7 @@ use crate::abra::AbraError;
 use crate::report::redact::Redactor;
 use backup::{AppSnapshot, Fault, Room};
 pub use choice::{Choice, Chosen, NotGranted, choose};
-use engine::dirs::{HostDirs, RunDirs};
+use engine::dirs::{DirsError, HostDirs, RunDirs};
 use engine::lock::DomainLock;
 use engine::process::{ProcessError, Processes};
 use engine::record::write_private;
@@ -85,6 +85,9 @@ pub enum DriverError {
         /// How they differ.
         difference: String,
     },
+    /// A directory of the run cannot be made.
+    #[error(transparent)]
+    Dirs(#[from] DirsError),
     /// A file of the run cannot be written.
     #[error("failed to write `{path}`")]
     Write {
@@ -152,6 +155,12 @@ impl Site {
             self.create_dir(parent)?;
         }
         write_private(path, content).map_err(failed)
+    }
+
+    /// Makes the env file of the app of `lock` known to abra and to tests, which find no other there.
+    fn link_env_file(&self, lock: &DomainLock) -> Result<(), DirsError> {
+        self.dirs
+            .link_env_file(&self.host, &self.server, lock.domain())
     }
 
     /// Keeps the value of a secret out of all that the run says, and for those who have to know it. It comes before
@@ -242,6 +251,7 @@ impl Driver {
         release: &Release,
         stamp: &Stamp,
     ) -> Result<(), DriverError> {
+        self.site().link_env_file(lock)?;
         match self {
             Self::Stack(driver) => driver.new_app(lock, release, stamp).map(drop),
             Self::Abra(driver) => driver.new_app(lock, release).await,
@@ -276,6 +286,7 @@ impl Driver {
         release: &Release,
         stamp: &Stamp,
     ) -> Result<Option<String>, DriverError> {
+        self.site().link_env_file(lock)?;
         match self {
             Self::Stack(driver) => {
                 driver.deploy(lock, release, stamp).await?;

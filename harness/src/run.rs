@@ -126,7 +126,7 @@ pub async fn run(
     notes.tell(&Note::Run {
         root: dirs.root.clone(),
     });
-    if let Err(error) = dirs.link_abra(&settings.host) {
+    if let Err(error) = dirs.make_abra(&settings.host) {
         // Nobody could tell what it is: it has no report.
         drop(std::fs::remove_dir_all(&dirs.root));
         return Err(error);

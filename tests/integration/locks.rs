@@ -275,21 +275,47 @@ fn t28_flock_of_util_linux_and_we_see_the_same_lock() {
     end(ours);
 }
 
+/// The names below `dir`, two levels deep.
+fn names_below(dir: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in harness::host_file::entries(dir).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            let below = harness::host_file::entries(entry.path()).unwrap().flatten();
+            names.extend(below.map(|one| format!("{name}/{}", one.file_name().to_string_lossy())));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
 #[test]
-fn t17_a_runs_own_abra_directory_links_the_canonical_one_and_may_be_built_twice() {
+fn t17_a_runs_own_abra_directory_has_its_own_env_files_alone_and_may_be_built_twice() {
     let root = tempfile::tempdir().unwrap();
     let host = host(root.path());
+    // What an abra that commits and pushes would find at an operator's.
+    let theirs = host.abra.join("servers/default");
+    std::fs::create_dir_all(theirs.join(".git")).unwrap();
+    std::fs::write(theirs.join("cloud.example.org.env"), "A=1\n").unwrap();
     let dirs = RunDirs::create(&host, &run_id("x")).unwrap();
-    dirs.link_abra(&host).unwrap();
-    dirs.link_abra(&host).unwrap();
-    for name in ["servers", "catalogue"] {
-        let link = std::fs::read_link(dirs.abra.join(name)).unwrap();
-        assert_eq!(link, host.abra.join(name));
-        assert!(link.is_dir(), "{link:?}");
+    for _ in 0..2 {
+        dirs.make_abra(&host).unwrap();
+        dirs.make_abra_work(&host).unwrap();
+        dirs.link_env_file(&host, "default", &domain()).unwrap();
     }
-    let recipes = dirs.abra.join("recipes");
-    assert!(!recipes.is_symlink());
-    assert_eq!(harness::host_file::entries(&recipes).unwrap().count(), 0);
+    for abra in [&dirs.abra, &dirs.abra_work] {
+        let link = std::fs::read_link(abra.join("catalogue")).unwrap();
+        assert_eq!(link, host.abra.join("catalogue"));
+        assert!(link.is_dir(), "{link:?}");
+        assert!(!abra.join("recipes").is_symlink());
+        assert_eq!(names_below(&abra.join("recipes")), [""; 0]);
+        assert!(!abra.join("servers").is_symlink());
+        assert_eq!(
+            names_below(&abra.join("servers")),
+            [format!("default/{DOMAIN}.env")]
+        );
+    }
 }
 
 #[test]
@@ -297,13 +323,16 @@ fn t17_a_file_in_the_place_of_a_link_is_an_error_that_names_both() {
     let root = tempfile::tempdir().unwrap();
     let host = host(root.path());
     let dirs = RunDirs::create(&host, &run_id("x")).unwrap();
-    std::fs::create_dir_all(&dirs.abra).unwrap();
-    std::fs::write(dirs.abra.join("servers"), "").unwrap();
-    let error = dirs.link_abra(&host).unwrap_err();
+    dirs.make_abra(&host).unwrap();
+    let own = dirs.abra.join("servers/default");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join(format!("{DOMAIN}.env")), "").unwrap();
+    let error = dirs.link_env_file(&host, "default", &domain()).unwrap_err();
     assert!(matches!(error, DirsError::InTheWay { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("runs/x/abra/servers"), "{text}");
-    assert!(text.contains("home/.abra/servers"), "{text}");
+    for place in ["runs/x/abra/servers/default", "home/.abra/servers/default"] {
+        assert!(text.contains(&format!("{place}/{DOMAIN}.env")), "{text}");
+    }
 }
 
 #[test]
@@ -311,10 +340,10 @@ fn t19_an_env_file_written_through_the_link_is_in_the_canonical_place() {
     let root = tempfile::tempdir().unwrap();
     let host = host(root.path());
     let dirs = RunDirs::create(&host, &run_id("x")).unwrap();
-    dirs.link_abra(&host).unwrap();
-    let server = dirs.abra.join("servers/default");
-    std::fs::create_dir(&server).unwrap();
-    std::fs::write(server.join(format!("{DOMAIN}.env")), "A=1\n").unwrap();
+    dirs.make_abra(&host).unwrap();
+    dirs.link_env_file(&host, "default", &domain()).unwrap();
+    let own = dirs.abra.join("servers/default");
+    std::fs::write(own.join(format!("{DOMAIN}.env")), "A=1\n").unwrap();
     let canonical = host.env_file("default", &domain());
     assert_eq!(harness::host_file::text(&canonical).unwrap(), "A=1\n");
     std::fs::remove_dir_all(&dirs.root).unwrap();

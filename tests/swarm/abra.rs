@@ -354,6 +354,7 @@ fn what_abra_gets_wrong_does_not_blame_the_recipe() {
         ("+deploys-tag", "install", "label chaos-version is `"),
         ("+garbage", "backup", "there were snapshots once"),
         ("+table", "install", "not JSON in spite of `-m`"),
+        ("+env-by-rename", "install", "instead of writing"),
         ("+no-offline", "install", "unknown flag: -o"),
         (
             "+ignores-offline",
@@ -380,6 +381,37 @@ fn what_abra_gets_wrong_does_not_blame_the_recipe() {
         );
         env.assert_nothing_left();
     }
+}
+
+/// An operator keeps env files in git, and an abra of tomorrow commits and pushes them by itself.
+#[test]
+fn an_abra_that_commits_env_files_finds_no_repository_of_the_operators() {
+    let mut env = with_abra("+commits-env");
+    let theirs = env.root.join("home/.abra/servers/default");
+    env.write(
+        "home/.abra/servers/default/cloud.example.env",
+        "TYPE=cloud\n",
+    );
+    support::git(&theirs, &["init", "-q", "-b", "main"]);
+    support::git(&theirs, &["add", "-A"]);
+    support::git(&theirs, &["commit", "-qm", "by hand"]);
+    let root = env.root.display().to_string();
+    let test = format!("#!/bin/sh\nls \"$ABRA_DIR\"/servers/* >{root}/seen\n");
+    env.overlay("notes", "custom/test_seen.sh", &test);
+    let (done, results) = run_notes(&env);
+    done.expect(0);
+    let commits = support::git(&theirs, &["log", "--format=%s"]);
+    assert_eq!(commits, "by hand");
+    // A test has the env file of its own app, and no other.
+    let seen = harness::host_file::text(env.root.join("seen")).unwrap();
+    let own = format!("{}.env", results["domain"].as_str().unwrap());
+    assert!(seen.contains(&own) && !seen.contains("cloud"), "{seen}");
+    // What is theirs stays, and nothing else.
+    let mut left = support::git(&theirs, &["ls-files", "--cached", "--others"]);
+    left.push_str(&support::git(&theirs, &["status", "--short"]));
+    assert_eq!(left, "cloud.example.env");
+    std::fs::remove_dir_all(&theirs).unwrap();
+    env.assert_nothing_left();
 }
 
 /// Three peculiarities in one run, each of which is met and none of which changes the verdict:

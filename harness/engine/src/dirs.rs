@@ -13,6 +13,9 @@ use ground::name::{Domain, RecipeName, RunId, Zone};
 /// The directory of a run's state, below the run's own.
 const STATE: &str = "state";
 
+/// The directory of env files, below an abra directory: one for each server.
+const SERVERS: &str = "servers";
+
 /// Places of this host that all runs share.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct HostDirs {
@@ -86,6 +89,28 @@ fn make(what: &'static str, path: &Path) -> Result<(), DirsError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Makes a link to `target` at `path`; one that is there already stays.
+fn link(target: &Path, path: &Path) -> Result<(), DirsError> {
+    let path = path.to_owned();
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_symlink() => Ok(()),
+        Ok(_) => Err(DirsError::InTheWay {
+            path,
+            target: target.to_owned(),
+        }),
+        Err(_) => symlink(target, &path).map_err(|source| DirsError::Unusable {
+            what: "abra directory",
+            path,
+            source,
+        }),
+    }
+}
+
+/// Returns the name of the env file of a domain.
+fn env_file_name(domain: &Domain) -> String {
+    format!("{domain}.env")
 }
 
 /// Creates a directory that runs share, and what is missing above it: others may look for what is in it.
@@ -188,10 +213,8 @@ impl HostDirs {
     /// Returns the canonical env file of a domain on a server.
     #[must_use]
     pub fn env_file(&self, server: &str, domain: &Domain) -> PathBuf {
-        self.abra
-            .join("servers")
-            .join(server)
-            .join(format!("{domain}.env"))
+        let directory = self.abra.join(SERVERS).join(server);
+        directory.join(env_file_name(domain))
     }
 }
 
@@ -268,38 +291,53 @@ impl RunDirs {
         Ok(dirs)
     }
 
-    /// Builds this run's `ABRA_DIR`: `servers` and `catalogue` are links to the canonical ones, `recipes`
-    /// is its own and empty, so that two runs of a recipe never share a checkout. May be called again.
+    /// Builds this run's `ABRA_DIR`: `catalogue` is a link to the canonical one, `recipes` is its own and empty, so that
+    /// two runs of a recipe never share a checkout, and `servers` is its own as well, with nothing in it but what
+    /// [`RunDirs::link_env_file`] puts there. May be called again.
     ///
     /// # Errors
     /// [`DirsError`] when something that is no link is in the way, or the system refuses.
-    pub fn link_abra(&self, host: &HostDirs) -> Result<(), DirsError> {
-        Self::link(&self.abra, host)
+    pub fn make_abra(&self, host: &HostDirs) -> Result<(), DirsError> {
+        Self::make_abra_dir(&self.abra, host)
     }
 
     /// Builds what the abra driver works in, in the same way.
     ///
     /// # Errors
-    /// As [`RunDirs::link_abra`].
-    pub fn link_abra_work(&self, host: &HostDirs) -> Result<(), DirsError> {
-        Self::link(&self.abra_work, host)
+    /// As [`RunDirs::make_abra`].
+    pub fn make_abra_work(&self, host: &HostDirs) -> Result<(), DirsError> {
+        Self::make_abra_dir(&self.abra_work, host)
     }
 
-    fn link(dir: &Path, host: &HostDirs) -> Result<(), DirsError> {
-        make("abra directory", &dir.join("recipes"))?;
-        for name in ["servers", "catalogue"] {
-            let target = host.abra.join(name);
-            make("abra directory", &target)?;
-            let path = dir.join(name);
-            match fs::symlink_metadata(&path) {
-                Ok(meta) if !meta.is_symlink() => return Err(DirsError::InTheWay { path, target }),
-                Ok(_) => {}
-                Err(_) => symlink(&target, &path).map_err(|source| DirsError::Unusable {
-                    what: "abra directory",
-                    path,
-                    source,
-                })?,
-            }
+    fn make_abra_dir(dir: &Path, host: &HostDirs) -> Result<(), DirsError> {
+        for own in ["recipes", SERVERS] {
+            make("abra directory", &dir.join(own))?;
+        }
+        make("abra directory", &host.abra.join(SERVERS))?;
+        let target = host.abra.join("catalogue");
+        make("abra directory", &target)?;
+        link(&target, &dir.join("catalogue"))
+    }
+
+    /// Makes the canonical env file of an app of this run known in its abra directories, whether it is there already or
+    /// is made through them. Those of other apps, and a git repository that an operator keeps them in, are out of reach
+    /// there. May be called again.
+    ///
+    /// # Errors
+    /// As [`RunDirs::make_abra`].
+    pub fn link_env_file(
+        &self,
+        host: &HostDirs,
+        server: &str,
+        domain: &Domain,
+    ) -> Result<(), DirsError> {
+        // A file cannot be made through a link into a directory that is not there.
+        make("abra directory", &host.abra.join(SERVERS).join(server))?;
+        let target = host.env_file(server, domain);
+        for dir in [&self.abra, &self.abra_work] {
+            let directory = dir.join(SERVERS).join(server);
+            make("abra directory", &directory)?;
+            link(&target, &directory.join(env_file_name(domain)))?;
         }
         Ok(())
     }

@@ -104,7 +104,19 @@ impl AbraDriver {
         self.place(release).await?;
         let (recipe, domain) = (self.recipe.as_str(), lock.domain().as_str());
         let made = self.abra.app_new(recipe, domain, &self.site.server).await;
-        made.map_err(|error| self.refused(error))?;
+        let made = made.map_err(|error| self.refused(error))?;
+        // Only there is it found by the janitor and by operators.
+        let canonical = self.site.host.env_file(&self.site.server, lock.domain());
+        if !canonical.is_file() {
+            return Err(DriverError::Abra(AbraError::Hollow {
+                call: "app new",
+                what: format!(
+                    "it replaced the link `{}` instead of writing `{}` through it",
+                    made.display(),
+                    canonical.display()
+                ),
+            }));
+        }
         // abra leaves the checkout at the newest published version.
         self.prepare(lock, release).await
     }

@@ -207,7 +207,6 @@ impl Chosen {
         let Some(abra) = self.abra else {
             return Ok(Driver::Stack(Box::new(StackDriver { site })));
         };
-        site.create_dir(&site.host.abra.join("servers").join(&site.server))?;
         Ok(Driver::Abra(Box::new(AbraDriver {
             site,
             abra,

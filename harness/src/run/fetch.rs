@@ -69,7 +69,7 @@ async fn host_traits(context: &Context<'_>) -> HostTraits {
 async fn choose(context: &Context<'_>) -> Result<Chosen, RunError> {
     let settings = &context.settings;
     let dirs = &context.dirs;
-    dirs.link_abra_work(&settings.host)
+    dirs.make_abra_work(&settings.host)
         .map_err(RunError::infra)?;
     let chosen = driver::choose(
         settings.driver,

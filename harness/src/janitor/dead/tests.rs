@@ -76,7 +76,7 @@ impl Place {
 
     fn run(&self, id: &str) -> FakeRun {
         let dirs = RunDirs::create(&self.host, &id.parse().unwrap()).unwrap();
-        dirs.link_abra(&self.host).unwrap();
+        dirs.make_abra(&self.host).unwrap();
         std::fs::write(dirs.results(), "{}").unwrap();
         std::fs::write(dirs.logs.join("step.log"), "said").unwrap();
         std::fs::write(dirs.root.join("base"), "a file, of all things").unwrap();
