@@ -35,6 +35,18 @@ fn a_run_and_its_plan_are_red_for_labels_that_no_gateway_can_use() {
             "compose.yml:37:11: the router `note-",
         ),
         (
+            "rule=Host(`${DOMAIN}`${EXTRA_DOMAINS:-})",
+            "rule=PathPrefix(`/notes`) && Host(`notes.example.com`)",
+            "T006",
+            "compose.yml:",
+        ),
+        (
+            ".entrypoints=web-secure",
+            ".middlewares=nobody-defines-it",
+            "T007",
+            "compose.yml:38:11: ",
+        ),
+        (
             "      labels:\n",
             "      endpoint_mode: vip\n    labels:\n",
             "C005",

@@ -128,7 +128,8 @@ fn none_passes<'a>(
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Of each kind and service the first; `MUTANTS=all` takes every one, other texts those whose names hold it.
+/// Of each kind and service the first; `MUTANTS=all` takes every one, `MUTANTS=listed` those that may pass, other texts
+/// those whose names hold it.
 #[cfg(feature = "real")]
 fn chosen(recipe: &str) -> Vec<Mutant> {
     let wanted = variable("MUTANTS");
@@ -136,6 +137,13 @@ fn chosen(recipe: &str) -> Vec<Mutant> {
     let mut list = all(recipe);
     list.retain(|mutant| match wanted.as_deref() {
         Some("all") => true,
+        Some("listed") => {
+            let name = format!("{recipe}: {}", mutant.name());
+            PASSING
+                .iter()
+                .chain(OPEN)
+                .any(|(listed, _)| *listed == name)
+        }
         Some(part) => mutant.name().contains(part),
         None => {
             let service = mutant.place.split(' ').next().unwrap_or_default();

@@ -22,7 +22,7 @@ mod first_start;
 mod transport;
 mod variables;
 
-pub use variables::dropped;
+pub use variables::{dropped, first_account};
 
 /// The rule about published ports.
 pub const PORTS: &str = "C026";
@@ -48,7 +48,8 @@ pub const BACKUPS: &str = "C030";
 /// The rule about variables that name the file of a secret.
 pub const FILES: &str = "C031";
 
-/// The rule about variables that a database server takes at its first start.
+/// The rule about variables that only a new app reads: those that a database server takes at its first start, and those
+/// that make the first account.
 pub const FIRST_START: &str = "C032";
 
 /// The rule about variables that services had.

@@ -44,8 +44,18 @@ pub(super) fn faults(plan: &Plan, settings: &Settings) -> Vec<RoutingFault> {
     if let Some(base) = &plan.base
         && let Ok(head) = &base.upgraded
     {
-        let (head, domain) = (&head.project, Some(settings.domain.as_str()));
-        let lost = reach::lost(&base.release.project, head, domain, &plan.told.notes);
+        let (then, head, domain) = (
+            &base.release.project,
+            &head.project,
+            Some(settings.domain.as_str()),
+        );
+        let mut lost = reach::lost(then, head, domain, &plan.told.notes);
+        lost.extend(reach::first_account(
+            then,
+            head,
+            &plan.head.vars,
+            &plan.told.notes,
+        ));
         let lost = lost.into_iter();
         found.extend(lost.map(|fault| with_place(fault, head, "")));
     }

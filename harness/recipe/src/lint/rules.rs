@@ -241,8 +241,8 @@ rules! {
         "the app finds no file, and some go on with no password or a default one",
         "give the secret to the service, or correct the name";
     "C032" Error Practice |view| upgrade::lost(view, reach::FIRST_START),
-        "a new app's database is made as that of the version before",
-        "a server takes user, database and passwords at its first start alone: an upgrade goes on without, and a new app does not work",
+        "a new app's database and first account are made as those of the version before",
+        "a server takes user, database and passwords, and an app its first account, at the first start alone: an upgrade goes on without, and a new app does not work, or nobody can log in",
         "put the variable back, or name it in backticks in `release/next` if new apps need none";
     "C033" Warning Practice |view| upgrade::lost(view, reach::DROPPED),
         "an upgrade keeps the variables of services",

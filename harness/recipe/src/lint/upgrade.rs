@@ -57,6 +57,7 @@ pub(super) fn compare(view: &View, head: &Path) -> Result<Published, String> {
             (Ok(then), Ok(now)) => {
                 let mut faults = reach::lost(&then, &now, domain, &notes);
                 faults.extend(reach::dropped(&then, &now, env_file, &notes));
+                faults.extend(reach::first_account(&then, &now, &view.vars, &notes));
                 for fault in faults {
                     // The same service is part of several deploys.
                     if lost.iter().any(|(_, hit)| hit.message == fault.message) {

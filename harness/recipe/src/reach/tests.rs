@@ -498,7 +498,7 @@ fn what_a_server_takes_at_its_first_start_is_missed_by_a_new_app_alone() {
 #[test]
 fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_announced() {
     const TEXT: &str = r#"services:
-  app: {image: "docker.io/team/feeds:1", environment: [ADMIN=x, BASE_URL=https://x, NONE=, DOMAIN=y]}
+  app: {image: "docker.io/team/feeds:1", environment: [THEME=x, BASE_URL=https://x, NONE=, DOMAIN=y]}
   db: {image: "postgres:15", environment: [POSTGRES_USER=x]}
 "#;
     let said = |from: &str, to: &str, notes: &str| {
@@ -518,31 +518,66 @@ fn a_variable_that_a_service_has_no_more_is_said_unless_it_is_given_renamed_or_a
         found.iter().map(said).collect::<Vec<String>>()
     };
     const APP: &str = "services.app.environment";
-    assert_eq!(said("ADMIN=x, ", "", ""), [format!("{APP} ADMIN")]);
+    assert_eq!(said("THEME=x, ", "", ""), [format!("{APP} THEME")]);
     assert_eq!(
-        said("[ADMIN=x, BASE_URL=https://x, NONE=, ", "[", ""),
-        [format!("{APP} ADMIN BASE_URL")]
+        said("[THEME=x, BASE_URL=https://x, NONE=, ", "[", ""),
+        [format!("{APP} BASE_URL THEME")]
     );
     assert_eq!(
         said(
-            "docker.io/team/feeds:1\", environment: [ADMIN=x, ",
+            "docker.io/team/feeds:1\", environment: [THEME=x, ",
             "team/feeds:2\", environment: [",
             ""
         ),
-        [format!("{APP} ADMIN")]
+        [format!("{APP} THEME")]
     );
     for (from, to, notes) in [
-        ("ADMIN=x, ", "", "`ADMIN` is set by hand."),
-        ("ADMIN=x, ", "USERNAME=x, ", ""),
+        ("THEME=x, ", "", "`THEME` is set by hand."),
+        ("THEME=x, ", "USERNAME=x, ", ""),
         ("NONE=, ", "", ""),
         (", DOMAIN=y", "", ""),
         ("[POSTGRES_USER=x]", "[]", ""),
         (
-            "team/feeds:1\", environment: [ADMIN=x, ",
+            "team/feeds:1\", environment: [THEME=x, ",
             "team/other:1\", environment: [",
             "",
         ),
     ] {
         assert_eq!(said(from, to, notes), [""; 0], "{from} {to}");
+    }
+}
+
+#[test]
+fn what_makes_the_first_account_is_missed_by_a_new_app_alone() {
+    const TEXT: &str = r#"services:
+  app: {image: "feeds:1", environment: [CREATE_ADMIN=1, ADMIN_USERNAME=admin, ADMIN_PASSWORD_FILE=/run/secrets/x, ADMIN_URL=/a]}
+  sso: {image: "keycloak:1", environment: [KEYCLOAK_ADMIN=root]}
+"#;
+    let missed = |from: &str, to: &str, notes: &str| {
+        assert!(TEXT.contains(from), "no `{from}`");
+        let head = project(&TEXT.replace(from, to));
+        let vars = [("ADMIN_USERNAME".to_owned(), "admin".to_owned())].into();
+        let faults = first_account(&project(TEXT), &head, &vars, notes);
+        assert!(faults.iter().all(|fault| fault.rule == FIRST_START));
+        let named = |fault: &Fault| fault.message.split('`').nth(1).unwrap().to_owned();
+        faults.iter().map(named).collect::<Vec<String>>()
+    };
+    assert_eq!(missed("CREATE_ADMIN=1, ", "", ""), ["CREATE_ADMIN"]);
+    assert_eq!(missed("KEYCLOAK_ADMIN=root", "", ""), ["KEYCLOAK_ADMIN"]);
+    let password = "ADMIN_PASSWORD_FILE=/run/secrets/x, ";
+    assert_eq!(missed(password, "", ""), ["ADMIN_PASSWORD_FILE"]);
+    for (from, to, notes) in [
+        (
+            "CREATE_ADMIN=1, ",
+            "",
+            "`CREATE_ADMIN`: the first visitor is asked.",
+        ),
+        (password, "ADMIN_PASSWORD=x, ", ""),
+        // abra gives all of the env file to it, and what is no account is a warning.
+        ("ADMIN_USERNAME=admin, ", "", ""),
+        (", ADMIN_URL=/a", "", ""),
+        ("feeds:1", "other:1", ""),
+    ] {
+        assert_eq!(missed(from, to, notes), [""; 0], "{from} {to}");
     }
 }
