@@ -7,6 +7,7 @@ pub mod checks;
 pub mod custom;
 pub mod database;
 mod evidence;
+mod failing;
 mod fault;
 mod first_run;
 pub mod gateway;

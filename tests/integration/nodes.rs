@@ -74,3 +74,33 @@ fn a_node_that_only_manages_is_no_matter() {
     let done = env.run(["janitor"]);
     assert!(!done.stderr.contains("other nodes"), "{}", done.stderr);
 }
+
+/// It forgets the first failure when the second task has begun, so a service that dies again and again looks as new.
+#[test]
+fn a_swarm_that_forgets_what_failed_is_refused_before_anything_is_made() {
+    for (kept, is_enough) in [(0, false), (1, false), (2, false), (3, true), (-1, true)] {
+        let mut env = TestEnv::new("unix:///nowhere/docker.sock");
+        let engine = Recorder::start_with_history(env.root.join("engine.sock"), kept);
+        env.set("DOCKER_HOST", engine.address());
+        let done = env.run(["doctor", "--json"]);
+        let checks: Value = serde_json::from_str(&done.stdout).unwrap();
+        let checks = checks["checks"].as_array().unwrap();
+        let history = checks
+            .iter()
+            .find(|check| check["id"] == "history")
+            .unwrap();
+        let status = if is_enough { "ok" } else { "fail" };
+        assert_eq!(history["status"], status, "{kept}: {history}");
+        if is_enough {
+            continue;
+        }
+        let recipe = env.recipe("notes");
+        let done = env.run(["run", recipe.to_str().unwrap()]);
+        done.expect(3);
+        for words in [&format!("keeps {kept} tasks")[..], "--task-history-limit 5"] {
+            assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+        }
+        let made = engine.take();
+        assert!(!made.iter().any(|one| one.changes()), "{made:?}");
+    }
+}

@@ -62,12 +62,24 @@ impl Request {
 type Objects = BTreeMap<(Kind, String), Value>;
 
 /// What the connections share.
-#[derive(Default)]
 struct State {
     /// The nodes of its swarm beside itself.
     others: Vec<Value>,
+    /// How many tasks of a replica its swarm keeps.
+    task_history: i64,
     objects: Mutex<Objects>,
     requests: Mutex<Vec<Request>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            others: Vec::new(),
+            task_history: 5,
+            objects: Mutex::default(),
+            requests: Mutex::default(),
+        }
+    }
 }
 
 /// The engine.
@@ -79,7 +91,16 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Listens at `path`; the objects of `existing` are there already.
     pub(crate) fn start(path: PathBuf, existing: &[(Kind, &str)]) -> Self {
-        Self::start_beside(path, existing, Vec::new())
+        Self::start_as(path, existing, State::default())
+    }
+
+    /// The same in a swarm that keeps so many tasks of a replica.
+    pub(crate) fn start_with_history(path: PathBuf, kept: i64) -> Self {
+        let state = State {
+            task_history: kept,
+            ..State::default()
+        };
+        Self::start_as(path, &[], state)
     }
 
     /// The same in a swarm with other nodes, as the API shows them.
@@ -88,12 +109,17 @@ impl Recorder {
         existing: &[(Kind, &str)],
         others: Vec<Value>,
     ) -> Self {
-        drop(std::fs::remove_file(&path));
-        let listener = UnixListener::bind(&path).expect("the socket can be made");
-        let state = Arc::new(State {
+        let state = State {
             others,
             ..State::default()
-        });
+        };
+        Self::start_as(path, existing, state)
+    }
+
+    fn start_as(path: PathBuf, existing: &[(Kind, &str)], state: State) -> Self {
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).expect("the socket can be made");
+        let state = Arc::new(state);
         locked(&state.objects).extend(existing.iter().map(|(kind, name)| {
             (
                 (*kind, (*name).to_owned()),
@@ -201,6 +227,7 @@ impl State {
                     json!({"ID": "n", "OSType": "linux", "Swarm": {
                         "NodeID": "n", "LocalNodeState": "active", "ControlAvailable": true,
                         "Nodes": self.others.len() + 1,
+                        "Cluster": {"Spec": {"Orchestration": {"TaskHistoryRetentionLimit": self.task_history}}},
                     }}),
                 ),
                 ["nodes"] => (

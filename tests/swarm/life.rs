@@ -106,6 +106,11 @@ fn a_one_shot_and_a_job_are_up_when_they_are_done() {
         Value::Bool(true),
         "{results:#}"
     );
+    // One after the other, and Swarm's own policy is to start again whatever ends.
+    let many = "    environment: ['SLOT={{.Task.Slot}}']\n    deploy: {mode: replicated-job, replicas: 6}\n";
+    let many = worker("sleep $$((SLOT * 2))", many);
+    let (done, results) = install(&format!("{}{many}", web()));
+    assert_eq!(done.code, Some(0), "{results:#}\n{}", done.stderr);
 }
 
 /// None of them is waited for: the deploy's own limit is five minutes.
@@ -150,6 +155,37 @@ fn a_worker_that_swarm_kills_as_unhealthy_and_that_ends_well_is_red() {
         // Seen before or after all else has converged, which is chance.
         &["`worker`", "leaves it so", "exit code 1: `no queue`"],
     );
+    // Swarm counts a job's task that it has killed among those that are completed.
+    let job = services.replace(
+        "deploy: {restart_policy: {condition: on-failure}}",
+        "deploy: {mode: replicated-job}",
+    );
+    red(
+        &format!("{}{job}", web()),
+        &["`worker`", "leaves it so", "exit code 1: `no queue`"],
+    );
+}
+
+/// Swarm lets it fail for minutes, and a run is over before.
+#[test]
+fn a_check_that_fails_when_its_tier_ends_is_red_unless_it_passes_again() {
+    // Something without a healthcheck makes the tier last until then.
+    let long = "    deploy: {update_config: {monitor: 15s}}\n";
+    let beside = worker("exec sleep 1000", long).replace("worker:", "other:");
+    let checked = |command: &str| {
+        let worker = worker(command, "").replace(
+            "healthcheck: {disable: true}",
+            "healthcheck: {test: '! ls /lost', interval: 1s, retries: 120}",
+        );
+        format!("{}{beside}{worker}", web())
+    };
+    red(
+        &checked("sleep 5; touch /lost; exec sleep 1000"),
+        &["`worker`", "healthcheck", "exit code 1: `/lost`"],
+    );
+    let passes_again = checked("sleep 8; touch /lost; sleep 14; rm /lost; exec sleep 1000");
+    let (done, results) = install(&passes_again);
+    assert_eq!(done.code, Some(0), "{results:#}\n{}", done.stderr);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod bridge;
 pub mod container;
 pub mod converge;
 pub mod crash;
+mod ending;
 pub mod gateway;
 mod hand_over;
 pub mod holder;
@@ -37,6 +38,9 @@ use bollard::errors::Error as ApiError;
 /// How long the engine may take to begin an answer, in seconds. What streams afterwards takes as long as it
 /// takes; a request whose body is long is another matter, because its answer begins when all of it was taken.
 const ANSWER_LIMIT: u64 = 60;
+
+/// How many tasks of a replica the swarm must keep: two that failed, which make it red, beside the one that runs.
+const TASK_HISTORY: i64 = 3;
 
 /// Why the engine could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +118,15 @@ pub enum EngineError {
         /// The other nodes, in words.
         others: Vec<String>,
     },
+    /// What failed of a service is forgotten before a run can see it.
+    #[error(
+        "this swarm keeps {kept} tasks of each replica, so what failed is forgotten when the next one has begun; runs need \
+         {TASK_HISTORY}"
+    )]
+    Forgets {
+        /// How many it keeps.
+        kept: i64,
+    },
     /// A command inside a container took too long.
     #[error("`{command}` in a container of this stack did not end within {limit_s} s")]
     ExecTimedOut {
@@ -189,6 +202,7 @@ impl EngineError {
             Self::NotAlone { .. } => {
                 "`docker node update --availability drain NODE` for each of them, `docker node rm NODE` for one that is gone, or a host whose swarm is its own"
             }
+            Self::Forgets { .. } => "`docker swarm update --task-history-limit 5`",
             _ => "`recipe-ci doctor` says what is wrong with this host",
         }
     }
@@ -222,6 +236,22 @@ pub struct EngineInfo {
     pub manager: bool,
     /// Where it keeps its data.
     pub root_dir: String,
+    /// How many tasks of each replica its swarm keeps, running or not; none are forgotten where it is negative.
+    pub task_history: Option<i64>,
+}
+
+impl EngineInfo {
+    /// Makes sure that the swarm remembers for long enough what failed: the oldest tasks of a replica are removed first
+    /// (`tick` in swarmkit's `manager/orchestrator/taskreaper/task_reaper.go`).
+    ///
+    /// # Errors
+    /// [`EngineError::Forgets`].
+    pub fn remembers(&self) -> Result<(), EngineError> {
+        match self.task_history {
+            Some(kept) if (0..TASK_HISTORY).contains(&kept) => Err(EngineError::Forgets { kept }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Engine {
@@ -281,6 +311,9 @@ impl Engine {
                 .is_some_and(|state| state == bollard::models::LocalNodeState::ACTIVE),
             manager: swarm.control_available.unwrap_or(false),
             root_dir: info.docker_root_dir.unwrap_or_default(),
+            task_history: swarm
+                .cluster
+                .and_then(|cluster| cluster.spec?.orchestration?.task_history_retention_limit),
         })
     }
 

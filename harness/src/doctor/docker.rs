@@ -48,6 +48,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
             checks.extend(manager);
             if deploys {
                 checks.push(nodes(&engine).await);
+                checks.push(history(&engine).await);
                 checks.push(proxy(&engine).await);
                 if !subject.on_ci {
                     checks.push(overlay_port(subject, &engine).await);
@@ -267,6 +268,18 @@ async fn nodes(engine: &Engine) -> Check {
         Err(error @ EngineError::NotAlone { .. }) => check(Status::Fail, error.to_string())
             .by_hand("docker node update --availability drain NODE   # or docker node rm NODE"),
         Err(error) => check(Status::Fail, in_full(&error)).by_hand("docker node ls"),
+    }
+}
+
+/// Returns whether the swarm remembers what failed.
+async fn history(engine: &Engine) -> Check {
+    let check = |status, found: String| Check::new("history", "swarm history", status, found);
+    let remembers = engine.info().await.and_then(|info| info.remembers());
+    match remembers {
+        Ok(()) => check(Status::Ok, "ended tasks are kept".to_owned()),
+        Err(error @ EngineError::Forgets { .. }) => check(Status::Fail, error.to_string())
+            .by_hand("docker swarm update --task-history-limit 5"),
+        Err(error) => check(Status::Fail, in_full(&error)).by_hand("docker info"),
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
             hints: vec!["docker swarm init --advertise-addr 127.0.0.1".to_owned()],
         });
     }
+    info.remembers()?;
     engine.is_alone().await?;
     context.held.borrow_mut().engine = Some(engine.clone());
     Ok(engine)

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::failing::Failing;
 use super::{Bench, Tally, TierError};
 use engine::swarm::probe::Probe;
 use engine::swarm::service::{Service, StackState, Task};
@@ -229,20 +230,31 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
     let stack = bench.lock.domain().stack();
     let mut watch = Watch::new(bench.engine(), &stack);
     let mut deadline: Option<Deadline> = None;
+    let mut failing = Failing::default();
     loop {
         let state = bench.state().await?;
-        let mut untested = Vec::new();
+        let (mut with_check, mut untested) = (Vec::new(), Vec::new());
         for service in state.services.values() {
-            if service.completed.is_none() && !tested(bench, service).await? {
-                untested.push(service);
+            if service.completed.is_none() {
+                match tested(bench, service).await? {
+                    true => with_check.push(service),
+                    false => untested.push(service),
+                }
             }
         }
+        let checks = failing.look(bench, &state, &with_check).await?;
         let is_over = deadline.is_some_and(Deadline::passed);
+        // What ended in this moment is not in Swarm's books yet.
+        let ended_meanwhile = bench.engine().ended_meanwhile(&stack, &state).await?;
+        let follows = match ended_meanwhile.is_empty() {
+            true => Duration::ZERO,
+            false => SOON,
+        };
         let found = {
             let mut converged = bench.converged.borrow_mut();
             converged.see(&state);
             Found {
-                died: died(&state, &converged, is_over),
+                died: died(&state, &converged, is_over).or(checks.died),
                 ended: ended(&state, &converged),
                 left: untested
                     .iter()
@@ -254,14 +266,18 @@ async fn watch(bench: &Bench) -> Result<Found, TierError> {
                             .map(|service| converged.unsteady(&state, service)),
                     )
                     .max()
-                    .unwrap_or_default(),
+                    .unwrap_or_default()
+                    .max(follows)
+                    .max(checks.left),
             }
         };
         let longest = untested.iter().map(|service| service.monitor).max();
         if found.died.is_some() || found.left.is_zero() || is_over {
             return Ok(found);
         }
-        deadline.get_or_insert_with(|| Deadline::after(longest.unwrap_or_default() + PATIENCE));
+        // Swarm kills what fails for that long, and then it has died.
+        let longest = longest.unwrap_or_default().max(checks.patience);
+        deadline.get_or_insert_with(|| Deadline::after(longest + PATIENCE));
         watch.changed(found.left).await;
     }
 }

@@ -95,8 +95,17 @@ pub async fn converge(
         if let Some(found) = checks.look(&state, &crashes, asked) {
             return Err(NotConverged::Unhealthy(found));
         }
+        let over: Vec<(String, String)>;
         let pending = match &judgement {
-            Judgement::Settled if unsteady.is_empty() => return Ok(state),
+            Judgement::Settled if unsteady.is_empty() => {
+                let mut found = checks.unknown(&state);
+                found.extend(engine.ended_meanwhile(stack, &state).await?);
+                if found.is_empty() {
+                    return Ok(state);
+                }
+                over = found;
+                &over
+            }
             Judgement::Vanished(service) => return Err(NotConverged::Vanished(service.clone())),
             Judgement::Settled => &unsteady,
             Judgement::Pending(pending) => pending,

@@ -12,6 +12,10 @@ use super::service::{StackState, Task};
 /// delay of 5 s) after every other service was up is not.
 pub const CRASH_LIMIT: usize = 5;
 
+/// How many are enough that took as long as five that die at once: one that lives for some seconds each time has had the
+/// same time to find what it needs.
+const SLOW_LIMIT: (usize, Duration) = (3, Duration::from_secs(20));
+
 /// How many failed tasks make a crash loop whatever else still starts, and in what time at least: so many rounds of a
 /// service with a short restart delay pass while a database is made. At Swarm's delay of 5 s this comes 25 to 30 s after
 /// the five that are enough where nothing starts.
@@ -135,13 +139,13 @@ impl Crashes {
             let alone = all
                 .iter()
                 .filter(|failure| failure.beside.is_subset(&looping));
-            let alone = alone.count();
+            let alone: Vec<&Failure> = alone.collect();
             if is_hopeless(last) {
                 if all.len() >= HOPELESS_LIMIT {
                     return Some(found(all.len(), last));
                 }
-            } else if alone >= CRASH_LIMIT {
-                return Some(found(alone, last));
+            } else if alone.len() >= CRASH_LIMIT || is_slow_loop(&alone) {
+                return Some(found(alone.len(), last));
             } else if self.is_beyond_patience(all, at) {
                 return Some(found(all.len(), last));
             }
@@ -232,6 +236,15 @@ impl Crashes {
     }
 }
 
+/// Whether these failures took so long that fewer are enough.
+fn is_slow_loop(failed: &[&Failure]) -> bool {
+    let (least, time) = SLOW_LIMIT;
+    match failed {
+        [first, .., last] => failed.len() >= least && last.at.saturating_sub(first.at) >= time,
+        _ => false,
+    }
+}
+
 /// Whether waiting cannot end a failure. The texts are dockerd's, stable since 17.06.
 fn is_hopeless(task: &Task) -> bool {
     [
@@ -286,6 +299,28 @@ mod tests {
             crash.to_string(),
             "service `app` crash-loops: 5 failed tasks, last exit code 3"
         );
+    }
+
+    /// A worker that tries for some seconds before it gives up.
+    #[test]
+    fn three_that_took_as_long_as_five_are_a_loop() {
+        let failures = |seconds: &[u64]| {
+            let mut crashes = Crashes::default();
+            let mut tasks = Vec::new();
+            for at in seconds {
+                tasks.insert(0, task(&format!("f{at}"), "app", "failed"));
+                let state = state(&["app"], tasks.clone());
+                let at = Duration::from_secs(*at);
+                if let Some(crash) = crashes.look(&state, &judge(&state, &[]), at) {
+                    return Some(crash.failures);
+                }
+            }
+            None
+        };
+        assert_eq!(failures(&[0, 10, 20]), Some(3));
+        assert_eq!(failures(&[0, 8, 16]), None);
+        assert_eq!(failures(&[0, 8, 16, 24]), Some(4));
+        assert_eq!(failures(&[0, 60]), None);
     }
 
     #[test]

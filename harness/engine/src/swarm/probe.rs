@@ -11,6 +11,7 @@ use bollard::models::{ContainerInspectResponse, HealthcheckResult};
 use jiff::Timestamp;
 use regex::Regex;
 
+use super::ending::{self, Outcome, Patience};
 use super::{Engine, EngineError};
 
 /// From how long on a probe may be what slows its app down, where it runs every two seconds: a quarter of the time.
@@ -25,15 +26,8 @@ const BUSY: [&str; 5] = [
     "Try again",
 ];
 
-/// After how many failures a container is unhealthy where neither spec nor image says: `defaultProbeRetries` in moby's
-/// `daemon/health.go`.
-const RETRIES: i64 = 3;
-
 /// The exit code of a process that SIGKILL ended: 128 + 9.
 const KILLED: i64 = 137;
-
-/// Docker's own interval: `defaultProbeInterval` in the same file.
-const EVERY: Duration = Duration::from_secs(30);
 
 /// How long any container may take to begin: some wait for a lock, a remote or a clock, and do nothing meanwhile.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -76,9 +70,10 @@ impl Probe {
     }
 
     /// Returns why no waiting changes what this probe says: its program is not there, or the app's answer is a refusal.
+    /// Within the `start_period` it may change all the same.
     #[must_use]
     pub fn final_reason(&self) -> Option<&'static str> {
-        if self.code == 0 || !self.counts {
+        if self.code == 0 {
             return None;
         }
         if self.cannot_run() {
@@ -160,12 +155,14 @@ pub fn may_be_pace(probes: &[Probe]) -> bool {
 /// What a container's healthcheck said, and what the container wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Whether so many probes in a row failed that the engine calls it unhealthy: then Swarm kills it. The word itself
-    /// says nothing of a container that has ended: the engine has it for all of them (`CloseMonitorChannel` in moby's
-    /// `container/health.go`).
+    /// Whether so many probes in a row failed that the engine called it unhealthy: then Swarm kills it ([`super::ending`]).
+    /// The word itself says nothing of a container that has ended: the engine has it for all of them
+    /// (`CloseMonitorChannel` in moby's `container/health.go`).
     pub is_unhealthy: bool,
     /// The last probes, oldest first.
     pub probes: Vec<Probe>,
+    /// For how long it may fail until it is unhealthy.
+    pub patience: Duration,
     /// The lines of its log, without numbers.
     pub lines: BTreeSet<String>,
 }
@@ -196,24 +193,18 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn checked_of(inspected: ContainerInspectResponse) -> Checked {
+    let lived = ending::lived(&inspected);
     let state = inspected.state.unwrap_or_default();
     let health = state.health.unwrap_or_default();
     let check = inspected.config.and_then(|config| config.healthcheck);
-    let check = check.unwrap_or_default();
-    let retries = check.retries.filter(|retries| *retries > 0);
-    let streak = health.failing_streak.unwrap_or(0);
-    let period = check.start_period.unwrap_or(0);
-    let period = Duration::from_nanos(u64::try_from(period).unwrap_or(0));
-    let beginning = match period.is_zero() {
+    let patience = Patience::of(&check.unwrap_or_default());
+    let beginning = match patience.period.is_zero() {
         // `interval` × `retries` is all that the recipe says of how long it may take.
         true => {
-            let interval = check.interval.and_then(|nanos| u64::try_from(nanos).ok());
-            let interval = interval.filter(|nanos| *nanos > 0);
-            let interval = interval.map_or(EVERY, Duration::from_nanos);
-            let retries = u32::try_from(retries.unwrap_or(RETRIES)).unwrap_or(u32::MAX);
-            interval.saturating_mul(retries).saturating_sub(LAST)
+            let all = patience.interval.saturating_mul(patience.retries);
+            all.saturating_sub(LAST)
         }
-        false => period,
+        false => patience.period,
     };
     let beginning = beginning.max(BEGINNING);
     let moment = |text: Option<String>| text?.parse::<Timestamp>().ok();
@@ -229,22 +220,18 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
             output: result.output.unwrap_or_default(),
             // Not known is long.
             took: since(start, end).unwrap_or(COSTLY),
-            counts: after.is_some_and(|after| after >= period),
+            counts: after.is_some_and(|after| after >= patience.period),
             is_late: after.is_some_and(|after| after >= beginning),
         }
     };
     let log = health.log.unwrap_or_default().into_iter();
     let mut probes: Vec<Probe> = log.map(probe).collect();
-    // One that begins while its container ends may be taken for one that passed, and begins the count anew.
-    let in_a_row = probes.iter().scan(0, |failed, probe| {
-        *failed = if probe.counts && probe.code != 0 {
-            *failed + 1
-        } else {
-            0
-        };
-        Some(*failed)
-    });
-    let streak = streak.max(in_a_row.max().unwrap_or(0));
+    let outcome = |probe: &Probe| Outcome {
+        passed: probe.code == 0,
+        counts: probe.counts,
+    };
+    let outcomes: Vec<Outcome> = probes.iter().map(outcome).collect();
+    let is_unhealthy = patience.is_over(health.failing_streak.unwrap_or(0), &outcomes, lived);
     // The one that ran when its container was killed was killed with it, and says nothing.
     if let [.., _, last] = &probes[..]
         && last.code == KILLED
@@ -253,8 +240,9 @@ fn checked_of(inspected: ContainerInspectResponse) -> Checked {
         probes.pop();
     }
     Checked {
-        is_unhealthy: streak >= retries.unwrap_or(RETRIES),
+        is_unhealthy,
         probes,
+        patience: patience.interval.saturating_mul(patience.retries),
         lines: BTreeSet::new(),
     }
 }
@@ -274,11 +262,26 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when it cannot be inspected.
     pub async fn health(&self, container: &str) -> Result<Checked, EngineError> {
-        match self.inspected(container).await {
-            Ok(inspected) => Ok(checked_of(inspected)),
-            Err(error) if error.is_gone() => Ok(Checked::default()),
-            Err(error) => Err(error),
+        Ok(self.health_of(container).await?.unwrap_or_default())
+    }
+
+    /// Returns the same; `None` of a container that is gone.
+    ///
+    /// # Errors
+    /// As [`Engine::health`].
+    pub async fn health_of(&self, container: &str) -> Result<Option<Checked>, EngineError> {
+        let inspected = match self.inspected(container).await {
+            Ok(inspected) => inspected,
+            Err(error) if error.is_gone() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let has_ended = ending::lived(&inspected).is_some();
+        let mut checked = checked_of(inspected);
+        // Without a probe there was nothing to say.
+        if has_ended && !checked.probes.is_empty() && !checked.is_unhealthy {
+            checked.is_unhealthy = self.was_called_unhealthy(container).await?;
         }
+        Ok(Some(checked))
     }
 
     /// Returns what a container's healthcheck said and what the container wrote; nothing of one that is gone.
@@ -464,11 +467,6 @@ mod tests {
         ] {
             let found = probe(code, output);
             assert_eq!(found.final_reason().is_some(), is_final, "{code} {output}");
-            let early = Probe {
-                counts: false,
-                ..found
-            };
-            assert_eq!(early.final_reason(), None);
         }
     }
 
@@ -533,6 +531,7 @@ mod tests {
         let checked = |lines: &[&str], said: &str| Checked {
             is_unhealthy: true,
             probes: vec![probe(1, said)],
+            patience: Duration::ZERO,
             lines: lines.iter().map(|line| without_numbers(line)).collect(),
         };
         let first = checked(&["12:01 starting pid=7", "12:02 waiting"], "refused");

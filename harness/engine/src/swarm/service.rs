@@ -273,13 +273,16 @@ fn read_service(service: bollard::models::Service, prefix: &str) -> Service {
             memory: number(reserved.memory_bytes),
             nano_cpus: number(reserved.nano_cpus),
         },
-        restarts_on_success: !matches!(
-            restart,
-            Some(
-                TaskSpecRestartPolicyConditionEnum::NONE
-                    | TaskSpecRestartPolicyConditionEnum::ON_FAILURE
-            )
-        ),
+        // A job that is done is done, whatever its policy says: `shouldRestart` in swarmkit's
+        // `manager/orchestrator/restart/restart.go`.
+        restarts_on_success: completed.is_none()
+            && !matches!(
+                restart,
+                Some(
+                    TaskSpecRestartPolicyConditionEnum::NONE
+                        | TaskSpecRestartPolicyConditionEnum::ON_FAILURE
+                )
+            ),
     }
 }
 

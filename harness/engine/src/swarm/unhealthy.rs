@@ -22,6 +22,9 @@ pub const UNHEALTHY: &str = "unhealthy container";
 /// How long a check must say what no waiting changes: an entry point may yet bring the program that is missing.
 const FINAL: Duration = Duration::from_secs(20);
 
+/// How long of that must be after its `start_period`: an app may take a little longer than its recipe says.
+const COUNTED: Duration = Duration::from_secs(10);
+
 /// How often a container that starts is asked what its check said.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,16 @@ impl std::fmt::Display for Unhealthy {
     }
 }
 
+/// What a check says again and again.
+#[derive(Debug)]
+struct Same {
+    words: String,
+    /// When it began.
+    since: Duration,
+    /// The same, after the `start_period`.
+    counts_since: Option<Duration>,
+}
+
 /// What healthchecks said over time.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -54,14 +67,18 @@ pub struct Checks {
     killed: BTreeMap<String, Checked>,
     /// The tasks that have ended and were looked at.
     ended: BTreeSet<String>,
+    /// The tasks that lived in this wait.
+    lived: BTreeSet<String>,
+    /// Those of them that have ended well, and whose containers are gone: why they did is not known.
+    unknown: BTreeSet<String>,
     /// The last probe of each service that starts.
     starting: BTreeMap<String, Probe>,
     /// Whether the stack is at rest while the check of a service says the same.
     resting: BTreeMap<String, Rest>,
     /// How it is at rest.
     at_rest: BTreeMap<String, String>,
-    /// What each of them says that no waiting changes, and since when.
-    since: BTreeMap<String, (String, Duration)>,
+    /// What each of them says that no waiting changes.
+    since: BTreeMap<String, Same>,
     asked: Option<Duration>,
 }
 
@@ -97,11 +114,19 @@ impl Checks {
                 let checked = engine.checked(container).await?;
                 self.killed.insert(task.id.clone(), checked);
             } else if task.state == "complete" {
-                let checked = engine.health(container).await?;
-                if checked.is_unhealthy {
-                    self.killed.insert(task.id.clone(), checked);
+                match engine.health_of(container).await? {
+                    Some(checked) if checked.is_unhealthy => {
+                        self.killed.insert(task.id.clone(), checked);
+                    }
+                    Some(_) => {}
+                    // Of one that ended before, it was judged then.
+                    None if self.lived.contains(&task.id) => {
+                        self.unknown.insert(task.id.clone());
+                    }
+                    None => {}
                 }
             } else {
+                self.lived.insert(task.id.clone());
                 continue;
             }
             self.ended.insert(task.id.clone());
@@ -157,6 +182,19 @@ impl Checks {
             .or_else(|| self.is_killed_again(state, crashes))
     }
 
+    /// Returns the services that count as done for a task of which nobody can say why it ended.
+    #[must_use]
+    pub fn unknown(&self, state: &StackState) -> Vec<(String, String)> {
+        let services = state.services.values().filter(|service| {
+            let mut tasks = state.tasks_of(service);
+            tasks.any(|task| service.is_done(task) && self.unknown.contains(&task.id))
+        });
+        let why = "complete, but its container was removed before its healthcheck could be read";
+        services
+            .map(|service| (service.name.clone(), why.to_owned()))
+            .collect()
+    }
+
     fn is_at_rest(&self) -> Option<Unhealthy> {
         let (service, how) = self.at_rest.first_key_value()?;
         let probe = self.starting.get(service)?;
@@ -176,13 +214,21 @@ impl Checks {
                 continue;
             };
             let words = probe.words();
-            let since = match self.since.get(service) {
-                Some((same, since)) if *same == words => *since,
-                _ => at,
+            let anew = || Same {
+                words: words.clone(),
+                since: at,
+                counts_since: None,
             };
-            self.since.insert(service.clone(), (words, since));
-            let elapsed = at.saturating_sub(since);
-            if elapsed >= FINAL {
+            let same = self.since.entry(service.clone()).or_insert_with(anew);
+            if same.words != words {
+                *same = anew();
+            }
+            if probe.counts {
+                same.counts_since.get_or_insert(at);
+            }
+            let elapsed = at.saturating_sub(same.since);
+            let counted = same.counts_since.map(|since| at.saturating_sub(since));
+            if elapsed >= FINAL && counted.is_some_and(|counted| counted >= COUNTED) {
                 let (said, seconds) = (probe.said(), elapsed.as_secs());
                 return Some(Unhealthy {
                     service: service.clone(),
@@ -324,7 +370,7 @@ mod tests {
             }
         });
         assert_eq!(seconds(other), Some(29));
-        // In its `start_period` nothing counts.
+        // Half of it has to be after its `start_period`.
         let early = |at| {
             missing().map(|probe| Probe {
                 counts: at >= 30,
@@ -332,7 +378,14 @@ mod tests {
                 ..probe
             })
         };
-        assert_eq!(seconds((0..60).map(early)), Some(50));
+        assert_eq!(seconds((0..60).map(early)), Some(40));
+        let late = |at| {
+            missing().map(|probe| Probe {
+                counts: at >= 5,
+                ..probe
+            })
+        };
+        assert_eq!(seconds((0..60).map(late)), Some(20));
     }
 
     #[test]
@@ -365,6 +418,7 @@ mod tests {
                 is_unhealthy: true,
                 probes: vec![probe(1, output)],
                 lines: [(*line).to_owned()].into(),
+                ..Checked::default()
             };
             checks.killed.insert(id, checked);
             let state = state(&["app", "db"], tasks.clone());
