@@ -51,6 +51,7 @@ async fn own(locks: &str, domain: &str, hold: bool) {
         locks: PathBuf::from(locks),
         runs: PathBuf::new(),
         state: PathBuf::new(),
+        rooms: PathBuf::new(),
         abra: PathBuf::new(),
         warm: PathBuf::new(),
     };

@@ -5,6 +5,7 @@
 
 mod candidates;
 mod dead;
+mod engines;
 pub mod record;
 mod tidy;
 pub mod units;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use dead::DeadRun;
+pub use engines::{DeadEngine, end_engines};
 
 use crate::abra::Abra;
 use crate::hold;
@@ -110,6 +112,8 @@ pub struct Sweep {
     pub findings: Vec<Finding>,
     /// Runs whose processes are all dead, with what was ended and removed of them.
     pub dead: Vec<DeadRun>,
+    /// Engines of single runs whose run is dead.
+    pub engines: Vec<DeadEngine>,
     /// How many free lock files without an app were unlinked.
     pub tidied: usize,
     /// Warm apps whose last holder died, by recipe, with what became of each.
@@ -137,6 +141,7 @@ impl Sweep {
     pub fn is_clean(&self) -> bool {
         self.unreadable.is_empty()
             && self.dead.iter().all(|run| run.left.is_empty())
+            && self.engines.iter().all(|engine| engine.failed.is_none())
             && !self
                 .warm
                 .iter()
@@ -149,6 +154,13 @@ impl Sweep {
                 | Decision::Postponed => false,
             })
     }
+}
+
+/// Sweeps what is about no engine: what dead runs left running, and their working files.
+pub async fn sweep_beside_engines(host: &HostDirs) -> Sweep {
+    let mut sweep = Sweep::default();
+    sweep.dead = dead::clear(host, false, &mut sweep.unreadable).await;
+    sweep
 }
 
 /// Sweeps the host once: every run app of `zone` whose lock is free is removed.
@@ -337,6 +349,42 @@ pub async fn decide_within(
         || decide(engine, host, domain, run, false),
     )
     .await
+}
+
+/// Removes what an app has beside its engine, which is gone, once its lock is free; returns the files that would not go.
+///
+/// # Errors
+/// Why nothing was removed.
+pub async fn forget_within(
+    limit: Duration,
+    host: &HostDirs,
+    domain: &Domain,
+    run: &RunId,
+) -> Result<Vec<String>, String> {
+    let attempt = retry_while(
+        Deadline::after(limit),
+        Duration::from_millis(20),
+        |attempt| matches!(attempt, Ok(Attempt::Held { .. })),
+        || async { DomainLock::try_acquire(host, domain, run) },
+    );
+    match attempt
+        .await
+        .map_err(|error| ground::error::chain(&error))?
+    {
+        Attempt::Held { holder, .. } => Err(format!("its lock is held: {holder}")),
+        Attempt::Acquired(lock) => {
+            let files = app::remove_files(host, &lock);
+            let left = files.map_err(|error| ground::error::chain(&error))?;
+            let is = if left.is_empty() {
+                Left::Nothing
+            } else {
+                Left::Something
+            };
+            let let_go = lock.leave(is);
+            let_go.map_err(|error| ground::error::chain(&error))?;
+            Ok(left)
+        }
+    }
 }
 
 fn live(holder: String, since: Option<SystemTime>) -> Decision {

@@ -31,6 +31,7 @@ mod locks;
 mod needs;
 mod network;
 mod overlaid;
+mod own_engine;
 mod ownership;
 mod pace;
 pub mod plan;
@@ -123,6 +124,7 @@ pub async fn run(
         engine::dirs::ensure_writable(what, path)?;
     }
     let dirs = RunDirs::create(&settings.host, &settings.run_id)?;
+    let settings = &settings.of_run(&dirs.id);
     notes.tell(&Note::Run {
         root: dirs.root.clone(),
     });

@@ -144,8 +144,9 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_RETRIES", value_name = "N", default_value = "0",
           value_parser = parse_retries)]
     pub(crate) retries: u32,
-    /// Where the app is deployed: on the host's own engine, or on CI's, which `recipe-ci engine up` starts.
-    #[arg(long, env = "CCCI_ENGINE", value_name = "host|ci", default_value = "host",
+    /// Where the app is deployed: on the host's own engine, on CI's, which `recipe-ci engine up` starts, or on one that is
+    /// made for this run and ends with it.
+    #[arg(long, env = "CCCI_ENGINE", value_name = "host|ci|run", default_value = "host",
           value_parser = parse_engine)]
     pub(crate) engine: EngineChoice,
     /// How the app is deployed.

@@ -3,6 +3,7 @@
 
 mod approved;
 mod build;
+mod engine;
 mod gateway;
 mod grants;
 mod places;
@@ -20,16 +21,18 @@ use harness::name::{Domain, GitRef, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::run::settings::{Fresh, GatewayService, Keep, Lane, OnCi, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{Fresh, GatewayService, Keep, Lane, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{DriverChoice, EngineChoice, FreshChoice, RunArgs, parse_engine};
 use crate::env;
 
 use approved::{approved_list, names_on};
+pub(crate) use engine::disk;
+use engine::on_ci;
 use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
 pub(crate) use places::{docker_host, host_dirs, is_on_ci, operators_dirs, places, room};
-use places::{docker_host_of, host_dirs_of, operators_engine};
+use places::{docker_host_of, host_dirs_of};
 pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
@@ -245,11 +248,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     };
     let host = host_dirs_of(args.engine);
     let mut child_env = env::for_children();
-    let on_ci = (args.engine == EngineChoice::Ci).then(|| OnCi {
-        room: room(),
-        operators: operators_engine(),
-    });
-    if on_ci.is_some() {
+    let on_ci = on_ci(args)?;
+    if args.engine == EngineChoice::Ci {
         // What hooks and tests ask is the engine of their run.
         child_env.insert("DOCKER_HOST".into(), docker_host_of(args.engine).into());
     }

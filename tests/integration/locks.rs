@@ -29,6 +29,7 @@ fn host(root: &Path) -> HostDirs {
         locks: root.join("locks"),
         runs: root.join("runs"),
         state: root.join("state"),
+        rooms: root.join("state/rooms"),
         warm: root.join("warm"),
         abra: root.join("home/.abra"),
     }

@@ -91,6 +91,10 @@ impl SwarmEnv {
             "these tests need an engine whose swarm is active; tests/run prepares one"
         );
         let mut env = TestEnv::new(&format!("unix://{SOCKET}"));
+        // As tests/on_ci has it; SOCKET is that engine's then.
+        if let Some(shared) = crate::support::variable("RECIPE_CI_TEST_ENGINE") {
+            go_to_ci(&mut env, Path::new(&shared));
+        }
         env.sweep = Some(sweep);
         Self { env, _slots: slots }
     }
@@ -141,6 +145,27 @@ impl SwarmEnv {
         pipe.write_all(b"go on\n").unwrap();
         pipe
     }
+}
+
+/// Has every run go to the engine of the state directory `shared`, which is CI's own, with the places of this test.
+fn go_to_ci(env: &mut TestEnv, shared: &Path) {
+    let state = env.root.join("state");
+    let engine = state.join("engine");
+    std::fs::create_dir_all(engine.join("socket")).expect("the root is new");
+    let ours = [
+        (shared.join("engine/record.json"), "record.json"),
+        (shared.join("engine/block"), "block"),
+        (state.clone(), "state"),
+        (env.root.join("warm"), "warm"),
+        (SOCKET.into(), "socket/docker.sock"),
+    ];
+    for (from, to) in ours {
+        std::os::unix::fs::symlink(from, engine.join(to)).expect("it can be made");
+    }
+    // A lock is never a link.
+    let lock = std::fs::hard_link(shared.join("engine.lock"), state.join("engine.lock"));
+    lock.expect("the engine's state directory is on the file system of temporary directories");
+    env.set("CCCI_ENGINE", "ci");
 }
 
 /// Waits for one lock of the engine.

@@ -31,6 +31,7 @@ mod life;
 mod mounts;
 mod moved;
 mod on_ci;
+mod on_run;
 mod ownership;
 mod pace;
 mod past;

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::room::Room;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -135,32 +136,52 @@ impl Rooms {
     /// Asserts that nothing of it is on the host, whose link was `link`.
     #[track_caller]
     fn assert_gone(&self, link: &str) {
-        let left = self.env.processes();
-        assert_eq!(left, [], "processes are left");
-        let mounts = harness::host_file::text("/proc/self/mountinfo").unwrap();
-        let root = self.env.root.display().to_string();
-        assert!(!mounts.contains(&root), "{mounts}");
-        assert!(!Path::new("/sys/class/net").join(link).exists(), "{link}");
-        let rules = command("iptables-save").output().unwrap();
-        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
-        let ours = rules.lines().filter(|rule| {
-            rule.split_whitespace()
-                .any(|word| word.trim_start_matches(':') == link)
-        });
-        assert_eq!(ours.collect::<Vec<_>>(), [""; 0], "rules are left");
-        assert_eq!(self.groups(), [""; 0], "control groups are left");
+        assert_gone(&self.env, &self.room(), link);
     }
 
-    /// Returns the control groups of this test's engine, in every tree.
-    fn groups(&self) -> Vec<String> {
-        let name = harness::room::Room::of(&self.env.root.join("state")).name();
-        let found = command("find")
-            .args(["/sys/fs/cgroup", "-type", "d", "-name", &name])
-            .output()
-            .unwrap();
-        let found = String::from_utf8_lossy(&found.stdout).into_owned();
-        found.lines().map(str::to_owned).collect()
+    fn room(&self) -> Room {
+        Room::of(&self.env.root.join("state"))
     }
+}
+
+/// Asserts that nothing of an engine is on the host, whose link was `link`.
+#[track_caller]
+pub(crate) fn assert_gone(env: &SwarmEnv, room: &Room, link: &str) {
+    let left = env.processes();
+    assert_eq!(left, [], "processes are left");
+    let mounts = harness::host_file::text("/proc/self/mountinfo").unwrap();
+    let root = env.root.display().to_string();
+    assert!(!mounts.contains(&root), "{mounts}");
+    // Another test's engine may have taken the name of the link since, with rules of its own.
+    wait_until(LONG, &format!("{link} and its rules are gone"), || {
+        let rules = command("iptables-save").output().unwrap();
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        let mut words = rules.lines().flat_map(str::split_whitespace);
+        let named = words.any(|word| word.trim_start_matches(':') == link);
+        let alias = format!("/sys/class/net/{link}/ifalias");
+        match harness::host_file::text(alias) {
+            Ok(owner) => !owner.contains(&room.name()) && !owner.trim().is_empty(),
+            Err(_) => !named,
+        }
+        .then_some(())
+    });
+    let loops = command("losetup")
+        .args(["--list", "--output", "BACK-FILE"])
+        .output()
+        .unwrap();
+    let loops = String::from_utf8_lossy(&loops.stdout).into_owned();
+    assert!(!loops.contains(&root), "{loops}");
+    assert_eq!(groups(room), [""; 0], "control groups are left");
+}
+
+/// Returns the control groups of an engine, in every tree.
+pub(crate) fn groups(room: &Room) -> Vec<String> {
+    let found = command("find")
+        .args(["/sys/fs/cgroup", "-type", "d", "-name", &room.name()])
+        .output()
+        .unwrap();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    found.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -179,7 +200,7 @@ fn nothing_is_left_of_an_engine_that_was_brought_down() {
     rooms.hand_over("recipe-ci/notes:1");
     rooms.docker(&["volume", "create", "kept"]);
     rooms.docker(&["run", "-d", "recipe-ci/notes:1", "sleep", "100000"]);
-    assert_ne!(rooms.groups(), [""; 0]);
+    assert_ne!(groups(&rooms.room()), [""; 0]);
 
     let down = rooms.engine(&["down", "--keep-data"]);
     down.expect(0);
@@ -493,7 +514,13 @@ fn what_eats_memory_and_processes_on_cis_engine_meets_its_ceiling() {
 #[test]
 fn ceilings_that_mean_nothing_are_refused() {
     let rooms = Rooms::new();
-    for (option, value) in [("--memory", "lots"), ("--cpus", "none"), ("--pids", "3")] {
+    for (option, value) in [
+        ("--memory", "lots"),
+        ("--cpus", "none"),
+        ("--pids", "3"),
+        ("--disk", "lots"),
+        ("--disk", "1m"),
+    ] {
         rooms.engine(&["up", option, value]).refused(&[value]);
     }
     assert!(!rooms.dir().exists());

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::rows::{ROWS, Row, Way};
-use crate::scene::{Scene, Who, members, merge};
+use crate::rows::{ELSEWHERE, ROWS, Row, UPDATES_SAID, Way};
+use crate::scene::{Place, Scene, Who, members, merge};
 use crate::support::{Done, command, git, read_results};
 
 /// Names of the findings that the table is about.
@@ -90,20 +90,29 @@ fn assert_refused(scene: &Scene, what: &str, word: &str, done: &Done) {
 #[test]
 fn what_the_table_refuses_makes_nothing_and_the_victim_stays() {
     let mut scene = Scene::new();
+    refused(&mut scene, Place::Operators, &Who::ALL);
+    scene.end();
+}
+
+/// Runs all that is refused of these people, one by one.
+fn refused(scene: &mut Scene, place: Place, people: &[Who]) {
     let image = scene.private_image();
-    for who in Who::ALL {
+    for who in people.iter().copied() {
         for row in ROWS {
             let Way::Refused(word) = who.way(row) else {
                 continue;
             };
+            // An object or an image that is there already is not there elsewhere.
+            if ["P002", UPDATES_SAID].contains(&word) && !place.has(row, who) {
+                continue;
+            }
             let grant = (who == Who::Granted).then(|| scene.grant(&[row]));
             let done = scene.run(who, &[row], grant.as_ref());
-            assert_refused(&scene, &format!("{} {who:?}", row.name), word, &done);
+            assert_refused(scene, &format!("{} {who:?}", row.name), word, &done);
         }
         scene.assert_unharmed();
     }
     drop(image);
-    scene.end();
 }
 
 #[test]
@@ -138,8 +147,22 @@ fn working(who: Who, how: &str) -> Vec<&'static Row> {
 /// afresh, which is deployed `how`, and of the base that becomes the head.
 fn together(who: Who, how: &str) -> (Scene, Value) {
     let mut scene = Scene::new();
+    let results = all_that_works(&mut scene, Place::Operators, who, how);
+    (scene, results)
+}
+
+fn all_that_works(scene: &mut Scene, place: Place, who: Who, how: &str) -> Value {
     let image = scene.private_image();
-    let rows = working(who, how);
+    let rows = match place {
+        Place::Operators => working(who, how),
+        Place::Ci | Place::Run => {
+            let there = ROWS.iter().filter(|row| place.has(row, who));
+            let there = there.chain(ELSEWHERE);
+            there
+                .filter(|row| matches!(who.way(row), Way::Works(_)))
+                .collect()
+        }
+    };
     let mut script = format!(
         "#!/bin/sh\ncanary=$(cat '{root}/victim/canary')\nstack=$(echo \"$CCCI_APP_DOMAIN\" | tr . _)\n\
          of() {{ docker service inspect \"${{stack}}_$1\"; }}\nspec() {{ of app | grep -qF -- \"$1\"; }}\n\
@@ -190,8 +213,12 @@ fn together(who: Who, how: &str) -> (Scene, Value) {
         );
     }
     let changes = scene.changes();
-    let seen = changes.iter().any(|head| head.contains("/services/create"));
-    assert!(seen, "the engine was asked elsewhere: {changes:?}");
+    if place == Place::Operators {
+        let seen = changes.iter().any(|head| head.contains("/services/create"));
+        assert!(seen, "the engine was asked elsewhere: {changes:?}");
+    } else {
+        assert_eq!(changes, [""; 0], "the operator's engine was changed");
+    }
     scene.assert_silent("all that works", &done);
     scene.assert_unharmed();
     for dir in ["stand-in", "stand-in-w"] {
@@ -199,7 +226,32 @@ fn together(who: Who, how: &str) -> (Scene, Value) {
         let names = crate::engine::names(&scene.env.root.join(dir));
         assert_eq!(names, ["there"], "{dir}");
     }
-    (scene, results)
+    results
+}
+
+/// The same on an engine of CI's own: the operator's is asked to change nothing, and with the host's root and the engine's
+/// socket granted nothing of the operator's is seen. Strangers and what they are granted; everybody with the feature.
+fn elsewhere(place: Place) {
+    let people = if cfg!(feature = "full") {
+        &Who::ALL[..]
+    } else {
+        &[Who::Stranger]
+    };
+    let mut scene = Scene::at(place);
+    refused(&mut scene, place, people);
+    drop(std::fs::remove_dir_all(scene.env.root.join("runs")));
+    all_that_works(&mut scene, place, Who::Granted, "serial");
+    scene.end();
+}
+
+#[test]
+fn on_cis_engine_the_table_holds_and_what_is_granted_of_the_host_is_not_the_operators() {
+    elsewhere(Place::Ci);
+}
+
+#[test]
+fn on_a_runs_own_engine_the_table_holds_and_what_is_granted_of_the_host_is_not_the_operators() {
+    elsewhere(Place::Run);
 }
 
 #[test]

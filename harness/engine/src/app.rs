@@ -48,11 +48,7 @@ pub async fn remove_but(
     let domain = lock.domain();
     let mut complaints = Vec::new();
     let not_left = leave(engine, host, lock, maker, deadline).await;
-    for file in env_files(host, domain).map_err(|error| unreadable(host, error))? {
-        if let Err(error) = std::fs::remove_file(&file) {
-            complaints.push(format!("failed to remove `{}`: {error}", file.display()));
-        }
-    }
+    remove_env_files(host, domain, &mut complaints)?;
     let (app, garbled) = match made::belongings(host, domain) {
         Ok(app) => (app, None),
         // What label and name prove is removed all the same; the rest is named.
@@ -84,6 +80,29 @@ pub async fn remove_but(
         }
     }
     Ok(removal)
+}
+
+/// Removes what the app has beside its engine, which is gone with everything in it; returns the files that would not go.
+///
+/// # Errors
+/// [`EngineError::Local`] when it cannot be found out what there is.
+pub fn remove_files(host: &HostDirs, lock: &DomainLock) -> Result<Vec<String>, EngineError> {
+    let mut complaints = Vec::new();
+    remove_env_files(host, lock.domain(), &mut complaints)?;
+    Ok(complaints)
+}
+
+fn remove_env_files(
+    host: &HostDirs,
+    domain: &Domain,
+    complaints: &mut Vec<String>,
+) -> Result<(), EngineError> {
+    for file in env_files(host, domain).map_err(|error| unreadable(host, error))? {
+        if let Err(error) = std::fs::remove_file(&file) {
+            complaints.push(format!("failed to remove `{}`: {error}", file.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Undeploys the app that `lock` owns: what runs goes, with networks and configs; volumes, secrets and the

@@ -25,6 +25,8 @@ pub struct HostDirs {
     pub runs: PathBuf,
     /// Where the host's own state is (last sweep, image locks).
     pub state: PathBuf,
+    /// Where the engines of single runs are, which is the host's for runs on every engine.
+    pub rooms: PathBuf,
     /// Where the warm apps' snapshots and records are, a directory per recipe.
     pub warm: PathBuf,
     /// The canonical abra directory, usually `~/.abra`.
@@ -160,6 +162,7 @@ impl HostDirs {
             locks: root.join("lock"),
             runs: root.join("runs"),
             state: root.join("state"),
+            rooms: root.join("state/rooms"),
             abra: root.join("abra"),
             warm: root.join("warm"),
         }

@@ -22,7 +22,7 @@ mod task;
 mod usage;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 
 pub use cmd::Cmd;
@@ -40,7 +40,7 @@ use leader::Leader;
 pub use marked::{RUN_MARK, shed};
 pub use marked::{end_marked, kill_marked, marked, search};
 pub use output::{Output, Stream, Tail};
-pub(crate) use task::Task;
+pub(crate) use task::{Kept, Task};
 pub use usage::Usage;
 
 use crate::sys;
@@ -153,6 +153,8 @@ pub struct Processes {
     base: Rc<BTreeMap<OsString, OsString>>,
     /// Children whose callers went away before they had ended.
     abandoned: Rc<RefCell<Vec<Leader>>>,
+    /// Children that only their callers end.
+    kept: Rc<RefCell<BTreeSet<i32>>>,
 }
 
 impl Processes {
@@ -162,6 +164,7 @@ impl Processes {
         Self {
             base: Rc::new(base),
             abandoned: Rc::default(),
+            kept: Rc::default(),
         }
     }
 
@@ -331,7 +334,8 @@ impl Processes {
     pub async fn end_all(&self, grace: Duration) -> Vec<String> {
         self.end_abandoned(grace).await;
         let mut left = cgroup::leave_behind().await;
-        left.extend(stray::kill_all(STRAYS_LIMIT, None).await);
+        let is_kept = |pid: Pid, _| self.kept.borrow().contains(&pid.as_raw());
+        left.extend(stray::kill_all(STRAYS_LIMIT, is_kept).await);
         left.sort();
         left.dedup();
         left
@@ -396,7 +400,8 @@ const STRAYS_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// Returns the command names of those that would not die. For the supervisor, once its worker is gone.
 pub async fn kill_strays() -> Vec<String> {
-    stray::kill_all(STRAYS_LIMIT, nix::unistd::getsid(None).ok()).await
+    let own = nix::unistd::getsid(None).ok();
+    stray::kill_all(STRAYS_LIMIT, |_, session| own == Some(session)).await
 }
 
 /// Writes a program. A child does, because another test's fork would keep a file open that this process wrote, and what

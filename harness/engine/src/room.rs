@@ -11,6 +11,7 @@
 
 mod closed;
 mod manage;
+mod of_run;
 mod supervise;
 
 use std::io;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use manage::{Brought, Ended, Up, bring_down, bring_up};
+pub use of_run::{Own, dead};
 pub use supervise::{Event, Over, supervise};
 
 use crate::dirs::HostDirs;
@@ -115,12 +117,57 @@ pub struct Ceilings {
     pub pids: u64,
     /// Hundredths of a core; 0 for as many as there are, at half the weight of whatever else wants them.
     pub cpus: u32,
+    /// What it keeps of images, containers and volumes, in bytes; 0 for as much as the file system has. It counts for
+    /// data that begins with it.
+    #[serde(default)]
+    pub disk: u64,
 }
 
-/// Where CI's engine of a state directory is.
-#[derive(Debug, Clone)]
+impl Ceilings {
+    /// How many processes and threads all apps of an engine may have, where nothing else is said.
+    pub const PIDS: u64 = 16_384;
+
+    /// Returns what an engine whose data is below `dir` may take where nothing else is said: three quarters of the host's
+    /// memory, all CPUs at half the weight of whatever else wants them, and half of what the disk has left.
+    ///
+    /// # Errors
+    /// Why it is not known how much there is.
+    pub fn of_host(dir: &Path) -> Result<Self, String> {
+        let text =
+            host_file::text("/proc/meminfo").map_err(|error| ground::error::chain(&error))?;
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .ok_or_else(|| "`/proc/meminfo` does not say how much memory there is".to_owned())?;
+        Ok(Self {
+            memory: kib * 1024 / 4 * 3,
+            pids: Self::PIDS,
+            cpus: 0,
+            disk: half_of_free(dir)?,
+        })
+    }
+}
+
+fn half_of_free(dir: &Path) -> Result<u64, String> {
+    let there = dir.ancestors().find(|dir| dir.exists());
+    let there = there.unwrap_or(Path::new("/"));
+    let disk = rustix::fs::statvfs(there).map_err(|error| {
+        format!(
+            "failed to look at the disk of `{}`: {error}",
+            there.display()
+        )
+    })?;
+    // mkfs(8) wants whole blocks.
+    Ok((disk.f_bavail * disk.f_frsize / 2) >> 20 << 20)
+}
+
+/// Where an engine of CI's own is: that of a state directory, or that of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
-    state: PathBuf,
+    dir: PathBuf,
+    /// Whether what it holds outlives it.
+    is_kept: bool,
 }
 
 /// What a supervisor says of itself and its engine once that is ready.
@@ -190,20 +237,25 @@ impl Room {
     #[must_use]
     pub fn of(state: &Path) -> Self {
         Self {
-            state: state.to_owned(),
+            dir: state.join("engine"),
+            is_kept: true,
         }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Returns the lock that makes one process its supervisor.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
-        self.state.join("engine.lock")
+        self.dir.with_added_extension("lock")
     }
 
     /// Returns where all that is the engine's lies.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.state.join("engine")
+        self.dir.clone()
     }
 
     /// Returns what the engine and its supervisor write to.
@@ -241,7 +293,7 @@ impl Room {
     #[must_use]
     pub fn name(&self) -> String {
         use sha2::{Digest as _, Sha256};
-        let digest = Sha256::digest(self.state.as_os_str().as_encoded_bytes());
+        let digest = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
         format!("engine-{}", hex::encode(&digest[..4]))
     }
 
@@ -305,6 +357,9 @@ impl Room {
             } else {
                 members.join(", ")
             });
+        }
+        if left.is_empty() && Group::is_at_root_of_any(&self.name())? {
+            left.push("its control group".to_owned());
         }
         if let Some(block) = self.block() {
             let link = format!("rci{block}");

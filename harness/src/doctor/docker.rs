@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Check, Status, Subject, in_full};
 use crate::host::{Way, addresses, overlay_port, parse_version, set_up};
-use engine::room::State;
+use engine::room::{self, State};
 use engine::swarm::host::{HostFacts, Membership, Socket, probe};
 use engine::swarm::{Engine, EngineError};
 
@@ -62,6 +62,7 @@ pub(super) async fn checks(subject: &Subject) -> Examined {
         }
     }
     checks.push(of_ci(subject).await);
+    checks.push(of_runs(subject));
     Examined { checks, root_dir }
 }
 
@@ -204,6 +205,20 @@ async fn of_ci(subject: &Subject) -> Check {
         },
         Ok(state) => check(bad, state.why_not_ready().unwrap_or_default()).by_hand(up),
         Err(error) => check(bad, in_full(&error)).by_hand(up),
+    }
+}
+
+/// Returns whether engines of dead runs are left.
+fn of_runs(subject: &Subject) -> Check {
+    let check = |status, found: String| Check::new("run_engines", "engines of runs", status, found);
+    match room::dead(&subject.dirs.rooms) {
+        Ok(dead) if dead.is_empty() => check(Status::Ok, "none is left of a dead run".to_owned()),
+        Ok(dead) => {
+            let runs: Vec<String> = dead.iter().map(|(room, _)| room.run()).collect();
+            let found = format!("left of dead runs: {}", runs.join(", "));
+            check(Status::Warn, found).by_hand("recipe-ci janitor   # as root")
+        }
+        Err(error) => check(Status::Warn, format!("not known: {}", in_full(&error))),
     }
 }
 

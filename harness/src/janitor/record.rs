@@ -75,13 +75,15 @@ impl SweepRecord {
         };
         let reaped = count(|decision| matches!(decision, Decision::Reaped));
         let stuck = sweep.dead.iter().filter(|run| !run.left.is_empty()).count();
+        let engines = sweep.engines.iter();
+        let engines = engines.filter(|engine| engine.failed.is_some()).count();
         let live = count(|decision| matches!(decision, Decision::Live { .. }));
         Self {
             by,
             at: Timestamp::now().to_string(),
             zone: zone.to_string(),
             reaped,
-            failed: sweep.findings.len() - reaped - live + sweep.unreadable.len() + stuck,
+            failed: sweep.findings.len() - reaped - live + sweep.unreadable.len() + stuck + engines,
             live,
             dead_runs: sweep.dead.len() - stuck,
         }

@@ -10,11 +10,12 @@ use crate::report::file::{Closing, close_as_orphaned};
 use crate::run::settings::Settings;
 use crate::warm::{self, Recovered};
 use engine::dirs::RunDirs;
-use engine::process;
+use engine::process::{self, Processes};
+use engine::room::RoomError;
 use engine::swarm::Engine;
 use engine::wait::{Deadline, retry_while};
 use ground::error::chain;
-use ground::name::RecipeName;
+use ground::name::{RecipeName, RunId};
 use ground::outcome::{Residual, Verdict};
 
 /// How long another process may hold the lock of a dead worker's app before the supervisor leaves the app to it.
@@ -66,6 +67,9 @@ pub async fn after(ended: Ended, settings: &Settings, say: &dyn Fn(&str)) -> u8 
 
 /// Removes the apps that `notes` name; returns what is left, or nothing when that is not known.
 async fn clean_up(settings: &Settings, notes: &[Note], say: &dyn Fn(&str)) -> Option<Residual> {
+    if settings.own_engine().is_some() {
+        return end_own_engine(settings, notes, say).await;
+    }
     let (host, run) = (&settings.host, &settings.run_id);
     let mut residual = Some(Residual::default());
     for domain in domains(notes, &settings.zone) {
@@ -115,6 +119,49 @@ async fn clean_up(settings: &Settings, notes: &[Note], say: &dyn Fn(&str)) -> Op
         }
     }
     residual
+}
+
+/// Takes away what is left of the engine that was a dead worker's own, and what its apps have beside it; returns what is
+/// left, or nothing when that is not known.
+async fn end_own_engine(
+    settings: &Settings,
+    notes: &[Note],
+    say: &dyn Fn(&str),
+) -> Option<Residual> {
+    let mut residual = Residual::default();
+    let run = notes.iter().find_map(|note| match note {
+        Note::Run { root } => root.file_name()?.to_str()?.parse::<RunId>().ok(),
+        _ => None,
+    });
+    // Without a directory the worker had begun with nothing.
+    let Some(run) = run else {
+        return Some(residual);
+    };
+    let settings = settings.of_run(&run);
+    let on_ci = settings.on_ci.as_ref()?;
+    let processes = Processes::new(settings.child_env.clone());
+    match on_ci.room.discard(&processes).await {
+        Ok(()) => say("== the run's own engine is gone, with everything in it =="),
+        Err(RoomError::Left { left }) => {
+            let complaint = format!("of the run's own engine would not go: {}", left.join(", "));
+            say(&format!("!! {complaint}; run `recipe-ci janitor`"));
+            residual.add("engine", left);
+        }
+        Err(error) => {
+            say(&format!("!! {}; run `recipe-ci janitor`", chain(&error)));
+            return None;
+        }
+    }
+    for domain in domains(notes, &settings.zone) {
+        match janitor::forget_within(HELD_LIMIT, &settings.host, &domain, &run).await {
+            Ok(left) => residual.add("env_files", left),
+            Err(why) => {
+                say(&format!("!! {domain}: {why}; run `recipe-ci janitor`"));
+                return None;
+            }
+        }
+    }
+    Some(residual)
 }
 
 /// Puts the warm app that a dead worker was working on to rest.

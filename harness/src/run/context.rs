@@ -8,6 +8,7 @@ use super::audit::Audit;
 use super::candidate::Candidate;
 use super::error::RunError;
 use super::fetched::Subject;
+use super::own_engine::OwnEngine;
 use super::settings::Settings;
 use super::step::Role;
 use crate::driver::Chosen;
@@ -42,6 +43,8 @@ pub(super) struct Resources {
     pub(super) apps: Vec<App>,
     /// The connection, once there is one.
     pub(super) engine: Option<Engine>,
+    /// The engine of the run's own, from the moment on at which something of it may exist.
+    pub(super) own_engine: Option<OwnEngine>,
     /// The driver, once it may have deployed something.
     pub(super) driver: Option<Chosen>,
     /// Whether something of the app may exist.

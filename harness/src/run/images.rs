@@ -4,11 +4,14 @@ use super::context::Context;
 use super::dependencies::{self, Dependency};
 use super::error::RunError;
 use super::plan::Plan;
+use super::settings::{OnCi, OwnEngine};
 use super::{resolved, retry};
 use crate::driver::stack::DeploySetup;
 use crate::event::Event;
 use crate::tier::timed;
+use engine::room::State;
 use engine::swarm::{Engine, EngineError};
+use ground::error::chain;
 use ground::outcome::Phase;
 use ground::pins::{Pinned, Pins, Puller};
 use recipe::policy::Terms;
@@ -47,11 +50,15 @@ pub(super) async fn prepull(
         context.events.emit(&Event::Progress(image.clone()));
         let (host, puller) = (&context.settings.host, terms.puller(image));
         let what = format!("pull of image `{image}`");
-        if let Some(on_ci) = &context.settings.on_ci
-            && puller == Puller::Operator
-        {
-            let operators = Engine::connect(&on_ci.operators)?;
-            engine.take_local_image(&operators, image).await?;
+        if let Some(on_ci) = &context.settings.on_ci {
+            if let Some(own) = &on_ci.own {
+                if let Some(pinned) = handed_over(engine, on_ci, own, image, puller).await {
+                    return Ok(pinned);
+                }
+            } else if puller == Puller::Operator {
+                let operators = Engine::connect(&on_ci.operators)?;
+                engine.take_local_image(&operators, image).await?;
+            }
         }
         retry::twice(&context.events, &what, async || {
             let got = engine.ensure_image(host, &context.processes, image, puller);
@@ -89,11 +96,43 @@ pub(super) async fn prepull(
     .await
 }
 
+/// Takes an image for an engine of the run's own from the engines of this host, where one of them has it; what does not
+/// come that way is pulled.
+async fn handed_over(
+    engine: &Engine,
+    on_ci: &OnCi,
+    own: &OwnEngine,
+    image: &str,
+    puller: Puller,
+) -> Option<Pinned> {
+    let shared = matches!(own.shared.state(), Ok(State::Ready(_)));
+    let shared = shared.then(|| (own.shared.docker_host(), own.shared.places(&own.host)));
+    let operators = (on_ci.operators.clone(), own.host.clone());
+    for (address, host) in shared.into_iter().chain([operators]) {
+        let taken = async {
+            let other = Engine::connect(&address)?;
+            engine.take_image(&other, &host, image, puller).await
+        };
+        match taken.await {
+            Ok(Some(pinned)) => return Some(pinned),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(%image, %address, error = %chain(&error), "not handed over");
+            }
+        }
+    }
+    None
+}
+
 /// Notes what an image is deployed as; says so where the engine does not show its name then, and where it would be checked
 /// for health more often than this host allows.
 fn note(context: &Context<'_>, pins: &mut Pins, image: String, pinned: Pinned, terms: &Terms) {
     if !pinned.reference.contains('@') {
-        let line = format!("image `{image}` came from no registry: deployed by its id");
+        let came = match context.settings.own_engine() {
+            None => "came from no registry",
+            Some(_) => "was handed over by another engine of this host",
+        };
+        let line = format!("image `{image}` {came}: deployed by its id");
         context.events.emit(&Event::Deviation(line));
     }
     if let Some(line) = terms.slowed(&image, &pinned) {

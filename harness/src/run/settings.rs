@@ -11,7 +11,7 @@ use crate::report::copy::Copy;
 use crate::report::redact::Redactor;
 use engine::dirs::HostDirs;
 use engine::http::Gateway;
-use engine::room::Room;
+use engine::room::{Ceilings, Room};
 use ground::git::source::{RemoteUrl, Source, SourceError};
 use ground::git::token::Token;
 use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
@@ -171,13 +171,26 @@ fn read_span(text: &str) -> Option<Duration> {
     (!span.is_zero() && span <= LONGEST_HOLD).then_some(span)
 }
 
-/// A run on CI's own engine.
+/// A run on an engine of CI's own.
 #[derive(Debug, Clone)]
 pub struct OnCi {
     /// The room that the engine is in.
     pub room: Room,
     /// The operator's engine, which has images that no registry has.
     pub operators: String,
+    /// What there is to know where the engine is for this run alone.
+    pub own: Option<OwnEngine>,
+}
+
+/// An engine for one run alone.
+#[derive(Debug, Clone)]
+pub struct OwnEngine {
+    /// What it may take.
+    pub ceilings: Ceilings,
+    /// Where CI's engine is, which may have the images.
+    pub shared: Room,
+    /// The places of this host, as runs on the operator's engine have them.
+    pub host: HostDirs,
 }
 
 /// Everything that a run was asked to do.
@@ -281,6 +294,31 @@ impl Settings {
             return false;
         };
         *level == Level::Stranger && !self.published.has(&self.recipe, url)
+    }
+
+    /// Returns the same for the run of this id: an engine that is for one run alone is called after it.
+    #[must_use]
+    pub fn of_run(&self, run: &RunId) -> Self {
+        let mut settings = self.clone();
+        if let Some(OnCi {
+            room,
+            own: Some(own),
+            ..
+        }) = &mut settings.on_ci
+        {
+            *room = Room::of_run(&own.host.rooms, run);
+            settings.docker_host = room.docker_host();
+            settings.host = room.places(&own.host);
+            let address = settings.docker_host.clone().into();
+            settings.child_env.insert("DOCKER_HOST".into(), address);
+        }
+        settings
+    }
+
+    /// Returns what there is to know of the engine that is for this run alone.
+    #[must_use]
+    pub fn own_engine(&self) -> Option<&OwnEngine> {
+        self.on_ci.as_ref()?.own.as_ref()
     }
 
     /// Returns the domain of the app in which the head is installed afresh, if that is asked for at all.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::context::Context;
 use super::error::RunError;
 use super::network;
+use super::own_engine;
 use super::settings::OnCi;
 use crate::driver::stack::{DeploySetup, HostTraits};
 use crate::driver::{Chosen, Site};
@@ -71,7 +72,10 @@ pub(super) fn site(
 /// # Errors
 /// [`RunError::Infra`].
 pub(super) async fn engine(context: &Context<'_>) -> Result<Engine, RunError> {
-    if let Some(OnCi { room, .. }) = &context.settings.on_ci {
+    if let Some(OnCi { room, own, .. }) = &context.settings.on_ci {
+        if let Some(own) = own {
+            own_engine::open(context, room, own).await?;
+        }
         let state = room.state().map_err(RunError::infra)?;
         if let Some(why) = state.why_not_ready() {
             return Err(RunError::Infra {

@@ -11,25 +11,27 @@ use ground::error::chain;
 /// Removes what dead runs left. A sweep that fails is said; it never stops a run.
 pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
     let settings = &context.settings;
-    let driver = context.held.borrow().driver.clone();
-    let lister = driver.and_then(|driver| driver.lister(&settings.host));
-    match janitor::sweep_with(
-        engine,
-        &settings.host,
-        &settings.zone,
-        &context.dirs.id,
-        false,
-        lister.as_ref(),
-        Some(janitor::RUN_BUDGET),
-    )
-    .await
-    {
+    // In an engine of the run's own nobody has left anything.
+    let host = settings
+        .own_engine()
+        .map_or(&settings.host, |own| &own.host);
+    let swept = if settings.own_engine().is_some() {
+        Ok(janitor::sweep_beside_engines(host).await)
+    } else {
+        let driver = context.held.borrow().driver.clone();
+        let lister = driver.and_then(|driver| driver.lister(host));
+        let (zone, run) = (&settings.zone, &context.dirs.id);
+        let budget = Some(janitor::RUN_BUDGET);
+        janitor::sweep_with(engine, host, zone, run, false, lister.as_ref(), budget).await
+    };
+    match swept {
         Err(error) => context
             .events
             .warn(format!("the janitor could not sweep: {}", chain(&error))),
-        Ok(sweep) => {
+        Ok(mut sweep) => {
+            janitor::end_engines(&context.processes, host, false, &mut sweep).await;
             let record = SweepRecord::of(&sweep, Sweeper::Run, &settings.zone);
-            if let Err(error) = record.store(&settings.host.state) {
+            if let Err(error) = record.store(&host.state) {
                 context
                     .events
                     .warn(format!("the sweep could not be recorded: {error}"));
@@ -82,6 +84,17 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
                         .warn(format!("janitor: of run {run} would not go: {left}"));
                 }
             }
+            for engine in sweep.engines {
+                let run = &engine.run;
+                match engine.failed {
+                    None => context
+                        .events
+                        .notice(format!("== janitor: took the engine of run {run} away ==")),
+                    Some(why) => context.events.warn(format!(
+                        "janitor: the engine of run {run} would not go: {why}"
+                    )),
+                }
+            }
             for what in sweep.foreign {
                 context.events.warn(format!(
                     "janitor: {what}, which did not make it: left alone"
@@ -92,7 +105,7 @@ pub(super) async fn sweep(context: &Context<'_>, engine: &Engine) {
             }
         }
     }
-    let coverage = Coverage::of(&settings.host, &settings.zone, std::path::Path::new("/"));
+    let coverage = Coverage::of(host, &settings.zone, std::path::Path::new("/"));
     if let Some(banner) = coverage.banner() {
         context.events.notice(banner);
     }

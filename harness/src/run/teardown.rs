@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::context::Context;
 use super::error::AnyError;
 use super::hold;
+use super::own_engine;
 use super::step::Role;
 use crate::abra::AbraError;
 use crate::event::Event;
@@ -59,7 +60,7 @@ pub(super) async fn tear_down(
     maker: DeployerState,
     signals: &mut Signals,
 ) -> TornDown {
-    let (mut locks, engine, driver, touched, warm, audit) = {
+    let (mut locks, engine, own_engine, driver, touched, warm, audit) = {
         let mut held = context.held.borrow_mut();
         let warm = held.warm.take();
         held.rested
@@ -69,6 +70,7 @@ pub(super) async fn tear_down(
         (
             apps.map(|app| Rc::clone(&app.lock)).collect::<Vec<_>>(),
             held.engine.clone(),
+            held.own_engine.take(),
             held.driver.clone(),
             held.touched,
             warm,
@@ -86,6 +88,13 @@ pub(super) async fn tear_down(
         let stubborn = context.processes.end_all(GRACE).await;
         let mut residual = Residual::default();
         residual.add("processes", stubborn);
+        if let Some(own_engine) = own_engine {
+            let left = own_engine::end(context, own_engine, &locks).await?;
+            for (kind, names) in left.left {
+                residual.add(&kind, names);
+            }
+            return Ok((residual, Vec::new()));
+        }
         if let Some(warm) = warm {
             return match warm.app.settle(warm.canonical, left.warm_data).await {
                 Ok(_) => Ok((residual, Vec::new())),

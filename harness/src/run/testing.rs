@@ -133,6 +133,7 @@ impl Scene {
                 locks: at("locks"),
                 runs: at("runs"),
                 state: at("state"),
+                rooms: at("state/rooms"),
                 warm: at("warm"),
                 abra: at("abra"),
             },

@@ -18,6 +18,8 @@ pub(crate) enum EngineChoice {
     Host,
     /// CI's own, below the state directory.
     Ci,
+    /// One for this run alone, which ends with it.
+    Run,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

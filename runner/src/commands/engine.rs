@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use harness::error::chain;
-use harness::host_file;
 use harness::lifetime::worker::Signals;
 use harness::process::{Cmd, Processes};
 use harness::room::{
@@ -19,9 +18,6 @@ use crate::env;
 use crate::exit::Exit;
 use crate::settings::{self, UsageError, operators_dirs};
 use crate::ui;
-
-/// How many processes and threads all apps of CI may have, where nothing else is said.
-const PIDS: u64 = 16_384;
 
 /// What to do with CI's own engine.
 #[derive(Debug, clap::Subcommand)]
@@ -52,8 +48,12 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
     /// The most processes and threads.
-    #[arg(long, value_name = "N", default_value_t = PIDS, value_parser = clap::value_parser!(u64).range(256..))]
+    #[arg(long, value_name = "N", default_value_t = Ceilings::PIDS, value_parser = clap::value_parser!(u64).range(256..))]
     pids: u64,
+    /// The most that it keeps of images, containers and volumes; `none` for as much as there is [default: half of what
+    /// the disk has left when it begins].
+    #[arg(long, env = "CCCI_ENGINE_DISK", value_name = "SIZE|none")]
+    disk: Option<String>,
     /// The most CPUs [default: all, at half the weight of whatever else wants them].
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
@@ -78,14 +78,14 @@ fn ceilings(args: &UpArgs) -> Result<Ceilings, UsageError> {
         error: error.into(),
         hints: vec![hint.to_owned()],
     };
+    let all = Ceilings::of_host(&settings::operators_dirs().state);
     let memory = match &args.memory {
         Some(text) => {
             size::bytes(text).map_err(|error| wrong(error, "give it as `--memory 8g`"))?
         }
         None => {
             let hint = "say with `--memory` how much CI may take";
-            let all = host_memory().map_err(|error| wrong(error, hint))?;
-            all / 4 * 3
+            all.map_err(|error| wrong(error, hint))?.memory
         }
     };
     let cpus = match &args.cpus {
@@ -103,17 +103,8 @@ fn ceilings(args: &UpArgs) -> Result<Ceilings, UsageError> {
         memory,
         pids: args.pids,
         cpus,
+        disk: settings::disk(args.disk.as_deref())?,
     })
-}
-
-fn host_memory() -> Result<u64, String> {
-    let text = host_file::text("/proc/meminfo").map_err(|error| chain(&error))?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
-        .ok_or_else(|| "`/proc/meminfo` does not say how much memory there is".to_owned())
 }
 
 async fn up(room: &Room, ceilings: Ceilings) -> Exit {
@@ -124,7 +115,8 @@ async fn up(room: &Room, ceilings: Ceilings) -> Exit {
     let mut cmd = Cmd::new(exe, Path::new("/"))
         .args(["engine", "up", "--foreground"])
         .args(["--memory", &ceilings.memory.to_string()])
-        .args(["--pids", &ceilings.pids.to_string()]);
+        .args(["--pids", &ceilings.pids.to_string()])
+        .args(["--disk", &in_disk(ceilings.disk)]);
     if ceilings.cpus != 0 {
         cmd = cmd.args(["--cpus", &in_cpus(ceilings.cpus)]);
     }
@@ -252,14 +244,25 @@ fn about(room: &Room, record: &Record) -> String {
         cpus => format!("{} CPUs", in_cpus(cpus)),
     };
     format!(
-        "Docker engine {} at {}, supervisor pid {}, addresses {}, at most {} of memory, {} processes, {cpus}",
+        "Docker engine {} at {}, supervisor pid {}, addresses {}, at most {} of memory, {} of disk, {} processes, {cpus}",
         record.version,
         room.docker_host(),
         record.process.pid,
         record.addresses(),
         size::in_words(of.memory),
+        match of.disk {
+            0 => "any amount".to_owned(),
+            disk => size::in_words(disk),
+        },
         of.pids,
     )
+}
+
+fn in_disk(disk: u64) -> String {
+    match disk {
+        0 => "none".to_owned(),
+        disk => disk.to_string(),
+    }
 }
 
 fn in_cpus(hundredths: u32) -> String {

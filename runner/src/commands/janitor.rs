@@ -13,7 +13,7 @@ use harness::abra::Abra;
 use harness::dirs::HostDirs;
 use harness::error::chain;
 use harness::janitor::record::{SweepRecord, Sweeper};
-use harness::janitor::{self, DeadRun, Decision, Finding, Sweep};
+use harness::janitor::{self, DeadEngine, DeadRun, Decision, Finding, Sweep};
 use harness::name::{RunId, Zone};
 use harness::process::Processes;
 use harness::report::printable;
@@ -102,6 +102,7 @@ pub(crate) fn with_ci(mut sweep: Sweep, ci: Result<Sweep, EngineError>) -> Sweep
         }
     }
     sweep.dead.extend(ci.dead);
+    sweep.engines.extend(ci.engines);
     sweep.tidied += ci.tidied;
     sweep.warm.extend(ci.warm);
     sweep.foreign.extend(ci.foreign);
@@ -129,6 +130,7 @@ async fn sweep_of(
     let mut sweep =
         janitor::sweep_with(&engine, host, zone, &own_id(), dry_run, abra, None).await?;
     janitor::rest_warm_apps(&engine, host, zone, &own_id(), dry_run, &mut sweep).await;
+    janitor::end_engines(&processes, host, dry_run, &mut sweep).await;
     if !dry_run && let Err(error) = SweepRecord::of(&sweep, by, zone).store(&host.state) {
         ui::say(&format!(
             "!! this sweep could not be recorded in `{}`: {error}; `ps` and `doctor` will miss it",
@@ -203,6 +205,7 @@ fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
         .map(|finding| format!("{}: {}", finding.domain, in_words(finding, dry_run)))
         .collect();
     lines.extend(dead_lines(sweep, dry_run));
+    lines.extend(engine_lines(sweep, dry_run));
     lines.extend(warm_lines(sweep, dry_run));
     lines.extend(counted(sweep.tidied, "stale lock file"));
     lines.extend(foreign_lines(sweep));
@@ -251,6 +254,24 @@ pub(crate) fn dead_lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
         printable(&line).to_string()
     };
     sweep.dead.iter().map(line).collect()
+}
+
+/// Returns what became of the engines of dead runs, a line for each.
+fn engine_lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
+    let line = |engine: &DeadEngine| {
+        let what = match &engine.failed {
+            _ if dry_run => "would be taken away".to_owned(),
+            None => "taken away".to_owned(),
+            Some(why) => format!("not taken away: {why}"),
+        };
+        let found = engine.found.join(", ");
+        let line = format!(
+            "engine of run {}: its run is dead, {what}: {found}",
+            engine.run
+        );
+        printable(&line).to_string()
+    };
+    sweep.engines.iter().map(line).collect()
 }
 
 /// Names the first of many: a daemon that starts a child again and again has dozens until it is gone.
@@ -345,6 +366,7 @@ fn in_json(sweep: &Sweep, zone: &Zone, dry_run: bool, deadline: Duration, exit: 
         "dry_run": dry_run,
         "findings": findings,
         "dead_runs": dead,
+        "engines": engine_lines(sweep, dry_run),
         "tidied": sweep.tidied,
         "warm": warm_lines(sweep, dry_run),
         "foreign": sweep.foreign,
@@ -369,6 +391,7 @@ fn summary(swept: Result<Sweep, EngineError>, deadline: Duration) -> Result<Stri
                 .filter_map(|finding| finding.long_held(deadline)),
         )
         .chain(dead_lines(&sweep, false))
+        .chain(engine_lines(&sweep, false))
         .chain(warm_lines(&sweep, false))
         .chain(counted(sweep.tidied, "stale lock file"))
         .chain(foreign_lines(&sweep))

@@ -7,12 +7,13 @@ use std::time::Duration;
 use harness::coverage::Coverage;
 use harness::dirs::HostDirs;
 use harness::error::chain;
-use harness::janitor::{self, DeadRun, Decision, Sweep};
+use harness::janitor::{self, DeadEngine, DeadRun, Decision, Sweep};
 use harness::lifetime::worker::Signals;
 use harness::live::{self, LiveDependency, LiveRun, Roster};
 use harness::lock::{LockError, Probe};
 use harness::name::Zone;
 use harness::outcome::Status;
+use harness::process::Processes;
 use harness::report::{human, printable};
 use harness::swarm::{Engine, EngineError};
 use harness::wait::pause;
@@ -82,7 +83,14 @@ async fn look(host: &HostDirs, zone: &Zone, deadline: Duration) -> Look {
     let others = others(host, zone, &mut roster);
     let id = "ps".parse().expect("a word is a run id");
     let sweep = match Engine::connect(&docker_host()) {
-        Ok(engine) => janitor::sweep(&engine, host, zone, &id, true).await,
+        Ok(engine) => match janitor::sweep(&engine, host, zone, &id, true).await {
+            Ok(mut sweep) => {
+                let processes = Processes::new(crate::env::for_children());
+                janitor::end_engines(&processes, host, true, &mut sweep).await;
+                Ok(sweep)
+            }
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     let ci = on_ci(|address, host| {
@@ -231,6 +239,7 @@ impl Look {
                     lines.extend(finding.long_held(self.deadline));
                 }
                 lines.extend(sweep.dead.iter().map(left_by));
+                lines.extend(sweep.engines.iter().map(engine_of));
                 lines.extend(not_known(&sweep.unreadable));
             }
             Err(error) => lines.push(format!(
@@ -275,6 +284,10 @@ impl Look {
             let of = |dead: &DeadRun| json!({ "run": dead.run, "processes": dead.ended });
             sweep.dead.iter().map(of).collect::<Vec<_>>()
         });
+        let engines = self.sweep.as_ref().ok().map(|sweep| {
+            let of = |dead: &DeadEngine| json!({ "run": dead.run, "left": dead.found });
+            sweep.engines.iter().map(of).collect::<Vec<_>>()
+        });
         let (leaked, long_held, error) = match &self.sweep {
             Ok(sweep) => {
                 let named = |wanted: &dyn Fn(&janitor::Finding) -> bool| -> Vec<String> {
@@ -305,6 +318,7 @@ impl Look {
             "leaked": leaked,
             "long_held": long_held,
             "dead_runs": dead,
+            "dead_engines": engines,
             "error": error,
             "unreadable": unreadable,
             "sweeping": coverage_json(&self.coverage),
@@ -387,6 +401,16 @@ fn left_by(dead: &DeadRun) -> String {
     let line = format!(
         "left: run {} is dead: its working files{running}; `recipe-ci janitor` removes them",
         dead.run
+    );
+    printable(&line).to_string()
+}
+
+/// Returns what is left of a dead run's own engine, in words.
+fn engine_of(dead: &DeadEngine) -> String {
+    let line = format!(
+        "left: run {} is dead: of its own engine {}; `recipe-ci janitor` takes it away",
+        dead.run,
+        first_of(&dead.found)
     );
     printable(&line).to_string()
 }

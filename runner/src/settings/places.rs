@@ -24,7 +24,7 @@ pub(crate) fn host_dirs() -> HostDirs {
 
 pub(super) fn host_dirs_of(engine: EngineChoice) -> HostDirs {
     match engine {
-        EngineChoice::Host => operators_dirs(),
+        EngineChoice::Host | EngineChoice::Run => operators_dirs(),
         EngineChoice::Ci => room().places(&operators_dirs()),
     }
 }
@@ -44,11 +44,13 @@ pub(crate) fn operators_dirs() -> HostDirs {
     let or = |name: &str, system: &str, user: PathBuf| {
         env::path(name).unwrap_or_else(|| if root { PathBuf::from(system) } else { user })
     };
+    let state = or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg.clone());
     HostDirs {
         locks: env::path("CCCI_APP_LOCK_DIR").unwrap_or_else(|| PathBuf::from("/run/lock")),
         runs: or("CCCI_RUNS_DIR", "/var/lib/cc-ci-runs", xdg.join("runs")),
         warm: or("CCCI_WARM_DIR", "/var/lib/ci-warm", xdg.join("warm")),
-        state: or("CCCI_STATE_DIR", "/var/lib/recipe-ci", xdg),
+        rooms: state.join("rooms"),
+        state,
         abra: env::path("ABRA_DIR").unwrap_or_else(|| home.join(".abra")),
     }
 }
@@ -60,7 +62,7 @@ pub(crate) fn docker_host() -> String {
 
 pub(super) fn docker_host_of(engine: EngineChoice) -> String {
     match engine {
-        EngineChoice::Host => operators_engine(),
+        EngineChoice::Host | EngineChoice::Run => operators_engine(),
         EngineChoice::Ci => room().docker_host(),
     }
 }

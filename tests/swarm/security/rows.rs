@@ -81,7 +81,9 @@ const fn always(name: &'static str, way: Way) -> Row {
 }
 
 /// By hand: Docker's client would update the object. What a grant lists is taken as it is.
-const UPDATES: Way = Refused("exists already, and this run did not make it");
+const UPDATES: Way = Refused(UPDATES_SAID);
+
+pub(crate) const UPDATES_SAID: &str = "exists already, and this run did not make it";
 
 const STAND_IN: Way = Not("it would harm this host; `a7-bind` and `a6-bind` stand in for it");
 
@@ -529,6 +531,33 @@ pub(crate) const ROWS: &[Row] = &[
         stranger: Works("[ ! -e ROOT/forge/tokens ]"),
         granted: Not("it has the token: `a16-private`"),
         ..always("a16-token", Works("[ ! -e ROOT/forge/tokens ]"))
+    },
+];
+
+/// What would harm the host, and is granted on an engine of CI's own: nothing of the operator's is there.
+pub(crate) const ELSEWHERE: &[Row] = &[
+    Row {
+        app: r#""volumes": ["/:/e-root"]"#,
+        grant: r#""binds": [{"path": "/", "write": true}]"#,
+        granted: Works(
+            "inside '[ -e /e-root/usr/bin/env ] && [ ! -e /e-rootROOT ] && [ ! -e /e-root/home ] && \
+                ! echo x >/e-root/etc/x && ! cat /e-root/proc/[0-9]*/cmdline | grep -a deps/[s]warm-'",
+        ),
+        ..always("e-root", Not("only what is granted is run there"))
+    },
+    Row {
+        app: r#""volumes": ["/var/run/docker.sock:/e-socket"]"#,
+        grant: r#""binds": [{"path": "/var/run/docker.sock", "write": true}]"#,
+        granted: Works(
+            "[ \"$(inside 'stat -c %i /e-socket')\" != \"$(stat -c %i /var/run/docker.sock)\" ]",
+        ),
+        ..always("e-socket", Not("only what is granted is run there"))
+    },
+    Row {
+        app: r#""volumes": ["/run:/e-run"]"#,
+        grant: r#""binds": [{"path": "/run", "write": true}]"#,
+        granted: Works("[ -e /run/lock ] && ! inside '[ -e /e-run/lock ]'"),
+        ..always("e-locks", Not("only what is granted is run there"))
     },
 ];
 

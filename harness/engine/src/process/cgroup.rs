@@ -256,6 +256,22 @@ impl Group {
         Ok((below, group))
     }
 
+    /// Returns whether a group `name` is at the root of any tree that is mounted here. Those of version 1 let go of what is
+    /// dead one after the other.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_at_root_of_any(name: &str) -> io::Result<bool> {
+        let below = Path::new(HOME).join(name);
+        let mounts = host_file::text("/proc/self/mountinfo")?;
+        let mut trees = mounts.lines().filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let mount = left.split(' ').nth(4)?;
+            right.starts_with("cgroup").then_some(mount)
+        });
+        Ok(trees.any(|mount| Path::new(mount).join(&below).exists()))
+    }
+
     /// Returns what is in it, as `sleep (pid 12)`; nothing once it is gone.
     pub fn members(&self) -> Vec<String> {
         let members = if self.is_there() {

@@ -15,15 +15,15 @@ use crate::wait::{self, Deadline};
 /// It must run when no child is expected any more: whatever is a child then is a stray. Killing one hands
 /// its own children to this process, hence the loop.
 ///
-/// Those in the session `spared` are left alone. A worker's descendants are in its session or in one of their own;
-/// what is in the supervisor's was there before: a step that says `tunnel & exec recipe-ci run` made the tunnel its
-/// child.
-pub(super) async fn kill_all(limit: Duration, spared: Option<Pid>) -> Vec<String> {
+/// Those that are `spared`, by pid and session, are left alone. A worker's descendants are in its session or in one of
+/// their own; what is in the supervisor's was there before: a step that says `tunnel & exec recipe-ci run` made the tunnel
+/// its child.
+pub(super) async fn kill_all(limit: Duration, spared: impl Fn(Pid, Pid) -> bool) -> Vec<String> {
     let deadline = Deadline::after(limit);
     loop {
         // Asked before the look: what this process did not get to in time must not be taken for what would not die.
         let last = deadline.passed();
-        let mut strays = children(spared);
+        let mut strays = children(&spared);
         if strays.is_empty() {
             return Vec::new();
         }
@@ -48,10 +48,10 @@ pub(super) async fn kill_all(limit: Duration, spared: Option<Pid>) -> Vec<String
     }
 }
 
-/// Returns the pid and command name of every child of this process that is not in the session `spared`.
+/// Returns the pid and command name of every child of this process that is not `spared`.
 ///
 /// `/proc` is read because `PROC_CHILDREN` is a kernel option and waitid cannot list.
-fn children(spared: Option<Pid>) -> Vec<(Pid, String)> {
+fn children(spared: &impl Fn(Pid, Pid) -> bool) -> Vec<(Pid, String)> {
     let own = getpid();
     let Ok(entries) = ground::host_file::entries("/proc") else {
         return Vec::new();
@@ -67,9 +67,9 @@ fn children(spared: Option<Pid>) -> Vec<(Pid, String)> {
             let parent: i32 = fields.next()?.parse().ok()?;
             let session: i32 = fields.nth(1)?.parse().ok()?;
             let name = head.split_once('(').map_or("?", |(_, name)| name);
-            let is_stray =
-                parent == own.as_raw() && spared.is_none_or(|own| own.as_raw() != session);
-            is_stray.then(|| (Pid::from_raw(pid), name.to_owned()))
+            let pid = Pid::from_raw(pid);
+            let is_stray = parent == own.as_raw() && !spared(pid, Pid::from_raw(session));
+            is_stray.then(|| (pid, name.to_owned()))
         })
         .collect()
 }

@@ -1,8 +1,11 @@
 //! A child whose streams and whose end are followed by a caller that may be told to end it: the task of a background
 //! runner.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
 
 use tokio::net::unix::pipe::Receiver;
 
@@ -31,6 +34,52 @@ impl Processes {
         let (err, to_err) = pipe().map_err(follow)?;
         let task = self.spawn(cmd, to_out.into(), to_err.into()).map(Task)?;
         Ok((task, [out, err]))
+    }
+
+    /// Starts `cmd`, which says nothing, as a child that its owner alone ends: [`Processes::end_all`] leaves it.
+    ///
+    /// # Errors
+    /// [`ProcessError::Spawn`].
+    pub(crate) fn spawn_kept(&self, cmd: &Cmd) -> Result<Kept, ProcessError> {
+        let task = self.spawn(cmd, Stdio::null(), Stdio::null()).map(Task)?;
+        let leader = task.0.leader.as_ref();
+        let pid = leader
+            .and_then(|leader| leader.pid())
+            .map(|pid| pid.as_raw());
+        let kept = Rc::clone(&self.kept);
+        kept.borrow_mut().extend(pid);
+        Ok(Kept { task, pid, kept })
+    }
+}
+
+/// A child that stays until its owner ends it; dropping it abandons it, as every child.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    task: Task,
+    pid: Option<i32>,
+    kept: Rc<RefCell<BTreeSet<i32>>>,
+}
+
+impl Kept {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.task.wait().await
+    }
+
+    /// Ends it with its group, where it has not ended: TERM, a grace, KILL.
+    pub(crate) async fn end(mut self) {
+        self.task.0.end().await;
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid {
+            self.kept.borrow_mut().remove(&pid);
+        }
     }
 }
 

@@ -168,7 +168,7 @@ fn end_supervisor(record: &Record) -> Result<(), RoomError> {
 }
 
 /// Removes the directory with the engine's data, of which nothing is mounted any more.
-fn remove(room: &Room) -> Result<(), RoomError> {
+pub(super) fn remove(room: &Room) -> Result<(), RoomError> {
     let dir = room.dir();
     let mounts = host_file::text("/proc/self/mountinfo").map_err(system("read the mounts"))?;
     // `remove_dir_all` would go on into what somebody mounted there.

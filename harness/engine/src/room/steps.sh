@@ -5,7 +5,9 @@
 # ROOM_DIR    the engine's directory
 # ROOM_GROUP  its control group, below the root of each tree
 # ROOM_ELSEWHERE   addresses that are not the internet's
-# ROOM_MEMORY, ROOM_PIDS, ROOM_CPUS   ceilings: bytes, processes, hundredths of a core (0: as many as there are)
+# ROOM_MEMORY, ROOM_PIDS, ROOM_CPUS, ROOM_DISK   ceilings: bytes, processes, hundredths of a core (0: as many as there
+#             are), bytes (0: as many as there are)
+# ROOM_KEEP   1 where its data outlives it
 set -eu
 BLANKS=$IFS
 
@@ -61,6 +63,7 @@ enter_groups() {
         case ,$names, in
         *,devices,*)
             echo a >"$group/devices.deny"
+            [ -z "$ROOM_LOOP" ] || echo "b 7:${ROOM_LOOP#/dev/loop} rw" >"$group/devices.allow"
             echo "$DEVICES" | while read -r device; do echo "$device" >"$group/devices.allow"; done
             ;;
         esac
@@ -104,8 +107,41 @@ END
     esac
 }
 
+# A file system of its own is what its data cannot outgrow. It is a sparse file: what nobody has written takes no room.
+disk() {
+    ROOM_LOOP=
+    [ "$ROOM_DISK" = 0 ] && return
+    file=$ROOM_DIR/disk
+    if [ ! -e "$file" ]; then
+        truncate -s "$ROOM_DISK" "$file.new"
+        # Of data that ends with the engine nothing has to be put in order after a crash.
+        journal='-J size=16'
+        [ "$ROOM_KEEP" = 1 ] || journal='-O ^has_journal'
+        # shellcheck disable=SC2086 # two words
+        mkfs.ext4 -q -F -m 0 $journal -E lazy_itable_init=1,nodiscard "$file.new"
+        mv "$file.new" "$file"
+    fi
+    ROOM_LOOP=$(losetup --find --show "$file") || die "this host has no loop device for \`$file\`: \`--disk none\` does without"
+}
+
+# Mounts the data, and leaves the device to nobody else. It goes with the last mount of it.
+mount_disk() {
+    [ -n "$ROOM_LOOP" ] || return 0
+    options=noinit_itable,discard
+    [ "$ROOM_KEEP" = 1 ] || options=$options,nobarrier
+    mount -o $options "$ROOM_LOOP" "$ROOM_DIR/data"
+    losetup --detach "$ROOM_LOOP"
+    while read -r _ names mount; do
+        case ,$names, in
+        *,devices,*) echo "b 7:${ROOM_LOOP#/dev/loop} rw" >"$mount/$ROOM_GROUP/devices.deny" ;;
+        esac
+    done <<END
+$ROOM_TREES
+END
+}
+
 enter() {
-    for program in flock unshare nsenter ip iptables iptables-restore setpriv dockerd; do
+    for program in flock unshare nsenter ip iptables iptables-restore setpriv losetup mkfs.ext4 dockerd; do
         command -v $program >/dev/null || die "\`$program\` is not on PATH"
     done
     leave
@@ -113,6 +149,8 @@ enter() {
     export ROOM_TREES
     mkdir -p "$ROOM_DIR/root" "$ROOM_DIR/data" "$ROOM_DIR/socket"
     rm -f "$ROOM_DIR/socket/docker.sock"
+    disk
+    export ROOM_LOOP
     enter_groups
     # The way back to the host's network; it is closed before the daemon is there.
     exec 9</proc/self/ns/net
@@ -208,6 +246,9 @@ leave() {
         [ ! -d "$mount/$ROOM_GROUP" ] || find "$mount/$ROOM_GROUP" -depth -type d -exec rmdir {} + 2>/dev/null || :
         rmdir "$mount/${ROOM_GROUP%/*}" 2>/dev/null || :
     done
+    # One that was killed before it had mounted it.
+    [ ! -e "$ROOM_DIR/disk" ] || losetup --associated "$ROOM_DIR/disk" --output NAME --noheadings |
+        while read -r loop; do losetup --detach "$loop"; done
     number=$(cat "$ROOM_DIR/block" 2>/dev/null) || return 0
     link=rci$number
     lock_links
@@ -345,6 +386,7 @@ build() {
     mount -t tmpfs -o mode=755,size=64m,nosuid,nodev tmpfs "$root/run"
     mount -t tmpfs -o mode=1777,size=64m,nosuid,nodev tmpfs "$root/tmp"
     mkdir "$root/run/ci"
+    mount_disk
     mount --bind "$ROOM_DIR/data" "$root/var/lib/docker"
     mount --bind "$ROOM_DIR/socket" "$root/run/ci"
     cd "$root"

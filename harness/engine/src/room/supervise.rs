@@ -1,7 +1,7 @@
 //! The supervisor of CI's engine: makes the room, sees to its swarm, and takes the room back.
 
 use std::path::Path;
-use std::pin::Pin;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use super::closed::ELSEWHERE;
 use super::{Ceilings, Record, Room, RoomError, State, gateway_bridge, system, tail};
 use crate::lock::{SectionLock, refuse_network_file_system};
-use crate::process::{Cmd, Finished, Identity, ProcessError, Processes};
+use crate::process::{Cmd, Identity, Kept, Processes, describe};
 use crate::record::replace_shared;
 use crate::swarm::host::Membership;
 use crate::swarm::{Engine, EngineError};
@@ -62,14 +62,16 @@ pub enum Over {
 /// Takes the lock of a room, or returns nothing when another process holds it: at once where that is a supervisor whose
 /// engine is ready.
 pub(super) async fn claim(room: &Room) -> Result<Option<SectionLock>, RoomError> {
-    let what = format!("make `{}`", room.state.display());
-    std::fs::create_dir_all(&room.state).map_err(system(what))?;
-    refuse_network_file_system(&room.state)?;
+    let lock = room.lock_file();
+    let above = lock.parent().unwrap_or(Path::new("/"));
+    let what = format!("make `{}`", above.display());
+    std::fs::create_dir_all(above).map_err(system(what))?;
+    refuse_network_file_system(above)?;
     let taken = retry_while(
         Deadline::after(LOOKED_AT),
         Duration::from_millis(7),
         |taken| matches!(taken, Ok(None)) && !matches!(room.state(), Ok(State::Ready(_))),
-        || async { SectionLock::try_acquire(&room.lock_file()) },
+        || async { SectionLock::try_acquire(&lock) },
     );
     Ok(taken.await?)
 }
@@ -85,11 +87,8 @@ pub async fn supervise(
     stop: impl Future<Output = ()>,
     mut tell: impl FnMut(Event),
 ) -> Result<Over, RoomError> {
-    if !geteuid().is_root() {
-        return Err(RoomError::NotRoot);
-    }
     let watch = Stopwatch::start();
-    let Some(lock) = claim(room).await? else {
+    let Some(lock) = claim_as_root(room).await? else {
         return Ok(Over::Taken);
     };
     let left = room.left().map_err(system("look for what is left"))?;
@@ -97,27 +96,20 @@ pub async fn supervise(
     if !left.is_empty() {
         tell(Event::Cleared(left));
     }
-    let dir = room.dir();
-    let made = std::fs::create_dir_all(&dir).and_then(|()| open_to_all(&dir));
-    made.map_err(system(format!("make `{}`", dir.display())))?;
-    let before = room.log_file().metadata().map_or(0, |meta| meta.len());
+    let mut engine = start(room, processes, ceilings)?;
     let over = {
-        let enter = steps(room, processes, "enter", ceilings)?;
-        // It ends when the engine does.
-        let mut engine = std::pin::pin!(processes.run(&enter, Duration::MAX));
         let mut stop = std::pin::pin!(stop);
         let ready = tokio::select! {
             biased;
             () = &mut stop => None,
-            done = &mut engine => Some(Err(ended(done, room, before))),
-            ready = prepare(room, &lock, ceilings, watch) => Some(ready),
+            ready = engine.ready(room, &lock, ceilings, watch) => Some(ready),
         };
         match ready {
             None => Ok(Over::Stopped),
             Some(Err(error)) => Err(error),
             Some(Ok(record)) => {
                 tell(Event::Ready(record));
-                keep(room, &lock, engine.as_mut(), stop, before).await
+                keep(room, &lock, &mut engine, stop).await
             }
         }
     };
@@ -126,40 +118,95 @@ pub async fn supervise(
         return over;
     }
     let cleared = clear(room, processes, &lock).await;
-    drop(processes.end_all(Duration::ZERO).await);
+    engine.child.end().await;
     let over = over?;
     cleared.map(|()| over)
+}
+
+/// Takes the lock of a room as [`claim`] does.
+pub(super) async fn claim_as_root(room: &Room) -> Result<Option<SectionLock>, RoomError> {
+    if !geteuid().is_root() {
+        return Err(RoomError::NotRoot);
+    }
+    claim(room).await
+}
+
+/// An engine that was started, until it ends.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The parent of the first process of its namespace.
+    pub(super) child: Kept,
+    /// How long the log was before.
+    log_before: u64,
+}
+
+/// Starts the engine of a room in which nothing is. It ends with this process.
+pub(super) fn start(
+    room: &Room,
+    processes: &Processes,
+    ceilings: Ceilings,
+) -> Result<Started, RoomError> {
+    let dir = room.dir();
+    let made = std::fs::create_dir_all(&dir).and_then(|()| open_to_all(&dir));
+    made.map_err(system(format!("make `{}`", dir.display())))?;
+    let log_before = room.log_file().metadata().map_or(0, |meta| meta.len());
+    let enter = steps(room, processes, "enter", ceilings)?;
+    Ok(Started {
+        child: processes.spawn_kept(&enter)?,
+        log_before,
+    })
+}
+
+impl Started {
+    /// Waits until it can be worked with, and records that.
+    pub(super) async fn ready(
+        &mut self,
+        room: &Room,
+        lock: &SectionLock,
+        ceilings: Ceilings,
+        watch: Stopwatch,
+    ) -> Result<Record, RoomError> {
+        tokio::select! {
+            biased;
+            error = self.ended(room) => Err(error),
+            ready = prepare(room, lock, ceilings, watch) => ready,
+        }
+    }
+
+    /// Waits for its end; returns how that was.
+    async fn ended(&mut self, room: &Room) -> RoomError {
+        match self.child.wait().await {
+            Ok(status) => self.over(room, status),
+            Err(source) => system("wait for the engine")(source),
+        }
+    }
+
+    fn over(&self, room: &Room, status: ExitStatus) -> RoomError {
+        RoomError::Over {
+            who: "the engine",
+            how: describe(status),
+            log: tail(&room.log_file(), self.log_before),
+        }
+    }
 }
 
 /// Waits for what ends the supervisor's work.
 async fn keep(
     room: &Room,
     lock: &SectionLock,
-    mut engine: Pin<&mut impl Future<Output = Result<Finished, ProcessError>>>,
-    mut stop: Pin<&mut impl Future<Output = ()>>,
-    before: u64,
+    engine: &mut Started,
+    mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Over, RoomError> {
     loop {
         tokio::select! {
             biased;
             () = &mut stop => return Ok(Over::Stopped),
-            done = &mut engine => return Err(ended(done, room, before)),
+            error = engine.ended(room) => return Err(error),
             () = pause(POLL) => {}
         }
         if !lock.is_current().map_err(system("look at the lock"))? {
             return Ok(Over::Displaced);
         }
-    }
-}
-
-fn ended(done: Result<Finished, ProcessError>, room: &Room, before: u64) -> RoomError {
-    match done {
-        Ok(done) => RoomError::Over {
-            who: "the engine",
-            how: done.how(),
-            log: tail(&room.log_file(), before),
-        },
-        Err(error) => error.into(),
     }
 }
 
@@ -330,7 +377,9 @@ fn steps(
         .env("ROOM_ELSEWHERE", ELSEWHERE.join(" "))
         .env("ROOM_MEMORY", ceilings.memory.to_string())
         .env("ROOM_PIDS", ceilings.pids.to_string())
-        .env("ROOM_CPUS", ceilings.cpus.to_string()))
+        .env("ROOM_CPUS", ceilings.cpus.to_string())
+        .env("ROOM_DISK", ceilings.disk.to_string())
+        .env("ROOM_KEEP", if room.is_kept() { "1" } else { "0" }))
 }
 
 /// Lets those through who may use the engine; its data is the engine's own to close.

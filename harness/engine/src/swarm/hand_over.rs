@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 
 use super::image::digests_of;
 use super::{Engine, EngineError};
+use crate::dirs::HostDirs;
+use ground::pins::{Pinned, Puller};
 
 /// How many parts of an image may be on their way.
 const ON_THE_WAY: usize = 16;
@@ -33,6 +35,39 @@ impl Engine {
         if !digests_of(image, there.repo_digests).is_empty() {
             return Ok(false);
         }
+        self.load_from(other, image).await?;
+        Ok(true)
+    }
+
+    /// Takes `image` from `other`, an engine with the places `host`, where that has it and `puller` may have it. Returns
+    /// what is deployed of it: its id, because a digest is not handed over.
+    ///
+    /// # Errors
+    /// [`EngineError`] of either engine, and of the registry that is asked whether everybody may have it.
+    pub async fn take_image(
+        &self,
+        other: &Self,
+        host: &HostDirs,
+        image: &str,
+        puller: Puller,
+    ) -> Result<Option<Pinned>, EngineError> {
+        // By a digest it would not be known here.
+        if image.contains('@') || !other.has_image(image).await? {
+            return Ok(None);
+        }
+        match other.judge_image(host, image, puller).await {
+            Ok(()) => {}
+            Err(EngineError::NotPublic { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        if !self.has_image(image).await? {
+            self.load_from(other, image).await?;
+        }
+        self.pin(host, image, Puller::Operator).await.map(Some)
+    }
+
+    /// Copies `image`, which `other` has.
+    async fn load_from(&self, other: &Self, image: &str) -> Result<(), EngineError> {
         let (sender, receiver) = mpsc::channel::<Bytes>(ON_THE_WAY);
         let read = async {
             let mut parts = std::pin::pin!(other.docker.export_image(image));
@@ -60,6 +95,6 @@ impl Engine {
             Ok::<_, EngineError>(())
         };
         future::try_join(read, load).await?;
-        Ok(true)
+        Ok(())
     }
 }

@@ -144,7 +144,7 @@ impl Engine {
 
     /// Returns what `image`, which is on the engine, is deployed as: `redis:7@sha256:…` of one that came
     /// from the registry that its name leads to, and the id of any other. What names a digest already stays.
-    async fn pin(
+    pub(super) async fn pin(
         &self,
         host: &HostDirs,
         image: &str,

@@ -35,6 +35,12 @@ pub(in crate::run) fn candidate(
         is_published: settings.is_published(),
     };
     match prospect(&head) {
+        Prospect::Canonical(_) if settings.own_engine().is_some() => {
+            let why = "it ran on an engine of its own, which keeps no warm app";
+            let event = Event::Promotion(Promotion::Skipped(why.to_owned()));
+            context.events.emit(&event);
+            None
+        }
         Prospect::Canonical(version) => Some(Candidate {
             version,
             fetched: Fetched {
