@@ -32,6 +32,7 @@ mod mounts;
 mod moved;
 mod on_ci;
 mod on_run;
+mod operators;
 mod ownership;
 mod pace;
 mod past;

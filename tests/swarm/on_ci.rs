@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(120);
 
 impl Rooms {
     /// Returns the names that hold this test's zone of all kinds of things there.
-    fn objects(&self) -> Vec<String> {
+    pub(crate) fn objects(&self) -> Vec<String> {
         let part = self.env.zone.replace('.', "_");
         let kinds: [&[&str]; 6] = [
             &["service", "ls", "--format", "{{.Name}}"],
@@ -31,7 +31,7 @@ impl Rooms {
     }
 
     /// Starts a run of `notes` there that stays in its install tier.
-    fn held(&mut self) -> (Run, PathBuf) {
+    pub(crate) fn held(&mut self) -> (Run, PathBuf) {
         self.env.fifo();
         let reached = self.env.hold("notes", "test_install.sh");
         let recipe = self.env.recipe("notes");

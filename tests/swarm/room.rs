@@ -86,7 +86,7 @@ impl Rooms {
         self.env.root.join("state/engine")
     }
 
-    fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}/socket/docker.sock", self.dir().display())
     }
 
@@ -126,7 +126,7 @@ impl Rooms {
 
     /// Runs a script in a container there; returns what it printed on both streams.
     #[track_caller]
-    fn sh(&self, args: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, args: &[&str], script: &str) -> String {
         let script = format!("exec 2>&1; {script}; :");
         let run = ["run", "--rm", "--init"];
         let image = ["recipe-ci/notes:1", "sh", "-c", &script];

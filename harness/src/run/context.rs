@@ -8,7 +8,6 @@ use super::audit::Audit;
 use super::candidate::Candidate;
 use super::error::RunError;
 use super::fetched::Subject;
-use super::own_engine::OwnEngine;
 use super::settings::Settings;
 use super::step::Role;
 use crate::driver::Chosen;
@@ -22,6 +21,7 @@ use crate::warm::canonical::Canonical;
 use engine::dirs::RunDirs;
 use engine::lock::{DomainLock, SectionLock};
 use engine::process::Processes;
+use engine::room::Own;
 use engine::swarm::Engine;
 use ground::name::Domain;
 use ground::outcome::{Stage, TierOutcome};
@@ -35,6 +35,15 @@ pub(super) struct AtWork {
     pub(super) canonical: Canonical,
 }
 
+/// An engine for this run alone.
+#[derive(Debug)]
+pub(super) enum EngineInHand {
+    /// It was begun with; nothing of it is in hand.
+    Begun,
+    /// It is there, and lives as long as this.
+    There(Box<Own>),
+}
+
 /// What a run holds beyond its body's life.
 #[derive(Default)]
 pub(super) struct Resources {
@@ -44,7 +53,7 @@ pub(super) struct Resources {
     /// The connection, once there is one.
     pub(super) engine: Option<Engine>,
     /// The engine of the run's own, from the moment on at which something of it may exist.
-    pub(super) own_engine: Option<OwnEngine>,
+    pub(super) own_engine: Option<EngineInHand>,
     /// The driver, once it may have deployed something.
     pub(super) driver: Option<Chosen>,
     /// Whether something of the app may exist.

@@ -2,22 +2,13 @@
 
 use std::rc::Rc;
 
-use super::context::Context;
+use super::context::{Context, EngineInHand};
 use super::error::{AnyError, RunError};
 use super::settings;
 use engine::app;
 use engine::lock::DomainLock;
-use engine::room::{Own, Room, RoomError};
+use engine::room::{Room, RoomError};
 use ground::outcome::Residual;
-
-/// The engine of a run's own.
-#[derive(Debug)]
-pub(super) enum OwnEngine {
-    /// It was begun with; nothing of it is in hand.
-    Begun,
-    /// It is there, and lives as long as this.
-    There(Box<Own>),
-}
 
 /// Makes the run's engine and waits until it can be worked with.
 ///
@@ -28,11 +19,11 @@ pub(super) async fn open(
     room: &Room,
     own: &settings::OwnEngine,
 ) -> Result<(), RunError> {
-    let there = |held: &OwnEngine| matches!(held, OwnEngine::There(_));
+    let there = |held: &EngineInHand| matches!(held, EngineInHand::There(_));
     if context.held.borrow().own_engine.as_ref().is_some_and(there) {
         return Ok(());
     }
-    context.held.borrow_mut().own_engine = Some(OwnEngine::Begun);
+    context.held.borrow_mut().own_engine = Some(EngineInHand::Begun);
     let opened = room.open(&context.processes, own.ceilings).await;
     let opened = opened.map_err(|error| {
         let hints = error.advice().map(str::to_owned).into_iter();
@@ -52,7 +43,7 @@ pub(super) async fn open(
         "== engine {} of this run's own: ready in {seconds:.1} s ==",
         opened.record.version
     ));
-    context.held.borrow_mut().own_engine = Some(OwnEngine::There(Box::new(opened)));
+    context.held.borrow_mut().own_engine = Some(EngineInHand::There(Box::new(opened)));
     Ok(())
 }
 
@@ -62,14 +53,14 @@ pub(super) async fn open(
 /// What is left is not known.
 pub(super) async fn end(
     context: &Context<'_>,
-    engine: OwnEngine,
+    engine: EngineInHand,
     locks: &[Rc<DomainLock>],
 ) -> Result<Residual, AnyError> {
     let mut residual = Residual::default();
     let ended = match (engine, &context.settings.on_ci) {
-        (OwnEngine::There(own), _) => own.close().await,
-        (OwnEngine::Begun, Some(on_ci)) => on_ci.room.discard(&context.processes).await,
-        (OwnEngine::Begun, None) => Ok(()),
+        (EngineInHand::There(own), _) => own.close().await,
+        (EngineInHand::Begun, Some(on_ci)) => on_ci.room.discard(&context.processes).await,
+        (EngineInHand::Begun, None) => Ok(()),
     };
     match ended {
         Ok(()) => {}

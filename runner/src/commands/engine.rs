@@ -127,7 +127,16 @@ async fn up(room: &Room, ceilings: Ceilings) -> Exit {
     match bring_up(room, &processes, &cmd).await {
         Ok(up) => {
             let how = match &up.brought {
-                Brought::Already if up.record.ceilings == ceilings => "runs".to_owned(),
+                // What it keeps was bounded when its data began.
+                Brought::Already
+                    if up.record.ceilings
+                        == (Ceilings {
+                            disk: up.record.ceilings.disk,
+                            ..ceilings
+                        }) =>
+                {
+                    "runs".to_owned()
+                }
                 Brought::Already => {
                     "runs, with other ceilings; `recipe-ci engine down --keep-data` first for these"
                         .to_owned()

@@ -177,7 +177,8 @@ lock_links() {
 
 connect() {
     lock_links
-    number=$(cat "$ROOM_DIR/block" 2>/dev/null || echo 0)
+    # Each begins somewhere else, so that one that comes back finds its own free: with another it loses its Swarm.
+    number=$(cat "$ROOM_DIR/block" 2>/dev/null || echo $((0x${ROOM_GROUP##*-} % BLOCKS)))
     tried=0
     # The name of the link is taken by one engine only: the kernel refuses a second one.
     until is_free "$number" && on_host ip link add "rci$number" type veth peer name eth0 netns $$ 2>/dev/null; do

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
+use bollard::models::{
+    Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest, NetworkInspect,
+};
 
 use super::{Engine, EngineError};
 
@@ -42,19 +44,36 @@ impl Engine {
         }
     }
 
+    /// Removes the bridge, where there is one, with what is on it of containers and of a swarm that are gone: an engine
+    /// that was killed goes on with the endpoints that it had.
+    async fn remove_gateway_bridge(&self) -> Result<(), EngineError> {
+        let Some(network) = self.network(GATEWAY_BRIDGE).await? else {
+            return Ok(());
+        };
+        for endpoint in network.containers.unwrap_or_default().into_values() {
+            // By its own name, which is what force goes by where there is no container of that name.
+            let request = NetworkDisconnectRequest {
+                container: endpoint.name.unwrap_or_default(),
+                force: Some(true),
+            };
+            // What stays keeps the network, which says so.
+            drop(
+                self.docker
+                    .disconnect_network(GATEWAY_BRIDGE, request)
+                    .await,
+            );
+        }
+        let removed = self.docker.remove_network(GATEWAY_BRIDGE).await;
+        removed.map_err(|error| self.failed(format!("remove `{GATEWAY_BRIDGE}`"), error))
+    }
+
     /// Makes the bridge by which tasks of a swarm are reached, with the network `subnet`, in the place of any other. For
     /// an engine that is in no swarm.
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn make_gateway_bridge(&self, subnet: &str) -> Result<(), EngineError> {
-        let removed = self.docker.remove_network(GATEWAY_BRIDGE).await;
-        let removed =
-            removed.map_err(|error| self.failed(format!("remove `{GATEWAY_BRIDGE}`"), error));
-        match removed {
-            Err(error) if !error.is_gone() => return Err(error),
-            _ => {}
-        }
+        self.remove_gateway_bridge().await?;
         // As an engine makes it (`daemon/cluster/executor/container/executor.go`), but for the last one: since Docker 28
         // a container is not reached from another link than its bridge.
         let options = [
