@@ -143,11 +143,10 @@ impl TestEnv {
     /// Sets a variable of every run that is started from now on.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
-        let socket = self.root.join("state/engine/socket");
-        if name == "DOCKER_HOST" && socket.exists() {
-            // Of CI's engine the address is given: what is before it is put in its place.
+        let link = self.root.join("state/engine/socket/docker.sock");
+        if name == "DOCKER_HOST" && link.is_symlink() {
+            // Of the engine that all tests share the address is given: what is before it is put in its place.
             let path = value.strip_prefix("unix://").expect("a socket");
-            let link = socket.join("docker.sock");
             std::fs::remove_file(&link).expect("it is a link");
             std::os::unix::fs::symlink(path, link).expect("it can be made");
         }
