@@ -482,6 +482,37 @@ mod tests {
         assert_eq!(look(&mut Checks::default(), &state), None);
     }
 
+    /// Somebody tidies up this host: nobody can say whether it was a job that is done.
+    #[tokio::test(flavor = "current_thread")]
+    async fn one_that_ended_well_and_is_gone_before_it_was_read_is_not_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = super::super::testing::engine(dir.path(), |request| {
+            assert!(request.contains("/containers/c/json"), "{request}");
+            (404, r#"{"message": "No such container: c"}"#.to_owned())
+        });
+        let of = |word: &str| {
+            let task = Task {
+                container_id: Some("c".to_owned()),
+                ..task("1", "app", word)
+            };
+            let mut state = state(&["app"], vec![task]);
+            for service in state.services.values_mut() {
+                service.restarts_on_success = false;
+            }
+            state
+        };
+        for (seen, unknown) in [(&["running", "complete"][..], 1), (&["complete"], 0)] {
+            let mut checks = Checks::default();
+            for word in seen {
+                let (state, crashes) = (of(word), Crashes::default());
+                let measured = checks.measure(&engine, &state, &crashes, Duration::ZERO);
+                measured.await.unwrap();
+            }
+            let found = checks.unknown(&of("complete"));
+            assert_eq!(found.len(), unknown, "{seen:?}: {found:?}");
+        }
+    }
+
     #[test]
     fn what_is_killed_while_its_database_starts_is_excused() {
         let starting = [task("d", "db", "starting")];
