@@ -301,6 +301,21 @@ fn every_sentence_of_the_page_on_security_has_a_test_that_exists() {
     }
 }
 
+/// A row of what once harmed the host that is not run on the engine names the test that stands in for it.
+#[test]
+fn every_test_that_stands_in_for_a_row_of_the_table_exists() {
+    let rows = read(&repository().join("tests/swarm/security/rows.rs"));
+    let sources = sources();
+    let named: Vec<&str> = quoted(&rows)
+        .into_iter()
+        .filter(|name| name.matches('_').count() > 3)
+        .collect();
+    assert!(named.len() > 2, "{named:?}");
+    for test in named {
+        assert!(defines(&sources, test), "there is no test `{test}`");
+    }
+}
+
 #[test]
 fn every_test_and_symbol_of_the_page_on_concurrency_exists() {
     let page = read(&repository().join("docs/concurrency.md"));
