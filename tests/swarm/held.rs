@@ -331,3 +331,36 @@ fn what_a_held_app_needs_is_held_with_it() {
     env.run(["release"]).expect(0);
     env.assert_nothing_left();
 }
+
+/// Who opens pull requests that fail must not take the host with them.
+#[test]
+fn beyond_the_eighth_app_nothing_is_held_and_that_is_said() {
+    let mut env = SwarmEnv::new();
+    env.set("STAGES", "install");
+    let mut locks = Vec::new();
+    for number in 0..8 {
+        let record = serde_json::json!({
+            "run_id": number.to_string(), "recipe": "notes", "pr": null, "reference": null, "phase": "held",
+            "domain": format!("note-00000{number}.{}", env.zone), "phase_since": "", "started_at": "", "deadline_at": "",
+            "process": { "pid": 1, "started": 1, "boot": "another" },
+        });
+        let state = format!("runs/{number}/state");
+        let live = env.write(&format!("{state}/live.json"), &record.to_string());
+        let lock = harness::lock::SectionLock::try_acquire(&live.with_file_name("live.lock"));
+        locks.extend(lock.unwrap());
+    }
+    let results = run(&env, "notes", "ninth", "always", 0);
+    assert_eq!(results["hold"], Value::Null);
+    let warnings = results["warnings"].to_string();
+    assert!(
+        warnings.contains("8 apps are held on this host already"),
+        "{warnings}"
+    );
+    env.assert_nothing_left();
+    drop(locks.pop());
+    let results = run(&env, "notes", "eighth", "always", 0);
+    assert_eq!(results["hold"]["ended"], Value::Null);
+    assert!(results["hold"]["domain"].is_string(), "{results:#}");
+    env.run(["release", "eighth"]).expect(0);
+    env.assert_nothing_left();
+}

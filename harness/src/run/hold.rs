@@ -26,6 +26,9 @@ use ground::outcome::Status;
 /// The state files that stay while the app is held.
 pub(super) const KEPT: [&str; 2] = [live::RECORD, STATE];
 
+/// How many apps are held on a host at once: who opens pull requests that fail must not take the host with them.
+const MOST_HELD: usize = 8;
+
 /// How long a holder may take to say that it has the locks: as long as a busy host starts a program.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,14 @@ async fn begin(
     domain: &Domain,
 ) -> Result<(Hold, Identity, Heir), AnyError> {
     let settings = &context.settings;
+    let runs = live::list(&settings.host).runs;
+    let held = runs.iter().filter(|run| run.is_held()).count();
+    if held >= MOST_HELD {
+        return Err(format!(
+            "{held} apps are held on this host already; `recipe-ci release` lets one go"
+        )
+        .into());
+    }
     let run = context
         .live
         .clone()
