@@ -3,6 +3,8 @@
 //! The run emits a closed set of events; console, log file and `results.json` are consumers of them and
 //! of nothing else. Consumers never fail a run: what they cannot write is dropped.
 
+mod other;
+
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,16 +17,18 @@ use ground::git::commit::CommitId;
 use ground::outcome::{
     DependencyOutcome, Phase, Residual, Stage, TestOutcome, TierOutcome, Verdict,
 };
+pub use other::{OtherApp, OtherKind, PlannedOther};
 use recipe::lint::Lint;
 use recipe::policy::Violation;
 use recipe::trust::TrustView;
-use serde::{Deserialize, Serialize};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// The run has its directory and begins.
     RunStarted(Box<RunStarted>),
+    /// Something that happened to another app of the run; everything else is of the run, or of the app under test.
+    Of(OtherApp, Box<Self>),
     /// The app is another one than was said at the start: a quick run works on the warm app, and one that
     /// cannot falls back to a new app.
     Moved {
@@ -125,6 +129,17 @@ pub enum Event {
     RunFinished(Box<RunFinished>),
 }
 
+impl Event {
+    /// Returns what happened, to whichever app.
+    #[must_use]
+    pub fn what(&self) -> &Self {
+        match self {
+            Self::Of(_, event) => event.what(),
+            event => event,
+        }
+    }
+}
+
 /// What came of a promotion. It never changes the run's verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Promotion {
@@ -194,28 +209,11 @@ pub struct Planned {
     /// The apps that are deployed before the recipe's own, in that order.
     pub dependencies: Vec<PlannedDependency>,
     /// The fresh install of the head, in a run that upgrades a base.
-    pub fresh: Option<PlannedFresh>,
+    pub fresh: Option<PlannedOther>,
+    /// The apps beside that, each with a row of its own.
+    pub others: Vec<PlannedOther>,
     /// How many deploys the run should count.
     pub deploys_expected: u32,
-}
-
-/// A fresh install of the head in a run that upgrades a base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedFresh {
-    /// The domain of the app.
-    pub domain: String,
-    /// `parallel`: an app of its own beside the base; `serial`: before it, under the same domain.
-    pub how: String,
-    /// Why it is `serial`.
-    pub why: Option<String>,
-}
-
-impl std::fmt::Display for PlannedFresh {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { domain, how, why } = self;
-        write!(f, "install of the head as {domain}, {how} to the base")?;
-        why.iter().try_for_each(|why| write!(f, ": {why}"))
-    }
 }
 
 /// An app that is deployed before the recipe's own.
@@ -253,6 +251,8 @@ pub type Consumer = Box<dyn FnMut(&Event)>;
 #[derive(Clone, Default)]
 pub struct Events {
     consumers: Rc<RefCell<Vec<Consumer>>>,
+    /// The app that they are about, where it is not the one under test.
+    app: Option<OtherApp>,
 }
 
 impl std::fmt::Debug for Events {
@@ -267,10 +267,22 @@ impl Events {
         self.consumers.borrow_mut().push(consumer);
     }
 
+    /// Returns who hands the events of another app of the run to the same consumers.
+    #[must_use]
+    pub fn of(&self, app: &OtherApp) -> Self {
+        Self {
+            consumers: Rc::clone(&self.consumers),
+            app: Some(app.clone()),
+        }
+    }
+
     /// Hands `event` to every consumer, in the order in which they were added.
     ///
     /// A consumer must not emit events itself.
     pub fn emit(&self, event: &Event) {
+        let of_another = |app: &OtherApp| Event::Of(app.clone(), Box::new(event.clone()));
+        let of_another = self.app.as_ref().map(of_another);
+        let event = of_another.as_ref().unwrap_or(event);
         for consumer in self.consumers.borrow_mut().iter_mut() {
             consumer(event);
         }

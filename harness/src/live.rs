@@ -61,6 +61,18 @@ pub struct LiveRun {
     /// have none.
     #[serde(default)]
     pub fresh: Option<String>,
+    /// The other apps of the recipe that it makes under domains of their own. Records of older versions have none.
+    #[serde(default)]
+    pub others: Vec<LiveOther>,
+}
+
+/// Another app of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveOther {
+    /// What it is there for: `from 1.2.0+3.4`.
+    pub what: String,
+    /// Its domain.
+    pub domain: String,
 }
 
 /// An app that a run deploys before its own.
@@ -103,8 +115,9 @@ impl LiveRun {
             return Vec::new();
         }
         let all = self.dependencies.iter().map(|one| one.domain.as_str());
+        let others = self.others.iter().map(|one| one.domain.as_str());
         let own = std::iter::once(self.domain.as_str()).chain(self.fresh.as_deref());
-        let all = own.chain(all);
+        let all = own.chain(others).chain(all);
         all.filter(|domain| Some(*domain) != waits_for).collect()
     }
 }
@@ -173,7 +186,7 @@ pub(crate) fn consumer(dirs: &RunDirs, lock: Rc<SectionLock>, deadline: Duration
 
 /// Notes what an event says of the run; returns whether it says anything.
 fn note(record: &mut LiveRun, event: &Event) -> bool {
-    let phase = match event {
+    let phase = match event.what() {
         Event::RunStarted(_) => return true,
         Event::Moved { domain, .. } => {
             record.domain.clone_from(domain);
@@ -192,6 +205,13 @@ fn note(record: &mut LiveRun, event: &Event) -> bool {
             record.dependencies = plan.dependencies.iter().map(dependency).collect();
             let fresh = plan.fresh.as_ref().map(|fresh| fresh.domain.clone());
             record.fresh = fresh.filter(|domain| *domain != record.domain);
+            let others = plan.others.iter();
+            let others = others.filter(|other| other.domain != record.domain);
+            let others = others.map(|other| LiveOther {
+                what: other.app.to_string(),
+                domain: other.domain.clone(),
+            });
+            record.others = others.collect();
             return true;
         }
         Event::DependencyFinished(outcome) => {
@@ -210,6 +230,7 @@ fn note(record: &mut LiveRun, event: &Event) -> bool {
             record.dependencies.retain(needs);
             record.domain.clone_from(&hold.domain);
             record.fresh = None;
+            record.others.clear();
             record.process = holder.clone();
             record.deadline_at.clone_from(&hold.until);
             hold::PHASE.to_owned()
@@ -240,6 +261,7 @@ fn begin(started: &RunStarted, deadline: Duration) -> Option<LiveRun> {
         waiting_for: None,
         dependencies: Vec::new(),
         fresh: None,
+        others: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub mod apps;
 mod badge;
 mod clean;
 pub mod copy;

@@ -11,6 +11,7 @@ mod app;
 mod audit;
 mod base;
 mod bench;
+mod beside;
 mod blocking;
 mod body;
 mod candidate;
@@ -30,6 +31,7 @@ mod lint;
 mod locks;
 mod needs;
 mod network;
+mod others;
 mod overlaid;
 mod own_engine;
 mod ownership;
@@ -164,6 +166,7 @@ pub async fn run(
     let context = Context {
         settings: Rc::new(settings.clone()),
         subject: Subject::Proposal,
+        row: None,
         processes: Processes::new(child_env),
         held: Rc::default(),
         notes: Rc::new(RefCell::new(notes)),

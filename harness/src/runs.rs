@@ -190,7 +190,8 @@ pub fn last_failed(dir: &Path, recipe: &RecipeName) -> Option<LastFailed> {
     };
     let results = list(dir).runs.into_iter().find(judged)?.results;
     let failed = |stage: Stage| {
-        let mut tiers = results.tiers.iter();
+        let others = results.apps.iter().flat_map(|app| &app.tiers);
+        let mut tiers = results.tiers.iter().chain(others);
         tiers.any(|tier| tier.name == stage && tier.blames_recipe)
     };
     // A run restores what it saved itself.

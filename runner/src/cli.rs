@@ -126,6 +126,9 @@ pub(crate) struct RunArgs {
     /// The published version to upgrade from [default: the canonical, else the newest one that is not newer than the head].
     #[arg(long, env = "CCCI_BASE", value_name = "VERSION")]
     pub(crate) base: Option<String>,
+    /// The published versions to upgrade from, each in an app of its own; the newest takes the part of `--base`.
+    #[arg(long, env = "CCCI_BASES", value_name = "last:N|VERSION,…|all")]
+    pub(crate) bases: Option<String>,
     /// When the head is installed afresh besides being an upgrade: at once with the base, before it, or not at all.
     #[arg(long, env = "CCCI_FRESH", value_name = "parallel|serial|never", default_value = "parallel",
           value_parser = parse_fresh)]

@@ -10,6 +10,7 @@ mod places;
 mod releases;
 mod source;
 mod token;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use harness::name::{Domain, GitRef, Zone, legible};
 use harness::outcome::Stage;
 use harness::overlay::looks_like_one_recipe;
 use harness::process::Processes;
-use harness::run::settings::{Fresh, GatewayService, Keep, Lane, Settings, TEARDOWN_BUDGET};
+use harness::run::settings::{Fresh, GatewayService, Settings, TEARDOWN_BUDGET};
 
 use crate::cli::{DriverChoice, EngineChoice, FreshChoice, RunArgs, parse_engine};
 use crate::env;
@@ -37,6 +38,7 @@ pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
 use token::token;
+use upgrade::{bases, lane};
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -289,8 +291,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         grants: Arc::new(grants),
         reference,
         pr,
-        stages,
         lane,
+        bases: bases(args, &stages, lane)?,
+        stages,
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,
         domain,
@@ -389,37 +392,6 @@ fn pull_request(text: Option<&str>) -> Result<Option<String>, UsageError> {
 /// What the system says.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
-}
-
-/// Returns which app is wanted to be tested, and refuses what a quick run cannot do.
-fn lane(args: &RunArgs, stages: &[Stage]) -> Result<Lane, UsageError> {
-    let hint = "set it to 1 for a quick run, or leave it unset";
-    let wanted = args.quick || flag("CCCI_QUICK", hint)?;
-    if !wanted {
-        return Ok(Lane::Cold);
-    }
-    let refusal = if !stages.contains(&Stage::Upgrade) {
-        Some((
-            "a quick run is an upgrade",
-            "add `upgrade` to the stages, or leave --quick out",
-        ))
-    } else if args.base.as_deref().is_some_and(|base| !base.is_empty()) {
-        Some((
-            "a quick run starts from the canonical, not from `--base`",
-            "leave one of them out",
-        ))
-    } else if args.keep != Keep::Never {
-        Some((
-            "a quick run never holds the warm app",
-            "leave `--keep` (CCCI_KEEP) or --quick out",
-        ))
-    } else {
-        None
-    };
-    match refusal {
-        Some((what, hint)) => Err(wrong(what, hint)),
-        None => Ok(Lane::Quick),
-    }
 }
 
 fn stages(text: Option<&str>) -> Result<Vec<Stage>, UsageError> {

@@ -97,7 +97,7 @@ impl Console {
             .live
             .get_or_insert_with(|| spinner(self.renderer.charset()));
         if matches!(
-            event,
+            event.what(),
             Event::PhaseStarted { .. } | Event::TierStarted(_) | Event::TeardownStarted { .. }
         ) {
             live.reset_elapsed();

@@ -52,19 +52,24 @@ fn wait_for_apps(run: &Run, reached: &std::path::Path, count: usize) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+pub(crate) enum Cause {
     Terminate,
     Deadline,
     KillWorker,
     KillBoth,
 }
 
-/// Ends a run that is held with both of its apps, and looks at what is left.
 fn cell(path: &str, held: usize, cause: Cause) {
+    end_held((path, held), &[], cause);
+}
+
+/// Ends a run that is held with all of its apps where so many get to `path`, and looks at what is left.
+pub(crate) fn end_held((path, held): (&str, usize), more: &[&str], cause: Cause) {
     let mut env = SwarmEnv::new();
     let recipe = env.recipe("notes");
     let reached = hold(&mut env, path);
     let mut args = vec!["run".into(), recipe.into_os_string()];
+    args.extend(more.iter().map(Into::into));
     if cause == Cause::Deadline {
         args.extend(["--deadline".into(), "40s".into()]);
     }

@@ -6,6 +6,7 @@
 
 mod abra;
 mod base;
+mod bases;
 mod beside;
 mod cancel;
 mod cut;

@@ -242,6 +242,8 @@ pub struct RunDirs {
     pub tests: PathBuf,
     /// A directory for the tests' `PATH` that holds `recipe-ci`.
     pub bin: PathBuf,
+    /// The tree of the version that is upgraded from.
+    pub base: PathBuf,
 }
 
 impl RunDirs {
@@ -279,6 +281,7 @@ impl RunDirs {
             state: root.join(STATE),
             tests: root.join("tests"),
             bin: root.join("bin"),
+            base: root.join("base"),
             root,
             id,
         };
@@ -362,6 +365,21 @@ impl RunDirs {
         self.below("fresh")
     }
 
+    /// Returns the run's places for one more app of the recipe under test, that is called `name`: as of the fresh install,
+    /// and with a base and logs of its own.
+    ///
+    /// # Errors
+    /// [`DirsError`] when they cannot be made.
+    pub fn of_other(&self, name: &str) -> Result<Self, DirsError> {
+        let dirs = Self {
+            base: self.root.join("bases").join(name),
+            logs: self.logs.join(name),
+            ..self.below(Path::new("others").join(name))?
+        };
+        make("run directory", &dirs.logs)?;
+        Ok(dirs)
+    }
+
     fn below(&self, name: impl AsRef<Path>) -> Result<Self, DirsError> {
         let below = |dir: &Path| dir.join(&name);
         let dirs = Self {
@@ -379,7 +397,7 @@ impl RunDirs {
     /// Returns what a run needs only while it lasts, below its directory `root`; the rest is its record. The
     /// state comes last, because it holds the proof of whose all this is.
     #[must_use]
-    pub fn working(root: &Path) -> [PathBuf; 7] {
+    pub fn working(root: &Path) -> [PathBuf; 8] {
         [
             "backups",
             "abra",
@@ -387,6 +405,7 @@ impl RunDirs {
             "tests",
             "bin",
             "base",
+            "bases",
             STATE,
         ]
         .map(|name| root.join(name))

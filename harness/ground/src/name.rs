@@ -342,10 +342,11 @@ impl Domain {
         Self::for_run(recipe, "dependency", of.as_str(), zone)
     }
 
-    /// Returns the domain of the app of `recipe` that a run installs afresh beside the app `of`: a run app's as well.
+    /// Returns the domain of the app of `recipe` that a run makes beside the app `of`: a run app's as well, and another
+    /// one for each `what`.
     #[must_use]
-    pub fn for_fresh(recipe: &RecipeName, of: &Self, zone: &Zone) -> Self {
-        Self::for_run(recipe, "fresh", of.as_str(), zone)
+    pub fn for_other(recipe: &RecipeName, what: &str, of: &Self, zone: &Zone) -> Self {
+        Self::for_run(recipe, what, of.as_str(), zone)
     }
 
     /// Returns `text` as a domain when it is a run app of `zone`.

@@ -26,6 +26,7 @@ impl Results {
         options.into_iter().flatten().for_each(text);
         text(&mut clean.repeat);
         for shown in &mut clean.output {
+            shown.app.iter_mut().for_each(text);
             text(&mut shown.title);
             shown.lines.iter_mut().for_each(text);
         }
@@ -78,8 +79,11 @@ impl Results {
                 text(&mut ended.why);
             }
         }
-        let why = clean.fresh.as_mut().and_then(|fresh| fresh.why.as_mut());
-        why.into_iter().for_each(text);
+        let apps = clean.apps.iter_mut().map(|one| &mut one.planned);
+        for planned in clean.fresh.iter_mut().chain(apps) {
+            text(&mut planned.app.name);
+            planned.why.iter_mut().for_each(text);
+        }
         for dependency in &mut clean.dependencies {
             dependency.reason.iter_mut().for_each(text);
             dependency.version.iter_mut().for_each(text);
@@ -89,7 +93,9 @@ impl Results {
             text(&mut attempt.reason);
         }
         let earlier = clean.attempts.iter_mut().map(|attempt| &mut attempt.tiers);
-        for tier in earlier.chain([&mut clean.tiers]).flatten() {
+        let others = clean.apps.iter_mut().map(|one| &mut one.tiers);
+        let all = earlier.chain(others).chain([&mut clean.tiers]);
+        for tier in all.flatten() {
             tier.reason.iter_mut().for_each(text);
             for test in &mut tier.tests {
                 text(&mut test.id);

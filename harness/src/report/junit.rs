@@ -1,6 +1,6 @@
 //! The report as JUnit XML, in Jenkins' dialect: <https://llg.cubic.org/docs/junit/>.
 //!
-//! A suite is a tier, a case is a test. GitLab takes suite, class and name together for a case's identity and shows the
+//! A suite is a tier of an app, a case is a test. GitLab takes suite, class and name together for a case's identity and shows the
 //! text of a failure, not its attribute:
 //! <https://gitlab.com/gitlab-org/gitlab/-/blob/master/lib/gitlab/ci/parsers/test/junit.rb>.
 
@@ -11,8 +11,10 @@ use quick_junit::{
     NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
 
-use super::results::{Results, Test, Tier};
+use super::apps::called;
+use super::results::{Output, Results, Test, Tier};
 use super::sentence::{Blame, blame, sentence};
+use crate::event::OtherApp;
 use ground::outcome::Status;
 
 /// Why a tier has no place in the report: nobody asked for it.
@@ -24,13 +26,13 @@ impl Results {
     pub fn junit(&self) -> String {
         let mut report = Report::new(format!("recipe-ci {}", self.recipe));
         let mut explained = false;
-        for tier in &self.tiers {
+        for (app, tier) in self.all_tiers() {
             let is_wanted = tier
                 .reason
                 .as_deref()
                 .is_none_or(|why| !NOT_ASKED.contains(&why));
             if is_wanted {
-                report.add_test_suite(self.suite(tier, &mut explained));
+                report.add_test_suite(self.suite((app, tier), &mut explained));
             }
         }
         report.add_test_suite(self.run_suite(explained));
@@ -45,8 +47,8 @@ impl Results {
         report.to_string().unwrap_or_default()
     }
 
-    fn suite(&self, tier: &Tier, explained: &mut bool) -> TestSuite {
-        let stage = tier.name.to_string();
+    fn suite(&self, (app, tier): (Option<&OtherApp>, &Tier), explained: &mut bool) -> TestSuite {
+        let stage = called(tier.name, app);
         let mut suite = TestSuite::new(&*stage);
         suite.set_time(Duration::from_millis(tier.duration_ms));
         suite.add_properties(self.properties());
@@ -56,7 +58,7 @@ impl Results {
             let mut status = status(test.status, tier.blames_recipe, test.message.as_deref());
             if is_red(&status) {
                 decided = true;
-                status.set_description(self.text(tier, Some(test), test.message.as_deref()));
+                status.set_description(self.text((app, tier), Some(test), test.message.as_deref()));
             }
             if test.status == Status::Flaky {
                 status.add_rerun(TestRerun::new(NonSuccessKind::Failure));
@@ -73,7 +75,7 @@ impl Results {
         if is_red_alone || tier.tests.is_empty() {
             let mut status = status(tier.status, tier.blames_recipe, tier.reason.as_deref());
             if is_red(&status) {
-                status.set_description(self.text(tier, None, tier.reason.as_deref()));
+                status.set_description(self.text((app, tier), None, tier.reason.as_deref()));
                 decided = true;
             }
             let mut case = TestCase::new(
@@ -115,7 +117,9 @@ impl Results {
             let unplaced = self.output.iter().filter(|shown| shown.tier.is_none());
             text.extend(
                 unplaced
-                    .flat_map(|shown| [vec![format!("--- {}", shown.title)], shown.lines.clone()])
+                    .flat_map(|shown| {
+                        [vec![format!("--- {}", shown.called())], shown.lines.clone()]
+                    })
                     .flatten(),
             );
             verdict
@@ -171,18 +175,30 @@ impl Results {
     }
 
     /// Returns what a person reads of a failure: why, and the output that explains it.
-    fn text(&self, tier: &Tier, test: Option<&Test>, why: Option<&str>) -> String {
+    fn text(
+        &self,
+        (app, tier): (Option<&OtherApp>, &Tier),
+        test: Option<&Test>,
+        why: Option<&str>,
+    ) -> String {
+        let app = app.map(OtherApp::to_string);
         let mut text = vec![why.unwrap_or("it failed, and said nothing").to_owned()];
         let tests: HashSet<&str> = tier.tests.iter().map(|test| test.name.as_str()).collect();
         let first_red = tier.tests.iter().find(|test| test.status == Status::Fail);
-        for shown in &self.output {
+        // What the fresh install shows explains the install of the run.
+        let is_of_row = |name: &String| {
+            let mut rows = self.apps.iter().filter(|one| one.planned.app.has_row());
+            rows.any(|one| one.planned.app.to_string() == *name)
+        };
+        let of = |shown: &Output| shown.app.clone().filter(is_of_row);
+        for shown in self.output.iter().filter(|shown| of(shown) == app) {
             let is_this_tests = test.is_some_and(|test| test.name == shown.title);
             // The log of a service explains the first failure, and belongs to no test.
             let is_the_tiers = !tests.contains(shown.title.as_str())
                 && shown.tier.is_none_or(|stage| stage == tier.name)
                 && first_red.is_none_or(|first| test.is_some_and(|test| test.id == first.id));
             if shown.tier == Some(tier.name) && is_this_tests || is_the_tiers {
-                text.push(format!("--- {}", shown.title));
+                text.push(format!("--- {}", shown.called()));
                 text.extend(shown.lines.iter().cloned());
             }
         }

@@ -56,6 +56,26 @@ impl Rungs {
         }
     }
 
+    /// Returns the ladder of the app under test, where no rung is higher than the tiers of `others` allow: what is red, or
+    /// flaky, in one of them is so on the rung. What one could not show keeps nothing down.
+    pub fn of_apps(
+        tested: impl IntoIterator<Item = (Stage, Status)>,
+        others: impl IntoIterator<Item = (Stage, Status)>,
+        lint: Status,
+    ) -> Self {
+        let weight = |status| match status {
+            Status::Fail => 2,
+            Status::Flaky => 1,
+            Status::Pass | Status::Skip | Status::Unver => 0,
+        };
+        let others = others.into_iter();
+        let others = others.filter(|(_, status)| weight(*status) > 0);
+        let mut all: Vec<_> = tested.into_iter().chain(others).collect();
+        // Of one stage the last counts.
+        all.sort_by_key(|(_, status)| weight(*status));
+        Self::from_tiers(all, lint)
+    }
+
     /// Returns every rung with its name, lowest first.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Status); 5] {

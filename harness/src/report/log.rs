@@ -66,6 +66,7 @@ impl RunLog {
 /// Returns what the log says of `event`: a word to look for, then its facts.
 fn lines(event: &Event) -> String {
     match event {
+        Event::Of(app, event) => format!("[{app}] {}", lines(event)),
         Event::RunStarted(run) => {
             let mut line = format!("run {} of {}", run.run_id, run.recipe);
             for (name, value) in [("pr", &run.pr), ("ref", &run.reference)] {
@@ -92,8 +93,8 @@ fn lines(event: &Event) -> String {
                 stages.join(","),
                 plan.deploys_expected,
             );
-            if let Some(fresh) = &plan.fresh {
-                write!(text, "\nfresh {fresh}").expect("writing to a string succeeds");
+            for other in plan.fresh.iter().chain(&plan.others) {
+                write!(text, "\n{} {other}", other.app).expect("writing to a string succeeds");
             }
             for item in &plan.customization {
                 write!(text, "\ncustomization {item}").expect("writing to a string succeeds");

@@ -23,16 +23,20 @@ impl Results {
         let mut text = format!("### recipe-ci: {}\n\n", self.verdict);
         paragraph(&mut text, &sentence(self));
         text += "| tier | status | time | why |\n|---|---|---|---|\n";
-        for tier in &self.tiers {
+        for (app, tier) in self.all_tiers() {
+            let what = match app {
+                Some(app) => format!("{} {}", tier.name, span(&app.to_string())),
+                None => tier.name.to_string(),
+            };
             let why = tier.reason.as_deref().map(span).unwrap_or_default();
             let took = match tier.duration_ms {
                 0 => String::new(),
                 millis => human(Duration::from_millis(millis)),
             };
-            let _ = writeln!(text, "| {} | {} | {took} | {why} |", tier.name, tier.status);
+            let _ = writeln!(text, "| {what} | {} | {took} | {why} |", tier.status);
         }
         let _ = writeln!(text, "\nLevel {} of 5.", self.level);
-        let red = self.tiers.iter().flat_map(|tier| &tier.tests);
+        let red = self.all_tiers().flat_map(|(_, tier)| &tier.tests);
         for test in red.filter(|test| test.status == Status::Fail).take(OUTPUTS) {
             let _ = write!(text, "\n{}\n", span(&test.id));
             fence(
@@ -44,7 +48,7 @@ impl Results {
             let _ = write!(
                 text,
                 "\n<details><summary>output</summary>\n\n{}\n",
-                span(&shown.title)
+                span(&shown.called())
             );
             fence(&mut text, shown.lines.iter().map(String::as_str));
             text += "\n</details>\n";

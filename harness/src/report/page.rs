@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::results::Results;
+use super::apps::called;
+use super::results::{Results, Tier};
 use super::sentence::{Blame, blame, sentence};
 use super::{human, printable};
 use ground::name::is_unseen;
@@ -28,6 +29,7 @@ struct Page<'a> {
     style: &'static str,
     style_hash: String,
     rungs: [(&'static str, Status); 5],
+    tiers: Vec<(String, &'a Tier)>,
     failed: Vec<Shown>,
     output: Vec<Shown>,
     lists: [(&'static str, &'a [String]); 4],
@@ -73,12 +75,16 @@ impl Results {
             style: STYLE,
             style_hash: BASE64_STANDARD.encode(Sha256::digest(STYLE)),
             rungs: self.rungs.named(),
+            tiers: self
+                .all_tiers()
+                .map(|(app, tier)| (called(tier.name, app), tier))
+                .collect(),
             failed: self.failed(),
             output: self
                 .output
                 .iter()
                 .map(|shown| Shown {
-                    title: shown.title.clone(),
+                    title: shown.called(),
                     why: lines(shown.lines.iter().map(String::as_str)),
                 })
                 .collect(),
@@ -104,7 +110,7 @@ impl Results {
     /// Returns what failed: tests first, tiers where no test showed it.
     fn failed(&self) -> Vec<Shown> {
         let mut failed = Vec::new();
-        for tier in &self.tiers {
+        for (app, tier) in self.all_tiers() {
             let red: Vec<Shown> = tier
                 .tests
                 .iter()
@@ -116,7 +122,7 @@ impl Results {
                 .collect();
             if red.is_empty() && (tier.blames_recipe || tier.status == Status::Fail) {
                 failed.push(Shown {
-                    title: tier.name.to_string(),
+                    title: called(tier.name, app),
                     why: lines(tier.reason.as_deref().unwrap_or_default().lines()),
                 });
             }

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::apps::AppResults;
 use super::file::ResultsError;
 use super::printable;
 use super::redact::Redactor;
-use super::results::{Attempt, Output, RUNNING, Resources, Results, Tier};
-use crate::event::{Consumer, Event, Planned, RunFinished, RunStarted};
+use super::results::{Attempt, Output, Resources, Results, Tier};
+use crate::event::{Consumer, Event, OtherApp, Planned, RunFinished, RunStarted};
 
 /// How much output that explains failures a report keeps, in bytes; `run.log` has all of it.
 const OUTPUT_LIMIT: usize = 512 << 10;
@@ -79,8 +80,9 @@ impl Record {
 
 impl Results {
     /// Folds `event` in and returns whether the file must be written now.
-    fn fold(&mut self, event: &Event) -> bool {
+    pub(super) fn fold(&mut self, event: &Event) -> bool {
         match event {
+            Event::Of(app, event) => return self.fold_of(app, event),
             Event::RunStarted(started) => self.start(started),
             Event::Planned(planned) => self.plan(planned),
             Event::Moved { quick, domain } => {
@@ -93,15 +95,15 @@ impl Results {
             // Written, though no tier has ended, so that a kill leaves on record which one it hit.
             Event::TierStarted(stage) => {
                 self.running = Some(*stage);
-                self.tier_mut(*stage).reason = Some(RUNNING.to_owned());
+                self.tier_mut(*stage).run();
             }
-            Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::from(tier),
+            Event::TierFinished(tier) => *self.tier_mut(tier.stage) = Tier::ended(tier, None),
             Event::DependencyFinished(dependency) => self.dependencies.push((**dependency).clone()),
             Event::TeardownFinished { residual } => self.teardown = residual.clone().into(),
             Event::Held { hold, .. } => self.hold = Some((**hold).clone()),
             Event::RunFinished(finished) => self.finish(finished),
             Event::TestFinished { stage, test } => {
-                self.tier_mut(*stage).add(test);
+                self.tier_mut(*stage).add(test, None);
                 return false;
             }
             Event::PhaseFinished { phase, elapsed } => {
@@ -136,7 +138,7 @@ impl Results {
                 return false;
             }
             Event::FailureOutput { title, lines } => {
-                self.show(title, lines);
+                self.show(title, lines, None);
                 return false;
             }
             Event::HeadFetched(commit) => {
@@ -156,10 +158,11 @@ impl Results {
     }
 
     /// Keeps output that explains a failure, as far as there is room for it.
-    fn show(&mut self, title: &str, lines: &[String]) {
+    pub(super) fn show(&mut self, title: &str, lines: &[String], of: Option<&OtherApp>) {
         let kept: usize = self.output.iter().map(Output::size).sum();
         let mut shown = Output {
             tier: self.running,
+            app: of.map(OtherApp::to_string),
             title: title.to_owned(),
             lines: lines.iter().map(|line| printable(line)).collect(),
         };
@@ -178,6 +181,7 @@ impl Results {
         for tier in &tiers {
             self.tier_mut(tier.name);
         }
+        self.apps.iter_mut().for_each(|app| app.tiers.clear());
         self.running = None;
         self.attempts.push(Attempt {
             what: "all tiers".to_owned(),
@@ -206,6 +210,8 @@ impl Results {
         self.base_version.clone_from(&planned.base_version);
         self.base_kind.clone_from(&planned.base_kind);
         self.fresh.clone_from(&planned.fresh);
+        let others = planned.fresh.iter().chain(&planned.others);
+        self.apps = others.map(AppResults::of).collect();
         self.driver = Some(planned.driver.clone());
         self.driver_reason = Some(planned.driver_reason.clone());
         self.customization.clone_from(&planned.customization);

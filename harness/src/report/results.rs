@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::apps::{AppResults, called, tier_among};
 use super::level::Rungs;
-use crate::event::PlannedFresh;
+use crate::event::{OtherApp, PlannedOther};
 use crate::hold::Hold;
 use engine::process::Usage;
 use ground::finding::Finding;
@@ -82,7 +83,7 @@ pub struct Results {
     pub domain: String,
     /// The fresh install of the head in a run that upgrades a base; null where there is none.
     #[serde(default)]
-    pub fresh: Option<PlannedFresh>,
+    pub fresh: Option<PlannedOther>,
     /// The driver; null until the plan is made.
     pub driver: Option<String>,
     /// Why that driver.
@@ -104,6 +105,9 @@ pub struct Results {
     pub lint: Lint,
     /// Every tier that was planned or decided, in the order of a run.
     pub tiers: Vec<Tier>,
+    /// The other apps of the recipe that the run makes, in the order in which they are judged.
+    #[serde(default)]
+    pub apps: Vec<AppResults>,
     /// What failed and was tried again, in the order in which it happened.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
@@ -113,7 +117,7 @@ pub struct Results {
     /// The dependencies that were brought up or failed, in the order of their deploys.
     #[serde(default)]
     pub dependencies: Vec<DependencyOutcome>,
-    /// How long each phase took.
+    /// How long each phase took, added up over all apps.
     pub phases: Phases,
     /// How often an app was deployed, dependencies included; an upgrade's redeploy does not count.
     pub deploy_count: u32,
@@ -170,6 +174,9 @@ pub struct Tier {
 pub struct Output {
     /// The tier that ran, or had run last; null before the first.
     pub tier: Option<Stage>,
+    /// The app, as it is called in the report; null of the app under test, and of the run.
+    #[serde(default)]
+    pub app: Option<String>,
     /// Whose it is: ``log of service `app` ``, `custom/test_login.sh`.
     pub title: String,
     /// Its lines, oldest first.
@@ -298,6 +305,7 @@ impl Default for Results {
             rungs: Rungs::default(),
             lint: Lint::default(),
             tiers: Vec::new(),
+            apps: Vec::new(),
             attempts: Vec::new(),
             fresh: None,
             output: Vec::new(),
@@ -323,25 +331,20 @@ impl Default for Results {
 impl Results {
     /// Returns the tier of `stage`, which is added in its place when it is not there yet.
     pub(super) fn tier_mut(&mut self, stage: Stage) -> &mut Tier {
-        let at = self.tiers.partition_point(|tier| tier.name < stage);
-        if self.tiers.get(at).is_none_or(|tier| tier.name != stage) {
-            self.tiers.insert(at, Tier::waiting(stage));
-        }
-        &mut self.tiers[at]
+        tier_among(&mut self.tiers, stage)
     }
 
     /// Brings rungs and level up to date with the tiers.
     pub(super) fn climb(&mut self) {
-        self.rungs = Rungs::from_tiers(
-            self.tiers.iter().map(|tier| (tier.name, tier.status)),
-            self.lint.status,
-        );
+        let tested = self.tiers.iter().map(|tier| (tier.name, tier.status));
+        self.rungs = Rungs::of_apps(tested, self.of_others(), self.lint.status);
         self.level = self.rungs.level();
     }
 
     /// Gives the tiers that have no result their final reason; `when` says what ended them.
     pub(super) fn settle_tiers(&mut self, when: &str) {
-        for tier in &mut self.tiers {
+        let others = self.apps.iter_mut().flat_map(|app| &mut app.tiers);
+        for tier in self.tiers.iter_mut().chain(others) {
             let was = match tier.reason.as_deref() {
                 Some(NOT_STARTED) => "had not started",
                 Some(RUNNING) => "was running",
@@ -355,7 +358,7 @@ impl Results {
 
 impl Tier {
     /// Returns the tier of a stage that has not begun.
-    fn waiting(stage: Stage) -> Self {
+    pub(super) fn waiting(stage: Stage) -> Self {
         let reason = Some(NOT_STARTED.to_owned());
         Self {
             name: stage,
@@ -368,8 +371,14 @@ impl Tier {
     }
 }
 
-impl From<&TierOutcome> for Tier {
-    fn from(tier: &TierOutcome) -> Self {
+impl Tier {
+    /// Notes that it runs.
+    pub(super) fn run(&mut self) {
+        self.reason = Some(RUNNING.to_owned());
+    }
+
+    /// Returns a tier that has ended, of the app under test or another one.
+    pub(super) fn ended(tier: &TierOutcome, of: Option<&OtherApp>) -> Self {
         let mut new = Self {
             name: tier.stage,
             status: tier.status,
@@ -378,16 +387,14 @@ impl From<&TierOutcome> for Tier {
             duration_ms: millis(tier.duration),
             tests: Vec::new(),
         };
-        tier.tests.iter().for_each(|test| new.add(test));
+        tier.tests.iter().for_each(|test| new.add(test, of));
         new
     }
-}
 
-impl Tier {
     /// Adds a test that has ended.
-    pub(super) fn add(&mut self, test: &TestOutcome) {
+    pub(super) fn add(&mut self, test: &TestOutcome, of: Option<&OtherApp>) {
         let twins = self.tests.iter().filter(|other| other.name == test.name);
-        let id = format!("{}/{}", self.name, test.name);
+        let id = format!("{}/{}", called(self.name, of), test.name);
         let id = match twins.count() {
             0 => id,
             twins => format!("{id}#{}", twins + 1),

@@ -14,8 +14,8 @@ pub(super) struct App {
     pub(super) lock: Rc<DomainLock>,
     /// How often the run meant to deploy it.
     pub(super) meant: u32,
-    /// How often Docker was told to.
-    pub(super) told: Rc<Cell<u32>>,
+    /// How often Docker was told to, by each of those who deploy it.
+    pub(super) told: Vec<Rc<Cell<u32>>>,
 }
 
 impl App {
@@ -25,8 +25,13 @@ impl App {
             role,
             lock,
             meant: 0,
-            told: Rc::default(),
+            told: Vec::new(),
         }
+    }
+
+    /// Returns whether it is one beside the app under test.
+    pub(super) fn is_beside(&self) -> bool {
+        matches!(self.role, Role::Fresh | Role::Other)
     }
 
     /// Holds the deploys that Docker was told of against those that the run meant.
@@ -34,7 +39,8 @@ impl App {
     /// # Errors
     /// [`RunError::Infra`] where there were more.
     pub(super) fn check_deploys(&self) -> Result<(), RunError> {
-        let (told, meant) = (self.told.get(), self.meant);
+        let told: u32 = self.told.iter().map(|told| told.get()).sum();
+        let meant = self.meant;
         if told <= meant {
             return Ok(());
         }
@@ -60,12 +66,13 @@ mod tests {
         let lock = DomainLock::of_test(&host, &domain);
         let mut app = App::new(Role::New, Rc::new(lock));
         app.meant = 2;
-        app.told.set(2);
+        let told = Rc::new(Cell::new(1));
+        app.told = vec![Rc::clone(&told), Rc::new(Cell::new(1))];
         assert!(app.check_deploys().is_ok());
         // An upgrade that stopped before its deploy.
-        app.told.set(1);
+        told.set(0);
         assert!(app.check_deploys().is_ok());
-        app.told.set(3);
+        told.set(2);
         match app.check_deploys() {
             Err(RunError::Infra { error, .. }) => {
                 let said = error.to_string();

@@ -1,6 +1,7 @@
-//! The version that an upgrade starts from; [`choice`] chooses it.
+//! The version that an upgrade starts from; [`choice`] chooses it, and [`several`] where there are more.
 
 pub(super) mod choice;
+pub(super) mod several;
 
 use ground::git::commit::CommitId;
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
 //! What each step of a cold or a quick run does; in which order they are done is decided in [`super::flow`].
+//!
+//! `tiers` has the work on the apps, and `apps` makes and removes them.
 
 mod apps;
+mod tiers;
 
-use std::pin::pin;
 use std::rc::Rc;
-
-use futures_util::future::{Either, select};
 
 use super::context::Context;
 use super::error::RunError;
@@ -13,23 +13,19 @@ use super::fetch;
 use super::fetched::Fetched;
 use super::prepare::Ready;
 use super::quick::{self, Over};
-use super::settings::{Lane, Settings};
 use super::standing::Standing;
-use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
-use super::work::{Steps, Tiers};
+use super::step::{End, Holds, Role, Step, Up};
+use super::work::Steps;
 use super::{
     dependencies, gateway, images, locks, network, ownership, pace, promote, red, site, sweep,
-    teardown,
 };
 use crate::driver::Driver;
-use crate::event::Event;
 use crate::suite::Needs;
 use engine::lock::DomainLock;
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
-use ground::outcome::{Stage, TierOutcome};
+use ground::outcome::Status;
 use ground::pins::Pins;
-use recipe::compose::pace::Pace;
 
 /// A cold or a quick run: what its steps found out for those that follow.
 pub(super) struct Body<'a> {
@@ -46,8 +42,20 @@ pub(super) struct Body<'a> {
     standing: Option<Standing<'a>>,
     /// The app that is a fresh install of the head, until nothing more comes of it.
     fresh: Option<Standing<'a>>,
+    /// The other apps, each with a row of its own, as far as they were made.
+    others: Vec<Made<'a>>,
     /// Whether there is no base any more, because it did not come up.
     is_baseless: bool,
+}
+
+/// Another app of a run, once it was its turn.
+#[derive(Default)]
+struct Made<'a> {
+    standing: Option<Standing<'a>>,
+    /// How its deploy ended, until its tiers are run.
+    up: Option<Up>,
+    /// Whether they were.
+    is_judged: bool,
 }
 
 impl<'a> Body<'a> {
@@ -64,6 +72,7 @@ impl<'a> Body<'a> {
             needs: Needs::default(),
             standing: None,
             fresh: None,
+            others: Vec::new(),
             is_baseless: false,
         }
     }
@@ -146,6 +155,14 @@ impl<'a> Body<'a> {
                     None => Ok(()),
                 }
             }
+            Role::Other => {
+                let others = self.ready().others.iter();
+                for other in others.filter(|other| other.is_beside()) {
+                    let domain = &other.context.settings.domain;
+                    locks::acquire(&self.run, domain, role).await?;
+                }
+                Ok(())
+            }
             Role::Dependency => {
                 for named in &self.ready().named {
                     locks::acquire(&self.run, &named.domain, role).await?;
@@ -160,7 +177,7 @@ impl<'a> Body<'a> {
     }
 
     async fn leftovers(&self) -> Result<(), RunError> {
-        let roles = [Role::New, Role::Fresh, Role::Dependency];
+        let roles = [Role::New, Role::Fresh, Role::Other, Role::Dependency];
         let locks = roles.map(|role| self.locks_of(role));
         locks::remove_leftovers(&self.run, self.engine(), locks.iter().flatten()).await
     }
@@ -181,6 +198,12 @@ impl<'a> Body<'a> {
                 .zip(&fresh)
                 .map(|(install, lock)| (&**lock, vec![&install.plan.head], level.clone())),
         );
+        let beside = self.locks_of(Role::Other);
+        let others = ready.others.iter().filter(|other| other.is_beside());
+        apps.extend(others.zip(&beside).map(|(other, lock)| {
+            let releases = ownership::releases(&other.plan);
+            (&**lock, releases, level.clone())
+        }));
         apps.extend(ready.needed.iter().zip(&theirs).map(|(dependency, lock)| {
             let level = dependency.terms(&ready.means).level;
             (&**lock, dependency.releases(), level)
@@ -192,14 +215,18 @@ impl<'a> Body<'a> {
         let engine = self.engine.clone().expect("the flow connects first");
         let ready = self.ready_mut();
         let (context, plan, means) = (&ready.context, &ready.plan, &ready.means);
-        let pulled = images::prepull(context, &engine, plan, &mut ready.needed, means).await?;
+        let (others, needed) = (&mut ready.others, &mut ready.needed);
+        let pulled = images::prepull(context, &engine, plan, others, needed, means).await?;
+        if pulled.is_ok() {
+            ready.others.retain(|other| !other.is_decided());
+        }
         self.deploy_with(pulled, Role::New).await
     }
 
     async fn images_and_data(&mut self) -> Result<End, RunError> {
         let ready = self.ready();
         let (context, plan, means) = (&ready.context, &ready.plan, &ready.means);
-        let pull = images::prepull(context, self.engine(), plan, &mut [], means);
+        let pull = images::prepull(context, self.engine(), plan, &mut [], &mut [], means);
         // Both to their end: an image that cannot be had must not leave the data half way.
         let (pulled, begun) = futures_util::join!(pull, self.over().begin(context));
         begun?;
@@ -222,7 +249,7 @@ impl<'a> Body<'a> {
             }
         };
         let pace = ready.means.pace.clone();
-        let pace = pace::with_images(context, engine, &ready.plan, &ready.needed, pace).await?;
+        let pace = pace::with_images(context, engine, ready.plans(), &ready.needed, pace).await?;
         let recipe = &context.settings.recipe;
         let (means, gateway) = (ready.means.clone(), self.gateway.clone());
         let site = site::site(context, engine.clone(), means, gateway);
@@ -264,7 +291,10 @@ impl<'a> Body<'a> {
         let (ready, fetched) = (self.ready(), self.fetched());
         let candidate = promote::candidate(&ready.context, fetched, &ready.plan);
         let mut held = self.run.held.borrow_mut();
-        held.candidate = candidate.filter(|_| promote::nothing_left_out(&held.tiers));
+        let is_whole = promote::nothing_left_out(&held.tiers);
+        let mut others = held.others.iter().map(|(_, tier)| tier.status);
+        let is_flaky = others.any(|status| status == Status::Flaky);
+        held.candidate = candidate.filter(|_| is_whole && !is_flaky);
     }
 }
 
@@ -310,7 +340,7 @@ impl Steps for Body<'_> {
                 held.apps.iter().try_for_each(|app| app.check_deploys())?;
             }
             Step::Candidate => self.candidate(),
-            Step::Promote | Step::Tier(_) | Step::Where(..) => {
+            Step::Promote | Step::Tier(_) | Step::Others(_) | Step::Where(..) => {
                 unreachable!("{step:?} is for the flow, or for a promotion")
             }
         }
@@ -322,144 +352,5 @@ impl Steps for Body<'_> {
             Holds::Judged => self.ready.is_some(),
             Holds::Unjudged => self.over.as_ref().is_some_and(Over::is_unjudged),
         }
-    }
-}
-
-impl Tiers for Body<'_> {
-    async fn bring_up(&mut self, role: Role) -> Result<Up, RunError> {
-        self.make(role)?;
-        let is_proven_elsewhere = self.install().is_some();
-        match (role, &mut self.fresh, &mut self.standing) {
-            (Role::Fresh, Some(fresh), _) => fresh.bring_up().await,
-            (_, _, Some(standing)) if is_proven_elsewhere => standing.bring_up_base().await,
-            (_, _, Some(standing)) => standing.bring_up().await,
-            _ => unreachable!("it was just made"),
-        }
-    }
-
-    fn fresh(&self) -> Option<Fresh> {
-        self.install().map(|install| install.how)
-    }
-
-    async fn bring_up_both(&mut self, role: Role) -> Result<(Option<Up>, Up), RunError> {
-        self.make(role)?;
-        self.make(Role::Fresh)?;
-        let (Some(standing), Some(fresh)) = (&mut self.standing, &mut self.fresh) else {
-            unreachable!("both were just made");
-        };
-        let (base, fresh) = (pin!(standing.bring_up_base()), pin!(fresh.bring_up()));
-        Ok(match select(base, fresh).await {
-            Either::Left((up, fresh)) => (Some(up?), fresh.await?),
-            Either::Right((fresh, base)) => match fresh? {
-                Up::Serves => (Some(base.await?), Up::Serves),
-                red => (None, red),
-            },
-        })
-    }
-
-    async fn make_way(&mut self) -> Result<(), RunError> {
-        self.make_room(ownership::releases(&self.ready().plan))
-            .await?;
-        self.fresh = None;
-        Ok(())
-    }
-
-    async fn adopt(&mut self, reason: String) -> Result<(), RunError> {
-        self.run.events.warn(format!(
-            "base-broken: {reason}; going on with the new app of the head"
-        ));
-        self.make_room(Vec::new()).await?;
-        self.is_baseless = true;
-        self.standing = self.fresh.take();
-        self.judged(Stage::Upgrade).lacks_base(reason);
-        Ok(())
-    }
-
-    fn is_asked(&self, stage: Stage) -> bool {
-        self.ready().context.settings.stages.contains(&stage)
-    }
-
-    fn spared(&mut self, stage: Stage) -> Option<String> {
-        self.judged(stage).spared(stage)
-    }
-
-    async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError> {
-        self.judged(stage).tier(stage).await
-    }
-
-    fn record(&mut self, outcome: TierOutcome) {
-        self.judged(outcome.stage).record(outcome);
-    }
-
-    async fn because_of_pace(&mut self) -> Result<Option<String>, RunError> {
-        for app in self.standing.iter().chain(&self.fresh) {
-            if let Some(reason) = app.because_of_pace().await? {
-                return Ok(Some(reason));
-            }
-        }
-        Ok(None)
-    }
-
-    fn as_shipped(&mut self, reason: &str) {
-        let mut held = self.run.held.borrow_mut();
-        held.tiers.clear();
-        held.as_shipped = true;
-        let reason = reason.to_owned();
-        self.run.events.emit(&Event::Repeated { reason });
-    }
-
-    async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
-        let plan = &self.ready().plan;
-        match &why {
-            Again::WithoutBase(reason) => {
-                self.run.events.warn(format!(
-                    "base-broken: {reason}; going on with a new app of the head"
-                ));
-                // It is judged once more, of the app that stays.
-                self.run.held.borrow_mut().tiers.clear();
-                self.make_room(vec![&plan.head]).await?;
-            }
-            Again::AsShipped(_) => {
-                // One of the apps may still be on its way up.
-                drop(self.run.processes.end_all(teardown::GRACE).await);
-                self.make_room(ownership::releases(plan)).await?;
-                // It may have taken the place of the one whose base did not come up.
-                let adopted = self.standing.take().filter(|_| self.is_baseless);
-                self.fresh = self.fresh.take().or(adopted);
-                self.remove_fresh().await?;
-            }
-        }
-        match (why, &mut self.standing) {
-            (Again::WithoutBase(reason), Some(standing)) => {
-                standing.without_base(reason);
-                self.is_baseless = true;
-            }
-            _ => {
-                self.standing = None;
-                self.is_baseless = false;
-                if let Some(driver) = &mut self.driver {
-                    driver.set_pace(Pace::AsShipped);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn fall_back(&mut self, reason: String) -> Result<(), RunError> {
-        quick::give_up(&self.run, &reason).await?;
-        let settings = Settings {
-            lane: Lane::Cold,
-            ..Settings::clone(&self.run.settings)
-        };
-        let run = Context {
-            settings: Rc::new(settings),
-            ..self.run.clone()
-        };
-        // With everything else of it goes the lock of the warm app, before this run waits for its own.
-        *self = Self {
-            fetched: self.fetched.take(),
-            ..Self::new(&run)
-        };
-        Ok(())
     }
 }

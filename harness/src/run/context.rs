@@ -11,7 +11,7 @@ use super::fetched::Subject;
 use super::settings::Settings;
 use super::step::Role;
 use crate::driver::Chosen;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, OtherApp};
 use crate::hold::heir::Heir;
 use crate::lifetime::worker::Notes;
 use crate::report::redact::Redactor;
@@ -64,6 +64,8 @@ pub(super) struct Resources {
     pub(super) audit: Option<Audit>,
     /// The tiers that ended.
     pub(super) tiers: Vec<TierOutcome>,
+    /// The tiers of other apps that ended, each with the app.
+    pub(super) others: Vec<(OtherApp, TierOutcome)>,
     /// Whether the tiers are repeated with the recipe's health checks as shipped.
     pub(super) as_shipped: bool,
     /// The warm app that a quick run is at; it is brought to rest instead of being removed.
@@ -95,6 +97,8 @@ pub(super) struct Context<'a> {
     pub(super) settings: Rc<Settings>,
     /// What its plan is made for.
     pub(super) subject: Subject,
+    /// The app that it is of, where what comes of that has a row of its own.
+    pub(super) row: Option<OtherApp>,
     pub(super) dirs: RunDirs,
     /// Says that the run lives; none where that could not be said.
     pub(super) live: Option<Rc<SectionLock>>,
@@ -117,17 +121,23 @@ impl Resources {
         apps.find(|app| app.lock.domain() == domain)
     }
 
-    /// Returns how often the fresh app beside the one under test was deployed.
-    fn of_fresh(&self) -> u32 {
-        let fresh = self.apps.iter().filter(|app| app.role == Role::Fresh);
-        fresh.map(|app| app.meant).sum()
+    /// Returns how often the apps beside the one under test were deployed.
+    fn of_others(&self) -> u32 {
+        let others = self.apps.iter().filter(|app| app.is_beside());
+        others.map(|app| app.meant).sum()
     }
 
-    /// Counts the deploys of the app at `domain` with `told` from now on.
+    /// Counts the deploys of the app at `domain` with `told` as well.
     pub(super) fn count_with(&mut self, domain: &Domain, told: &Rc<Cell<u32>>) {
         if let Some(app) = self.app_at(domain) {
-            app.told = Rc::clone(told);
+            app.told.push(Rc::clone(told));
         }
+    }
+
+    /// Forgets what came of every tier.
+    pub(super) fn forget_tiers(&mut self) {
+        self.tiers.clear();
+        self.others.clear();
     }
 
     /// Notes that the app at `domain` is going to be deployed once more.
@@ -139,8 +149,8 @@ impl Resources {
 }
 
 impl Context<'_> {
-    /// Counts the deploy of the app at `domain` where its tests can read it: a fresh app beside the one under test has a
-    /// count of its own. The report has the total.
+    /// Counts the deploy of the app at `domain` where its tests can read it: an app beside the one under test has a count
+    /// of its own. The report has the total.
     ///
     /// # Errors
     /// [`RunError::Infra`] when the file cannot be written.
@@ -150,11 +160,9 @@ impl Context<'_> {
             held.mean_deploy(domain);
             held.deploys += 1;
             let app = held.app_at(domain);
-            let fresh = app
-                .filter(|app| app.role == Role::Fresh)
-                .map(|app| app.meant);
-            let others = held.deploys - held.of_fresh();
-            (held.deploys, fresh.unwrap_or(others))
+            let own = app.filter(|app| app.is_beside()).map(|app| app.meant);
+            let rest = held.deploys - held.of_others();
+            (held.deploys, own.unwrap_or(rest))
         };
         self.events.emit(&Event::DeployCounted(all));
         let path = self.dirs.state_file("deploy-count");

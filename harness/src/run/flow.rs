@@ -5,7 +5,7 @@
 
 use super::error::RunError;
 use super::settings::Lane;
-use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
+use super::step::{Again, End, Holds, On, Role, Step, Turn, Up};
 use super::verdict::{self, Decision, Ending, Stopped};
 use super::work::{Frame, Steps, Tiers};
 use crate::tier::without;
@@ -44,15 +44,19 @@ pub(super) struct Flow {
 }
 
 /// The work on a new app.
-static ON_NEW: [Step; 7] = [
+static ON_NEW: [Step; 9] = [
     // Where the run has a fresh one: before the other, or at once with it.
     Step::Up(Role::Fresh),
+    // What cannot be there at the same time makes way for the app that stays to the end.
+    Step::Others(Turn::First),
     Step::Up(Role::New),
     Step::Tier(Stage::Install),
     Step::Tier(Stage::Upgrade),
     Step::Tier(Stage::Backup),
     Step::Tier(Stage::Restore),
     Step::Tier(Stage::Custom),
+    // They came up with it; tiers are run one after the other, so that what they write can be told apart.
+    Step::Others(Turn::Beside),
 ];
 
 /// The work on the warm app.
@@ -68,7 +72,7 @@ static ON_WARM: [Step; 6] = [
 /// A run over a new app.
 pub(super) static COLD: Flow = Flow {
     name: "cold",
-    apps: &[Role::Dependency, Role::Fresh, Role::New],
+    apps: &[Role::Dependency, Role::Fresh, Role::New, Role::Other],
     opening: &[Step::Fetch],
     steps: &[
         // Wrong input ends here, on a host without an engine too.
@@ -85,6 +89,7 @@ pub(super) static COLD: Flow = Flow {
         // Nothing was made so far.
         Step::Lock(Role::New),
         Step::Lock(Role::Fresh),
+        Step::Lock(Role::Other),
         Step::Lock(Role::Dependency),
         Step::Leftovers,
         Step::Firewall,
@@ -303,12 +308,13 @@ async fn once(flow: &'static Flow, work: &mut impl Tiers) -> Result<Option<Again
     let mut course = Course::default();
     for step in flow.work {
         let again = match step {
-            Step::Up(Role::Fresh) if work.fresh() == Some(Fresh::First) => {
+            Step::Up(Role::Fresh) if work.fresh() == Some(Turn::First) => {
                 first(flow, work, &mut course).await?
             }
             Step::Up(Role::Fresh) => None,
             Step::Up(role) => up(work, *role, &mut course).await?,
-            Step::Tier(stage) => tier(flow, work, *stage, &mut course).await?,
+            Step::Tier(stage) => tier(flow, work, (On::Tested, *stage), &mut course).await?,
+            Step::Others(turn) => others(flow, work, *turn, &course).await?,
             other => unreachable!("{other:?} is no work on an app"),
         };
         if again.is_some() {
@@ -330,7 +336,7 @@ async fn first(
     {
         return Ok(Some(again));
     }
-    if let Some(again) = tier(flow, work, Stage::Install, course).await? {
+    if let Some(again) = tier(flow, work, (On::Tested, Stage::Install), course).await? {
         return Ok(Some(again));
     }
     course.is_installed = true;
@@ -351,7 +357,7 @@ async fn up(
         return Ok(None);
     }
     let (up, fresh) = match work.fresh() {
-        Some(Fresh::Beside) => {
+        Some(Turn::Beside) => {
             let (up, fresh) = work.bring_up_both(role).await?;
             (up, Some(fresh))
         }
@@ -377,29 +383,70 @@ async fn up(
 }
 
 async fn install_because_of_pace(work: &mut impl Tiers) -> Result<Option<Again>, RunError> {
-    let reason = work.because_of_pace().await?;
+    let reason = work.because_of_pace(On::Tested).await?;
     Ok(reason.map(|reason| Again::AsShipped(format!("install: {reason}"))))
+}
+
+/// Runs the tiers of the other apps whose turn it is. What comes of one is its own: it changes nothing for the next.
+async fn others(
+    flow: &'static Flow,
+    work: &mut impl Tiers,
+    turn: Turn,
+    tested: &Course,
+) -> Result<Option<Again>, RunError> {
+    let others = work.others(turn);
+    for other in others.iter().copied() {
+        let on = On::Other(other);
+        let mut course = Course {
+            // A head that no new app can be made of is not tried again and again.
+            failed: tested.failed.filter(|failed| *failed == Stage::Install),
+            is_up: true,
+            ..Course::default()
+        };
+        if course.failed.is_none() {
+            match work.bring_up_other(other).await? {
+                Up::Serves => {}
+                Up::Red => course.is_up = false,
+                // No fault of the head: the upgrade says so.
+                Up::BrokenBase(reason) => work.lacks_base(other, reason),
+            }
+        }
+        for stage in Stage::ALL {
+            if let Some(again) = tier(flow, work, (on, stage), &mut course).await? {
+                return Ok(Some(again));
+            }
+        }
+        work.judged(other);
+    }
+    if turn == Turn::First && !others.is_empty() && tested.failed.is_none() {
+        work.make_way().await?;
+    }
+    Ok(None)
 }
 
 /// Runs a tier, where it is to run.
 async fn tier(
     flow: &'static Flow,
     work: &mut impl Tiers,
-    stage: Stage,
+    (on, stage): (On, Stage),
     course: &mut Course,
 ) -> Result<Option<Again>, RunError> {
     if stage == Stage::Install && course.is_installed {
         return Ok(None);
     }
-    let runs = flow.tiers.contains(&stage) && work.is_asked(stage);
+    let runs = flow.tiers.contains(&stage) && work.is_asked(on, stage);
     let outcome = if !runs && (course.is_up || stage != Stage::Install) {
+        // The row of another app has what that one is there for.
+        if on != On::Tested {
+            return Ok(None);
+        }
         without(stage, Status::Unver, flow.left_out)
-    } else if let Some(reason) = work.spared(stage) {
+    } else if let Some(reason) = work.spared(on, stage) {
         without(stage, Status::Skip, reason)
     } else if let Some(failed) = course.failed {
         without(stage, Status::Unver, format!("the {failed} failed"))
     } else {
-        work.tier(stage).await?
+        work.tier(on, stage).await?
     };
     if outcome.status == Status::Fail {
         course.red = course.red.or(Some(stage));
@@ -407,9 +454,9 @@ async fn tier(
             course.failed = course.failed.or(Some(stage));
         }
     }
-    work.record(outcome);
+    work.record(on, outcome);
     if let Some(red) = course.red
-        && let Some(reason) = work.because_of_pace().await?
+        && let Some(reason) = work.because_of_pace(on).await?
     {
         return Ok(Some(Again::AsShipped(format!("{red}: {reason}"))));
     }

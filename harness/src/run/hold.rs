@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::context::{Context, Resources};
+use super::app::App;
+use super::context::Context;
 use super::error::AnyError;
 use super::step::Role;
 use crate::event::Event;
@@ -14,6 +15,7 @@ use crate::hold::heir::Heir;
 use crate::hold::{Hold, Orders, READY, STATE, holder};
 use crate::live;
 use crate::tier::state::AppState;
+use engine::dirs::{DirsError, RunDirs};
 use engine::lock::heir::{Line, Received};
 use engine::lock::{DomainLock, SectionLock};
 use engine::process::{Cmd, Daemon, Identity, Processes};
@@ -21,7 +23,7 @@ use engine::record::write_private;
 use engine::swarm::Engine;
 use ground::error::chain;
 use ground::name::Domain;
-use ground::outcome::Status;
+use ground::outcome::{Status, TierOutcome};
 
 /// The state files that stay while the app is held.
 pub(super) const KEPT: [&str; 2] = [live::RECORD, STATE];
@@ -40,7 +42,7 @@ pub(super) async fn hand_over(
     span: Duration,
     locks: &mut Vec<Rc<DomainLock>>,
 ) {
-    let Some(domain) = looked_at(&context.held.borrow()) else {
+    let Some(domain) = looked_at(context) else {
         return;
     };
     match begin(context, engine, span, &domain).await {
@@ -56,16 +58,47 @@ pub(super) async fn hand_over(
     }
 }
 
-/// Returns the app to look at: that of which a tier failed, else that which was judged last.
-fn looked_at(held: &Resources) -> Option<Domain> {
-    let mut tiers = held.tiers.iter();
-    let red = tiers.find(|tier| tier.blames_recipe && tier.status != Status::Pass);
+/// Returns the app to look at: that of which a tier failed, else that under test which was judged last. Of the other apps
+/// those that made way are gone.
+fn looked_at(context: &Context<'_>) -> Option<Domain> {
+    let held = context.held.borrow();
+    let is_red = |tier: &TierOutcome| tier.blames_recipe && tier.status != Status::Pass;
     let mut judged = held.judged.iter().rev();
-    let found = match red {
+    let found = match held.tiers.iter().find(|tier| is_red(tier)) {
         Some(red) => judged.find(|(stage, _)| *stage == red.stage),
-        None => judged.next(),
+        None => {
+            let red = held.others.iter().filter(|(_, tier)| is_red(tier));
+            let mut red = red.map(|(app, _)| context.settings.domain_of(app));
+            let is_there = |domain: &Domain| {
+                held.locks_of(Role::Other)
+                    .iter()
+                    .any(|lock| lock.domain() == domain)
+            };
+            if let Some(domain) = red.find(is_there) {
+                return Some(domain);
+            }
+            judged.next()
+        }
     };
     found.map(|(_, domain)| domain.clone())
+}
+
+/// Returns the places of the app at `domain`.
+fn dirs_of(context: &Context<'_>, app: &App) -> Result<RunDirs, DirsError> {
+    match app.role {
+        Role::Fresh => context.dirs.of_fresh(),
+        Role::Other => {
+            let held = context.held.borrow();
+            let domain = app.lock.domain();
+            let mut others = held.others.iter().map(|(other, _)| other);
+            let other = others.find(|other| context.settings.domain_of(other) == *domain);
+            other.map_or_else(
+                || Ok(context.dirs.clone()),
+                |other| context.dirs.of_other(&other.dir_name()),
+            )
+        }
+        _ => Ok(context.dirs.clone()),
+    }
 }
 
 async fn begin(
@@ -96,10 +129,7 @@ async fn begin(
             held.locks_of(Role::Dependency),
         )
     };
-    let dirs = match app.role {
-        Role::Fresh => context.dirs.of_fresh()?,
-        _ => context.dirs.clone(),
-    };
+    let dirs = dirs_of(context, &app)?;
     let state = AppState::read(&dirs.state_file("op-state"))?;
     let text = serde_json::to_vec_pretty(&state)?;
     write_private(&context.dirs.state.join(STATE), &text)?;

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::dependencies::{self, Dependency};
 use super::error::RunError;
+use super::others::Other;
 use super::plan::Plan;
 use super::settings::{OnCi, OwnEngine};
 use super::{resolved, retry};
@@ -36,11 +37,13 @@ pub(super) async fn judge(
 }
 
 /// Makes sure that every image is there; returns what each of the plan's is deployed as, and notes that of the
-/// dependencies'. The inner error is why the head cannot be deployed: a registry says that it has no such image.
+/// dependencies'. An image that a base of another app lacks is noted there. The inner error is why the head cannot be
+/// deployed: a registry says that it has no such image.
 pub(super) async fn prepull(
     context: &Context<'_>,
     engine: &Engine,
     plan: &Plan,
+    others: &mut [Other<'_>],
     needed: &mut [Dependency],
     means: &DeploySetup,
 ) -> Result<Result<Pins, String>, RunError> {
@@ -68,15 +71,27 @@ pub(super) async fn prepull(
     };
     timed(&context.events, Phase::Prepull, detail, async {
         let mut pins = Pins::default();
-        for image in images {
-            match get(&image, &means.terms).await {
-                Ok(pinned) => note(context, &mut pins, image, pinned, &means.terms),
+        for image in &images {
+            match get(image, &means.terms).await {
+                Ok(pinned) => note(context, &mut pins, image.clone(), pinned, &means.terms),
                 Err(error)
-                    if error.is_wrong_image() && plan.head.project.images().contains(&image) =>
+                    if error.is_wrong_image() && plan.head.project.images().contains(image) =>
                 {
                     return Ok(Err(error.to_string()));
                 }
                 Err(error) => return Err(resolved::without_image(context, plan, error)),
+            }
+        }
+        for other in others {
+            for image in other.plan.images() {
+                if images.contains(&image) {
+                    continue;
+                }
+                match get(&image, &means.terms).await {
+                    Ok(pinned) => note(context, &mut pins, image, pinned, &means.terms),
+                    Err(error) if error.is_wrong_image() => other.lacks(&error),
+                    Err(error) => return Err(resolved::without_image(context, &other.plan, error)),
+                }
             }
         }
         for dependency in needed {

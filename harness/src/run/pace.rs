@@ -19,15 +19,15 @@ use recipe::compose::pace::{Check, Pace};
 pub(super) async fn with_images(
     context: &Context<'_>,
     engine: &Engine,
-    plan: &Plan,
+    plans: impl Iterator<Item = &Plan>,
     needed: &[Dependency],
     pace: Pace,
 ) -> Result<Pace, EngineError> {
     if pace == Pace::AsShipped {
         return Ok(pace);
     }
-    let own = ownership::releases(plan);
-    let own = own.into_iter().map(|release| (String::new(), release));
+    let own = plans.flat_map(ownership::releases);
+    let own = own.map(|release| (String::new(), release));
     let theirs = needed.iter().flat_map(|dependency| {
         let whose = format!("dependency `{}`: ", dependency.name());
         let releases = dependency.releases().into_iter();

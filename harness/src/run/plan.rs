@@ -6,6 +6,7 @@ pub(super) mod supplied;
 use std::collections::BTreeMap;
 
 use super::base::choice::{self, RequestedBase};
+use super::base::several;
 use super::base::{Base, BaseKind, Chosen, NoBase};
 use super::error::{RunError, usage};
 use super::fetched::{Checkout, Subject};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub base: Option<Base>,
     /// Why there is no base, when an upgrade was asked for.
     pub no_base: Option<NoBase>,
+    /// The versions beside the base from which it is upgraded in apps of their own, the newest first.
+    pub older: Vec<String>,
     /// What of the files beside the compose files matters to who uses an app.
     pub told: Told,
     /// The tests and hooks.
@@ -196,15 +199,25 @@ pub(super) fn make(
     overlaid::check_services(&found.declared, &head)?;
 
     let proposal = *subject != Subject::Dependency;
+    let does_not_apply = found.declared.not_applicable(Rung::Upgrade);
+    let is_upgraded = settings.stages.contains(&Stage::Upgrade) && does_not_apply.is_none();
+    let mut older = match is_upgraded && *subject == Subject::Proposal {
+        true => several::of(settings, checkout, head_version.as_deref(), &mut warnings)?,
+        false => Vec::new(),
+    };
+    let newest = (!older.is_empty()).then(|| older.remove(0));
     let (mut base, mut no_base) = if !settings.stages.contains(&Stage::Upgrade) {
         (None, None)
-    } else if let Some(reason) = found.declared.not_applicable(Rung::Upgrade) {
+    } else if let Some(reason) = does_not_apply {
         let reason = format!("declared not applicable: {reason}");
         (None, Some(NoBase::Structural(reason)))
     } else if let Some(reason) = &checkout.barred {
         (None, Some(NoBase::Withheld(reason.clone())))
     } else {
-        let wanted = RequestedBase::of(settings, &found.declared);
+        let wanted = match &newest {
+            Some(version) => Some(RequestedBase::asked(version)),
+            None => RequestedBase::of(settings, &found.declared),
+        };
         let theirs = proposal && settings.has_anothers_versions(&checkout.trust.level);
         let published = format!(
             "SRC={}/{} with PR or REF upgrades from the published ones",
@@ -325,6 +338,7 @@ pub(super) fn make(
         head_version,
         base,
         no_base,
+        older,
         told,
         suite,
         declared,
@@ -365,7 +379,7 @@ fn read_base(
     app: AppName<'_>,
     (additions, upgrade_env): (&Additions, BTreeMap<String, String>),
 ) -> Result<Base, String> {
-    let root = dirs.root.join("base").join(settings.recipe.as_str());
+    let root = dirs.base.join(settings.recipe.as_str());
     snapshot::export(&checkout.tree.root, chosen.commit, &root)
         .map_err(|error| error.to_string())?;
     let tree = Tree {

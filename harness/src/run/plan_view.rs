@@ -5,14 +5,14 @@ use serde::Serialize;
 use super::base::{BaseKind, NoBase};
 use super::context::Context;
 use super::dependencies::{Named, NamedView};
-use super::fresh::Install;
 use super::needs;
+use super::others::Other;
 use super::plan::{self, Plan};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
 use super::settings::{Lane, Settings};
 use crate::driver::Chosen;
-use crate::event::{Event, Planned, PlannedFresh};
+use crate::event::{Event, Planned, PlannedOther};
 use crate::tier;
 use ground::git::commit::CommitId;
 use ground::outcome::Stage;
@@ -65,7 +65,9 @@ struct PlanView<'a> {
     /// Recipes that are deployed before it.
     dependencies: Vec<NamedView>,
     /// The fresh install of the head beside an upgrade.
-    fresh: Option<PlannedFresh>,
+    fresh: Option<PlannedOther>,
+    /// The apps beside that, each with what its tiers will do.
+    others: Vec<OtherView>,
     /// Whether a green run is kept as the warm canonical.
     canonical: bool,
     /// Departures from the recipe that this host forces.
@@ -86,6 +88,30 @@ struct PlanView<'a> {
     project: &'a serde_json::Value,
     /// The base in the same way.
     base_project: Option<&'a serde_json::Value>,
+}
+
+/// Another app in the plan.
+#[derive(Debug, Serialize)]
+struct OtherView {
+    #[serde(flatten)]
+    planned: PlannedOther,
+    /// Its tiers, with what is known of each.
+    tiers: Vec<TierView>,
+    /// Every image that it needs.
+    images: Vec<String>,
+}
+
+impl OtherView {
+    fn of(other: &Other<'_>) -> Self {
+        let settings = &other.context.settings;
+        let mut tiers = other.plan.tiers(settings);
+        tiers.retain(|tier| settings.stages.contains(&tier.name));
+        Self {
+            planned: other.planned(),
+            tiers,
+            images: other.plan.images(),
+        }
+    }
 }
 
 /// A tier in the plan.
@@ -136,7 +162,7 @@ impl Plan {
 pub(super) fn announce(
     context: &Context<'_>,
     plan: &Plan,
-    (dependencies, fresh): (&[Named], Option<&Install<'_>>),
+    (dependencies, fresh, others): (&[Named], Option<&Other<'_>>, &[Other<'_>]),
     chosen: &Chosen,
     deviations: &[String],
 ) {
@@ -151,8 +177,9 @@ pub(super) fn announce(
         stages: settings.stages.clone(),
         customization: plan.customization.clone(),
         dependencies: dependencies.iter().map(Into::into).collect(),
-        fresh: fresh.map(Install::planned),
-        deploys_expected: deploy_count(dependencies.len(), fresh.is_some()),
+        fresh: fresh.map(Other::planned),
+        others: others.iter().map(Other::planned).collect(),
+        deploys_expected: deploy_count(dependencies.len(), fresh, others),
     })));
     for line in deviations {
         context.events.emit(&Event::Deviation(line.clone()));
@@ -163,8 +190,10 @@ pub(super) fn announce(
 }
 
 /// Each app is deployed once.
-fn deploy_count(dependencies: usize, has_fresh: bool) -> u32 {
-    1 + u32::from(has_fresh) + u32::try_from(dependencies).unwrap_or(u32::MAX - 2)
+fn deploy_count(dependencies: usize, fresh: Option<&Other<'_>>, others: &[Other<'_>]) -> u32 {
+    let others = others.iter().filter(|other| other.is_deployed()).count();
+    let all = 1 + usize::from(fresh.is_some()) + others + dependencies;
+    u32::try_from(all).unwrap_or(u32::MAX)
 }
 
 /// Returns the plan as `--dry-run` prints it.
@@ -172,7 +201,7 @@ pub(super) fn view(
     context: &Context<'_>,
     plan: &Plan,
     resolved: &Releases,
-    (named, fresh): (&[Named], Option<&Install<'_>>),
+    (named, fresh, others): (&[Named], Option<&Other<'_>>, &[Other<'_>]),
     chosen: &Chosen,
     deviations: Vec<String>,
     routing: &[RoutingFault],
@@ -209,7 +238,8 @@ pub(super) fn view(
         deviations,
         warnings: &plan.warnings,
         dependencies: named.iter().map(Into::into).collect(),
-        fresh: fresh.map(Install::planned),
+        fresh: fresh.map(Other::planned),
+        others: others.iter().map(OtherView::of).collect(),
         canonical: plan.declared.canonical(),
         host_needs: needs::of_host(resolved.head.resolved().document()),
         deploy_timeout_s: plan
@@ -217,7 +247,7 @@ pub(super) fn view(
             .deploy_timeout()
             .unwrap_or_else(|| tier::timeout_of(&plan.head, &settings.domain))
             .as_secs(),
-        deploy_count: deploy_count(named.len(), fresh.is_some()),
+        deploy_count: deploy_count(named.len(), fresh, others),
         policy: resolved.warnings(),
         routing,
         project: resolved.head.resolved().document(),

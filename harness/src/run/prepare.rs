@@ -8,12 +8,14 @@ use super::dependencies::{self, Dependency, Named};
 use super::error::RunError;
 use super::fetched::Checkout;
 use super::fetched::Fetched;
+use super::others::{Company, Other};
 use super::plan::{self, Plan};
 use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
 use super::{
-    closed, fresh, images, lint, network, plan_view, red, refusal, retry, routing, site, uncovered,
+    closed, fresh, images, lint, network, others, plan_view, red, refusal, retry, routing, site,
+    uncovered,
 };
 use crate::driver::Chosen;
 use crate::driver::opinion::{self, Asked};
@@ -23,8 +25,9 @@ use crate::tier::{TierError, timed};
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
+use recipe::compose::resolve::Resolved;
 use recipe::lint::Lint;
-use recipe::policy::Judged;
+use recipe::policy::{Judged, Violation};
 use recipe::release::Release;
 
 /// What a run is going to do: everything was judged, and nothing is made.
@@ -40,7 +43,9 @@ pub(super) struct Ready<'a> {
     /// What is deployed of them.
     beside: Vec<Judged>,
     /// The fresh install of the head, where there is one.
-    pub(super) fresh: Option<fresh::Install<'a>>,
+    pub(super) fresh: Option<Other<'a>>,
+    /// The apps beside that, each with a row of its own.
+    pub(super) others: Vec<Other<'a>>,
     resolved: Releases,
     deviations: Vec<String>,
     /// What the lint found, until it is said.
@@ -70,7 +75,14 @@ impl<'a> Ready<'a> {
         let means = site::means(&context, &plan.trust, fetched.traits, &chosen);
         let resolved = resolved::judged(&context, &plan, &means)?;
         plan.warnings.extend(resolved.changed_volumes());
-        let fresh = fresh::Install::of(&context, &plan, (&resolved, &means), (&chosen, &named))?;
+        let fresh = fresh::install(&context, &plan, (&resolved, &means), (&chosen, &named))?;
+        let company = Company {
+            plan: &plan,
+            resolved: &resolved,
+            fresh: fresh.as_ref(),
+            named: &named,
+        };
+        let others = others::of(&context, fetched, company).await?;
         let repository = context.dirs.recipe(settings.recipe.as_str());
         let pinned = plan.base.as_ref().map(|_| repository.as_path());
         let head = (&plan.head, &plan.trust.level);
@@ -106,6 +118,7 @@ impl<'a> Ready<'a> {
             needed,
             beside,
             fresh,
+            others,
             resolved,
             deviations,
             lint: None,
@@ -121,10 +134,11 @@ impl<'a> Ready<'a> {
         plan_view::announce(
             &self.context,
             &self.plan,
-            (&self.named, self.fresh.as_ref()),
+            (&self.named, self.fresh.as_ref(), &self.others),
             &self.chosen,
             &self.deviations,
         );
+        self.say_of_others();
         self.say_lint();
     }
 
@@ -139,13 +153,36 @@ impl<'a> Ready<'a> {
             &self.context,
             &self.plan,
             &self.resolved,
-            (&self.named, self.fresh.as_ref()),
+            (&self.named, self.fresh.as_ref(), &self.others),
             &self.chosen,
             self.deviations.clone(),
             &faults,
         );
         routing::is_red(&self.context, &faults);
         End::Over(Some(view))
+    }
+
+    /// Says what of the other apps is not so of the app under test as well.
+    fn say_of_others(&self) {
+        let known = self.resolved.warnings();
+        for other in &self.others {
+            let events = &other.context.events;
+            let new = other.plan.warnings.iter();
+            for line in new.filter(|line| !self.plan.warnings.contains(line)) {
+                events.warn(line.clone());
+            }
+            let Some(resolved) = &other.resolved else {
+                continue;
+            };
+            let new = resolved.deviations().into_iter();
+            for line in new.filter(|line| !self.deviations.contains(line)) {
+                events.emit(&Event::Deviation(line));
+            }
+            let found = resolved.warnings();
+            let is_new = |one: &&Violation| !known.iter().any(|known| known.is_same(one));
+            let new: Vec<_> = found.iter().filter(is_new).cloned().collect();
+            resolved::say(&other.context, &new);
+        }
     }
 
     /// Lints the head.
@@ -171,6 +208,7 @@ impl<'a> Ready<'a> {
     pub(super) fn red_at_once(&mut self) -> End {
         let faults = routing::faults(&self.plan, &self.context.settings);
         if self.plan.masks.is_none() && faults.is_empty() {
+            self.others.retain(|other| !other.is_decided());
             return End::Done;
         }
         self.announce();
@@ -207,7 +245,7 @@ impl<'a> Ready<'a> {
     /// As [`closed::close`].
     pub(super) async fn close_the_host(&self, engine: &Engine) -> Result<(), RunError> {
         let beside = self.beside.iter().map(Judged::resolved);
-        let projects = self.resolved.all().chain(beside);
+        let projects = self.all().chain(beside);
         closed::close(&self.context, &self.plan.trust.level, projects, engine).await
     }
 
@@ -217,11 +255,26 @@ impl<'a> Ready<'a> {
     /// # Errors
     /// [`RunError`] with what the host lacks.
     pub(super) async fn host(&self, engine: &Engine) -> Result<Option<Gateway>, RunError> {
-        let projects = self.resolved.all().map(|release| &release.project);
+        let projects = self.all().map(|release| &release.project);
         network::proxy_is_there(engine, projects).await?;
         let gateway = network::gateway(engine, &self.context.settings, &self.means).await?;
-        images::judge(&self.context, engine, &self.plan, &self.means).await?;
+        for plan in self.plans() {
+            images::judge(&self.context, engine, plan, &self.means).await?;
+        }
         Ok(gateway)
+    }
+
+    /// Returns everything that is deployed of the recipe under test, in whichever app.
+    fn all(&self) -> impl Iterator<Item = &Resolved> {
+        let others = self.others.iter();
+        let others = others.filter_map(|other| other.resolved.as_ref());
+        self.resolved.all().chain(others.flat_map(Releases::all))
+    }
+
+    /// Returns the plans of all apps of the recipe whose images are judged and pulled.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        let others = self.others.iter().map(|other| &other.plan);
+        std::iter::once(&self.plan).chain(others)
     }
 }
 
@@ -302,7 +355,7 @@ async fn plan_once(
 /// Removes what a plan wrote into the run's directory, so that another can be made.
 pub(super) fn forget(context: &Context<'_>) -> Result<(), RunError> {
     let dirs = &context.dirs;
-    for path in [dirs.tests.clone(), dirs.root.join("base")] {
+    for path in [dirs.tests.clone(), dirs.base.clone()] {
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(RunError::infra(TierError::State {

@@ -133,9 +133,9 @@ impl Over {
     async fn as_new(&self, run: &Context<'_>) -> Result<(), RunError> {
         let Draft { plan, asked } = prepare::make_plan(run, &self.fetched).await?;
         let means = site::means(run, &plan.trust, self.fetched.traits, &self.fetched.chosen);
-        let judged = match resolved::refuse(run, &plan, &means) {
-            Ok(()) => resolved::taken_by_docker(run, &plan, &means, asked).await,
-            refused => refused,
+        let judged = match resolved::quietly(run, &plan, &means) {
+            Ok(_) => resolved::taken_by_docker(run, &plan, &means, asked).await,
+            Err(refused) => Err(refused),
         };
         // Another plan is made next, whatever this one came to.
         prepare::forget(run)?;

@@ -34,7 +34,11 @@ pub(super) fn at_once(
         }
         tally.end()
     };
-    for stage in Stage::ALL {
+    let is_of = |stage: &Stage| {
+        let asked = &context.settings.stages;
+        context.row.is_none() || *stage == red || asked.contains(stage)
+    };
+    for stage in Stage::ALL.into_iter().filter(is_of) {
         let outcome = match stage == red {
             true => judge(&assertions),
             false => without(stage, Status::Unver, why),
@@ -49,6 +53,12 @@ pub(super) fn record(context: &Context<'_>, outcome: TierOutcome) {
     for (what, reason) in engine.iter().flat_map(Engine::asked_again) {
         context.events.emit(&Event::Retried { what, reason });
     }
-    context.held.borrow_mut().tiers.push(outcome.clone());
+    {
+        let mut held = context.held.borrow_mut();
+        match &context.row {
+            Some(app) => held.others.push((app.clone(), outcome.clone())),
+            None => held.tiers.push(outcome.clone()),
+        }
+    }
     context.events.emit(&Event::TierFinished(outcome));
 }

@@ -19,6 +19,7 @@ use recipe::compose::resolve::Resolved;
 use recipe::compose::shared::SharedNetwork;
 use recipe::policy::{self, Judged, Violation};
 use recipe::release::Release;
+use recipe::room::Room;
 use recipe::trust::{Level, Trust};
 
 /// Every release that a run deploys, resolved and judged.
@@ -133,17 +134,17 @@ pub(super) fn judged(
     }
 }
 
-/// Resolves and judges the releases of `plan` for who only needs to know whether they are refused. Nothing is said.
+/// Resolves and judges the releases of another app of the run. What the policy has against them is not said: most of it
+/// is what was said of the app under test.
 ///
 /// # Errors
 /// As [`judged`].
-pub(super) fn refuse(
+pub(super) fn quietly(
     context: &Context<'_>,
     plan: &Plan,
     means: &DeploySetup,
-) -> Result<(), RunError> {
-    let judged = of(plan, &context.settings, means);
-    judged.map(drop).map_err(|error| match error {
+) -> Result<Releases, RunError> {
+    of(plan, &context.settings, means).map_err(|error| match error {
         RunError::Refused { found, .. } => refused(context, source_of(plan), found),
         other => other,
     })
@@ -282,6 +283,10 @@ pub(super) fn in_words(found: &[Violation]) -> Option<String> {
     })
 }
 
+fn room_of(release: &Judged) -> Room {
+    Room::of(release.resolved().document())
+}
+
 impl Releases {
     /// Returns which volumes an upgrade would have to change and cannot.
     pub(super) fn changed_volumes(&self) -> Vec<String> {
@@ -290,6 +295,18 @@ impl Releases {
         };
         let head = self.upgraded.as_ref().unwrap_or(&self.head);
         needs::changed_volumes(base.resolved().document(), head.resolved().document())
+    }
+
+    /// Returns the room that the app needs which is upgraded; without a base, the head.
+    pub(super) fn room(&self) -> Room {
+        let upgraded = self.base.iter().chain(&self.upgraded).map(room_of);
+        let upgraded = upgraded.reduce(Room::or);
+        upgraded.unwrap_or_else(|| self.room_of_head())
+    }
+
+    /// Returns the room that the head needs as a new app.
+    pub(super) fn room_of_head(&self) -> Room {
+        room_of(&self.head)
     }
 
     /// Returns all of them, the base first, as they are deployed.

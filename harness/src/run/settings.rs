@@ -1,5 +1,7 @@
 //! What a run was asked to do, resolved: nothing behind this reads the environment.
 
+mod bases;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::Choice;
+use crate::event::OtherApp;
 use crate::report::copy::Copy;
 use crate::report::redact::Redactor;
 use engine::dirs::HostDirs;
@@ -17,6 +20,8 @@ use ground::git::token::Token;
 use ground::name::{Domain, GitRef, RecipeName, RunId, Zone};
 use ground::outcome::{Stage, Verdict};
 use recipe::trust::{Grants, Level, SourceKey};
+
+pub use bases::Bases;
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -224,6 +229,8 @@ pub struct Settings {
     pub lane: Lane,
     /// The version that the upgrade starts from, instead of the canonical or the newest release.
     pub base: Option<String>,
+    /// From which versions it is upgraded, where that is not one.
+    pub bases: Bases,
     /// When the head is installed afresh, too.
     pub fresh: Fresh,
     /// The zone of run apps.
@@ -326,7 +333,12 @@ impl Settings {
         let is_asked = self.lane == Lane::Cold
             && self.fresh != Fresh::Never
             && self.stages.contains(&Stage::Install);
-        is_asked.then(|| Domain::for_fresh(&self.recipe, &self.domain, &self.zone))
+        is_asked.then(|| self.domain_of(&OtherApp::fresh()))
+    }
+
+    /// Returns the domain of another app of the run that is not under the domain of the one under test.
+    pub(super) fn domain_of(&self, app: &OtherApp) -> Domain {
+        Domain::for_other(&self.recipe, &app.to_string(), &self.domain, &self.zone)
     }
 
     /// Returns the token for a source: of the operator's published recipe, or of one that is granted it. Everybody

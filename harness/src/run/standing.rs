@@ -158,8 +158,10 @@ impl<'a> Standing<'a> {
     /// Keeps what came of a tier; shows what its hooks wrote where it did not pass.
     pub(super) fn record(&self, outcome: TierOutcome) {
         self.bench.explain(&outcome);
-        let judged = (outcome.stage, self.bench.lock.domain().clone());
-        self.context.held.borrow_mut().judged.push(judged);
+        if self.context.row.is_none() {
+            let judged = (outcome.stage, self.bench.lock.domain().clone());
+            self.context.held.borrow_mut().judged.push(judged);
+        }
         red::record(&self.context, outcome);
     }
 

@@ -11,6 +11,8 @@ pub(super) enum Role {
     New,
     /// Another new app, of the head, where the first one is of the base.
     Fresh,
+    /// Every other new app of the recipe, each with a row of its own in the report.
+    Other,
     /// Every app that the one under test needs.
     Dependency,
     /// The recipe's warm app.
@@ -68,6 +70,8 @@ pub(super) enum Step {
     /// Deploy, and wait until it serves.
     Up(Role),
     Tier(Stage),
+    /// Of every other app whose turn it is, one after the other: deploy it where it is not up, and run its tiers.
+    Others(Turn),
     /// Hold the deploys that Docker was told of against those that were meant, app by app.
     Deploys,
     /// Note whether a green run makes the head the canonical.
@@ -110,13 +114,22 @@ pub(super) enum Up {
     BrokenBase(String),
 }
 
-/// How the head is installed afresh in a run that upgrades a base.
+/// When another app of a run is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fresh {
-    /// As an app of its own, at the same time as the base.
+pub(super) enum Turn {
+    /// At the same time as the app under test, under a domain of its own.
     Beside,
-    /// First, as the app that is then removed and made again of the base.
+    /// Before it, under its domain; it is removed then.
     First,
+}
+
+/// Which app a tier is run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum On {
+    /// The app under test, or the fresh install in its place.
+    Tested,
+    /// One of the others, by its number.
+    Other(usize),
 }
 
 /// Why the work on the app begins again.

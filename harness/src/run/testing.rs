@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::context::Context;
 use super::fetched::Fetched;
 use super::fetched::{Checkout, Subject};
-use super::settings::{Fresh, Keep, Lane, Origin, Published, Settings};
+use super::settings::{Bases, Fresh, Keep, Lane, Origin, Published, Settings};
 use super::warm::embedded;
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
@@ -116,6 +116,7 @@ impl Scene {
             stages: Stage::ALL.to_vec(),
             lane: Lane::Cold,
             base: None,
+            bases: Bases::One,
             fresh: Fresh::default(),
             zone,
             driver: Choice::Stack,
@@ -233,6 +234,7 @@ impl Scene {
             live: None,
             settings: Rc::new(self.settings.clone()),
             subject: Subject::Proposal,
+            row: None,
             dirs,
             events: Events::default(),
             redactor: self.settings.redactor(),

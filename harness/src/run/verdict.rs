@@ -108,22 +108,17 @@ pub(super) fn decide(ending: &Ending, held: &Resources) -> Decision {
             decision(Verdict::Infra, 3, Some(chain(&**error)), hints)
         }
         Ending::Walked(Ok(_)) => {
-            let red = held
-                .tiers
-                .iter()
-                .find(|tier| tier.blames_recipe && tier.status != Status::Pass);
+            let tested = held.tiers.iter().map(|tier| (None, tier));
+            let others = held.others.iter().map(|(app, tier)| (Some(app), tier));
+            let mut tiers = tested.chain(others);
+            let red = tiers.find(|(_, tier)| tier.blames_recipe && tier.status != Status::Pass);
             match red {
-                Some(tier) => {
-                    let why = tier
-                        .reason
-                        .clone()
-                        .unwrap_or_else(|| tier.status.to_string());
-                    decision(
-                        Verdict::Failed,
-                        1,
-                        Some(format!("{}: {why}", tier.stage)),
-                        &[],
-                    )
+                Some((app, tier)) => {
+                    let stage = tier.stage;
+                    let what = app.map_or_else(|| stage.to_string(), |app| app.tier(stage));
+                    let why = tier.reason.clone();
+                    let why = why.unwrap_or_else(|| tier.status.to_string());
+                    decision(Verdict::Failed, 1, Some(format!("{what}: {why}")), &[])
                 }
                 None => match &held.missing {
                     Some(Missing { recipe, reason }) => decision(

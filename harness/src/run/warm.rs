@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::RunError;
 use super::fetched::Subject;
 use super::locks::wait_for_lock;
-use super::settings::Settings;
+use super::settings::{Bases, Settings};
 use crate::driver::Chosen;
 use crate::lifetime::Note;
 use crate::tier::Bench;
@@ -85,6 +85,7 @@ pub(super) fn context<'a>(
         domain: domain.clone(),
         stages,
         base: kept.map(|kept| kept.canonical.version.clone()),
+        bases: Bases::One,
         ..Settings::clone(&run.settings)
     };
     Context {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::context::Resources;
 use super::error::RunError;
-use super::step::{Again, End, Fresh, Holds, Role, Step, Up};
+use super::step::{Again, End, Holds, On, Role, Step, Turn, Up};
 use super::teardown::TornDown;
 use super::verdict::{Decision, Ending};
 use crate::lifetime::worker::EndSignal;
@@ -25,36 +25,48 @@ pub(super) trait Steps {
 
 /// Who works on the app under test.
 pub(super) trait Tiers: Steps {
-    /// Deploys the app, and waits until it serves.
+    /// Deploys the app, and waits until it serves; with that under test those that are there beside it, too.
     async fn bring_up(&mut self, role: Role) -> Result<Up, RunError>;
 
     /// Returns how the head is installed afresh, where the run does that.
-    fn fresh(&self) -> Option<Fresh>;
+    fn fresh(&self) -> Option<Turn>;
 
     /// Deploys the app and the fresh one at once, and waits until both serve. Without the fresh one nothing makes sense,
     /// so nothing is waited for, and nothing returned of the other, once that is red.
     async fn bring_up_both(&mut self, role: Role) -> Result<(Option<Up>, Up), RunError>;
 
-    /// Removes the fresh app, which has passed and in whose place the base comes.
+    /// Returns the numbers of the other apps whose turn this is and that are not judged.
+    fn others(&self, turn: Turn) -> Vec<usize>;
+
+    /// Deploys another app that did not come up with the one under test, and waits until it serves.
+    async fn bring_up_other(&mut self, other: usize) -> Result<Up, RunError>;
+
+    /// Notes that the base of another app did not come up, for this reason.
+    fn lacks_base(&mut self, other: usize, reason: String);
+
+    /// Notes that all of another app's tiers have ended.
+    fn judged(&mut self, other: usize);
+
+    /// Removes what was there first, and in whose place the app under test comes.
     async fn make_way(&mut self) -> Result<(), RunError>;
 
     /// Goes on with the fresh app in place of the one whose base did not come up, for this reason.
     async fn adopt(&mut self, reason: String) -> Result<(), RunError>;
 
     /// Returns whether a tier was asked for.
-    fn is_asked(&self, stage: Stage) -> bool;
+    fn is_asked(&self, on: On, stage: Stage) -> bool;
 
     /// Returns why a tier does not apply, whatever came of those before it.
-    fn spared(&mut self, stage: Stage) -> Option<String>;
+    fn spared(&mut self, on: On, stage: Stage) -> Option<String>;
 
     /// Runs a tier.
-    async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError>;
+    async fn tier(&mut self, on: On, stage: Stage) -> Result<TierOutcome, RunError>;
 
     /// Keeps what came of a tier.
-    fn record(&mut self, outcome: TierOutcome);
+    fn record(&mut self, on: On, outcome: TierOutcome);
 
     /// Returns why what is red may be so for the pace of health checks alone.
-    async fn because_of_pace(&mut self) -> Result<Option<String>, RunError>;
+    async fn because_of_pace(&mut self, on: On) -> Result<Option<String>, RunError>;
 
     /// Forgets what came of the tiers, because they are repeated with the recipe's health checks as shipped.
     fn as_shipped(&mut self, reason: &str);

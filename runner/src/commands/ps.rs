@@ -202,7 +202,9 @@ impl Look {
                 until(&run.deadline_at).map_or_else(|| "over".to_owned(), |left| span(Some(left))),
                 self.waits_for(run).unwrap_or_else(|| "-".to_owned()),
             ]);
-            rows.extend(run.fresh.iter().map(|domain| fresh_row(run, domain)));
+            let fresh = run.fresh.iter().map(|domain| (domain, "fresh install"));
+            let others = run.others.iter().map(|one| (&one.domain, &*one.what));
+            rows.extend(fresh.chain(others).map(|other| other_row(run, other)));
             rows.extend(run.dependencies.iter().map(dependency_row));
         }
         if self.roster.runs.is_empty() {
@@ -326,20 +328,9 @@ impl Look {
     }
 }
 
-/// Returns the line of the app in which the run above it installs the head afresh.
-fn fresh_row(run: &LiveRun, domain: &str) -> [String; 9] {
-    [
-        "└",
-        &run.recipe,
-        "",
-        "",
-        domain,
-        "fresh install",
-        "",
-        "",
-        "",
-    ]
-    .map(str::to_owned)
+/// Returns the line of another app of the run above it, at a domain and for a purpose.
+fn other_row(run: &LiveRun, (domain, what): (&String, &str)) -> [String; 9] {
+    ["└", &run.recipe, "", "", domain, what, "", "", ""].map(str::to_owned)
 }
 
 /// Returns the line of an app that the run above it needs.

@@ -152,7 +152,7 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
 }
 
 fn says_what_is_wrong(event: &Event) -> bool {
-    match event {
+    match event.what() {
         Event::Warning(_) | Event::PolicyFound(_) => true,
         Event::RunFinished(end) => end.verdict != Verdict::Passed,
         _ => false,

@@ -64,6 +64,7 @@ pub(super) fn repeat(args: &RunArgs) -> String {
         ("--pr", &args.pr),
         ("--stages", &args.stages),
         ("--base", &args.base),
+        ("--bases", &args.bases),
     ] {
         if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
             words.push(format!("{option}={}", word(value)));

@@ -1,14 +1,15 @@
 //! What a run looks like: events in, lines out. Nothing here prints or knows the time.
 
+mod apps;
+mod plan;
 mod recipe;
 mod summary;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::event::{Event, Planned, Promotion, RunStarted};
+use harness::event::{Event, OtherApp, Promotion, RunStarted};
 use harness::finding::Finding;
 use harness::hold::Hold;
 use harness::lint::{Lint, Severity};
@@ -18,6 +19,7 @@ use harness::trust::TrustView;
 
 use super::Mode;
 use super::symbols::{BOLD, Charset, DIM, GREEN, RED, YELLOW, paint, style};
+use apps::Tiers;
 
 /// Where text begins behind the time of a line.
 const INDENT: &str = "           ";
@@ -42,7 +44,11 @@ pub(crate) struct Renderer {
     running: Option<Stage>,
     tearing_down: bool,
     /// Every tier that was planned, and what came of it.
-    tiers: BTreeMap<Stage, Option<TierOutcome>>,
+    tiers: Tiers,
+    /// The same of each other app that has a row of its own.
+    rows: Vec<(OtherApp, Tiers)>,
+    /// The app that is spoken of, where it is not the one under test.
+    app: Option<OtherApp>,
     lint: Status,
     residual: Residual,
     /// The app that is held.
@@ -57,6 +63,7 @@ pub(crate) struct Renderer {
 /// A phase that goes on.
 #[derive(Debug)]
 struct Open {
+    app: Option<OtherApp>,
     phase: Phase,
     detail: String,
     since: Duration,
@@ -72,7 +79,9 @@ impl Renderer {
             open: Vec::new(),
             running: None,
             tearing_down: false,
-            tiers: BTreeMap::new(),
+            tiers: Tiers::new(),
+            rows: Vec::new(),
+            app: None,
             lint: Status::Unver,
             residual: Residual::default(),
             hold: None,
@@ -89,6 +98,7 @@ impl Renderer {
     /// Returns the lines for an event that happened `at` into the run; none for many events.
     pub(crate) fn event(&mut self, event: &Event, at: Duration) -> String {
         let text = match event {
+            Event::Of(app, event) => return self.of(app, event, at),
             Event::RunStarted(run) => self.started(run),
             Event::Moved { quick, domain } => self.moved(*quick, domain, at),
             Event::Trusted(trust) => self.trusted(trust),
@@ -101,7 +111,9 @@ impl Renderer {
             Event::Deviation(text) => self.line(at, "deviation", &paint(YELLOW, &self.clean(text))),
             Event::Retried { what, reason } => self.again(&format!("{what}: {reason}"), at),
             Event::Repeated { reason } => {
-                self.tiers.values_mut().for_each(|tier| *tier = None);
+                let rows = self.rows.iter_mut().map(|(_, tiers)| tiers);
+                let all = rows.chain([&mut self.tiers]);
+                all.for_each(|tiers| tiers.values_mut().for_each(|tier| *tier = None));
                 let what = "all tiers, with the recipe's health checks as shipped";
                 self.again(&format!("{what}: {reason}"), at)
             }
@@ -118,7 +130,7 @@ impl Renderer {
             }
             Event::TierStarted(stage) => {
                 self.running = Some(*stage);
-                self.tiers.entry(*stage).or_default();
+                self.tiers_of_app().entry(*stage).or_default();
                 String::new()
             }
             Event::TestFinished { stage, test } => self.test(*stage, test, at),
@@ -148,6 +160,10 @@ impl Renderer {
                 Some(waits_for) => format!("{waits_for} ({})", open.detail),
                 None => open.detail.clone(),
             };
+            let detail = match &open.app {
+                Some(app) => format!("{app}: {detail}"),
+                None => detail,
+            };
             return Some((open.phase.name().to_owned(), self.charset.spell(&detail)));
         }
         if self.tearing_down {
@@ -163,7 +179,7 @@ impl Renderer {
 
     /// Returns one line with the time, a label and a text.
     fn line(&self, at: Duration, label: &str, text: &str) -> String {
-        format!("{}{label:10} {text}\n", clock(at))
+        format!("{}{label:10} {}\n", clock(at), self.with_app(text))
     }
 
     fn started(&mut self, run: &RunStarted) -> String {
@@ -205,41 +221,6 @@ impl Renderer {
         self.line(at, label, &format!("{what}: {}", self.clean(domain)))
     }
 
-    fn planned(&mut self, plan: &Planned) -> String {
-        self.tiers
-            .extend(plan.stages.iter().map(|stage| (*stage, None)));
-        let base = plan.base_version.as_ref().map_or_else(String::new, |base| {
-            match plan.base_kind.as_deref() {
-                // Most bases are tags.
-                Some("tag") | None => format!("base {base} → "),
-                Some(kind) => format!("base {base} ({kind}) → "),
-            }
-        });
-        let head = plan.head_version.as_deref().unwrap_or("without a version");
-        let commit = plan.head_commit.short();
-        let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
-        let mut text = String::new();
-        let mut entry = |label: &str, said: &str| {
-            writeln!(text, "  {label:10} {}", self.clean(said))
-                .expect("writing to a string succeeds");
-        };
-        entry(
-            "plan",
-            &format!(
-                "{base}head {head} ({commit}), driver {} ({})",
-                plan.driver, plan.driver_reason
-            ),
-        );
-        entry("stages", &stages.join(", "));
-        if let Some(fresh) = &plan.fresh {
-            entry("fresh", &fresh.to_string());
-        }
-        for item in &plan.customization {
-            entry("added", item);
-        }
-        text
-    }
-
     fn phase_started(&mut self, phase: Phase, detail: &str, at: Duration) -> String {
         let detail = self.clean(detail);
         let text = match self.mode {
@@ -247,6 +228,7 @@ impl Renderer {
             Mode::Plain | Mode::Progress => String::new(),
         };
         self.open.push(Open {
+            app: self.app.clone(),
             phase,
             detail,
             since: at,
@@ -257,7 +239,8 @@ impl Renderer {
 
     fn progress(&mut self, text: &str, at: Duration) -> String {
         let text = self.clean(text);
-        let Some(open) = self.open.last_mut() else {
+        let mut open = self.open.iter_mut().rev();
+        let Some(open) = open.find(|open| open.app == self.app) else {
             return String::new();
         };
         let label = open.phase.name();
@@ -272,7 +255,7 @@ impl Renderer {
         let open = self
             .open
             .iter()
-            .rposition(|open| open.phase == phase)
+            .rposition(|open| open.phase == phase && open.app == self.app)
             .map(|index| self.open.remove(index));
         // The ends of the lint, of a tier and of the teardown have better lines of their own.
         if matches!(
@@ -343,7 +326,8 @@ impl Renderer {
         if let Some(reason) = &tier.reason {
             write!(text, " — {}", self.clean(reason)).expect("writing to a string succeeds");
         }
-        self.tiers.insert(tier.stage, Some(tier.clone()));
+        let tiers = self.tiers_of_app();
+        tiers.insert(tier.stage, Some(tier.clone()));
         self.line(at, tier.stage.name(), &text)
     }
 
@@ -376,13 +360,13 @@ impl Renderer {
 
     fn output(&self, title: &str, lines: &[String]) -> String {
         if lines.is_empty() {
-            return format!("{INDENT}{}: no output\n", self.clean(title));
+            return format!("{INDENT}{}: no output\n", self.with_app(&self.clean(title)));
         }
         let lines = lines.iter().map(|line| self.clean(as_overwritten(line)));
         let lines: Vec<String> = lines.collect();
         format!(
             "{INDENT}{}:\n{}",
-            paint(BOLD, &self.clean(title)),
+            paint(BOLD, &self.with_app(&self.clean(title))),
             self.quote(&lines)
         )
     }

@@ -257,6 +257,7 @@ fn markdown_keeps_what_a_recipe_says_in_spans_and_fences() {
     let mut hostile = red();
     hostile.reason = Some(HOSTILE.to_owned());
     hostile.output.push(Output {
+        app: None,
         tier: None,
         title: HOSTILE.to_owned(),
         lines: vec!["````".to_owned(), "@everyone".to_owned()],

@@ -59,6 +59,7 @@ fn full() -> Results {
     });
     results.output.push(Output {
         tier: None,
+        app: None,
         title: String::new(),
         lines: Vec::new(),
     });
@@ -72,11 +73,16 @@ fn full() -> Results {
         status: Status::Pass,
         reason: None,
     });
-    results.fresh = Some(PlannedFresh {
+    let other = PlannedOther {
+        app: OtherApp::default(),
         domain: String::new(),
         how: String::new(),
         why: None,
-    });
+    };
+    let mut app = AppResults::of(&other);
+    app.tiers = results.tiers.clone();
+    results.apps.push(app);
+    results.fresh = Some(other);
     results.hold = Some(Hold {
         domain: String::new(),
         dependencies: vec![String::new()],
@@ -158,7 +164,7 @@ fn no_text_of_a_report_holds_a_secret() {
     assert_eq!(
         found.join(" "),
         ".version .host .run_id .recipe .trust.level .base_kind .domain .fresh.domain .fresh.how .driver .lint.findings.id \
-         .lint.skipped.id .dependencies.recipe .dependencies.domain \
+         .lint.skipped.id .apps.domain .apps.how .dependencies.recipe .dependencies.domain \
          .hold.domain .hold.dependencies .hold.until .hold.ended.at .policy.rule .findings.id .run_dir .started_at .finished_at"
     );
 }
@@ -171,7 +177,7 @@ fn the_file_has_the_documented_fields() {
     keys(&value, "", &mut all);
     assert_eq!(
         all.join(" "),
-        "schema version host build_url repeat run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.domain fresh.how fresh.why driver driver_reason \
+        "schema version host build_url repeat run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.kind fresh.name fresh.domain fresh.how fresh.why driver driver_reason \
          verdict exit_code reason hints level \
          rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
          lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
@@ -180,8 +186,15 @@ fn the_file_has_the_documented_fields() {
          lint.passed \
          tiers tiers[].name tiers[].status tiers[].reason tiers[].blames_recipe tiers[].duration_ms \
          tiers[].tests tiers[].tests[].id tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+         apps apps[].kind apps[].name apps[].domain apps[].how apps[].why apps[].tiers apps[].tiers[].name apps[].tiers[].status apps[].tiers[].reason apps[].tiers[].blames_recipe \
+         apps[].tiers[].duration_ms apps[].tiers[].tests apps[].tiers[].tests[].id apps[].tiers[].tests[].name \
+         apps[].tiers[].tests[].status apps[].tiers[].tests[].duration_ms apps[].tiers[].tests[].message \
+         apps[].phases apps[].phases.fetch_ms apps[].phases.plan_ms apps[].phases.lint_ms apps[].phases.lock_wait_ms \
+         apps[].phases.warm_ms apps[].phases.prepull_ms apps[].phases.deploy_ms apps[].phases.converge_ms \
+         apps[].phases.upgrade_ms apps[].phases.backup_ms apps[].phases.restore_ms apps[].phases.custom_ms \
+         apps[].phases.teardown_ms apps[].phases.promote_ms \
          attempts attempts[].what attempts[].reason attempts[].tiers \
-         output output[].tier output[].title output[].lines \
+         output output[].tier output[].app output[].title output[].lines \
          dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
          dependencies[].required dependencies[].status dependencies[].reason \
          phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \

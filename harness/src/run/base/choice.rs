@@ -29,11 +29,16 @@ pub(in crate::run) struct RequestedBase<'a> {
 }
 
 impl<'a> RequestedBase<'a> {
+    /// Returns one that was asked for on the command line.
+    pub(in crate::run) fn asked(version: &'a str) -> Self {
+        let place = String::new();
+        Self { version, place }
+    }
+
     /// The command line wins over the declared one.
     pub(in crate::run) fn of(settings: &'a Settings, declared: &'a Declared) -> Option<Self> {
         if let Some(version) = settings.base.as_deref() {
-            let place = String::new();
-            return Some(Self { version, place });
+            return Some(Self::asked(version));
         }
         let version = declared.base()?;
         let place = format!("{}: ", declared.place("base"));
@@ -181,7 +186,11 @@ fn passed_over(version: &str, checkout: &Checkout) -> String {
     )
 }
 
-fn named(
+/// Returns the version that is wanted; the inner error is why there is no upgrade from it.
+///
+/// # Errors
+/// [`RunError::Usage`] when it is no tag.
+pub(super) fn named(
     settings: &Settings,
     wanted: &RequestedBase<'_>,
     checkout: &Checkout,
@@ -266,7 +275,8 @@ fn commit_of(checkout: &Checkout, name: &str) -> Option<CommitId> {
         .map(|(_, commit)| *commit)
 }
 
-fn is_head(checkout: &Checkout, commit: CommitId) -> bool {
+/// Returns whether a commit is the head itself.
+pub(super) fn is_head(checkout: &Checkout, commit: CommitId) -> bool {
     !checkout.tree.dirty && checkout.tree.commit == commit
 }
 

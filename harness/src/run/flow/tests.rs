@@ -4,6 +4,7 @@ use ground::outcome::Residual;
 use scribe::{Hang, Script, run, steps};
 
 mod fresh;
+mod others;
 mod rows;
 mod scribe;
 
@@ -51,6 +52,7 @@ fn a_cold_run_makes_nothing_before_it_has_judged_everything() {
             "Sweep",
             "Lock(New)",
             "Lock(Fresh)",
+            "Lock(Other)",
             "Lock(Dependency)",
             "Leftovers",
             "Firewall",
@@ -176,12 +178,17 @@ fn every_app_of_a_flow_is_locked_claimed_and_brought_up_in_this_order() {
         };
         for role in flow.apps {
             assert!(at(Step::Lock(*role)) < at(Step::Claim), "{}", flow.name);
-            assert!(at(Step::Claim) < at(Step::Up(*role)), "{}", flow.name);
+            let up = match role {
+                Role::Other => Step::Others(Turn::First),
+                role => Step::Up(*role),
+            };
+            assert!(at(Step::Claim) < at(up), "{}", flow.name);
         }
         let ups: Vec<Role> = all
             .iter()
             .filter_map(|step| match step {
                 Step::Up(role) => Some(*role),
+                Step::Others(Turn::Beside) => Some(Role::Other),
                 _ => None,
             })
             .collect();
@@ -459,15 +466,21 @@ fn teardown_and_report_follow_wherever_a_run_ends() {
     for flow in [&COLD, &QUICK] {
         for step in all_steps(flow) {
             let is_fresh = step == Step::Up(Role::Fresh);
+            let with = || Script {
+                fresh: is_fresh.then_some(Turn::First),
+                others: match step {
+                    Step::Others(turn) => vec![(turn, Up::Serves)],
+                    _ => Vec::new(),
+                },
+                ..Script::default()
+            };
             let hangs = |hang| Script {
                 hangs: Some((step, hang)),
-                fresh: is_fresh.then_some(Fresh::First),
-                ..Script::default()
+                ..with()
             };
             let fails = Script {
                 fails: Some(step),
-                fresh: is_fresh.then_some(Fresh::First),
-                ..Script::default()
+                ..with()
             };
             for (script, verdict, code) in [
                 (hangs(Hang::Signal), "cancelled", 143),

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use harness::event::RunFinished;
-use harness::outcome::{Status, Verdict};
+use harness::event::{OtherApp, RunFinished};
+use harness::outcome::{Stage, Status, TierOutcome, Verdict};
 use harness::report::human;
 use harness::report::level::Rungs;
 
@@ -14,10 +14,13 @@ impl Renderer {
     pub(super) fn finished(&mut self, run: &RunFinished) -> String {
         self.open.clear();
         let mut text = self.table();
-        let rungs = Rungs::from_tiers(
-            self.tiers
-                .iter()
-                .filter_map(|(stage, tier)| tier.as_ref().map(|tier| (*stage, tier.status))),
+        let ended = |(stage, tier): (&Stage, &Option<TierOutcome>)| {
+            tier.as_ref().map(|tier| (*stage, tier.status))
+        };
+        let others = self.rows.iter().flat_map(|(_, tiers)| tiers);
+        let rungs = Rungs::of_apps(
+            self.tiers.iter().filter_map(ended),
+            others.filter_map(ended),
             self.lint,
         );
         let ladder: Vec<String> = rungs
@@ -91,44 +94,51 @@ impl Renderer {
             "tier", "status", "time", "passed"
         );
         let mut text = format!("\n{}\n", paint(BOLD, &head));
-        for (stage, tier) in &self.tiers {
-            let status = tier.as_ref().map_or(Status::Unver, |tier| tier.status);
-            let mark = paint(
-                style(status),
-                &format!("{} {:5}", self.charset.sign(status), status),
-            );
-            let none = || "-".to_owned();
-            let (time, tests, why) = match tier {
-                Some(tier) => (
-                    if ran(tier) {
-                        human(tier.duration)
-                    } else {
-                        none()
-                    },
-                    if ran(tier) {
-                        format!("{}/{}", passed(tier), tier.tests.len())
-                    } else {
-                        none()
-                    },
-                    tier.reason
-                        .as_deref()
-                        .and_then(|reason| reason.lines().next())
-                        .map(|line| self.clean(line)),
-                ),
-                None if self.running == Some(*stage) => {
-                    (none(), none(), Some("did not get to its end".to_owned()))
-                }
-                None => (none(), none(), Some("did not start".to_owned())),
-            };
-            let row = format!(
-                "  {:8} {mark} {time:>11} {tests:>6}  {}",
-                stage.name(),
-                why.unwrap_or_default()
-            );
-            text.push_str(row.trim_end());
-            text.push('\n');
+        let tested = self.tiers.iter().map(|(stage, tier)| (None, stage, tier));
+        let others = self.rows.iter().flat_map(|(app, tiers)| {
+            let tiers = tiers.iter();
+            tiers.map(move |(stage, tier)| (Some(app), stage, tier))
+        });
+        for (app, stage, tier) in tested.chain(others) {
+            text.push_str(&self.row(app, *stage, tier.as_ref()));
         }
         text.push('\n');
         text
+    }
+
+    /// Returns the row of a tier of the app under test, or of another one, whose name comes before the reason.
+    fn row(&self, app: Option<&OtherApp>, stage: Stage, tier: Option<&TierOutcome>) -> String {
+        let status = tier.map_or(Status::Unver, |tier| tier.status);
+        let mark = paint(
+            style(status),
+            &format!("{} {:5}", self.charset.sign(status), status),
+        );
+        let none = || ("-".to_owned(), "-".to_owned());
+        let ((time, tests), why) = match tier {
+            Some(tier) => {
+                let reason = tier.reason.as_deref();
+                let why = reason.and_then(|reason| reason.lines().next());
+                let numbers = match ran(tier) {
+                    true => (
+                        human(tier.duration),
+                        format!("{}/{}", passed(tier), tier.tests.len()),
+                    ),
+                    false => none(),
+                };
+                (numbers, why.map(|line| self.clean(line)))
+            }
+            None if self.running == Some(stage) => {
+                (none(), Some("did not get to its end".to_owned()))
+            }
+            None => (none(), Some("did not start".to_owned())),
+        };
+        let app = app.map(|app| self.clean(&app.to_string()));
+        let why: Vec<String> = app.into_iter().chain(why).collect();
+        let row = format!(
+            "  {:8} {mark} {time:>11} {tests:>6}  {}",
+            stage.name(),
+            why.join(": ")
+        );
+        format!("{}\n", row.trim_end())
     }
 }

@@ -5,7 +5,7 @@ use harness::lint::Finding;
 use harness::outcome::Verdict;
 
 use super::*;
-use harness::event::PlannedFresh;
+use harness::event::{OtherApp, Planned, PlannedOther};
 
 fn started() -> Event {
     Event::RunStarted(Box::new(RunStarted {
@@ -33,11 +33,13 @@ fn planned() -> Event {
         stages: Stage::ALL.to_vec(),
         customization: vec!["tests/test_install.py".to_owned()],
         dependencies: Vec::new(),
-        fresh: Some(PlannedFresh {
+        fresh: Some(PlannedOther {
+            app: OtherApp::fresh(),
             domain: "note-0d1e2f.ci.localhost".to_owned(),
             how: "parallel".to_owned(),
             why: None,
         }),
+        others: Vec::new(),
         deploys_expected: 2,
     }))
 }
@@ -131,7 +133,12 @@ fn teardown(why: &str) -> Event {
     }
 }
 
-fn finished(verdict: Verdict, exit_code: u8, reason: Option<&str>, hints: &[&str]) -> Event {
+pub(crate) fn finished(
+    verdict: Verdict,
+    exit_code: u8,
+    reason: Option<&str>,
+    hints: &[&str],
+) -> Event {
     Event::RunFinished(Box::new(RunFinished {
         verdict,
         exit_code,

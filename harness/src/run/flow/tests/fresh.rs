@@ -2,19 +2,19 @@
 
 use super::scribe::{Script, run};
 use super::{COLD, after};
-use crate::run::step::{Fresh, Up};
+use crate::run::step::{Turn, Up};
 use ground::outcome::{Stage, Status};
 
 fn beside() -> Script {
     Script {
-        fresh: Some(Fresh::Beside),
+        fresh: Some(Turn::Beside),
         ..Script::default()
     }
 }
 
 fn first() -> Script {
     Script {
-        fresh: Some(Fresh::First),
+        fresh: Some(Turn::First),
         ..Script::default()
     }
 }

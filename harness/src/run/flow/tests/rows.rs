@@ -2,7 +2,7 @@
 
 use super::scribe::{Script, run, steps};
 use crate::run::flow::{COLD, Flow, PROMOTION, QUICK};
-use crate::run::step::{Fresh, Holds, Step};
+use crate::run::step::{Holds, Step, Turn, Up};
 
 /// Returns these steps with one thing wrong: one is left out, two have changed places, or a block is done when it is not
 /// to be.
@@ -62,10 +62,11 @@ fn no_row_of_a_flow_goes_or_moves_unseen() {
             run(flow, moves()),
             run(flow, unknown()),
         ],
-        _ => [None, Some(Fresh::Beside), Some(Fresh::First)]
+        _ => [None, Some(Turn::Beside), Some(Turn::First)]
             .map(|fresh| {
                 let script = Script {
                     fresh,
+                    others: vec![(Turn::First, Up::Serves), (Turn::Beside, Up::Serves)],
                     ..Script::default()
                 };
                 run(flow, script)

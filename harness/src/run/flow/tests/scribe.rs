@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::event::OtherApp;
 use crate::lifetime::worker::EndSignal;
 use crate::run::context::Resources;
 use crate::run::error::RunError;
 use crate::run::flow::{self, Flow};
-use crate::run::step::{Again, End, Fresh, Holds, Role, Step, Up};
+use crate::run::step::{Again, End, Holds, On, Role, Step, Turn, Up};
 use crate::run::teardown::TornDown;
 use crate::run::verdict::{Decision, Ending};
 use crate::run::work::{Frame, Steps, Tiers};
@@ -32,9 +33,13 @@ pub(super) struct Script {
     /// How the deploys of the app end, one after the other.
     pub(super) ups: VecDeque<Up>,
     /// How the head is installed afresh.
-    pub(super) fresh: Option<Fresh>,
+    pub(super) fresh: Option<Turn>,
     /// How that deploy ends, one after the other.
     pub(super) fresh_ups: VecDeque<Up>,
+    /// The other apps, each with its turn and how its deploy ends.
+    pub(super) others: Vec<(Turn, Up)>,
+    /// Their tiers that do not pass.
+    pub(super) other_tiers: Vec<(usize, Status)>,
     /// Tiers that do not pass.
     pub(super) tiers: Vec<(Stage, Status)>,
     /// Tiers that do not apply.
@@ -166,7 +171,7 @@ impl Tiers for Scribe {
         Ok(up)
     }
 
-    fn fresh(&self) -> Option<Fresh> {
+    fn fresh(&self) -> Option<Turn> {
         let lines = self.book.lines.borrow();
         let is_baseless = lines
             .iter()
@@ -184,6 +189,34 @@ impl Tiers for Scribe {
         Ok((base, fresh))
     }
 
+    fn others(&self, turn: Turn) -> Vec<usize> {
+        let lines = self.book.lines.borrow();
+        let since = lines
+            .iter()
+            .rposition(|line| line.starts_with("as shipped"));
+        let lines = &lines[since.unwrap_or_default()..];
+        let others = self.script.others.iter().enumerate();
+        let due = others.filter(|(number, (when, _))| {
+            *when == turn && !lines.contains(&format!("judged {number}"))
+        });
+        due.map(|(number, _)| number).collect()
+    }
+
+    async fn bring_up_other(&mut self, other: usize) -> Result<Up, RunError> {
+        let (turn, up) = self.script.others[other].clone();
+        drop(self.step(Step::Others(turn)).await?);
+        self.book.write(format!("up {other}"));
+        Ok(up)
+    }
+
+    fn lacks_base(&mut self, other: usize, reason: String) {
+        self.book.write(format!("{other} lacks its base: {reason}"));
+    }
+
+    fn judged(&mut self, other: usize) {
+        self.book.write(format!("judged {other}"));
+    }
+
     async fn make_way(&mut self) -> Result<(), RunError> {
         self.book.write("make way");
         Ok(())
@@ -194,16 +227,28 @@ impl Tiers for Scribe {
         Ok(())
     }
 
-    fn is_asked(&self, stage: Stage) -> bool {
+    fn is_asked(&self, on: On, stage: Stage) -> bool {
+        if on != On::Tested {
+            return stage == Stage::Upgrade;
+        }
         !self.script.unasked.contains(&stage)
     }
 
-    fn spared(&mut self, stage: Stage) -> Option<String> {
+    fn spared(&mut self, _: On, stage: Stage) -> Option<String> {
         let spared = self.script.spared.contains(&stage);
         spared.then(|| "it does not apply".to_owned())
     }
 
-    async fn tier(&mut self, stage: Stage) -> Result<TierOutcome, RunError> {
+    async fn tier(&mut self, on: On, stage: Stage) -> Result<TierOutcome, RunError> {
+        if let On::Other(other) = on {
+            let mut tiers = self.script.other_tiers.iter();
+            let status = tiers.find(|(one, _)| *one == other);
+            let status = status.map_or(Status::Pass, |(_, status)| *status);
+            return Ok(TierOutcome {
+                blames_recipe: status == Status::Fail,
+                ..without(stage, status, "it ran")
+            });
+        }
         drop(self.step(Step::Tier(stage)).await?);
         let mut tiers = self.script.tiers.iter();
         let status = tiers.find(|(one, _)| *one == stage);
@@ -214,7 +259,7 @@ impl Tiers for Scribe {
         })
     }
 
-    fn record(&mut self, outcome: TierOutcome) {
+    fn record(&mut self, on: On, outcome: TierOutcome) {
         let TierOutcome {
             stage,
             status,
@@ -222,20 +267,32 @@ impl Tiers for Scribe {
             ..
         } = &outcome;
         let reason = reason.as_deref().unwrap_or_default();
-        self.book.write(format!("  {stage} {status}: {reason}"));
-        self.book.held.borrow_mut().tiers.push(outcome);
+        let line = format!("{stage} {status}: {reason}");
+        let mut held = self.book.held.borrow_mut();
+        match on {
+            On::Tested => {
+                self.book.write(format!("  {line}"));
+                held.tiers.push(outcome);
+            }
+            On::Other(other) => {
+                self.book.write(format!("{other}: {line}"));
+                held.others
+                    .push((OtherApp::base(&other.to_string()), outcome));
+            }
+        }
     }
 
-    async fn because_of_pace(&mut self) -> Result<Option<String>, RunError> {
+    async fn because_of_pace(&mut self, _: On) -> Result<Option<String>, RunError> {
         let is_pace = self.script.pace.pop_front().unwrap_or(false);
         Ok(is_pace.then(|| "a task was killed".to_owned()))
     }
 
     fn as_shipped(&mut self, reason: &str) {
         self.book.write(format!("as shipped: {reason}"));
-        self.book.held.borrow_mut().tiers.clear();
+        self.book.held.borrow_mut().forget_tiers();
         // What was red for its pace is green now.
         self.script.tiers.clear();
+        self.script.other_tiers.clear();
     }
 
     async fn make_anew(&mut self, why: Again) -> Result<(), RunError> {
