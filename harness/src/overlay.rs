@@ -7,6 +7,7 @@ pub mod environment;
 pub mod manifest;
 pub mod previous;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::suite::{self, Layer, Origin, Suite, SuiteError};
@@ -321,6 +322,7 @@ impl Found {
                 ready: file.ready.clone(),
                 checks: file.checks.clone(),
                 first_run: file.first_run.clone(),
+                variants: file.variants.clone(),
                 ..DeclaredFile::default()
             };
             let rest = DeclaredFile {
@@ -329,6 +331,7 @@ impl Found {
                 ready: Vec::new(),
                 checks: Vec::new(),
                 first_run: Vec::new(),
+                variants: BTreeMap::new(),
                 ..file
             };
             self.list(origin, manifest::lines(&demands));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-pub mod apps;
+mod apps;
 mod badge;
 mod clean;
 pub mod copy;
@@ -21,6 +21,7 @@ pub mod recorder;
 pub mod redact;
 pub mod results;
 pub mod sentence;
+mod tiers;
 
 /// How much of a line is kept, in bytes.
 const LINE_LIMIT: usize = 8 << 10;

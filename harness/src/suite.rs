@@ -31,6 +31,9 @@ use name::{is_custom_test, is_ignored, is_ops_hook, is_test_of, is_test_of_a_tie
 /// The hooks that are not of a tier.
 const TOP_HOOKS: [&str; 3] = ["install_steps", "setup_custom_tests", "provide"];
 
+/// The directory of the tests of variants, each in a directory of the variant's name that is laid out as the one above.
+pub const VARIANTS: &str = "variants";
+
 /// How long one test file or hook may run.
 const TEST_LIMIT: Duration = Duration::from_secs(600);
 
@@ -171,6 +174,20 @@ impl Suite {
             dir: copy.clone(),
         });
         Ok(copy)
+    }
+
+    /// Returns the suite of the app of a variant: with what is there for that one alone, after the rest.
+    #[must_use]
+    pub fn of_variant(&self, variant: &str) -> Self {
+        let own = self.sources.iter().map(|source| Source {
+            origin: source.origin,
+            dir: source.dir.join(VARIANTS).join(variant),
+        });
+        let own = own.filter(|source| source.dir.is_dir());
+        let sources = self.sources.iter().cloned().chain(own);
+        Self {
+            sources: sources.collect(),
+        }
     }
 
     /// Returns a line for each test and hook that will run, for the report's `customization`.

@@ -129,6 +129,9 @@ pub(crate) struct RunArgs {
     /// The published versions to upgrade from, each in an app of its own; the newest takes the part of `--base`.
     #[arg(long, env = "CCCI_BASES", value_name = "last:N|VERSION,…|all")]
     pub(crate) bases: Option<String>,
+    /// The variants of the recipe to deploy as well, each in an app of its own [default: all that it declares].
+    #[arg(long, env = "CCCI_VARIANTS", value_name = "all|NAME,…|none")]
+    pub(crate) variants: Option<String>,
     /// When the head is installed afresh besides being an upgrade: at once with the base, before it, or not at all.
     #[arg(long, env = "CCCI_FRESH", value_name = "parallel|serial|never", default_value = "parallel",
           value_parser = parse_fresh)]

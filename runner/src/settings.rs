@@ -2,6 +2,7 @@
 //! anything is touched.
 
 mod approved;
+mod apps;
 mod build;
 mod engine;
 mod gateway;
@@ -10,7 +11,6 @@ mod places;
 mod releases;
 mod source;
 mod token;
-mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::cli::{DriverChoice, EngineChoice, FreshChoice, RunArgs, parse_engine}
 use crate::env;
 
 use approved::{approved_list, names_on};
+use apps::{bases, lane, variants};
 pub(crate) use engine::disk;
 use engine::on_ci;
 use gateway::gateway;
@@ -38,7 +39,6 @@ pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
 use token::token;
-use upgrade::{bases, lane};
 
 /// Where published recipes are when nothing else is said.
 const PUBLIC_FORGE: &str = "https://git.coopcloud.tech";
@@ -293,6 +293,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
         pr,
         lane,
         bases: bases(args, &stages, lane)?,
+        variants: variants(args)?,
+        variant: None,
         stages,
         base: args.base.clone().filter(|base| !base.is_empty()),
         zone,

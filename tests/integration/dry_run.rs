@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use crate::support::{TestEnv, git};
 
-fn env() -> TestEnv {
+pub(crate) fn env() -> TestEnv {
     TestEnv::new("unix:///nowhere/docker.sock")
 }
 
 /// Plans a run; a plan needs no engine and leaves no trace.
 #[track_caller]
-fn plan(env: &TestEnv, recipe: &Path, more: &[&str]) -> Value {
+pub(crate) fn plan(env: &TestEnv, recipe: &Path, more: &[&str]) -> Value {
     let path = recipe.to_str().unwrap();
     let args = ["run", path, "--dry-run"].into_iter();
     let done = env.run(args.chain(more.iter().copied()));
@@ -347,69 +347,6 @@ fn a_base_by_hand() {
         done.stderr
     );
     assert!(done.stderr.contains("0.2.0+1.1.0"), "{}", done.stderr);
-}
-
-/// Everything that a run upgrades from is in its plan, and what is asked for wrongly is refused before anything is made.
-#[test]
-fn several_bases_each_have_an_app_and_nothing_else_passes_for_one() {
-    let env = env();
-    let recipe = env.recipe("notes");
-    let all = plan(&env, &recipe, &["--bases", "last:3"]);
-    assert_eq!(all["base_version"], "0.2.0+1.1.0");
-    let others = all["others"].as_array().unwrap();
-    assert_eq!(others.len(), 1, "{others:#?}");
-    let other = &others[0];
-    assert_eq!(
-        (&other["kind"], &other["name"]),
-        (&json!("base"), &json!("0.1.0+1.0.0"))
-    );
-    assert_eq!(other["how"], "parallel");
-    assert_ne!(other["domain"], all["domain"]);
-    assert_ne!(other["domain"], all["fresh"]["domain"]);
-    assert_eq!(other["tiers"].as_array().unwrap().len(), 1);
-    assert_eq!(other["tiers"][0]["will"], "run");
-    assert_eq!(all["deploy_count"], 3);
-    let said = all["warnings"].to_string();
-    assert!(said.contains("2 versions and not from 3"), "{said}");
-    let named = plan(&env, &recipe, &["--bases", "0.1.0+1.0.0,0.2.0+1.1.0"]);
-    assert_eq!(named["base_version"], "0.2.0+1.1.0");
-    assert_eq!(named["others"], all["others"]);
-    let serial = plan(&env, &recipe, &["--bases", "all", "--fresh", "serial"]);
-    assert_eq!(serial["others"][0]["domain"], serial["domain"]);
-    git(&recipe, &["tag", "0.3.0+1.2.0", "HEAD"]);
-    for (more, says) in [
-        (vec!["--bases", "last:0"], "it is 1 or more"),
-        (
-            vec!["--bases", "newest"],
-            "`newest` is not a recipe version",
-        ),
-        (
-            vec!["--bases", "0.9.0+1"],
-            "`0.9.0+1` is not a tag of this recipe",
-        ),
-        (vec!["--bases", "0.3.0+1.2.0"], "is the head itself"),
-        (
-            vec!["--bases", "all", "--base", "0.1.0+1.0.0"],
-            "both say what to upgrade from",
-        ),
-        (
-            vec!["--bases", "all", "--quick"],
-            "starts from the canonical",
-        ),
-        (
-            vec!["--bases", "all", "--stages", "install"],
-            "no upgrade is asked for",
-        ),
-    ] {
-        for dry in [true, false] {
-            let mut args = vec!["run", recipe.to_str().unwrap()];
-            args.extend(dry.then_some("--dry-run"));
-            args.extend(more.iter().copied());
-            let done = env.run(&args);
-            done.expect(2);
-            assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
-        }
-    }
 }
 
 /// The label is bumped by the release commit, so a proposal has that of the newest release: this is what it upgrades.

@@ -30,6 +30,7 @@ mod nodes;
 mod once;
 mod once_options;
 mod once_races;
+mod others;
 mod overlays;
 mod packs;
 mod pages;

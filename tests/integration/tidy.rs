@@ -487,7 +487,7 @@ fn nothing_above_the_driver_asks_which_one_it_is() {
 fn the_order_of_steps_is_decided_in_the_flow_alone() {
     let steps = [
         "fetch::fetch(&",
-        "prepare::make_plan(",
+        "draft::make_plan(",
         "lint::found(",
         "gateway::answers(",
         "site::engine(",

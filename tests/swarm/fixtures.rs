@@ -148,6 +148,7 @@ fixtures! {
     no_compose: "no-compose",
     no_upgrade_base: "no-upgrade-base",
     notes_pytest: "notes-pytest",
+    optional_files: "optional-files",
     pull_missing: "pull-missing",
     required_variable: "required-variable",
     restore_adds_to_the_data: "restore-adds-to-the-data",

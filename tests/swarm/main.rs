@@ -61,6 +61,7 @@ mod sweep;
 mod tidy;
 mod together;
 mod trust;
+mod variants;
 mod victim;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -9,6 +9,8 @@ mod health;
 pub mod read;
 pub(crate) mod typed;
 mod types;
+mod variable;
+pub mod variant;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use error::DeclaredError;
 use file::{Check, Data, DeclaredFile, Dependency, Probe, Request, Verify};
 use ground::name::{Domain, RecipeName};
 use read::Read;
+use variant::Variant;
 
 /// The name of the file, in an overlay and in a recipe's `tests/`.
 pub const FILE_NAME: &str = "recipe-ci.yml";
@@ -140,6 +143,7 @@ impl Declared {
             expected_na,
             base,
             checks,
+            variants,
         } = file;
         let all = &mut self.all;
         let file::Health {
@@ -199,6 +203,9 @@ impl Declared {
         win(&mut all.expected_na.custom, expected_na.custom);
         win(&mut all.base, base);
         all.checks.extend(checks);
+        for (name, over) in variants {
+            all.variants.entry(name).or_default().lay_over(over);
+        }
         read::contradictions(&self.all, &self.marks)
     }
 
@@ -236,6 +243,26 @@ impl Declared {
     #[must_use]
     pub fn env(&self, recipe: &RecipeName, domain: &Domain) -> BTreeMap<String, String> {
         fill_in(&self.all.env, recipe, domain)
+    }
+
+    /// Returns the variants, by their names.
+    #[must_use]
+    pub fn variants(&self) -> &BTreeMap<String, Variant> {
+        &self.all.variants
+    }
+
+    /// Returns the variables of the app of a variant beyond those of every app; none where there is no such variant.
+    #[must_use]
+    pub fn variant_env(
+        &self,
+        variant: &str,
+        recipe: &RecipeName,
+        domain: &Domain,
+    ) -> BTreeMap<String, String> {
+        let variant = self.all.variants.get(variant);
+        variant.map_or_else(BTreeMap::new, |variant| {
+            fill_in(&variant.env, recipe, domain)
+        })
     }
 
     /// Returns the variables that only the upgrade to the head gets.

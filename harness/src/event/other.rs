@@ -14,6 +14,8 @@ pub enum OtherKind {
     Fresh,
     /// The upgrade from one more base.
     Base,
+    /// A new app of the head with other variables.
+    Variant,
 }
 
 /// Another app of a run, by its name in reports.
@@ -22,7 +24,7 @@ pub enum OtherKind {
 pub struct OtherApp {
     /// What it is there for.
     pub kind: OtherKind,
-    /// Its name: of a base the version; empty where there is one of its kind.
+    /// Its name: of a base the version, of a variant its own; empty of the fresh install.
     pub name: String,
 }
 
@@ -42,6 +44,15 @@ impl OtherApp {
         Self {
             kind: OtherKind::Base,
             name: version.to_owned(),
+        }
+    }
+
+    /// Returns the app of a variant.
+    #[must_use]
+    pub fn variant(name: &str) -> Self {
+        Self {
+            kind: OtherKind::Variant,
+            name: name.to_owned(),
         }
     }
 
@@ -76,6 +87,7 @@ impl fmt::Display for OtherApp {
         match self.kind {
             OtherKind::Fresh => f.pad("fresh"),
             OtherKind::Base => f.pad(&format!("from {}", self.name)),
+            OtherKind::Variant => f.pad(&format!("variant {}", self.name)),
         }
     }
 }
@@ -106,6 +118,7 @@ impl fmt::Display for PlannedOther {
             // What it is beside.
             OtherKind::Fresh => write!(f, "install of the head as {domain}, {how} to the base")?,
             OtherKind::Base => write!(f, "upgrade {app} as {domain}, {how}")?,
+            OtherKind::Variant => write!(f, "{app} as {domain}, {how}")?,
         }
         why.iter().try_for_each(|why| write!(f, ": {why}"))
     }

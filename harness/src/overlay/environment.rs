@@ -176,10 +176,11 @@ impl Tuning {
         (!services.is_empty()).then(|| rendered(services, project))
     }
 
-    /// Returns the name of its copy in a work tree.
+    /// Returns the name of its copy in a work tree, of one for a variant of the recipe.
     #[must_use]
-    pub fn copy_name(&self) -> String {
-        format!("{COPY_PREFIX}{}.yml", self.origin.name())
+    pub fn copy_name(&self, variant: Option<&str>) -> String {
+        let of_variant = variant.map_or_else(String::new, |name| format!("-{name}"));
+        format!("{COPY_PREFIX}{}{of_variant}.yml", self.origin.name())
     }
 
     fn file(&self) -> String {

@@ -100,7 +100,8 @@ fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
 }
 
 fn is_variable(path: &str) -> bool {
-    path.starts_with("env.") || path.starts_with("upgrade_env.")
+    let of_variant = path.starts_with("variants.") && path.contains(".env.");
+    path.starts_with("env.") || path.starts_with("upgrade_env.") || of_variant
 }
 
 /// Returns the values of variables that look like secrets, for the redactor.
@@ -115,7 +116,8 @@ pub(super) fn secrets(file: &DeclaredFile) -> Vec<String> {
             &mut fields,
         );
     }
-    let vars = file.env.iter().chain(&file.upgrade_env);
+    let of_variants = file.variants.values().flat_map(|variant| &variant.env);
+    let vars = file.env.iter().chain(&file.upgrade_env).chain(of_variants);
     let vars = vars.map(|(name, value)| (name.clone(), value.clone()));
     vars.chain(fields)
         .filter(|(name, value)| looks_secret(&apart(name)) && value.len() >= SHORTEST_SECRET)

@@ -1,42 +1,9 @@
 //! What came of the other apps of a run, as `results.json` has it.
 
-use serde::{Deserialize, Serialize};
-
-use super::results::{Output, Phases, Results, Tier};
-use crate::event::{Event, OtherApp, PlannedOther};
+use super::results::{Output, Results};
+use super::tiers::{Tier, tier_among};
+use crate::event::{Event, OtherApp};
 use ground::outcome::{Stage, Status};
-
-/// Another app of the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppResults {
-    /// Which, where and when.
-    #[serde(flatten)]
-    pub planned: PlannedOther,
-    /// What came of its tiers; none of a fresh install, whose install is the run's own.
-    pub tiers: Vec<Tier>,
-    /// How long each phase took of it.
-    pub phases: Phases,
-}
-
-impl AppResults {
-    /// Returns one of which nothing has come yet.
-    pub(super) fn of(planned: &PlannedOther) -> Self {
-        Self {
-            planned: planned.clone(),
-            tiers: Vec::new(),
-            phases: Phases::default(),
-        }
-    }
-}
-
-/// Returns the tier of `stage` among `tiers`, which is added in its place when it is not there yet.
-pub(super) fn tier_among(tiers: &mut Vec<Tier>, stage: Stage) -> &mut Tier {
-    let at = tiers.partition_point(|tier| tier.name < stage);
-    if tiers.get(at).is_none_or(|tier| tier.name != stage) {
-        tiers.insert(at, Tier::waiting(stage));
-    }
-    &mut tiers[at]
-}
 
 impl Results {
     /// Folds in what happened to another app, and returns whether the file must be written now.
@@ -89,11 +56,6 @@ impl Results {
     }
 }
 
-/// Returns what a tier is called in a report that has those of several apps.
-pub(super) fn called(stage: Stage, app: Option<&OtherApp>) -> String {
-    app.map_or_else(|| stage.to_string(), |app| app.tier(stage))
-}
-
 impl Output {
     /// Returns what it is called in a report that has that of several apps.
     #[must_use]
@@ -110,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Events, Planned};
+    use crate::event::{Events, Planned, PlannedOther};
     use crate::report::recorder::Recorder;
     use crate::report::redact::Redactor;
     use ground::outcome::{Phase, TestOutcome, TierOutcome};

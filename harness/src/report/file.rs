@@ -179,7 +179,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::report::results::RUNNING;
+    use crate::report::tiers::RUNNING;
     use ground::outcome::{Stage, Status};
 
     #[test]

@@ -11,9 +11,9 @@ use quick_junit::{
     NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
 
-use super::apps::called;
 use super::results::{Output, Results, Test, Tier};
 use super::sentence::{Blame, blame, sentence};
+use super::tiers::called;
 use crate::event::OtherApp;
 use ground::outcome::Status;
 

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::apps::called;
 use super::results::{Results, Tier};
 use super::sentence::{Blame, blame, sentence};
+use super::tiers::called;
 use super::{human, printable};
 use ground::name::is_unseen;
 use ground::outcome::Status;

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::apps::AppResults;
 use super::file::ResultsError;
 use super::printable;
 use super::redact::Redactor;
-use super::results::{Attempt, Output, Resources, Results, Tier};
+use super::results::{AppResults, Attempt, Output, Resources, Results, Tier};
 use crate::event::{Consumer, Event, OtherApp, Planned, RunFinished, RunStarted};
 
 /// How much output that explains failures a report keeps, in bytes; `run.log` has all of it.

@@ -109,6 +109,7 @@ pub(super) fn test_env(context: &Context<'_>) -> Result<Vec<(String, String)>, R
         ("CCCI_APP_DOMAIN", settings.domain.to_string()),
         ("CCCI_RUN_ID", dirs.id.to_string()),
         ("ABRA_DIR", dirs.abra.display().to_string()),
+        ("CCCI_VARIANT", settings.variant.clone().unwrap_or_default()),
         ("CCCI_DEPLOY_COUNT_FILE", file("deploy-count")),
         ("CCCI_OP_STATE_FILE", file("op-state")),
         ("CCCI_DEPS_FILE", file("deps")),

@@ -128,7 +128,7 @@ impl<'a> Body<'a> {
             },
             None => {
                 let fetched = self.fetched.as_ref().expect("the flow fetches first");
-                let draft = super::prepare::make_plan(run, fetched).await?;
+                let draft = super::draft::make_plan(run, fetched).await?;
                 Ready::of(run, fetched, draft).await?
             }
         };

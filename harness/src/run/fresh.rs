@@ -10,7 +10,7 @@ use super::beside::{self, Neighbour};
 use super::context::Context;
 use super::dependencies::Named;
 use super::error::RunError;
-use super::others::Other;
+use super::other::Other;
 use super::plan::Plan;
 use super::resolved::{self, Releases};
 use super::settings::Settings;
@@ -44,6 +44,7 @@ pub(super) fn install<'a>(
         no_base: None,
         fresh: None,
         older: Vec::new(),
+        variants: Vec::new(),
         ..plan.clone()
     };
     let upgraded = Neighbour::of_plan(plan, &settings.domain);
@@ -64,6 +65,7 @@ pub(super) fn install<'a>(
             },
             plan: alone,
             resolved: None,
+            fault: None,
         }));
     }
     let mut install = Other {
@@ -84,6 +86,7 @@ pub(super) fn install<'a>(
             ..alone
         },
         resolved: None,
+        fault: None,
     };
     let means = install.means(means);
     let judged = resolved::quietly(&install.context, &install.plan, &means)?;

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::dependencies::{self, Dependency};
 use super::error::RunError;
-use super::others::Other;
+use super::other::Other;
 use super::plan::Plan;
 use super::settings::{OnCi, OwnEngine};
 use super::{resolved, retry};

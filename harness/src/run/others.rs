@@ -1,109 +1,26 @@
-//! The other apps of a run: those beside the one under test, or before it.
+//! The other apps of a run, planned and judged: those beside the app under test, and those before it.
 
 use std::rc::Rc;
 
-use super::base::NoBase;
 use super::beside::{self, Neighbour};
 use super::context::Context;
 use super::dependencies::Named;
+use super::draft::{self, Draft};
 use super::error::RunError;
 use super::fetched::Fetched;
+use super::other::{Fault, Other};
 use super::plan::Plan;
-use super::prepare::{self, Draft};
 use super::resolved::{self, Releases};
-use super::routing;
-use super::settings::{self, Bases, Settings};
+use super::settings::{self, Bases, Settings, Variants};
 use super::step::Turn;
-use super::{network, red, site};
+use super::{network, site};
 use crate::driver::Chosen;
-use crate::driver::stack::DeploySetup;
-use crate::event::{OtherApp, PlannedOther};
-use crate::tier::without;
-use engine::swarm::EngineError;
+use crate::event::{OtherApp, OtherKind};
+use engine::dirs::RunDirs;
+use ground::error::chain;
 use ground::outcome::Stage;
-use recipe::compose::shared::{Own, SharedNetwork};
+use recipe::policy::{self, Violation};
 use recipe::room::Room;
-
-/// Another app of a run.
-pub(super) struct Other<'a> {
-    pub(super) app: OtherApp,
-    pub(super) turn: Turn,
-    /// Why it is not beside the app under test.
-    pub(super) why: Option<String>,
-    /// Its context: that of the app under test, but for its domain and its places where it has its own, and for who
-    /// hears of it.
-    pub(super) context: Context<'a>,
-    pub(super) plan: Plan,
-    /// What is deployed of it; `None` where that is of what the app under test is.
-    pub(super) resolved: Option<Releases>,
-}
-
-impl Other<'_> {
-    /// Returns how it is deployed in a run whose app under test is deployed with `means`.
-    pub(super) fn means(&self, means: &DeploySetup) -> DeploySetup {
-        let mut means = means.clone();
-        if self.is_beside() {
-            let settings = &self.context.settings;
-            let domain = &settings.domain;
-            means.terms.domain = domain.to_string();
-            if let SharedNetwork::Own(own) = &mut means.shared {
-                own.network = Own::of(domain.stack().as_str()).network;
-                own.gateway &= settings.gateway.is_some();
-            }
-        }
-        means
-    }
-
-    /// Returns whether it is there at the same time as the app under test.
-    pub(super) fn is_beside(&self) -> bool {
-        self.turn == Turn::Beside
-    }
-
-    /// Returns what is said of it.
-    pub(super) fn planned(&self) -> PlannedOther {
-        let how = match self.turn {
-            Turn::Beside => settings::Fresh::Parallel,
-            Turn::First => settings::Fresh::Serial,
-        };
-        PlannedOther {
-            app: self.app.clone(),
-            domain: self.context.settings.domain.to_string(),
-            how: how.name().to_owned(),
-            why: self.why.clone(),
-        }
-    }
-
-    /// Returns whether there is something to deploy of it, where nothing about it is red at once.
-    pub(super) fn is_deployed(&self) -> bool {
-        self.plan.no_base.is_none()
-    }
-
-    /// Notes that no registry has an image that it needs and the app under test does not.
-    pub(super) fn lacks(&mut self, error: &EngineError) {
-        if let Some(base) = self.plan.base.take() {
-            let reason = format!("{}: {error}", base.in_words());
-            self.plan.no_base = Some(NoBase::Broken(reason));
-        }
-    }
-
-    /// Returns whether it is known what comes of it without a deploy; says so in its row.
-    pub(super) fn is_decided(&self) -> bool {
-        if let Some(reason) = &self.plan.masks {
-            red::masked(&self.context, reason);
-            return true;
-        }
-        let faults = routing::faults(&self.plan, &self.context.settings);
-        if routing::is_red(&self.context, &faults) {
-            return true;
-        }
-        let Some(none) = self.plan.no_base.as_ref().filter(|_| !self.is_deployed()) else {
-            return false;
-        };
-        let outcome = without(Stage::Upgrade, none.status(), none.to_string());
-        red::record(&self.context, outcome);
-        true
-    }
-}
 
 /// What the other apps of a run are planned beside.
 pub(super) struct Company<'a, 'b> {
@@ -133,21 +50,17 @@ pub(super) async fn of<'a>(
     let fresh = fresh.filter(|fresh| fresh.is_beside());
     let mut rooms = vec![resolved.room()];
     rooms.extend(fresh.map(|_| resolved.room_of_head()));
+    let settings = &context.settings;
     let mut others: Vec<Other<'a>> = Vec::new();
-    for version in &plan.older {
-        let app = OtherApp::base(version);
-        let settings = &context.settings;
+    for (app, asked) in wanted(settings, plan) {
         let domain = settings.domain_of(&app);
         let read = async |turn, domain, why| {
             let settings = Settings {
                 domain,
-                stages: vec![Stage::Upgrade],
-                base: Some(version.clone()),
-                bases: Bases::One,
-                fresh: settings::Fresh::Never,
-                ..Settings::clone(settings)
+                ..asked.clone()
             };
-            read((context, fetched), app.clone(), settings, turn, why).await
+            let as_tested = (context, fetched, plan);
+            read(as_tested, app.clone(), settings, turn, why).await
         };
         if let Some(why) = beside::alone(&domain, settings, chosen, named) {
             let first = read(Turn::First, settings.domain.clone(), Some(why));
@@ -155,6 +68,10 @@ pub(super) async fn of<'a>(
             continue;
         }
         let other = read(Turn::Beside, domain, None).await?;
+        if other.fault.is_some() {
+            others.push(other);
+            continue;
+        }
         let room = other.resolved.as_ref().map(Releases::room);
         let there = std::iter::once((plan, &settings.domain));
         let there = there.chain(fresh.iter().map(|fresh| fresh.place()));
@@ -172,7 +89,7 @@ pub(super) async fn of<'a>(
                 others.push(other);
             }
             why => {
-                prepare::forget(&other.context)?;
+                draft::forget(&other.context)?;
                 let first = read(Turn::First, settings.domain.clone(), why);
                 others.push(first.await?);
             }
@@ -181,44 +98,118 @@ pub(super) async fn of<'a>(
     Ok(others)
 }
 
-impl<'a> Other<'a> {
-    fn place(&self) -> (&Plan, &ground::name::Domain) {
-        (&self.plan, &self.context.settings.domain)
-    }
+/// Returns the apps that a run of `plan` is to have beside the one under test, each with what a run of that app alone
+/// would be asked.
+fn wanted(settings: &Settings, plan: &Plan) -> Vec<(OtherApp, Settings)> {
+    let alone = Settings {
+        bases: Bases::One,
+        fresh: settings::Fresh::Never,
+        ..settings.clone()
+    };
+    let bases = plan.older.iter().map(|version| {
+        let asked = Settings {
+            stages: vec![Stage::Upgrade],
+            base: Some(version.clone()),
+            variants: Variants::None,
+            ..alone.clone()
+        };
+        (OtherApp::base(version), asked)
+    });
+    let variants = plan.variants.iter().map(|(name, stages)| {
+        let asked = Settings {
+            stages: stages.clone(),
+            variant: Some(name.clone()),
+            ..alone.clone()
+        };
+        (OtherApp::variant(name), asked)
+    });
+    bases.chain(variants).collect()
 }
 
-/// Plans another app and judges it.
+/// Plans another app and judges it, beside the one of `tested`.
 async fn read<'a>(
-    (context, fetched): (&Context<'a>, &Fetched),
+    (context, fetched, tested): (&Context<'a>, &Fetched, &Plan),
     app: OtherApp,
     settings: Settings,
     turn: Turn,
     why: Option<String>,
 ) -> Result<Other<'a>, RunError> {
-    let dirs = context.dirs.of_other(&app.dir_name());
-    let mut context = Context {
+    let own = context.dirs.of_other(&app.dir_name());
+    let own = own.map_err(RunError::infra)?;
+    let dirs = match turn {
+        Turn::Beside => own,
+        // What is known of dependencies is there.
+        Turn::First => RunDirs {
+            state: context.dirs.state.clone(),
+            ..own
+        },
+    };
+    let context = Context {
         settings: Rc::new(settings),
-        dirs: dirs.map_err(RunError::infra)?,
+        dirs,
         events: context.events.of(&app),
         row: Some(app.clone()),
         ..context.clone()
     };
-    let Draft { plan, asked } = prepare::make_plan(&context, fetched).await?;
-    let chosen: &Chosen = &fetched.chosen;
-    if chosen.deploys_what_was_judged()
-        && let Some(direct) = network::without_gateway(&context, &plan)
-    {
-        context = direct;
-    }
-    let means = site::means(&context, &plan.trust, fetched.traits, chosen);
-    let judged = resolved::quietly(&context, &plan, &means)?;
-    resolved::taken_by_docker(&context, &plan, &means, asked).await?;
+    let (context, plan, resolved, fault) = match judged(&context, fetched).await {
+        Ok((context, plan, resolved)) => (context, plan, Some(resolved), None),
+        Err(error) => {
+            let fault = fault_of(&app, error)?;
+            let plan = Plan {
+                base: None,
+                no_base: None,
+                ..tested.clone()
+            };
+            (context, plan, None, Some(fault))
+        }
+    };
     Ok(Other {
         app,
         turn,
         why,
         context,
         plan,
-        resolved: Some(judged),
+        resolved,
+        fault,
+    })
+}
+
+/// Returns the plan of the context's app and what is deployed of it, with the context that it is deployed in.
+async fn judged<'a>(
+    context: &Context<'a>,
+    fetched: &Fetched,
+) -> Result<(Context<'a>, Plan, Releases), RunError> {
+    let Draft { plan, asked } = draft::make_plan(context, fetched).await?;
+    let chosen: &Chosen = &fetched.chosen;
+    let direct = match chosen.deploys_what_was_judged() {
+        true => network::without_gateway(context, &plan),
+        false => None,
+    };
+    let context = direct.unwrap_or_else(|| context.clone());
+    let means = site::means(&context, &plan.trust, fetched.traits, chosen);
+    let resolved = resolved::quietly(&context, &plan, &means)?;
+    resolved::taken_by_docker(&context, &plan, &means, asked).await?;
+    Ok((context, plan, resolved))
+}
+
+/// Returns what is wrong with the files of a variant, which could not be planned.
+///
+/// # Errors
+/// The same where it is no variant's: what the policy refuses ends the run, and so does the host.
+fn fault_of(app: &OtherApp, error: RunError) -> Result<Fault, RunError> {
+    let is_policy = |found: &Violation| policy::rules::of(&found.rule).is_some();
+    let reason = match error {
+        RunError::Usage { error, .. } if app.kind == OtherKind::Variant => chain(&*error),
+        RunError::Refused { found, .. }
+            if app.kind == OtherKind::Variant && !found.iter().any(is_policy) =>
+        {
+            found.first().map_or_else(String::new, ToString::to_string)
+        }
+        error => return Err(error),
+    };
+    Ok(Fault {
+        assertion: "compose files",
+        reason,
+        means: "the variant cannot be read",
     })
 }

@@ -80,6 +80,40 @@ pub(super) fn check_services(declared: &Declared, head: &Release) -> Result<(), 
     Ok(())
 }
 
+/// Returns the variants that the run deploys, each with its stages as far as they are asked for.
+///
+/// # Errors
+/// [`RunError::Usage`] when one was named that is not declared.
+pub(super) fn variants(
+    settings: &Settings,
+    declared: &Declared,
+) -> Result<Vec<(String, Vec<Stage>)>, RunError> {
+    // A variant's own plan has none.
+    if settings.variant.is_some() {
+        return Ok(Vec::new());
+    }
+    let all = declared.variants();
+    if let Some(name) = settings.variants.unknown(|name| all.contains_key(name)) {
+        let known: Vec<&str> = all.keys().map(String::as_str).collect();
+        let known = match known.is_empty() {
+            true => "it declares none".to_owned(),
+            false => format!("its variants: {}", known.join(", ")),
+        };
+        return Err(RunError::Usage {
+            error: format!("the recipe has no variant `{name}`").into(),
+            hints: vec![known],
+        });
+    }
+    let asked = |stages: Vec<Stage>| {
+        let mut stages = stages;
+        stages.retain(|stage| settings.stages.contains(stage));
+        stages
+    };
+    let deployed = all.iter().filter(|(name, _)| settings.variants.has(name));
+    let deployed = deployed.map(|(name, variant)| (name.clone(), asked(variant.stages())));
+    Ok(deployed.filter(|(_, stages)| !stages.is_empty()).collect())
+}
+
 /// Returns how the run itself departs from a whole one, for the report's `customization`.
 pub(super) fn departures(settings: &Settings) -> Vec<String> {
     let mut lines = Vec::new();
@@ -101,7 +135,8 @@ pub(super) fn departures(settings: &Settings) -> Vec<String> {
 }
 
 /// Lays the compose files of overlays over head and base, and reads both again with them. `proposal` says that the
-/// head is under test, and not a dependency.
+/// head is under test, and not a dependency; of a `variant` the copies have names of their own, because its services are
+/// others.
 ///
 /// # Errors
 /// [`RunError`] when an overlay does what it may not, or the head cannot be read with it.
@@ -112,7 +147,7 @@ pub(super) fn lay(
     head: &mut Release,
     mut base: Option<&mut Base>,
     additions: &Additions,
-    proposal: bool,
+    (proposal, variant): (bool, Option<&str>),
 ) -> Result<Overlaid, RunError> {
     let mut laid = Overlaid::default();
     let version = base.as_ref().map(|base| base.version.clone());
@@ -143,8 +178,9 @@ pub(super) fn lay(
         let mut names = Vec::new();
         for tuning in &found.tunings {
             if let Some(copy) = tuning.render(&release.project) {
-                put_beside(&release.root, &tuning.copy_name(), &copy)?;
-                names.push(tuning.copy_name());
+                let name = tuning.copy_name(variant);
+                put_beside(&release.root, &name, &copy)?;
+                names.push(name);
             }
         }
         Ok(names)

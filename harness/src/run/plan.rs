@@ -1,5 +1,6 @@
 //! The plan: everything that can be known before anything is made.
 
+mod releases;
 mod remarks;
 pub(super) mod supplied;
 
@@ -10,16 +11,16 @@ use super::base::several;
 use super::base::{Base, BaseKind, Chosen, NoBase};
 use super::error::{RunError, usage};
 use super::fetched::{Checkout, Subject};
-use super::settings::{Origin, Settings};
+use super::settings::{Lane, Origin, Settings};
 use super::told::Told;
 use super::{advice, incomplete, overlaid, trusted};
-use crate::driver::stack::Stamp;
 use crate::overlay::{self, Found, Places};
 use crate::suite::Suite;
 use engine::dirs::RunDirs;
 use ground::error::chain;
 use ground::git::commit::CommitId;
 use ground::git::{checkout, fetch, snapshot, tags, worktree};
+use ground::name::Domain;
 use ground::outcome::Stage;
 use recipe::backup::BackupPlan;
 use recipe::declared::{Declared, Rung};
@@ -42,6 +43,8 @@ pub struct Plan {
     pub no_base: Option<NoBase>,
     /// The versions beside the base from which it is upgraded in apps of their own, the newest first.
     pub older: Vec<String>,
+    /// The variants of the head that are deployed in apps of their own, each with its stages.
+    pub variants: Vec<(String, Vec<Stage>)>,
     /// What of the files beside the compose files matters to who uses an app.
     pub told: Told,
     /// The tests and hooks.
@@ -173,8 +176,19 @@ pub(super) fn make(
     .map_err(overlaid::wrong)?;
     // A refusal repeats what a stranger wrote, and that may name a variable of the operator's.
     hide(&found.secrets);
+    let env_of = |domain: &Domain| {
+        let mut env = found.declared.env(&settings.recipe, domain);
+        if let Some(variant) = &settings.variant {
+            env.extend(
+                found
+                    .declared
+                    .variant_env(variant, &settings.recipe, domain),
+            );
+        }
+        env
+    };
     let additions = Additions {
-        env: found.declared.env(&settings.recipe, &settings.domain),
+        env: env_of(&settings.domain),
         compose: Vec::new(),
     };
     let mut head = Release::read(&checkout.tree, app, &additions).map_err(|error| {
@@ -258,9 +272,14 @@ pub(super) fn make(
             Err(reason) => (None, Some(NoBase::Structural(reason))),
         }
     };
+    let variants = match *subject == Subject::Proposal && settings.lane == Lane::Cold {
+        true => overlaid::variants(settings, &found.declared)?,
+        false => Vec::new(),
+    };
     let told = Told::of(&head, base.as_ref(), head_version.as_deref());
     let over = base.as_mut();
-    let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, proposal)?;
+    let whose = (proposal, settings.variant.as_deref());
+    let laid = overlaid::lay(&found, checkout, app, &mut head, over, &additions, whose)?;
     if let Some(reason) = laid.base_broken {
         base = None;
         no_base = Some(NoBase::Broken(reason));
@@ -284,7 +303,7 @@ pub(super) fn make(
                 ..app
             };
             let additions = Additions {
-                env: found.declared.env(&settings.recipe, &domain),
+                env: env_of(&domain),
                 compose: laid.beside_head,
             };
             let release = Release::read(&checkout.tree, app, &additions);
@@ -313,6 +332,10 @@ pub(super) fn make(
         ..
     } = found;
     warnings.extend(remarks);
+    let suite = match &settings.variant {
+        Some(variant) => suite.of_variant(variant),
+        None => suite,
+    };
     let asked = |stage| settings.stages.contains(&stage);
     let has_custom = suite.has_custom_tests().map_err(RunError::infra)?;
     warnings.extend(declared.surprises(|rung| match rung {
@@ -339,6 +362,7 @@ pub(super) fn make(
         base,
         no_base,
         older,
+        variants,
         told,
         suite,
         declared,
@@ -433,68 +457,4 @@ pub(super) fn wrong_labels(
     let upgraded = base.and_then(|base| base.upgraded.as_ref().ok());
     let labels = BackupPlan::from_project(&upgraded.unwrap_or(head).project);
     declared.wrong_labels(&labels, base.is_some_and(Base::is_backed_up))
-}
-
-impl Plan {
-    /// Returns whether there is a base and its labels ask for a backup.
-    #[must_use]
-    pub fn base_is_backed_up(&self) -> bool {
-        self.base.as_ref().is_some_and(Base::is_backed_up)
-    }
-
-    /// Returns the stamp of the base.
-    #[must_use]
-    pub fn base_stamp(&self, settings: &Settings) -> Option<Stamp> {
-        let base = self.base.as_ref()?;
-        Some(Stamp {
-            recipe: settings.recipe.clone(),
-            version: base.label.clone(),
-            chaos: base.kind == BaseKind::Ref,
-        })
-    }
-
-    /// Returns the stamp of the head.
-    #[must_use]
-    pub fn head_stamp(&self, settings: &Settings) -> Stamp {
-        Stamp {
-            recipe: settings.recipe.clone(),
-            version: self.head_version.clone(),
-            chaos: true,
-        }
-    }
-
-    /// Returns the images that the head's services have in a new app.
-    #[must_use]
-    pub fn head_images(&self) -> BTreeMap<String, String> {
-        let services = self.head.project.services.iter();
-        services
-            .filter_map(|service| Some((service.name.clone(), service.image.clone()?)))
-            .collect()
-    }
-
-    /// Returns every image that the run needs.
-    #[must_use]
-    pub fn images(&self) -> Vec<String> {
-        let mut images = self.head.project.images();
-        if let Some(base) = &self.base {
-            images.extend(base.release.project.images());
-            if let Ok(upgraded) = &base.upgraded {
-                images.extend(upgraded.project.images());
-            }
-        }
-        images.sort();
-        images.dedup();
-        images
-    }
-
-    /// Returns the head's version as reports show it: `+U` stands for uncommitted changes.
-    #[must_use]
-    pub fn shown_version(&self) -> Option<String> {
-        let version = self.head_version.clone()?;
-        Some(if self.head.dirty {
-            format!("{version}+U")
-        } else {
-            version
-        })
-    }
 }

@@ -6,7 +6,7 @@ use super::base::{BaseKind, NoBase};
 use super::context::Context;
 use super::dependencies::{Named, NamedView};
 use super::needs;
-use super::others::Other;
+use super::other::Other;
 use super::plan::{self, Plan};
 use super::resolved::Releases;
 use super::routing::RoutingFault;
@@ -99,6 +99,8 @@ struct OtherView {
     tiers: Vec<TierView>,
     /// Every image that it needs.
     images: Vec<String>,
+    /// What is wrong with the head's files where they make up this app alone. It is red then.
+    fault: Option<String>,
 }
 
 impl OtherView {
@@ -110,6 +112,7 @@ impl OtherView {
             planned: other.planned(),
             tiers,
             images: other.plan.images(),
+            fault: other.fault().map(str::to_owned),
         }
     }
 }

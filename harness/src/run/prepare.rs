@@ -1,34 +1,28 @@
 //! What a run is going to do: planned, judged and said, before anything is made.
 
-use tokio::sync::oneshot;
-
 use super::blocking::{blocking, hiding};
 use super::context::Context;
 use super::dependencies::{self, Dependency, Named};
+use super::draft::Draft;
 use super::error::RunError;
-use super::fetched::Checkout;
 use super::fetched::Fetched;
-use super::others::{Company, Other};
-use super::plan::{self, Plan};
+use super::other::Other;
+use super::others::Company;
+use super::plan::Plan;
 use super::resolved::{self, Releases};
 use super::settings::Settings;
 use super::step::End;
-use super::{
-    closed, fresh, images, lint, network, others, plan_view, red, refusal, retry, routing, site,
-    uncovered,
-};
+use super::{closed, fresh, images, lint, network, others, plan_view, red, retry, routing, site};
 use crate::driver::Chosen;
-use crate::driver::opinion::{self, Asked};
 use crate::driver::stack::DeploySetup;
 use crate::event::Event;
-use crate::tier::{TierError, timed};
+use crate::tier::timed;
 use engine::swarm::Engine;
 use engine::swarm::gateway::Gateway;
 use ground::outcome::Phase;
 use recipe::compose::resolve::Resolved;
 use recipe::lint::Lint;
 use recipe::policy::{Judged, Violation};
-use recipe::release::Release;
 
 /// What a run is going to do: everything was judged, and nothing is made.
 pub(super) struct Ready<'a> {
@@ -76,13 +70,6 @@ impl<'a> Ready<'a> {
         let resolved = resolved::judged(&context, &plan, &means)?;
         plan.warnings.extend(resolved.changed_volumes());
         let fresh = fresh::install(&context, &plan, (&resolved, &means), (&chosen, &named))?;
-        let company = Company {
-            plan: &plan,
-            resolved: &resolved,
-            fresh: fresh.as_ref(),
-            named: &named,
-        };
-        let others = others::of(&context, fetched, company).await?;
         let repository = context.dirs.recipe(settings.recipe.as_str());
         let pinned = plan.base.as_ref().map(|_| repository.as_path());
         let head = (&plan.head, &plan.trust.level);
@@ -96,6 +83,13 @@ impl<'a> Ready<'a> {
         };
         let taken = resolved::taken_by_docker(&context, &plan, &means, asked);
         let ((), needed) = futures_util::try_join!(taken, needed)?;
+        let company = Company {
+            plan: &plan,
+            resolved: &resolved,
+            fresh: fresh.as_ref(),
+            named: &named,
+        };
+        let others = others::of(&context, fetched, company).await?;
         let names = named.iter().map(|one| &one.recipe);
         let there: Vec<_> = names.chain([&settings.recipe]).collect();
         let mut beside = Vec::new();
@@ -276,102 +270,6 @@ impl<'a> Ready<'a> {
         let others = self.others.iter().map(|other| &other.plan);
         std::iter::once(&self.plan).chain(others)
     }
-}
-
-/// A plan, with what is still asked about it.
-pub(super) struct Draft {
-    pub(super) plan: Plan,
-    /// What Docker says of the head; it is asked while we resolve and judge it ourselves.
-    pub(super) asked: Asked,
-}
-
-/// Makes the plan of the context's app: without a base that needs a grant and has none.
-pub(super) async fn make_plan(context: &Context<'_>, fetched: &Fetched) -> Result<Draft, RunError> {
-    let Fetched {
-        checkout,
-        traits,
-        chosen,
-    } = fetched;
-    let means = site::means(context, &checkout.trust, *traits, chosen);
-    let draft = plan_once(context, checkout.clone(), &means).await?;
-    let Some(reason) = uncovered::reason(context, &draft.plan, &means, chosen) else {
-        return Ok(draft);
-    };
-    // Overlays are judged by the base, and remarks are about it: the whole plan is another one without it.
-    forget(context)?;
-    let checkout = Checkout {
-        barred: Some(reason),
-        ..checkout.clone()
-    };
-    plan_once(context, checkout, &means).await
-}
-
-async fn plan_once(
-    context: &Context<'_>,
-    checkout: Checkout,
-    means: &DeploySetup,
-) -> Result<Draft, RunError> {
-    let (settings, dirs) = (Settings::clone(&context.settings), context.dirs.clone());
-    let (trust, commit) = (checkout.trust.clone(), checkout.tree.commit);
-    let (traits, means, subject) = (means.traits, means.clone(), context.subject.clone());
-    let (read, head) = oneshot::channel();
-    let plan = hiding(&context.redactor, move |hide| {
-        let judge = |head: &Release| {
-            resolved::judge_alone(head, &settings, means, &checkout.trust)?;
-            drop(read.send(head.clone()));
-            Ok(())
-        };
-        plan::make(&settings, &dirs, &checkout, &subject, judge, hide)
-    });
-    let (processes, state) = (context.processes.clone(), context.dirs.state.clone());
-    let mut asked: Asked = Box::pin(async move {
-        let head = head.await.ok()?;
-        Some(opinion::of(&processes, traits, &state, &head).await)
-    });
-    let both = async {
-        tokio::pin!(plan);
-        let mut said = None;
-        loop {
-            tokio::select! {
-                biased;
-                plan = &mut plan => break plan.map(|plan| (plan, said)),
-                opinion = &mut asked, if said.is_none() => said = Some(opinion),
-            }
-        }
-    };
-    let planned = timed(&context.events, Phase::Plan, "", both).await;
-    let planned = planned.map_err(|error| match error {
-        RunError::Refused { found, .. } => resolved::refused(context, (&trust, commit), found),
-        error => refusal::of(context, error, &trust, commit),
-    })?;
-    let (plan, said) = planned;
-    let asked = match said {
-        Some(opinion) => Box::pin(std::future::ready(opinion)),
-        None => asked,
-    };
-    Ok(Draft { plan, asked })
-}
-
-/// Removes what a plan wrote into the run's directory, so that another can be made.
-pub(super) fn forget(context: &Context<'_>) -> Result<(), RunError> {
-    let dirs = &context.dirs;
-    for path in [dirs.tests.clone(), dirs.base.clone()] {
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(RunError::infra(TierError::State {
-                    path,
-                    source: error,
-                }));
-            }
-            _ => {}
-        }
-    }
-    std::fs::create_dir(&dirs.tests).map_err(|source| {
-        RunError::infra(TierError::State {
-            path: dirs.tests.clone(),
-            source,
-        })
-    })
 }
 
 /// Reads the dependencies one after the other; all of their secrets are known afterwards.

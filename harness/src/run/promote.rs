@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::step::{End, Holds, Role, Step};
 use super::warm::{self, Kept, embedded};
 use super::work::{Frame, Steps};
-use super::{network, ownership, prepare, site};
+use super::{draft, network, ownership, site};
 use crate::driver::stack::{DeploySetup, Stamp};
 use crate::event::Event;
 use crate::event::Promotion;
@@ -228,8 +228,8 @@ impl<'a, 'p> Promoting<'a, 'p> {
         };
         let (run, fetched) = (self.run, &self.candidate.fetched);
         let context = warm::context(run, &self.domain, vec![stage], over.as_ref());
-        prepare::forget(run)?;
-        let mut plan = prepare::make_plan(&context, fetched).await?.plan;
+        draft::forget(run)?;
+        let mut plan = draft::make_plan(&context, fetched).await?.plan;
         // Such a plan was made without the overlay, and the canonical would be an app that nobody tested.
         if let Some(reason) = plan.masks.take() {
             return Err(RunError::infra(reason));

@@ -10,11 +10,12 @@ use super::app::App;
 use super::base::{NoBase, choice};
 use super::context::AtWork;
 use super::context::Context;
+use super::draft::{self, Draft};
 use super::error::RunError;
 use super::fetched::Checkout;
 use super::fetched::Fetched;
 use super::plan::Plan;
-use super::prepare::{self, Draft, Ready};
+use super::prepare::Ready;
 use super::settings::Settings;
 use super::step::{End, Role};
 use super::warm::{Kept, embedded};
@@ -131,14 +132,14 @@ impl Over {
     }
 
     async fn as_new(&self, run: &Context<'_>) -> Result<(), RunError> {
-        let Draft { plan, asked } = prepare::make_plan(run, &self.fetched).await?;
+        let Draft { plan, asked } = draft::make_plan(run, &self.fetched).await?;
         let means = site::means(run, &plan.trust, self.fetched.traits, &self.fetched.chosen);
         let judged = match resolved::quietly(run, &plan, &means) {
             Ok(_) => resolved::taken_by_docker(run, &plan, &means, asked).await,
             Err(refused) => Err(refused),
         };
         // Another plan is made next, whatever this one came to.
-        prepare::forget(run)?;
+        draft::forget(run)?;
         judged
     }
 
@@ -155,11 +156,11 @@ impl Over {
             run.redactor.add(value);
         }
         // It may have been judged over another.
-        prepare::forget(run)?;
+        draft::forget(run)?;
         let (asked, ours) = (&run.settings.stages, [Stage::Upgrade, Stage::Custom]);
         let stages = ours.into_iter().filter(|stage| asked.contains(stage));
         let context = warm::context(run, &self.domain, stages.collect(), Some(&kept));
-        let draft = prepare::make_plan(&context, &self.fetched).await;
+        let draft = draft::make_plan(&context, &self.fetched).await;
         let draft = draft.inspect_err(|error| {
             // What is refused before its base is read was a quick run all the same.
             if matches!(error, RunError::Refused { .. }) {
@@ -293,7 +294,7 @@ pub(super) async fn give_up(run: &Context<'_>, reason: &str) -> Result<(), RunEr
         held.deploys = 0;
     }
     // Whatever was planned over the canonical makes room for the cold run's plan.
-    prepare::forget(run)?;
+    draft::forget(run)?;
     moved(run, false);
     run.events.warn(format!(
         "no quick run: {reason}; a full cold run is made instead"

@@ -1,6 +1,7 @@
 //! What a run was asked to do, resolved: nothing behind this reads the environment.
 
 mod bases;
+mod variants;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use ground::outcome::{Stage, Verdict};
 use recipe::trust::{Grants, Level, SourceKey};
 
 pub use bases::Bases;
+pub use variants::Variants;
 
 /// The hard deadline of a run when none is given; the predecessor's.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -231,6 +233,10 @@ pub struct Settings {
     pub base: Option<String>,
     /// From which versions it is upgraded, where that is not one.
     pub bases: Bases,
+    /// Which of the declared variants are deployed beside it.
+    pub variants: Variants,
+    /// The variant that the app is of; a run is asked for none, and plans each of its variants so.
+    pub variant: Option<String>,
     /// When the head is installed afresh, too.
     pub fresh: Fresh,
     /// The zone of run apps.

@@ -1,5 +1,6 @@
 //! The end of a run: children, app, files; then the audit.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -267,22 +268,7 @@ pub(super) fn remove_working_dirs(context: &Context<'_>) {
 /// Leaves a record without empty logs, and without any secret that some test or tool wrote into a file.
 fn clean_record(context: &Context<'_>) {
     let dirs = &context.dirs;
-    // A test that wrote nothing has no log to read.
-    for entry in ground::host_file::entries(&dirs.logs)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if entry
-            .metadata()
-            .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
-        {
-            drop(std::fs::remove_file(entry.path()));
-        } else if entry.metadata().is_ok_and(|meta| meta.is_dir()) {
-            // One in which something is stays.
-            drop(std::fs::remove_dir(entry.path()));
-        }
-    }
+    drop_empty(&dirs.logs);
     // What is there while the app is held has names and addresses, which some test may have taken for a secret.
     let alone: &[&str] = match context.held.borrow().heir {
         Some(_) => &["state"],
@@ -293,6 +279,25 @@ fn clean_record(context: &Context<'_>) {
             "failed to look for secrets in `{}`: {error}",
             dirs.root.display()
         ));
+    }
+}
+
+/// Removes the empty logs in `dir` and below it, and directories in which none is left: a test that wrote nothing has no
+/// log to read.
+fn drop_empty(dir: &Path) {
+    let entries = ground::host_file::entries(dir).into_iter().flatten();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(meta) = entry.metadata() else {
+            continue;
+        };
+        if meta.is_dir() {
+            drop_empty(&path);
+            // One in which something is stays.
+            drop(std::fs::remove_dir(path));
+        } else if meta.is_file() && meta.len() == 0 {
+            drop(std::fs::remove_file(path));
+        }
     }
 }
 

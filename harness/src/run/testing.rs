@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::context::Context;
 use super::fetched::Fetched;
 use super::fetched::{Checkout, Subject};
-use super::settings::{Bases, Fresh, Keep, Lane, Origin, Published, Settings};
+use super::settings::{Bases, Fresh, Keep, Lane, Origin, Published, Settings, Variants};
 use super::warm::embedded;
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
@@ -117,6 +117,8 @@ impl Scene {
             lane: Lane::Cold,
             base: None,
             bases: Bases::One,
+            variants: Variants::All,
+            variant: None,
             fresh: Fresh::default(),
             zone,
             driver: Choice::Stack,

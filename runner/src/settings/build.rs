@@ -65,6 +65,7 @@ pub(super) fn repeat(args: &RunArgs) -> String {
         ("--stages", &args.stages),
         ("--base", &args.base),
         ("--bases", &args.bases),
+        ("--variants", &args.variants),
     ] {
         if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
             words.push(format!("{option}={}", word(value)));

@@ -8,6 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::variable::Scalar;
+use super::variant::Variant;
 use crate::database::Kind;
 
 /// Settings and checks for one recipe, in its `tests/` or in the operator's overlay.
@@ -67,6 +69,9 @@ pub struct DeclaredFile {
     /// HTTP checks of the version under test, after its install, its upgrade and its restore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// Variants of the recipe, by name: each is an app of its own in a run, with other variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, Variant>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -352,16 +357,6 @@ pub struct Check {
     /// Every script, style sheet and image of the page that the app itself serves must answer with a status below 400.
     #[serde(default, skip_serializing_if = "is_default")]
     pub assets: bool,
-}
-
-/// A value of a variable, for the schema: YAML need not quote numbers and booleans.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum Scalar {
-    Text(String),
-    Number(f64),
-    Flag(bool),
 }
 
 /// For the schema.

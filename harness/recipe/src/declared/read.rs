@@ -6,10 +6,12 @@ use super::error::DeclaredError;
 use super::file::{self, DeclaredFile};
 use super::health;
 use super::typed::{self, Typed, Words, place};
+use super::variable::bad_variable;
+use super::variant;
 use crate::compose::Location;
 
-/// Every key that a file can have, those of lists with `[]`. A test holds them against the schema.
-pub const KEYS: [&str; 58] = [
+/// Every key that a file can have, those of lists with `[]`, those of mappings with `*`. A test holds them against the schema.
+pub const KEYS: [&str; 61] = [
     "recipe",
     "health",
     "health.none",
@@ -68,6 +70,9 @@ pub const KEYS: [&str; 58] = [
     "checks[].header",
     "checks[].json",
     "checks[].assets",
+    "variants",
+    "variants.*.env",
+    "variants.*.stages",
 ];
 
 /// What the predecessor's `recipe_meta.py` called things.
@@ -92,9 +97,6 @@ const WORDS: Words = Words {
     keys: &KEYS,
     formerly: &PREDECESSORS,
 };
-
-/// Variables that the harness sets itself.
-const OWN_VARIABLES: [&str; 4] = ["DOMAIN", "TYPE", "STACK_NAME", "RECIPE"];
 
 /// How many backups `backup.verify` may take; the predecessor's limit.
 pub const MOST_ATTEMPTS: u32 = 3;
@@ -310,6 +312,7 @@ fn values(file: &DeclaredFile) -> Vec<(String, String)> {
             );
         }
     }
+    faults.extend(variant::faults(&file.variants));
     faults
 }
 
@@ -337,16 +340,6 @@ fn bad_statuses(statuses: Option<&[u16]>) -> Option<(String, String)> {
     let index = statuses.iter().position(|status| *status == 404)?;
     let reason = "404 is what a gateway without a route says; it can never be accepted";
     Some((format!("[{index}]"), reason.to_owned()))
-}
-
-fn bad_variable(name: &str) -> Option<String> {
-    if OWN_VARIABLES.contains(&name) {
-        return Some("recipe-ci sets this variable itself".to_owned());
-    }
-    let plain = !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    (!plain).then(|| format!("`{name}` is no name of a variable"))
 }
 
 /// Says which two values cannot both be meant.

@@ -512,6 +512,10 @@ fn walk(root: &serde_json::Value, node: &serde_json::Value, path: &str, keys: &m
     if let Some(items) = node.get("items") {
         return walk(root, items, &format!("{path}[]"), keys);
     }
+    let more = node.get("additionalProperties");
+    if let Some(more) = more.filter(|more| more.is_object()) {
+        return walk(root, more, &format!("{path}.*"), keys);
+    }
     for (key, value) in node["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() {
             key.clone()

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::OtherApp;
 use crate::hold::Ended;
 use recipe::lint::{Finding, Severity, Skipped};
 

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use super::{Body, Made};
 use crate::run::error::RunError;
-use crate::run::others::Other;
+use crate::run::other::Other;
 use crate::run::quick::Over;
 use crate::run::standing::Standing;
 use crate::run::step::{On, Role, Turn};

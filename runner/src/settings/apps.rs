@@ -1,7 +1,7 @@
-//! What is upgraded: a new app or the warm one, and from which versions.
+//! What a run deploys: a new app or the warm one, from which versions it upgrades, and which variants.
 
 use harness::outcome::Stage;
-use harness::run::settings::{Bases, Keep, Lane};
+use harness::run::settings::{Bases, Keep, Lane, Variants};
 
 use super::{UsageError, flag, wrong};
 use crate::cli::RunArgs;
@@ -76,4 +76,21 @@ pub(super) fn bases(args: &RunArgs, stages: &[Stage], lane: Lane) -> Result<Base
             )
         }),
     }
+}
+
+/// Returns which variants are to be deployed.
+///
+/// # Errors
+/// [`UsageError`] for a text that is no list of names.
+pub(super) fn variants(args: &RunArgs) -> Result<Variants, UsageError> {
+    let text = args.variants.as_deref().map(str::trim).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(Variants::All);
+    }
+    text.parse().map_err(|error| {
+        wrong(
+            error,
+            "write `--variants` (CCCI_VARIANTS) as `all`, `none` or names with commas between them",
+        )
+    })
 }

@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "the dump of $CCCI_VARIANT is empty" >&2
+exit 1
