@@ -319,6 +319,12 @@ impl Driver {
         matches!(self, Self::Abra(_))
     }
 
+    /// Returns whether it runs functions of `abra.sh` inside containers itself once a deploy has converged.
+    #[must_use]
+    pub fn runs_app_commands(&self) -> bool {
+        matches!(self, Self::Abra(_))
+    }
+
     /// Returns whether a restore writes whatever the labels name, also into what is not the run's own.
     #[must_use]
     pub fn restores_what_is_foreign(&self) -> bool {

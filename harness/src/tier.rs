@@ -2,6 +2,7 @@
 //!
 //! A tier never decides what comes next and never undoes anything; that is `run`'s.
 
+mod after;
 pub mod backup;
 pub mod checks;
 pub mod custom;

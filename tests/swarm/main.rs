@@ -5,6 +5,7 @@
 )]
 
 mod abra;
+mod after;
 mod base;
 mod bases;
 mod beside;

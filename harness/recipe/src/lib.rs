@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows an engine or starts a process, so that a recipe is read and judged before anything is asked.
 
+pub mod app_commands;
 pub mod backup;
 pub mod compose;
 pub mod database;

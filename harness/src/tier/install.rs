@@ -10,6 +10,7 @@ use engine::swarm::converge::NotConverged;
 use engine::swarm::crash::Crashes;
 use engine::wait::Deadline;
 use ground::outcome::{Phase, Stage, TierOutcome};
+use recipe::app_commands::After;
 use recipe::release::Release;
 use recipe::secret::SecretSpec;
 
@@ -136,8 +137,8 @@ async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierErr
     let deadline = Deadline::after(bench.timeout(&bench.current));
     bench
         .phase(Phase::Converge, "waiting for every service", async {
-            match bench.converge(deadline, Crashes::default()).await {
-                Ok(_) => {}
+            let state = match bench.converge(deadline, Crashes::default()).await {
+                Ok(state) => state,
                 Err(NotConverged::Engine(error)) => return Err(error.into()),
                 Err(error) => {
                     bench.show_logs(&error.services()).await;
@@ -146,6 +147,13 @@ async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierErr
                         reason: error.to_string(),
                     }));
                 }
+            };
+            let ran = bench.run_app_commands(After::Deploy, &state, deadline);
+            if let Err(reason) = ran.await? {
+                return Ok(Err(NotUp {
+                    what: "commands after the deploy",
+                    reason,
+                }));
             }
             match bench.serving(deadline, false).await? {
                 Ok(seen) => Ok(Ok(seen)),

@@ -11,6 +11,7 @@ use engine::swarm::crash::Crashes;
 use engine::swarm::service::{Service, StackState, Task, UpdateState, familiar_image};
 use engine::wait::Deadline;
 use ground::outcome::{Stage, TierOutcome};
+use recipe::app_commands::After;
 use recipe::backup::BackupPlan;
 use recipe::release::Release;
 use recipe::secret::SecretSpec;
@@ -100,6 +101,13 @@ pub async fn run(
     let stayed = tally.check("generic: not rolled back", not_rolled_back(&after));
     if !stayed {
         bench.show_logs(&rolled_back(&after)).await;
+    } else {
+        let ran = bench.run_app_commands(After::Upgrade, &after, deadline);
+        let said = |count| (count > 0).then(|| format!("{count} ended with 0"));
+        match ran.await?.map(said) {
+            Ok(None) => {}
+            ran => drop(tally.check("generic: commands after the upgrade", ran)),
+        }
     }
     let paused: Vec<&Service> = after
         .services
