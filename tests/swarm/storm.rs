@@ -289,11 +289,80 @@ fn containers(service: &str) -> String {
     docker(&["ps", "--no-trunc", "--filter", &filter, "--format", format])
 }
 
+/// Returns how many runs a storm has, `few` where nothing is said, and its seed.
+fn size_and_seed(few: u64) -> (usize, u64) {
+    let number = |name: &str| variable(name).map(|text| text.parse::<u64>().expect("a number"));
+    let runs = usize::try_from(number("RECIPE_CI_STORM_RUNS").unwrap_or(few)).unwrap();
+    let seed = number("RECIPE_CI_STORM_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    (runs, seed)
+}
+
+/// Has all runs of a storm end in their ways, [`ABREAST`] at a time.
+fn rage(env: &TestEnv, recipe: &str, runs: usize, seed: u64) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..ABREAST {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= runs {
+                        return;
+                    }
+                    strike(env, recipe, &Strike::new(seed, index));
+                }
+            });
+        }
+    });
+}
+
+/// Each run has an engine of its own, so that there is more to be left of it than of an app.
+#[test]
+fn storm_of_kills_on_engines_of_their_own_leaves_nothing_after_one_sweep() {
+    let (runs, seed) = size_and_seed(5);
+    let mut env = SwarmEnv::of(ABREAST);
+    let said = format!(
+        "storm: RECIPE_CI_STORM_RUNS={runs} RECIPE_CI_STORM_SEED={seed} with engines of their own, in {}\n",
+        env.root.display()
+    );
+    drop(std::io::stderr().write_all(said.as_bytes()));
+    env.set("CCCI_ENGINE", "run");
+    let recipe = env.recipe("notes").display().to_string();
+    rage(&env, &recipe, runs, seed);
+    wait_until(LONG, "every process ends", || {
+        env.processes().is_empty().then_some(())
+    });
+    env.run(["janitor"]).expect(0);
+    let rooms = env.root.join("state/rooms");
+    assert_eq!(crate::engine::names(&rooms), [""; 0], "seed {seed}");
+    for index in 0..runs {
+        let id = format!("storm-{index}").parse().unwrap();
+        let room = harness::room::Room::of_run(&rooms, &id);
+        assert_eq!(crate::room::groups(&room), [""; 0], "seed {seed}");
+    }
+    let devices = harness::host_file::entries("/sys/class/net").unwrap();
+    let alias =
+        |name: &std::path::Path| harness::host_file::text(name.join("ifalias")).unwrap_or_default();
+    for device in devices.flatten() {
+        for index in 0..runs {
+            let id = format!("storm-{index}").parse().unwrap();
+            let room = harness::room::Room::of_run(&rooms, &id);
+            assert!(!alias(&device.path()).contains(&room.name()), "seed {seed}");
+        }
+    }
+    let root = env.root.display().to_string();
+    let mounts = harness::host_file::text("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&root), "seed {seed}: {mounts}");
+    for entry in harness::host_file::entries("/sys/block").unwrap().flatten() {
+        let file = entry.path().join("loop/backing_file");
+        let file = harness::host_file::text(file).unwrap_or_default();
+        assert!(!file.contains(&root), "seed {seed}: {file}");
+    }
+    env.assert_nothing_left();
+}
+
 #[test]
 fn storm_of_kills_leaves_nothing_after_one_sweep() {
-    let number = |name: &str| variable(name).map(|text| text.parse::<u64>().expect("a number"));
-    let runs = usize::try_from(number("RECIPE_CI_STORM_RUNS").unwrap_or(12)).unwrap();
-    let seed = number("RECIPE_CI_STORM_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let (runs, seed) = size_and_seed(12);
     let env = SwarmEnv::of(ABREAST);
     // Not only when it fails: a storm that hangs must be repeatable as well.
     drop(writeln!(
@@ -307,21 +376,7 @@ fn storm_of_kills_leaves_nothing_after_one_sweep() {
     let kept = objects_of(&env.zone);
 
     let began = Instant::now();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let (env, recipe): (&TestEnv, _) = (&env, &recipe);
-        for _ in 0..ABREAST {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= runs {
-                        return;
-                    }
-                    strike(env, recipe, &Strike::new(seed, index));
-                }
-            });
-        }
-    });
+    rage(&env, &recipe, runs, seed);
     let took = began.elapsed();
     let files = |dir: &str| -> Vec<std::path::PathBuf> {
         let entries = harness::host_file::entries(env.root.join(dir)).unwrap();
