@@ -261,8 +261,16 @@ impl Frame for RunFrame<'_, '_> {
             resolved::say(context, found);
         }
         let why = verdict::why(ending, context.settings.deadline);
+        let hold = context.settings.keep.after(decision.verdict);
+        let is_strangers = context.held.borrow().is_strangers;
+        if hold.is_some() && is_strangers {
+            // It would use the host outside of the runner's slots, and whether that is closed to it is looked at once.
+            context
+                .events
+                .notice("== the app is not held, because the source is a stranger's ==".to_owned());
+        }
         let left = teardown::Left {
-            hold: context.settings.keep.after(decision.verdict),
+            hold: hold.filter(|_| !is_strangers),
             warm_data: decision.verdict == Verdict::Passed,
         };
         let maker = verdict::maker(decision.verdict, &context.held.borrow());

@@ -16,7 +16,7 @@ use crate::report::results::Results;
 use engine::dirs::RunDirs;
 use ground::error::chain;
 use ground::host_file;
-use ground::name::RecipeName;
+use ground::name::{RecipeName, RunId};
 use ground::outcome::{Stage, Verdict};
 
 /// What a record is called while it is being removed: no run has such an id.
@@ -111,8 +111,11 @@ pub fn list(dir: &Path) -> Runs {
             continue;
         }
         let at = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(GOING) {
-            found.going.push(at);
+        let name = entry.file_name();
+        if let Some(going) = name.to_str().and_then(|name| name.strip_prefix(GOING)) {
+            if is_of_run(&at, going) {
+                found.going.push(at);
+            }
             continue;
         }
         match file::read(&at.join("results.json")) {
@@ -162,7 +165,37 @@ impl Run {
     }
 }
 
+/// Returns whether a directory is the record of the run with this id: an empty one is, of which nothing else is left.
+fn is_of_run(dir: &Path, id: &str) -> bool {
+    if id.parse::<RunId>().is_err() {
+        return false;
+    }
+    match file::read(&dir.join("results.json")) {
+        Ok(results) => results.run_id == id,
+        Err(_) => host_file::entries(dir).is_ok_and(|mut entries| entries.next().is_none()),
+    }
+}
+
+/// Removes a record, `results.json` last: by that it is known.
 fn clear(dir: &Path) -> io::Result<()> {
+    let entries = match host_file::entries(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() == "results.json" {
+            continue;
+        }
+        let removed = match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -398,17 +431,21 @@ mod tests {
     #[test]
     fn a_removal_that_was_cut_short_is_finished_by_the_next() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join(".going-7/logs")).unwrap();
+        std::fs::create_dir_all(root.path().join(".going-7")).unwrap();
+        // Somebody else's, in whatever name.
+        for other in [".going-photos", ".going-8"] {
+            std::fs::create_dir_all(root.path().join(other).join("2026")).unwrap();
+        }
         let now: Timestamp = NOW.parse().unwrap();
         let collected = collect(root.path(), at(Some(1), None), now, true);
         assert_eq!(
             (collected, names(root.path()).len()),
-            (Collection::default(), 1)
+            (Collection::default(), 3)
         );
         let collected = collect(root.path(), at(Some(1), None), now, false);
         assert_eq!(
             (collected, names(root.path()).len()),
-            (Collection::default(), 0)
+            (Collection::default(), 2)
         );
     }
 }

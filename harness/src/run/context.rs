@@ -60,6 +60,8 @@ pub(super) struct Resources {
     pub(super) touched: bool,
     /// How often an app was deployed, as the report has it.
     pub(super) deploys: u32,
+    /// Whether the head is a stranger's.
+    pub(super) is_strangers: bool,
     /// What was there before the run made anything, once that is known.
     pub(super) audit: Option<Audit>,
     /// The tiers that ended.

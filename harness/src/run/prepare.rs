@@ -23,6 +23,7 @@ use ground::outcome::Phase;
 use recipe::compose::resolve::Resolved;
 use recipe::lint::Lint;
 use recipe::policy::{Judged, Violation};
+use recipe::trust::Level;
 
 /// What a run is going to do: everything was judged, and nothing is made.
 pub(super) struct Ready<'a> {
@@ -240,7 +241,9 @@ impl<'a> Ready<'a> {
     pub(super) async fn close_the_host(&self, engine: &Engine) -> Result<(), RunError> {
         let beside = self.beside.iter().map(Judged::resolved);
         let projects = self.all().chain(beside);
-        closed::close(&self.context, &self.plan.trust.level, projects, engine).await
+        let level = &self.plan.trust.level;
+        self.context.held.borrow_mut().is_strangers = *level == Level::Stranger;
+        closed::close(&self.context, level, projects, engine).await
     }
 
     /// Makes sure, without a change to anything, that the engine has what is deployed on, and that images which lie there

@@ -436,6 +436,22 @@ mod tests {
         ] {
             assert!(!is(&origin(foreign), false), "{foreign}");
         }
+        let has_anothers = |text: &str, level: Level| {
+            let settings = Settings {
+                origin: origin(text),
+                ..scene.settings.clone()
+            };
+            settings.has_anothers_versions(&level)
+        };
+        assert!(has_anothers("alice/notes", Level::Stranger));
+        assert!(has_anothers(
+            "https://git.example.com/coop-cloud/notes",
+            Level::Stranger
+        ));
+        // The published recipe, a proposal to it among it; a path, whose tags are those of whoever cloned it; what is granted.
+        assert!(!has_anothers("coop-cloud/notes", Level::Stranger));
+        assert!(!has_anothers("./notes", Level::Stranger));
+        assert!(!has_anothers("alice/notes", Level::Granted(Box::default())));
         // A pipeline's SRC may be a path as well, which makes it a stranger's.
         assert!(is(&origin("./notes"), true));
         assert!(!is(&Origin::Staged, false));

@@ -207,8 +207,11 @@ fn inside(path: &Path) -> Result<PathBuf, UsageError> {
     let git = real.join(".git");
     let repository = if git.is_file() {
         let text = host_file::text(&git).map_err(|_| refused())?;
-        let place = text.trim().strip_prefix("gitdir:").unwrap_or_default();
-        real.join(place.trim())
+        let place = text
+            .trim_ascii()
+            .strip_prefix("gitdir:")
+            .unwrap_or_default();
+        real.join(place.trim_ascii())
             .canonicalize()
             .map_err(|_| refused())?
     } else {
@@ -218,7 +221,13 @@ fn inside(path: &Path) -> Result<PathBuf, UsageError> {
     if !is_inside(&real) || !is_inside(&repository) {
         return Err(refused());
     }
-    match way_out(&repository, &is_inside) {
+    // Where `.git` is no repository, libgit2 takes what is beside it for a bare one.
+    let beside = real.join("objects").exists().then(|| real.clone());
+    let found = way_out(&repository, &is_inside).and_then(|found| match (found, beside) {
+        (None, Some(beside)) => way_out(&beside, &is_inside),
+        (found, _) => Ok(found),
+    });
+    match found {
         Ok(None) => Ok(real),
         Ok(Some(place)) => Err(UsageError {
             error: format!(

@@ -39,18 +39,26 @@ pub fn way_out(repository: &Path, inside: &dyn Fn(&Path) -> bool) -> io::Result<
                 left.push(entry.into_path());
                 continue;
             }
-            let place = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
-            let names_others = place == "commondir" || place.ends_with("info/alternates");
-            if entry.file_type().is_file() && names_others {
-                let text = host_file::text(entry.path())?;
-                // Those of `alternates` are seen from `objects`, two above the file.
-                let above = usize::from(place != "commondir") + 1;
-                let from = entry.path().ancestors().nth(above).unwrap_or(&dir);
-                let lines = text
-                    .lines()
-                    .filter(|line| !line.is_empty() && !line.starts_with('#'));
-                left.extend(lines.map(|line| from.join(line)));
+            if !entry.file_type().is_file() {
+                continue;
             }
+            let place = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
+            let named = if place == "commondir" {
+                // All of the text is the path, as libgit2 reads it (`lookup_commondir` in its `repository.c`).
+                let text = host_file::text(entry.path())?;
+                vec![dir.join(text.trim_ascii_end())]
+            } else if place.ends_with("info/alternates") {
+                // Paths from `objects`, two above the file; either character ends a line (`load_alternates` in its
+                // `odb.c`).
+                let text = host_file::text(entry.path())?;
+                let from = entry.path().ancestors().nth(2).unwrap_or(&dir);
+                let lines = text.split(['\r', '\n']);
+                let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+                lines.map(|line| from.join(line)).collect()
+            } else {
+                continue;
+            };
+            left.extend(named);
         }
     }
     Ok(None)
@@ -78,7 +86,18 @@ mod tests {
             })
             .unwrap()
         };
-        let changes: [&dyn Fn(&Path); 4] = [
+        let changes: [&dyn Fn(&Path); 6] = [
+            // To libgit2 the comment ends at the carriage return.
+            &|git| {
+                let line = format!("#\r{}\n", theirs.join("objects").display());
+                std::fs::write(git.join("objects/info/alternates"), line).unwrap();
+            },
+            // No comment at all.
+            &|git| {
+                std::fs::create_dir(git.join("#x")).unwrap();
+                let path = format!("#x/../../../../../../../../..{}", theirs.display());
+                std::fs::write(git.join("commondir"), path).unwrap();
+            },
             &|git| {
                 let line = format!("{}\n", theirs.join("objects").display());
                 std::fs::write(git.join("objects/info/alternates"), line).unwrap();

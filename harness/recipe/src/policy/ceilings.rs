@@ -37,6 +37,12 @@ const OBJECTS: usize = 50;
 /// 2 GB of dockerd's memory, and whoever lists configs gets the contents of all.
 const CONTENTS: usize = 1 << 20;
 
+/// How many bytes the definition of a service may have, its environment and its command above all, and those of all tasks
+/// together. Swarm writes a copy for every task into its log, and again at each change of the task's state: 24 tasks of
+/// 700 KB that end at once are tens of megabytes each second.
+const DEFINITION: usize = 64 << 10;
+const DEFINITIONS: usize = 1 << 20;
+
 /// How long Swarm waits at least before it starts a task again: its own default. Without a floor a container that ends
 /// at once is started again and again, as fast as the engine can.
 const RESTART: Duration = Duration::from_secs(5);
@@ -76,6 +82,7 @@ fn parts(case: &mut Case<'_>) {
 /// Refuses more services, tasks and objects than the host gives.
 pub(super) fn check(case: &mut Case<'_>) {
     objects(case);
+    definitions(case);
     attachments(case);
     parts(case);
     let limits = Limits::of(&case.terms.level, 0);
@@ -137,6 +144,33 @@ fn objects(case: &mut Case<'_>) {
     if size > CONTENTS {
         let message = format!("{size} bytes of secrets and configs are more than {CONTENTS}");
         case.find(&SIZE, "configs", &size.into(), message, None);
+    }
+}
+
+/// Refuses services that are defined in more text than an app can need.
+fn definitions(case: &mut Case<'_>) {
+    let mut together = 0_usize;
+    for (name, service) in case.section("services") {
+        let size = service.to_string().len();
+        let tasks = usize::try_from(replicas(service)).unwrap_or(usize::MAX);
+        together = together.saturating_add(size.saturating_mul(tasks));
+        if size > DEFINITION {
+            let message =
+                format!("{size} bytes define the service, which are more than {DEFINITION}");
+            case.find(
+                &SIZE,
+                &format!("services.{name}"),
+                &size.into(),
+                message,
+                None,
+            );
+        }
+    }
+    if together > DEFINITIONS {
+        let message = format!(
+            "{together} bytes define the tasks together, which are more than {DEFINITIONS}"
+        );
+        case.find(&SIZE, "services", &together.into(), message, None);
     }
 }
 

@@ -101,7 +101,7 @@ rules! {
         "simple templates: `secret`, `config`, `env`, comparisons, `if`, fields of service, node and task", Some("template_driver"),
         "The engine evaluates it in its own memory, and a template of a few lines can ask for all of it.",
         "use only `secret`, `config`, `env`, `eq`, `ne`, `not`, `and`, `or`, `if`, `else` and `end`", true;
-    SIZE = "P026", "`deploy.replicas`, `services`, `labels`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 1 MiB of secrets and configs, 100 attachments of tasks to networks, 100 mounts, secrets, configs and aliases each of a service; 32 KiB of labels of an object, and of Traefik's labels of the app; 4 KiB in one of Traefik's", Some("ceilings"),
+    SIZE = "P026", "`deploy.replicas`, `services`, `labels`", "3 replicas of a service, 20 services, 40 tasks, 50 networks, volumes, secrets and configs each, 1 MiB of secrets and configs, 64 KiB in the definition of a service and 1 MiB in those of all tasks, 100 attachments of tasks to networks, 100 mounts, secrets, configs and aliases each of a service; 32 KiB of labels of an object, and of Traefik's labels of the app; 4 KiB in one of Traefik's", Some("ceilings"),
         "The host is shared by runs and apps.", "ask for less", true;
     RESOURCES = "P027", "`deploy.resources`, sizes of tmpfs, `stop_grace_period`, `healthcheck.interval`, `restart_policy.delay`",
         "filled in: 1 GiB, 1 CPU and 512 processes a task, 8 GiB, 8 CPUs and 4096 processes all together, 10 MB of log, 5 s between two starts, 1 s between two health checks; what is lower stays; reservations are left out", Some("ceilings"),

@@ -332,3 +332,23 @@ fn a_stranger_reserves_nothing_that_others_would_lack() {
     assert_eq!(reserved(granted("ceilings: {cpus: 1}")), Some(capped));
     assert!(reserved(Level::ByHand).is_some());
 }
+
+#[test]
+fn the_definitions_of_services_have_a_bounded_size() {
+    let with = |services: usize, replicas: usize, size: usize| {
+        let service = format!(
+            "{{image: a, deploy: {{replicas: {replicas}}}, environment: {{X: '{}'}}}}",
+            "x".repeat(size)
+        );
+        let all: Vec<String> = (0..services)
+            .map(|at| format!("s{at}: {service}"))
+            .collect();
+        let file = format!("services: {{{}}}", all.join(", "));
+        judged(Level::Stranger, &[("compose.yml", &file)])
+            .map_err(|refused| ids(&refused.violations).join(" "))
+    };
+    assert!(with(1, 1, 60 << 10).is_ok());
+    assert_eq!(with(1, 1, 65 << 10).unwrap_err(), "P026");
+    assert!(with(5, 3, 60 << 10).is_ok());
+    assert_eq!(with(6, 3, 60 << 10).unwrap_err(), "P026");
+}
