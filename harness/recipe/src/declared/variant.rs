@@ -130,7 +130,7 @@ mod tests {
                 "it has no upgrade",
             ),
             ("{smtp: {env: {A: b}, stages: [restore]}}", "needs `backup`"),
-            ("{smtp: {evn: {A: b}}}", "did you mean"),
+            ("{smtp: {evn: {A: b}}}", "there is no key `evn`"),
         ] {
             let said = error(text);
             assert!(said.contains(says), "{text}: {said}");
