@@ -386,11 +386,11 @@ const DEVIATIONS: [(&str, &str); 14] = [
     ("deploy/resources/limits/pids", " processes a task"),
     (
         "deploy/resources/reservations/memory",
-        "reserves no more memory",
+        "reserves nothing of the host",
     ),
     (
         "deploy/resources/reservations/cpus",
-        "reserves no more cpus",
+        "reserves nothing of the host",
     ),
     ("deploy/restart_policy/delay", "started again after "),
     ("deploy/labels", "labels are not deployed"),

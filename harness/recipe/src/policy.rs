@@ -160,7 +160,7 @@ pub fn judge(mut resolved: Resolved, stack: &str, terms: &Terms) -> Result<Judge
     image::check(&mut case);
     label::check(&mut case);
     template::check(&mut case);
-    ceilings::check(&mut case);
+    ceilings::amounts::check(&mut case);
     let mut found = case.found;
     found.sort_by(|one, other| {
         let key = |found: &Violation| (found.file.clone(), found.line, found.key.clone());
