@@ -105,6 +105,8 @@ pub enum Event {
         title: String,
         /// The lines, oldest first.
         lines: Vec<String>,
+        /// The name of the file that has more of it, among the logs of the run.
+        log: Option<String>,
     },
     /// The recipe was fetched; this commit is under test.
     HeadFetched(CommitId),
@@ -236,6 +238,8 @@ pub struct RunFinished {
     pub reason: Option<String>,
     /// What to do about it, where the harness knows.
     pub hints: Vec<String>,
+    /// What makes just the tier again that failed, typed into a shell.
+    pub repeat_tier: Option<String>,
     /// Wall-clock end, RFC 3339 in UTC.
     pub finished_at: String,
     /// How long the run took.

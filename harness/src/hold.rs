@@ -12,6 +12,7 @@ pub mod release;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use engine::dirs::HostDirs;
@@ -30,7 +31,7 @@ pub(crate) const READY: &str = "ready";
 pub(crate) const GO: &str = "go";
 
 /// An app that is held, or was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     /// Its domain.
     pub domain: String,
@@ -60,7 +61,7 @@ impl Hold {
 }
 
 /// How a hold ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
     /// When, RFC 3339 in UTC.
     pub at: String,

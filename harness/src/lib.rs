@@ -5,8 +5,10 @@
 //! that touches an app takes the app's [`lock::DomainLock`] as proof that it may. `docs/architecture.md`
 //! has the map.
 
-pub use engine::{app, dirs, http, lock, made, once, process, room, swarm, wait};
-pub use ground::{error, finding, git, host_file, label, name, outcome, pins, source_tree};
+pub use engine::{app, context, dirs, http, lock, made, once, process, room, swarm, wait};
+pub use ground::{
+    error, excerpt, finding, git, host_file, label, name, nearest, outcome, pins, source_tree,
+};
 pub use recipe::{self, declared, lint, policy, trust};
 
 pub mod abra;
@@ -26,6 +28,7 @@ pub mod overlay;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod starter;
 pub mod suite;
 pub mod sweep;
 pub mod tier;

@@ -20,7 +20,9 @@ pub mod pytest;
 pub mod recorder;
 pub mod redact;
 pub mod results;
+pub mod schema;
 pub mod sentence;
+mod test;
 mod tiers;
 
 /// How much of a line is kept, in bytes.

@@ -188,7 +188,7 @@ pub async fn run(
             .to_string_lossy()
             .into_owned(),
         build_url: settings.build_url.clone(),
-        repeat: settings.repeat.clone(),
+        repeat: settings.repeat.all(),
         run_dir: context.dirs.root.clone(),
         started_at: jiff::Timestamp::now().to_string(),
     })));
@@ -258,7 +258,7 @@ impl Frame for RunFrame<'_, '_> {
     async fn tear_down(&mut self, ending: &Ending, decision: &Decision) -> TornDown {
         let context = self.context;
         if let Ending::Walked(Err(RunError::Refused { found, .. })) = ending {
-            resolved::say(context, found);
+            resolved::say(context, &resolved::with_lines(context, found).await);
         }
         let why = verdict::why(ending, context.settings.deadline);
         let hold = context.settings.keep.after(decision.verdict);
@@ -292,6 +292,9 @@ impl Frame for RunFrame<'_, '_> {
             exit_code: decision.exit_code,
             reason: decision.reason.clone(),
             hints: decision.hints.clone(),
+            repeat_tier: decision
+                .red
+                .map(|stage| context.settings.repeat.only(stage)),
             finished_at: jiff::Timestamp::now().to_string(),
             elapsed: self.watch.elapsed(),
             used: Usage::now(),

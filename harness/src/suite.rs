@@ -8,22 +8,25 @@ use std::time::Duration;
 
 use crate::report::redact::Redactor;
 use engine::process::{ProcessError, Processes};
-use ground::outcome::{Stage, TestOutcome};
+use ground::outcome::{Failure, Owner, Stage, TestOutcome};
 use ground::source_tree::SourceFileError;
 
 mod again;
 mod execute;
+mod hooked;
 pub(crate) mod layer;
 mod name;
 mod needs;
 mod tree;
 
+pub use hooked::{HookFailure, HookRun, Hooked};
 pub use layer::Layer;
 pub use needs::Needs;
 
 use again::repeated;
 use execute::{
-    can_start, executable, how_it_failed, is_the_files, run_executable, run_pytest, unstartable,
+    below, can_start, executable, how_it_failed, is_the_files, run_executable, run_pytest,
+    unstartable,
 };
 use layer::files_in;
 use name::{is_custom_test, is_ignored, is_ops_hook, is_test_of, is_test_of_a_tier, stem};
@@ -96,6 +99,15 @@ impl Origin {
             Self::Overlay => "overlay",
         }
     }
+
+    /// Returns whose its tests are in reports.
+    #[must_use]
+    pub fn owner(self) -> Owner {
+        match self {
+            Self::Recipe => Owner::Recipe,
+            Self::Overlay => Owner::Overlay,
+        }
+    }
 }
 
 /// A directory of tests, copied into the run directory.
@@ -132,28 +144,6 @@ pub struct TestSetup<'a> {
     pub needs: &'a Needs,
     /// How often a test that failed is run again.
     pub retries: u32,
-}
-
-/// The outcome of a hook that did not succeed.
-#[derive(Debug, Clone)]
-pub struct HookFailure {
-    /// Which hook: `recipe ops/pre_backup`.
-    pub name: String,
-    /// How it ended.
-    pub how: String,
-    /// Its last lines.
-    pub tail: Vec<String>,
-}
-
-/// What came of the hooks of one name.
-#[derive(Debug, Clone, Default)]
-pub struct Hooked {
-    /// How many ran.
-    pub ran: usize,
-    /// The one that failed, which was the last to run.
-    pub failure: Option<HookFailure>,
-    /// The last lines of those that did not, each by its name.
-    pub said: Vec<(String, Vec<String>)>,
 }
 
 impl Suite {
@@ -283,6 +273,7 @@ impl Suite {
                 let failed = |how: String, tail| HookFailure {
                     name: name.clone(),
                     how,
+                    kind: Failure::Error,
                     tail,
                 };
                 let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
@@ -340,7 +331,12 @@ impl Suite {
                 let cmd = executable(&dir.join(&file), &source.dir)
                     .envs(means.env.iter().cloned())
                     .label(shown.clone())
-                    .log_to(&means.logs.join(log));
+                    .log_to(&means.logs.join(&log));
+                hooked.last = Some(HookRun {
+                    origin: source.origin,
+                    file: below(&dir.join(&file), source),
+                    log,
+                });
                 let failure = match means.processes.run(&cmd, TEST_LIMIT).await {
                     Ok(finished) if finished.success() => {
                         hooked.said.push((shown, finished.tail));
@@ -349,11 +345,13 @@ impl Suite {
                     Ok(finished) => HookFailure {
                         name: shown,
                         how: how_it_failed(&finished),
+                        kind: Failure::Assertion,
                         tail: finished.tail,
                     },
                     Err(ProcessError::TimedOut { limit, tail, .. }) => HookFailure {
                         name: shown,
                         how: format!("not ended after {} s", limit.as_secs()),
+                        kind: Failure::Timeout,
                         tail,
                     },
                     // As of a test: no interpreter or not executable is the fault of who wrote it.
@@ -361,6 +359,7 @@ impl Suite {
                         HookFailure {
                             name: shown,
                             how: unstartable(&dir.join(&file), &source),
+                            kind: Failure::Error,
                             tail: Vec::new(),
                         }
                     }

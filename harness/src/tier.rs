@@ -3,6 +3,7 @@
 //! A tier never decides what comes next and never undoes anything; that is `run`'s.
 
 mod after;
+pub mod assertion;
 pub mod backup;
 pub mod checks;
 pub mod custom;

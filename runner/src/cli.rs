@@ -2,6 +2,7 @@
 
 mod app;
 mod choice;
+mod examples;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,12 +12,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::run::settings::{Keep, KeepError};
 
 pub(crate) use app::{AppArgs, AppCommand};
-pub(crate) use choice::{DriverChoice, EngineChoice, FreshChoice};
+use choice::or_first;
+pub(crate) use choice::{ColorChoice, DriverChoice, EngineChoice, FreshChoice};
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::engine::EngineCommand;
+use crate::commands::explain::ExplainArgs;
 use crate::commands::grants::GrantsCommand;
+use crate::commands::init::InitArgs;
 use crate::commands::janitor::install::InstallArgs;
 use crate::commands::janitor::upkeep::UpkeepArgs;
 use crate::commands::lint::LintArgs;
@@ -29,6 +33,15 @@ use crate::commands::runs::{GcArgs, LogsArgs, RunsArgs, ShowArgs};
 #[derive(Debug, Parser)]
 #[command(name = "recipe-ci", version, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// When to use colours.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        value_enum
+    )]
+    pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -36,14 +49,19 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a recipe through every tier and tear it down.
+    #[command(after_long_help = examples::RUN)]
     Run(Box<RunArgs>),
     /// Run the bundled recipe through every tier; --setup prepares this host first.
     Demo(DemoArgs),
+    /// Write the first tests of a recipe: settings, a pair of hooks, and a test that passes.
+    Init(InitArgs),
     /// Check a recipe without deploying it: abra's rules, and what breaks runs in practice.
+    #[command(after_long_help = examples::LINT)]
     Lint(LintArgs),
     /// Look at every precondition of a run on this host, each with its fix; --abra looks at abra.
     Doctor(DoctorArgs),
     /// Remove the apps of dead runs, once; or see to it that something does.
+    #[command(after_long_help = examples::JANITOR)]
     Janitor(JanitorArgs),
     /// Keep an engine for CI alone, beside the one that this host's own apps run on.
     #[command(subcommand)]
@@ -53,6 +71,7 @@ pub(crate) enum Command {
     /// List the runs that are alive on this host, who waits for whom, and what dead runs left.
     Ps(PsArgs),
     /// Print the report of a run as JUnit XML, a page, Markdown, a badge or SARIF.
+    #[command(after_long_help = examples::REPORT)]
     Report(ReportArgs),
     /// List the runs of this host that left a report, the newest first.
     Runs(RunsArgs),
@@ -62,6 +81,9 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Remove the records of old runs.
     Gc(GcArgs),
+    /// Say what a rule, a finding, an assertion, an exit code or a verdict means, and what to do about it.
+    #[command(after_long_help = examples::EXPLAIN)]
+    Explain(ExplainArgs),
     /// Run a command in the background, once for all who ask, with one result for all.
     Once(OnceArgs),
     /// Check overlays, print the schema of recipe-ci.yml.
@@ -133,8 +155,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "CCCI_VARIANTS", value_name = "all|NAME,…|none")]
     pub(crate) variants: Option<String>,
     /// When the head is installed afresh besides being an upgrade: at once with the base, before it, or not at all.
-    #[arg(long, env = "CCCI_FRESH", value_name = "parallel|serial|never", default_value = "parallel",
-          value_parser = parse_fresh)]
+    #[arg(long, env = "CCCI_FRESH", value_name = "WHEN", default_value = "parallel",
+          value_parser = or_first::<FreshChoice>())]
     pub(crate) fresh: FreshChoice,
     /// Deploy the head over the recipe's warm app instead of a new one (CCCI_QUICK=1): upgrade and custom only.
     #[arg(long)]
@@ -152,12 +174,12 @@ pub(crate) struct RunArgs {
     pub(crate) retries: u32,
     /// Where the app is deployed: on the host's own engine, on CI's, which `recipe-ci engine up` starts, or on one that is
     /// made for this run and ends with it.
-    #[arg(long, env = "CCCI_ENGINE", value_name = "host|ci|run", default_value = "host",
-          value_parser = parse_engine)]
+    #[arg(long, env = "CCCI_ENGINE", value_name = "WHICH", default_value = "host",
+          value_parser = or_first::<EngineChoice>())]
     pub(crate) engine: EngineChoice,
     /// How the app is deployed.
-    #[arg(long, env = "CCCI_DRIVER", value_name = "auto|stack|abra", default_value = "auto",
-          value_parser = parse_driver)]
+    #[arg(long, env = "CCCI_DRIVER", value_name = "DRIVER", default_value = "auto",
+          value_parser = or_first::<DriverChoice>())]
     pub(crate) driver: DriverChoice,
     /// The zone of the run apps' domains [default: ci.localhost].
     #[arg(long, env = "CCCI_ZONE", value_name = "ZONE")]
@@ -204,6 +226,12 @@ pub(crate) struct RunArgs {
     /// Print the results as JSON at the end.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Say only what is wrong, and how it ended.
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what the library does, too (RECIPE_CI_LOG=debug).
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// Write the report as JUnit XML there, too.
     #[arg(long, env = "CCCI_JUNIT", value_name = "FILE",
           value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
@@ -434,14 +462,6 @@ fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
 }
 
 pub(crate) fn parse_engine(text: &str) -> Result<EngineChoice, String> {
-    choice(text)
-}
-
-fn parse_driver(text: &str) -> Result<DriverChoice, String> {
-    choice(text)
-}
-
-fn parse_fresh(text: &str) -> Result<FreshChoice, String> {
     choice(text)
 }
 

@@ -4,8 +4,10 @@ mod app;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod engine;
+pub(crate) mod explain;
 pub(crate) mod grants;
 mod holder;
+pub(crate) mod init;
 pub(crate) mod janitor;
 pub(crate) mod lint;
 mod once;
@@ -20,9 +22,12 @@ mod sweep;
 use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory as _, Parser as _};
 use harness::error::chain;
+use harness::nearest::nearest;
+use harness::report::printable;
 use harness::report::redact::Redactor;
 
 use crate::cli::{Cli, Command};
@@ -47,17 +52,29 @@ pub(crate) fn dispatch() -> ExitCode {
             return exit.into();
         }
     };
+    cli.color.apply();
     if goes_on_alone(&cli.command) {
         shed_mark();
     }
     if let Err(error) = settings::ensure_absolute_places() {
         return usage(&error).into();
     }
+    if asks_the_engine(&cli.command) {
+        for said in unknown_variables() {
+            ui::say(&said);
+        }
+        if let Err(error) = settings::ensure_engine() {
+            return usage(&error).into();
+        }
+    }
     if let Err(error) = harness::process::stop_ignoring() {
         return infra(&error, &[]).into();
     }
     match cli.command {
-        Command::Run(args) => run::run(&args).into(),
+        Command::Run(args) => {
+            VERBOSE.store(args.verbose, Ordering::Relaxed);
+            run::run(&args).into()
+        }
         Command::Demo(args) => demo(&args).into(),
         Command::Doctor(args) => match settings::subject() {
             Ok(subject) => block_on(doctor::doctor(&args, &subject)).into(),
@@ -70,6 +87,8 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Ps(args) => block_on(ps::ps(&args)).into(),
         Command::Report(args) => report::report(&args).into(),
         Command::Once(args) => block_on(once::once(args)),
+        Command::Init(args) => init::init(&args).into(),
+        Command::Explain(args) => explain::explain(&args).into(),
         Command::Overlay(command) => overlay::overlay(&command).into(),
         Command::Grants(command) => grants::grants(&command).into(),
         Command::App(args) => block_on(app::app(args)),
@@ -125,6 +144,62 @@ fn goes_on_alone(command: &Command) -> bool {
     )
 }
 
+/// Returns what to say of variables that look like settings and are none: what is mistyped would count for nothing, and
+/// nobody would know.
+fn unknown_variables() -> Vec<String> {
+    fn add(command: &clap::Command, known: &mut Vec<String>) {
+        let of_options = command.get_arguments().filter_map(|arg| arg.get_env());
+        known.extend(of_options.map(|name| name.to_string_lossy().into_owned()));
+        command
+            .get_subcommands()
+            .for_each(|inner| add(inner, known));
+    }
+    let mut known: Vec<String> = crate::env::KNOWN.map(str::to_owned).into();
+    add(&Cli::command(), &mut known);
+    let unknown = crate::env::set_with_our_prefix();
+    let unknown = unknown.into_iter().filter(|name| !known.contains(name));
+    unknown
+        .map(|name| {
+            let near = nearest(&name, known.iter().map(String::as_str));
+            let near = near.map(|near| format!("; did you mean {near}?"));
+            let name = printable(&name);
+            format!(
+                "!! {name} is no setting, and counts for nothing{}",
+                near.unwrap_or_default()
+            )
+        })
+        .collect()
+}
+
+/// Returns whether a command works with the operator's engine.
+fn asks_the_engine(command: &Command) -> bool {
+    match command {
+        Command::Run(_)
+        | Command::Demo(_)
+        | Command::Doctor(_)
+        | Command::Janitor(_)
+        | Command::Sweep(_)
+        | Command::Release(_)
+        | Command::Ps(_) => true,
+        Command::Lint(_)
+        | Command::Init(_)
+        | Command::Engine(_)
+        | Command::Report(_)
+        | Command::Explain(_)
+        | Command::Once(_)
+        | Command::Overlay(_)
+        | Command::Grants(_)
+        | Command::App(_)
+        | Command::Runs(_)
+        | Command::Show(_)
+        | Command::Logs(_)
+        | Command::Gc(_)
+        | Command::Holder
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
+    }
+}
+
 /// Leaves the run around this command: its control group, which `sudo` and `env -i` do not leave, and its mark. When that
 /// run is over, whatever is in the one or carries the other is ended.
 fn shed_mark() {
@@ -177,6 +252,14 @@ impl From<Exit> for Prepared {
     }
 }
 
+/// Prints data, for people too, to standard output.
+fn data(text: &str) -> Exit {
+    match ui::print_data(text.trim_end()) {
+        Ok(()) => Exit::Passed,
+        Err(error) => infra(&error, &[]),
+    }
+}
+
 fn print(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Exit {
     let mut text = Vec::new();
     match render(&mut text).and_then(|()| ui::print_data(String::from_utf8_lossy(&text).trim_end()))
@@ -186,9 +269,13 @@ fn print(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Exit {
     }
 }
 
+/// Whether what the library does is asked for by an option.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
 /// Shows the library's own log where `RECIPE_CI_LOG` asks for it (`debug`, `harness::swarm=trace`).
 fn log_if_asked() {
-    let Some(filter) = crate::env::var("RECIPE_CI_LOG") else {
+    let asked = VERBOSE.load(Ordering::Relaxed).then(|| "debug".to_owned());
+    let Some(filter) = crate::env::var("RECIPE_CI_LOG").or(asked) else {
         return;
     };
     let subscriber = tracing_subscriber::fmt()

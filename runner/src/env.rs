@@ -8,12 +8,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Variables that hold a build's number, by the runner that sets them, in order of preference.
-const BUILD_NUMBERS: [&str; 5] = [
+const BUILD_NUMBERS: [&str; 7] = [
     "DRONE_BUILD_NUMBER",
     "CI_PIPELINE_NUMBER",
     "CI_PIPELINE_ID",
     "BUILDKITE_BUILD_NUMBER",
     "CCCI_RUN_ID",
+    // GitHub's, Forgejo's and Gitea's Actions; Jenkins.
+    "GITHUB_RUN_ID",
+    "BUILD_TAG",
 ];
 
 /// Variables that hold the address of a build's page: Drone, Woodpecker and GitLab, Buildkite, Jenkins.
@@ -46,6 +49,38 @@ const INHERITED: [&str; 18] = [
     "VIRTUAL_ENV",
 ];
 
+/// Variables with our prefix that no option has: settings, and what a run tells its tests and hooks.
+pub(crate) const KNOWN: [&str; 25] = [
+    "CCCI_ACCEPT_SHARED_ENGINE",
+    "CCCI_APPROVED_FILE",
+    "CCCI_APP_LOCK_DIR",
+    "CCCI_AS_SHIPPED",
+    "CCCI_DEPLOY_COUNT_FILE",
+    "CCCI_DEPS_FILE",
+    "CCCI_DEPS_SKIP_REPORT",
+    "CCCI_FORGES",
+    "CCCI_FORGE_TOKEN",
+    "CCCI_FORGE_TOKEN_FILE",
+    "CCCI_FORGE_URL",
+    "CCCI_FOR_DOMAIN",
+    "CCCI_FOR_RECIPE",
+    "CCCI_LOCAL_IMAGES",
+    "CCCI_ONCE_DIR",
+    "CCCI_OP",
+    "CCCI_OP_STATE_FILE",
+    "CCCI_QUICK",
+    "CCCI_RECIPE",
+    "CCCI_RUNS_DIR",
+    "CCCI_RUN_ID",
+    "CCCI_SKIP_FETCH",
+    "CCCI_SRC_DIRS",
+    "CCCI_STATE_DIR",
+    "CCCI_WARM_DIR",
+];
+
+/// The prefix of our variables.
+const PREFIX: &str = "CCCI_";
+
 /// The prefix of the variables that supply secrets which may not be generated.
 const SECRET_PREFIX: &str = "CCCI_SECRET_";
 
@@ -66,6 +101,17 @@ pub(crate) fn local_images() -> Vec<String> {
     names
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the variables that are set with our prefix, but for those that supply secrets.
+pub(crate) fn set_with_our_prefix() -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "this module is the door")]
+    let vars = std::env::vars_os();
+    let names = vars.filter(|(_, value)| !value.is_empty());
+    names
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with(PREFIX) && !name.starts_with(SECRET_PREFIX))
         .collect()
 }
 

@@ -33,8 +33,10 @@ pub(crate) use engine::disk;
 use engine::on_ci;
 use gateway::gateway;
 pub(crate) use grants::{grants, of_the_environment, unusable};
-pub(crate) use places::{docker_host, host_dirs, is_on_ci, operators_dirs, places, room};
-use places::{docker_host_of, host_dirs_of};
+pub(crate) use places::{
+    docker_host, ensure_engine, host_dirs, is_on_ci, operators_dirs, places, room,
+};
+use places::{docker_host_of, host_dirs_of, of_context};
 pub(crate) use releases::{published, published_by, releases};
 use source::source;
 pub(crate) use source::taken_for_a_name;
@@ -251,8 +253,13 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Settings, UsageError> {
     let host = host_dirs_of(args.engine);
     let mut child_env = env::for_children();
     let on_ci = on_ci(args)?;
-    if args.engine == EngineChoice::Ci {
-        // What hooks and tests ask is the engine of their run.
+    // What hooks and tests ask is the engine of their run.
+    let is_elsewhere = match args.engine {
+        EngineChoice::Ci => true,
+        EngineChoice::Host => matches!(of_context(), Ok(Some(_))),
+        EngineChoice::Run => false,
+    };
+    if is_elsewhere {
         child_env.insert("DOCKER_HOST".into(), docker_host_of(args.engine).into());
     }
     let forge = env::var("CCCI_FORGE_URL");

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
 use harness::event::{Consumer, Event};
+use harness::outcome::Status;
 use harness::report::redact::Redactor;
 use harness::wait::Stopwatch;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -43,6 +44,8 @@ pub(crate) struct Console {
     redactor: Redactor,
     watch: Stopwatch,
     live: Option<ProgressBar>,
+    /// Whether only what is wrong is said, and the end.
+    is_quiet: bool,
     out: Box<dyn Write>,
 }
 
@@ -58,13 +61,23 @@ impl Console {
             redactor,
             watch: Stopwatch::start(),
             live: None,
+            is_quiet: false,
             out,
         }
+    }
+
+    /// Says only what is wrong, and the end.
+    pub(crate) fn quiet(mut self, is_quiet: bool) -> Self {
+        self.is_quiet = is_quiet;
+        self
     }
 
     /// Shows `event`.
     pub(crate) fn observe(&mut self, event: &Event) {
         let lines = self.renderer.event(event, self.watch.elapsed());
+        if self.is_quiet && !is_said_quietly(event) {
+            return;
+        }
         let lines = self.redactor.apply(&lines);
         // Nothing can be done about an error, and nothing must be: see the module.
         let out = &mut self.out;
@@ -77,7 +90,9 @@ impl Console {
             Some(live) if !lines.is_empty() => live.suspend(print),
             _ => print(),
         }
-        self.move_live(event);
+        if !self.is_quiet {
+            self.move_live(event);
+        }
     }
 
     /// Returns the consumer that this console is.
@@ -104,6 +119,19 @@ impl Console {
         }
         live.set_prefix(self.redactor.apply(&label).into_owned());
         live.set_message(self.redactor.apply(&detail).into_owned());
+    }
+}
+
+/// Returns whether an event is worth a word to who wants few.
+fn is_said_quietly(event: &Event) -> bool {
+    match event {
+        Event::TestFinished { test, .. } => matches!(test.status, Status::Fail | Status::Unver),
+        Event::TeardownFinished { residual } => !residual.is_empty(),
+        Event::FailureOutput { .. }
+        | Event::PolicyFound(_)
+        | Event::Warning(_)
+        | Event::RunFinished(_) => true,
+        _ => false,
     }
 }
 
@@ -225,6 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_few_words_gets_what_is_wrong_and_the_end() {
+        let said = |events: Vec<Event>| {
+            let kept = Kept::default();
+            let out = Box::new(kept.clone());
+            let mut console =
+                Console::with_output(Mode::Plain, Charset::Ascii, Redactor::default(), out)
+                    .quiet(true);
+            events.iter().for_each(|event| console.observe(event));
+            let text = String::from_utf8(kept.0.take()).unwrap();
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        let red = said(render::tests::red_run());
+        for words in ["test_install.sh", "no title", "left behind", "again "] {
+            assert!(red.contains(words), "{words}: {red}");
+        }
+        assert!(
+            !red.contains("plan ") && !red.contains("removing the app"),
+            "{red}"
+        );
+        let green = said(render::tests::green_run());
+        assert!(
+            green.contains("passed, exit code 0") && !green.contains("prepull"),
+            "{green}"
+        );
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         let redactor = Redactor::default();
         redactor.add("hunter22");
@@ -239,6 +294,7 @@ mod tests {
         console.observe(&Event::FailureOutput {
             title: "service app".to_owned(),
             lines,
+            log: None,
         });
         let text = String::from_utf8(kept.0.take()).unwrap();
         assert!(text.contains("login with [redacted]"), "{text}");

@@ -77,6 +77,71 @@ fn what_does_not_exist_is_refused_with_what_does() {
 }
 
 #[test]
+fn a_variable_that_is_no_setting_is_said_with_the_nearest_and_every_documented_one_is_known() {
+    let mut env = env();
+    env.set("CCCI_DEADLNE", "1s");
+    let done = env.run(["janitor"]);
+    let words = "CCCI_DEADLNE is no setting, and counts for nothing; did you mean CCCI_DEADLINE?";
+    assert!(done.stderr.contains(words), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("is no setting").count(), 1);
+
+    let mut env = TestEnv::new("unix:///nowhere/docker.sock");
+    let name = regex::Regex::new(r"CCCI_[A-Z]+(?:_[A-Z]+)*").unwrap();
+    let mut count = 0;
+    for page in [
+        "operating",
+        "recipe-tests",
+        "quick-lane",
+        "runners",
+        "results",
+        "security",
+    ] {
+        let text = crate::tidy::read(&crate::support::repository().join(format!("docs/{page}.md")));
+        for found in name.find_iter(&text) {
+            let is_of_the_page = ["CCCI_SECRET", "CCCI_DEADLNE"].contains(&found.as_str());
+            if !is_of_the_page && found.as_str() != "CCCI_ENGINE" {
+                count += 1;
+                env.set(found.as_str(), "/1");
+            }
+        }
+    }
+    assert!(count > 30, "only {count} were found");
+    let done = env.run(["janitor"]);
+    assert!(!done.stderr.contains("is no setting"), "{}", done.stderr);
+}
+
+#[test]
+fn colours_are_as_asked_for() {
+    let env = env();
+    let coloured = |args: &[&str]| {
+        let done = env.run(args);
+        done.stderr.contains('\u{1b}')
+    };
+    assert!(!coloured(&["janitor"]), "a pipe is no terminal");
+    assert!(coloured(&["--color=always", "janitor"]));
+    assert!(coloured(&["janitor", "--color", "always"]));
+    assert!(!coloured(&["--color=never", "janitor"]));
+}
+
+#[test]
+fn help_and_manual_have_values_examples_and_exit_codes() {
+    let env = env();
+    let help = env.run(["run", "--help"]);
+    let man = env.run(["man", "run"]);
+    for words in ["parallel", "recipe-ci run keycloak", "142 the deadline"] {
+        assert!(help.stdout.contains(words), "{words}: {}", help.stdout);
+        let plain = man.stdout.replace("\\-", "-");
+        assert!(plain.contains(words), "{words}: {plain}");
+    }
+    let done = env.run(["completions", "bash"]);
+    assert!(
+        done.stdout.contains("parallel serial never"),
+        "{}",
+        done.stdout
+    );
+}
+
+#[test]
 fn closed_output_is_no_panic() {
     let env = env();
     for script in [

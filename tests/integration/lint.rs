@@ -65,7 +65,8 @@ fn errors_are_exit_1_and_a_ref_is_taken_as_it_is() {
     let done = env.run(["lint", path]);
     done.expect(1);
     for words in [
-        "error C004 compose.yml:25 ",
+        "error[C004]: ",
+        "--> compose.yml:25:7",
         "why: ",
         "fix: ",
         "skipped C012: ",
@@ -91,7 +92,7 @@ fn errors_are_exit_1_and_a_ref_is_taken_as_it_is() {
     let done = env.run(["lint", broken.to_str().unwrap()]);
     done.expect(1);
     assert!(
-        done.stdout.contains("error C015 compose.yml:6 "),
+        done.stdout.contains("error[C015]: ") && done.stdout.contains("--> compose.yml:6"),
         "{}",
         done.stdout
     );

@@ -6,19 +6,24 @@
 
 mod abra;
 mod bases;
+#[cfg(feature = "real")]
+mod browser;
 #[path = "deployed/cases.rs"]
 mod cases;
 mod circles;
 mod cli;
+mod contexts;
 mod cost;
 mod database;
 mod dependencies;
 mod deployed;
 mod dry_run;
+mod explain;
 #[path = "../support/forge.rs"]
 mod forge;
 mod grants;
 mod hostile;
+mod init;
 mod install;
 mod judged_first;
 #[path = "deployed/keys.rs"]

@@ -18,6 +18,7 @@ enum Runner {
     Woodpecker,
     GitLab,
     Buildkite,
+    Actions,
 }
 
 impl Runner {
@@ -25,6 +26,7 @@ impl Runner {
         let step = &document.get("steps").unwrap_or(&Value::Null)[0];
         match () {
             () if document.contains_key("kind") => Self::Drone,
+            () if document.contains_key("jobs") => Self::Actions,
             () if step["image"].is_string() => Self::Woodpecker,
             () if step.is_object() => Self::Buildkite,
             () => Self::GitLab,
@@ -54,8 +56,10 @@ impl Runner {
                     "script",
                     "retry",
                     "allow_failure",
+                    "artifacts",
                 ],
             ),
+            Self::Actions => (&["name", "on", "jobs"], &["if", "run"]),
             Self::Buildkite => (
                 &["steps"],
                 &[
@@ -126,10 +130,30 @@ fn steps(yaml: &str) -> Result<Vec<Step>, String> {
                 .collect(),
             None => document.values().collect(),
         };
+        // Those of Actions have their variables with the job.
+        let jobs = document.get("jobs").and_then(Value::as_object);
+        let mut shared = Vec::new();
+        let list: Vec<&Value> = match jobs {
+            None => list,
+            Some(jobs) => {
+                let of_job = ["runs-on", "timeout-minutes", "env", "steps"];
+                let mut steps = Vec::new();
+                for job in jobs.values() {
+                    unknown(
+                        job.as_object().ok_or("a job is no mapping")?.keys(),
+                        &of_job,
+                    )?;
+                    let env = job["env"].as_object().into_iter();
+                    shared.extend(env.flat_map(|env| env.keys().cloned()));
+                    steps.extend(job["steps"].as_array().into_iter().flatten());
+                }
+                steps
+            }
+        };
         for item in list {
             let keys = item.as_object().ok_or("a step is no mapping")?;
             unknown(keys.keys(), step)?;
-            let commands: Vec<String> = ["commands", "command", "script"]
+            let commands: Vec<String> = ["commands", "command", "script", "run"]
                 .iter()
                 .flat_map(|key| texts(&item[key]))
                 .collect();
@@ -137,11 +161,15 @@ fn steps(yaml: &str) -> Result<Vec<Step>, String> {
                 .iter()
                 .filter_map(|key| item[key].as_object())
                 .flat_map(|vars| vars.keys().cloned())
+                .chain(shared.clone())
                 .collect();
             if commands.is_empty() {
                 return Err("a step has no command".to_owned());
             }
-            if commands.iter().any(|command| command.contains("recipe-ci")) {
+            let is_report = |command: &String| command.starts_with("recipe-ci report ");
+            if commands.iter().any(|command| command.contains("recipe-ci"))
+                && !commands.iter().all(is_report)
+            {
                 let keys = item.clone();
                 found.push(Step {
                     runner,
@@ -245,7 +273,12 @@ fn every_example_runs_in_the_foreground_at_home_and_with_known_variables() {
     assert_eq!(runners("README.md"), [Runner::Drone]);
     assert_eq!(
         runners("docs/runners.md"),
-        [Runner::Woodpecker, Runner::GitLab, Runner::Buildkite]
+        [
+            Runner::Woodpecker,
+            Runner::GitLab,
+            Runner::Buildkite,
+            Runner::Actions
+        ]
     );
 }
 

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 mod abra;
 mod mount;
+mod schema;
 pub(crate) use mount::Mount;
 
 /// How long a run may take before its test gives up on it.
@@ -346,13 +347,17 @@ pub(crate) fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_recipe-ci")
 }
 
-/// Reads a report; it must be valid at any time.
+/// Reads a report; it must be valid at any time, and as the published schema has it.
 #[track_caller]
 pub(crate) fn read_results(run_dir: &Path) -> Value {
     let path = run_dir.join("results.json");
     let text = harness::host_file::text(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let results: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let faults = schema::faults(&results);
+    assert!(faults.is_empty(), "{}: {faults:#?}", path.display());
+    results
 }
 
 /// Returns a fixture's repository, built once per process.

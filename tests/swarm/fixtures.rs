@@ -36,6 +36,35 @@ fn tier<'a>(results: &'a Value, name: &Value) -> &'a Value {
     found.unwrap_or_else(|| panic!("no tier {name} in {results:#}"))
 }
 
+/// Asserts that the console and every form of the report say what the fixture's fault is.
+#[track_caller]
+fn assert_shown(env: &SwarmEnv, done: &Done, words: [&str; 3]) {
+    let run = env.run_dirs().remove(0);
+    let form = |name: &str| harness::host_file::text(run.join(name)).unwrap();
+    let shown = [
+        ("the console", done.stderr.clone()),
+        ("results.json", form("results.json").replace("\\\"", "\"")),
+        ("report.html", unescaped(&form("report.html"))),
+        ("junit.xml", unescaped(&form("junit.xml"))),
+    ];
+    for (place, text) in shown {
+        for words in words {
+            assert!(text.contains(words), "{place} lacks `{words}`\n{text}");
+        }
+    }
+}
+
+/// Returns the text of an XML or HTML file as a reader sees it.
+fn unescaped(text: &str) -> String {
+    let entities = [("lt", "<"), ("gt", ">"), ("quot", "\""), ("apos", "'")];
+    let numbers = [("#60", "<"), ("#62", ">"), ("#34", "\""), ("#39", "'")];
+    let entities = entities.iter().chain(&numbers);
+    let text = entities.fold(text.to_owned(), |text, (entity, plain)| {
+        text.replace(&format!("&{entity};"), plain)
+    });
+    text.replace("&#38;", "&").replace("&amp;", "&")
+}
+
 /// Runs a fixture with the embedded driver and compares; returns its results. All tests that want them share one
 /// run, so nobody may ask who holds a place on the engine.
 pub(crate) fn judge(name: &'static str) -> Value {
@@ -83,10 +112,7 @@ pub(crate) fn judge_repository(
     });
     let has_failed = fails.is_empty() || failed.any(|test| test.contains(fails));
     assert!(has_failed, "no assertion fails with `{fails}`\n{report}");
-    assert!(
-        done.stderr.contains(shows),
-        "no `{shows}` is shown\n{report}"
-    );
+    assert_shown(&env, &done, [reason, fails, shows]);
     if let Some(level) = expected.get("level") {
         assert_eq!(&results["level"], level, "{report}");
     }

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use ground::name::{Domain, RecipeName, RunId, Zone};
 
+/// Where the full outputs of steps are, below a run directory.
+pub const LOGS: &str = "logs";
+
 /// The directory of a run's state, below the run's own.
 const STATE: &str = "state";
 
@@ -276,7 +279,7 @@ impl RunDirs {
         let dirs = Self {
             abra: root.join("abra"),
             abra_work: root.join("abra-work"),
-            logs: root.join("logs"),
+            logs: root.join(LOGS),
             backups: root.join("backups"),
             state: root.join(STATE),
             tests: root.join("tests"),

@@ -3,6 +3,7 @@
 //! Nothing here reads a recipe. Everything that touches an app takes the app's [`lock::DomainLock`] as proof that it may.
 
 pub mod app;
+pub mod context;
 pub mod dirs;
 pub mod firewall;
 pub mod hash;

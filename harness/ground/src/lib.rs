@@ -3,11 +3,13 @@
 //! Nothing here knows Docker, starts a process or waits.
 
 pub mod error;
+pub mod excerpt;
 pub mod finding;
 pub mod git;
 pub mod host_file;
 pub mod label;
 pub mod name;
+pub mod nearest;
 pub mod outcome;
 pub mod pins;
 pub mod signal_thread;

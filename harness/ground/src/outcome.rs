@@ -4,12 +4,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A stage of a run: one operation on the app and the assertions about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// A new app, its secrets, its deploy.
@@ -70,7 +73,7 @@ impl FromStr for Stage {
 }
 
 /// How a tier, a test or a rung ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It ran and every assertion held.
@@ -105,17 +108,76 @@ impl fmt::Display for Status {
     }
 }
 
+/// Who makes an assertion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// recipe-ci itself, for what `recipe-ci.yml` declares too.
+    #[default]
+    Generic,
+    /// A test or hook that the recipe ships.
+    Recipe,
+    /// A test or hook of the operator's overlay.
+    Overlay,
+}
+
+/// In which way a test failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// It looked, and what it wanted does not hold.
+    Assertion,
+    /// It could not look: it cannot be started, or broke before its first assertion.
+    Error,
+    /// It did not end in the time that it has.
+    Timeout,
+}
+
 /// One assertion within a tier, generic or the recipe's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestOutcome {
     /// Its name: `generic: serving`, `test_install.sh`, `test_notes.py::test_add`.
     pub name: String,
+    /// Who makes it.
+    pub owner: Owner,
     /// How it ended.
     pub status: Status,
+    /// In which way it failed; `None` unless it did.
+    pub failure: Option<Failure>,
+    /// When it began, by the wall clock, for records only.
+    pub began: SystemTime,
     /// How long it took.
     pub duration: Duration,
     /// Why, when it did not pass; what it saw, when that is worth a line.
     pub message: Option<String>,
+    /// The file that makes it, below the directory of tests.
+    pub file: Option<String>,
+    /// The name of its log, among the logs of the run.
+    pub log: Option<String>,
+}
+
+impl TestOutcome {
+    /// Returns an assertion of recipe-ci's own that ends now and took `duration`. What fails is an assertion that does
+    /// not hold.
+    #[must_use]
+    pub fn ended(
+        name: impl Into<String>,
+        status: Status,
+        duration: Duration,
+        message: Option<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            owner: Owner::Generic,
+            status,
+            failure: (status == Status::Fail).then_some(Failure::Assertion),
+            began: SystemTime::now() - duration,
+            duration,
+            message,
+            file: None,
+            log: None,
+        }
+    }
 }
 
 /// A tier that has ended.
@@ -218,7 +280,7 @@ impl fmt::Display for Phase {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every tier passed or was skipped for cause.
@@ -263,7 +325,7 @@ impl fmt::Display for Verdict {
 }
 
 /// A dependency that was brought up, or was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DependencyOutcome {
     /// The recipe.
     pub recipe: String,
@@ -280,7 +342,7 @@ pub struct DependencyOutcome {
 }
 
 /// What teardown found when it listed every kind again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Residual {
     /// Names of what is left, by kind (`services`, `tasks`, `containers`, `networks`, `volumes`,
     /// `secrets`, `configs`, `env_files`, `processes`); kinds with nothing left are absent.

@@ -9,6 +9,7 @@
 mod configs;
 mod data;
 pub mod finding;
+pub mod gitlab;
 mod history;
 mod label;
 mod proposal;
@@ -24,12 +25,14 @@ mod swarm;
 mod upgrade;
 mod view;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::compose::ComposeError;
 use crate::env::EnvError;
 use crate::policy;
 pub use finding::{Finding, Lint, Severity, Skipped};
+use ground::excerpt;
 use ground::git::commit::CommitId;
 use ground::git::{GitError, checkout, snapshot, worktree};
 use ground::outcome::Status;
@@ -148,6 +151,8 @@ pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
                 title: rule.title.to_owned(),
                 file: hit.file,
                 line: hit.line,
+                column: hit.column,
+                source: None,
                 message: hit.message,
                 why: rule.why.to_owned(),
                 fix: rule.fix.to_owned(),
@@ -157,6 +162,17 @@ pub fn check(subject: &Subject<'_>) -> Result<Lint, LintError> {
     if subject.proposal {
         lint.findings
             .extend(proposal::findings(&view, subject.root));
+    }
+    let mut texts = BTreeMap::new();
+    for found in &mut lint.findings {
+        let (Some(file), Some(line)) = (&found.file, found.line) else {
+            continue;
+        };
+        // What is no text of the tree has no line to show: a file of the overlay, one that is no text.
+        let text = texts
+            .entry(file.clone())
+            .or_insert_with(|| view.tree.text(file).ok().flatten());
+        found.source = text.as_ref().and_then(|text| excerpt::line(text, line));
     }
     lint.findings.sort_by(|a, b| {
         let key = |found: &Finding| (found.severity, found.file.clone(), found.line);

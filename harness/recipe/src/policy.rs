@@ -16,6 +16,7 @@ pub mod rules;
 mod service;
 mod template;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ pub struct Terms {
 }
 
 /// What a rule has against a project, in one place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
     /// The rule's id.
     pub rule: String,
@@ -58,6 +59,9 @@ pub struct Violation {
     pub line: Option<u64>,
     /// The column, from 1.
     pub column: Option<u64>,
+    /// The line itself, at most 300 characters of it; null where there is none.
+    #[serde(default)]
+    pub source: Option<String>,
     /// The keys that lead to the value.
     pub key: String,
     /// The value, shortened, without control characters.
@@ -290,6 +294,7 @@ impl<'a> Case<'a> {
             file: place.map(|place| place.file.clone()),
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
+            source: None,
             key: printable(path),
             value: shown(value),
             message: printable(&message),
@@ -306,6 +311,7 @@ pub fn refusal(rule: &str, key: &str, message: &str) -> Violation {
         file: None,
         line: None,
         column: None,
+        source: None,
         key: printable(key),
         value: String::new(),
         message: printable(message),

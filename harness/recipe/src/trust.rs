@@ -11,6 +11,7 @@ pub mod list;
 pub mod read;
 pub mod size;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use grant::Grant;
@@ -143,7 +144,7 @@ impl Level {
 }
 
 /// How far a source is trusted, as reports have it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrustView {
     /// `stranger`, `granted` or `by hand`.
     pub level: String,

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use ground::outcome::Stage;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What another app of a run is there for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherKind {
     /// The install of the head, in a run that upgrades a base. What comes of it is the run's own install.
@@ -19,7 +20,7 @@ pub enum OtherKind {
 }
 
 /// Another app of a run, by its name in reports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OtherApp {
     /// What it is there for.
@@ -93,7 +94,7 @@ impl fmt::Display for OtherApp {
 }
 
 /// Another app of a run, as it is planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedOther {
     /// Which.
     #[serde(flatten)]

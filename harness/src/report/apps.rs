@@ -13,8 +13,8 @@ impl Results {
             (Event::PhaseFinished { phase, elapsed }, Some(row)) => {
                 self.apps[row].phases.add(*phase, *elapsed);
             }
-            (Event::FailureOutput { title, lines }, _) => {
-                self.show(title, lines, Some(app));
+            (Event::FailureOutput { title, lines, log }, _) => {
+                self.show(title, lines, log.as_deref(), Some(app));
                 return false;
             }
             (Event::Warning(text), _) => {
@@ -108,12 +108,12 @@ mod tests {
             status,
             reason: None,
             duration: Duration::from_secs(1),
-            tests: vec![TestOutcome {
-                name: "generic: serving".to_owned(),
+            tests: vec![TestOutcome::ended(
+                "generic: serving".to_owned(),
                 status,
-                duration: Duration::ZERO,
-                message: None,
-            }],
+                Duration::ZERO,
+                None,
+            )],
             blames_recipe: false,
         })
     }
@@ -128,6 +128,7 @@ mod tests {
             events.emit(&Event::FailureOutput {
                 title: "log".to_owned(),
                 lines: vec!["bye".to_owned()],
+                log: None,
             });
             events.warn("look");
             events.emit(&ended(Stage::Install, Status::Pass));

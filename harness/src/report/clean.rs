@@ -25,10 +25,12 @@ impl Results {
         ];
         options.into_iter().flatten().for_each(text);
         text(&mut clean.repeat);
+        clean.repeat_tier.iter_mut().for_each(text);
         for shown in &mut clean.output {
             shown.app.iter_mut().for_each(text);
             text(&mut shown.title);
             shown.lines.iter_mut().for_each(text);
+            shown.log.iter_mut().for_each(text);
         }
         let lists = [
             &mut clean.hints,
@@ -58,11 +60,13 @@ impl Results {
             text(&mut found.why);
             text(&mut found.fix);
             found.file.iter_mut().for_each(text);
+            found.source.iter_mut().for_each(text);
         }
         for found in &mut clean.policy {
             text(&mut found.key);
             text(&mut found.value);
             text(&mut found.message);
+            found.source.iter_mut().for_each(text);
             found.grant.iter_mut().for_each(text);
             found.file.iter_mut().for_each(text);
         }
@@ -100,6 +104,8 @@ impl Results {
             for test in &mut tier.tests {
                 text(&mut test.id);
                 text(&mut test.name);
+                test.file.iter_mut().for_each(text);
+                test.log.iter_mut().for_each(text);
                 test.message.iter_mut().for_each(text);
             }
         }

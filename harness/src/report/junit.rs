@@ -67,6 +67,9 @@ impl Results {
             let mut case = TestCase::new(id.unwrap_or(&test.name), status);
             case.set_classname(&*class)
                 .set_time(Duration::from_millis(test.duration_ms));
+            if let Some(file) = test.file_in_sources() {
+                case.extra.insert("file".into(), file.into());
+            }
             names.insert(case.name.to_string());
             suite.add_test_case(case);
         }

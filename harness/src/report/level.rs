@@ -2,12 +2,13 @@
 //!
 //! A summary for people and badges. It may understate, never overstate, and it never touches the verdict.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use ground::outcome::{Stage, Status};
 
 /// The ladder: one status per rung, lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rungs {
     /// The install tier.
     pub install: Status,

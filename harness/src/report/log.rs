@@ -166,7 +166,11 @@ fn lines(event: &Event) -> String {
         }
         Event::HeadFetched(commit) => format!("head {commit}"),
         Event::DeployCounted(count) => format!("deploy count {count}"),
-        Event::FailureOutput { title, lines } => {
+        Event::FailureOutput {
+            title,
+            lines,
+            log: _,
+        } => {
             let mut text = format!("output of {title}, {} lines:", lines.len());
             for line in lines {
                 let line = as_overwritten(line);
@@ -247,13 +251,10 @@ mod tests {
                 "\u{1b}[31mpassword is hunter22\u{1b}[0m".to_owned(),
                 "bye".to_owned(),
             ],
+            log: None,
         });
-        let test = TestOutcome {
-            name: "a.sh".to_owned(),
-            status: Status::Fail,
-            duration: Duration::from_millis(5),
-            message: Some("one\ntwo".to_owned()),
-        };
+        let took = Duration::from_millis(5);
+        let test = TestOutcome::ended("a.sh", Status::Fail, took, Some("one\ntwo".to_owned()));
         log.observe(&Event::TestFinished {
             stage: ground::outcome::Stage::Install,
             test,

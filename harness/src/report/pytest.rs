@@ -6,7 +6,7 @@ use roxmltree::{Document, Node};
 
 use super::redact::Redactor;
 use super::{printable, redact};
-use ground::outcome::{Status, TestOutcome};
+use ground::outcome::{Failure, Status, TestOutcome};
 
 /// How many lines of a message are kept: a traceback's last ones say what happened.
 const LINES: usize = 40;
@@ -67,7 +67,8 @@ fn test(case: Node<'_, '_>, redactor: &Redactor) -> Result<TestOutcome, JunitErr
         Some(class) => format!("{class}::{name}"),
     };
     let child = |tag: &str| case.children().find(|node| node.has_tag_name(tag));
-    let (status, message) = if let Some(error) = child("error") {
+    let error = child("error");
+    let (status, message) = if let Some(error) = error {
         (Status::Fail, Some(explanation("error", error)))
     } else if let Some(failure) = child("failure") {
         (Status::Fail, Some(explanation("failure", failure)))
@@ -89,12 +90,16 @@ fn test(case: Node<'_, '_>, redactor: &Redactor) -> Result<TestOutcome, JunitErr
         .attribute("time")
         .and_then(|time| time.parse().ok())
         .unwrap_or(0.0);
-    Ok(TestOutcome {
-        name: printable(&redactor.apply(&name)),
+    let mut outcome = TestOutcome::ended(
+        printable(&redactor.apply(&name)),
         status,
-        duration: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-        message: message.map(|message| cut(&redactor.apply(&message))),
-    })
+        Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+        message.map(|message| cut(&redactor.apply(&message))),
+    );
+    if error.is_some() {
+        outcome.failure = Some(Failure::Error);
+    }
+    Ok(outcome)
 }
 
 /// Returns what a failure or an error says: the traceback, or its message without one. An error

@@ -8,7 +8,9 @@ use super::file::ResultsError;
 use super::printable;
 use super::redact::Redactor;
 use super::results::{AppResults, Attempt, Output, Resources, Results, Tier};
+use super::tiers::below_run_dir;
 use crate::event::{Consumer, Event, OtherApp, Planned, RunFinished, RunStarted};
+use ground::finding::KINDS;
 
 /// How much output that explains failures a report keeps, in bytes; `run.log` has all of it.
 const OUTPUT_LIMIT: usize = 512 << 10;
@@ -118,6 +120,10 @@ impl Results {
                 return false;
             }
             Event::Found(found) => {
+                debug_assert!(
+                    KINDS.iter().any(|kind| kind.id == found.id),
+                    "{found} is not explained"
+                );
                 if !self.findings.iter().any(|known| known.is_same(found)) {
                     self.findings.push((**found).clone());
                 }
@@ -136,8 +142,8 @@ impl Results {
                 self.policy.push((**found).clone());
                 return false;
             }
-            Event::FailureOutput { title, lines } => {
-                self.show(title, lines, None);
+            Event::FailureOutput { title, lines, log } => {
+                self.show(title, lines, log.as_deref(), None);
                 return false;
             }
             Event::HeadFetched(commit) => {
@@ -157,13 +163,20 @@ impl Results {
     }
 
     /// Keeps output that explains a failure, as far as there is room for it.
-    pub(super) fn show(&mut self, title: &str, lines: &[String], of: Option<&OtherApp>) {
+    pub(super) fn show(
+        &mut self,
+        title: &str,
+        lines: &[String],
+        log: Option<&str>,
+        of: Option<&OtherApp>,
+    ) {
         let kept: usize = self.output.iter().map(Output::size).sum();
         let mut shown = Output {
             tier: self.running,
             app: of.map(OtherApp::to_string),
             title: title.to_owned(),
             lines: lines.iter().map(|line| printable(line)).collect(),
+            log: log.map(below_run_dir),
         };
         if kept + shown.size() > OUTPUT_LIMIT {
             shown.lines = vec!["(there is more in `run.log`)".to_owned()];
@@ -224,6 +237,7 @@ impl Results {
         self.exit_code = finished.exit_code;
         self.reason.clone_from(&finished.reason);
         self.hints.clone_from(&finished.hints);
+        self.repeat_tier.clone_from(&finished.repeat_tier);
         self.finished_at = Some(finished.finished_at.clone());
         self.resources = Resources::from(&finished.used);
         self.settle_tiers("the run ended");
@@ -280,12 +294,8 @@ mod tests {
     }
 
     fn test(message: &str) -> TestOutcome {
-        TestOutcome {
-            name: "test_install.sh".to_owned(),
-            status: Status::Fail,
-            duration: Duration::from_millis(3),
-            message: Some(message.to_owned()),
-        }
+        let took = Duration::from_millis(3);
+        TestOutcome::ended("test_install.sh", Status::Fail, took, Some(message.into()))
     }
 
     #[test]
@@ -352,6 +362,7 @@ mod tests {
             exit_code: 143,
             reason: Some("SIGTERM received".to_owned()),
             hints: Vec::new(),
+            repeat_tier: None,
             finished_at: "2026-01-02T03:05:05Z".to_owned(),
             elapsed: Duration::from_secs(60),
             used: Usage {

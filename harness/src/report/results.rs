@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::level::Rungs;
@@ -27,9 +28,9 @@ pub const SCHEMA: u32 = 2;
 const ORPHANED: u8 = 137;
 
 /// Everything that `results.json` holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
-    /// Always [`SCHEMA`].
+    /// The version of this schema: 2.
     pub schema: u32,
     /// The version of recipe-ci; empty in a file of schema 1.
     #[serde(default)]
@@ -43,6 +44,9 @@ pub struct Results {
     /// What makes the same run again, typed into a shell.
     #[serde(default)]
     pub repeat: String,
+    /// What makes just the tier again that failed, typed into a shell; null where none did.
+    #[serde(default)]
+    pub repeat_tier: Option<String>,
     /// The run's id.
     pub run_id: String,
     /// The recipe's name.
@@ -144,7 +148,7 @@ pub struct Results {
 }
 
 /// Output that explains what failed: the end of a log, of a healthcheck or of a test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// The tier that ran, or had run last; null before the first.
     pub tier: Option<Stage>,
@@ -155,6 +159,9 @@ pub struct Output {
     pub title: String,
     /// Its lines, oldest first.
     pub lines: Vec<String>,
+    /// The file that has more of it, below `run_dir`; null where none has.
+    #[serde(default)]
+    pub log: Option<String>,
 }
 
 impl Output {
@@ -165,7 +172,7 @@ impl Output {
 }
 
 /// Something that failed and was tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// What: `all tiers`, `pull of image …`.
     pub what: String,
@@ -176,7 +183,7 @@ pub struct Attempt {
 }
 
 /// What teardown left.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Teardown {
     /// Whether nothing is left; null before a teardown has ended.
     pub clean: Option<bool>,
@@ -185,7 +192,7 @@ pub struct Teardown {
 }
 
 /// What the run used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Resources {
     /// Peak resident memory of the worker, in bytes; 0 until the run has ended.
@@ -219,6 +226,7 @@ impl Default for Results {
             host: String::new(),
             build_url: None,
             repeat: String::new(),
+            repeat_tier: None,
             run_id: String::new(),
             recipe: String::new(),
             pr: None,

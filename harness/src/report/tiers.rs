@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::test::Test;
+pub(super) use super::test::below_run_dir;
 use crate::event::{OtherApp, PlannedOther};
 use ground::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
 
@@ -14,7 +17,7 @@ pub(super) const NOT_STARTED: &str = "has not started";
 pub(super) const RUNNING: &str = "is running";
 
 /// A tier in the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tier {
     /// Its stage.
     pub name: Stage,
@@ -31,25 +34,8 @@ pub struct Tier {
     pub tests: Vec<Test>,
 }
 
-/// A test in the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Test {
-    /// What it is called in this run and no other test is: `upgrade/generic: serving`, with `#2` where a tier has two of
-    /// one name.
-    #[serde(default)]
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// How it ended.
-    pub status: Status,
-    /// How long it took.
-    pub duration_ms: u64,
-    /// Why, when it did not pass; what it saw, when that is worth a line.
-    pub message: Option<String>,
-}
-
 /// How long each phase took, in milliseconds; 0 when it did not run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "each is documented at its `Phase`")]
 pub struct Phases {
@@ -70,7 +56,7 @@ pub struct Phases {
 }
 
 /// Another app of the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppResults {
     /// Which, where and when.
     #[serde(flatten)]
@@ -149,13 +135,7 @@ impl Tier {
             0 => id,
             twins => format!("{id}#{}", twins + 1),
         };
-        self.tests.push(Test {
-            id,
-            name: test.name.clone(),
-            status: test.status,
-            duration_ms: millis(test.duration),
-            message: test.message.clone(),
-        });
+        self.tests.push(Test::of(id, test));
     }
 }
 

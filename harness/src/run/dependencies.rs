@@ -257,6 +257,7 @@ async fn deploy(
             context.events.emit(&Event::FailureOutput {
                 title: failure.name.clone(),
                 lines: failure.tail,
+                log: None,
             });
             return Ok(Err(format!("{}: {}", failure.name, failure.how)));
         }

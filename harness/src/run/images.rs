@@ -48,7 +48,10 @@ pub(super) async fn prepull(
     means: &DeploySetup,
 ) -> Result<Result<Pins, String>, RunError> {
     let images = plan.images();
-    let detail = format!("{} images", images.len());
+    let detail = match images.len() {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    };
     let get = async |image: &String, terms: &Terms| {
         context.events.emit(&Event::Progress(image.clone()));
         let (host, puller) = (&context.settings.host, terms.puller(image));

@@ -1,6 +1,7 @@
 //! The releases of a run as they are deployed: what is judged, shown and held against the engine.
 
 use futures_util::future::OptionFuture;
+use ground::excerpt;
 use ground::git::commit::CommitId;
 
 use super::context::Context;
@@ -15,6 +16,7 @@ use crate::driver::opinion::{self, Asked, Opinion};
 use crate::driver::stack::{DeploySetup, NotDeployable, Stamp};
 use crate::event::Event;
 use engine::swarm::EngineError;
+use ground::source_tree::SourceTree;
 use recipe::compose::resolve::Resolved;
 use recipe::compose::shared::SharedNetwork;
 use recipe::policy::{self, Judged, Violation};
@@ -230,6 +232,35 @@ pub(super) fn ways_out(found: &[Violation], trust: &Trust, commit: CommitId) -> 
         }
     }
     hints
+}
+
+/// Returns what was found, each with the line of the head that it is about. What is about another release, or in no text
+/// of the tree, has no line to show.
+pub(super) async fn with_lines(context: &Context<'_>, found: &[Violation]) -> Vec<Violation> {
+    let root = context.dirs.recipe(context.settings.recipe.as_str());
+    let mut lined = found.to_vec();
+    let work = move || {
+        let tree = SourceTree::open(&root).ok();
+        for (one, tree) in lined.iter_mut().zip(tree.iter().cycle()) {
+            let place = one.file.as_ref().zip(one.line);
+            let line = place.and_then(|(file, line)| {
+                let text = tree.text(file).ok().flatten()?;
+                excerpt::line(&text, line)
+            });
+            one.source = line.filter(|line| is_of(line, one));
+        }
+        lined
+    };
+    let lined = tokio::task::spawn_blocking(work).await;
+    lined.unwrap_or_else(|_| found.to_vec())
+}
+
+/// Whether a line has the last of the keys or the beginning of the value, so that it may be what was judged.
+fn is_of(line: &str, found: &Violation) -> bool {
+    let key = found.key.rsplit('.').next().unwrap_or_default();
+    let key = key.split('[').next().unwrap_or_default();
+    let value = found.value.split_whitespace().next().unwrap_or_default();
+    found.key.is_empty() || line.contains(key) || (!value.is_empty() && line.contains(value))
 }
 
 /// Says what the policy found.

@@ -217,8 +217,8 @@ pub struct Settings {
     pub local_images: Vec<String>,
     /// The page of the build that the run is a step of.
     pub build_url: Option<String>,
-    /// What makes the same run again, typed into a shell.
-    pub repeat: String,
+    /// What makes the same run again.
+    pub repeat: Repeat,
     /// Where forms of the report go beside the run's directory.
     pub copies: Vec<Copy>,
     /// The ref under test; without one the work tree or the default branch.
@@ -370,6 +370,37 @@ impl Settings {
             redactor.add(secret);
         }
         redactor
+    }
+}
+
+/// What makes a run again, typed into a shell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repeat {
+    /// The command without its stages.
+    pub command: String,
+    /// The stages that were asked for, as one word of a shell; absent where all are.
+    pub stages: Option<String>,
+}
+
+impl Repeat {
+    /// Returns what makes all of it again.
+    #[must_use]
+    pub fn all(&self) -> String {
+        match &self.stages {
+            Some(stages) => format!("{} --stages={stages}", self.command),
+            None => self.command.clone(),
+        }
+    }
+
+    /// Returns what makes just this tier again, with what it needs.
+    #[must_use]
+    pub fn only(&self, stage: Stage) -> String {
+        let stages = match stage {
+            // There is nothing to restore but what the run itself has backed up.
+            Stage::Restore => "backup,restore",
+            stage => stage.name(),
+        };
+        format!("{} --stages={stages}", self.command)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::driver::Driver;
 use crate::driver::backup::AppSnapshot;
 use crate::driver::stack::Stamp;
 use crate::suite::Needs;
-use crate::tier::install::{self, NotUp};
+use crate::tier::install::{self, CameUp, NotUp};
 use crate::tier::upgrade::Target;
 use crate::tier::{self, Bench, Tally, timed, without};
 use crate::warm::snapshot as kept;
@@ -40,7 +40,7 @@ pub(super) struct Standing<'a> {
     is_warm: bool,
     secrets: Vec<SecretSpec>,
     /// What came of the deploy, and how long it took.
-    up: Option<(Result<Option<String>, NotUp>, Duration)>,
+    up: Option<(Result<CameUp, NotUp>, Duration)>,
     /// What was backed up, or why there is nothing to restore.
     backed_up: Result<(BackupPlan, AppSnapshot), String>,
 }

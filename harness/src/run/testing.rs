@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::context::Context;
 use super::fetched::Fetched;
 use super::fetched::{Checkout, Subject};
-use super::settings::{Bases, Fresh, Keep, Lane, Origin, Published, Settings, Variants};
+use super::settings::{Bases, Fresh, Keep, Lane, Origin, Published, Repeat, Settings, Variants};
 use super::warm::embedded;
 use crate::driver::Choice;
 use crate::driver::stack::HostTraits;
@@ -109,7 +109,7 @@ impl Scene {
             accept_shared_engine: false,
             local_images: Vec::new(),
             build_url: None,
-            repeat: String::new(),
+            repeat: Repeat::default(),
             copies: Vec::new(),
             reference: None,
             pr: None,

@@ -8,9 +8,10 @@ use super::resolved;
 use super::step::End;
 use super::teardown::TornDown;
 use crate::lifetime::worker::EndSignal;
+use crate::tier::assertion;
 use engine::swarm::teardown::DeployerState;
 use ground::error::chain;
-use ground::outcome::{Status, Verdict};
+use ground::outcome::{Stage, Status, TierOutcome, Verdict};
 
 /// How the steps of a run ended.
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub(super) struct Decision {
     pub(super) exit_code: u8,
     pub(super) reason: Option<String>,
     pub(super) hints: Vec<String>,
+    /// The tier that is red.
+    pub(super) red: Option<Stage>,
 }
 
 /// Returns the verdict of a run that ended so and holds this, before its teardown.
@@ -81,6 +84,7 @@ pub(super) fn decide(ending: &Ending, held: &Resources) -> Decision {
         exit_code,
         reason,
         hints: hints.to_vec(),
+        red: None,
     };
     match ending {
         Ending::Stopped(stopped @ Stopped::Signal(signal)) => decision(
@@ -118,7 +122,12 @@ pub(super) fn decide(ending: &Ending, held: &Resources) -> Decision {
                     let what = app.map_or_else(|| stage.to_string(), |app| app.tier(stage));
                     let why = tier.reason.clone();
                     let why = why.unwrap_or_else(|| tier.status.to_string());
-                    decision(Verdict::Failed, 1, Some(format!("{what}: {why}")), &[])
+                    let reason = Some(format!("{what}: {why}"));
+                    Decision {
+                        // What is of another app has no stage of its own.
+                        red: app.is_none().then_some(stage),
+                        ..decision(Verdict::Failed, 1, reason, &advice(tier))
+                    }
                 }
                 None => match &held.missing {
                     Some(Missing { recipe, reason }) => decision(
@@ -134,6 +143,16 @@ pub(super) fn decide(ending: &Ending, held: &Resources) -> Decision {
             }
         }
     }
+}
+
+/// Returns what to do about a red tier, as far as its first failure says.
+fn advice(tier: &TierOutcome) -> Vec<String> {
+    let failed = tier.tests.iter().find(|test| test.status == Status::Fail);
+    let known = failed.and_then(|test| assertion::of(&test.name));
+    known
+        .map(|known| known.fix.to_owned())
+        .into_iter()
+        .collect()
 }
 
 impl Decision {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::needs::{PLUGIN, unverified};
 use super::{Ran, Source, SuiteError, TEST_LIMIT, TestSetup};
@@ -10,7 +10,7 @@ use crate::report::pytest;
 use engine::process::{Cmd, Finished, ProcessError};
 use engine::wait::Stopwatch;
 use ground::host_file;
-use ground::outcome::{Stage, Status, TestOutcome};
+use ground::outcome::{Failure, Stage, Status, TestOutcome};
 
 /// The exit code by which an executable says that it does not apply (autopkgtest and automake use it too).
 const SKIP: i32 = 77;
@@ -78,38 +78,43 @@ fn extension(file: &Path) -> Option<&str> {
     file.extension().and_then(|extension| extension.to_str())
 }
 
+/// Returns the path of a file below its directory of tests.
+pub(super) fn below(file: &Path, source: &Source) -> String {
+    let below = file.strip_prefix(&source.dir).unwrap_or(file);
+    below.display().to_string()
+}
+
 pub(super) async fn run_executable(
     means: TestSetup<'_>,
     file: &Path,
     source: &Source,
 ) -> Result<Ran, SuiteError> {
-    let name = file
-        .strip_prefix(&source.dir)
-        .unwrap_or(file)
-        .display()
-        .to_string();
-    let log = means.logs.join(format!(
-        "{}-{}.log",
-        source.origin.name(),
-        name.replace('/', "-")
-    ));
+    let name = below(file, source);
+    let log = format!("{}-{}.log", source.origin.name(), name.replace('/', "-"));
     let cmd = executable(file, &source.dir)
         .envs(means.env.iter().cloned())
         .label(name.clone())
-        .log_to(&log);
+        .log_to(&means.logs.join(&log));
     let watch = Stopwatch::start();
     let outcome = |status, message| TestOutcome {
-        name: name.clone(),
-        status,
-        duration: watch.elapsed(),
-        message,
+        owner: source.origin.owner(),
+        file: Some(name.clone()),
+        log: Some(log.clone()),
+        ..TestOutcome::ended(&name, status, watch.elapsed(), message)
     };
     if let Some(reason) = means.needs.unmet_by(file) {
         return Ok(Ran {
-            outcome: outcome(Status::Unver, Some(reason)),
+            outcome: TestOutcome {
+                log: None,
+                ..outcome(Status::Unver, Some(reason))
+            },
             tail: Vec::new(),
         });
     }
+    let failed = |kind, message| TestOutcome {
+        failure: Some(kind),
+        ..outcome(Status::Fail, Some(message))
+    };
     Ok(match means.processes.run(&cmd, TEST_LIMIT).await {
         Ok(finished) if finished.success() => Ran {
             outcome: outcome(Status::Pass, None),
@@ -128,15 +133,15 @@ pub(super) async fn run_executable(
             tail: finished.tail,
         },
         Err(ProcessError::TimedOut { limit, tail, .. }) => Ran {
-            outcome: outcome(
-                Status::Fail,
-                Some(format!("not ended after {} s", limit.as_secs())),
+            outcome: failed(
+                Failure::Timeout,
+                format!("not ended after {} s", limit.as_secs()),
             ),
             tail,
         },
         // A test that cannot even be started is the recipe's fault: no interpreter, not executable.
         Err(ProcessError::Spawn { source, .. }) if is_the_files(&source) => Ran {
-            outcome: outcome(Status::Fail, Some(unstartable(file, &source))),
+            outcome: failed(Failure::Error, unstartable(file, &source)),
             tail: Vec::new(),
         },
         Err(error) => return Err(error.into()),
@@ -166,15 +171,7 @@ pub(super) async fn run_pytest(
     source: &Source,
     stage: Stage,
 ) -> Result<Vec<Ran>, SuiteError> {
-    let shown: Vec<String> = files
-        .iter()
-        .map(|file| {
-            file.strip_prefix(&source.dir)
-                .unwrap_or(file)
-                .display()
-                .to_string()
-        })
-        .collect();
+    let shown: Vec<String> = files.iter().map(|file| below(file, source)).collect();
     let name = shown.join(" ");
     if means.processes.which("pytest").is_none() {
         return Err(SuiteError::NoPytest { file: name });
@@ -182,9 +179,7 @@ pub(super) async fn run_pytest(
     let junit = means
         .logs
         .join(format!("junit-{}-{stage}.xml", source.origin.name()));
-    let log = means
-        .logs
-        .join(format!("pytest-{}-{stage}.log", source.origin.name()));
+    let log = format!("pytest-{}-{stage}.log", source.origin.name());
     let tests = source.dir.parent().unwrap_or(&source.dir);
     let mut path = means.needs.write_plugin(tests)?.into_os_string();
     if let Some(inherited) = means.processes.base_var("PYTHONPATH") {
@@ -199,26 +194,31 @@ pub(super) async fn run_pytest(
         .env("PYTHONPATH", path)
         .envs(means.env.iter().cloned())
         .label(format!("pytest {name}"))
-        .log_to(&log);
+        .log_to(&means.logs.join(&log));
     let watch = Stopwatch::start();
-    let failed = |message: String, tail: Vec<String>| {
+    let ours = |file: Option<&String>, outcome| TestOutcome {
+        owner: source.origin.owner(),
+        file: file.cloned(),
+        log: Some(log.clone()),
+        ..outcome
+    };
+    let broke = |kind, message: String, tail: Vec<String>| {
+        let file = shown.first().filter(|_| shown.len() == 1);
+        let ended = TestOutcome::ended(&name, Status::Fail, watch.elapsed(), Some(message));
         vec![Ran {
             outcome: TestOutcome {
-                name: name.clone(),
-                status: Status::Fail,
-                duration: watch.elapsed(),
-                message: Some(message),
+                failure: Some(kind),
+                ..ours(file, ended)
             },
             tail,
         }]
     };
+    let failed = |message, tail| broke(Failure::Error, message, tail);
     let finished = match means.processes.run(&cmd, TEST_LIMIT).await {
         Ok(finished) => finished,
         Err(ProcessError::TimedOut { limit, tail, .. }) => {
-            return Ok(failed(
-                format!("not ended after {} s", limit.as_secs()),
-                tail,
-            ));
+            let message = format!("not ended after {} s", limit.as_secs());
+            return Ok(broke(Failure::Timeout, message, tail));
         }
         Err(error) => return Err(error.into()),
     };
@@ -239,7 +239,7 @@ pub(super) async fn run_pytest(
             return Ok(failed(message, finished.tail));
         }
     };
-    let outcomes = match pytest::parse_junit(&text, means.redactor) {
+    let mut outcomes = match pytest::parse_junit(&text, means.redactor) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             return Ok(failed(
@@ -260,23 +260,37 @@ pub(super) async fn run_pytest(
             finished.tail,
         ));
     }
+    // pytest runs one after the other and does not say when; what it does besides is mostly before the first.
+    let mut began = SystemTime::now();
+    for outcome in outcomes.iter_mut().rev() {
+        began -= outcome.duration;
+        outcome.began = began;
+    }
     let without = shown
         .iter()
         .filter(|file| !outcomes.iter().any(|outcome| is_of(outcome, file, means)));
     let without: Vec<Ran> = without
         .map(|file| Ran {
             outcome: TestOutcome {
-                name: file.clone(),
-                status: Status::Fail,
-                duration: Duration::ZERO,
-                message: Some("pytest collected no test in it".to_owned()),
+                failure: Some(Failure::Error),
+                ..ours(
+                    Some(file),
+                    TestOutcome::ended(
+                        file,
+                        Status::Fail,
+                        Duration::ZERO,
+                        Some("pytest collected no test in it".to_owned()),
+                    ),
+                )
             },
             tail: finished.tail.clone(),
         })
         .collect();
     Ok(outcomes
         .into_iter()
-        .map(|mut outcome| {
+        .map(|outcome| {
+            let file = shown.iter().find(|file| is_of(&outcome, file, means));
+            let mut outcome = ours(file, outcome);
             let kept = outcome.message.as_deref().and_then(unverified);
             if outcome.status == Status::Skip
                 && let Some(reason) = kept.map(str::to_owned)

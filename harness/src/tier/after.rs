@@ -65,6 +65,7 @@ impl Bench {
                 self.events.emit(&crate::event::Event::FailureOutput {
                     title: what.clone(),
                     lines: output.tail,
+                    log: None,
                 });
                 return Ok(Err(format!("{what} ended with exit code {}", output.code)));
             }

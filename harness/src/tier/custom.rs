@@ -4,6 +4,9 @@ use super::{Bench, Tally, TierError, hook, recipe_tests, stayed, without};
 use ground::outcome::{Stage, Status, TierOutcome};
 use recipe::declared::{Declared, Rung};
 
+/// The hook that prepares the custom tests.
+const SET_UP: &str = "setup_custom_tests";
+
 /// Returns why there are no custom tests.
 #[must_use]
 pub fn none(declared: &Declared) -> String {
@@ -25,18 +28,10 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Custom);
     super::database::clear(bench).await?;
     let env = bench.env_for(Stage::Custom);
-    let hooked = bench
-        .suite
-        .hook("setup_custom_tests", bench.means(&env))
-        .await?;
-    bench.note_hooks(Stage::Custom, hooked.said);
-    if let Some(failure) = hooked.failure {
-        tally.show(failure.name, failure.tail);
-        tally.check("setup_custom_tests", Err(failure.how));
+    let mut hooked = bench.suite.hook(SET_UP, bench.means(&env)).await?;
+    bench.note_hooks(Stage::Custom, std::mem::take(&mut hooked.said));
+    if !tally.hooked(SET_UP, hooked) {
         return Ok(tally.end());
-    }
-    if hooked.ran > 0 {
-        tally.check("setup_custom_tests", Ok(None));
     }
     if hook(bench, &mut tally, "pre", Stage::Custom).await? {
         recipe_tests(bench, &mut tally, Stage::Custom).await?;
@@ -48,7 +43,7 @@ pub async fn run(bench: &Bench) -> Result<TierOutcome, TierError> {
     let tests = outcome
         .tests
         .iter()
-        .filter(|test| test.name != "setup_custom_tests" && test.name != stayed::STAYED)
+        .filter(|test| test.name != SET_UP && test.name != stayed::STAYED)
         .filter(|test| !test.name.starts_with("ops/"));
     let (count, skipped) = tests.fold((0, 0), |(count, skipped), test| {
         (

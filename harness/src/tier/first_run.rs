@@ -123,6 +123,7 @@ async fn make(
         bench.events.emit(&Event::FailureOutput {
             title: format!("answer to {} {}", asked.method, asked.path),
             lines,
+            log: None,
         });
         return Ok(Err(reason));
     }

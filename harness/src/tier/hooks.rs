@@ -48,6 +48,7 @@ impl Bench {
             self.events.emit(&Event::FailureOutput {
                 title: format!("{}, which ended with 0", said.title),
                 lines: said.lines,
+                log: None,
             });
         }
     }
@@ -62,18 +63,9 @@ pub(super) async fn hook(
 ) -> Result<bool, TierError> {
     let name = format!("ops/{kind}_{stage}");
     let env = bench.env_for(stage);
-    let hooked = bench.suite.hook(&name, bench.means(&env)).await?;
-    bench.note_hooks(stage, hooked.said);
-    if hooked.ran == 0 {
-        return Ok(true);
-    }
-    Ok(match hooked.failure {
-        None => tally.check(&name, Ok(None)),
-        Some(failure) => {
-            tally.show(failure.name, failure.tail);
-            tally.check(&name, Err(failure.how))
-        }
-    })
+    let mut hooked = bench.suite.hook(&name, bench.means(&env)).await?;
+    bench.note_hooks(stage, std::mem::take(&mut hooked.said));
+    Ok(tally.hooked(&name, hooked))
 }
 
 /// Runs the hooks that the backup labels name, where the driver does not; returns whether all ended with 0.
@@ -88,7 +80,7 @@ pub(super) async fn label_hooks(
     }
     let state = bench.state().await?;
     let name = format!("generic: {kind}s");
-    let mut said = Vec::new();
+    let (mut said, mut log) = (Vec::new(), None);
     let ran = run_hooks(bench.engine(), &state, plan, kind, &mut said).await?;
     for said in said {
         let title = format!("{kind} of service `{}`", said.service);
@@ -103,7 +95,9 @@ pub(super) async fn label_hooks(
             text.push('\n');
         }
         text.push_str(&format!("exit code {}\n", said.code));
-        keep(&bench.dirs().logs.join(file), &bench.redactor.apply(&text))?;
+        keep(&bench.dirs().logs.join(&file), &bench.redactor.apply(&text))?;
+        // The one that failed is the last.
+        log = Some(file);
         if said.code == 0 {
             bench.note_said(tally.stage, title, said.lines);
         }
@@ -112,14 +106,14 @@ pub(super) async fn label_hooks(
         Ok(0) => true,
         Ok(count) => tally.check(&name, Ok(Some(format!("{count} ended with 0")))),
         Err(fault) => {
-            tally.show(kind.to_string(), fault.tail);
+            tally.show_with(kind.to_string(), fault.tail, log);
             tally.check(&name, Err(fault.reason))
         }
     })
 }
 
-/// Adds `text` to a log: a backup that is made again runs its hooks again.
-fn keep(path: &Path, text: &str) -> Result<(), TierError> {
+/// Adds `text` to a log: a backup that is made again runs its hooks again, and a service is looked at more than once.
+pub(super) fn keep(path: &Path, text: &str) -> Result<(), TierError> {
     use std::io::Write as _;
     let write = || {
         let mut file = ground::host_file::options()

@@ -1,6 +1,7 @@
 //! The install tier: the app converges and serves.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Bench, Tally, TierError, recipe_fault, recipe_tests};
 use crate::driver::DriverError;
@@ -8,7 +9,7 @@ use crate::driver::stack::Stamp;
 use crate::suite::{HookFailure, TestSetup};
 use engine::swarm::converge::NotConverged;
 use engine::swarm::crash::Crashes;
-use engine::wait::Deadline;
+use engine::wait::{Deadline, Stopwatch};
 use ground::outcome::{Phase, Stage, TierOutcome};
 use recipe::app_commands::After;
 use recipe::release::Release;
@@ -17,6 +18,17 @@ use recipe::secret::SecretSpec;
 /// What does not hold when the engine has something else than was planned. It is red whatever was deployed, a base too:
 /// somebody between the harness and the engine makes of it what he likes.
 const AS_PLANNED: &str = "deployed as planned";
+
+/// What a deploy came to that came up.
+#[derive(Debug)]
+pub struct CameUp {
+    /// What was seen of it.
+    seen: Option<String>,
+    /// How long it took until all services were settled.
+    converged: Duration,
+    /// How long it took from there until it served.
+    served: Duration,
+}
 
 /// Why a first deploy did not come up, as far as the recipe is to blame.
 #[derive(Debug)]
@@ -54,7 +66,7 @@ pub async fn bring_up(
     bench: &mut Bench,
     stamp: &Stamp,
     secrets: &mut Vec<SecretSpec>,
-) -> Result<Result<Option<String>, NotUp>, TierError> {
+) -> Result<Result<CameUp, NotUp>, TierError> {
     let release = bench.current.clone();
     let deployed = bench
         .phase(
@@ -81,12 +93,12 @@ pub async fn bring_up(
         Err(Stop::Tier(error)) => return Err(error),
         Err(Stop::Driver(error)) => return Ok(Err(NotUp::of(error)?)),
     }
-    let seen = match come_up(bench).await? {
-        Ok(seen) => seen,
+    let up = match come_up(bench).await? {
+        Ok(up) => up,
         down => return Ok(down),
     };
     Ok(match super::first_run::send(bench).await? {
-        Ok(()) => Ok(seen),
+        Ok(()) => Ok(up),
         Err(reason) => Err(NotUp {
             what: "first run",
             reason,
@@ -103,7 +115,7 @@ pub async fn reattach(
     bench: &mut Bench,
     stamp: &Stamp,
     secrets: &mut Vec<SecretSpec>,
-) -> Result<Result<Option<String>, NotUp>, TierError> {
+) -> Result<Result<CameUp, NotUp>, TierError> {
     let release = bench.current.clone();
     let version = stamp.version.as_deref().unwrap_or_default();
     let deployed = bench
@@ -133,8 +145,9 @@ async fn make_app(
 }
 
 /// Waits until what was deployed has converged and serves.
-async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierError> {
+async fn come_up(bench: &Bench) -> Result<Result<CameUp, NotUp>, TierError> {
     let deadline = Deadline::after(bench.timeout(&bench.current));
+    let watch = Stopwatch::start();
     bench
         .phase(Phase::Converge, "waiting for every service", async {
             let state = match bench.converge(deadline, Crashes::default()).await {
@@ -155,8 +168,13 @@ async fn come_up(bench: &Bench) -> Result<Result<Option<String>, NotUp>, TierErr
                     reason,
                 }));
             }
+            let converged = watch.elapsed();
             match bench.serving(deadline, false).await? {
-                Ok(seen) => Ok(Ok(seen)),
+                Ok(seen) => Ok(Ok(CameUp {
+                    seen,
+                    converged,
+                    served: watch.elapsed().saturating_sub(converged),
+                })),
                 Err(reason) => {
                     bench.show_logs(&bench.service_names()).await;
                     Ok(Err(NotUp {
@@ -213,6 +231,7 @@ async fn install_steps(bench: &Bench) -> Result<(), Stop> {
             bench.events.emit(&crate::event::Event::FailureOutput {
                 title: failure.name,
                 lines: failure.tail,
+                log: hooked.last.map(|last| last.log),
             });
             Err(Stop::Hook(reason))
         }
@@ -257,6 +276,7 @@ pub async fn prepare(bench: &Bench) -> Result<Result<(), String>, TierError> {
         bench.events.emit(&crate::event::Event::FailureOutput {
             title: failure.name,
             lines: failure.tail,
+            log: None,
         });
     }
     super::stayed::stays(bench).await
@@ -268,18 +288,19 @@ pub async fn prepare(bench: &Bench) -> Result<Result<(), String>, TierError> {
 /// [`TierError`] when the host fails.
 pub async fn judge(
     bench: &Bench,
-    up: Result<Option<String>, NotUp>,
-    took: std::time::Duration,
+    up: Result<CameUp, NotUp>,
+    took: Duration,
 ) -> Result<TierOutcome, TierError> {
     let mut tally = Tally::start(&bench.events, Stage::Install);
     match up {
-        Ok(seen) => {
+        Ok(up) => {
             let services = bench.service_names();
-            tally.check(
+            tally.took(
                 "generic: converged",
+                up.converged,
                 Ok(Some(format!("{} of {0} services", services.len()))),
             );
-            tally.check("generic: serving", Ok(seen));
+            tally.took("generic: serving", up.served, Ok(up.seen));
             super::checks::run(bench, &mut tally).await?;
             let seeded = !tally.has_failed()
                 && super::hook(bench, &mut tally, "pre", Stage::Install).await?;
@@ -292,7 +313,7 @@ pub async fn judge(
             }
         }
         Err(NotUp { what, reason }) => {
-            tally.check(&format!("generic: {what}"), Err(reason));
+            tally.took(&format!("generic: {what}"), took, Err(reason));
         }
     }
     let mut outcome = tally.end();

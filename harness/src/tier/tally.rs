@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::assertion;
 use crate::event::{Event, Events};
-use crate::suite::Ran;
+use crate::suite::{HookRun, Hooked, Ran};
 use engine::wait::Stopwatch;
-use ground::outcome::{Stage, Status, TestOutcome, TierOutcome};
+use ground::outcome::{Owner, Stage, Status, TestOutcome, TierOutcome};
 
 /// Collects the assertions of a tier as they are made.
 #[derive(Debug)]
@@ -33,37 +34,65 @@ impl<'a> Tally<'a> {
 
     /// Notes an assertion: `Ok` with what was seen, `Err` with what did not hold. Returns whether it held.
     pub fn check(&mut self, name: &str, result: Result<Option<String>, String>) -> bool {
+        self.took(name, self.lap.elapsed(), result)
+    }
+
+    /// Notes an assertion that took `duration`, because it was made before the tier began.
+    pub fn took(
+        &mut self,
+        name: &str,
+        duration: Duration,
+        result: Result<Option<String>, String>,
+    ) -> bool {
         let (status, message) = match result {
             Ok(seen) => (Status::Pass, seen),
             Err(reason) => (Status::Fail, Some(reason)),
         };
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status,
-            duration: self.lap.elapsed(),
-            message,
-        });
+        self.note(TestOutcome::ended(name, status, duration, message));
         status == Status::Pass
+    }
+
+    /// Notes the hooks of one name, if there are any, and shows what the one wrote that failed. Returns whether none did.
+    pub fn hooked(&mut self, name: &str, hooked: Hooked) -> bool {
+        let Some(HookRun { origin, file, log }) = hooked.last else {
+            return true;
+        };
+        let held = hooked.failure.is_none();
+        let (status, kind, message) = match hooked.failure {
+            None => (Status::Pass, None, None),
+            Some(failure) => {
+                self.show_with(failure.name, failure.tail, Some(log.clone()));
+                (Status::Fail, Some(failure.kind), Some(failure.how))
+            }
+        };
+        self.note(TestOutcome {
+            owner: origin.owner(),
+            file: Some(file),
+            log: Some(log),
+            failure: kind,
+            ..TestOutcome::ended(name, status, self.lap.elapsed(), message)
+        });
+        held
     }
 
     /// Notes an assertion that could not be made, and why.
     pub fn skip(&mut self, name: &str, why: String) {
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status: Status::Skip,
-            duration: self.lap.elapsed(),
-            message: Some(why),
-        });
+        self.note(TestOutcome::ended(
+            name,
+            Status::Skip,
+            self.lap.elapsed(),
+            Some(why),
+        ));
     }
 
     /// Notes an assertion that should have been made and could not be, and why. The tier proves less then.
     pub fn unver(&mut self, name: &str, why: String) {
-        self.note(TestOutcome {
-            name: name.to_owned(),
-            status: Status::Unver,
-            duration: self.lap.elapsed(),
-            message: Some(why),
-        });
+        self.note(TestOutcome::ended(
+            name,
+            Status::Unver,
+            self.lap.elapsed(),
+            Some(why),
+        ));
     }
 
     /// Returns whether an assertion that is called so, or so and of what, held.
@@ -80,26 +109,40 @@ impl<'a> Tally<'a> {
     pub fn add(&mut self, ran: Vec<Ran>) {
         for Ran { outcome, tail } in ran {
             let failed = outcome.status == Status::Fail;
-            let title = outcome.name.clone();
+            let (title, log) = (outcome.name.clone(), outcome.log.clone());
             self.note(outcome);
             if failed && !tail.is_empty() {
-                self.events
-                    .emit(&Event::FailureOutput { title, lines: tail });
+                self.events.emit(&Event::FailureOutput {
+                    title,
+                    lines: tail,
+                    log,
+                });
             }
         }
     }
 
     /// Shows output that explains a failure.
     pub fn show(&self, title: impl Into<String>, lines: Vec<String>) {
+        self.show_with(title, lines, None);
+    }
+
+    /// The same, of which a log has all.
+    pub fn show_with(&self, title: impl Into<String>, lines: Vec<String>, log: Option<String>) {
         if !lines.is_empty() {
             self.events.emit(&Event::FailureOutput {
                 title: title.into(),
                 lines,
+                log,
             });
         }
     }
 
     fn note(&mut self, test: TestOutcome) {
+        debug_assert!(
+            test.owner != Owner::Generic || assertion::of(&test.name).is_some(),
+            "`{}` is not explained",
+            test.name
+        );
         self.lap = Stopwatch::start();
         self.events.emit(&Event::TestFinished {
             stage: self.stage,

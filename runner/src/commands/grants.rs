@@ -7,9 +7,9 @@ use harness::trust::grant::schema;
 use harness::trust::read::read;
 
 use super::usage;
+use crate::env;
 use crate::exit::Exit;
 use crate::settings::{UsageError, of_the_environment, unusable};
-use crate::{env, ui};
 
 /// Look at what the operator grants to which source.
 #[derive(Debug, Subcommand)]
@@ -27,14 +27,7 @@ pub(crate) enum GrantsCommand {
 pub(crate) fn grants(command: &GrantsCommand) -> Exit {
     match command {
         GrantsCommand::Check { file } => check(file.clone()),
-        GrantsCommand::Schema => print(schema().trim_end()),
-    }
-}
-
-fn print(text: &str) -> Exit {
-    match ui::print_data(text) {
-        Ok(()) => Exit::Passed,
-        Err(_) => Exit::Infra,
+        GrantsCommand::Schema => super::data(&schema()),
     }
 }
 
@@ -92,5 +85,5 @@ fn check(file: Option<PathBuf>) -> Exit {
     for forge in &grants.forges {
         text.push_str(&format!("\nforge {forge} may be asked"));
     }
-    print(&text)
+    super::data(&text)
 }

@@ -31,14 +31,7 @@ pub(crate) enum OverlayCommand {
 pub(crate) fn overlay(command: &OverlayCommand) -> Exit {
     match command {
         OverlayCommand::Check { dir } => check(&env::working_dir().join(dir)),
-        OverlayCommand::Schema => print(schema().trim_end()),
-    }
-}
-
-fn print(text: &str) -> Exit {
-    match ui::print_data(text) {
-        Ok(()) => Exit::Passed,
-        Err(_) => Exit::Infra,
+        OverlayCommand::Schema => super::data(&schema()),
     }
 }
 

@@ -2,29 +2,41 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use harness::error::chain;
 use harness::host_file;
+use harness::lint::gitlab::gitlab;
 use harness::report::file;
 use harness::report::papers::Form;
 use harness::report::results::Results;
+use harness::report::schema::schema;
 
-use super::{infra, usage};
+use super::usage;
+use crate::env;
 use crate::exit::Exit;
 use crate::settings::{UsageError, host_dirs};
-use crate::{env, ui};
 
 /// What `RUN` is called where the newest run is meant.
 const LATEST: &str = "latest";
 
 /// Which report, and how.
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct ReportArgs {
+    #[command(subcommand)]
+    command: Option<ReportCommand>,
     /// The run's id, the path of its directory, or `latest`.
-    #[arg(value_name = "RUN")]
-    run: String,
+    #[arg(value_name = "RUN", required = true)]
+    run: Option<String>,
     /// The form that it is printed in.
-    form: FormChoice,
+    #[arg(required = true)]
+    form: Option<FormChoice>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReportCommand {
+    /// Print the JSON schema of results.json.
+    Schema,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -41,11 +53,18 @@ pub(crate) enum FormChoice {
     BadgeJson,
     /// The lint as SARIF
     Sarif,
+    /// The lint as GitLab's Code Quality report
+    Gitlab,
 }
 
 /// Prints the report of a run.
 pub(crate) fn report(args: &ReportArgs) -> Exit {
-    let dir = match directory(&args.run) {
+    let (run, form) = match (&args.command, &args.run, args.form) {
+        (None, Some(run), Some(form)) => (run, form),
+        // Without a subcommand clap requires both.
+        _ => return super::data(&schema()),
+    };
+    let dir = match directory(run) {
         Ok(dir) => dir,
         Err(error) => return usage(&error),
     };
@@ -61,18 +80,16 @@ pub(crate) fn report(args: &ReportArgs) -> Exit {
             });
         }
     };
-    let text = match args.form {
+    let text = match form {
         FormChoice::Junit => Form::Junit.of(&results),
         FormChoice::Html => Form::Html.of(&results),
         FormChoice::Markdown => Form::Markdown.of(&results),
         FormChoice::Badge => Form::Badge.of(&results),
         FormChoice::BadgeJson => Form::Shield.of(&results),
         FormChoice::Sarif => sarif(&results),
+        FormChoice::Gitlab => gitlab(&results.lint).to_string(),
     };
-    match ui::print_data(text.trim_end()) {
-        Ok(()) => Exit::Passed,
-        Err(error) => infra(&error, &[]),
-    }
+    super::data(&text)
 }
 
 fn sarif(results: &Results) -> String {

@@ -96,7 +96,8 @@ async fn work(args: &RunArgs, settings: &Settings, mut notes: Notes) -> Exit {
                 *seen.borrow_mut() = Some(started.run_dir.clone());
             }
         }));
-        let mut console = Console::new(mode, charset, redactor.clone()).consumer();
+        let console = Console::new(mode, charset, redactor.clone());
+        let mut console = console.quiet(args.quiet).consumer();
         let dry_run = settings.dry_run;
         events.add(Box::new(move |event| {
             // A dry run has no tiers to show; what is wrong with the input, it says.

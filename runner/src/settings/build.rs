@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use harness::report::copy::Copy;
 use harness::report::papers::{JUNIT, PAGE};
+use harness::run::settings::Repeat;
 
 use super::{UsageError, wrong};
 use crate::cli::RunArgs;
@@ -51,8 +52,8 @@ pub(super) fn copies(args: &RunArgs) -> Result<Vec<Copy>, UsageError> {
     Ok(copies)
 }
 
-/// Returns what makes the same run again, typed into a shell: what was asked for, wherever it was said.
-pub(super) fn repeat(args: &RunArgs) -> String {
+/// Returns what makes the same run again: what was asked for, wherever it was said.
+pub(super) fn repeat(args: &RunArgs) -> Repeat {
     let mut words = vec!["recipe-ci".to_owned(), "run".to_owned()];
     if let Some(target) = &args.target {
         words.push(word(target));
@@ -62,7 +63,6 @@ pub(super) fn repeat(args: &RunArgs) -> String {
         ("--src", &args.src),
         ("--ref", &args.reference),
         ("--pr", &args.pr),
-        ("--stages", &args.stages),
         ("--base", &args.base),
         ("--bases", &args.bases),
         ("--variants", &args.variants),
@@ -74,7 +74,11 @@ pub(super) fn repeat(args: &RunArgs) -> String {
     if args.quick {
         words.push("--quick".to_owned());
     }
-    words.join(" ")
+    let stages = args.stages.as_ref().filter(|value| !value.is_empty());
+    Repeat {
+        command: words.join(" "),
+        stages: stages.map(|stages| word(stages)),
+    }
 }
 
 /// Returns `text` as one word of a shell.
@@ -89,6 +93,7 @@ fn word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use harness::outcome::Stage;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -102,9 +107,18 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(again(&["./notes"]), "recipe-ci run ./notes");
+        assert_eq!(again(&["./notes"]).all(), "recipe-ci run ./notes");
+        let upgrade = again(&["./notes", "--stages", "install,upgrade"]);
         assert_eq!(
-            again(&["--src", "alice/notes", "--ref", "it's; rm -rf /", "--pr=7"]),
+            upgrade.all(),
+            "recipe-ci run ./notes --stages=install,upgrade"
+        );
+        assert_eq!(
+            upgrade.only(Stage::Restore),
+            "recipe-ci run ./notes --stages=backup,restore"
+        );
+        assert_eq!(
+            again(&["--src", "alice/notes", "--ref", "it's; rm -rf /", "--pr=7"]).all(),
             r"recipe-ci run --src=alice/notes --ref='it'\''s; rm -rf /' --pr=7"
         );
     }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use harness::context::{self, ContextError};
 use harness::dirs::HostDirs;
+use harness::error::chain;
 use harness::room::Room;
 
-use super::nix_is_root;
+use super::{UsageError, nix_is_root};
 use crate::cli::{EngineChoice, parse_engine};
 use crate::env;
 
@@ -72,9 +74,35 @@ pub(crate) fn is_on_ci() -> bool {
     engine() == EngineChoice::Ci
 }
 
-/// Returns the address of the operator's engine.
+/// Returns the address of the operator's engine. A context that cannot be followed is refused before: see
+/// [`ensure_engine`].
 pub(super) fn operators_engine() -> String {
-    env::var("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+    let named = env::var("DOCKER_HOST").or_else(|| of_context().ok().flatten());
+    named.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// Returns the engine that Docker's client is told to speak to by a context; as with the client `DOCKER_HOST` goes before
+/// it.
+pub(super) fn of_context() -> Result<Option<String>, ContextError> {
+    if env::var("DOCKER_HOST").is_some() {
+        return Ok(None);
+    }
+    let dir = env::path("DOCKER_CONFIG").unwrap_or_else(|| env::home().join(".docker"));
+    context::address(env::var("DOCKER_CONTEXT").as_deref(), &dir)
+}
+
+/// Refuses a context of Docker's client that leads elsewhere: a run would deploy where nobody looks.
+///
+/// # Errors
+/// [`UsageError`].
+pub(crate) fn ensure_engine() -> Result<(), UsageError> {
+    of_context().map(drop).map_err(|error| UsageError {
+        error: chain(&error).into(),
+        hints: vec![
+            "choose an engine of this host: `docker context use default`, or DOCKER_HOST=unix:///var/run/docker.sock"
+                .to_owned(),
+        ],
+    })
 }
 
 /// Returns the variables that make another process of this program mean the same host.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use harness::lint::{Finding, Lint};
+use harness::excerpt::{self, Fault};
+use harness::lint::{Finding, Lint, Severity};
 use harness::report::printable;
 
 /// Returns a finding in one line: `error C004 compose.yml:12 what is wrong`.
@@ -18,11 +19,7 @@ pub(crate) fn page(lint: &Lint) -> String {
         writeln!(text, "{line}").expect("writing to a string succeeds");
     };
     for found in &lint.findings {
-        add(&line(found));
-        add(&format!("    why: {}", found.why));
-        add(&format!("    fix: {}", found.fix));
-    }
-    if !lint.findings.is_empty() {
+        add(&excerpt(found));
         add("");
     }
     for (reason, ids) in skipped(lint) {
@@ -33,6 +30,25 @@ pub(crate) fn page(lint: &Lint) -> String {
         ));
     }
     text + &format!("{}: {}", lint.status, lint.summary())
+}
+
+/// Returns a finding beside the line that it is about, with why and what to do.
+fn excerpt(found: &Finding) -> String {
+    let (message, place) = (printable(&found.message), found.place());
+    Fault {
+        severity: match found.severity {
+            Severity::Error => excerpt::Severity::Error,
+            Severity::Warning => excerpt::Severity::Warning,
+        },
+        id: &found.id,
+        message: &message,
+        file: found.file.as_deref().unwrap_or(&place),
+        line: found.line,
+        column: found.column,
+        source: found.source.as_deref(),
+        notes: &[("why", &found.why), ("fix", &found.fix)],
+    }
+    .render(true)
 }
 
 /// Returns every reason for which rules are skipped, in the order of the first of them, with their ids.
@@ -49,7 +65,7 @@ fn skipped(lint: &Lint) -> Vec<(&str, Vec<&str>)> {
 
 #[cfg(test)]
 mod tests {
-    use harness::lint::{Severity, Skipped};
+    use harness::lint::Skipped;
     use harness::outcome::Status;
 
     use super::*;
@@ -65,6 +81,8 @@ mod tests {
                 title: "durations do not come from variables".to_owned(),
                 file: Some("compose.yml".to_owned()),
                 line: Some(12),
+                column: Some(17),
+                source: Some("      interval: ${EVERY}\u{202e}".to_owned()),
                 message: "`healthcheck.interval` comes from \u{1b}[31ma variable".to_owned(),
                 why: "the deploy fails".to_owned(),
                 fix: "write it".to_owned(),
@@ -78,10 +96,16 @@ mod tests {
                 .into(),
             passed: vec!["R001".to_owned()],
         };
-        insta::assert_snapshot!(page(&lint), @r"
-        error C004 compose.yml:12 `healthcheck.interval` comes from a variable
-            why: the deploy fails
-            fix: write it
+        let page = anstream::adapter::strip_str(&page(&lint)).to_string();
+        insta::assert_snapshot!(page, @r"
+        error[C004]: `healthcheck.interval` comes from a variable
+          --> compose.yml:12:17
+           |
+        12 |       interval: ${EVERY}�
+           |                 ^^^^^^^^^
+           |
+           = why: the deploy fails
+           = fix: write it
 
         skipped C012, T011: dirty
         skipped C001: see C015

@@ -4,8 +4,8 @@ mod apps;
 mod plan;
 mod recipe;
 mod summary;
+mod tier;
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use harness::event::{Event, OtherApp, Promotion, RunStarted};
 use harness::finding::Finding;
 use harness::hold::Hold;
 use harness::lint::{Lint, Severity};
-use harness::outcome::{Phase, Residual, Stage, Status, TestOutcome, TierOutcome};
+use harness::outcome::{Phase, Residual, Stage, Status};
 use harness::report::{as_overwritten, human, printable};
 use harness::trust::TrustView;
 
@@ -55,9 +55,23 @@ pub(crate) struct Renderer {
     hold: Option<Hold>,
     /// What was said of the recipe already.
     findings: Vec<Finding>,
+    /// The output that explains what failed.
+    shown: Vec<Shown>,
     /// Whether the source is a path, to which `grants.yml` grants nothing.
     is_path: bool,
     last_line: Duration,
+}
+
+/// Output that was shown.
+#[derive(Debug)]
+struct Shown {
+    /// The tier that ran.
+    tier: Option<Stage>,
+    title: String,
+    /// Its last line.
+    last: Option<String>,
+    /// The file that has all of it.
+    log: Option<String>,
 }
 
 /// A phase that goes on.
@@ -86,6 +100,7 @@ impl Renderer {
             residual: Residual::default(),
             hold: None,
             findings: Vec::new(),
+            shown: Vec::new(),
             is_path: false,
             last_line: Duration::ZERO,
         }
@@ -114,6 +129,7 @@ impl Renderer {
                 let rows = self.rows.iter_mut().map(|(_, tiers)| tiers);
                 let all = rows.chain([&mut self.tiers]);
                 all.for_each(|tiers| tiers.values_mut().for_each(|tier| *tier = None));
+                self.shown.clear();
                 let what = "all tiers, with the recipe's health checks as shipped";
                 self.again(&format!("{what}: {reason}"), at)
             }
@@ -136,7 +152,15 @@ impl Renderer {
             Event::TestFinished { stage, test } => self.test(*stage, test, at),
             Event::TierFinished(tier) => self.tier(tier, at),
             Event::DeployCounted(_) | Event::HeadFetched(_) => String::new(),
-            Event::FailureOutput { title, lines } => self.output(title, lines),
+            Event::FailureOutput { title, lines, log } => {
+                self.shown.push(Shown {
+                    tier: self.running,
+                    title: title.clone(),
+                    last: lines.iter().rfind(|line| !line.trim().is_empty()).cloned(),
+                    log: log.clone(),
+                });
+                self.output(title, lines)
+            }
             Event::TeardownStarted { why } => self.teardown_started(why, at),
             Event::TeardownFinished { residual } => self.teardown_finished(residual, at),
             Event::Held { hold, .. } => self.held(hold, at),
@@ -286,51 +310,6 @@ impl Renderer {
         }
     }
 
-    fn test(&self, stage: Stage, test: &TestOutcome, at: Duration) -> String {
-        let mark = paint(style(test.status), &self.mark(test.status));
-        let took = paint(DIM, &format!("({})", human(test.duration)));
-        let name = self.clean(&test.name);
-        let message: Vec<String> = test
-            .message
-            .iter()
-            .flat_map(|m| m.lines())
-            .map(|line| self.clean(line))
-            .collect();
-        match (test.status, message.as_slice()) {
-            (_, []) => self.line(at, stage.name(), &format!("{mark} {name} {took}")),
-            (Status::Fail, [_, _, ..]) => {
-                let head = self.line(at, stage.name(), &format!("{mark} {name} {took}"));
-                format!("{head}{}", self.quote(&message))
-            }
-            (_, [first, ..]) => {
-                self.line(at, stage.name(), &format!("{mark} {name} — {first} {took}"))
-            }
-        }
-    }
-
-    fn tier(&mut self, tier: &TierOutcome, at: Duration) -> String {
-        self.running = None;
-        let mut text = paint(
-            style(tier.status),
-            &format!("{} {}", self.charset.sign(tier.status), tier.status),
-        );
-        if ran(tier) {
-            write!(
-                text,
-                " in {}, {}",
-                human(tier.duration),
-                count(passed(tier), tier.tests.len())
-            )
-            .expect("writing to a string succeeds");
-        }
-        if let Some(reason) = &tier.reason {
-            write!(text, " — {}", self.clean(reason)).expect("writing to a string succeeds");
-        }
-        let tiers = self.tiers_of_app();
-        tiers.insert(tier.stage, Some(tier.clone()));
-        self.line(at, tier.stage.name(), &text)
-    }
-
     fn linted(&mut self, lint: &Lint, at: Duration) -> String {
         self.lint = lint.status;
         let mut text = String::new();
@@ -403,9 +382,13 @@ impl Renderer {
     }
 
     fn teardown_finished(&mut self, residual: &Residual, at: Duration) -> String {
-        self.tearing_down = false;
+        // Where nothing was made there was nothing to remove.
+        let silent = !std::mem::take(&mut self.tearing_down) && residual.is_empty();
         self.open.clear();
         self.residual = residual.clone();
+        if silent {
+            return String::new();
+        }
         if residual.is_empty() {
             let sign = paint(GREEN, self.charset.sign(Status::Pass));
             return self.line(at, "teardown", &format!("{sign} nothing is left"));
@@ -439,26 +422,6 @@ impl Renderer {
 /// Returns the time of a line.
 fn clock(at: Duration) -> String {
     format!("{}[{:6.1}s]{:#} ", DIM, at.as_secs_f64(), DIM)
-}
-
-/// Returns whether a tier ran; some are decided without.
-fn ran(tier: &TierOutcome) -> bool {
-    !tier.duration.is_zero() || !tier.tests.is_empty()
-}
-
-fn passed(tier: &TierOutcome) -> usize {
-    tier.tests
-        .iter()
-        .filter(|test| test.status == Status::Pass)
-        .count()
-}
-
-fn count(passed: usize, all: usize) -> String {
-    match all {
-        0 => "no tests".to_owned(),
-        1 => format!("{passed} of 1 test passed"),
-        _ => format!("{passed} of {all} tests passed"),
-    }
 }
 
 #[cfg(test)]

@@ -28,13 +28,30 @@ pub enum Stream {
 /// The last lines of a program's two streams, bounded in number and length.
 ///
 /// Each stream has its own unfinished line: what arrives of one must not run into half a line of the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tail {
+    most: usize,
     lines: VecDeque<String>,
     unfinished: [Vec<u8>; 2],
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Self::of(TAIL_LINES)
+    }
+}
+
 impl Tail {
+    /// Returns the empty tail that keeps the last `most` lines.
+    #[must_use]
+    pub fn of(most: usize) -> Self {
+        Self {
+            most,
+            lines: VecDeque::new(),
+            unfinished: Default::default(),
+        }
+    }
+
     /// Adds bytes as they arrive.
     pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -58,7 +75,7 @@ impl Tail {
         let line = String::from_utf8_lossy(&bytes)
             .trim_end_matches('\r')
             .to_owned();
-        if self.lines.len() == TAIL_LINES {
+        if self.lines.len() >= self.most {
             self.lines.pop_front();
         }
         self.lines.push_back(line);

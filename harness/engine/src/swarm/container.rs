@@ -262,7 +262,7 @@ impl Engine {
             .tail(&lines.to_string())
             .build();
         let mut stream = self.docker.logs(container, Some(options));
-        let mut tail = Tail::default();
+        let mut tail = Tail::of(lines);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| {
                 self.failed(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use git2::Oid;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many digits a commit has.
@@ -13,8 +14,9 @@ const DIGITS: usize = 40;
 const SHORT: usize = 8;
 
 /// The whole id of a commit.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct CommitId(Oid);
 
 /// A text that is no whole id of a commit.

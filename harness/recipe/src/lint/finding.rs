@@ -1,11 +1,14 @@
 //! What the lint found, as data for reports.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use ground::outcome::Status;
 
 /// How bad it is when a rule does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The rung fails.
@@ -32,7 +35,7 @@ impl std::fmt::Display for Severity {
 }
 
 /// A rule that does not hold, in one place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The rule's id.
     pub id: String,
@@ -44,6 +47,12 @@ pub struct Finding {
     pub file: Option<String>,
     /// The line, from 1; null where the file as a whole is meant.
     pub line: Option<u64>,
+    /// The column in characters, from 1; null where the line as a whole is meant.
+    #[serde(default)]
+    pub column: Option<u64>,
+    /// The line itself, at most 300 characters of it; null where there is none.
+    #[serde(default)]
+    pub source: Option<String>,
     /// What is wrong here.
     pub message: String,
     /// Why it matters.
@@ -69,6 +78,7 @@ impl Finding {
 pub(super) struct Hit {
     pub(super) file: Option<String>,
     pub(super) line: Option<u64>,
+    pub(super) column: Option<u64>,
     pub(super) message: String,
 }
 
@@ -76,7 +86,7 @@ pub(super) struct Hit {
 pub(super) type Checked = Result<Vec<Hit>, String>;
 
 /// A rule that could not be checked, which is never a pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// The rule's id.
     pub id: String,
@@ -85,7 +95,7 @@ pub struct Skipped {
 }
 
 /// What came of linting a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {
     /// `pass`, `fail`, or `unver` when the lint itself could not run; never `skip`.
     pub status: Status,

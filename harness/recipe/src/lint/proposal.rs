@@ -68,6 +68,8 @@ fn of(found: &policy::Violation) -> Finding {
         title: "a stranger's proposal would be deployed".to_owned(),
         file: found.file.clone(),
         line: found.line,
+        column: found.column,
+        source: None,
         message: format!(
             "a stranger's proposal would be refused: {}: {}",
             found.key, found.message

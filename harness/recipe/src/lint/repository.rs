@@ -165,6 +165,7 @@ pub(super) fn annotated_tags(view: &View) -> Checked {
     let hit = |name: &str| Hit {
         file: None,
         line: None,
+        column: None,
         message: format!("tag `{name}` is a lightweight tag"),
     };
     let hits: Vec<Hit> = light.map(|tag| hit(&tag.name)).collect();

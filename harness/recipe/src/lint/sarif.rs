@@ -40,6 +40,10 @@ pub fn sarif(lint: &Lint, version: &str) -> Value {
         .map(|found| {
             // Code hosts refuse a result without a place; a tag is shown at the top of the main file.
             let file = found.file.as_deref().unwrap_or("compose.yml");
+            let mut region = json!({ "startLine": found.line.unwrap_or(1) });
+            if let Some(column) = found.column {
+                region["startColumn"] = column.into();
+            }
             json!({
                 "ruleId": found.id,
                 "ruleIndex": index(&found.id),
@@ -48,7 +52,7 @@ pub fn sarif(lint: &Lint, version: &str) -> Value {
                 "locations": [{
                     "physicalLocation": {
                         "artifactLocation": { "uri": uri(file) },
-                        "region": { "startLine": found.line.unwrap_or(1) },
+                        "region": region,
                     },
                 }],
             })

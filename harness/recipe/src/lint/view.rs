@@ -221,9 +221,14 @@ impl View {
             }
             _ => place.map(|place| place.line),
         };
+        // The line of `.env.sample` is no place of the error's.
+        let column = place
+            .filter(|place| Some(place.line) == line)
+            .map(|place| place.column);
         let hit = Hit {
             file,
             line,
+            column,
             message,
         };
         if !self.broken.contains(&hit) {
@@ -333,7 +338,10 @@ impl View {
 
 /// Returns a hit at a place in a compose file.
 pub(super) fn at(place: &Location, message: impl Into<String>) -> Hit {
-    in_file(&place.file, Some(place.line), message)
+    Hit {
+        column: Some(place.column),
+        ..in_file(&place.file, Some(place.line), message)
+    }
 }
 
 /// Returns a hit in a file.
@@ -341,6 +349,7 @@ pub(super) fn in_file(file: &str, line: Option<u64>, message: impl Into<String>)
     Hit {
         file: Some(file.to_owned()),
         line,
+        column: None,
         message: message.into(),
     }
 }

@@ -133,6 +133,7 @@ pub fn not_public(project: &Project, image: &str, reason: &str) -> Violation {
         file: place.map(|place| place.file.clone()),
         line: place.map(|place| place.line),
         column: place.map(|place| place.column),
+        source: None,
         key,
         value: super::shortened(image),
         message: super::printable(&format!("the image is on this host, and {reason}")),

@@ -11,6 +11,7 @@ use super::rule::Rule;
 use super::{Enabled, Group, Key, Label, Labels, Protocol};
 use crate::compose::Project;
 use crate::compose::model::Service;
+use ground::nearest::nearest;
 
 /// The rule that allows what is odd and works for some operator.
 pub const ODD: &str = "T010";
@@ -180,7 +181,7 @@ impl<'a> Check<'a> {
                 Enabled::Unset if one.has_routers() => {
                     let others = one.labels.all.iter().filter(|one| one.key == Key::Other);
                     let near = others.into_iter().find(|one| {
-                        options::nearest(one.label, ["traefik.enable"].into_iter()).is_some()
+                        nearest(one.label, ["traefik.enable"]).is_some()
                     });
                     let (path, hint) = match near {
                         Some(near) => (

@@ -1,6 +1,7 @@
 //! The options that Traefik knows, and the nearest one to a word that it does not.
 
 use super::{Group, Protocol};
+use ground::nearest::nearest;
 
 const HTTP_ROUTER: &[&str] = &[
     "rule",
@@ -124,17 +125,4 @@ pub(super) fn unknown(protocol: Protocol, group: Group, option: &[String]) -> Op
         };
     }
     None
-}
-
-/// Returns the word among `known` that `word` was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.map(|name| (strsim::osa_distance(word, name), name));
-    let limit = match word.len() {
-        0..=3 => 1,
-        4..=8 => 2,
-        _ => 3,
-    };
-    let best = scored.min_by_key(|(distance, _)| *distance);
-    best.filter(|(distance, _)| *distance <= limit)
-        .map(|(_, name)| name)
 }

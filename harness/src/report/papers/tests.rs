@@ -15,12 +15,8 @@ use ground::outcome::{Residual, Stage, Status, TestOutcome, TierOutcome, Verdict
 const HOSTILE: &str = "</pre><script>alert(1)</script>\u{1b}[31m\u{202e}`|@everyone ]]> & \"";
 
 fn test(name: &str, status: Status, message: Option<&str>) -> TestOutcome {
-    TestOutcome {
-        name: name.to_owned(),
-        status,
-        duration: Duration::from_millis(1200),
-        message: message.map(str::to_owned),
-    }
+    let took = Duration::from_millis(1200);
+    TestOutcome::ended(name, status, took, message.map(str::to_owned))
 }
 
 fn tier(stage: Stage, status: Status, reason: Option<&str>, tests: Vec<TestOutcome>) -> Event {
@@ -70,6 +66,7 @@ fn red() -> Results {
             Event::FailureOutput {
                 title: "log of service `app`".to_owned(),
                 lines: vec!["panic: disk".to_owned(), HOSTILE.to_owned()],
+                log: None,
             },
             tier(
                 Stage::Upgrade,
@@ -261,6 +258,7 @@ fn markdown_keeps_what_a_recipe_says_in_spans_and_fences() {
         tier: None,
         title: HOSTILE.to_owned(),
         lines: vec!["````".to_owned(), "@everyone".to_owned()],
+        log: None,
     });
     let text = Form::Markdown.of(&hostile);
     let mut fence = None::<&str>;
@@ -288,6 +286,7 @@ fn a_report_of_many_tests_and_long_logs_stays_small() {
         events.push(Event::FailureOutput {
             title: format!("test_{at}"),
             lines: vec!["x".repeat(1 << 10); 1 << 10],
+            log: None,
         });
     }
     events.push(tier(

@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::OtherApp;
 use crate::hold::Ended;
+use ground::outcome::Owner;
 use recipe::lint::{Finding, Severity, Skipped};
 
 /// Appends every key of `value`, as a path, in the order of the file.
@@ -31,9 +32,14 @@ fn full() -> Results {
     let test = Test {
         id: String::new(),
         name: "generic: serving".to_owned(),
+        owner: Owner::Generic,
+        file: None,
         status: Status::Pass,
+        kind: None,
+        started_at: String::new(),
         duration_ms: 12,
         message,
+        log: None,
     };
     results.tier_mut(Stage::Install).tests.push(test);
     let id = || "R001".to_owned();
@@ -43,6 +49,8 @@ fn full() -> Results {
         title: String::new(),
         file: None,
         line: None,
+        column: None,
+        source: None,
         message: String::new(),
         why: String::new(),
         fix: String::new(),
@@ -63,6 +71,7 @@ fn full() -> Results {
         app: None,
         title: String::new(),
         lines: Vec::new(),
+        log: None,
     });
     let reason = "offline".to_owned();
     results.lint.skipped.push(Skipped { id: id(), reason });
@@ -144,6 +153,7 @@ fn no_text_of_a_report_holds_a_secret() {
         file: Some(String::new()),
         line: None,
         column: None,
+        source: Some(String::new()),
         key: String::new(),
         value: String::new(),
         message: String::new(),
@@ -165,7 +175,7 @@ fn no_text_of_a_report_holds_a_secret() {
     assert_eq!(
         found.join(" "),
         ".version .host .run_id .recipe .trust.level .base_kind .domain .fresh.domain .fresh.how .driver .lint.findings.id \
-         .lint.skipped.id .apps.domain .apps.how .dependencies.recipe .dependencies.domain \
+         .lint.skipped.id .tiers.tests.started_at .apps.domain .apps.how .apps.tiers.tests.started_at .dependencies.recipe .dependencies.domain \
          .hold.domain .hold.dependencies .hold.until .hold.ended.at .policy.rule .findings.id .run_dir .started_at .finished_at"
     );
 }
@@ -178,24 +188,23 @@ fn the_file_has_the_documented_fields() {
     keys(&value, "", &mut all);
     assert_eq!(
         all.join(" "),
-        "schema version host build_url repeat run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.kind fresh.name fresh.domain fresh.how fresh.why driver driver_reason \
+        "schema version host build_url repeat repeat_tier run_id recipe pr ref trust trust.level trust.source trust.why head_commit head_version base_version base_kind quick promotion domain fresh fresh.kind fresh.name fresh.domain fresh.how fresh.why driver driver_reason \
          verdict exit_code reason hints level \
          rungs rungs.install rungs.upgrade rungs.backup_restore rungs.custom rungs.lint \
          lint lint.status lint.reason lint.findings lint.findings[].id lint.findings[].severity \
-         lint.findings[].title lint.findings[].file lint.findings[].line lint.findings[].message \
+         lint.findings[].title lint.findings[].file lint.findings[].line lint.findings[].column lint.findings[].source lint.findings[].message \
          lint.findings[].why lint.findings[].fix lint.skipped lint.skipped[].id lint.skipped[].reason \
          lint.passed \
          tiers tiers[].name tiers[].status tiers[].reason tiers[].blames_recipe tiers[].duration_ms \
-         tiers[].tests tiers[].tests[].id tiers[].tests[].name tiers[].tests[].status tiers[].tests[].duration_ms tiers[].tests[].message \
+         tiers[].tests tiers[].tests[].id tiers[].tests[].name tiers[].tests[].owner tiers[].tests[].file tiers[].tests[].status tiers[].tests[].kind tiers[].tests[].started_at tiers[].tests[].duration_ms tiers[].tests[].message tiers[].tests[].log \
          apps apps[].kind apps[].name apps[].domain apps[].how apps[].why apps[].tiers apps[].tiers[].name apps[].tiers[].status apps[].tiers[].reason apps[].tiers[].blames_recipe \
-         apps[].tiers[].duration_ms apps[].tiers[].tests apps[].tiers[].tests[].id apps[].tiers[].tests[].name \
-         apps[].tiers[].tests[].status apps[].tiers[].tests[].duration_ms apps[].tiers[].tests[].message \
+         apps[].tiers[].duration_ms apps[].tiers[].tests apps[].tiers[].tests[].id apps[].tiers[].tests[].name apps[].tiers[].tests[].owner apps[].tiers[].tests[].file apps[].tiers[].tests[].status apps[].tiers[].tests[].kind apps[].tiers[].tests[].started_at apps[].tiers[].tests[].duration_ms apps[].tiers[].tests[].message apps[].tiers[].tests[].log \
          apps[].phases apps[].phases.fetch_ms apps[].phases.plan_ms apps[].phases.lint_ms apps[].phases.lock_wait_ms \
          apps[].phases.warm_ms apps[].phases.prepull_ms apps[].phases.deploy_ms apps[].phases.converge_ms \
          apps[].phases.upgrade_ms apps[].phases.backup_ms apps[].phases.restore_ms apps[].phases.custom_ms \
          apps[].phases.teardown_ms apps[].phases.promote_ms \
          attempts attempts[].what attempts[].reason attempts[].tiers \
-         output output[].tier output[].app output[].title output[].lines \
+         output output[].tier output[].app output[].title output[].lines output[].log \
          dependencies dependencies[].recipe dependencies[].domain dependencies[].version \
          dependencies[].required dependencies[].status dependencies[].reason \
          phases phases.fetch_ms phases.plan_ms phases.lint_ms phases.lock_wait_ms phases.warm_ms phases.prepull_ms phases.deploy_ms \

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use harness::excerpt::{self, Fault};
 use harness::finding::Finding;
 use harness::policy::{Violation, rules};
 
@@ -33,6 +34,19 @@ impl Renderer {
             ("policy", YELLOW)
         };
         let mut text = self.line(at, label, &paint(color, &self.clean(&found.to_string())));
+        let fault = Fault {
+            severity: excerpt::Severity::Error,
+            id: "",
+            message: "",
+            file: "",
+            line: found.line,
+            column: found.column,
+            source: found.source.as_deref(),
+            notes: &[],
+        };
+        for line in fault.excerpt() {
+            writeln!(text, "{INDENT}{line}").expect("writing to a string succeeds");
+        }
         let grant = found.grant.as_ref();
         let grant = grant.map(|grant| format!("grants.yml: {grant}"));
         let hint = match grant {

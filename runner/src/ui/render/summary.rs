@@ -1,14 +1,21 @@
 //! The last lines of a run: its table, level and verdict.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::PathBuf;
 
+use harness::dirs::LOGS;
 use harness::event::{OtherApp, RunFinished};
 use harness::outcome::{Stage, Status, TierOutcome, Verdict};
-use harness::report::human;
 use harness::report::level::Rungs;
+use harness::report::{as_overwritten, human};
 
-use super::{Renderer, passed, ran};
+use super::tier::{first_red, passed, ran};
+use super::{Renderer, Shown};
 use crate::ui::symbols::{BOLD, RED, paint, style};
+
+/// How many outputs the end repeats the last line of.
+const SAID: usize = 3;
 
 impl Renderer {
     pub(super) fn finished(&mut self, run: &RunFinished) -> String {
@@ -47,9 +54,10 @@ impl Renderer {
             style(status),
             &format!("{} {}", self.charset.sign(status), run.verdict),
         );
-        let reason = run
-            .reason
-            .as_ref()
+        let failed = self.failed(run);
+        // Why is said once.
+        let reason = run.reason.as_ref().filter(|_| failed.is_empty());
+        let reason = reason
             .map(|reason| format!(" — {}", self.clean(reason)))
             .unwrap_or_default();
         entry(
@@ -78,10 +86,59 @@ impl Renderer {
                 &self.run_dir.join("results.json").display().to_string(),
             );
         }
+        for (label, said) in failed {
+            entry(label, &said);
+        }
         for hint in &run.hints {
             entry("hint", &self.clean(hint));
         }
+        if let Some(repeat) = &run.repeat_tier {
+            entry("again", &self.clean(repeat));
+        }
         text
+    }
+
+    /// Returns what made a run red, and where there is more of it; nothing of one that is red without a tier.
+    fn failed(&self, run: &RunFinished) -> Vec<(&'static str, String)> {
+        let red = self.tiers.values().flatten().find(|tier| {
+            run.verdict == Verdict::Failed && tier.blames_recipe && tier.status != Status::Pass
+        });
+        let Some(tier) = red else {
+            return Vec::new();
+        };
+        let test = first_red(tier);
+        let why = match test {
+            Some(test) => test.message.as_ref(),
+            None => tier.reason.as_ref(),
+        };
+        let mut said = self.clean(tier.stage.name());
+        for part in test.map(|test| &test.name).into_iter().chain(why) {
+            let line = part.lines().next().unwrap_or_default();
+            said.push_str(&format!(": {}", self.clean(line)));
+        }
+        let mut rows = vec![("failed", paint(RED, &said))];
+        let mut shown: Vec<&Shown> = (self.shown.iter())
+            .filter(|shown| shown.tier.is_none_or(|stage| stage == tier.stage))
+            .collect();
+        // Of a test only its own output explains it; what services wrote explains what recipe-ci looked at itself.
+        if let Some(test) = test.filter(|test| test.log.is_some()) {
+            shown.retain(|shown| shown.log == test.log);
+        }
+        for shown in shown.iter().take(SAID) {
+            if let Some(last) = &shown.last {
+                let said = format!("{}: {}", shown.title, as_overwritten(last));
+                rows.push(("said", self.clean(&said)));
+            }
+        }
+        let logs: BTreeSet<PathBuf> = shown
+            .iter()
+            .filter_map(|shown| Some(self.run_dir.join(LOGS).join(shown.log.as_ref()?)))
+            .collect();
+        rows.extend(
+            logs.iter()
+                .map(|log| ("log", self.clean(&log.display().to_string()))),
+        );
+        rows
     }
 
     /// Returns the closing table, a row for each tier that was planned or decided.
@@ -116,7 +173,8 @@ impl Renderer {
         let none = || ("-".to_owned(), "-".to_owned());
         let ((time, tests), why) = match tier {
             Some(tier) => {
-                let reason = tier.reason.as_deref();
+                let reason = first_red(tier).map(|test| &test.name);
+                let reason = reason.or(tier.reason.as_ref());
                 let why = reason.and_then(|reason| reason.lines().next());
                 let numbers = match ran(tier) {
                     true => (

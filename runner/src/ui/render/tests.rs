@@ -2,7 +2,7 @@
 
 use harness::event::RunFinished;
 use harness::lint::Finding;
-use harness::outcome::Verdict;
+use harness::outcome::{TestOutcome, TierOutcome, Verdict};
 
 use super::*;
 use harness::event::{OtherApp, Planned, PlannedOther};
@@ -52,6 +52,8 @@ fn linted(status: Status, warnings: usize) -> Event {
         title: String::new(),
         file: Some("compose.yml".to_owned()),
         line: Some(line),
+        column: None,
+        source: None,
         message: "image `notes` has no tag".to_owned(),
         why: String::new(),
         fix: String::new(),
@@ -86,13 +88,8 @@ fn done(phase: Phase, millis: u64) -> Event {
 }
 
 fn outcome(name: &str, status: Status, message: Option<&str>) -> TestOutcome {
-    let message = message.map(ToOwned::to_owned);
-    TestOutcome {
-        name: name.to_owned(),
-        status,
-        duration: Duration::from_millis(12),
-        message,
-    }
+    let took = Duration::from_millis(12);
+    TestOutcome::ended(name, status, took, message.map(ToOwned::to_owned))
 }
 
 fn test(stage: Stage, name: &str, status: Status, message: Option<&str>) -> Event {
@@ -144,6 +141,8 @@ pub(crate) fn finished(
         exit_code,
         reason: reason.map(ToOwned::to_owned),
         hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
+        repeat_tier: (verdict == Verdict::Failed)
+            .then(|| "recipe-ci run notes --stages=install".to_owned()),
         finished_at: "2026-01-02T03:05:05Z".to_owned(),
         elapsed: Duration::from_millis(24_120),
         used: harness::process::Usage::default(),
@@ -239,10 +238,12 @@ pub(crate) fn red_run() -> Vec<Event> {
                 String::new(),
                 "bye".to_owned(),
             ],
+            log: Some("recipe-test_install.sh.log".to_owned()),
         },
         Event::FailureOutput {
             title: "service app".to_owned(),
             lines: Vec::new(),
+            log: None,
         },
         tier(Stage::Install, Status::Fail, 2900, Some("2 tests failed")),
         tier(Stage::Upgrade, Status::Unver, 0, Some("install failed")),
@@ -380,24 +381,28 @@ fn a_red_run() {
                │
                │ bye
                service app: no output
-    [   4.8s] install    ✘ fail in 2.9 s, 0 of 1 test passed — 2 tests failed
+    [   4.8s] install    ✘ fail in 2.9 s, 0 of 1 test passed
     [   5.2s] upgrade    ? unver — install failed
     [   5.6s] teardown   removing the app
     [   6.0s] teardown   ✘ left behind
                │ volumes: note-0a1b2c_ci_localhost_data
 
       tier     status         time passed  why
-      install  ✘ fail        2.9 s    0/1  2 tests failed
+      install  ✘ fail        2.9 s    0/1  generic: serving
       upgrade  ? unver           -      -  install failed
       backup   ? unver           -      -  did not start
       restore  ? unver           -      -  did not start
       custom   ? unver           -      -  did not start
 
       level    0 of 5 (install fail, upgrade unver, backup+restore unver, custom unver, lint fail)
-      verdict  ✘ failed, exit code 1, after 24.1 s — install: 2 tests failed
+      verdict  ✘ failed, exit code 1, after 24.1 s
       left     volumes: note-0a1b2c_ci_localhost_data
       results  /var/lib/cc-ci-runs/4711/results.json
+      failed   install: generic: serving
+      said     test_install.sh: bye
+      log      /var/lib/cc-ci-runs/4711/logs/recipe-test_install.sh.log
       hint     run `recipe-ci janitor` to remove what is left
+      again    recipe-ci run notes --stages=install
     "#);
 }
 
@@ -591,5 +596,6 @@ fn an_app_that_is_held_is_said_with_what_to_type() {
       open     http://172.18.0.7:8080/
       shell    recipe-ci app --run 4711 exec --service app -- sh
       let go   recipe-ci release 4711
+      again    recipe-ci run notes --stages=install
     ");
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Check, Fault, Labelled, fault};
-use crate::traefik::options::nearest;
 use crate::traefik::{Group, Key, Label, Protocol, is_own};
+use ground::nearest::nearest;
 
 /// What Co-op Cloud's gateway defines for recipes without saying where.
 const GATEWAYS: [&str; 1] = ["error-pages-middleware"];
