@@ -206,6 +206,7 @@ fn runs() -> Vec<(&'static str, Results)> {
     red.hints = vec![HOSTILE.to_owned()];
     red.output = vec![Output {
         tier: Some(Stage::Upgrade),
+        app: None,
         title: format!("log of service `{HOSTILE}`"),
         lines: vec![
             HOSTILE.to_owned(),

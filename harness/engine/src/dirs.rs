@@ -12,7 +12,6 @@ use ground::name::{Domain, RecipeName, RunId, Zone};
 
 /// Where the full outputs of steps are, below a run directory.
 pub const LOGS: &str = "logs";
-
 /// The directory of a run's state, below the run's own.
 const STATE: &str = "state";
 

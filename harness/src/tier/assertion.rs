@@ -38,6 +38,9 @@ assertions! {
     "compose files: …",
         "an upgrade keeps what the app reads, runs and saves; the rule's own text is `recipe-ci explain` of its id",
         "do what the rule says, or name what goes on purpose in `release/next`";
+    "compose files",
+        "the files that a declared variant adds can be read and resolved",
+        "correct the file at the place that is named, or the variant in recipe-ci.yml";
     "new app: …",
         "`.env.sample` gives a new app every variable that it had; the rule's own text is `recipe-ci explain` of its id",
         "put the variable back into `.env.sample`";

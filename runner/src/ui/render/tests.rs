@@ -1,11 +1,13 @@
 //! Whole runs as they look.
 
-use harness::event::RunFinished;
+use harness::event::{OtherApp, Planned, PlannedOther, RunFinished};
 use harness::lint::Finding;
 use harness::outcome::{TestOutcome, TierOutcome, Verdict};
 
 use super::*;
-use harness::event::{OtherApp, Planned, PlannedOther};
+
+const STEP: Duration = Duration::from_millis(400);
+const AGAIN: &str = "recipe-ci run notes --stages=install";
 
 fn started() -> Event {
     Event::RunStarted(Box::new(RunStarted {
@@ -141,8 +143,7 @@ pub(crate) fn finished(
         exit_code,
         reason: reason.map(ToOwned::to_owned),
         hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
-        repeat_tier: (verdict == Verdict::Failed)
-            .then(|| "recipe-ci run notes --stages=install".to_owned()),
+        repeat_tier: (verdict == Verdict::Failed).then(|| AGAIN.to_owned()),
         finished_at: "2026-01-02T03:05:05Z".to_owned(),
         elapsed: Duration::from_millis(24_120),
         used: harness::process::Usage::default(),
@@ -286,8 +287,6 @@ fn shown(mode: Mode, charset: Charset, events: &[Event], step: Duration) -> Stri
     assert_eq!(renderer.live(), None, "something still goes on at the end");
     anstream::adapter::strip_str(&lines).to_string()
 }
-
-const STEP: Duration = Duration::from_millis(400);
 
 #[test]
 fn a_green_run() {
