@@ -204,7 +204,7 @@ fn there_is_a_fresh_install_where_an_upgrade_would_be_the_only_proof() {
     done.expect(2);
     assert!(
         done.stderr
-            .contains("choose one of `parallel`, `serial`, `never`"),
+            .contains("possible values: parallel, serial, never"),
         "{}",
         done.stderr
     );

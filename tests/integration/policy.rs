@@ -149,7 +149,8 @@ fn the_lint_says_what_a_host_would_refuse_in_a_strangers_proposal() {
     let path = path.to_str().unwrap();
     let done = env.run(["lint", path]);
     for word in [
-        "warning P003 compose.yml:5 ",
+        "warning[P003]",
+        "compose.yml:5:",
         "a stranger's proposal would be refused",
         "binds: [{path: /srv/x}]",
     ] {

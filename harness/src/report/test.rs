@@ -1,5 +1,7 @@
 //! A test as the report has it.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +52,7 @@ impl Test {
             kind: test.failure,
             started_at: jiff::Timestamp::try_from(test.began)
                 .map_or_else(|_| String::new(), |at| at.to_string()),
-            duration_ms: super::tiers::millis(test.duration),
+            duration_ms: millis(test.duration),
             message: test.message.clone(),
             log: test.log.as_deref().map(below_run_dir),
         }
@@ -65,6 +67,11 @@ impl Test {
             Owner::Generic | Owner::Overlay => file.clone(),
         })
     }
+}
+
+/// Returns a span in milliseconds.
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns where a log is, below a run directory.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::test::Test;
-pub(super) use super::test::below_run_dir;
+pub(super) use super::test::{below_run_dir, millis};
 use crate::event::{OtherApp, PlannedOther};
 use ground::outcome::{Phase, Stage, Status, TestOutcome, TierOutcome};
 
@@ -181,9 +181,4 @@ impl Phases {
         };
         *total = total.saturating_add(millis(elapsed));
     }
-}
-
-/// Returns a span in milliseconds.
-pub(super) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
