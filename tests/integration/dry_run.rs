@@ -118,7 +118,7 @@ fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
             &cpus,
             "both apps reserve more processors than there are",
         ),
-        (data, &bind, "both apps write to `/srv/notes` of the host"),
+        (data, &bind, "both apps have `/srv/notes` of the host, and one writes to it"),
         (
             volume,
             named,

@@ -186,7 +186,10 @@ impl<'list> Rule<'list> {
 
     /// Returns the word after `flag`, unless the match is turned round.
     fn plain(&self, flag: &str) -> Option<&'list str> {
-        let at = self.0.iter().position(|word| *word == flag)?;
+        // What stands behind `--comment` is text, whatever it looks like.
+        let is_text = |at: usize| at > 0 && self.0[at - 1] == "--comment";
+        let mut all = self.0.iter().enumerate();
+        let (at, _) = all.find(|(at, word)| **word == flag && !is_text(*at))?;
         let is_negated = at > 0 && self.0[at - 1] == "!";
         self.0.get(at + 1).copied().filter(|_| !is_negated)
     }
@@ -272,6 +275,7 @@ mod tests {
             "-A PREROUTING -i rci+ -g own",
             "-A PREROUTING ! -i rci1 -j own",
             "-A PREROUTING -m comment --comment \"-i eth0\" -j own",
+            "-A PREROUTING -m comment --comment -i -j own",
         ] {
             assert!(may(passes), "{passes}");
         }

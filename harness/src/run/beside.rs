@@ -1,6 +1,7 @@
 //! Whether two apps of a run can be there at the same time.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::audit;
 use super::dependencies::Named;
@@ -94,8 +95,8 @@ pub(super) fn in_common(
         if publishes && let Some(port) = ports(here).intersection(&ports(there)).next() {
             return Some(format!("both apps publish port {}/{}", port.0, port.1));
         }
-        if let Some(path) = paths(here).intersection(&paths(there)).next() {
-            return Some(format!("both apps write to `{path}` of the host"));
+        if let Some(path) = path_in_common(here, there) {
+            return Some(format!("both apps have `{path}` of the host, and one writes to it"));
         }
         let device = devices(here);
         if let Some(device) = device.intersection(&devices(there)).next() {
@@ -153,13 +154,26 @@ fn ports(project: &Project) -> BTreeSet<(u16, &str)> {
     published.collect()
 }
 
-/// Returns what a project mounts from the host and may write to.
-fn paths(project: &Project) -> BTreeSet<&str> {
+/// A directory or file of the host in a project, and whether it may be written to.
+type OfHost<'a> = (&'a str, bool);
+
+fn of_host(project: &Project) -> impl Iterator<Item = OfHost<'_>> {
     let mounts = project.services.iter().flat_map(|service| &service.volumes);
-    let written = mounts.filter(|mount| mount.kind == MountKind::Bind && !mount.read_only);
-    written
-        .filter_map(|mount| mount.source.as_deref())
-        .collect()
+    let binds = mounts.filter(|mount| mount.kind == MountKind::Bind);
+    binds.filter_map(|mount| Some((mount.source.as_deref()?, !mount.read_only)))
+}
+
+/// Returns a path of the host that both projects have, where one writes to what the other has.
+fn path_in_common<'a>(one: &'a Project, other: &'a Project) -> Option<&'a str> {
+    of_host(one)
+        .find(|here| of_host(other).any(|there| meet(*here, there)))
+        .map(|(path, _)| path)
+}
+
+/// Returns whether one path is the other or below it, and at least one of both is written to.
+fn meet((here, writes): OfHost<'_>, (there, they_write): OfHost<'_>) -> bool {
+    let (here, there) = (Path::new(here), Path::new(there));
+    (writes || they_write) && (here.starts_with(there) || there.starts_with(here))
 }
 
 /// Returns what is behind the volumes of a project that are not only the engine's: a directory of the host, a share.
@@ -216,6 +230,14 @@ fn lacks(who: &str, all: Room, there: Room) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_app_writes_and_the_other_has_is_in_common() {
+        assert!(meet(("/srv/x", true), ("/srv/x", false)));
+        assert!(meet(("/srv/x", false), ("/srv/x/sub", true)));
+        assert!(!meet(("/srv/x", false), ("/srv/x/sub", false)));
+        assert!(!meet(("/srv/x", true), ("/srv/xy", true)));
+    }
 
     #[test]
     fn a_host_that_has_no_room_for_both_installs_the_head_first() {

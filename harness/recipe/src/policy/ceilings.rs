@@ -64,7 +64,7 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
             let theirs = |key: &str| operators.contains(&format!("services.{name}.{key}"));
             ports(service, name, terms, &mut notes);
             if terms.level == Level::Stranger {
-                without_reservations(service, name, &mut notes);
+                without_reservations(service, name, &theirs, &mut notes);
             }
             resources(service, name, limits, has_pids, &theirs, &mut notes);
             log::bound(service, name, limits, &theirs, &mut notes);
@@ -93,7 +93,9 @@ pub(super) fn fill_in(resolved: &mut Resolved, terms: &Terms) {
 
 /// Returns the keys of services that the operator's overlay sets.
 fn operators(resolved: &Resolved) -> std::collections::BTreeSet<String> {
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 11] = [
+        "deploy.resources.reservations.memory",
+        "deploy.resources.reservations.cpus",
         "deploy.resources.limits.memory",
         "deploy.resources.limits.cpus",
         "deploy.resources.limits.pids",
@@ -187,12 +189,26 @@ fn text(value: &Value) -> String {
 
 /// Takes out what a stranger's service reserves: Swarm would give no other app on the host a task that fits into the rest
 /// only, though nothing of it is used.
-fn without_reservations(service: &mut Value, name: &str, notes: &mut Notes) {
-    let resources = service.pointer_mut("/deploy/resources");
-    let resources = resources.and_then(Value::as_object_mut);
-    let taken = resources.and_then(|resources| resources.remove("reservations"));
-    if taken.is_some_and(|reserved| !reserved.is_null()) {
+fn without_reservations(
+    service: &mut Value,
+    name: &str,
+    theirs: &dyn Fn(&str) -> bool,
+    notes: &mut Notes,
+) {
+    let reserved = service.pointer_mut("/deploy/resources/reservations");
+    let Some(reserved) = reserved.and_then(Value::as_object_mut) else {
+        return;
+    };
+    let before = reserved.len();
+    reserved.retain(|key, _| theirs(&format!("deploy.resources.reservations.{key}")));
+    if reserved.len() < before {
         notes.add("reserves nothing of the host", name);
+    }
+    if reserved.is_empty()
+        && let Some(resources) = service.pointer_mut("/deploy/resources")
+        && let Some(resources) = resources.as_object_mut()
+    {
+        resources.remove("reservations");
     }
 }
 

@@ -331,6 +331,12 @@ fn a_stranger_reserves_nothing_that_others_would_lack() {
     let capped = serde_json::json!({"cpus": "1", "memory": "64m"});
     assert_eq!(reserved(granted("ceilings: {cpus: 1}")), Some(capped));
     assert!(reserved(Level::ByHand).is_some());
+    // What the operator's overlay reserves stays.
+    let overlay = "services:\n  app: {deploy: {resources: {reservations: {memory: 32m}}}}\n";
+    let files = [("compose.yml", &*file), ("ccci.compose-host.yml", overlay)];
+    let laid = judged(Level::Stranger, &files).unwrap();
+    let kept = at(&laid, "/services/app/deploy/resources/reservations").cloned();
+    assert_eq!(kept, Some(serde_json::json!({"memory": "32m"})));
 }
 
 #[test]
