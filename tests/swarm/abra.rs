@@ -145,6 +145,7 @@ parity! {
         no_backup: "no-backup",
         no_upgrade_base: "no-upgrade-base",
         notes_pytest: "notes-pytest",
+        optional_files: "optional-files",
         pull_missing: "pull-missing",
         restore_adds_to_the_data: "restore-adds-to-the-data",
         restore_does_not_restore: "restore-does-not-restore",
