@@ -118,7 +118,11 @@ fn a_head_that_cannot_be_beside_the_base_is_installed_first() {
             &cpus,
             "both apps reserve more processors than there are",
         ),
-        (data, &bind, "both apps have `/srv/notes` of the host, and one writes to it"),
+        (
+            data,
+            &bind,
+            "both apps have `/srv/notes` of the host, and one writes to it",
+        ),
         (
             volume,
             named,

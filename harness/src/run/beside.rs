@@ -96,7 +96,9 @@ pub(super) fn in_common(
             return Some(format!("both apps publish port {}/{}", port.0, port.1));
         }
         if let Some(path) = path_in_common(here, there) {
-            return Some(format!("both apps have `{path}` of the host, and one writes to it"));
+            return Some(format!(
+                "both apps have `{path}` of the host, and one writes to it"
+            ));
         }
         let device = devices(here);
         if let Some(device) = device.intersection(&devices(there)).next() {
