@@ -332,7 +332,8 @@ fn a_stranger_reserves_nothing_that_others_would_lack() {
     assert_eq!(reserved(granted("ceilings: {cpus: 1}")), Some(capped));
     assert!(reserved(Level::ByHand).is_some());
     // What the operator's overlay reserves stays.
-    let overlay = "services:\n  app: {deploy: {resources: {reservations: {memory: 32m}}}}\n";
+    let overlay =
+        "version: '3.8'\nservices:\n  app: {deploy: {resources: {reservations: {memory: 32m}}}}\n";
     let files = [("compose.yml", &*file), ("ccci.compose-host.yml", overlay)];
     let laid = judged(Level::Stranger, &files).unwrap();
     let kept = at(&laid, "/services/app/deploy/resources/reservations").cloned();
